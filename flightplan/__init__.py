@@ -1,0 +1,1 @@
+"""Before the flight: from a polygon to a mission, and its rehearsal."""

@@ -1,0 +1,1 @@
+"""After the flight: from cards of photographs to a survey folder."""

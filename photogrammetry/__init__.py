@@ -1,0 +1,1 @@
+"""From a survey's photographs to orientation, surface, orthomosaic and point cloud."""

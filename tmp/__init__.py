@@ -1,0 +1,1 @@
+"""Core of the Terrestrial Mapping Platform: the types that cross package borders."""

@@ -1,0 +1,37 @@
+"""Errors a user can meet; each is also the builtin it resembles.
+
+A message is one line, lower case, and says where, what, which value, and what to do:
+``f"{path}: focal length missing; add {model!r} to survey.toml"``.
+"""
+
+
+class TmpError(Exception):
+    """Root of all platform errors."""
+
+
+class InputError(TmpError, ValueError):
+    """Something the user gave cannot be used."""
+
+
+class NotASurveyError(InputError):
+    """A folder was expected to be a survey and is not."""
+
+
+class VersionError(InputError):
+    """A file was written by a newer version of the platform."""
+
+
+class PhotographError(InputError):
+    """One photograph cannot be read or used."""
+
+
+class OrientationError(TmpError, RuntimeError):
+    """The photographs cannot be oriented."""
+
+
+class SpaceError(TmpError, OSError):
+    """There is not enough disk space for what comes next."""
+
+
+class DeviceError(TmpError, RuntimeError):
+    """The requested device cannot be used."""

@@ -1,0 +1,134 @@
+"""The ground grid that every product lies on, and its tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from tmp.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A rectangle of cells of a `Grid`; ``row`` and ``col`` may be negative inside a halo."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+    name: str = ""
+    """``r3c7``: its place in the tiling, for logs and file names."""
+
+    def grown(self, cells: int) -> Tile:
+        """Return the tile with a halo of `cells` on every side."""
+        return Tile(
+            row=self.row - cells,
+            col=self.col - cells,
+            rows=self.rows + 2 * cells,
+            cols=self.cols + 2 * cells,
+            name=self.name,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A north-up raster grid in map coordinates."""
+
+    crs: str | None
+    """Projected CRS, or None for a survey without positions."""
+    x_min: float
+    y_max: float
+    cell_m: float
+    rows: int
+    cols: int
+
+    def __post_init__(self) -> None:
+        if self.cell_m <= 0 or self.rows <= 0 or self.cols <= 0:
+            raise InputError(
+                f"grid of {self.rows} × {self.cols} cells of {self.cell_m!r} m is empty"
+            )
+
+    @classmethod
+    def from_bounds(
+        cls, bounds: tuple[float, float, float, float], cell_m: float, crs: str | None
+    ) -> Grid:
+        """Cover ``(x_min, y_min, x_max, y_max)``, edges snapped outward to multiples of the cell.
+
+        Examples
+        --------
+        >>> Grid.from_bounds((0.2, 0.2, 9.9, 4.9), 0.5, None).shape
+        (10, 20)
+        """
+        # A hair of tolerance keeps an edge that is a multiple of the cell where it is.
+        x0 = math.floor(bounds[0] / cell_m + 1e-6)
+        x1 = math.ceil(bounds[2] / cell_m - 1e-6)
+        y0 = math.floor(bounds[1] / cell_m + 1e-6)
+        y1 = math.ceil(bounds[3] / cell_m - 1e-6)
+        return cls(
+            crs=crs,
+            x_min=x0 * cell_m,
+            y_max=y1 * cell_m,
+            cell_m=cell_m,
+            rows=y1 - y0,
+            cols=x1 - x0,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.cols
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """``(x_min, y_min, x_max, y_max)`` in metres."""
+        return (
+            self.x_min,
+            self.y_max - self.rows * self.cell_m,
+            self.x_min + self.cols * self.cell_m,
+            self.y_max,
+        )
+
+    @property
+    def transform(self) -> Affine:
+        """Map coordinates from (column, row), corner origin, as GDAL has it."""
+        return Affine(self.cell_m, 0.0, self.x_min, 0.0, -self.cell_m, self.y_max)
+
+    def tiles(self, size: int) -> Iterator[Tile]:
+        """Yield square tiles of `size` cells in boustrophedon order, cut at the grid's edge.
+
+        Neighbours in the order are neighbours on the ground, so that photographs decoded for
+        one tile serve the next.
+        """
+        for i, row in enumerate(range(0, self.rows, size)):
+            columns = list(enumerate(range(0, self.cols, size)))
+            for j, col in columns if i % 2 == 0 else reversed(columns):
+                yield Tile(
+                    row=row,
+                    col=col,
+                    rows=min(size, self.rows - row),
+                    cols=min(size, self.cols - col),
+                    name=f"r{i}c{j}",
+                )
+
+    def window(self, tile: Tile) -> Grid:
+        """Return the grid of one tile, halo included."""
+        return Grid(
+            crs=self.crs,
+            x_min=self.x_min + tile.col * self.cell_m,
+            y_max=self.y_max - tile.row * self.cell_m,
+            cell_m=self.cell_m,
+            rows=tile.rows,
+            cols=tile.cols,
+        )
+
+    def cell_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return x of each column (cols,) and y of each row (rows,), at cell centres."""
+        return (
+            self.x_min + (np.arange(self.cols) + 0.5) * self.cell_m,
+            self.y_max - (np.arange(self.rows) + 0.5) * self.cell_m,
+        )
