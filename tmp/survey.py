@@ -1,0 +1,308 @@
+"""The survey: a folder that a person can read, and the settings in its ``survey.toml``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import ParseError
+
+from tmp.cameras import Camera
+from tmp.captures import HeightDatum
+from tmp.errors import InputError, NotASurveyError, VersionError
+from tmp.files import replacing
+from tmp.frames import LocalFrame
+
+FORMAT = 1
+"""Version of the folder's layout; raised when an older platform could misread it."""
+
+_TEMPLATE = """\
+# A survey of the Terrestrial Mapping Platform.
+# Edit freely: commands keep your values, your comments and keys they do not know.
+"""
+
+_CAMERA_KEYS = tuple(f.name for f in fields(Camera) if f.name != "camera_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Where things lie in one survey's folder."""
+
+    root: Path
+
+    @property
+    def toml_path(self) -> Path:
+        """What was asked: name, CRS, cameras, options."""
+        return self.root / "survey.toml"
+
+    @property
+    def photos_dir(self) -> Path:
+        """Ingested photographs, verified copies or links, never changed."""
+        return self.root / "photos"
+
+    @property
+    def plan_dir(self) -> Path:
+        """Mission files and their proof of coverage."""
+        return self.root / "plan"
+
+    @property
+    def gpkg_path(self) -> Path:
+        """One row per photograph; see `tmp.captures`."""
+        return self.root / "survey.gpkg"
+
+    @property
+    def work_dir(self) -> Path:
+        """Intermediate results, safe to delete."""
+        return self.root / "work"
+
+    @property
+    def products_dir(self) -> Path:
+        """Orthomosaic, surface, point cloud."""
+        return self.root / "products"
+
+    @property
+    def report_path(self) -> Path:
+        """The self-contained report."""
+        return self.root / "report.html"
+
+    @property
+    def catalog_path(self) -> Path:
+        """Static STAC catalogue over the products."""
+        return self.root / "catalog.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What ``survey.toml`` says."""
+
+    name: str
+    crs: str | None = None
+    """Projected CRS of the products; None until known, or for an unreferenced survey."""
+    origin: tuple[float, float, float] | None = None
+    """Longitude, latitude (degrees) and height (m) of the local frame's zero."""
+    cameras: dict[str, Camera]
+    """Interior orientation priors by camera id."""
+    vertical_datum: HeightDatum = HeightDatum.UNKNOWN
+    """What the heights of positions and products are measured from."""
+    keep: tuple[str, ...] = ()
+    """Photographs a person wants used whatever their flags; names may hold ``*``."""
+    drop: tuple[str, ...] = ()
+    """Photographs a person wants left out; names may hold ``*``."""
+
+    @property
+    def frame(self) -> LocalFrame:
+        """The survey's local frame; unreferenced when it has no CRS or origin."""
+        return LocalFrame(origin=self.origin, crs=self.crs if self.origin else None)
+
+
+def create_survey(root: Path, *, name: str | None = None) -> Survey:
+    """Make a survey folder, or open the one that is there.
+
+    Raises
+    ------
+    NotASurveyError
+        If `root` is a file, or holds files but no ``survey.toml``.
+    VersionError
+        If it is a survey made by a newer version.
+    """
+    survey = Survey(root=root)
+    if survey.toml_path.is_file():
+        return open_survey(root)
+    if root.exists() and not root.is_dir():
+        raise NotASurveyError(f"{root}: is a file, not a survey folder; give a new folder")
+    if root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
+        raise NotASurveyError(
+            f"{root}: an output folder that is not a survey (it holds files but no survey.toml); "
+            "give a new or empty folder"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{root}: the folder cannot be made ({error.strerror}); give another"
+        ) from error
+    write_settings(survey, Settings(name=name or root.resolve().name, cameras={}))
+    return survey
+
+
+def open_survey(root: Path) -> Survey:
+    """Open an existing survey folder.
+
+    Raises
+    ------
+    NotASurveyError
+        If there is no ``survey.toml`` in it, or one of something else.
+    VersionError
+        If it was made by a newer version.
+    """
+    survey = Survey(root=root)
+    if not survey.toml_path.is_file():
+        missing = "does not exist" if not root.exists() else "is not a survey (no survey.toml)"
+        raise NotASurveyError(f"{root}: {missing}; make one with 'tmp ingest PHOTOS --to {root}'")
+    _checked(survey)
+    return survey
+
+
+def read_settings(survey: Survey) -> Settings:
+    """Read ``survey.toml``.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be understood; the message names the key.
+    NotASurveyError, VersionError
+        As for `open_survey`.
+    """
+    document = _checked(survey)
+    path = survey.toml_path
+    photographs = _table(document, "photographs", path)
+    try:
+        crs = document.get("crs")
+        settings = Settings(
+            name=str(document.get("name", survey.root.resolve().name)),
+            crs=None if crs is None else str(crs),
+            origin=_origin(document, path),
+            cameras={
+                key: _camera(key, entry, path)
+                for key, entry in _table(document, "cameras", path).items()
+            },
+            vertical_datum=HeightDatum(document.get("vertical_datum", "unknown")),
+            keep=_patterns(photographs, "keep", path),
+            drop=_patterns(photographs, "drop", path),
+        )
+        _ = settings.frame  # refuses a CRS that is not metric while the file is at hand
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; correct it") from error
+    return settings
+
+
+def write_settings(survey: Survey, settings: Settings) -> None:
+    """Write ``survey.toml``, touching only values that differ from what it says.
+
+    Comments, order and keys the platform does not know stay as people left them.
+    """
+    if survey.toml_path.is_file():
+        document = _checked(survey)
+    else:
+        document = tomlkit.parse(_TEMPLATE)
+        document["format"] = FORMAT
+    _put(document, "name", settings.name)
+    _put(document, "crs", settings.crs)
+    _put(document, "vertical_datum", str(settings.vertical_datum))
+    if settings.origin is None:
+        document.pop("origin", None)
+    else:
+        origin = document.setdefault("origin", tomlkit.table())
+        for key, value in zip(_ORIGIN_KEYS, settings.origin, strict=True):
+            _put(origin, key, value)
+    if settings.keep or settings.drop or "photographs" in document:
+        photographs = document.setdefault("photographs", tomlkit.table())
+        _put(photographs, "keep", list(settings.keep))
+        _put(photographs, "drop", list(settings.drop))
+    _put_cameras(document, settings.cameras)
+    with replacing(survey.toml_path) as temporary:
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+_ORIGIN_KEYS = ("longitude_deg", "latitude_deg", "height_m")
+
+
+def _checked(survey: Survey) -> tomlkit.TOMLDocument:
+    """Parse ``survey.toml`` and refuse what is not a survey of this version or older."""
+    path = survey.toml_path
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotASurveyError(f"{survey.root}: is not a survey (no survey.toml)") from error
+    except (ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
+    version = document.get("format")
+    if not isinstance(version, int):
+        raise NotASurveyError(f"{path}: not a survey's settings (no 'format' key)")
+    if version > FORMAT:
+        raise VersionError(
+            f"{survey.root}: survey made by a newer version (format {version}, this version "
+            f"knows {FORMAT}); update the platform"
+        )
+    return document
+
+
+def _table(document: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    table = document.get(key, {})
+    if not isinstance(table, Mapping):
+        raise InputError(f"{path}: {key!r} is not a table; write it as [{key}]")
+    return table
+
+
+def _origin(document: Mapping[str, Any], path: Path) -> tuple[float, float, float] | None:
+    if "origin" not in document:
+        return None
+    origin = _table(document, "origin", path)
+    lon, lat, height = (_number(origin.get(key), f"origin.{key}") for key in _ORIGIN_KEYS)
+    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
+        raise InputError(f"origin at longitude {lon!r}, latitude {lat!r} is not on Earth")
+    return lon, lat, height
+
+
+def _camera(camera_id: str, entry: Any, path: Path) -> Camera:
+    """Read one camera; fy, and the principal point, may be left to their usual values."""
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{path}: cameras.{camera_id!r} is not a table")
+    numbers = {
+        key: _number(entry[key], f"cameras.{camera_id}.{key}")
+        for key in _CAMERA_KEYS
+        if key in entry and key not in ("source", "distortion_known")
+    }
+    for key in ("width_px", "height_px", "fx_px"):
+        if key not in numbers:
+            raise InputError(f"camera {camera_id!r} lacks {key}; add it")
+    width_px, height_px = int(numbers.pop("width_px")), int(numbers.pop("height_px"))
+    defaults = {"fy_px": numbers["fx_px"], "cx_px": width_px / 2, "cy_px": height_px / 2}
+    return Camera(
+        camera_id=camera_id,
+        width_px=width_px,
+        height_px=height_px,
+        **(defaults | numbers),
+        distortion_known=bool(entry.get("distortion_known", False)),
+        source=str(entry.get("source", "given")),
+    )
+
+
+def _patterns(table: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise InputError(f"{path}: photographs.{key} is not a list of names; write {key} = [...]")
+    return tuple(str(name) for name in value)
+
+
+def _number(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{key} is {value!r}, not a number")
+    return float(value)
+
+
+def _put(table: MutableMapping[str, Any], key: str, value: Any) -> None:
+    """Set a value only if it differs, so that untouched lines keep their form and comments."""
+    if value is None:
+        table.pop(key, None)
+    elif table.get(key) != value:
+        table[key] = value
+
+
+def _put_cameras(document: tomlkit.TOMLDocument, cameras: Mapping[str, Camera]) -> None:
+    if not cameras:
+        document.pop("cameras", None)
+        return
+    table = document.setdefault("cameras", tomlkit.table(is_super_table=True))
+    for stale in set(table) - set(cameras):
+        del table[stale]
+    for camera_id, camera in cameras.items():
+        entry = table.setdefault(camera_id, tomlkit.table())
+        for key in _CAMERA_KEYS:
+            _put(entry, key, getattr(camera, key))
