@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import threading
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import DTypeLike, NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioIOError
+from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from tmp.errors import InputError, VersionError
+from tmp.errors import InputError, SpaceError, VersionError
+from tmp.files import replacing
 from tmp.grids import Grid, Tile
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,8 @@ LAYOUT_VERSION = 1
 HEAD = "tiles.json"
 GDAL_CACHE_BYTES = 128 * 2**20
 """GDAL's own block cache; its default is a share of the machine's memory."""
+FULL_BYTES = 16 * 2**20
+"""A disk with less room than this is full."""
 GDAL_TYPES = {
     "uint8": "Byte",
     "int8": "Int8",
@@ -108,9 +112,9 @@ class TiledRaster:
                 f"{self.folder.name}, tile {tile.name}: array of shape {array.shape} "
                 f"where {expected} is needed"
             )
-        target = self._path(tile)
-        partial = _sibling(target)
         with (
+            replacing(self._path(tile)) as partial,
+            _full_disk_said(self.folder),
             _gdal(),
             rasterio.open(
                 partial,
@@ -130,7 +134,6 @@ class TiledRaster:
             ) as file,
         ):
             file.write(array.astype(self.dtype, copy=False))
-        partial.replace(target)
 
     def read(self, tile: Tile) -> Array:
         """Return any rectangle of cells (bands, rows, cols).
@@ -210,9 +213,8 @@ def create_tiled(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.tif"):
         stale.unlink()
-    partial = _sibling(path)
-    partial.write_text(head)
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(head)
     return raster
 
 
@@ -291,25 +293,19 @@ def finish_cog(
     target.parent.mkdir(parents=True, exist_ok=True)
     mosaic = source.folder / f"{target.stem}.vrt"
     mosaic.write_text(_mosaic_vrt(source, descriptions, units, tags or {}))
-    partial = _sibling(target)
-    try:
-        with _gdal():
-            rasterio.shutil.copy(
-                str(mosaic),
-                str(partial),
-                driver="COG",
-                compress=profile.compress,
-                level=profile.level,
-                predictor=profile.predictor,
-                blocksize=profile.blocksize,
-                overview_resampling=overviews.upper(),
-                num_threads=threads,
-                bigtiff="IF_SAFER",
-            )
-        partial.replace(target)
-    finally:
-        for leftover in target.parent.glob(f"{partial.name}*"):
-            leftover.unlink()
+    with replacing(target) as partial, _full_disk_said(target), _gdal():
+        rasterio.shutil.copy(
+            str(mosaic),
+            str(partial),
+            driver="COG",
+            compress=profile.compress,
+            level=profile.level,
+            predictor=profile.predictor,
+            blocksize=profile.blocksize,
+            overview_resampling=overviews.upper(),
+            num_threads=threads,
+            bigtiff="IF_SAFER",
+        )
     log.info("%s: %d × %d cells of %.3f m", target.name, *source.grid.shape, source.grid.cell_m)
 
 
@@ -408,9 +404,15 @@ def _gdal() -> rasterio.Env:
     return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES)
 
 
-def _sibling(path: Path) -> Path:
-    """Name a temporary file beside `path` that no other writer uses."""
-    return path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
+@contextmanager
+def _full_disk_said(path: Path) -> Iterator[None]:
+    """Turn GDAL's failure to write into the reason, where the reason is a full disk."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        if shutil.disk_usage(path.parent).free < FULL_BYTES:
+            raise SpaceError(f"{path}: the disk is full; make room and run again") from error
+        raise
 
 
 def _head(raster: TiledRaster) -> str:

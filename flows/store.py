@@ -1,0 +1,287 @@
+"""The stage store: work that has been done is not done again.
+
+A result's key is the digest of the stage's name and version, its options and the content of its
+inputs.  Its files lie in ``work/<stage>/<key>/`` beside a ``manifest.json`` that says what they
+were made from.  While a stage runs, the folder is called ``<key>.part``; it stays when the run is
+stopped, so a stage that keeps finished tiles in its scratch folder goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flows.usage import Usage, measured
+from tmp.files import replacing
+from tmp.progress import Track, silent
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+KEPT = 2
+"""Results kept for each stage: the latest, and one to go back to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What a stage asks of the machine that runs it."""
+
+    cpus: int = 1
+    memory_gb: float = 1.0
+    gpus: int = 0
+    minutes: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """An input whose content digest is known without reading it, such as ingested photographs."""
+
+    path: Path
+    digest: str
+
+
+Input = Path | Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a stage's function is given: paths and plain values, so that it can run anywhere."""
+
+    inputs: Mapping[str, Path]
+    options: Mapping[str, Any]
+    """JSON-able."""
+    out: Path
+    """Folder for the results."""
+    scratch: Path
+    """Folder for what the stage can resume from; kept when it is stopped, deleted at its end."""
+    workers: int
+    """Threads or processes the stage may use; never changes its result."""
+    track: Track
+
+
+Figures = Mapping[str, Any]
+"""Numbers for the report, JSON-able."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A step of the work: a function from files and options to files."""
+
+    name: str
+    version: str
+    """Raised when the same inputs and options give another result."""
+    function: Callable[[Job], Figures | None]
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Where a stage's results are and what they cost."""
+
+    stage: str
+    folder: Path
+    files: Mapping[str, str]
+    """Content digest of each file, by its path below `folder`."""
+    figures: Figures
+    usage: Usage
+    """Cost of the run that made the result."""
+    reused: bool
+    """Whether the result was there already."""
+
+    def __truediv__(self, name: str) -> Known:
+        """Return one file as an input for the next stage."""
+        return Known(path=self.folder / name, digest=self.files[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStore:
+    """Runs stages and keeps their results below one folder."""
+
+    root: Path
+
+    def run(
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Input],
+        options: Mapping[str, Any],
+        *,
+        workers: int = 1,
+        track: Track = silent,
+    ) -> Result:
+        """Return a stage's result, running it only if it is not there.
+
+        Parameters
+        ----------
+        stage : Stage
+        inputs : mapping of str to Path or Known
+            Files or folders by the name the stage knows them by.
+        options : mapping
+            JSON-able values that change the result.
+        workers : int
+        track : Track
+        """
+        digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
+        key = stage_key(stage, digests, options)
+        folder = self.root / stage.name / key
+        if (found := read_result(folder)) is not None:
+            log.info("%s: nothing has changed; result taken from %s", stage.name, folder)
+            return found
+        partial = folder.with_name(f"{key}.part")
+        job = Job(
+            inputs={name: _path(source) for name, source in inputs.items()},
+            options=options,
+            out=partial,
+            scratch=partial / "scratch",
+            workers=workers,
+            track=track,
+        )
+        job.scratch.mkdir(parents=True, exist_ok=True)
+        with measured() as usage:
+            figures = stage.function(job) or {}
+        shutil.rmtree(job.scratch)
+        manifest = {
+            "stage": stage.name,
+            "version": stage.version,
+            "software": version("terrestrial-mapping-platform"),
+            "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+            "inputs": digests,
+            "options": dict(options),
+            "figures": dict(figures),
+            "usage": asdict(usage),
+            "files": _listed(partial),
+        }
+        with replacing(partial / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # a result that lost a file
+        partial.replace(folder)
+        self._forget_old(stage.name)
+        return _result(folder, manifest, reused=False)
+
+    def _digest(self, source: Input) -> str:
+        if isinstance(source, Known):
+            return source.digest
+        return DigestMemo(path=self.root / "digests.json").of(source)
+
+    def _forget_old(self, name: str) -> None:
+        """Delete all but the latest results of a stage, unfinished ones included."""
+        results = [path for path in (self.root / name).iterdir() if path.is_dir()]
+        results.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in results[KEPT:]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def stage_key(stage: Stage, digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Return the key of a result: what it is made from, and by what, as one digest."""
+    return digest_of(
+        {
+            "stage": stage.name,
+            "version": stage.version,
+            "inputs": dict(digests),
+            "options": dict(options),
+        }
+    )[:24]
+
+
+def digest_of(value: Any) -> str:
+    """Digest a JSON-able value; the order of a mapping's keys does not matter.
+
+    Examples
+    --------
+    >>> digest_of({"a": 1, "b": 2.5}) == digest_of({"b": 2.5, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the result in a folder, or None unless its manifest and every file are there."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = all(
+            (folder / name).stat().st_size == entry["size_bytes"]
+            for name, entry in manifest["files"].items()
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    return _result(folder, manifest, reused=True) if whole else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestMemo:
+    """Content digests remembered by path, size and time of change, so a file is read once."""
+
+    path: Path
+
+    def of(self, source: Path) -> str:
+        """Return the digest of a file, or of a folder's files and their names.
+
+        Raises
+        ------
+        FileNotFoundError
+            If `source` does not exist.
+        """
+        try:
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        before = len(known)
+        if source.is_dir():
+            members = sorted(path for path in source.rglob("*") if path.is_file())
+            digest = digest_of(
+                {path.relative_to(source).as_posix(): _memoised(path, known) for path in members}
+            )
+        else:
+            digest = _memoised(source, known)
+        if len(known) != before:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(known), encoding="utf-8")
+        return digest
+
+
+def _memoised(path: Path, known: dict[str, str]) -> str:
+    stat = path.stat()
+    stamp = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
+    if stamp not in known:
+        known[stamp] = _content_digest(path)
+    return known[stamp]
+
+
+def _content_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.relative_to(folder).as_posix(): {
+            "size_bytes": path.stat().st_size,
+            "digest": _content_digest(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _result(folder: Path, manifest: Mapping[str, Any], *, reused: bool) -> Result:
+    return Result(
+        stage=manifest["stage"],
+        folder=folder,
+        files={name: entry["digest"] for name, entry in manifest["files"].items()},
+        figures=manifest["figures"],
+        usage=Usage(**manifest["usage"]),
+        reused=reused,
+    )
+
+
+def _path(source: Input) -> Path:
+    return source.path if isinstance(source, Known) else source
