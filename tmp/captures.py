@@ -1,10 +1,28 @@
-"""One photograph as the survey knows it: where, when, by what, and what is wrong with it."""
+"""One photograph as the survey knows it: where, when, by what, and what is wrong with it.
+
+`read_captures` and `write_captures` keep them in the layer ``photographs`` of ``survey.gpkg``,
+one row each, with points for those that have a position.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from tmp.errors import InputError
+from tmp.files import replacing
+
+LAYER = "photographs"
 
 
 class HeightDatum(StrEnum):
@@ -24,9 +42,10 @@ class Flag(StrEnum):
     NO_POSITION = "no position"
     STRAGGLER = "straggler"
     BLURRED = "blurred"
+    DROPPED = "dropped by hand"
 
 
-LEAVES_OUT = frozenset({Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER})
+LEAVES_OUT = frozenset({Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER, Flag.DROPPED})
 """Flags that keep a photograph out of the orientation."""
 
 
@@ -76,3 +95,135 @@ class Capture:
     def used(self) -> bool:
         """Tell whether the photograph takes part in the orientation."""
         return not LEAVES_OUT.intersection(self.flags)
+
+
+def choose_captures(
+    captures: Iterable[Capture], *, keep: Sequence[str], drop: Sequence[str]
+) -> list[Capture]:
+    """Apply a person's choice of photographs to the verdicts made by the platform.
+
+    Parameters
+    ----------
+    captures : iterable of Capture
+    keep : sequence of str
+        Names, which may hold ``*`` and ``?``, of photographs to use in spite of their flags.
+        An unreadable photograph stays out.
+    drop : sequence of str
+        Names of photographs to leave out; it wins over `keep`.
+
+    Examples
+    --------
+    >>> photo = Capture(name="a/1.jpg", source="", sha256="", size_bytes=1, width_px=1,
+    ...                 height_px=1, camera_id="c", flags=(Flag.STRAGGLER,), reason="2 m up")
+    >>> [photo.used for photo in choose_captures([photo], keep=["a/*"], drop=[])]
+    [True]
+    """
+    chosen = []
+    for capture in captures:
+        flags, reason = capture.flags, capture.reason
+        if any(fnmatchcase(capture.name, pattern) for pattern in drop):
+            flags = (*flags, Flag.DROPPED)
+            reason = "; ".join(filter(None, (reason, "dropped by hand in survey.toml")))
+        elif any(fnmatchcase(capture.name, pattern) for pattern in keep):
+            flags = tuple(f for f in flags if f not in LEAVES_OUT or f is Flag.UNREADABLE)
+            if flags != capture.flags:
+                reason = f"kept by hand in survey.toml although: {reason}"
+        chosen.append(replace(capture, flags=flags, reason=reason))
+    return chosen
+
+
+def read_captures(gpkg_path: Path) -> list[Capture]:
+    """Read the photographs of a survey, in the order they were written.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or it holds no photographs.
+    """
+    from pyogrio import raw  # GDAL: not needed to know what a capture is
+    from pyogrio.errors import DataLayerError, DataSourceError
+
+    if not gpkg_path.is_file():
+        raise InputError(f"{gpkg_path}: no photographs yet; add some with 'tmp ingest'")
+    try:
+        meta, _, _, columns = raw.read(gpkg_path, layer=LAYER, read_geometry=False)
+    except (DataLayerError, DataSourceError) as error:
+        raise InputError(
+            f"{gpkg_path}: no readable layer {LAYER!r}; delete the file and run 'tmp ingest' again"
+        ) from error
+    table = dict(zip(meta["fields"], columns, strict=True))
+    missing = [f.name for f in fields(Capture) if f.default is MISSING and f.name not in table]
+    if missing:
+        raise InputError(f"{gpkg_path}: layer {LAYER!r} lacks {', '.join(missing)}")
+    known = [f.name for f in fields(Capture) if f.name in table]
+    rows = zip(*(table[name] for name in known), strict=True)
+    try:
+        return [
+            Capture(**{k: _from_cell(k, v) for k, v in zip(known, row, strict=True)})
+            for row in rows
+        ]
+    except ValueError as error:
+        raise InputError(f"{gpkg_path}: layer {LAYER!r}: {error}; correct the value") from error
+
+
+def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
+    """Write the photographs of a survey, replacing its layer and no other."""
+    from pyogrio import raw
+
+    columns = {f.name: _column(f.name, captures) for f in fields(Capture)}
+    # Not a field, but what people filter by in QGIS.
+    columns["used"] = np.array([capture.used for capture in captures], bool)
+    points = [
+        shapely.Point(c.longitude_deg, c.latitude_deg, c.height_m).wkb if c.positioned else None
+        for c in captures
+    ]
+    with replacing(gpkg_path) as temporary:
+        if gpkg_path.exists():
+            shutil.copyfile(gpkg_path, temporary)
+        raw.write(
+            temporary,
+            np.array(points, object),
+            list(columns.values()),
+            list(columns),
+            layer=LAYER,
+            driver="GPKG",
+            geometry_type="Point Z",
+            crs="EPSG:4326",
+            promote_to_multi=False,
+        )
+        # A log left behind by QGIS belongs to the old file and would be replayed into the new.
+        for suffix in ("-wal", "-shm"):
+            gpkg_path.with_name(gpkg_path.name + suffix).unlink(missing_ok=True)
+
+
+_NUMBERS = frozenset(
+    f.name for f in fields(Capture) if f.type in ("float", "float | None", "float|None")
+)
+_WHOLE = frozenset(f.name for f in fields(Capture) if f.type == "int")
+
+
+def _column(name: str, captures: Sequence[Capture]) -> NDArray[Any]:
+    values = [getattr(capture, name) for capture in captures]
+    if name in _WHOLE:
+        return np.array(values, np.int64)
+    if name in _NUMBERS:
+        return np.array([np.nan if v is None else v for v in values], np.float64)
+    if name == "time_utc":
+        naive = [v.astimezone(UTC).replace(tzinfo=None) if v else None for v in values]
+        return np.array(naive, "datetime64[ms]")
+    if name == "flags":
+        values = ["; ".join(v) for v in values]
+    return np.array([str(v) for v in values], object)
+
+
+def _from_cell(name: str, cell: Any) -> Any:
+    if name in _WHOLE:
+        return int(cell)
+    if name in _NUMBERS:
+        return None if np.isnan(cell) else float(cell)
+    if name == "time_utc":
+        return None if np.isnat(cell) else cell.astype("datetime64[ms]").item().replace(tzinfo=UTC)
+    text = "" if cell is None else str(cell)
+    if name == "flags":
+        return tuple(Flag(part) for part in text.split("; ") if part)
+    return HeightDatum(text) if name == "height_datum" else text
