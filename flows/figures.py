@@ -1,0 +1,276 @@
+"""Pictures for the report: orthomosaic, shaded relief, doubt, camera positions and overlap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.charts import Curve, MapSheet, curves, data_uri, round_length
+from tmp.cameras import Camera, distort
+from tmp.grids import Grid
+from tmp.rasters import read_reduced
+from tmp.reconstruction import Reconstruction
+
+Float = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+
+LONGEST = 1400
+"""Longest side of a picture in the report, in pixels."""
+OVERLAP_CELLS = 160
+"""Longest side of the overlap raster, in cells."""
+OVERLAP_STEPS = (1, 2, 3, 5, 8, 12)
+"""Least number of photographs of each class of the overlap map."""
+OVERLAP_COLOURS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
+PAPER = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legend:
+    """What the colours of a map mean."""
+
+    entries: tuple[tuple[str, str], ...]
+    """CSS colour and label, low to high."""
+    gradient: bool
+    """Whether values run on between the entries."""
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A drawing for the report."""
+
+    svg: str
+    legend: Legend | None = None
+    note: str = ""
+
+
+def draw_orthomosaic(path: Path) -> Figure:
+    """Draw an orthomosaic on white paper."""
+    bands, grid = read_reduced(path, LONGEST)
+    rgba = np.moveaxis(np.ma.getdata(bands), 0, 2)
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    paper = rgba[..., :3] * alpha + PAPER * (1 - alpha)
+    return Figure(svg=MapSheet(grid=grid).svg(_jpeg(paper), "orthomosaic"))
+
+
+def draw_surface(path: Path) -> Figure:
+    """Draw heights as colours over a hillshade lit from the north-west."""
+    heights, grid = read_reduced(path, LONGEST)
+    height = np.ma.filled(heights[0].astype(np.float32), np.nan)
+    low, high = _robust_range(height, 0.5)
+    colours = _coloured((height - low) / (high - low), cv2.COLORMAP_VIRIDIS)
+    shade = hillshade(height, grid.cell_m)
+    # Colours are lifted towards white first, so that shading stays legible in dark ones.
+    lit = (0.35 * PAPER + 0.65 * colours) * (0.25 + 0.85 * shade[..., None])
+    lit[np.isnan(height)] = PAPER
+    return Figure(
+        svg=MapSheet(grid=grid).svg(_jpeg(lit), "surface model"),
+        legend=_gradient_legend(low, high, cv2.COLORMAP_VIRIDIS, "height in metres", lifted=True),
+    )
+
+
+def draw_sigma(path: Path) -> Figure:
+    """Draw the standard deviation of heights."""
+    sigmas, grid = read_reduced(path, LONGEST)
+    sigma = np.ma.filled(sigmas[0].astype(np.float32), np.nan)
+    _, high = _robust_range(sigma, 2.0)
+    colours = _coloured(sigma / high, cv2.COLORMAP_MAGMA)
+    colours[np.isnan(sigma)] = PAPER
+    return Figure(
+        svg=MapSheet(grid=grid).svg(_jpeg(colours), "standard deviation of heights"),
+        legend=_gradient_legend(
+            0.0, high, cv2.COLORMAP_MAGMA, "standard deviation of height in metres"
+        ),
+    )
+
+
+def hillshade(height: NDArray[np.float32], cell_m: float) -> NDArray[np.float32]:
+    """Return the brightness, 0 to 1, of a surface lit from the north-west at 45°.
+
+    Parameters
+    ----------
+    height : ndarray of shape (rows, cols)
+        Metres, NaN where unknown; the unknown is lit as if it were flat.
+    cell_m : float
+
+    References
+    ----------
+    Horn, B. K. P. (1981). Hill shading and the reflectance map. Proceedings of the IEEE 69(1).
+    """
+    known = np.nan_to_num(height, nan=float(np.nanmean(height)))
+    east = cv2.Sobel(known, cv2.CV_32F, 1, 0, ksize=3) / (8 * cell_m)
+    north = -cv2.Sobel(known, cv2.CV_32F, 0, 1, ksize=3) / (8 * cell_m)
+    sun = np.array([-0.5, 0.5, np.sqrt(0.5)])
+    cosine = (-sun[0] * east - sun[1] * north + sun[2]) / np.sqrt(1 + east**2 + north**2)
+    return np.asarray(np.clip(cosine, 0, 1), np.float32)
+
+
+def count_overlap(reconstruction: Reconstruction, sheet: Grid, ground_m: Float) -> NDArray[np.int_]:
+    """Count the photographs that see each cell.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    sheet : Grid
+    ground_m : ndarray of shape (rows, cols)
+        Map height of the ground in each cell.
+
+    Notes
+    -----
+    Hidden ground (behind a wall, under a roof) counts as seen.
+    """
+    x, y = np.meshgrid(*sheet.cell_centres())
+    world = reconstruction.frame.world_from_map(
+        np.column_stack([x.ravel(), y.ravel(), ground_m.ravel()])
+    )
+    count = np.zeros(len(world), int)
+    for photo in reconstruction.photos:
+        camera = reconstruction.cameras[photo.camera_id]
+        in_cam = photo.pose.cam_from_world(world)
+        # Far outside the picture the distortion polynomial can fold points back into it.
+        reach = 1.2 * np.hypot(camera.width_px, camera.height_px) / 2 / camera.fx_px
+        near = np.flatnonzero(np.hypot(in_cam[:, 0], in_cam[:, 1]) < reach * in_cam[:, 2])
+        u, v = camera.pixel_from_cam(in_cam[near]).T
+        inside = (u > 0) & (v > 0) & (u < camera.width_px) & (v < camera.height_px)
+        count[near[inside]] += 1
+    return count.reshape(sheet.shape)
+
+
+def overlap_sheet(
+    reconstruction: Reconstruction, bounds: tuple[float, float, float, float]
+) -> Grid:
+    """Choose the grid of the overlap map: the products' bounds and every camera position."""
+    centres = camera_positions(reconstruction)
+    west, south = np.minimum(bounds[:2], centres[:, :2].min(axis=0))
+    east, north = np.maximum(bounds[2:], centres[:, :2].max(axis=0))
+    cell_m = max(east - west, north - south) / OVERLAP_CELLS
+    return Grid.from_bounds((west, south, east, north), cell_m, reconstruction.frame.crs)
+
+
+def camera_positions(reconstruction: Reconstruction) -> Float:
+    """Return the map coordinates (N, 3) of the projection centres."""
+    centres = np.array([photo.pose.centre for photo in reconstruction.photos])
+    return reconstruction.frame.map_from_world(centres)
+
+
+def draw_cameras(reconstruction: Reconstruction, overlap: NDArray[np.int_], sheet: Grid) -> Figure:
+    """Draw overlap, camera positions, and what separates them from their GNSS positions."""
+    classes = np.searchsorted(OVERLAP_STEPS, overlap, side="right")
+    palette = np.array([_rgb("#ffffff"), *map(_rgb, OVERLAP_COLOURS)], np.uint8)
+    frame = MapSheet(grid=sheet)
+    centres = frame.place(camera_positions(reconstruction))
+    residuals = [photo.gnss_residual_m for photo in reconstruction.photos]
+    factor = _exaggeration(residuals, frame.scale)
+    marks = []
+    for photo, (x, y), residual in zip(reconstruction.photos, centres, residuals, strict=True):
+        if residual is not None and factor:
+            dx, dy = (factor * frame.scale * value for value in residual[:2])
+            css = "up" if residual[2] > 0 else "down"
+            marks.append(f'<path class="residual {css}" d="M{x:.1f} {y:.1f} l{dx:.1f} {-dy:.1f}"/>')
+        marks.append(
+            f'<circle class="camera" cx="{x:.1f}" cy="{y:.1f}" r="3">'
+            f"<title>{escape(photo.name)}</title></circle>"
+        )
+    bounds = [*OVERLAP_STEPS[1:], None]
+    labels = [
+        f"{low}" if high == low + 1 else f"{low} or more" if high is None else f"{low}–{high - 1}"
+        for low, high in zip(OVERLAP_STEPS, bounds, strict=True)
+    ]
+    note = (
+        f"Lines lead from each adjusted position the way it moved from its GNSS position, "
+        f"{factor:g} times too long; blue where it rose, red where it sank."
+        if factor
+        else ""
+    )
+    return Figure(
+        svg=frame.svg(_lossless(palette[classes]), "camera positions and overlap", marks),
+        legend=Legend(
+            entries=tuple(zip(OVERLAP_COLOURS, labels, strict=True)),
+            gradient=False,
+            title="photographs that see the ground",
+        ),
+        note=note,
+    )
+
+
+def draw_distortion(prior: Camera, adjusted: Camera) -> Figure:
+    """Draw radial distortion over the radius in the picture, before and after."""
+    lines = []
+    for camera, label, css in (
+        (prior, "metadata", "line prior"),
+        (adjusted, "adjusted", "line adjusted"),
+    ):
+        corner = np.hypot(camera.width_px, camera.height_px) / 2
+        radius = np.linspace(0, corner / camera.fx_px, 40)
+        k1, k2, _, _, k3 = camera.distortion
+        moved, _ = distort(radius, np.zeros_like(radius), [k1, k2, 0, 0, k3])
+        lines.append(
+            Curve(x=radius * camera.fx_px, y=(moved - radius) * camera.fx_px, label=label, css=css)
+        )
+    return Figure(svg=curves(lines, "distance from the principal point, px", "distortion, px"))
+
+
+def _exaggeration(residuals: list[tuple[float, float, float] | None], units_per_m: float) -> float:
+    """Choose how many times too long residuals are drawn: the typical one about 30 units."""
+    lengths = [np.hypot(r[0], r[1]) for r in residuals if r is not None]
+    typical = float(np.median(lengths)) if lengths else 0.0
+    if typical <= 0:
+        return 0.0
+    return max(1.0, round_length(30 / (typical * units_per_m)))
+
+
+def _robust_range(values: NDArray[np.float32], percent: float) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(known, [percent, 100 - percent])
+    return float(low), float(max(high, low + 1e-3))
+
+
+def _coloured(share: NDArray[np.floating[Any]], colormap: int) -> NDArray[np.float32]:
+    """Return colours (rows, cols, 3), red first, of values 0 to 1."""
+    index = np.nan_to_num(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(index, colormap)[..., ::-1], np.float32)
+
+
+def _gradient_legend(
+    low: float, high: float, colormap: int, title: str, *, lifted: bool = False
+) -> Legend:
+    shares = np.linspace(0, 1, 6, dtype=np.float32)
+    colours = _coloured(shares[None], colormap)[0]
+    if lifted:
+        colours = 0.35 * PAPER + 0.65 * colours
+    decimals = 1 if high - low > 5 else 2 if high - low > 0.5 else 3
+    return Legend(
+        entries=tuple(
+            (
+                "#" + "".join(f"{int(c):02x}" for c in colour),
+                f"{low + s * (high - low):.{decimals}f}",
+            )
+            for colour, s in zip(colours, shares, strict=True)
+        ),
+        gradient=True,
+        title=title,
+    )
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _jpeg(picture: NDArray[np.generic]) -> str:
+    clipped = np.clip(np.asarray(picture, np.float32), 0, 255).astype(np.uint8)
+    _, content = cv2.imencode(".jpg", clipped[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return data_uri(content.tobytes(), "image/jpeg")
+
+
+def _lossless(picture: Picture) -> str:
+    # Not as PNG: pycolmap's zlib can break PNG writing once it is loaded before OpenCV.
+    _, content = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
+    return data_uri(content.tobytes(), "image/webp")

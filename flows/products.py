@@ -1,0 +1,84 @@
+"""The products of a map: file names, what each is for, and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a product is drawn."""
+
+    PICTURE = "picture"
+    HEIGHT = "height"
+    DOUBT = "doubt"
+    COUNT = "count"
+    SHARE = "share"
+    CLOUD = "cloud"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One file below ``products/``."""
+
+    file: str
+    title: str
+    purpose: str
+    """What a person opens it for, in one sentence."""
+    kind: Kind
+    bands: tuple[str, ...] = ()
+    unit: str = ""
+
+    @property
+    def media_type(self) -> str:
+        """IANA media type, for the catalogue."""
+        if self.kind is Kind.CLOUD:
+            return "application/vnd.laszip"
+        return "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+ORTHOMOSAIC = Product(
+    file="orthomosaic.tif",
+    title="Orthomosaic",
+    purpose="The photographs as one picture that can be measured like a map.",
+    kind=Kind.PICTURE,
+    bands=("red", "green", "blue", "alpha"),
+)
+DSM = Product(
+    file="dsm.tif",
+    title="Surface model",
+    purpose="Height of whatever the camera saw first: ground, walls, plants, roofs.",
+    kind=Kind.HEIGHT,
+    bands=("height",),
+    unit="m",
+)
+DSM_SIGMA = Product(
+    file="dsm_sigma.tif",
+    title="Doubt of the surface",
+    purpose="Standard deviation of each height; mask with it before you measure.",
+    kind=Kind.DOUBT,
+    bands=("standard deviation",),
+    unit="m",
+)
+DSM_VIEWS = Product(
+    file="dsm_views.tif",
+    title="Views of the surface",
+    purpose="Number of photographs that agree on each height.",
+    kind=Kind.COUNT,
+    bands=("views",),
+)
+DSM_CONFIDENCE = Product(
+    file="dsm_confidence.tif",
+    title="Confidence of the surface",
+    purpose="How alike the photographs look at each height, from 0 to 1.",
+    kind=Kind.SHARE,
+    bands=("correlation",),
+)
+CLOUD = Product(
+    file="cloud.laz",
+    title="Point cloud",
+    purpose="The surface as coloured points with normals, for CloudCompare and its like.",
+    kind=Kind.CLOUD,
+)
+
+PRODUCTS = (ORTHOMOSAIC, DSM, DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, CLOUD)

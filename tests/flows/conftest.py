@@ -1,0 +1,174 @@
+"""A small survey with a reconstruction and products, made without photographs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.report import MapRecord
+from flows.store import Result
+from flows.usage import Usage
+from tmp.cameras import Camera, Pose
+from tmp.captures import Capture, Flag, HeightDatum
+from tmp.frames import LocalFrame
+from tmp.grids import Grid
+from tmp.rasters import create_tiled, finish_cog
+from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
+from tmp.survey import Settings, create_survey, write_settings
+
+CAMERA = Camera(
+    camera_id="Testcam_800x600",
+    width_px=800,
+    height_px=600,
+    fx_px=700.0,
+    fy_px=700.0,
+    cx_px=400.0,
+    cy_px=300.0,
+    source="sensor table",
+)
+ADJUSTED = Camera(
+    camera_id=CAMERA.camera_id,
+    width_px=800,
+    height_px=600,
+    fx_px=705.0,
+    fy_px=705.0,
+    cx_px=402.0,
+    cy_px=299.0,
+    k1=-0.02,
+    k2=0.01,
+)
+FRAME = LocalFrame(origin=(-21.9, 64.1, 30.0), crs="EPSG:32627")
+GNSS_SIGMA_M = 2.0
+
+
+@pytest.fixture(scope="session")
+def reconstruction() -> Reconstruction:
+    """Sixteen photographs from 40 m over gently rolling ground."""
+    rng = np.random.default_rng(7)
+    photos = []
+    for i, (x, y) in enumerate(
+        (x, y) for y in np.linspace(-20, 20, 4) for x in np.linspace(-24, 24, 4)
+    ):
+        photos.append(
+            OrientedPhoto(
+                name=f"DJI_{i:04d}.JPG",
+                camera_id=CAMERA.camera_id,
+                pose=Pose.from_gimbal(90.0, -90.0, 0.0, (x, y, 40.0)),
+                gnss_residual_m=tuple(rng.normal(0, GNSS_SIGMA_M, 3)),
+                observations=900,
+                mean_residual_px=0.6,
+            )
+        )
+    points = np.column_stack([rng.uniform(-40, 40, (3000, 2)), rng.normal(0, 0.5, 3000)])
+    return Reconstruction(
+        frame=FRAME,
+        cameras={CAMERA.camera_id: ADJUSTED},
+        priors={CAMERA.camera_id: CAMERA},
+        photos=tuple(photos),
+        left_out={"DJI_0016.JPG": "only 6 matches with its neighbours"},
+        points=points,
+        point_views=rng.integers(2, 9, 3000).astype(np.int32),
+        point_residuals_px=rng.gamma(4, 0.15, 3000).astype(np.float32),
+        vertical_scale=VerticalScale(
+            focal_factors=(0.95, 1.0, 1.05),
+            mean_residual_px=(0.601, 0.600, 0.602),
+            height_agl_m=(38.0, 40.0, 42.0),
+            sigma_scale=0.019,
+            weak=True,
+        ),
+        figures={"pairs_matched": 60, "pairs_verified": 57},
+    )
+
+
+@pytest.fixture(scope="session")
+def captures(reconstruction: Reconstruction) -> tuple[Capture, ...]:
+    """The photographs of `reconstruction`, one that was left out, and a blurred one."""
+    began = datetime(2026, 7, 3, 9, 12, tzinfo=UTC)
+    names = [photo.name for photo in reconstruction.photos] + ["DJI_0016.JPG", "DJI_0017.JPG"]
+    return tuple(
+        Capture(
+            name=name,
+            source=f"/card/DCIM/{name}",
+            sha256=f"{i:064d}",
+            size_bytes=1000 + i,
+            width_px=800,
+            height_px=600,
+            camera_id=CAMERA.camera_id,
+            time_utc=began + timedelta(seconds=3 * i),
+            longitude_deg=-21.9,
+            latitude_deg=64.1,
+            height_m=70.0,
+            height_datum=HeightDatum.ELLIPSOID,
+            sigma_horizontal_m=GNSS_SIGMA_M,
+            sigma_vertical_m=2 * GNSS_SIGMA_M,
+            flags=(Flag.BLURRED,) if i == 17 else (),
+            reason="sharpness 12 where the others have 80" if i == 17 else "",
+        )
+        for i, name in enumerate(names)
+    )
+
+
+@pytest.fixture
+def record(
+    tmp_path: Path, reconstruction: Reconstruction, captures: tuple[Capture, ...]
+) -> MapRecord:
+    """A survey folder with an orthomosaic, a surface with a hole, and its doubt."""
+    survey = create_survey(tmp_path / "survey", name="Test farm")
+    settings = Settings(
+        name="Test farm",
+        crs=FRAME.crs,
+        origin=FRAME.origin,
+        cameras={CAMERA.camera_id: CAMERA},
+        vertical_datum=HeightDatum.ELLIPSOID,
+    )
+    write_settings(survey, settings)
+    write_products(survey.products_dir, FRAME)
+    usage = Usage(wall_s=12.0, cpu_s=20.0, peak_gb=0.9)
+    results = tuple(
+        Result(
+            stage=name, folder=tmp_path, files={}, figures={"tiles": 4}, usage=usage, reused=False
+        )
+        for name in ("orientation", "surface")
+    )
+    return MapRecord(
+        survey=survey,
+        settings=settings,
+        captures=captures,
+        reconstruction=reconstruction,
+        results=results,
+        asked={"quality": "normal"},
+    )
+
+
+def write_products(folder: Path, frame: LocalFrame) -> None:
+    """Write small products: a mound with a wall, 80 × 70 m, cells of 0.25 m."""
+    centre = frame.map_from_world([[0.0, 0.0, 0.0]])[0]
+    bounds = (centre[0] - 40, centre[1] - 35, centre[0] + 40, centre[1] + 35)
+    grid = Grid.from_bounds(bounds, 0.25, frame.crs)
+    x, y = np.meshgrid(*grid.cell_centres())
+    x, y = x - centre[0], y - centre[1]
+    height = 30 + 0.02 * x + 3 * np.exp(-(x**2 + y**2) / 200) + (np.abs(x - 15) < 1)
+    hole = np.hypot(x + 20, y - 10) < 5
+    checks = (np.floor(x / 4) + np.floor(y / 4)) % 2 * 40
+    rgba = np.stack([90 + checks, 120 + checks, 60 + checks, np.where(hole, 0, 255)])
+    nodata = -9999.0
+    for name, bands, dtype, fill, unit in (
+        ("dsm", np.where(hole, nodata, height)[None], "float32", nodata, ("m",)),
+        ("dsm_sigma", np.where(hole, nodata, 0.02 + 0.001 * abs(x))[None], "float32", nodata, "m"),
+        ("orthomosaic", rgba, "uint8", None, ()),
+    ):
+        raster = create_tiled(
+            folder.parent / "work" / name, grid, bands=len(bands), dtype=dtype, nodata=fill
+        )
+        for tile in raster.tiles():
+            rows = slice(tile.row, tile.row + tile.rows)
+            raster.write(tile, bands[:, rows, tile.col : tile.col + tile.cols])
+        finish_cog(
+            raster,
+            folder / f"{name}.tif",
+            descriptions=("red", "green", "blue", "alpha") if len(bands) == 4 else ("height",),
+            units=tuple(unit),
+        )
