@@ -35,6 +35,7 @@ from tmp.grids import Grid, Tile
 log = logging.getLogger(__name__)
 
 Array = NDArray[Any]
+MaskedArray = np.ma.MaskedArray[tuple[Any, ...], np.dtype[Any]]
 
 TILE_CELLS = 1024
 """Side of a tile file in cells, unless asked otherwise."""
@@ -356,7 +357,7 @@ def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
         return out
 
 
-def read_reduced(path: Path, longest: int) -> tuple[Array, Grid]:
+def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
     """Return a raster file at reduced size, from its overviews, with nodata kept apart.
 
     Parameters
