@@ -1,0 +1,167 @@
+"""Semi-global aggregation of a cost volume over the ground grid, and the winning heights.
+
+Hirschmüller's semi-global matching, along eight directions, applied in object space with a search
+range of its own for every cell.
+
+References
+----------
+Hirschmüller, H. (2008). Stereo processing by semiglobal matching and mutual information. IEEE
+    TPAMI 30(2), eq. 13.
+Bethmann, F. & Luhmann, T. (2015). Semi-global matching in object space. ISPRS Archives XL-3/W2.
+Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from imagery (search
+    ranges that narrow from level to level).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+DIRECTIONS = np.array(
+    [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1)], np.int64
+)
+FAR = np.float32(1e6)
+
+
+@njit(nogil=True, cache=True)
+def aggregate(cost, low, count, small, large, total):
+    """Sum the path costs of eight directions.
+
+    Parameters
+    ----------
+    cost : uint8 (rows, cols, N)
+        Matching cost of each cell's hypotheses; index 0 is the cell's own lowest.
+    low : int32 (rows, cols)
+        Lowest hypothesis searched in each cell.
+    count : int32 (rows, cols)
+        Number of hypotheses searched, 1 to N.
+    small : float
+        Penalty P1 for a change of one hypothesis between neighbours.
+    large : float32 (rows, cols)
+        Penalty P2 of each cell for any greater change.
+    total : float32 (rows, cols, N), written
+        Sum of the path costs, for the searched hypotheses.
+    """
+    rows, cols, depth = cost.shape
+    flat_cost, flat_total = cost.ravel(), total.ravel()
+    flat_total[:] = np.float32(0.0)
+    # Path costs of the row being swept and of the one before it, in slots of depth + 4: two
+    # guards at either end stand for the hypotheses a cell does not have.
+    slot = depth + 4
+    behind = np.full(cols * slot, FAR, np.float32)
+    here = np.full(cols * slot, FAR, np.float32)
+    least_behind = np.zeros(cols, np.float32)
+    least_here = np.zeros(cols, np.float32)
+    for d in range(DIRECTIONS.shape[0]):
+        dr, dc = DIRECTIONS[d]
+        for i in range(rows):
+            r = i if dr >= 0 else rows - 1 - i
+            for j in range(cols):
+                c = j if dc >= 0 else cols - 1 - j
+                c_from = c - dc
+                at = (r * cols + c) * depth
+                if (dr != 0 and i == 0) or c_from < 0 or c_from >= cols:
+                    least_here[c] = _start_path(
+                        flat_cost, flat_total, at, count[r, c], here, c * slot
+                    )
+                elif dr != 0:
+                    least_here[c] = _extend_path(
+                        flat_cost, flat_total, at, count[r, c], low[r, c] - low[r - dr, c_from],
+                        behind, c_from * slot, count[r - dr, c_from], least_behind[c_from],
+                        np.float32(small), large[r, c], here, c * slot,
+                    )  # fmt: skip
+                else:
+                    least_here[c] = _extend_path(
+                        flat_cost, flat_total, at, count[r, c], low[r, c] - low[r, c_from],
+                        here, c_from * slot, count[r, c_from], least_here[c_from],
+                        np.float32(small), large[r, c], here, c * slot,
+                    )  # fmt: skip
+            if dr != 0:
+                behind, here = here, behind
+                least_behind, least_here = least_here, least_behind
+
+
+# Unsigned indices below: Numba wraps negative ones round, and the test for it would keep these
+# loops, where the time goes, from being vectorised.
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _start_path(cost, total, at, count, path, slot):
+    first, to, n = np.uint64(at), np.uint64(slot + 2), np.uint64(count)
+    least = FAR
+    for k in range(n):
+        value = np.float32(cost[first + k])
+        path[to + k] = value
+        total[first + k] += value
+        least = min(least, value)
+    _guard(path, slot, count)
+    return least
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _extend_path(
+    cost, total, at, count, shift, source, source_slot, source_count, least, small, large,
+    path, slot,
+):  # fmt: skip
+    """Extend a path by one cell (Hirschmüller 2008, eq. 13); return its least cost.
+
+    `shift` is the cell's lowest hypothesis less that of the cell the path comes from.
+    """
+    # Only hypotheses within one of the source's range can be reached by a small step.
+    near_low = min(max(0, -1 - shift), count)
+    near_high = max(min(count, source_count + 1 - shift), near_low)
+    first, to = np.uint64(at), np.uint64(slot + 2)
+    for k in range(np.uint64(near_low)):
+        path[to + k] = np.float32(cost[first + k]) + large
+    begin, length = np.uint64(near_low), np.uint64(near_high - near_low)
+    origin = np.uint64(source_slot + 2 + shift + near_low)
+    one = np.uint64(1)
+    for k in range(length):
+        step = min(source[origin + k], min(source[origin + k - one], source[origin + k + one]) + small)
+        path[to + begin + k] = np.float32(cost[first + begin + k]) + min(step - least, large)
+    begin, length = np.uint64(near_high), np.uint64(count - near_high)
+    for k in range(length):
+        path[to + begin + k] = np.float32(cost[first + begin + k]) + large
+    best = FAR
+    for k in range(np.uint64(count)):
+        value = path[to + k]
+        total[first + k] += value
+        best = min(best, value)
+    _guard(path, slot, count)
+    return best
+
+
+@njit(nogil=True, cache=True)
+def _guard(path, slot, count):
+    path[slot] = path[slot + 1] = path[slot + 2 + count] = path[slot + 3 + count] = FAR
+
+
+@njit(nogil=True, cache=True)
+def pick_heights(total, low, count, sheet, step, height):
+    """Take the cheapest hypothesis of each cell, refined by a parabola through its neighbours.
+
+    Parameters
+    ----------
+    total : float32 (rows, cols, N)
+    low, count : int32 (rows, cols)
+        As for `aggregate`.
+    sheet : float32 (rows, cols)
+        Height of hypothesis 0.
+    step : float
+        Metres between hypotheses.
+    height : float32 (rows, cols), written
+    """
+    rows, cols, _ = total.shape
+    for r in range(rows):
+        for c in range(cols):
+            best = 0
+            for k in range(1, count[r, c]):
+                if total[r, c, k] < total[r, c, best]:
+                    best = k
+            shift = 0.0
+            if 0 < best < count[r, c] - 1:
+                left, mid, right = total[r, c, best - 1], total[r, c, best], total[r, c, best + 1]
+                curvature = left - 2.0 * mid + right
+                if curvature > 0.0:
+                    shift = 0.5 * (left - right) / curvature
+            height[r, c] = sheet[r, c] + (low[r, c] + best + shift) * step

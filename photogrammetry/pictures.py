@@ -1,0 +1,143 @@
+"""Decoded pictures of a survey, kept small on disk so that each photograph is decoded once.
+
+The decode for feature detection also yields what the surface needs: a grey image pyramid, and a
+small colour picture for the balance of exposures.  Both lie in ``work/pictures`` and may be
+deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tmp.errors import PhotographError
+
+Picture = NDArray[np.uint8]
+
+THUMBNAIL_LEVEL = 4
+"""The small colour picture is the photograph halved this many times."""
+COARSEST_LEVEL = 6
+
+
+def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
+    """Decode a photograph as stored, without turning it by its orientation tag.
+
+    Parameters
+    ----------
+    path : Path
+    halvings : {0, 1, 2, 3}
+        Halve the size this often while decoding; the JPEG decoder does it almost for free.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols, 3), uint8, blue, green, red
+
+    Raises
+    ------
+    PhotographError
+        If the file cannot be decoded.
+    """
+    reduced = {
+        0: cv2.IMREAD_COLOR,
+        1: cv2.IMREAD_REDUCED_COLOR_2,
+        2: cv2.IMREAD_REDUCED_COLOR_4,
+        3: cv2.IMREAD_REDUCED_COLOR_8,
+    }
+    flags = reduced[halvings] | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imread(str(path), flags)
+    if picture is None:
+        raise PhotographError(f"{path}: cannot be decoded; copy it again from the card")
+    return np.asarray(picture, np.uint8)
+
+
+def halve(picture: Picture) -> Picture:
+    """Average blocks of 2 × 2 pixels; an odd last row or column is dropped.
+
+    Corner-origin coordinates of the result are exactly half those of the input.
+    """
+    rows, cols = picture.shape[0] // 2, picture.shape[1] // 2
+    return np.asarray(
+        cv2.resize(picture[: 2 * rows, : 2 * cols], (cols, rows), interpolation=cv2.INTER_AREA),
+        np.uint8,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureStore:
+    """Grey pyramids and thumbnails in a folder, one pair of files per photograph."""
+
+    folder: Path
+
+    def _stem(self, name: str) -> Path:
+        # Names may hold folders and any letters; a digest is safe on every file system.
+        return self.folder / hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+
+    def has(self, name: str, *, finest_level: int) -> bool:
+        """Tell whether a photograph's pyramid is stored and reaches `finest_level`."""
+        try:
+            head = json.loads(self._stem(name).with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            return False
+        return bool(head["levels"][0]["level"] <= finest_level)
+
+    def save(self, name: str, picture: Picture, *, halvings: int) -> None:
+        """Store the pyramid and thumbnail of a decoded photograph.
+
+        Parameters
+        ----------
+        name : str
+            The photograph's identity.
+        picture : ndarray of shape (rows, cols, 3)
+            As decoded, blue, green, red.
+        halvings : int
+            How often it was halved against the photograph.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stem = self._stem(name)
+        thumbnail = picture
+        for _ in range(THUMBNAIL_LEVEL - halvings):
+            thumbnail = halve(thumbnail)
+        levels, parts, offset = [], [], 0
+        grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
+        for level in range(halvings, COARSEST_LEVEL + 1):
+            rows, cols = grey.shape
+            levels.append({"level": level, "offset": offset, "rows": rows, "cols": cols})
+            parts.append(grey.ravel())
+            offset += grey.size
+            if min(rows, cols) < 16:
+                break
+            grey = halve(grey)
+        _write_array(stem.with_suffix(".grey.npy"), np.concatenate(parts))
+        _write_array(stem.with_suffix(".small.npy"), thumbnail)
+        head = stem.with_suffix(".json.part")
+        head.write_text(json.dumps({"name": name, "levels": levels}))
+        head.replace(stem.with_suffix(".json"))  # last: it vouches for the other two
+
+    def grey(self, name: str, level: int) -> tuple[Picture, int]:
+        """Return one level of a pyramid, memory-mapped, and the level actually returned.
+
+        A level finer or coarser than what is stored gives the nearest one that is.
+        """
+        stem = self._stem(name)
+        levels = json.loads(stem.with_suffix(".json").read_text())["levels"]
+        found = min(levels, key=lambda entry: abs(entry["level"] - level))
+        flat = np.load(stem.with_suffix(".grey.npy"), mmap_mode="r")
+        part = flat[found["offset"] : found["offset"] + found["rows"] * found["cols"]]
+        return part.reshape(found["rows"], found["cols"]), found["level"]
+
+    def thumbnail(self, name: str) -> Picture:
+        """Return the small colour picture (rows, cols, 3), blue, green, red."""
+        return np.asarray(np.load(self._stem(name).with_suffix(".small.npy")), np.uint8)
+
+
+def _write_array(path: Path, array: Picture) -> None:
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    partial.replace(path)

@@ -1,0 +1,220 @@
+"""Oriented photographs as a ground tile sees them: which ones, and their numbers for kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from photogrammetry.pictures import PictureStore
+from photogrammetry.projection import GEOMETRY_WIDTH
+from tmp.cameras import Camera, Pose
+from tmp.frames import LocalFrame
+from tmp.reconstruction import Reconstruction
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One oriented photograph."""
+
+    name: str
+    camera: Camera
+    pose: Pose
+
+
+def views_of(reconstruction: Reconstruction) -> list[View]:
+    """Return all oriented photographs of a reconstruction, in its order."""
+    return [
+        View(name=photo.name, camera=reconstruction.cameras[photo.camera_id], pose=photo.pose)
+        for photo in reconstruction.photos
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileViews:
+    """The views of one ground tile in the tile's own coordinates (metres about its centre)."""
+
+    views: tuple[View, ...]
+    cam_from_tile: Float
+    """(V, 3, 4)"""
+    centres: Float
+    """Projection centres in tile coordinates, (V, 3)."""
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def pixel_from_tile(self, view: int, points: ArrayLike) -> Float:
+        """Project tile points (N, 3) into one view: full-size image coordinates (N, 2)."""
+        matrix = self.cam_from_tile[view]
+        cam = np.atleast_2d(np.asarray(points, float)) @ matrix[:, :3].T + matrix[:, 3]
+        camera = self.views[view].camera
+        pixels = camera.pixel_from_cam(cam)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r2 = (cam[:, 0] ** 2 + cam[:, 1] ** 2) / cam[:, 2] ** 2
+        pixels[(cam[:, 2] <= 0) | (r2 > trusted_radius2(camera))] = np.nan
+        return pixels
+
+    def subset(self, keep: Sequence[int]) -> TileViews:
+        """Return only the views at the given positions."""
+        index = list(keep)
+        return TileViews(
+            views=tuple(self.views[i] for i in index),
+            cam_from_tile=self.cam_from_tile[index],
+            centres=self.centres[index],
+        )
+
+
+def trusted_radius2(camera: Camera) -> float:
+    """Return the squared normalised radius up to which a lens model may be used.
+
+    Beyond the picture's corners a polynomial of Brown's folds back and would map far points into
+    the picture; the corner's own ray, with a small margin, bounds the use.
+    """
+    width, height = camera.width_px, camera.height_px
+    rays = camera.ray_from_pixel([(0, 0), (width, 0), (0, height), (width, height)])
+    return float(1.02 * np.max(rays[:, 0] ** 2 + rays[:, 1] ** 2))
+
+
+def place_views(
+    views: Sequence[View],
+    frame: LocalFrame,
+    centre: Float,
+    half_size_m: tuple[float, float],
+    z_range_m: tuple[float, float],
+) -> TileViews:
+    """Express views in tile coordinates and keep those that see any of the tile.
+
+    Parameters
+    ----------
+    views : sequence of View
+    frame : LocalFrame
+    centre : ndarray of shape (3,)
+        Map coordinates of the tile's centre and its reference height.
+    half_size_m : tuple of float
+        Half the tile's extent east and north.
+    z_range_m : tuple of float
+        Lowest and highest ground, map heights.
+    """
+    matrix, offset = frame.world_from_map_affine(centre)
+    inverse = np.linalg.inv(matrix)
+    transforms = np.array(
+        [
+            np.column_stack(
+                [
+                    view.pose.rotation @ matrix,
+                    view.pose.rotation @ offset + view.pose.translation,
+                ]
+            )
+            for view in views
+        ]
+    ).reshape(-1, 3, 4)
+    centres = np.array([inverse @ (view.pose.centre - offset) for view in views]).reshape(-1, 3)
+    placed = TileViews(views=tuple(views), cam_from_tile=transforms, centres=centres)
+    steps = np.linspace(-1, 1, 7)
+    x, y, z = np.meshgrid(
+        half_size_m[0] * steps, half_size_m[1] * steps, np.asarray(z_range_m) - centre[2]
+    )
+    lattice = np.column_stack([x.ravel(), y.ravel(), z.ravel()])
+    keep = []
+    for i, view in enumerate(views):
+        pixels = placed.pixel_from_tile(i, lattice)
+        inside = (
+            (pixels[:, 0] >= 0)
+            & (pixels[:, 1] >= 0)
+            & (pixels[:, 0] <= view.camera.width_px)
+            & (pixels[:, 1] <= view.camera.height_px)
+        )
+        if inside.any():
+            keep.append(i)
+    return placed.subset(keep)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelViews:
+    """Views packed for kernels; see `photogrammetry.projection` for the layout."""
+
+    geometry: NDArray[np.float32]
+    layout: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+
+
+def pack_grey(
+    tile_views: TileViews,
+    store: PictureStore,
+    pixel_size_m: float,
+    lattice: Float,
+) -> KernelViews:
+    """Gather the crops of the grey pyramids that a tile needs at one level of detail.
+
+    Parameters
+    ----------
+    tile_views : TileViews
+    store : PictureStore
+    pixel_size_m : float
+        Wanted size of a picture's pixel on the ground; each view gives its nearest level.
+    lattice : ndarray of shape (N, 3)
+        Tile points whose projections bound the crop.
+    """
+    geometry = np.zeros((len(tile_views), GEOMETRY_WIDTH), np.float32)
+    layout = np.zeros((len(tile_views), 3), np.int64)
+    crops, offset = [], 0
+    for i, view in enumerate(tile_views.views):
+        ground = float(np.mean(lattice[:, 2]))
+        distance = max(abs(tile_views.centres[i, 2] - ground), 1e-6)
+        gsd = distance / view.camera.fx_px
+        wanted = int(np.floor(np.log2(max(pixel_size_m / gsd, 1e-6)) + 0.5))
+        picture, level = store.grey(view.name, wanted)
+        pixels = tile_views.pixel_from_tile(i, lattice) / 2.0**level
+        # Where part of the lattice leaves the lens model, the rest must stand in for it.
+        spacing_px = float(np.ptp(lattice[:, 0])) / 6 / (gsd * 2.0**level)
+        margin = 3 if np.isfinite(pixels).all() else 3 + int(1.5 * spacing_px)
+        crop, x0, y0 = _crop(picture, pixels, margin)
+        geometry[i] = _geometry(tile_views, i, 2.0**-level, x0, y0)
+        layout[i] = offset, crop.shape[0], crop.shape[1]
+        crops.append(crop.ravel())
+        offset += crop.size
+    return KernelViews(
+        geometry=geometry,
+        layout=layout,
+        pixels=np.concatenate(crops) if crops else np.zeros(0, np.uint8),
+    )
+
+
+def _crop(
+    picture: NDArray[np.uint8], pixels: Float, margin: int
+) -> tuple[NDArray[np.uint8], int, int]:
+    """Cut the bounding box of projected points, with a margin; a 1 × 1 crop if it is empty."""
+    rows, cols = picture.shape[:2]
+    finite = pixels[np.isfinite(pixels[:, 0])]
+    if len(finite) == 0:
+        return np.ascontiguousarray(picture[:1, :1]), 0, 0
+    low = np.floor(finite.min(axis=0)).astype(int) - margin
+    high = np.ceil(finite.max(axis=0)).astype(int) + margin
+    x0, y0 = max(low[0], 0), max(low[1], 0)
+    x1, y1 = min(high[0], cols), min(high[1], rows)
+    if x1 <= x0 or y1 <= y0:
+        return np.ascontiguousarray(picture[:1, :1]), 0, 0
+    return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
+
+
+def _geometry(
+    tile_views: TileViews, i: int, scale: float, x0: int, y0: int
+) -> NDArray[np.float64]:
+    camera = tile_views.views[i].camera
+    return np.concatenate(
+        [
+            tile_views.cam_from_tile[i].ravel(),
+            [
+                camera.fx_px * scale,
+                camera.fy_px * scale,
+                camera.cx_px * scale - x0,
+                camera.cy_px * scale - y0,
+            ],
+            camera.distortion,  # k1 k2 p1 p2 k3, as projection.py numbers them
+            [trusted_radius2(camera)],
+        ]
+    )
