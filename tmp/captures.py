@@ -81,7 +81,7 @@ class Capture:
     gimbal_pitch_deg: float | None = None
     gimbal_roll_deg: float | None = None
     sharpness: float | None = None
-    """Variance of the Laplacian of the half-size grey picture; for comparison within a camera."""
+    """Variance of the Laplacian of the reduced grey picture; for comparison within a camera."""
     flags: tuple[Flag, ...] = ()
     reason: str = ""
     """The flags in a sentence with their numbers; empty when there are none."""

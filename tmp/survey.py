@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
+from pyproj.exceptions import ProjError
 from tomlkit.exceptions import ParseError
 
 from tmp.cameras import Camera
@@ -177,7 +178,7 @@ def read_settings(survey: Survey) -> Settings:
         _ = settings.frame  # refuses a CRS that is not metric while the file is at hand
     except InputError as error:
         raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except ValueError as error:
+    except (ValueError, ProjError) as error:
         raise InputError(f"{path}: {error}; correct it") from error
     return settings
 

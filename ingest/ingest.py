@@ -1,0 +1,304 @@
+"""From cards and folders to a survey: copy, read, judge, and settle where on Earth it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from ingest.cameras import propose_camera
+from ingest.card import (
+    Shelf,
+    check_space,
+    copy_verified,
+    find_photographs,
+    link_photograph,
+    propose_names,
+    read_source,
+    refuse_overlap,
+)
+from ingest.position import read_position
+from ingest.quality import measure_sharpness, why_unreadable
+from ingest.tags import Tags, read_tags
+from ingest.times import read_time
+from ingest.verdicts import fill_heights, judge
+from tmp.cameras import Camera
+from tmp.captures import (
+    Capture,
+    Flag,
+    HeightDatum,
+    choose_captures,
+    read_captures,
+    write_captures,
+)
+from tmp.errors import InputError, PhotographError
+from tmp.frames import LocalFrame, choose_utm_crs
+from tmp.parallel import map_threads
+from tmp.progress import Track, silent
+from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestResult:
+    """What an ingest found, did, and thinks of it."""
+
+    survey: Survey
+    settings: Settings
+    captures: tuple[Capture, ...]
+    """All photographs of the survey, with a person's choices applied."""
+    added: tuple[str, ...]
+    """Names of the photographs that are new."""
+    already: int
+    """Photographs given whose content the survey had before."""
+    failed: dict[str, str]
+    """Files that the source did not give up, with the reason; they are not in the survey."""
+    ignored: Counter[str]
+    """Other files, by suffix."""
+
+    @property
+    def flagged(self) -> tuple[Capture, ...]:
+        """Photographs with something to say about them."""
+        return tuple(capture for capture in self.captures if capture.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """One photograph just taken into the survey."""
+
+    capture: Capture
+    camera: Camera | None
+
+
+def ingest_photographs(
+    places: Sequence[Path],
+    survey: Survey,
+    *,
+    link: bool = False,
+    crs: str | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+) -> IngestResult:
+    """Take photographs into a survey, new or existing; only what is new is added.
+
+    Parameters
+    ----------
+    places : sequence of Path
+        Folders, searched to their depth, and files.  They are only read.
+    survey : Survey
+        Where to; its folder is made if need be.
+    link : bool
+        Put symbolic links into the survey and leave the photographs where they are.
+    crs : str, optional
+        Projected CRS of the products; by default the survey's, or else the UTM zone.
+    workers : int, optional
+        Threads; by default one per core.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to take, a place is missing, the CRS is not metric, or one of
+        `places` and `survey` lies in the other.
+    NotASurveyError, VersionError
+        If the folder is something else, or a newer version's survey.
+    SpaceError
+        If the disk has no room; nothing has been copied then.
+    """
+    check_crs(crs)
+    refuse_overlap(places, survey.root)
+    found = find_photographs(places)
+    create_survey(survey.root)
+    settings = read_settings(survey)
+    before = read_captures(survey.gpkg_path) if survey.gpkg_path.exists() else []
+    names = propose_names(found.photographs)
+    survey.photos_dir.mkdir(exist_ok=True)
+    if not link:
+        check_space(survey.root, _bytes_to_copy(found.photographs, names, survey, before))
+    known = {capture.sha256 for capture in before}
+    shelf = Shelf(survey.photos_dir, (capture.name for capture in before))
+
+    def take(job: tuple[Path, str]) -> _Taken | str | None:
+        try:
+            return _take(job[0], job[1], survey=survey, shelf=shelf, known=known, link=link)
+        except PhotographError as error:
+            return str(error)
+
+    jobs = list(zip(found.photographs, names, strict=True))
+    outcomes: dict[Path, _Taken | str | None] = {}
+    results = map_threads(take, jobs, workers=workers or os.cpu_count() or 1)
+    for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
+        outcomes[path] = outcome
+    taken = [o for path, _ in jobs if isinstance(o := outcomes[path], _Taken)]
+    captures = judge(fill_heights([*before, *(one.capture for one in taken)]))
+    settings = _settle(settings, captures, [one.camera for one in taken if one.camera], crs)
+    write_settings(survey, settings)
+    write_captures(survey.gpkg_path, captures)
+    log.info("%s: %d photographs added, %d in all", survey.root, len(taken), len(captures))
+    return IngestResult(
+        survey=survey,
+        settings=settings,
+        captures=tuple(choose_captures(captures, keep=settings.keep, drop=settings.drop)),
+        added=tuple(one.capture.name for one in taken),
+        already=sum(outcome is None for outcome in outcomes.values()),
+        failed={str(p): o for p, o in outcomes.items() if isinstance(o, str)},
+        ignored=found.ignored,
+    )
+
+
+def _bytes_to_copy(
+    photographs: Sequence[Path], names: Sequence[str], survey: Survey, before: Sequence[Capture]
+) -> int:
+    """Return an upper bound of what is still to be copied."""
+    have = {(capture.source, capture.size_bytes) for capture in before}
+    total = 0
+    for path, name in zip(photographs, names, strict=True):
+        size = path.stat().st_size
+        leftover = survey.photos_dir / name
+        if (str(path.resolve()), size) not in have and not leftover.exists():
+            total += size
+    return total
+
+
+def _take(
+    source: Path, proposed: str, *, survey: Survey, shelf: Shelf, known: set[str], link: bool
+) -> _Taken | None:
+    """Copy or link one photograph and read it, from one pass over its bytes; None if known."""
+    data = read_source(source)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 in known:
+        return None
+    name = shelf.reserve(proposed, sha256)
+    target = survey.photos_dir / name
+    if link:
+        link_photograph(source, target)
+    else:
+        copy_verified(data, sha256, source, target)
+    tags = read_tags(data)
+    capture = Capture(
+        name=name,
+        source=str(source.resolve()),
+        sha256=sha256,
+        size_bytes=len(data),
+        width_px=tags.width_px,
+        height_px=tags.height_px,
+        camera_id="",
+    )
+    problem = why_unreadable(tags)
+    sharpness = None if problem else measure_sharpness(data, tags)
+    if sharpness is None:
+        reason = problem or "the picture does not decode"
+        capture = replace(capture, flags=(Flag.UNREADABLE,), reason=reason)
+        return _Taken(capture=_with_tags(capture, tags), camera=None)
+    camera = propose_camera(tags)
+    capture = replace(capture, camera_id=camera.camera_id, sharpness=round(sharpness, 1))
+    return _Taken(capture=_with_tags(capture, tags), camera=camera)
+
+
+def _with_tags(capture: Capture, tags: Tags) -> Capture:
+    """Return the capture with position, time and attitude as the tags give them."""
+    position = read_position(tags)
+    time_utc, evidence = read_time(tags, position.longitude_deg)
+    yaw, pitch, roll = read_attitude(tags)
+    return replace(
+        capture,
+        time_utc=time_utc,
+        time_evidence=evidence,
+        longitude_deg=position.longitude_deg,
+        latitude_deg=position.latitude_deg,
+        height_m=position.height_m,
+        height_datum=position.height_datum,
+        sigma_horizontal_m=position.sigma_horizontal_m,
+        sigma_vertical_m=position.sigma_vertical_m,
+        position_source=position.source,
+        height_takeoff_m=position.height_takeoff_m,
+        gimbal_yaw_deg=yaw,
+        gimbal_pitch_deg=pitch,
+        gimbal_roll_deg=roll,
+    )
+
+
+def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]:
+    """Return yaw, pitch and roll of the camera in degrees, pitch -90 looking down.
+
+    Notes
+    -----
+    Pix4D's ``Camera:Pitch`` counts from nadir.  Some makers write angles from the horizon under
+    that name, so only values within 45° of nadir are believed.
+    """
+    angles = [tags.xmp_number(f"Gimbal{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
+    if None in angles:
+        angles = [tags.xmp_number(f"Camera{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
+    if None not in angles:
+        return angles[0], angles[1], angles[2]
+    yaw, pitch, roll = (
+        tags.xmp_number(axis, namespace="pix4d") for axis in ("Yaw", "Pitch", "Roll")
+    )
+    if yaw is None or pitch is None or roll is None or abs(pitch) > 45:
+        return None, None, None
+    return yaw, pitch - 90, roll
+
+
+def check_crs(crs: str | None) -> None:
+    """Refuse a CRS that products cannot be written in.
+
+    Raises
+    ------
+    InputError
+        If PROJ does not know it, or it is not projected in metres.
+    """
+    if crs is None:
+        return
+    try:
+        CRS.from_user_input(crs)
+    except CRSError as error:
+        raise InputError(f"{crs!r} is not a CRS; write it as 'EPSG:32633'") from error
+    LocalFrame(origin=(0.0, 0.0, 0.0), crs=crs)
+
+
+def _settle(
+    settings: Settings, captures: Sequence[Capture], cameras: Sequence[Camera], crs: str | None
+) -> Settings:
+    """Add what is new to the settings; what they hold already stays, a person may have put it."""
+    merged = {camera.camera_id: camera for camera in reversed(cameras)} | settings.cameras
+    settings = replace(settings, cameras=dict(sorted(merged.items())))
+    placed = [c for c in captures if c.positioned and c.used]
+    if not placed:
+        return replace(settings, crs=crs or settings.crs)
+    if settings.vertical_datum is HeightDatum.UNKNOWN:
+        datum = Counter(c.height_datum for c in placed).most_common(1)[0][0]
+        settings = replace(settings, vertical_datum=datum)
+    origin = settings.origin or choose_origin(placed)
+    return replace(
+        settings, origin=origin, crs=crs or settings.crs or choose_utm_crs(origin[0], origin[1])
+    )
+
+
+def choose_origin(captures: Sequence[Capture]) -> tuple[float, float, float]:
+    """Return the zero of the local frame: the middle of the photographs, near the ground.
+
+    Parameters
+    ----------
+    captures : sequence of Capture
+        With positions, at least one.
+
+    Returns
+    -------
+    tuple of float
+        Longitude and latitude in degrees, height in whole metres.
+    """
+    above = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
+    height_m = statistics.median(c.height_m or 0.0 for c in captures)
+    return (
+        round(statistics.median(c.longitude_deg or 0.0 for c in captures), 7),
+        round(statistics.median(c.latitude_deg or 0.0 for c in captures), 7),
+        float(round(height_m - (statistics.median(above) if above else 0.0))),
+    )

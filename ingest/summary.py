@@ -1,0 +1,107 @@
+"""Say in plain words what an ingest did and what the survey now holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ingest.ingest import IngestResult
+from tmp.captures import Capture, Flag, HeightDatum
+
+NAMES_SHOWN = 5
+"""Photographs named per flag; the GeoPackage has them all."""
+
+_DATUMS = {
+    HeightDatum.ELLIPSOID: "the WGS 84 ellipsoid",
+    HeightDatum.EGM96: "the EGM96 geoid (sea level)",
+    HeightDatum.BAROMETRIC: "the barometer's zero",
+    HeightDatum.UNKNOWN: "a level the camera does not name",
+}
+
+
+def summarise(result: IngestResult) -> list[str]:
+    """Return the closing summary, line by line."""
+    captures = result.captures
+    again = f", {result.already} given again and skipped" if result.already else ""
+    lines = [
+        f"{_photographs(len(result.added))} added{again}; "
+        f"{len(captures)} in {result.survey.root}, {sum(c.used for c in captures)} of them used"
+    ]
+    if result.ignored:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in result.ignored.most_common())
+        lines.append(f"  passed over  other files: {kinds}")
+    lines += [f"  {label:<11}  {text}" for label, text in _facts(result)]
+    lines += _flags(result.flagged)
+    lines += [f"  NOT TAKEN IN: {reason}" for reason in result.failed.values()]
+    lines.append(f"next: tmp map {result.survey.root}")
+    return lines
+
+
+def _facts(result: IngestResult) -> Iterable[tuple[str, str]]:
+    used = [c for c in result.captures if c.used]
+    moments = sorted(c.time_utc for c in used if c.time_utc is not None)
+    if moments:
+        evidence = Counter(c.time_evidence for c in used).most_common(1)[0][0]
+        yield "taken", f"{moments[0]:%Y-%m-%d %H:%M} to {moments[-1]:%Y-%m-%d %H:%M} UTC"
+        yield "", f"by {evidence}"
+    placed = [c for c in used if c.positioned]
+    if placed:
+        yield "area", _area(result, placed)
+        yield "positions", _positions(placed)
+        heights = "heights count from " + _DATUMS[result.settings.vertical_datum]
+        if len({c.height_datum for c in placed}) > 1:
+            heights += "; BUT the photographs mix several, see survey.gpkg"
+        yield "", heights
+    else:
+        yield "area", "no photograph has a position: the map will lack place, scale and north"
+    for camera_id, count in Counter(c.camera_id for c in used).items():
+        camera = result.settings.cameras[camera_id]
+        yield (
+            "camera",
+            f"{camera_id}, {_photographs(count)}: focal length {camera.fx_px:.0f} px "
+            f"± {100 * camera.focal_sigma:g} % from {camera.source}",
+        )
+
+
+def _area(result: IngestResult, placed: Sequence[Capture]) -> str:
+    """Describe the extent of the camera positions, and how high they fly."""
+    geodetic = np.array([(c.longitude_deg, c.latitude_deg, c.height_m) for c in placed], float)
+    east, north, _ = np.ptp(result.settings.frame.world_from_geodetic(geodetic), axis=0)
+    above = [c.height_takeoff_m for c in placed if c.height_takeoff_m is not None]
+    height = f", {np.median(above):.0f} m above take-off" if above else ""
+    return f"{east:.0f} m × {north:.0f} m between camera positions{height}; {result.settings.crs}"
+
+
+def _positions(placed: Sequence[Capture]) -> str:
+    kinds = Counter(c.position_source for c in placed).most_common(3)
+    names = ", ".join(f"{count} × {kind}" if len(kinds) > 1 else kind for kind, count in kinds)
+    horizontal_m = float(np.median([c.sigma_horizontal_m for c in placed]))
+    vertical_m = float(np.median([c.sigma_vertical_m for c in placed]))
+    return f"{names}; σ {_length(horizontal_m)} horizontally, {_length(vertical_m)} vertically"
+
+
+def _photographs(count: int) -> str:
+    return f"{count} photograph" if count == 1 else f"{count} photographs"
+
+
+def _length(metres: float) -> str:
+    return f"{metres:.1f} m" if metres >= 0.5 else f"{100 * metres:.1f} cm"
+
+
+def _flags(flagged: Sequence[Capture]) -> list[str]:
+    if not flagged:
+        return ["  flagged      none"]
+    lines = []
+    for flag in Flag:
+        have = [c for c in flagged if flag in c.flags]
+        if have:
+            fate = "left out" if not any(c.used for c in have) else "still used"
+            lines.append(f"  {flag}: {_photographs(len(have))}, {fate}")
+            lines += [f"    {c.name}: {c.reason}" for c in have[:NAMES_SHOWN]]
+            if len(have) > NAMES_SHOWN:
+                lines.append(f"    and {len(have) - NAMES_SHOWN} more, see survey.gpkg")
+    lines += [f"  {c.name}: {c.reason}" for c in flagged if not c.flags]
+    lines.append("  to overrule: keep = [...] or drop = [...] under [photographs] in survey.toml")
+    return lines

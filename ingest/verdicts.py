@@ -1,0 +1,201 @@
+"""Judge the photographs of a survey together: what is doubtful, why, and with which numbers.
+
+Nothing is dropped in silence: every verdict is a flag with a reason on the photograph, and
+``[photographs] keep`` and ``drop`` in survey.toml have the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from tmp.captures import Capture, Flag, HeightDatum
+
+Verdicts = dict[int, str]
+"""Reasons by place in the list of captures."""
+
+LOW_SHARE, LOW_MARGIN_M = 0.4, 10.0
+"""A take-off or landing picture is below this share of the median height, and by this much."""
+STRAGGLER_SHARE, STRAGGLERS_ANYWAY = 0.15, 3
+"""More low pictures than this are a flight of their own."""
+FLIGHT_GAP = timedelta(minutes=10)
+"""A pause that parts two flights."""
+ALONE_M, ALONE_FACTOR, ALONE_HEIGHTS = 100.0, 10.0, 3.0
+"""A picture stands apart beyond the largest of: this distance, this many times the usual one,
+this many flying heights."""
+BLUR_SHARE, BLUR_NEIGHBOURS = 0.25, 8
+"""A blurred picture has less than this share of the sharpness usual around it."""
+
+EARTH_RADIUS_M = 6_371_000.0
+
+
+def judge(captures: Sequence[Capture]) -> list[Capture]:
+    """Return the captures with flags and reasons set from scratch.
+
+    Unreadable photographs keep their verdict, which only reading them can give.
+    """
+    rules: tuple[tuple[Flag, Callable[[Sequence[Capture]], Verdicts]], ...] = (
+        (Flag.DUPLICATE, find_duplicates),
+        (Flag.NO_POSITION, find_unpositioned),
+        (Flag.STRAGGLER, find_stragglers),
+        (Flag.BLURRED, find_blurred),
+    )
+    found = [(flag, rule(captures)) for flag, rule in rules]
+    judged = []
+    for index, capture in enumerate(captures):
+        if Flag.UNREADABLE in capture.flags:
+            judged.append(capture)
+            continue
+        verdicts = [(flag, reasons[index]) for flag, reasons in found if index in reasons]
+        flags = tuple(flag for flag, _ in verdicts)
+        judged.append(replace(capture, flags=flags, reason="; ".join(r for _, r in verdicts)))
+    return judged
+
+
+def fill_heights(captures: Sequence[Capture]) -> list[Capture]:
+    """Give photographs that lack a GNSS height the one that their barometer suggests.
+
+    The height of the take-off point comes from the photographs that have both heights; without
+    any it is taken as zero, and the heights count from there.
+    """
+    both = [c for c in captures if c.height_m is not None and c.height_takeoff_m is not None]
+    differences = [(c.height_m or 0.0) - (c.height_takeoff_m or 0.0) for c in both]
+    takeoff_m = float(np.median(differences)) if both else 0.0
+    datum = both[0].height_datum if both else HeightDatum.BAROMETRIC
+    return [
+        replace(
+            c,
+            height_m=round(takeoff_m + c.height_takeoff_m, 3),
+            height_datum=datum,
+            position_source=f"{c.position_source}, height from the barometer",
+        )
+        if c.height_m is None and c.height_takeoff_m is not None and c.longitude_deg is not None
+        else c
+        for c in captures
+    ]
+
+
+def find_duplicates(captures: Sequence[Capture]) -> Verdicts:
+    """Find photographs whose file is byte for byte an earlier one's."""
+    first: dict[str, str] = {}
+    found = {}
+    for index, capture in enumerate(captures):
+        original = first.setdefault(capture.sha256, capture.name)
+        if original != capture.name:
+            found[index] = f"same file as {original}"
+    return found
+
+
+def find_unpositioned(captures: Sequence[Capture]) -> Verdicts:
+    """Find photographs without longitude, latitude or height."""
+    found = {}
+    for index, capture in enumerate(captures):
+        if capture.longitude_deg is None:
+            found[index] = capture.position_source or "no GPS tags"
+        elif capture.height_m is None:
+            found[index] = "no height with the GPS position"
+    return found
+
+
+def find_stragglers(captures: Sequence[Capture]) -> Verdicts:
+    """Find photographs taken while climbing or landing, or far from all others."""
+    return _isolated(captures) | _low_tails(captures)
+
+
+def _low_tails(captures: Sequence[Capture]) -> Verdicts:
+    """Find low photographs at the beginnings and ends of flights.
+
+    Notes
+    -----
+    Only there, so that terrain following and a second, lower flight are left alone.
+    """
+    places = [i for i, c in enumerate(captures) if c.height_takeoff_m is not None]
+    heights = {i: float(captures[i].height_takeoff_m or 0.0) for i in places}
+    if len(places) < 5:
+        return {}
+    median_m = float(np.median(list(heights.values())))
+    limit_m = min(LOW_SHARE * median_m, median_m - LOW_MARGIN_M)
+    tails: set[int] = set()
+    for flight in _flights(captures, places):
+        for way in (flight, flight[::-1]):
+            for index in way:
+                if heights[index] >= limit_m:
+                    break
+                tails.add(index)
+    if len(tails) > max(STRAGGLERS_ANYWAY, STRAGGLER_SHARE * len(places)):
+        return {}
+    return {
+        i: f"{heights[i]:.1f} m above take-off at the start or end of a flight at {median_m:.1f} m"
+        for i in tails
+    }
+
+
+def _flights(captures: Sequence[Capture], places: Sequence[int]) -> list[list[int]]:
+    """Part photographs, in order of time, where the camera paused; one flight without times."""
+    times = {i: captures[i].time_utc for i in places}
+    if any(time is None for time in times.values()):
+        return [list(places)]
+    flights: list[list[int]] = []
+    last = None
+    for index in sorted(places, key=lambda i: (times[i], captures[i].name)):
+        now = times[index]
+        if last is None or now is None or now - last > FLIGHT_GAP:
+            flights.append([])
+        flights[-1].append(index)
+        last = now
+    return flights
+
+
+def _isolated(captures: Sequence[Capture]) -> Verdicts:
+    """Find photographs, alone or up to three together, too far off to overlap any other."""
+    places = [i for i, c in enumerate(captures) if c.longitude_deg is not None]
+    if len(places) < 10:
+        return {}
+    xy = _metres(captures, places)
+    distances = cKDTree(xy).query(xy, k=4)[0][:, 3]
+    heights = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
+    limit_m = max(
+        ALONE_M,
+        ALONE_FACTOR * float(np.median(distances)),
+        ALONE_HEIGHTS * float(np.median(heights)) if heights else 0.0,
+    )
+    return {
+        i: f"{distance:.0f} m from the block, where photographs lie {np.median(distances):.0f} m "
+        "apart"
+        for i, distance in zip(places, distances, strict=True)
+        if distance > limit_m
+    }
+
+
+def _metres(captures: Sequence[Capture], places: Sequence[int]) -> NDArray[np.float64]:
+    """Return plane coordinates (N, 2), good enough to compare distances within a survey."""
+    lon = np.radians([captures[i].longitude_deg or 0.0 for i in places])
+    lat = np.radians([captures[i].latitude_deg or 0.0 for i in places])
+    return EARTH_RADIUS_M * np.column_stack([(lon - lon[0]) * np.cos(lat[0]), lat - lat[0]])
+
+
+def find_blurred(captures: Sequence[Capture]) -> Verdicts:
+    """Find photographs far less sharp than their camera's others and than those taken around."""
+    found = {}
+    for camera in {c.camera_id for c in captures if c.sharpness is not None}:
+        places = [
+            i for i, c in enumerate(captures) if c.camera_id == camera and c.sharpness is not None
+        ]
+        if len(places) < 5:
+            continue
+        sharpness = np.array([captures[i].sharpness for i in places], float)
+        median = float(np.median(sharpness))
+        for k, index in enumerate(places):
+            start = min(max(0, k - BLUR_NEIGHBOURS // 2), max(0, len(places) - BLUR_NEIGHBOURS - 1))
+            around = float(np.median(sharpness[start : start + BLUR_NEIGHBOURS + 1]))
+            if sharpness[k] < BLUR_SHARE * min(median, around):
+                found[index] = (
+                    f"sharpness {sharpness[k]:.0f}, while photographs around it have {around:.0f} "
+                    f"and this camera's {median:.0f}"
+                )
+    return found
