@@ -1,0 +1,220 @@
+"""The standard rehearsal: a survey of the ruined farm in `sample_data`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pyproj import Transformer
+
+from flightplan.features import Farm, read_farm
+from flightplan.rehearsal import CONSUMER, Flight, Gnss, Shot, take_photographs
+from flightplan.scene import Scene
+from flightplan.sensor import Sensor
+from flightplan.stations import Overlap, Station, flown, fly_lines
+from flightplan.truth import write_truth
+from tmp.cameras import Camera
+from tmp.errors import InputError
+from tmp.frames import LocalFrame
+from tmp.grids import Grid
+from tmp.progress import Track, silent
+
+log = logging.getLogger(__name__)
+
+AREA_M = (56.0, 50.0)
+"""East-west and north-south extent of the survey area at scale 1, about the terrain's middle."""
+TRUTH_MARGIN_M = 6.0
+OBLIQUE_PITCH_DEG = -62.0
+LOWEST_GROUND_M = 9.0
+UPPER = 1.35
+"""Second flying height as a multiple of the first."""
+
+CAMERA = Camera(
+    camera_id="tmp-rehearsal-1632x1224",
+    width_px=1632,
+    height_px=1224,
+    fx_px=1099.0,
+    fy_px=1099.0,
+    cx_px=820.3,
+    cy_px=608.9,
+    k1=-0.021,
+    k2=0.013,
+    p1=0.0006,
+    p2=-0.0004,
+    k3=-0.004,
+    distortion_known=True,
+    source="rehearsal",
+)
+NIR_SENSOR = Sensor(gain=1.1, vignetting=0.3, full_well=12000.0)
+NIR_PIXELS_PER_MM = 1280 / 4.8
+NIR_CAMERA = Camera(
+    camera_id="tmp-rehearsal-nir-1280x960",
+    width_px=1280,
+    height_px=960,
+    fx_px=905.0,
+    fy_px=905.0,
+    cx_px=636.2,
+    cy_px=483.5,
+    k1=-0.034,
+    k2=0.018,
+    p1=-0.0003,
+    p2=0.0005,
+    distortion_known=True,
+    source="rehearsal",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarmOptions:
+    """What kind of survey of the farm to rehearse."""
+
+    gnss: Gnss = CONSUMER
+    gsd_m: float = 0.025
+    overlap: Overlap = Overlap()
+    second_height: bool = False
+    """Add cross lines at 1.35 times the height."""
+    oblique: bool = False
+    """Add lines that look 28° ahead of straight down."""
+    nir: bool = False
+    """Add a near infrared camera beside the first."""
+    scale: int = 1
+    """Area, as a multiple of the standard one; beyond the terrain lie its mirror images."""
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What a rehearsal has written."""
+
+    photos: Path
+    """Folder of the photographs."""
+    truth: Path
+    """Folder of the truth."""
+    frame: LocalFrame
+    shots: tuple[Shot, ...]
+    grid: Grid
+    """Grid of the truth rasters."""
+
+
+def farm_frame(farm: Farm) -> LocalFrame:
+    """Return the frame whose origin lies on the ground in the middle of the terrain."""
+    rows, cols = farm.terrain.shape
+    to_geographic = Transformer.from_crs(farm.crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_geographic.transform(
+        farm.corner[0] + farm.size_m[0] / 2, farm.corner[1] + farm.size_m[1] / 2
+    )
+    height = float(farm.terrain[rows // 2, cols // 2])
+    return LocalFrame(origin=(lon, lat, height), crs=farm.crs)
+
+
+def plan_stations(options: FarmOptions) -> list[Station]:
+    """Return the stations of the farm's survey, before wind and gimbal disturb them."""
+    height = options.gsd_m * CAMERA.fx_px
+    size = AREA_M[0] * options.scale**0.5, AREA_M[1] * options.scale**0.5
+    stations = fly_lines(size, CAMERA, height, heading_deg=90.0, overlap=options.overlap)
+    if options.second_height:
+        stations += fly_lines(
+            size,
+            CAMERA,
+            UPPER * height,
+            heading_deg=0.0,
+            overlap=Overlap(front=options.overlap.front - 0.08, side=options.overlap.side - 0.11),
+        )
+    if options.oblique:
+        stations += fly_lines(
+            size,
+            CAMERA,
+            height,
+            heading_deg=0.0,
+            overlap=Overlap(front=options.overlap.front - 0.1, side=options.overlap.side - 0.16),
+            pitch_deg=OBLIQUE_PITCH_DEG,
+        )
+    return stations
+
+
+def farm_rehearsal(
+    folder: Path,
+    options: FarmOptions | None = None,
+    *,
+    workers: int = 2,
+    track: Track = silent,
+) -> Rehearsal:
+    """Rehearse a survey of the ruined farm: write ``photos/`` and ``truth/`` into a folder.
+
+    The same options give the same files, whatever the number of workers.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or the folder already holds photographs.
+    """
+    options = options or FarmOptions()
+    photos = folder / "photos"
+    if photos.is_dir() and any(photos.iterdir()):
+        raise InputError(f"{photos}: already holds files; give a new folder")
+    farm = read_farm()
+    frame = farm_frame(farm)
+    rng = np.random.default_rng(options.seed)
+    stations = flown(plan_stations(options), rng)
+    flights = [Flight(camera=CAMERA, gnss=options.gnss, start=farm.captured)]
+    if options.nir:
+        flights.append(
+            Flight(
+                camera=NIR_CAMERA,
+                gnss=options.gnss,
+                start=farm.captured,
+                sensor=NIR_SENSOR,
+                band="nir",
+                pixels_per_mm=NIR_PIXELS_PER_MM,
+            )
+        )
+    scene = Scene.build(farm, seen_bounds(stations, [f.camera for f in flights], frame))
+    shots: list[Shot] = []
+    for flight in flights:
+        shots += take_photographs(
+            scene,
+            frame,
+            stations,
+            flight,
+            photos,
+            seed=options.seed,
+            workers=workers,
+            track=track,
+        )
+    grid = _truth_grid(farm, options)
+    cameras = [flight.camera for flight in flights]
+    write_truth(folder / "truth", scene, frame, cameras, shots, grid)
+    return Rehearsal(
+        photos=photos, truth=folder / "truth", frame=frame, shots=tuple(shots), grid=grid
+    )
+
+
+def seen_bounds(
+    stations: list[Station], cameras: list[Camera], frame: LocalFrame
+) -> tuple[float, float, float, float]:
+    """Return map bounds of all the ground that the photographs can see, with a margin.
+
+    The ground is taken to lie no more than `LOWEST_GROUND_M` below the world's origin.
+    """
+    reached = []
+    for camera in cameras:
+        width, height = camera.width_px, camera.height_px
+        rays = camera.ray_from_pixel([[0, 0], [width, 0], [0, height], [width, height]])
+        for station in stations:
+            pose = station.pose
+            world = rays @ pose.rotation
+            fall = (pose.centre[2] + LOWEST_GROUND_M) / np.maximum(-world[:, 2], 0.2)
+            reached.append(pose.centre + world * fall[:, None])
+    ends = frame.map_from_world(np.concatenate(reached))[:, :2]
+    low, high = ends.min(axis=0) - 2.0, ends.max(axis=0) + 2.0
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _truth_grid(farm: Farm, options: FarmOptions) -> Grid:
+    """Return the grid of the truth: the survey area and a margin, at the photographs' GSD."""
+    middle = np.array(farm.corner) + np.array(farm.size_m) / 2
+    half = np.array(AREA_M) * options.scale**0.5 / 2 + TRUTH_MARGIN_M
+    low, high = middle - half, middle + half
+    return Grid.from_bounds((low[0], low[1], high[0], high[1]), options.gsd_m, farm.crs)

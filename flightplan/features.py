@@ -1,0 +1,247 @@
+"""What stands on the rehearsal's ground: walls, a house, boulders, a stream, read from a file.
+
+The file gives metres from the terrain's south-west corner, x east and y north.  A survey larger
+than the terrain is laid over mirrored copies of it, so that ground and features go on without a
+step.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """A turf wall, a stream or a path along a line."""
+
+    line: Float
+    """Vertices, (N, 2)."""
+    width_m: float
+    height_m: float = 0.0
+    """Height of a wall, depth of a stream bed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spot:
+    """A mound or a patch of bare ground."""
+
+    centre: Float
+    radius_m: float
+    height_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boulder:
+    """Half an ellipsoid of stone."""
+
+    centre: Float
+    diameter_m: float
+    height_m: float
+    elongation: float
+    heading_deg: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trench:
+    """A rectangular excavation."""
+
+    centre: Float
+    length_m: float
+    width_m: float
+    depth_m: float
+    heading_deg: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """A house with vertical walls and a gabled roof; its ridge runs along the heading."""
+
+    centre: Float
+    length_m: float
+    width_m: float
+    eaves_m: float
+    """Height of the eaves above the lowest ground at the house."""
+    ridge_m: float
+    heading_deg: float
+
+    @property
+    def outline(self) -> Float:
+        """Corners of the footprint, (4, 2), in the frame of `centre`."""
+        along = np.array(
+            [math.sin(math.radians(self.heading_deg)), math.cos(math.radians(self.heading_deg))]
+        )
+        across = np.array([along[1], -along[0]])
+        signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
+        return np.asarray(
+            self.centre
+            + signs[:, :1] * along * self.length_m
+            + signs[:, 1:] * across * self.width_m
+        )
+
+
+T = TypeVar("T", Strip, Spot, Boulder, Trench, House)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Everything that is put on the bare terrain; coordinates x east, y north, in metres."""
+
+    walls: tuple[Strip, ...] = ()
+    streams: tuple[Strip, ...] = ()
+    paths: tuple[Strip, ...] = ()
+    mounds: tuple[Spot, ...] = ()
+    bare: tuple[Spot, ...] = ()
+    boulders: tuple[Boulder, ...] = ()
+    trenches: tuple[Trench, ...] = ()
+    houses: tuple[House, ...] = ()
+    homefields: tuple[Float, ...] = ()
+    """Outlines of the manured, greener land, each (N, 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Farm:
+    """The piece of country that a rehearsal flies over."""
+
+    crs: str
+    corner: tuple[float, float]
+    """Easting and northing of the terrain's south-west corner."""
+    cell_m: float
+    terrain: NDArray[np.float32]
+    """Bare terrain at cell centres, height above the ellipsoid, north row first."""
+    features: Features
+    """In metres from `corner`."""
+    captured: datetime
+    sun_azimuth_deg: float
+    sun_elevation_deg: float
+
+    @property
+    def size_m(self) -> tuple[float, float]:
+        """Width and height of the terrain."""
+        rows, cols = self.terrain.shape
+        return cols * self.cell_m, rows * self.cell_m
+
+    def features_over(self, bounds: tuple[float, float, float, float]) -> Features:
+        """Return the features about ``(x_min, y_min, x_max, y_max)``, in map coordinates.
+
+        Beyond the terrain the features of its mirror images are given.
+        """
+        copies = [
+            _mirrored(self.features, self, i, j)
+            for i in _tiles(bounds[0], bounds[2], self.corner[0], self.size_m[0])
+            for j in _tiles(bounds[1], bounds[3], self.corner[1], self.size_m[1])
+        ]
+        names = Features.__dataclass_fields__
+        return Features(
+            **{name: tuple(f for copy in copies for f in getattr(copy, name)) for name in names}
+        )
+
+
+def _tiles(low: float, high: float, corner: float, size: float) -> Iterator[int]:
+    yield from range(math.floor((low - corner) / size), math.floor((high - corner) / size) + 1)
+
+
+def _mirrored(features: Features, farm: Farm, i: int, j: int) -> Features:
+    """Return the features of the tile i to the east and j to the north, odd ones mirrored."""
+    size = np.array(farm.size_m)
+    index, odd = np.array([i, j]), np.array([i % 2, j % 2])
+
+    def place(points: Float) -> Float:
+        return np.asarray(farm.corner) + index * size + np.where(odd, size - points, points)
+
+    turn = -1.0 if (i + j) % 2 else 1.0
+    return _mapped(features, place, turn)
+
+
+def _mapped(features: Features, place: Callable[[Float], Float], turn: float) -> Features:
+    def turned(item: T) -> T:
+        changes: dict[str, Any] = {}
+        for name in item.__dataclass_fields__:
+            if name in ("centre", "line"):
+                changes[name] = place(getattr(item, name))
+            elif name == "heading_deg":
+                changes[name] = turn * getattr(item, name)
+        return replace(item, **changes)
+
+    return Features(
+        walls=tuple(map(turned, features.walls)),
+        streams=tuple(map(turned, features.streams)),
+        paths=tuple(map(turned, features.paths)),
+        mounds=tuple(map(turned, features.mounds)),
+        bare=tuple(map(turned, features.bare)),
+        boulders=tuple(map(turned, features.boulders)),
+        trenches=tuple(map(turned, features.trenches)),
+        houses=tuple(map(turned, features.houses)),
+        homefields=tuple(map(place, features.homefields)),
+    )
+
+
+def read_farm(description: Path | None = None, terrain: Path | None = None) -> Farm:
+    """Read a piece of country: the farm in `sample_data` when no files are given.
+
+    Raises
+    ------
+    InputError
+        If the description lacks an entry or has one of the wrong kind.
+    """
+    sample = files("sample_data")
+    description = description or Path(str(sample.joinpath("farm.json")))
+    terrain = terrain or Path(str(sample.joinpath("farm_terrain.tif")))
+    given: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
+    with rasterio.open(terrain) as raster:
+        heights, bounds = raster.read(1), raster.bounds
+        crs, cell_m = raster.crs.to_string(), raster.res[0]
+    try:
+        return Farm(
+            crs=crs,
+            corner=(bounds.left, bounds.bottom),
+            cell_m=cell_m,
+            terrain=heights,
+            features=_features(given),
+            captured=datetime.fromisoformat(given["captured"]),
+            sun_azimuth_deg=float(given["sun"]["azimuth_deg"]),
+            sun_elevation_deg=float(given["sun"]["elevation_deg"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{description}: {error} is missing or of the wrong kind; "
+            "compare with sample_data/farm.json"
+        ) from error
+
+
+def _features(given: dict[str, Any]) -> Features:
+    def strip(entry: dict[str, Any]) -> Strip:
+        return Strip(
+            line=np.array(entry["line"], float),
+            width_m=entry["width_m"],
+            height_m=entry.get("height_m", entry.get("depth_m", 0.0)),
+        )
+
+    def at(entry: dict[str, Any]) -> dict[str, Any]:
+        return {**entry, "centre": np.array(entry["centre"], float)}
+
+    return Features(
+        walls=tuple(strip(entry) for entry in given["walls"]),
+        streams=tuple(strip(entry) for entry in given["streams"]),
+        paths=tuple(strip(entry) for entry in given["paths"]),
+        mounds=tuple(Spot(**at(entry)) for entry in given["mounds"]),
+        bare=tuple(Spot(**at(entry)) for entry in given["bare"]),
+        boulders=tuple(Boulder(**at(entry)) for entry in given["boulders"]),
+        trenches=tuple(Trench(**at(entry)) for entry in given["trenches"]),
+        houses=tuple(House(**at(entry)) for entry in given["houses"]),
+        homefields=(np.array(given["homefield"], float),),
+    )

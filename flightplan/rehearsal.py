@@ -1,0 +1,203 @@
+"""Fly the mission before you fly it: render the photographs that camera stations would take.
+
+The photographs carry metadata with stated errors, as a drone's do; the truth is kept apart.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightplan.exif import PhotoTags, write_photograph
+from flightplan.raycast import photograph
+from flightplan.scene import Scene
+from flightplan.sensor import Sensor, develop, expose
+from flightplan.stations import Station
+from tmp.cameras import Camera
+from tmp.errors import InputError
+from tmp.frames import LocalFrame
+from tmp.parallel import map_threads
+from tmp.progress import Track, silent
+
+log = logging.getLogger(__name__)
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+BANDS = {"rgb": (0, 1, 2), "nir": (3,)}
+NIR_NM = 840.0
+SECONDS_BETWEEN_PHOTOS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gnss:
+    """How wrong the recorded positions and angles are; independent from photograph to photograph."""
+
+    sigma_m: tuple[float, float, float]
+    """Standard deviation east, north, up."""
+    rtk: bool = False
+    """Whether the receiver claims a fixed RTK solution."""
+    height_takeoff_sigma_m: float = 0.15
+    """Of the barometric height above the take-off point."""
+    gimbal_sigma_deg: float = 0.6
+
+
+CONSUMER = Gnss(sigma_m=(2.0, 2.0, 3.0))
+RTK = Gnss(sigma_m=(0.02, 0.02, 0.02), rtk=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """Who flies: the true camera, and what its metadata get wrong."""
+
+    camera: Camera
+    """True interior orientation."""
+    gnss: Gnss = CONSUMER
+    sensor: Sensor = Sensor()
+    band: str = "rgb"
+    """``rgb`` (JPEG) or ``nir`` (16-bit TIFF)."""
+    start: datetime
+    """When the first photograph is taken."""
+    pixels_per_mm: float = 123.6364
+    """Resolution of the focal plane in the metadata; 1632 pixels on 13.2 mm."""
+    focal_error: float = -0.01
+    """Recorded minus true focal length, as a fraction of the true one."""
+    prefix: str = "REH"
+
+    def __post_init__(self) -> None:
+        if self.band not in BANDS:
+            raise InputError(f"band {self.band!r} is unknown; choose one of {sorted(BANDS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """One rendered photograph: what is true and what was recorded."""
+
+    name: str
+    """File name below the photographs' folder."""
+    camera_id: str
+    station: Station
+    """True pose and gimbal angles."""
+    tags: PhotoTags
+    """What the metadata say."""
+
+
+def render(
+    scene: Scene, frame: LocalFrame, camera: Camera, station: Station, *, band: str = "rgb"
+) -> F32:
+    """Return the radiance (rows, cols, bands) that a camera at a station receives.
+
+    Notes
+    -----
+    Between the world's curved frame and the map the affine approximation about the ground in the
+    middle of the picture is used: 0.1 mm at 30 m from there.
+
+    Raises
+    ------
+    InputError
+        If the photograph sees beyond the scene.
+    """
+    lattice_from_cam, centre = _lattice_from_cam(scene, frame, station)
+    wanted = BANDS[band]
+    out = np.zeros((camera.height_px, camera.width_px, len(wanted)), np.float32)
+    lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
+    brown = (camera.k1, camera.k2, camera.p1, camera.p2, camera.k3)
+    misses = photograph(
+        scene.ground, lens + brown, lattice_from_cam, centre, np.array(wanted), out
+    )
+    if misses:
+        raise InputError(
+            f"the photograph at {np.round(station.position, 1).tolist()} m sees beyond the scene "
+            f"({misses / out[..., 0].size / 4:.1%} of its rays); build the scene larger"
+        )
+    return out
+
+
+def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tuple[F64, F64]:
+    """Return the rotation (and scale) of rays to lattice metres, and the projection centre there."""
+    pose = station.pose
+    forward = pose.rotation[2]
+    ground_m = float(np.median(scene.ground.height[::50, ::50]))
+    # Where the optical axis meets the mean ground; oblique views are kept from running away.
+    up = frame.map_from_world(pose.centre[None])[0, 2] - ground_m
+    target = pose.centre + forward * up / max(-forward[2], 0.3)
+    around = frame.map_from_world(target[None])[0]
+    world_from_map, offset = frame.world_from_map_affine(around)
+    map_from_world = np.linalg.inv(world_from_map)
+    flip = np.diag([1.0, -1.0, 1.0])
+    centre = map_from_world @ (pose.centre - offset) + around
+    return flip @ map_from_world @ pose.rotation.T, scene.lattice_from_map(centre[None])[0]
+
+
+def take_photographs(
+    scene: Scene,
+    frame: LocalFrame,
+    stations: Sequence[Station],
+    flight: Flight,
+    folder: Path,
+    *,
+    seed: int,
+    workers: int = 2,
+    track: Track = silent,
+) -> list[Shot]:
+    """Render and write the photographs of one camera, and return what is true of them.
+
+    Every photograph has its own random stream, so the result does not depend on `workers`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    streams = np.random.SeedSequence([seed, *flight.band.encode()]).spawn(len(stations))
+    numbered = list(zip(range(len(stations)), stations, streams, strict=True))
+
+    def shoot(job: tuple[int, Station, np.random.SeedSequence]) -> Shot:
+        number, station, stream = job
+        rng = np.random.default_rng(stream)
+        shot = _record(number, station, frame, flight, rng)
+        radiance = render(scene, frame, flight.camera, station, band=flight.band)
+        pixels = develop(expose(radiance, flight.camera, flight.sensor, rng))
+        write_photograph(
+            folder / shot.name, pixels, shot.tags, quality=flight.sensor.jpeg_quality
+        )
+        return shot
+
+    done = map_threads(shoot, numbered, workers=workers)
+    shots = [shot for _, shot in track(done, "rehearse photographs", len(stations))]
+    log.info("%d photographs of %s rendered to %s", len(shots), flight.camera.camera_id, folder)
+    return sorted(shots, key=lambda shot: shot.name)
+
+
+def _record(
+    number: int, station: Station, frame: LocalFrame, flight: Flight, rng: np.random.Generator
+) -> Shot:
+    """Return a shot with the metadata its drone would write."""
+    gnss = flight.gnss
+    believed = np.add(station.position, rng.normal(0.0, 1.0, 3) * gnss.sigma_m)
+    longitude, latitude, height = frame.geodetic_from_world(believed[None])[0]
+    yaw, pitch, roll = rng.normal(0.0, gnss.gimbal_sigma_deg, 3)
+    suffix = ".JPG" if flight.band == "rgb" else f"_{flight.band.upper()}.TIF"
+    tags = PhotoTags(
+        time=flight.start + timedelta(seconds=SECONDS_BETWEEN_PHOTOS * number),
+        focal_mm=flight.camera.fx_px * (1 + flight.focal_error) / flight.pixels_per_mm,
+        pixels_per_mm=flight.pixels_per_mm,
+        longitude_deg=float(longitude),
+        latitude_deg=float(latitude),
+        height_ellipsoid_m=float(height),
+        height_takeoff_m=station.position[2] + float(rng.normal(0, gnss.height_takeoff_sigma_m)),
+        gimbal_yaw_deg=station.yaw_deg + float(yaw),
+        gimbal_pitch_deg=station.pitch_deg + float(pitch),
+        gimbal_roll_deg=station.roll_deg + float(roll),
+        rtk_sigma_m=gnss.sigma_m if gnss.rtk else None,
+    )
+    if flight.band == "nir":
+        tags = replace(tags, band="NIR", wavelength_nm=NIR_NM)
+    return Shot(
+        name=f"{flight.prefix}_{number + 1:04d}{suffix}",
+        camera_id=flight.camera.camera_id,
+        station=station,
+        tags=tags,
+    )
