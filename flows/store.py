@@ -96,9 +96,10 @@ class Result:
     reused: bool
     """Whether the result was there already."""
 
-    def __truediv__(self, name: str) -> Known:
-        """Return one file as an input for the next stage."""
-        return Known(path=self.folder / name, digest=self.files[name])
+    @property
+    def known(self) -> Known:
+        """The result's folder as an input for the next stage."""
+        return Known(path=self.folder, digest=digest_of(dict(self.files)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

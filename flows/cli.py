@@ -1,0 +1,85 @@
+"""The commands ``tmp map`` and ``tmp demo``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+INTERRUPTED = 130
+"""Exit status of a shell command that Ctrl-C ended."""
+
+Command = Callable[..., None]
+
+
+def resumable(command: Command) -> Command:
+    """Make Ctrl-C end a command in one line and exit status 130."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to go on", err=True)
+            sys.exit(INTERRUPTED)
+
+    return run
+
+
+def _cores() -> int:
+    """Return the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@click.command("map")
+@click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--quality",
+    type=click.Choice(["fast", "normal", "high"]),
+    default="normal",
+    show_default=True,
+    help="How much work is spent on detail.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option(
+    "--area",
+    type=click.Path(path_type=Path),
+    help="Crop to the polygons of a GeoJSON, GeoPackage, KML or shapefile.",
+)
+@click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres.")
+@click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation.")
+@resumable
+def map_(
+    survey: Path,
+    quality: str,
+    workers: int | None,
+    area: Path | None,
+    ortho_gsd: float | None,
+    fill: bool,
+) -> None:
+    """Make orthomosaic, surface, point cloud and report of SURVEY.
+
+    Run it again after a change, or after an interruption: what is done already is not done again.
+    """
+    from flows.map import MapOptions, Quality, map_survey
+    from tmp.bars import bar
+
+    options = MapOptions(
+        quality=Quality(quality),
+        workers=workers or _cores(),
+        area_file=area,
+        ortho_gsd_m=ortho_gsd,
+        fill=fill,
+    )
+    with bar() as track:
+        result = map_survey(survey, options, track=track)
+    for path in sorted(result.survey.products_dir.glob("*.tif")):
+        click.echo(path)
+    click.echo(result.report_path)

@@ -1,0 +1,240 @@
+"""From a survey folder to its products and report."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.area import read_area, refuse_distant_area
+from flows.catalog import write_catalog
+from flows.lock import locked
+from flows.products import PRODUCTS
+from flows.report import MapRecord, write_report
+from flows.stages import STEPS, SURVEY, Step
+from flows.store import Input, Known, Result, StageStore, digest_of
+from flows.styles import write_styles
+from tmp.captures import Capture, choose_captures, read_captures
+from tmp.errors import InputError
+from tmp.files import replacing
+from tmp.progress import Track, silent
+from tmp.reconstruction import read_reconstruction
+from tmp.survey import Settings, Survey, open_survey, read_settings
+
+
+class Quality(StrEnum):
+    """How much work is spent on detail."""
+
+    FAST = "fast"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOptions:
+    """What is asked of a map."""
+
+    quality: Quality = Quality.NORMAL
+    area_file: Path | None = None
+    """Polygon to crop the products to."""
+    ortho_gsd_m: float | None = None
+    """Cell of the orthomosaic; None for the photographs' own."""
+    fill: bool = False
+    """Whether holes in the surface are closed by interpolation."""
+    workers: int = 1
+    """Threads; never changes the result."""
+
+    def __post_init__(self) -> None:
+        if self.ortho_gsd_m is not None and not 0.001 <= self.ortho_gsd_m <= 100:
+            raise InputError(
+                f"orthomosaic cell of {self.ortho_gsd_m!r} m; give metres between 0.001 and 100"
+            )
+        if self.workers < 1:
+            raise InputError(f"{self.workers} workers; give at least 1")
+
+    def in_words(self) -> dict[str, str]:
+        """Return the options as the report shows them."""
+        gsd = self.ortho_gsd_m
+        return {
+            "quality": str(self.quality),
+            "area": "all" if self.area_file is None else self.area_file.name,
+            "cell of the orthomosaic": "as the photographs" if gsd is None else f"{100 * gsd:g} cm",
+            "holes": "filled" if self.fill else "left empty",
+            "workers": str(self.workers),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapResult:
+    """What a map left behind."""
+
+    survey: Survey
+    report_path: Path
+    results: tuple[Result, ...]
+
+
+def map_survey(
+    root: Path,
+    options: MapOptions,
+    *,
+    steps: Sequence[Step] = STEPS,
+    track: Track = silent,
+) -> MapResult:
+    """Make the products and the report of a survey; work already done is not done again.
+
+    Parameters
+    ----------
+    root : Path
+        A survey folder.
+    options : MapOptions
+    steps : sequence of Step
+        Stages in order; the first must give a reconstruction.
+    track : Track
+
+    Raises
+    ------
+    NotASurveyError, VersionError, InputError
+        Before anything is computed, if the survey or an option cannot be used.
+    OrientationError
+        If the photographs cannot be oriented.
+    SpaceError
+        If the disk has too little room.
+    """
+    survey = open_survey(root)
+    settings = read_settings(survey)
+    captures = choose_captures(
+        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
+    )
+    _refuse_too_few(survey, captures)
+    values = _option_values(options, settings, captures)
+    with locked(survey.work_dir / "lock", "'tmp map'"):
+        results = _run_steps(survey, settings, captures, steps, values, options.workers, track)
+        publish(results, survey.products_dir)
+        write_styles(survey.products_dir)
+        write_catalog(survey, settings, captures)
+        record = MapRecord(
+            survey=survey,
+            settings=settings,
+            captures=captures,
+            reconstruction=read_reconstruction(results[0].folder),
+            results=results,
+            asked=options.in_words(),
+        )
+        report_path = write_report(record)
+    return MapResult(survey=survey, report_path=report_path, results=tuple(results))
+
+
+def _run_steps(
+    survey: Survey,
+    settings: Settings,
+    captures: Sequence[Capture],
+    steps: Sequence[Step],
+    values: Mapping[str, Any],
+    workers: int,
+    track: Track,
+) -> list[Result]:
+    store = StageStore(root=survey.work_dir / "stages")
+    photographs = Known(path=survey.root, digest=survey_digest(settings, captures))
+    results: dict[str, Result] = {}
+    for step in steps:
+        inputs: dict[str, Input] = {SURVEY: photographs}
+        inputs |= {name: results[name].known for name in step.needs}
+        results[step.stage.name] = store.run(
+            step.stage,
+            inputs,
+            {name: values[name] for name in step.options},
+            workers=workers,
+            track=track,
+        )
+    return list(results.values())
+
+
+def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:
+    """Digest what of a survey can change its map: photographs used, their positions, cameras.
+
+    Names and remarks may change without work being done again; the photographs' own content is
+    known from their ingest.
+    """
+    told = {"source", "time_evidence", "position_source", "reason", "flags", "sharpness"}
+    used = [
+        {key: str(value) for key, value in asdict(capture).items() if key not in told}
+        for capture in sorted(captures, key=lambda capture: capture.name)
+        if capture.used
+    ]
+    cameras = {key: asdict(camera) for key, camera in settings.cameras.items()}
+    return digest_of(
+        {"used": used, "cameras": cameras, "crs": settings.crs, "origin": settings.origin}
+    )
+
+
+def publish(results: Sequence[Result], products_dir: Path) -> list[Path]:
+    """Put the stages' products where people look for them; returns their paths.
+
+    A product is the same file as in the store where the disk knows hard links, else a copy.
+    """
+    products_dir.mkdir(parents=True, exist_ok=True)
+    known = {product.file for product in PRODUCTS}
+    published = []
+    for result in results:
+        for name in sorted(known.intersection(result.files)):
+            source, target = result.folder / name, products_dir / name
+            published.append(target)
+            if target.exists() and target.samefile(source):
+                continue
+            with replacing(target) as temporary:
+                with suppress(OSError):
+                    os.link(source, temporary)
+                if not temporary.exists():
+                    shutil.copyfile(source, temporary)
+    return published
+
+
+def _option_values(
+    options: MapOptions, settings: Settings, captures: Sequence[Capture]
+) -> dict[str, Any]:
+    """Return the options that stages know, JSON-able."""
+    return {
+        "quality": str(options.quality),
+        "area_wkt": None
+        if options.area_file is None
+        else _area_wkt(options.area_file, settings, captures),
+        "ortho_gsd_m": options.ortho_gsd_m,
+        "fill": options.fill,
+    }
+
+
+def _area_wkt(path: Path, settings: Settings, captures: Sequence[Capture]) -> str:
+    frame = settings.frame
+    if frame.crs is None:
+        raise InputError(
+            f"{path}: the photographs carry no positions, so an area cannot be placed; "
+            "leave --area away"
+        )
+    area = read_area(path, frame.crs)
+    places = [
+        (capture.longitude_deg, capture.latitude_deg, capture.height_m)
+        for capture in captures
+        if capture.used and capture.positioned
+    ]
+    if places:
+        geodetic = np.array(places, float)
+        positions = frame.map_from_world(frame.world_from_geodetic(geodetic))
+        refuse_distant_area(path, area, positions[:, :2])
+    return str(area.wkt)
+
+
+def _refuse_too_few(survey: Survey, captures: Sequence[Capture]) -> None:
+    used = sum(capture.used for capture in captures)
+    if used < 2:
+        said = "no photograph" if used == 0 else "one photograph"
+        raise InputError(
+            f"{survey.root}: {said} to map, of {len(captures)} ingested; a map needs at least two "
+            "that overlap: add more with 'tmp ingest', or see the flags in survey.gpkg"
+        )

@@ -1,0 +1,144 @@
+"""The order of work, with small stand-ins for the stages."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from flows.map import MapOptions, map_survey, publish, survey_digest
+from flows.report import MapRecord
+from flows.stages import Step
+from flows.store import Figures, Job, Stage
+from tmp.captures import Capture, Flag, write_captures
+from tmp.errors import InputError, NotASurveyError
+from tmp.reconstruction import Reconstruction, write_reconstruction
+
+
+@dataclass
+class Fakes:
+    """Stand-ins for orientation and surface that count their runs."""
+
+    reconstruction: Reconstruction
+    products: Path
+    runs: list[str]
+    stop_once: bool = False
+
+    def orient(self, job: Job) -> None:
+        self.runs.append("orientation")
+        write_reconstruction(self.reconstruction, job.out)
+
+    def measure(self, job: Job) -> Figures:
+        self.runs.append("surface")
+        assert (job.inputs["orientation"] / "reconstruction.json").exists()
+        if self.stop_once:
+            self.stop_once = False
+            raise KeyboardInterrupt
+        shutil.copy(self.products / "dsm.tif", job.out)
+        return {"tiles": 1}
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        def stage(name: str, function: Callable[[Job], Figures | None]) -> Stage:
+            return Stage(name=name, version="1", function=function)
+
+        return (
+            Step(stage=stage("orientation", self.orient), options=("quality",)),
+            Step(
+                stage=stage("surface", self.measure),
+                needs=("orientation",),
+                options=("quality", "area_wkt", "fill"),
+            ),
+        )
+
+
+@pytest.fixture
+def root(record: MapRecord) -> Path:
+    write_captures(record.survey.gpkg_path, record.captures)
+    return record.survey.root
+
+
+@pytest.fixture
+def fakes(record: MapRecord, tmp_path: Path) -> Fakes:
+    products = shutil.move(record.survey.products_dir, tmp_path / "made")
+    return Fakes(reconstruction=record.reconstruction, products=Path(products), runs=[])
+
+
+def test_map_leaves_products_styles_catalogue_and_report(root: Path, fakes: Fakes) -> None:
+    result = map_survey(root, MapOptions(), steps=fakes.steps)
+    assert fakes.runs == ["orientation", "surface"]
+    assert result.report_path == root / "report.html"
+    for name in ("report.html", "catalog.json", "products/dsm.tif", "products/dsm.qml"):
+        assert (root / name).exists(), name
+
+
+def test_second_map_does_nothing_again(root: Path, fakes: Fakes) -> None:
+    map_survey(root, MapOptions(), steps=fakes.steps)
+    again = map_survey(root, MapOptions(workers=2), steps=fakes.steps)
+    assert fakes.runs == ["orientation", "surface"]
+    assert all(result.reused for result in again.results)
+    assert "taken from an earlier run" in again.report_path.read_text()
+
+
+def test_changed_option_redoes_only_the_stages_it_touches(root: Path, fakes: Fakes) -> None:
+    map_survey(root, MapOptions(), steps=fakes.steps)
+    map_survey(root, MapOptions(fill=True), steps=fakes.steps)
+    assert fakes.runs == ["orientation", "surface", "surface"]
+
+
+def test_interrupted_map_goes_on_at_the_stage_it_was_in(root: Path, fakes: Fakes) -> None:
+    fakes.stop_once = True
+    with pytest.raises(KeyboardInterrupt):
+        map_survey(root, MapOptions(), steps=fakes.steps)
+    map_survey(root, MapOptions(), steps=fakes.steps)
+    assert fakes.runs == ["orientation", "surface", "surface"]
+
+
+def test_deleted_product_comes_back_without_work(root: Path, fakes: Fakes) -> None:
+    map_survey(root, MapOptions(), steps=fakes.steps)
+    (root / "products" / "dsm.tif").unlink()
+    map_survey(root, MapOptions(), steps=fakes.steps)
+    assert (root / "products" / "dsm.tif").exists()
+    assert fakes.runs == ["orientation", "surface"]
+
+
+def test_one_photograph_is_refused(root: Path, record: MapRecord, fakes: Fakes) -> None:
+    captures = [replace(capture, flags=(Flag.STRAGGLER,)) for capture in record.captures]
+    captures[0] = replace(captures[0], flags=())
+    write_captures(record.survey.gpkg_path, captures)
+    with pytest.raises(InputError, match="one photograph to map, of 18 ingested"):
+        map_survey(root, MapOptions(), steps=fakes.steps)
+
+
+def test_folder_that_is_no_survey_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotASurveyError, match="is not a survey"):
+        map_survey(tmp_path, MapOptions())
+
+
+def test_senseless_options_are_refused() -> None:
+    with pytest.raises(InputError, match="give metres between"):
+        MapOptions(ortho_gsd_m=-1.0)
+    with pytest.raises(InputError, match="at least 1"):
+        MapOptions(workers=0)
+
+
+def test_remarks_do_not_change_the_digest_and_positions_do(record: MapRecord) -> None:
+    before = survey_digest(record.settings, record.captures)
+    remarked = [replace(capture, reason="seen by a person") for capture in record.captures]
+    moved: list[Capture] = [replace(record.captures[0], height_m=71.0), *record.captures[1:]]
+    assert survey_digest(record.settings, remarked) == before
+    assert survey_digest(record.settings, moved) != before
+
+
+def test_product_is_copied_where_the_disk_has_no_links(
+    root: Path, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError("operation not supported")
+
+    result = map_survey(root, MapOptions(), steps=fakes.steps)
+    monkeypatch.setattr("os.link", no_links)
+    (path,) = publish(result.results, tmp_path / "usb")
+    assert path.stat().st_nlink == 1
+    assert path.read_bytes() == (root / "products" / "dsm.tif").read_bytes()

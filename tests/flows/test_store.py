@@ -1,0 +1,143 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.store import KEPT, DigestMemo, Job, Known, Stage, StageStore, digest_of
+
+
+class Copier:
+    """A stage that copies its input, counting how often it runs."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, job: Job) -> Mapping[str, Any]:
+        self.runs += 1
+        text = job.inputs["text"].read_text() * int(job.options["times"])
+        (job.out / "copy.txt").write_text(text)
+        return {"letters": len(text)}
+
+
+@pytest.fixture
+def copier() -> Copier:
+    return Copier()
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("turf")
+    return path
+
+
+def stage(function: Any, version: str = "1") -> Stage:
+    return Stage(name="copy", version=version, function=function)
+
+
+def test_second_run_takes_the_first_ones_result(tmp_path: Path, text: Path, copier: Copier) -> None:
+    store = StageStore(root=tmp_path / "work")
+    first = store.run(stage(copier), {"text": text}, {"times": 2})
+    second = store.run(stage(copier), {"text": text}, {"times": 2})
+    assert copier.runs == 1
+    assert not first.reused
+    assert second.reused
+    assert (second.folder / "copy.txt").read_text() == "turfturf"
+    assert second.figures == {"letters": 8}
+
+
+@pytest.mark.parametrize("change", ["option", "content", "version"])
+def test_result_is_made_again_when_what_it_is_made_from_changes(
+    change: str, tmp_path: Path, text: Path, copier: Copier
+) -> None:
+    store = StageStore(root=tmp_path / "work")
+    store.run(stage(copier), {"text": text}, {"times": 2})
+    if change == "content":
+        text.write_text("sods")
+    times = 3 if change == "option" else 2
+    store.run(stage(copier, "2" if change == "version" else "1"), {"text": text}, {"times": times})
+    assert copier.runs == 2
+
+
+def test_moved_input_of_the_same_content_is_a_hit(
+    tmp_path: Path, text: Path, copier: Copier
+) -> None:
+    store = StageStore(root=tmp_path / "work")
+    store.run(stage(copier), {"text": text}, {"times": 1})
+    store.run(stage(copier), {"text": text.rename(tmp_path / "other.txt")}, {"times": 1})
+    assert copier.runs == 1
+
+
+def test_result_that_lost_a_file_is_made_again(tmp_path: Path, text: Path, copier: Copier) -> None:
+    store = StageStore(root=tmp_path / "work")
+    result = store.run(stage(copier), {"text": text}, {"times": 1})
+    (result.folder / "copy.txt").unlink()
+    again = store.run(stage(copier), {"text": text}, {"times": 1})
+    assert copier.runs == 2
+    assert (again.folder / "copy.txt").read_text() == "turf"
+
+
+def test_stopped_stage_goes_on_with_what_it_had_finished(tmp_path: Path) -> None:
+    worked_on: list[str] = []
+    stops = ["b"]
+
+    def tiles(job: Job) -> None:
+        for name in ("a", "b", "c"):
+            done = job.scratch / name
+            if done.exists():
+                continue
+            if name in stops:
+                stops.clear()
+                raise KeyboardInterrupt
+            worked_on.append(name)
+            done.touch()
+        (job.out / "all").write_text("".join(sorted(p.name for p in job.scratch.iterdir())))
+
+    store = StageStore(root=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.run(stage(tiles), {}, {})
+    result = store.run(stage(tiles), {}, {})
+    assert worked_on == ["a", "b", "c"]
+    assert (result.folder / "all").read_text() == "abc"
+    assert set(result.files) == {"all"}
+
+
+def test_only_the_latest_results_of_a_stage_are_kept(
+    tmp_path: Path, text: Path, copier: Copier
+) -> None:
+    store = StageStore(root=tmp_path / "work")
+    for times in range(1, 5):
+        latest = store.run(stage(copier), {"text": text}, {"times": times})
+    kept = list((tmp_path / "work" / "copy").iterdir())
+    assert len(kept) == KEPT
+    assert latest.folder in kept
+
+
+def test_known_digest_stands_in_for_reading(tmp_path: Path, copier: Copier, text: Path) -> None:
+    store = StageStore(root=tmp_path / "work")
+    store.run(stage(copier), {"text": Known(path=text, digest="d1")}, {"times": 1})
+    text.write_text("changed, but nobody says so")
+    store.run(stage(copier), {"text": Known(path=text, digest="d1")}, {"times": 1})
+    assert copier.runs == 1
+
+
+def test_folder_digest_sees_names_and_content(tmp_path: Path) -> None:
+    memo = DigestMemo(path=tmp_path / "memo.json")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    first = memo.of(folder)
+    assert memo.of(folder) == first
+    (folder / "a").rename(folder / "b")
+    assert memo.of(folder) != first
+
+
+def test_missing_input_is_an_error(tmp_path: Path, copier: Copier) -> None:
+    with pytest.raises(FileNotFoundError):
+        StageStore(root=tmp_path).run(stage(copier), {"text": tmp_path / "no"}, {"times": 1})
+
+
+def test_digest_tells_values_apart() -> None:
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+    assert digest_of({"a": None}) != digest_of({})

@@ -1,0 +1,25 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from flows.usage import measured
+
+
+def test_memory_held_for_a_moment_is_seen() -> None:
+    with measured() as idle:
+        pass
+    with measured() as busy:
+        block = np.ones(40_000_000, np.uint8)
+        time.sleep(0.5)
+        del block
+    assert 0.03 < busy.peak_gb - idle.peak_gb < 0.08
+
+
+def test_processor_time_of_children_counts() -> None:
+    loop = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    with measured() as usage:
+        subprocess.run([sys.executable, "-c", loop], check=True)
+    assert usage.cpu_s > 0.28
+    assert usage.wall_s > 0.28
