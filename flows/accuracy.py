@@ -5,7 +5,7 @@ All rasters are (rows, cols) on the truth's grid, heights in metres, NaN where u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -194,7 +194,10 @@ class Shifts:
 
 
 def picture_shifts(picture: Float32, truth: Float32, known: Mask) -> Shifts:
-    """Measure the displacement of a picture by phase correlation of blocks.
+    """Measure the displacement of a picture, block by block.
+
+    Phase correlation finds a block's shift to a cell, maximising the correlation coefficient
+    refines it.
 
     Parameters
     ----------
@@ -206,21 +209,23 @@ def picture_shifts(picture: Float32, truth: Float32, known: Mask) -> Shifts:
     References
     ----------
     Kuglin, C. D. & Hines, D. C. (1975). The phase correlation image alignment method.
+    Evangelidis, G. D. & Psarakis, E. Z. (2008). Parametric image alignment using enhanced
+    correlation coefficient maximization. IEEE PAMI 30(10).
     """
     window = cv2.createHanningWindow((BLOCK_CELLS, BLOCK_CELLS), cv2.CV_32F)
     smooth = [_texture(np.nan_to_num(image)) for image in (picture, truth)]
     shifts, tried = [], 0
-    step = BLOCK_CELLS // 2
-    for row in range(0, picture.shape[0] - BLOCK_CELLS + 1, step):
-        for col in range(0, picture.shape[1] - BLOCK_CELLS + 1, step):
+    for row in range(0, picture.shape[0] - BLOCK_CELLS + 1, BLOCK_CELLS):
+        for col in range(0, picture.shape[1] - BLOCK_CELLS + 1, BLOCK_CELLS):
             part = np.s_[row : row + BLOCK_CELLS, col : col + BLOCK_CELLS]
             if not known[part].all():
                 continue
             tried += 1
             mine, its = (np.ascontiguousarray(image[part]) for image in smooth)
-            (dx, dy), _ = cv2.phaseCorrelate(its, mine, window)
-            if _likeness(mine, its, dx, dy) >= LEAST_LIKENESS:
-                shifts.append((dx, dy))
+            start, _ = cv2.phaseCorrelate(its, mine, window)
+            shift, likeness = _refine(mine, its, start)
+            if likeness >= LEAST_LIKENESS:
+                shifts.append(shift)
     return Shifts(cells=np.array(shifts, float).reshape(-1, 2), tried=tried)
 
 
@@ -231,10 +236,18 @@ def _texture(image: Float32) -> Float32:
     return np.asarray(fine - cv2.GaussianBlur(image, (0, 0), BLOCK_CELLS / 10), np.float32)
 
 
-def _likeness(mine: Float32, its: Float32, dx: float, dy: float) -> float:
-    """Return the correlation of two blocks, the first moved back by its shift."""
-    back = cv2.warpAffine(mine, np.array([[1.0, 0, -dx], [0, 1.0, -dy]]), mine.shape[::-1])
-    inner = np.s_[BLOCK_CELLS // 6 : -BLOCK_CELLS // 6, BLOCK_CELLS // 6 : -BLOCK_CELLS // 6]
-    a, b = back[inner] - back[inner].mean(), its[inner] - its[inner].mean()
-    power = float((a * a).sum() * (b * b).sum())
-    return float((a * b).sum() / np.sqrt(power)) if power > 0 else 0.0
+def _refine(
+    mine: Float32, its: Float32, start: Sequence[float]
+) -> tuple[tuple[float, float], float]:
+    """Return the shift of one block against another, and their correlation once shifted."""
+    warp = np.array([[1.0, 0.0, start[0]], [0.0, 1.0, start[1]]], np.float32)
+    whole = np.ones(its.shape, np.uint8)
+    until = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+    try:
+        likeness, found = cv2.findTransformECC(
+            its, mine, warp, cv2.MOTION_TRANSLATION, until, whole, 1
+        )
+    except cv2.error:  # nothing alike in the two blocks
+        return (start[0], start[1]), 0.0
+    moved = np.asarray(found)
+    return (float(moved[0, 2]), float(moved[1, 2])), float(likeness)

@@ -83,3 +83,26 @@ def map_(
     for path in sorted(result.survey.products_dir.glob("*.tif")):
         click.echo(path)
     click.echo(result.report_path)
+
+
+@click.command()
+@click.argument(
+    "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("tmp-demo")
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@resumable
+def demo(folder: Path, workers: int | None) -> None:
+    """Rehearse a survey of a ruined farm, map it, and compare the map with the truth.
+
+    The photographs are rendered, so what they show is known exactly.  Everything goes to FOLDER,
+    by default ./tmp-demo.
+    """
+    from flows.demo import run_demo
+    from flows.map import MapOptions
+    from tmp.bars import bar
+
+    with bar() as track:
+        result = run_demo(folder, MapOptions(workers=workers or _cores()), track=track)
+    for line in result.accuracy.in_words():
+        click.echo(line)
+    click.echo(f"report: {result.map.report_path}")

@@ -52,6 +52,8 @@ class Accuracy:
     gsd_m: float
     camera_rms_m: tuple[float, float, float]
     """Of the camera positions, east, north, up; after the fit, if there was one."""
+    offset_m: tuple[float, float, float]
+    """Mean of the map's camera positions minus the true ones, before any fit."""
     scale_error: float
     """Scale of the map over the true scale, minus 1; 0 without fit."""
     ground: Spread
@@ -79,6 +81,9 @@ class Accuracy:
             f"against the truth, {laid}:",
             f"  camera positions   {self.camera_rms_m[0]:.3f} m east, "
             f"{self.camera_rms_m[1]:.3f} m north, {self.camera_rms_m[2]:.3f} m up (RMS)",
+            f"  place of the map   {self.offset_m[0]:+.2f} m east, {self.offset_m[1]:+.2f} m north, "
+            f"{self.offset_m[2]:+.2f} m up from the truth"
+            + (f", {100 * self.scale_error:+.2f} % too large" if self.fitted else ""),
             f"  heights of ground  {_cm(self.ground.mean, gsd, '+')} mean, "
             f"{_cm(self.ground.std, gsd)} standard deviation, {_cm(self.ground.nmad, gsd)} NMAD",
             f"  ground measured    {100 * self.ground_measured:.1f} %",
@@ -140,6 +145,7 @@ def compare_with_truth(
         fitted=fitted,
         gsd_m=grid.cell_m,
         camera_rms_m=tuple(np.sqrt((left**2).mean(axis=0)).tolist()),
+        offset_m=tuple((mine - its).mean(axis=0).tolist()),
         scale_error=1 / similarity.scale - 1,
         ground=spread((measured - true)[ground]),
         ground_measured=float(np.isfinite(measured[ground]).mean()),
