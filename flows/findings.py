@@ -232,7 +232,7 @@ def list_warnings(
             )
     else:
         warnings += _position_warnings(captures, datum)
-    left_out = len(reconstruction.left_out)
+    left_out = len(not_oriented(reconstruction, captures))
     if left_out and "left out" not in said:
         warnings.append(
             f"{left_out} of {left_out + len(reconstruction.photos)} photographs could not be "
@@ -251,6 +251,16 @@ def list_warnings(
             "even surfaces do this. Run again with --fill if you need a closed surface."
         )
     return warnings
+
+
+def not_oriented(
+    reconstruction: Reconstruction, captures: Sequence[Capture]
+) -> list[tuple[str, str]]:
+    """Return name and reason of each photograph that was to be oriented and was not."""
+    unused = {capture.name for capture in captures if not capture.used}
+    return sorted(
+        (name, reason) for name, reason in reconstruction.left_out.items() if name not in unused
+    )
 
 
 def mean_residual_px(reconstruction: Reconstruction) -> float:

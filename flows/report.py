@@ -90,7 +90,7 @@ def render_report(record: MapRecord) -> str:
         calibrations=_calibrations(reconstruction),
         vertical_scale=findings.say_vertical_scale(reconstruction.vertical_scale),
         resolutions=_resolutions(record),
-        left_out=sorted(reconstruction.left_out.items()),
+        left_out=findings.not_oriented(reconstruction, record.captures),
         flagged=[capture for capture in record.captures if capture.flags],
         results=record.results,
         figures=_further_figures(record),

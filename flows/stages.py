@@ -6,8 +6,12 @@ a node of a cluster.  Heavy imports are inside the functions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flows.space import require_space
 from flows.store import Figures, Job, Resources, Stage
@@ -18,6 +22,8 @@ from tmp.survey import Settings, Survey, open_survey, read_settings
 SURVEY = "survey"
 """Name of the input that every stage has: the survey folder."""
 
+PICTURES = "pictures"
+"""Folder below ``work/`` of the photographs' pyramids."""
 PYRAMID_BYTES_PER_PIXEL = 1.6
 """Disk taken by a photograph's grey pyramid and features while it is worked on."""
 
@@ -33,38 +39,54 @@ class Step:
     """Names of the map's options."""
 
 
+FEATURE_SIZES = {"fast": (1200, 3000), "normal": (1600, 5000), "high": (2400, 8000)}
+"""By quality: long side in pixels of the picture searched for keypoints, and their number."""
+
+
 def orient_photographs(job: Job) -> Figures:
-    """Orient the photographs of a survey; writes a `Reconstruction`."""
-    from photogrammetry.orient import orient, orient_options
+    """Orient the photographs of a survey; writes a `Reconstruction`.
+
+    Each photograph is decoded once: its grey pyramid for the surface is kept on the way.
+    """
+    from photogrammetry.features import FeatureOptions
+    from photogrammetry.orient import OrientOptions, orient
+    from photogrammetry.pictures import PictureStore
 
     survey, settings, captures = read_survey(job)
-    pixels = sum(capture.width_px * capture.height_px for capture in captures)
+    sizes_px = {capture.name: capture.width_px for capture in captures}
+    pixels = sum(c.width_px * c.height_px for c in captures if c.used)
     require_space(job.out, pixels * PYRAMID_BYTES_PER_PIXEL, "orienting the photographs")
+    pictures = PictureStore(folder=survey.work_dir / PICTURES)
+
+    def keep(name: str, picture: NDArray[np.uint8]) -> None:
+        pictures.save(name, picture, halvings=round(math.log2(sizes_px[name] / picture.shape[1])))
+
+    long_side_px, keypoints = FEATURE_SIZES[job.options["quality"]]
     reconstruction = orient(
         captures,
         settings.cameras,
         survey.photos_dir,
         settings.frame,
-        survey.work_dir,
-        options=orient_options(job.options["quality"]),
+        survey.work_dir / "block",
+        options=OrientOptions(
+            features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints)
+        ),
         workers=job.workers,
         track=job.track,
+        on_picture=keep,
     )
     write_reconstruction(reconstruction, job.out)
-    return {
-        "photographs": len(reconstruction.photos),
-        "tie_points": len(reconstruction.points),
-    }
+    return {}
 
 
 def read_survey(job: Job) -> tuple[Survey, Settings, Sequence[Capture]]:
-    """Return the survey of a job, its settings, and the photographs to use."""
+    """Return the survey of a job, its settings, and its photographs with all verdicts applied."""
     survey = open_survey(job.inputs[SURVEY])
     settings = read_settings(survey)
     captures = choose_captures(
         read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
     )
-    return survey, settings, [capture for capture in captures if capture.used]
+    return survey, settings, captures
 
 
 def read_oriented(job: Job) -> Reconstruction:

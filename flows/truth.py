@@ -81,8 +81,8 @@ class Accuracy:
             f"against the truth, {laid}:",
             f"  camera positions   {self.camera_rms_m[0]:.3f} m east, "
             f"{self.camera_rms_m[1]:.3f} m north, {self.camera_rms_m[2]:.3f} m up (RMS)",
-            f"  place of the map   {self.offset_m[0]:+.2f} m east, {self.offset_m[1]:+.2f} m north, "
-            f"{self.offset_m[2]:+.2f} m up from the truth"
+            f"  place of the map   {self.offset_m[0]:+.2f} m east, "
+            f"{self.offset_m[1]:+.2f} m north, {self.offset_m[2]:+.2f} m up from the truth"
             + (f", {100 * self.scale_error:+.2f} % too large" if self.fitted else ""),
             f"  heights of ground  {_cm(self.ground.mean, gsd, '+')} mean, "
             f"{_cm(self.ground.std, gsd)} standard deviation, {_cm(self.ground.nmad, gsd)} NMAD",
