@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import rasterio
@@ -31,6 +30,7 @@ from rasterio.windows import Window
 from tmp.errors import InputError, SpaceError, VersionError
 from tmp.files import replacing
 from tmp.grids import Grid, Tile
+from tmp.virtual import GDAL_TYPES, mosaic_vrt
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +45,6 @@ GDAL_CACHE_BYTES = 128 * 2**20
 """GDAL's own block cache; its default is a share of the machine's memory."""
 FULL_BYTES = 16 * 2**20
 """A disk with less room than this is full."""
-GDAL_TYPES = {
-    "uint8": "Byte",
-    "int8": "Int8",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "uint32": "UInt32",
-    "int32": "Int32",
-    "float32": "Float32",
-    "float64": "Float64",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +283,7 @@ def finish_cog(
     profile = profile or CogProfile()
     target.parent.mkdir(parents=True, exist_ok=True)
     mosaic = source.folder / f"{target.stem}.vrt"
-    mosaic.write_text(_mosaic_vrt(source, descriptions, units, tags or {}))
+    mosaic.write_text(mosaic_vrt(source, descriptions, units, tags or {}))
     with replacing(target) as partial, _full_disk_said(target), _gdal():
         rasterio.shutil.copy(
             str(mosaic),
@@ -426,60 +416,3 @@ def _head(raster: TiledRaster) -> str:
         "nodata": raster.nodata,
     }
     return json.dumps(head, indent=1)
-
-
-def _mosaic_vrt(
-    raster: TiledRaster,
-    descriptions: Sequence[str],
-    units: Sequence[str],
-    tags: Mapping[str, str],
-) -> str:
-    """Describe the written tiles as one dataset in GDAL's virtual format."""
-    grid = raster.grid
-    parts = [f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">']
-    if grid.crs is not None:
-        wkt = rasterio.crs.CRS.from_user_input(grid.crs).to_wkt()
-        parts.append(f"<SRS>{escape(wkt)}</SRS>")
-    coefficients = ", ".join(repr(float(value)) for value in grid.transform.to_gdal())
-    parts.append(f"<GeoTransform>{coefficients}</GeoTransform>")
-    items = "".join(
-        f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items()
-    )
-    parts.append(f"<Metadata>{items}</Metadata>")
-    written = [tile for tile in raster.tiles() if raster.has(tile)]
-    for band in range(raster.bands):
-        description = descriptions[band] if descriptions else ""
-        unit = units[band] if units else ""
-        parts.append(_band_vrt(raster, band, description, unit, written))
-    parts.append("</VRTDataset>")
-    return "\n".join(parts)
-
-
-def _band_vrt(
-    raster: TiledRaster, band: int, description: str, unit: str, written: Sequence[Tile]
-) -> str:
-    parts = [f'<VRTRasterBand dataType="{GDAL_TYPES[raster.dtype]}" band="{band + 1}">']
-    if description:
-        parts.append(f"<Description>{escape(description)}</Description>")
-    if unit:
-        parts.append(f"<UnitType>{escape(unit)}</UnitType>")
-    if raster.nodata is not None:
-        parts.append(f"<NoDataValue>{raster.nodata!r}</NoDataValue>")
-    parts.append(f"<ColorInterp>{_colour(raster, band, description)}</ColorInterp>")
-    for tile in written:
-        size = f'xSize="{tile.cols}" ySize="{tile.rows}"'
-        parts.append(
-            f'<SimpleSource><SourceFilename relativeToVRT="1">{tile.name}.tif</SourceFilename>'
-            f"<SourceBand>{band + 1}</SourceBand>"
-            f'<SrcRect xOff="0" yOff="0" {size}/>'
-            f'<DstRect xOff="{tile.col}" yOff="{tile.row}" {size}/></SimpleSource>'
-        )
-    parts.append("</VRTRasterBand>")
-    return "\n".join(parts)
-
-
-def _colour(raster: TiledRaster, band: int, description: str) -> str:
-    named = {"red": "Red", "green": "Green", "blue": "Blue", "alpha": "Alpha"}
-    if description in named:
-        return named[description]
-    return "Gray" if raster.bands == 1 else "Undefined"

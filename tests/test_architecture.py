@@ -1,0 +1,88 @@
+"""The shape of the project: rooms, their borders, and how the command is found."""
+
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("cv2", "numba", "numpy", "pycolmap", "pyceres", "rasterio", "scipy", "pyogrio", "laspy")
+
+
+def python(code: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("cwd", ["/", "/tmp"])
+def test_tmp_is_the_package_and_not_the_folder_of_that_name(cwd: str) -> None:
+    """The machine's own ``/tmp`` is an importable namespace when the working directory is ``/``."""
+    folder = Path(cwd)
+    if not folder.is_dir():
+        pytest.skip(f"no folder {cwd} on this machine")
+    code = "import tmp, tmp.errors, flows; print(tmp.__file__)"
+    assert Path(python(code, folder).strip()).name == "__init__.py"
+
+
+def test_help_is_fast_and_lists_the_commands() -> None:
+    code = "from tmp.cli import main; main(['--help'])"
+    python(code, ROOT)  # writes byte code
+    began_s = time.perf_counter()
+    said = python(code, ROOT)
+    # Twice the half second that is wanted: the machine may be busy with other tests.
+    assert time.perf_counter() - began_s < 1.0
+    for command in ("demo", "doctor", "ingest", "map"):
+        assert f"\n  {command} " in said
+    assert "not available" not in said
+
+
+def test_commands_are_listed_without_importing_anything_heavy() -> None:
+    code = (
+        "import sys\nfrom tmp.cli import main\nmain(['--help'], standalone_mode=False)\n"
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    assert "heavy: []" in python(code, ROOT)
+
+
+def test_every_entry_point_loads() -> None:
+    points = entry_points(group="tmp.commands")
+    assert {point.name for point in points} >= {"demo", "doctor", "ingest", "map"}
+    for point in points:
+        assert point.load().name
+
+
+def test_no_ignore_file_lists_the_package() -> None:
+    """A line ``tmp/`` is in many ignore files, and would leave the core out of a commit."""
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", "tmp/cli.py", "tmp/new_module.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert done.stdout == ""
+
+
+def test_imports_run_from_flows_over_the_domains_to_tmp() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for package in ("tmp", "flightplan", "ingest", "photogrammetry", "flows"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert path.read_text(encoding="utf-8").lstrip().startswith(('"""', 'r"""')), path

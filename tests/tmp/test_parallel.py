@@ -1,0 +1,55 @@
+import threading
+import time
+
+import pytest
+
+from tmp.parallel import map_threads
+
+
+def test_every_item_is_done_once() -> None:
+    assert sorted(map_threads(lambda x: x * x, range(50), workers=3)) == [
+        (x, x * x) for x in range(50)
+    ]
+
+
+def test_no_more_than_the_workers_run_at_once() -> None:
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(_: int) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.005)
+        with lock:
+            running -= 1
+
+    list(map_threads(work, range(20), workers=2))
+    assert most == 2
+
+
+def test_items_are_taken_only_as_they_are_needed() -> None:
+    taken: list[int] = []
+
+    def items() -> object:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    results = map_threads(lambda x: x, items(), workers=2)  # type: ignore[arg-type, type-var]
+    next(results)
+    assert len(taken) <= 5
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_first_failure_stops_the_rest() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 3:
+            raise ValueError("tile 3 cannot be made")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="tile 3"):
+        list(map_threads(work, range(1000), workers=1))
+    assert len(done) < 10

@@ -1,0 +1,171 @@
+"""``tmp doctor``: what works on this machine, and how to get what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import click
+
+DISTRIBUTION = "terrestrial-mapping-platform"
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+}
+"""Modules not called like their distribution, beyond changing ``-`` to ``_``."""
+FIRST = ("opencv-python-headless", "rasterio")
+"""Imported before the rest: after pycolmap, PNG writing in these two would break."""
+LEAST_MEMORY_GB = 4.0
+LEAST_DISK_GB = 10.0
+
+
+class Verdict(StrEnum):
+    """How a part fares."""
+
+    GOOD = "ok"
+    ADVICE = "note"
+    BROKEN = "BROKEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    part: str
+    verdict: Verdict
+    said: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Yield what is found, part by part."""
+    yield _python()
+    yield from _machine()
+    yield _graphics()
+    names = core_requirements()
+    for name in sorted(names, key=lambda name: (name not in FIRST, name)):
+        yield examine_package(name)
+    yield _open3d()
+
+
+def core_requirements() -> list[str]:
+    """Return the distributions that the platform cannot do without."""
+    lines = [line for line in requires(DISTRIBUTION) or [] if "extra ==" not in line]
+    names = [re.match(r"[\w.-]+", line) for line in lines]
+    return [name.group() for name in names if name] + ["lazrs"]  # laspy's hands for LAZ
+
+
+def examine_package(name: str) -> Finding:
+    """Tell whether a distribution is installed and can be imported."""
+    remedy = f"pip install --force-reinstall {name}"
+    try:
+        number = version(name)
+    except PackageNotFoundError:
+        return Finding(part=name, verdict=Verdict.BROKEN, said="not installed", remedy=remedy)
+    try:
+        import_module(MODULES.get(name, name.replace("-", "_")))
+    except Exception as error:  # a broken wheel may raise anything
+        said = f"{number} does not import: {error}"
+        return Finding(part=name, verdict=Verdict.BROKEN, said=said, remedy=remedy)
+    return Finding(part=name, verdict=Verdict.GOOD, said=number)
+
+
+def _python() -> Finding:
+    said = f"{platform.python_version()} at {sys.executable}"
+    return Finding(part="Python", verdict=Verdict.GOOD, said=said)
+
+
+def _machine() -> Iterator[Finding]:
+    import psutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(part="cores", verdict=Verdict.GOOD, said=f"{cores}")
+    memory = psutil.virtual_memory()
+    yield _enough(
+        "memory",
+        memory.available / 1e9,
+        LEAST_MEMORY_GB,
+        f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB",
+        "close other programs, or use --quality fast and fewer --workers",
+    )
+    disk = shutil.disk_usage(Path.cwd())
+    yield _enough(
+        "disk here",
+        disk.free / 1e9,
+        LEAST_DISK_GB,
+        f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}",
+        "keep surveys on a larger disk",
+    )
+
+
+def _enough(part: str, value: float, least: float, said: str, remedy: str) -> Finding:
+    good = value >= least
+    return Finding(
+        part=part,
+        verdict=Verdict.GOOD if good else Verdict.ADVICE,
+        said=said,
+        remedy="" if good else remedy,
+    )
+
+
+def _graphics() -> Finding:
+    from tmp.optional import cuda_devices
+
+    names = cuda_devices()
+    said = (
+        f"{', '.join(names)}; not used by this version"
+        if names
+        else "none; everything runs on the processor"
+    )
+    return Finding(part="GPU", verdict=Verdict.GOOD, said=said)
+
+
+def _open3d() -> Finding:
+    from tmp.errors import DeviceError
+    from tmp.optional import OPEN3D_REMEDY, import_open3d
+
+    try:
+        said = f"{import_open3d().__version__}"
+    except DeviceError:
+        return Finding(
+            part="open3d (optional)",
+            verdict=Verdict.ADVICE,
+            said="not there; needed for 3D models only",
+            remedy=OPEN3D_REMEDY,
+        )
+    return Finding(part="open3d (optional)", verdict=Verdict.GOOD, said=said)
+
+
+def describe(findings: Sequence[Finding]) -> list[str]:
+    """Return findings as aligned lines, remedies below what they mend."""
+    width = max(len(finding.part) for finding in findings)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.verdict:<7}{finding.part:<{width}}  {finding.said}")
+        if finding.remedy:
+            lines.append(f"{'':<7}{'':<{width}}  → {finding.remedy}")
+    return lines
+
+
+@click.command()
+def doctor() -> None:
+    """Say what works on this machine, and how to get what is missing.
+
+    The exit status is 1 only if a part that the platform needs is broken.
+    """
+    findings = list(examine())
+    for line in describe(findings):
+        click.echo(line)
+    broken = [finding.part for finding in findings if finding.verdict is Verdict.BROKEN]
+    if broken:
+        raise click.ClickException(f"broken: {', '.join(broken)}")
+    click.echo("Everything that a map needs works.")
