@@ -51,8 +51,9 @@ class Tags:
         if isinstance(values, str | bytes):
             values = [values]
         try:
-            found = [float(value) for value in values]
-        except (TypeError, ValueError, ZeroDivisionError):
+            # exifread wraps each number of a floating-point tag in a tuple.
+            found = [float(v[0] if isinstance(v, tuple) else v) for v in values]
+        except (TypeError, ValueError, ZeroDivisionError, IndexError):
             return []
         return found if all(map(math.isfinite, found)) else []
 

@@ -21,7 +21,9 @@ Verdicts = dict[int, str]
 
 LOW_SHARE, LOW_MARGIN_M = 0.4, 10.0
 """A take-off or landing picture is below this share of the median height, and by this much."""
-STRAGGLER_SHARE, STRAGGLERS_ANYWAY = 0.15, 3
+GROUND_M = 5.0
+"""A picture within this height of the take-off point was taken standing, or all but."""
+STRAGGLER_SHARE, STRAGGLERS_ANYWAY = 0.25, 3
 """More low pictures than this are a flight of their own."""
 FLIGHT_GAP = timedelta(minutes=10)
 """A pause that parts two flights."""
@@ -108,11 +110,12 @@ def find_stragglers(captures: Sequence[Capture]) -> Verdicts:
 
 
 def _low_tails(captures: Sequence[Capture]) -> Verdicts:
-    """Find low photographs at the beginnings and ends of flights.
+    """Find photographs of take-off and landing: low, at the beginning or end of a flight.
 
     Notes
     -----
-    Only there, so that terrain following and a second, lower flight are left alone.
+    They are also near the ground, or on a climb steeper than 45°, so that a flight that follows
+    the terrain downhill is left alone; and they are few, so that a second, lower flight is too.
     """
     places = [i for i, c in enumerate(captures) if c.height_takeoff_m is not None]
     heights = {i: float(captures[i].height_takeoff_m or 0.0) for i in places}
@@ -120,11 +123,22 @@ def _low_tails(captures: Sequence[Capture]) -> Verdicts:
         return {}
     median_m = float(np.median(list(heights.values())))
     limit_m = min(LOW_SHARE * median_m, median_m - LOW_MARGIN_M)
+    xy = dict(zip(places, _metres(captures, places), strict=True))
     tails: set[int] = set()
     for flight in _flights(captures, places):
-        for way in (flight, flight[::-1]):
-            for index in way:
-                if heights[index] >= limit_m:
+        first = next((k for k, i in enumerate(flight) if heights[i] >= limit_m), None)
+        if first is None:
+            continue
+        last = max(k for k, i in enumerate(flight) if heights[i] >= limit_m)
+        outside_in = (
+            (flight[:first], flight[first]),
+            (flight[:last:-1], flight[last]),
+        )
+        for run, beside in outside_in:
+            for index in run:
+                climb_m = heights[beside] - heights[index]
+                apart_m = float(np.hypot(*(xy[index] - xy[beside])))
+                if abs(heights[index]) >= GROUND_M and not climb_m > apart_m:
                     break
                 tails.add(index)
     if len(tails) > max(STRAGGLERS_ANYWAY, STRAGGLER_SHARE * len(places)):
@@ -173,10 +187,15 @@ def _isolated(captures: Sequence[Capture]) -> Verdicts:
 
 
 def _metres(captures: Sequence[Capture], places: Sequence[int]) -> NDArray[np.float64]:
-    """Return plane coordinates (N, 2), good enough to compare distances within a survey."""
-    lon = np.radians([captures[i].longitude_deg or 0.0 for i in places])
-    lat = np.radians([captures[i].latitude_deg or 0.0 for i in places])
-    return EARTH_RADIUS_M * np.column_stack([(lon - lon[0]) * np.cos(lat[0]), lat - lat[0]])
+    """Return plane coordinates (N, 2), good enough to compare distances within a survey.
+
+    Rows of photographs without a position are NaN.
+    """
+    known = [(captures[i].longitude_deg, captures[i].latitude_deg) for i in places]
+    lon, lat = np.radians(np.array(known, float)).T
+    centre = next((row for row in known if None not in row), (0.0, 0.0))
+    lon0, lat0 = np.radians(np.array(centre, float))
+    return EARTH_RADIUS_M * np.column_stack([(lon - lon0) * np.cos(lat0), lat - lat0])
 
 
 def find_blurred(captures: Sequence[Capture]) -> Verdicts:

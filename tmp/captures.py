@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tmp.errors import InputError
+from tmp.errors import InputError, SpaceError
 from tmp.files import replacing
 
 LAYER = "photographs"
@@ -167,8 +167,15 @@ def read_captures(gpkg_path: Path) -> list[Capture]:
 
 
 def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
-    """Write the photographs of a survey, replacing its layer and no other."""
+    """Write the photographs of a survey, replacing its layer and no other.
+
+    Raises
+    ------
+    SpaceError
+        If the disk is full.
+    """
     from pyogrio import raw
+    from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     columns = {f.name: _column(f.name, captures) for f in fields(Capture)}
     # Not a field, but what people filter by in QGIS.
@@ -180,17 +187,22 @@ def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
     with replacing(gpkg_path) as temporary:
         if gpkg_path.exists():
             shutil.copyfile(gpkg_path, temporary)
-        raw.write(
-            temporary,
-            np.array(points, object),
-            list(columns.values()),
-            list(columns),
-            layer=LAYER,
-            driver="GPKG",
-            geometry_type="Point Z",
-            crs="EPSG:4326",
-            promote_to_multi=False,
-        )
+        try:
+            raw.write(
+                temporary,
+                np.array(points, object),
+                list(columns.values()),
+                list(columns),
+                layer=LAYER,
+                driver="GPKG",
+                geometry_type="Point Z",
+                crs="EPSG:4326",
+                promote_to_multi=False,
+            )
+        except (DataLayerError, DataSourceError, FeatureError) as error:
+            raise SpaceError(
+                f"{gpkg_path}: cannot be written ({error}); is the disk full?"
+            ) from error
         # A log left behind by QGIS belongs to the old file and would be replayed into the new.
         for suffix in ("-wal", "-shm"):
             gpkg_path.with_name(gpkg_path.name + suffix).unlink(missing_ok=True)

@@ -48,7 +48,8 @@ def choose_utm_crs(longitude_deg: float, latitude_deg: float) -> str:
     >>> choose_utm_crs(-21.9, 64.1)
     'EPSG:32627'
     """
-    area = AreaOfInterest(longitude_deg, latitude_deg, longitude_deg, latitude_deg)
+    east_deg = _zone_longitude(longitude_deg, latitude_deg)
+    area = AreaOfInterest(east_deg, latitude_deg, east_deg, latitude_deg)
     found = query_utm_crs_info(datum_name="WGS 84", area_of_interest=area)
     if not found:
         raise InputError(
@@ -56,6 +57,22 @@ def choose_utm_crs(longitude_deg: float, latitude_deg: float) -> str:
             "give a projected CRS with --crs"
         )
     return f"EPSG:{found[0].code}"
+
+
+def _zone_longitude(longitude_deg: float, latitude_deg: float) -> float:
+    """Return a longitude inside the zone in use, which differs in Norway and Svalbard.
+
+    References
+    ----------
+    NGA.STND.0037, Universal Grids and Grid Reference Systems (2014), figure 12: bands V and X.
+    """
+    if 56 <= latitude_deg < 64 and 3 <= longitude_deg < 12:
+        return 9.0
+    if 72 <= latitude_deg <= 84:
+        for west_deg, east_deg, centre_deg in ((0, 9, 3), (9, 21, 15), (21, 33, 27), (33, 42, 39)):
+            if west_deg <= longitude_deg < east_deg:
+                return float(centre_deg)
+    return longitude_deg
 
 
 @dataclass(frozen=True, kw_only=True)

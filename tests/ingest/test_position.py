@@ -1,0 +1,141 @@
+import math
+
+import pytest
+
+from ingest.position import read_position
+from ingest.tags import read_tags
+from tmp.captures import HeightDatum
+
+
+def position(make_jpeg, **options):
+    return read_position(read_tags(make_jpeg(**options)))
+
+
+@pytest.mark.parametrize("lon_lat", [(7.62, 45.03), (-91.99, 46.84), (-70.5, -33.2)])
+def test_hemispheres_follow_the_reference_letters(make_jpeg, lon_lat):
+    found = position(make_jpeg, lon_lat=lon_lat)
+    assert found.longitude_deg == pytest.approx(lon_lat[0], abs=1e-8)
+    assert found.latitude_deg == pytest.approx(lon_lat[1], abs=1e-8)
+    assert (found.sigma_horizontal_m, found.sigma_vertical_m) == (3.0, 6.0)
+
+
+def test_zero_zero_is_no_position(make_jpeg):
+    found = position(make_jpeg, lon_lat=(0.0, 0.0))
+    assert found.longitude_deg is None
+    assert "zero" in found.source
+
+
+def test_no_tags_and_no_fix_are_told_apart(make_jpeg):
+    assert position(make_jpeg, lon_lat=None, height_m=None).source == "no GPS tags"
+    void = position(make_jpeg, gps={9: "V"})
+    assert void.longitude_deg is None
+    assert "no fix" in void.source
+
+
+def test_rtk_fixed_takes_the_digits_of_xmp_and_its_sigmas(make_jpeg):
+    found = position(
+        make_jpeg,
+        lon_lat=(7.6204658, 45.0315957),
+        height_m=349.583,
+        xmp={
+            "drone-dji:GpsLongitude": "7.62046587",
+            "drone-dji:GpsLatitude": "45.03159568",
+            "drone-dji:RtkFlag": "50",
+            "drone-dji:RtkStdLon": "0.01053",
+            "drone-dji:RtkStdLat": "0.01380",
+            "drone-dji:RtkStdHgt": "0.02050",
+            "drone-dji:RelativeAltitude": "+44.47",
+        },
+    )
+    assert found.longitude_deg == 7.62046587
+    assert found.sigma_horizontal_m == pytest.approx(math.hypot(0.01053, 0.0138) / math.sqrt(2))
+    assert found.sigma_vertical_m == 0.0205
+    assert found.height_datum is HeightDatum.ELLIPSOID
+    assert found.height_takeoff_m == 44.47
+    assert found.source == "XMP RTK fixed"
+
+
+def test_a_position_rewritten_in_exif_beats_the_stale_one_in_xmp(make_jpeg):
+    found = position(
+        make_jpeg,
+        lon_lat=(7.6001, 45.0),
+        xmp={
+            "drone-dji:GpsLongitude": "7.6",
+            "drone-dji:GpsLatitude": "45.0",
+            "drone-dji:RtkFlag": "50",
+        },
+    )
+    assert found.longitude_deg == pytest.approx(7.6001)
+    assert found.sigma_horizontal_m == 3.0
+    assert "differs from XMP" in found.source
+
+
+def test_the_misspelt_longitude_is_understood(make_jpeg):
+    found = position(
+        make_jpeg,
+        lon_lat=None,
+        xmp={"drone-dji:GpsLongtitude": "7.5", "drone-dji:GpsLatitude": "45"},
+    )
+    assert (found.longitude_deg, found.latitude_deg) == (7.5, 45.0)
+
+
+def test_an_empty_rtk_flag_gives_no_false_accuracy(make_jpeg):
+    found = position(
+        make_jpeg,
+        xmp={
+            "drone-dji:RtkFlag": "0",
+            "drone-dji:RtkStdLon": "0.01",
+            "drone-dji:RtkStdLat": "0.01",
+            "drone-dji:RtkStdHgt": "0.01",
+        },
+    )
+    assert found.sigma_horizontal_m == 3.0
+    assert found.height_datum is HeightDatum.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("options", "datum"),
+    [
+        ({"gps": {18: "EGM-96"}}, HeightDatum.EGM96),
+        ({"xmp": {"drone-dji:AltitudeType": "RtkAlt"}}, HeightDatum.ELLIPSOID),
+        ({"xmp": {"drone-dji:AltitudeType": "PressureAlt"}}, HeightDatum.BAROMETRIC),
+        (
+            {"xmp": {"drone-dji:AltitudeType": "GpsFusionAlt", "drone-dji:RtkFlag": "16"}},
+            HeightDatum.UNKNOWN,
+        ),
+        ({"gps": {18: "WGS-84"}}, HeightDatum.UNKNOWN),
+    ],
+)
+def test_the_height_datum_comes_from_what_the_maker_says(make_jpeg, options, datum):
+    assert position(make_jpeg, **options).height_datum is datum
+
+
+def test_a_height_below_the_sea_keeps_its_sign_but_not_below_all_land(make_jpeg):
+    assert position(make_jpeg, height_m=-5.677).height_m == pytest.approx(-5.677)
+    assert position(make_jpeg, height_m=-1200.0).height_m == 1200.0
+
+
+def test_a_wrong_altitude_reference_is_mended_by_xmp(make_jpeg):
+    found = position(make_jpeg, height_m=-120.0, xmp={"drone-dji:AbsoluteAltitude": "+120.00"})
+    assert found.height_m == 120.0
+
+
+def test_a_missing_or_zero_height_is_none(make_jpeg):
+    assert position(make_jpeg, height_m=None).height_m is None
+    assert position(make_jpeg, height_m=0.0).height_m is None
+
+
+@pytest.mark.parametrize(
+    ("options", "sigmas"),
+    [
+        (
+            {"xmp": {"Camera:GPSXYAccuracy": "2.289", "Camera:GPSZAccuracy": "3.344"}},
+            (2.289, 3.344),
+        ),
+        ({"gps": {31: 1.5}}, (1.5, 3.0)),
+        ({"gps": {11: 1.25}}, (2.5, 5.0)),
+    ],
+)
+def test_stated_accuracies_become_sigmas(make_jpeg, options, sigmas):
+    found = position(make_jpeg, **options)
+    assert (found.sigma_horizontal_m, found.sigma_vertical_m) == pytest.approx(sigmas)

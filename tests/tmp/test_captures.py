@@ -1,0 +1,133 @@
+import sqlite3
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from pyogrio import raw
+
+from tmp.captures import Capture, Flag, HeightDatum, choose_captures, read_captures, write_captures
+from tmp.errors import InputError
+
+TRIGGERS = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+
+BARE = Capture(
+    name="DJI_0002.JPG",
+    source="/card/DJI_0002.JPG",
+    sha256="cd" * 32,
+    size_bytes=5_000_000_000,
+    width_px=4000,
+    height_px=2250,
+    camera_id="",
+)
+FULL = replace(
+    BARE,
+    name="100MEDIA/Ólafsdalur 1.JPG",
+    camera_id="c",
+    time_utc=datetime(2024, 6, 1, 12, 0, 0, 250_000, UTC),
+    time_evidence="GPS date and time",
+    longitude_deg=-21.123456789,
+    latitude_deg=64.987654321,
+    height_m=123.456,
+    height_datum=HeightDatum.EGM96,
+    sigma_horizontal_m=0.012,
+    sigma_vertical_m=0.02,
+    position_source="XMP RTK fixed",
+    height_takeoff_m=40.1,
+    gimbal_yaw_deg=-170.0,
+    gimbal_pitch_deg=-90.0,
+    gimbal_roll_deg=0.0,
+    sharpness=812.5,
+    flags=(Flag.STRAGGLER, Flag.BLURRED),
+    reason="far; soft",
+)
+
+
+def test_captures_come_back_as_they_were_written(tmp_path):
+    write_captures(tmp_path / "survey.gpkg", [FULL, BARE])
+    assert read_captures(tmp_path / "survey.gpkg") == [FULL, BARE]
+
+
+def test_no_captures_come_back_as_none(tmp_path):
+    write_captures(tmp_path / "survey.gpkg", [])
+    assert read_captures(tmp_path / "survey.gpkg") == []
+
+
+def test_a_gis_sees_points_with_height_and_a_column_to_filter_by(tmp_path):
+    write_captures(tmp_path / "survey.gpkg", [FULL, BARE])
+    meta, _, points, columns = raw.read(tmp_path / "survey.gpkg", layer="photographs")
+    assert meta["crs"] == "EPSG:4326"
+    assert meta["geometry_type"] == "Point Z"
+    point = shapely.from_wkb(points[0])
+    assert (point.x, point.y, point.z) == (-21.123456789, 64.987654321, 123.456)
+    assert points[1] is None
+    assert list(columns[list(meta["fields"]).index("used")]) == [False, True]
+
+
+def test_writing_leaves_other_layers_alone(tmp_path):
+    path = tmp_path / "survey.gpkg"
+    write_captures(path, [BARE])
+    notes = np.array([shapely.Point(1, 2).wkb], object)
+    raw.write(
+        path, notes, [np.array(["wall"], object)], ["note"],
+        layer="my notes", geometry_type="Point", crs="EPSG:4326", append=True,
+    )  # fmt: skip
+    write_captures(path, [FULL])
+    assert raw.read(path, layer="my notes")[3][0].tolist() == ["wall"]
+    assert read_captures(path) == [FULL]
+
+
+def test_nothing_but_the_file_is_left_behind(tmp_path):
+    write_captures(tmp_path / "survey.gpkg", [FULL])
+    write_captures(tmp_path / "survey.gpkg", [BARE])
+    assert [p.name for p in tmp_path.iterdir()] == ["survey.gpkg"]
+
+
+def test_a_missing_or_foreign_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="tmp ingest"):
+        read_captures(tmp_path / "survey.gpkg")
+    (tmp_path / "survey.gpkg").write_text("hello")
+    with pytest.raises(InputError, match="photographs"):
+        read_captures(tmp_path / "survey.gpkg")
+
+
+def test_a_flag_nobody_knows_is_refused_with_its_value(tmp_path):
+    path = tmp_path / "survey.gpkg"
+    write_captures(path, [FULL])
+    with sqlite3.connect(path) as database:
+        # The triggers of its spatial index call functions that only GIS libraries bring.
+        for (name,) in database.execute(TRIGGERS).fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')
+        database.execute("UPDATE photographs SET flags = 'ugly'")
+    database.close()
+    with pytest.raises(InputError, match="ugly"):
+        read_captures(path)
+
+
+def test_blurred_and_unplaced_photographs_are_used_and_the_rest_left_out():
+    used = {flag for flag in Flag if replace(BARE, flags=(flag,)).used}
+    assert used == {Flag.BLURRED, Flag.NO_POSITION}
+
+
+def test_keep_brings_back_all_but_the_unreadable():
+    stray = replace(BARE, flags=(Flag.STRAGGLER, Flag.BLURRED), reason="2 m up")
+    broken = replace(BARE, flags=(Flag.UNREADABLE,), reason="cut short")
+    kept = choose_captures([stray, broken], keep=["DJI_*"], drop=[])
+    assert kept[0].flags == (Flag.BLURRED,)
+    assert kept[0].reason == "kept by hand in survey.toml although: 2 m up"
+    assert kept[1] == broken
+
+
+def test_drop_wins_over_keep():
+    (dropped,) = choose_captures([BARE], keep=["*"], drop=["DJI_0002.JPG"])
+    assert dropped.flags == (Flag.DROPPED,)
+    assert not dropped.used
+
+
+@given(st.lists(st.sampled_from(list(Flag)), unique=True))
+def test_choosing_nothing_changes_nothing(flags):
+    capture = replace(BARE, flags=tuple(flags))
+    assert choose_captures([capture], keep=[], drop=[]) == [capture]

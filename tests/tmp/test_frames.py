@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyproj import Geod, Transformer
+
+from tmp.errors import InputError
+from tmp.frames import LocalFrame, choose_utm_crs
+
+FRAME = LocalFrame(origin=(-19.1, 65.7, 160.0), crs="EPSG:32627")
+OFFSETS = st.tuples(*[st.floats(-2000, 2000)] * 2, st.floats(-300, 300))
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "crs"),
+    [
+        (-21.9, 64.1, "EPSG:32627"),
+        (7.62, 45.03, "EPSG:32632"),
+        (5.3, 60.4, "EPSG:32632"),  # south-west Norway belongs to zone 32
+        (11.9, 78.9, "EPSG:32633"),  # Ny-Ålesund: Svalbard has no zone 32
+        (20.0, 78.5, "EPSG:32633"),  # nor 34
+        (-70.9, -33.4, "EPSG:32719"),
+    ],
+)
+def test_the_utm_zone_is_that_of_the_place(longitude, latitude, crs):
+    assert choose_utm_crs(longitude, latitude) == crs
+
+
+def test_the_poles_have_no_utm_zone():
+    with pytest.raises(InputError, match="--crs"):
+        choose_utm_crs(0.0, 88.0)
+
+
+def test_world_axes_are_east_north_up_in_metres():
+    lon, lat, height = FRAME.origin
+    geod = Geod(ellps="WGS84")
+    east = geod.fwd(lon, lat, 90, 100)
+    north = geod.fwd(lon, lat, 0, 100)
+    world = FRAME.world_from_geodetic(
+        [(east[0], east[1], height), (north[0], north[1], height), (lon, lat, height + 100)]
+    )
+    # Height falls by d²/2R = 0.8 mm and the arc differs from the chord at 160 m by 2.5 mm.
+    np.testing.assert_allclose(world, 100 * np.eye(3), atol=4e-3)
+
+
+@given(OFFSETS)
+def test_geodetic_and_map_coordinates_come_back(offset):
+    np.testing.assert_allclose(
+        FRAME.world_from_geodetic(FRAME.geodetic_from_world(offset)), [offset], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        FRAME.world_from_map(FRAME.map_from_world(offset)), [offset], atol=1e-5
+    )
+
+
+def test_map_coordinates_are_projs_and_keep_the_height():
+    lon, lat, height = FRAME.origin
+    expected = Transformer.from_crs("EPSG:4326", "EPSG:32627", always_xy=True).transform(lon, lat)
+    np.testing.assert_allclose(FRAME.map_from_world([0, 0, 0]), [[*expected, height]], atol=1e-6)
+
+
+def test_the_linear_map_is_good_to_a_millimetre_over_a_tile():
+    centre = FRAME.map_from_world([500.0, -300.0, 20.0])[0]
+    matrix, offset = FRAME.world_from_map_affine(centre)
+    points = centre + np.random.default_rng(0).uniform(-50, 50, (100, 3))
+    linear = (points - centre) @ matrix.T + offset
+    np.testing.assert_allclose(linear, FRAME.world_from_map(points), atol=1e-3)
+
+
+def test_without_a_place_world_and_map_are_the_same():
+    frame = LocalFrame(origin=None, crs=None)
+    points = np.array([[1.0, 2.0, 3.0]])
+    assert not frame.referenced
+    np.testing.assert_array_equal(frame.map_from_world(points), points)
+    np.testing.assert_array_equal(frame.world_from_map(points), points)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:2225"])  # degrees, US survey feet
+def test_a_crs_that_is_not_metric_is_refused(crs):
+    with pytest.raises(InputError, match="metres"):
+        LocalFrame(origin=(0, 0, 0), crs=crs)
+
+
+def test_half_a_frame_is_refused():
+    with pytest.raises(InputError, match="both"):
+        LocalFrame(origin=(0, 0, 0), crs=None)
