@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.TiffImagePlugin import IFDRational
+
+from tmp.files import replacing
 
 MAKE, MODEL = "TMP", "Rehearsal"
 XMP_TAG = 700
@@ -138,13 +139,12 @@ def to_xmp(tags: PhotoTags) -> bytes:
 def write_photograph(
     path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16], tags: PhotoTags, *, quality: int
 ) -> None:
-    """Write one photograph: JPEG of (rows, cols, 3) 8-bit, or TIFF of (rows, cols) 16-bit pixels."""
+    """Write a photograph: 8-bit (rows, cols, 3) as JPEG, 16-bit (rows, cols) as TIFF."""
     image = Image.fromarray(pixels)
     exif, xmp = to_exif(tags, image.width, image.height), to_xmp(tags)
-    beside = path.with_name(f".{path.name}.part")
-    if pixels.dtype == np.uint8:
-        image.save(beside, format="JPEG", quality=quality, exif=exif, xmp=xmp)
-    else:
-        exif[XMP_TAG] = xmp
-        image.save(beside, format="TIFF", compression="tiff_lzw", exif=exif)
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        if pixels.dtype == np.uint8:
+            image.save(beside, format="JPEG", quality=quality, exif=exif, xmp=xmp)
+        else:
+            exif[XMP_TAG] = xmp
+            image.save(beside, format="TIFF", compression="tiff_lzw", exif=exif)

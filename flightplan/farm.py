@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 AREA_M = (56.0, 50.0)
 """East-west and north-south extent of the survey area at scale 1, about the terrain's middle."""
+STANDARD_OVERLAP = Overlap()
 TRUTH_MARGIN_M = 6.0
 OBLIQUE_PITCH_DEG = -62.0
 LOWEST_GROUND_M = 9.0
@@ -72,7 +73,7 @@ class FarmOptions:
 
     gnss: Gnss = CONSUMER
     gsd_m: float = 0.025
-    overlap: Overlap = Overlap()
+    overlap: Overlap = STANDARD_OVERLAP
     second_height: bool = False
     """Add cross lines at 1.35 times the height."""
     oblique: bool = False
@@ -170,7 +171,8 @@ def farm_rehearsal(
                 pixels_per_mm=NIR_PIXELS_PER_MM,
             )
         )
-    scene = Scene.build(farm, seen_bounds(stations, [f.camera for f in flights], frame))
+    cameras = [flight.camera for flight in flights]
+    scene = Scene.build(farm, seen_bounds(stations, cameras, frame), workers=workers)
     shots: list[Shot] = []
     for flight in flights:
         shots += take_photographs(
@@ -184,8 +186,7 @@ def farm_rehearsal(
             track=track,
         )
     grid = _truth_grid(farm, options)
-    cameras = [flight.camera for flight in flights]
-    write_truth(folder / "truth", scene, frame, cameras, shots, grid)
+    write_truth(folder / "truth", scene, frame, cameras, shots, grid, workers=workers)
     return Rehearsal(
         photos=photos, truth=folder / "truth", frame=frame, shots=tuple(shots), grid=grid
     )

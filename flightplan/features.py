@@ -161,7 +161,8 @@ def _mirrored(features: Features, farm: Farm, i: int, j: int) -> Features:
     index, odd = np.array([i, j]), np.array([i % 2, j % 2])
 
     def place(points: Float) -> Float:
-        return np.asarray(farm.corner) + index * size + np.where(odd, size - points, points)
+        moved = np.asarray(farm.corner) + index * size + np.where(odd, size - points, points)
+        return np.asarray(moved, float)
 
     turn = -1.0 if (i + j) % 2 else 1.0
     return _mapped(features, place, turn)

@@ -91,9 +91,7 @@ def _strips(strips: Iterable[Strip], grid: Grid, *, wobble: float) -> tuple[F32,
     distance = np.full(grid.shape, 9.0, np.float32)
     for strip in strips:
         line = np.column_stack([strip.line[:, 0] - grid.x_min, grid.y_max - strip.line[:, 1]])
-        _draw_strip(
-            profile, distance, line, grid.cell_m, strip.width_m, strip.height_m, wobble
-        )
+        _draw_strip(profile, distance, line, grid.cell_m, strip.width_m, strip.height_m, wobble)
     return profile, distance
 
 
@@ -134,9 +132,7 @@ def _draw_strip(
                     profile[row, col] = bank
 
 
-def _window(
-    centre: F64, reach_m: float, grid: Grid
-) -> tuple[tuple[slice, slice], F64, F64] | None:
+def _window(centre: F64, reach_m: float, grid: Grid) -> tuple[tuple[slice, slice], F64, F64] | None:
     """Return the cells within reach of a place and their offsets east and north of it, if any."""
     col, row = (centre[0] - grid.x_min) / grid.cell_m, (grid.y_max - centre[1]) / grid.cell_m
     reach = reach_m / grid.cell_m

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from flightplan.features import Farm, Features
 from flightplan.ground import BOULDER, TRENCH, Shape
 from flightplan.noise import octaves, scattered
-from flightplan.raycast import BLOCK, FULL_SCALE
+from flightplan.raycast import BLOCK
+from flightplan.rendering import FULL_SCALE
 from tmp.grids import Grid
+from tmp.parallel import map_threads
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
 # Reflectance in red, green, blue and near infrared, then contrast of the finest detail.
 # Orders of magnitude after the USGS spectral library; grass and soil as Icelandic summers show.
-LUSH = np.array([0.060, 0.105, 0.036, 0.46, 0.40])
+LUSH = np.array([0.075, 0.104, 0.033, 0.46, 0.40])
 HEATH = np.array([0.135, 0.130, 0.066, 0.30, 0.42])
 SOIL = np.array([0.135, 0.098, 0.066, 0.19, 0.30])
 STONE = np.array([0.165, 0.160, 0.150, 0.19, 0.28])
@@ -30,7 +32,7 @@ STRAW = np.array([0.230, 0.200, 0.110, 0.33, 0.42])
 LICHEN = np.array([0.300, 0.300, 0.250, 0.36, 0.25])
 
 SUNLIGHT = np.array([1.02, 0.98, 0.92, 1.00])
-SKYLIGHT = np.array([0.19, 0.23, 0.31, 0.14])
+SKYLIGHT = np.array([0.20, 0.23, 0.29, 0.14])
 
 
 def sun_and_sky(farm: Farm) -> F64:
@@ -59,7 +61,7 @@ def upper_bounds(height: F32, block: int = BLOCK) -> F32:
 
 
 def light_ground(
-    shape: Shape, top: F32, features: Features, light: F64, grid: Grid
+    shape: Shape, top: F32, features: Features, light: F64, grid: Grid, *, workers: int
 ) -> NDArray[np.uint16]:
     """Return radiance of the ground in four bands and contrast of its detail, (rows, cols, 5).
 
@@ -74,18 +76,22 @@ def light_ground(
     for outline in features.homefields:
         corners = np.column_stack([outline[:, 0] - grid.x_min, grid.y_max - outline[:, 1]])
         cv2.fillPoly(green, [np.round(corners / grid.cell_m).astype(np.int32)], 1.0)
-    green = cv2.GaussianBlur(green, (0, 0), 0.7 / grid.cell_m)
+    green = np.asarray(cv2.GaussianBlur(green, (0, 0), 0.7 / grid.cell_m), np.float32)
     layers = np.empty((*grid.shape, 5), np.uint16)
     spots = np.array(
-        [
-            (s.centre[0] - grid.x_min, grid.y_max - s.centre[1], s.radius_m)
-            for s in features.bare
-        ]
+        [(s.centre[0] - grid.x_min, grid.y_max - s.centre[1], s.radius_m) for s in features.bare]
     ).reshape(-1, 3)
     place = np.array([grid.x_min % 10000.0, grid.y_max % 10000.0, grid.cell_m])
     cover = np.stack([green, shape.wall, shape.stream, shape.path])
-    _paint(layers, cover, shape.stone, spots, place)
-    _illuminate(layers, shape.height, top, upper_bounds(top), light, grid.cell_m)
+    upper = upper_bounds(top)
+
+    def finish(rows: tuple[int, int]) -> None:
+        _paint(layers, cover, shape.stone, spots, place, rows)
+        _illuminate(layers, shape.height, top, upper, light, grid.cell_m, rows)
+
+    strips = [(row, min(row + 128, grid.rows)) for row in range(0, grid.rows, 128)]
+    for _ in map_threads(finish, strips, workers=workers):
+        pass
     return layers
 
 
@@ -120,12 +126,17 @@ def _vegetation(colour: F64, x: float, y: float, green: float, wall: float) -> N
 
 @njit(cache=True, nogil=True)
 def _paint(
-    layers: NDArray[np.uint16], cover: F32, stone: NDArray[np.uint8], spots: F64, place: F64
+    layers: NDArray[np.uint16],
+    cover: F32,
+    stone: NDArray[np.uint8],
+    spots: F64,
+    place: F64,
+    rows: tuple[int, int],
 ) -> None:
-    """Write the reflectance of every cell; `place` is x west, y north and the cell's size."""
+    """Write the reflectance of some rows; `place` is x west, y north and the cell's size."""
     colour = np.zeros(5)
     cell_m = place[2]
-    for row in range(layers.shape[0]):
+    for row in range(rows[0], rows[1]):
         for col in range(layers.shape[1]):
             east, south = (col + 0.5) * cell_m, (row + 0.5) * cell_m
             x, y = place[0] + east, place[1] - south
@@ -176,12 +187,18 @@ def _in_sun(top: F32, upper: F32, row: int, col: int, light: F64, cell_m: float)
 
 @njit(cache=True, nogil=True)
 def _illuminate(
-    layers: NDArray[np.uint16], height: F32, top: F32, upper: F32, light: F64, cell_m: float
+    layers: NDArray[np.uint16],
+    height: F32,
+    top: F32,
+    upper: F32,
+    light: F64,
+    cell_m: float,
+    rows: tuple[int, int],
 ) -> None:
     """Turn reflectance into radiance: Lambert's cosine for the sun, open sky for the rest."""
-    rows, cols = height.shape
-    for row in range(rows):
-        above, below = max(row - 1, 0), min(row + 1, rows - 1)
+    last, cols = height.shape[0] - 1, height.shape[1]
+    for row in range(rows[0], rows[1]):
+        above, below = max(row - 1, 0), min(row + 1, last)
         for col in range(cols):
             left, right = max(col - 1, 0), min(col + 1, cols - 1)
             nx = (height[row, left] - height[row, right]) / ((right - left) * cell_m)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flightplan.exif import PhotoTags, write_photograph
-from flightplan.raycast import photograph
+from flightplan.raycast import Triple
+from flightplan.rendering import photograph
 from flightplan.scene import Scene
-from flightplan.sensor import Sensor, develop, expose
+from flightplan.sensor import COLOUR_SENSOR, Sensor, develop, expose
 from flightplan.stations import Station
 from tmp.cameras import Camera
 from tmp.errors import InputError
@@ -30,14 +31,15 @@ log = logging.getLogger(__name__)
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
-BANDS = {"rgb": (0, 1, 2), "nir": (3,)}
+BANDS = {"rgb": 3, "nir": 1}
+"""Number of bands of a camera's photographs."""
 NIR_NM = 840.0
 SECONDS_BETWEEN_PHOTOS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gnss:
-    """How wrong the recorded positions and angles are; independent from photograph to photograph."""
+    """How wrong recorded positions and angles are, independently in each photograph."""
 
     sigma_m: tuple[float, float, float]
     """Standard deviation east, north, up."""
@@ -59,7 +61,7 @@ class Flight:
     camera: Camera
     """True interior orientation."""
     gnss: Gnss = CONSUMER
-    sensor: Sensor = Sensor()
+    sensor: Sensor = COLOUR_SENSOR
     band: str = "rgb"
     """``rgb`` (JPEG) or ``nir`` (16-bit TIFF)."""
     start: datetime
@@ -104,13 +106,10 @@ def render(
         If the photograph sees beyond the scene.
     """
     lattice_from_cam, centre = _lattice_from_cam(scene, frame, station)
-    wanted = BANDS[band]
-    out = np.zeros((camera.height_px, camera.width_px, len(wanted)), np.float32)
+    out = np.zeros((camera.height_px, camera.width_px, BANDS[band]), np.float32)
     lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
     brown = (camera.k1, camera.k2, camera.p1, camera.p2, camera.k3)
-    misses = photograph(
-        scene.ground, lens + brown, lattice_from_cam, centre, np.array(wanted), out
-    )
+    misses = photograph(scene.ground, lens + brown, lattice_from_cam, centre, out)
     if misses:
         raise InputError(
             f"the photograph at {np.round(station.position, 1).tolist()} m sees beyond the scene "
@@ -119,8 +118,8 @@ def render(
     return out
 
 
-def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tuple[F64, F64]:
-    """Return the rotation (and scale) of rays to lattice metres, and the projection centre there."""
+def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tuple[F64, Triple]:
+    """Return the matrix from rays to lattice metres, and the projection centre there."""
     pose = station.pose
     forward = pose.rotation[2]
     ground_m = float(np.median(scene.ground.height[::50, ::50]))
@@ -132,7 +131,8 @@ def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tupl
     map_from_world = np.linalg.inv(world_from_map)
     flip = np.diag([1.0, -1.0, 1.0])
     centre = map_from_world @ (pose.centre - offset) + around
-    return flip @ map_from_world @ pose.rotation.T, scene.lattice_from_map(centre[None])[0]
+    x, y, z = scene.lattice_from_map(centre[None])[0].tolist()
+    return flip @ map_from_world @ pose.rotation.T, (x, y, z)
 
 
 def take_photographs(
@@ -160,9 +160,7 @@ def take_photographs(
         shot = _record(number, station, frame, flight, rng)
         radiance = render(scene, frame, flight.camera, station, band=flight.band)
         pixels = develop(expose(radiance, flight.camera, flight.sensor, rng))
-        write_photograph(
-            folder / shot.name, pixels, shot.tags, quality=flight.sensor.jpeg_quality
-        )
+        write_photograph(folder / shot.name, pixels, shot.tags, quality=flight.sensor.jpeg_quality)
         return shot
 
     done = map_threads(shoot, numbered, workers=workers)

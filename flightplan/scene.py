@@ -17,9 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from flightplan.features import Farm, House
 from flightplan.ground import BOULDER, Shape, shape_ground
 from flightplan.light import light_ground, sun_and_sky, upper_bounds
-from flightplan.raycast import BLOCK, HEADROOM_M, Ground, first_hit, look_down
+from flightplan.raycast import BLOCK, Ground
+from flightplan.rendering import look_down
 from tmp.errors import InputError
 from tmp.grids import Grid
+from tmp.parallel import map_threads
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -50,7 +52,12 @@ class Scene:
 
     @classmethod
     def build(
-        cls, farm: Farm, bounds: tuple[float, float, float, float], *, cell_m: float = 0.05
+        cls,
+        farm: Farm,
+        bounds: tuple[float, float, float, float],
+        *,
+        cell_m: float = 0.05,
+        workers: int = 2,
     ) -> Scene:
         """Build the scene over ``(x_min, y_min, x_max, y_max)`` in map coordinates.
 
@@ -65,7 +72,7 @@ class Scene:
         houses = _house_table(standing, shape.height, grid)
         light = sun_and_sky(farm)
         top = _with_roofs(shape.height, houses, cell_m)
-        layers = light_ground(shape, top, features, light, grid)
+        layers = light_ground(shape, top, features, light, grid, workers=workers)
         ground = Ground(
             height=shape.height,
             upper=upper_bounds(shape.height),
@@ -89,16 +96,7 @@ class Scene:
         x, y, z = np.atleast_2d(np.asarray(points, float)).T
         return np.column_stack([x - self.grid.x_min, self.grid.y_max - y, z])
 
-    def height_at(self, points: ArrayLike) -> F64:
-        """Return the height of the highest surface at eastings and northings (N, 2); NaN outside."""
-        points = np.atleast_2d(np.asarray(points, float))
-        start = float(self.ground.upper_far.max()) + HEADROOM_M
-        lattice = self.lattice_from_map(np.column_stack([points, np.full(len(points), start)]))
-        down = np.array([0.0, 0.0, -1.0])
-        depths = np.array([first_hit(self.ground, origin, down, 0.0, True)[0] for origin in lattice])
-        return np.where(depths >= 0, start - depths, np.nan)
-
-    def seen_from_above(self, grid: Grid, *, samples: int = 3) -> tuple[F32, F32]:
+    def seen_from_above(self, grid: Grid, *, samples: int = 2, workers: int = 2) -> tuple[F32, F32]:
         """Return height (rows, cols) and radiance (rows, cols, 4) of a grid's cells.
 
         Heights are those of the highest surface at the cell centres, NaN outside the scene;
@@ -113,7 +111,14 @@ class Scene:
         height = np.empty(grid.shape, np.float32)
         radiance = np.zeros((*grid.shape, 4), np.float32)
         x0, y0 = grid.x_min - self.grid.x_min, self.grid.y_max - grid.y_max
-        look_down(self.ground, x0, y0, grid.cell_m, samples, height, radiance)
+
+        def fill(row: int) -> None:
+            part = slice(row, row + 128)
+            y = y0 + row * grid.cell_m
+            look_down(self.ground, x0, y, grid.cell_m, samples, height[part], radiance[part])
+
+        for _ in map_threads(fill, range(0, grid.rows, 128), workers=workers):
+            pass
         return height, radiance
 
     def ndvi(self, radiance: F32) -> F32:
@@ -170,13 +175,8 @@ class Scene:
         x, y = grid.cell_centres()
         cols = ((x - self.grid.x_min) / self.grid.cell_m - 0.5).astype(np.float32)
         rows = ((self.grid.y_max - y) / self.grid.cell_m - 0.5).astype(np.float32)
-        return np.asarray(
-            cv2.remap(
-                raster,
-                *np.broadcast_arrays(cols[None, :], rows[:, None]),
-                interpolation=cv2.INTER_LINEAR,
-            )
-        )
+        at_cols, at_rows = np.broadcast_arrays(cols[None, :], rows[:, None])
+        return np.asarray(cv2.remap(raster, at_cols, at_rows, cv2.INTER_LINEAR), np.float32)
 
 
 def _within(mask: Mask, cells: float) -> Mask:

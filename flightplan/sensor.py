@@ -32,6 +32,9 @@ class Sensor:
     jpeg_quality: int = 92
 
 
+COLOUR_SENSOR = Sensor()
+
+
 def srgb_from_linear(linear: F32) -> F32:
     """Encode linear intensities 0 … 1 with the sRGB curve (IEC 61966-2-1)."""
     clipped = np.clip(linear, 0.0, 1.0)
@@ -47,7 +50,7 @@ _CURVE = np.round(255 * srgb_from_linear(np.linspace(0, 1, 4097, dtype=np.float3
 
 def to_picture(radiance: F32, gain: float) -> NDArray[np.uint8]:
     """Return 8-bit sRGB of radiance (rows, cols, 3) without any of a camera's flaws."""
-    return _CURVE[np.clip(radiance * (gain * 4096), 0, 4096).astype(np.uint16)]
+    return np.asarray(_CURVE[np.clip(radiance * (gain * 4096), 0, 4096).astype(np.uint16)])
 
 
 def expose(radiance: F32, camera: Camera, sensor: Sensor, rng: np.random.Generator) -> F32:
@@ -57,8 +60,8 @@ def expose(radiance: F32, camera: Camera, sensor: Sensor, rng: np.random.Generat
     -----
     Shot noise is taken as normal, which is right above some tens of electrons.
     """
-    signal = cv2.GaussianBlur(radiance, (0, 0), sensor.blur_px)
-    signal = signal.reshape(radiance.shape)
+    blurred = cv2.GaussianBlur(radiance, (0, 0), sensor.blur_px)
+    signal = np.asarray(blurred, np.float32).reshape(radiance.shape)
     x = (np.arange(camera.width_px, dtype=np.float32) + 0.5 - camera.cx_px) / camera.fx_px
     y = (np.arange(camera.height_px, dtype=np.float32) + 0.5 - camera.cy_px) / camera.fy_px
     radius2 = x[None, :] ** 2 + y[:, None] ** 2

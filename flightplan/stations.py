@@ -78,9 +78,9 @@ def fly_lines(
     heading = math.radians(heading_deg)
     along = np.array([math.sin(heading), math.cos(heading)])
     across = np.array([along[1], -along[0]])
-    footprint = np.array(
-        [camera.height_px / camera.fy_px, camera.width_px / camera.fx_px]
-    ) * height_agl_m
+    footprint = (
+        np.array([camera.height_px / camera.fy_px, camera.width_px / camera.fx_px]) * height_agl_m
+    )
     extent = np.abs(np.array([along, across])) @ np.array(size_m) - 2 * inset * footprint
     extent = np.maximum(extent, 0.0)
     photos, lines = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from flightplan.rehearsal import Shot
 from flightplan.scene import Scene
-from flightplan.sensor import to_picture
+from flightplan.sensor import COLOUR_SENSOR, to_picture
 from tmp.cameras import Camera
+from tmp.files import replacing
 from tmp.frames import LocalFrame
 from tmp.grids import Grid
 
@@ -32,7 +32,7 @@ def write_truth(
     shots: Iterable[Shot],
     grid: Grid,
     *,
-    gain: float = 2.2,
+    workers: int = 2,
 ) -> None:
     """Write the truth of a rehearsal into a folder.
 
@@ -43,11 +43,11 @@ def write_truth(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_poses(folder / "poses.json", frame, cameras, shots)
-    height, radiance = scene.seen_from_above(grid)
+    height, radiance = scene.seen_from_above(grid, workers=workers)
     masks = scene.masks(grid)
     _write_raster(folder / "dsm.tif", height[None], grid, ["height above the ellipsoid, m"])
     _write_raster(folder / "wall_height.tif", scene.wall_height(grid)[None], grid, ["metres"])
-    picture = np.moveaxis(to_picture(radiance[..., :3], gain), 2, 0)
+    picture = np.moveaxis(to_picture(radiance[..., :3], COLOUR_SENSOR.gain), 2, 0)
     _write_raster(folder / "orthomosaic.tif", picture, grid, ["red", "green", "blue"])
     _write_raster(folder / "ndvi.tif", scene.ndvi(radiance)[None], grid, ["NDVI"])
     stacked = np.stack(list(masks.values())).astype(np.uint8)
@@ -105,30 +105,27 @@ def _footprints(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
 def _write_raster(path: Path, bands: NDArray[Any], grid: Grid, names: list[str]) -> None:
     """Write bands (bands, rows, cols) as a tiled GeoTIFF; NaN is nodata in float rasters."""
-    beside = path.with_name(f".{path.name}.part")
     real = np.issubdtype(bands.dtype, np.floating)
-    with rasterio.open(
-        beside,
-        "w",
-        driver="GTiff",
-        count=len(bands),
-        height=grid.rows,
-        width=grid.cols,
-        dtype=bands.dtype.name,
-        crs=grid.crs,
-        transform=grid.transform,
-        tiled=True,
-        compress="deflate",
-        predictor=3 if real else 2,
-        nodata=np.nan if real else None,
-    ) as raster:
+    profile = {
+        "driver": "GTiff",
+        "count": len(bands),
+        "height": grid.rows,
+        "width": grid.cols,
+        "dtype": bands.dtype.name,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "tiled": True,
+        "compress": "deflate",
+        "predictor": 3 if real else 2,
+        "nodata": np.nan if real else None,
+    }
+    with replacing(path) as beside, rasterio.open(beside, "w", **profile) as raster:
         raster.write(bands)
         raster.descriptions = names
-    os.replace(beside, path)

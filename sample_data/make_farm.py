@@ -1,8 +1,8 @@
-"""Make the ruined farm that rehearsals fly over: ``farm.json``, ``farm_terrain.tif``, ``farm_area.geojson``.
+"""Make the ruined farm that rehearsals fly over: its features, terrain and survey area.
 
 Everything is invented.  The place is real (Þjórsárdalur, Iceland) so that geodesy is exercised;
-no farm like this one stands there.  Run ``python sample_data/make_farm.py`` to write the files
-again; the seed makes them the same to the last bit.
+no farm like this one stands there.  Run ``python sample_data/make_farm.py`` to write
+``farm.json``, ``farm_terrain.tif`` and ``farm_area.geojson`` again; the seed keeps them the same.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ GROUND_ELLIPSOID_M = 248.0
 AREA_M = (52.0, 45.0, 108.0, 95.0)
 """West, south, east and north of the survey area, metres from the terrain's south-west corner."""
 
+FIELD = [[20.0, 66.0], [44.0, 63.5], [57.0, 58.0], [74.0, 55.5], [90.0, 58.0], [104.0, 65.5]]
+FIELD += [[113.0, 80.0], [116.0, 100.0], [108.0, 122.0], [60.0, 126.0], [22.0, 112.0]]
+"""Outline of the homefield; a wall runs along its first nine corners."""
+STREAM = [[-5.0, 30.0], [22.0, 38.0], [48.0, 43.0], [64.0, 50.0], [79.0, 49.0], [93.0, 46.5]]
+STREAM += [[108.0, 52.5], [126.0, 49.0], [145.0, 38.0], [165.0, 36.0]]
+
 
 def make_terrain(rng: np.random.Generator) -> NDArray[np.float32]:
     """Return ellipsoidal heights of a gentle slope towards a stream, north row first."""
@@ -50,11 +56,19 @@ def rectangle(
     across = np.array([along[1], -along[0]])
     signs = ((1, 1), (1, -1), (-1, -1), (-1, 1), (1, 1))
     return [
-        np.round(
-            np.array(centre) + i * along * size[0] / 2 + j * across * size[1] / 2, 3
-        ).tolist()
+        np.round(np.array(centre) + i * along * size[0] / 2 + j * across * size[1] / 2, 3).tolist()
         for i, j in signs
     ]
+
+
+def smoothed(line: list[list[float]], rounds: int = 3) -> list[list[float]]:
+    """Return a line with its corners cut (Chaikin 1974); the ends stay."""
+    points = np.array(line, float)
+    for _ in range(rounds):
+        near, far = points[:-1], points[1:]
+        cut = np.stack([0.75 * near + 0.25 * far, 0.25 * near + 0.75 * far], axis=1)
+        points = np.vstack([points[:1], cut.reshape(-1, 2)[1:-1], points[-1:]])
+    return np.round(points, 2).tolist()
 
 
 def make_walls() -> list[dict[str, Any]]:
@@ -70,14 +84,12 @@ def make_walls() -> list[dict[str, Any]]:
     fold = [
         [95.5 + 4.4 * np.cos(a), 86.0 + 4.0 * np.sin(a)] for a in np.linspace(0.5, 2 * np.pi, 28)
     ]
-    field = [[20.0, 66.0], [44.0, 63.5], [57.0, 58.0], [74.0, 55.5], [90.0, 58.0], [104.0, 65.5]]
-    field += [[113.0, 80.0], [116.0, 100.0], [108.0, 122.0]]
     lines = [
         ([gap[0], house[0], house[3], house[2], house[1], gap[1]], 1.5, 0.95),
         (list(third), 1.2, 0.65),
         (annexe, 1.3, 0.75),
         (fold, 1.1, 0.6),
-        (field, 1.4, 0.38),
+        (smoothed(FIELD[:9]), 1.4, 0.38),
     ]
     return [
         {"line": np.round(line, 3).tolist(), "width_m": width, "height_m": height}
@@ -134,15 +146,17 @@ def make_farm() -> dict[str, Any]:
         "boulders": make_boulders(rng),
         "streams": [
             {
-                "line": [[-5, 30], [22, 38], [48, 43], [64, 50], [79, 49], [93, 46.5], [108, 52.5]]
-                + [[126, 49], [145, 38], [165, 36]],
+                "line": smoothed(STREAM),
                 "width_m": 2.8,
                 "depth_m": 0.55,
             }
         ],
         "paths": [
-            {"line": [[66, 60], [72, 63], [77, 68], [76, 74]], "width_m": 0.8},
-            {"line": [[72, 63], [84, 63.5], [100, 71], [118, 73], [165, 70]], "width_m": 0.9},
+            {"line": smoothed([[66, 60], [72, 63], [77, 68], [76, 74]]), "width_m": 0.8},
+            {
+                "line": smoothed([[68, 61.5], [84, 63.5], [100, 71], [118, 73], [165, 70]]),
+                "width_m": 0.9,
+            },
         ],
         "trenches": [
             {
@@ -159,8 +173,7 @@ def make_farm() -> dict[str, Any]:
             {"centre": [40.0, 80.0], "radius_m": 5.0},
             {"centre": [125.0, 60.0], "radius_m": 6.0},
         ],
-        "homefield": [[20, 66], [44, 63.5], [57, 58], [74, 55.5], [90, 58], [104, 65.5]]
-        + [[113, 80], [116, 100], [108, 122], [60, 126], [22, 112]],
+        "homefield": smoothed([*FIELD, FIELD[0]]),
     }
 
 
@@ -178,8 +191,7 @@ def write_area(path: Path) -> None:
     x0, y0, x1, y1 = AREA_M
     ring = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
     lon_lat = [
-        [round(value, 8) for value in to_geographic.transform(west + x, south + y)]
-        for x, y in ring
+        [round(value, 8) for value in to_geographic.transform(west + x, south + y)] for x, y in ring
     ]
     feature = {
         "type": "Feature",
