@@ -51,7 +51,9 @@ def propose_camera(tags: Tags) -> Camera:
 
 
 def camera_id(tags: Tags) -> str:
-    """Return make, model, band, size and lens in one word.
+    """Return make, model, band, size, lens, zoom and the end of the serial number in one word.
+
+    Two drones of one model are two cameras, each with its own interior orientation.
 
     Examples
     --------
@@ -61,15 +63,24 @@ def camera_id(tags: Tags) -> str:
     make, model = tags.text("Image Make"), tags.text("Image Model")
     if model.casefold().startswith(make.casefold()):
         make = ""
-    focal_mm = tags.number("EXIF FocalLength")
+    focal_mm, zoom = tags.number("EXIF FocalLength"), _zoom(tags)
+    serial = tags.xmp_text("CameraSerialNumber") or tags.text("EXIF BodySerialNumber")
     parts = (
-        *(make, model, tags.xmp_text("BandName").split(",")[0]),
+        make,
+        model if make or model else "camera",
+        tags.xmp_text("BandName").split(",")[0],
         f"{tags.width_px}x{tags.height_px}",
         f"{focal_mm:.2f}mm" if focal_mm else "",
+        f"zoom{zoom:g}" if zoom > 1 else "",
+        serial[-4:],
     )
-    words = [re.sub(r"[^a-z0-9.]+", "-", part.casefold()).strip("-.") for part in parts]
-    named = [word for word in words if word]
-    return "-".join(named if words[0] or words[1] else ["camera", *named])
+    words = (re.sub(r"[^a-z0-9.]+", "-", part.casefold()).strip("-.") for part in parts)
+    return "-".join(word for word in words if word)
+
+
+def _zoom(tags: Tags) -> float:
+    """Return the digital zoom; 1 without, and where a camera writes zero for none."""
+    return max(1.0, tags.number("EXIF DigitalZoomRatio") or 1.0)
 
 
 def _pinhole(tags: Tags, focal: float, evidence: str, source: str) -> Camera:
@@ -183,7 +194,7 @@ def _from_sensor(tags: Tags) -> Camera | None:
     sensor = find_sensor(tags.text("Image Model"), focal_mm) if focal_mm else None
     if not focal_mm or sensor is None:
         return None
-    focal = focal_px(sensor, focal_mm, tags.width_px, tags.height_px)
+    focal = _zoom(tags) * focal_px(sensor, focal_mm, tags.width_px, tags.height_px)
     source = f"sensor table ({focal_mm:.2f} mm on {sensor.width_mm:g} × {sensor.height_mm:g} mm)"
     return _pinhole(tags, focal, "sensor", source) if _plausible(tags, focal) else None
 
@@ -201,7 +212,7 @@ def _from_focal_plane(tags: Tags) -> Camera | None:
     focal_mm, resolution = tags.number("EXIF FocalLength"), _pixels_per_mm(tags)
     if not focal_mm or not resolution:
         return None
-    focal = focal_mm * resolution * _calibrated_scale(tags)
+    focal = focal_mm * resolution * _calibrated_scale(tags) * _zoom(tags)
     if not _plausible(tags, focal):
         return None
     return _pinhole(tags, focal, "focal plane", f"EXIF focal plane ({resolution:.1f} px/mm)")

@@ -104,8 +104,8 @@ def focal_px(sensor: Sensor, focal_mm: float, width_px: int, height_px: int) -> 
     Notes
     -----
     A picture wider than the sensor is taken to span its full width (16:9 from a 4:3 sensor
-    loses rows), a narrower one its full height (4:3 from a 3:2 sensor loses columns).  A digital
-    zoom breaks this.
+    loses rows), a narrower one its full height (4:3 from a 3:2 sensor loses columns).  Digital
+    zoom comes on top of it.
 
     Examples
     --------

@@ -116,6 +116,18 @@ def test_a_maker_repeated_in_the_model_is_written_once(make_jpeg):
     assert camera_id(tags) == "canon-powershot-s110-80x60"
 
 
+def test_two_drones_of_one_model_are_two_cameras(make_jpeg):
+    one, other = (camera(make_jpeg, exif={0xA431: serial}) for serial in ("A17F0042", "A17F0077"))
+    assert one.camera_id == "dji-fc300s-80x60-3.61mm-0042"
+    assert other.camera_id.endswith("-0077")
+
+
+def test_digital_zoom_lengthens_the_focal_length_and_is_another_camera(make_jpeg):
+    plain, zoomed = (camera(make_jpeg, exif={0xA404: zoom}) for zoom in (1.0, 2.0))
+    assert zoomed.fx_px == pytest.approx(2 * plain.fx_px)
+    assert zoomed.camera_id == "dji-fc300s-80x60-3.61mm-zoom2"
+
+
 def test_a_narrower_picture_spans_the_sensors_height():
     sensor = find_sensor("FC6310", 8.8)
     full = focal_px(sensor, 8.8, 5472, 3648)
