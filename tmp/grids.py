@@ -129,6 +129,6 @@ class Grid:
     def cell_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return x of each column (cols,) and y of each row (rows,), at cell centres."""
         return (
-            self.x_min + (np.arange(self.cols) + 0.5) * self.cell_m,
-            self.y_max - (np.arange(self.rows) + 0.5) * self.cell_m,
+            self.x_min + (np.arange(self.cols, dtype=np.float64) + 0.5) * self.cell_m,
+            self.y_max - (np.arange(self.rows, dtype=np.float64) + 0.5) * self.cell_m,
         )
