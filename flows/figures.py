@@ -24,6 +24,8 @@ LONGEST = 1400
 """Longest side of a picture in the report, in pixels."""
 OVERLAP_CELLS = 160
 """Longest side of the overlap raster, in cells."""
+MARGIN_M = 3.0
+"""Ground shown beyond the outermost camera."""
 OVERLAP_STEPS = (1, 2, 3, 5, 8, 12)
 """Least number of photographs of each class of the overlap map."""
 OVERLAP_COLOURS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
@@ -147,8 +149,8 @@ def overlap_sheet(
 ) -> Grid:
     """Choose the grid of the overlap map: the products' bounds and every camera position."""
     centres = camera_positions(reconstruction)
-    west, south = np.minimum(bounds[:2], centres[:, :2].min(axis=0))
-    east, north = np.maximum(bounds[2:], centres[:, :2].max(axis=0))
+    west, south = np.minimum(bounds[:2], centres[:, :2].min(axis=0) - MARGIN_M)
+    east, north = np.maximum(bounds[2:], centres[:, :2].max(axis=0) + MARGIN_M)
     cell_m = max(east - west, north - south) / OVERLAP_CELLS
     return Grid.from_bounds((west, south, east, north), cell_m, reconstruction.frame.crs)
 

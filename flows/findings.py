@@ -82,8 +82,8 @@ def interior_changes(prior: Camera, adjusted: Camera) -> tuple[Parameter, ...]:
     """List what self-calibration changed."""
     focal_sigma_px = prior.focal_sigma * prior.fx_px
     rows: list[tuple[str, str, str, float | None]] = [
-        ("focal length", "fx_px", "px", focal_sigma_px),
-        ("focal length, vertical", "fy_px", "px", prior.focal_sigma * prior.fy_px),
+        ("focal length x", "fx_px", "px", focal_sigma_px),
+        ("focal length y", "fy_px", "px", prior.focal_sigma * prior.fy_px),
         ("principal point x", "cx_px", "px", None),
         ("principal point y", "cy_px", "px", None),
         *((name, name, "", None) for name in ("k1", "k2", "k3", "p1", "p2")),
@@ -91,8 +91,6 @@ def interior_changes(prior: Camera, adjusted: Camera) -> tuple[Parameter, ...]:
     changes = []
     for name, attribute, unit, sigma in rows:
         before, after = getattr(prior, attribute), getattr(adjusted, attribute)
-        if attribute == "fy_px" and prior.fx_px == prior.fy_px and adjusted.fx_px == after:
-            continue  # one focal length, said once
         changes.append(
             Parameter(
                 name=name,
@@ -192,21 +190,16 @@ def say_vertical_scale(scale: VerticalScale | None) -> str:
     """Say how firmly the block fixes its vertical scale."""
     if scale is None:
         return "Not examined."
-    percent = 100 * scale.sigma_scale
-    trials = "; ".join(
-        f"with {factor:g} times the focal length the photographs fit to {residual:.2f} px "
-        f"and lie {height:.1f} m above the ground"
-        for factor, residual, height in zip(
-            scale.focal_factors, scale.mean_residual_px, scale.height_agl_m, strict=True
-        )
-    )
     verdict = (
         "The photographs alone do not fix the vertical scale: heights of walls and depths of "
         "ditches may all be too large or too small by the same share."
         if scale.weak
         else "The photographs themselves fix the vertical scale."
     )
-    return f"{verdict} Standard deviation of the scale: {percent:.1f} %. Tried: {trials}."
+    return (
+        f"{verdict} Standard deviation of the scale: {100 * scale.sigma_scale:.1f} %. The block "
+        "was solved again with the focal length held shorter and longer:"
+    )
 
 
 def list_warnings(

@@ -21,7 +21,7 @@ from tmp.captures import Capture
 from tmp.files import replacing
 from tmp.grids import Grid
 from tmp.rasters import read_grid, read_reduced
-from tmp.reconstruction import Reconstruction
+from tmp.reconstruction import Reconstruction, VerticalScale
 from tmp.survey import Settings, Survey
 
 SOFTWARE = (
@@ -89,6 +89,7 @@ def render_report(record: MapRecord) -> str:
         tie_points=len(reconstruction.points),
         calibrations=_calibrations(reconstruction),
         vertical_scale=findings.say_vertical_scale(reconstruction.vertical_scale),
+        trials=_trials(reconstruction.vertical_scale),
         resolutions=_resolutions(record),
         left_out=findings.not_oriented(reconstruction, record.captures),
         flagged=[capture for capture in record.captures if capture.flags],
@@ -193,7 +194,15 @@ def _residual_histogram(reconstruction: Reconstruction) -> str:
     if len(residuals) == 0:
         return ""
     edges = np.linspace(0, max(2.0, float(np.percentile(residuals, 99))), 31)
-    return histogram(residuals, edges, "residual of a tie point, px", "share of tie points, %")
+    return histogram(residuals, edges, "residual, px (last column: and more)", "tie points, %")
+
+
+def _trials(scale: VerticalScale | None) -> list[tuple[float, float, float]]:
+    """Return focal factor, residual and flying height of each trial of the vertical scale."""
+    if scale is None:
+        return []
+    columns = (scale.focal_factors, scale.mean_residual_px, scale.height_agl_m)
+    return list(zip(*columns, strict=True))
 
 
 def _calibrations(reconstruction: Reconstruction) -> list[dict[str, Any]]:
@@ -243,8 +252,7 @@ def _files(record: MapRecord) -> list[tuple[str, str, str]]:
     rows = []
     for product in PRODUCTS:
         if (path := _present(record, product.file)) is not None:
-            size = f"{path.stat().st_size / 1e6:.1f} MB"
-            rows.append((f"products/{product.file}", size, product.purpose))
+            rows.append((f"products/{product.file}", _size(path), product.purpose))
     survey = record.survey
     others = (
         (survey.gpkg_path, "One row per photograph: position, sigma, time, verdicts."),
@@ -253,8 +261,13 @@ def _files(record: MapRecord) -> list[tuple[str, str, str]]:
     )
     for path, purpose in others:
         if path.exists():
-            rows.append((path.name, f"{path.stat().st_size / 1e6:.1f} MB", purpose))
+            rows.append((path.name, _size(path), purpose))
     return rows
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 0.1):.1f} kB"
 
 
 def _version(name: str) -> str:
