@@ -146,5 +146,8 @@ def write_photograph(
         if pixels.dtype == np.uint8:
             image.save(beside, format="JPEG", quality=quality, exif=exif, xmp=xmp)
         else:
+            # Pillow's compressed TIFF would drop the sub-directories.
+            for part in (IFD.Exif, IFD.GPSInfo):
+                exif[part] = dict(exif.get_ifd(part))
             exif[XMP_TAG] = xmp
-            image.save(beside, format="TIFF", compression="tiff_lzw", exif=exif)
+            image.save(beside, format="TIFF", exif=exif)

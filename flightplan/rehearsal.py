@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flightplan.exif import PhotoTags, write_photograph
-from flightplan.raycast import Triple
+from flightplan.raycast import BLOCK, Triple
 from flightplan.rendering import photograph
 from flightplan.scene import Scene
 from flightplan.sensor import COLOUR_SENSOR, Sensor, develop, expose
@@ -35,6 +35,7 @@ BANDS = {"rgb": 3, "nir": 1}
 """Number of bands of a camera's photographs."""
 NIR_NM = 840.0
 SECONDS_BETWEEN_PHOTOS = 2.0
+LARGEST_PATCH_PX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,8 @@ def render(
     out = np.zeros((camera.height_px, camera.width_px, BANDS[band]), np.float32)
     lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
     brown = (camera.k1, camera.k2, camera.p1, camera.p2, camera.k3)
-    misses = photograph(scene.ground, lens + brown, lattice_from_cam, centre, out)
+    patch = _patch_px(scene, camera, lattice_from_cam, centre)
+    misses = photograph(scene.ground, lens + brown, lattice_from_cam, centre, patch, out)
     if misses:
         raise InputError(
             f"the photograph at {np.round(station.position, 1).tolist()} m sees beyond the scene "
@@ -135,6 +137,26 @@ def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tupl
     return flip @ map_from_world @ pose.rotation.T, (x, y, z)
 
 
+def _patch_px(scene: Scene, camera: Camera, lattice_from_cam: F64, centre: Triple) -> int:
+    """Return how many pixels a side of a square may have so that its ground stays in one block.
+
+    The picture's corners see the farthest; the lowest ground is the farthest away.
+    """
+    width, height = camera.width_px, camera.height_px
+    pixels = np.array(
+        [[x, y] for x in (0, 1, width - 1, width) for y in (0, 1, height - 1, height)]
+    )
+    rays = camera.ray_from_pixel(pixels) @ lattice_from_cam.T
+    fall = float(scene.ground.height.min()) - centre[2]
+    ground = (rays[:, :2] * (fall / np.minimum(rays[:, 2], -0.05))[:, None]).reshape(4, 4, 2)
+    # Of the steps between those sixteen points every other one is a single pixel.
+    widest = max(
+        np.hypot(*np.diff(ground, axis=0)[::2].reshape(-1, 2).T).max(),
+        np.hypot(*np.diff(ground, axis=1)[:, ::2].reshape(-1, 2).T).max(),
+    )
+    return max(1, min(LARGEST_PATCH_PX, int(BLOCK * scene.ground.cell_m / (1.5 * widest))))
+
+
 def take_photographs(
     scene: Scene,
     frame: LocalFrame,
@@ -157,7 +179,7 @@ def take_photographs(
     def shoot(job: tuple[int, Station, np.random.SeedSequence]) -> Shot:
         number, station, stream = job
         rng = np.random.default_rng(stream)
-        shot = _record(number, station, frame, flight, rng)
+        shot = record(number, station, frame, flight, rng)
         radiance = render(scene, frame, flight.camera, station, band=flight.band)
         pixels = develop(expose(radiance, flight.camera, flight.sensor, rng))
         write_photograph(folder / shot.name, pixels, shot.tags, quality=flight.sensor.jpeg_quality)
@@ -169,7 +191,7 @@ def take_photographs(
     return sorted(shots, key=lambda shot: shot.name)
 
 
-def _record(
+def record(
     number: int, station: Station, frame: LocalFrame, flight: Flight, rng: np.random.Generator
 ) -> Shot:
     """Return a shot with the metadata its drone would write."""

@@ -27,8 +27,6 @@ from flightplan.raycast import (
 Colour = tuple[float, float, float, float]
 Lens = tuple[float, float, float, float, float, float, float, float, float]
 
-PATCH = 8
-"""Pixels on a side of the squares whose rays share their corners' work; smaller than a block."""
 HEADROOM_M = 50.0
 """No house is higher than this above the highest ground."""
 FULL_SCALE = 40000.0
@@ -149,7 +147,9 @@ def undistorted(lens: Lens, x_px: float, y_px: float) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def photograph(ground: Ground, lens: Lens, lattice_from_cam: F64, centre: Triple, out: F32) -> int:
+def photograph(
+    ground: Ground, lens: Lens, lattice_from_cam: F64, centre: Triple, patch: int, out: F32
+) -> int:
     """Fill a picture (rows, cols, 3 or 1) with radiance, four rays a pixel; return the misses.
 
     Three bands are red, green and blue; a single band is near infrared.
@@ -165,18 +165,19 @@ def photograph(ground: Ground, lens: Lens, lattice_from_cam: F64, centre: Triple
 
     Notes
     -----
-    The picture is worked through in squares of `PATCH` pixels.  The rays through a square's
+    The picture is worked through in squares of `patch` pixels, whose ground must be smaller than
+    a block of `flightplan.raycast.BLOCK` cells.  The rays through a square's
     corners are exact and give the rays between them by bilinear interpolation, which is within
     0.001 pixels for lenses of a few per cent distortion; they also tell how far all may skip.
     """
     corners = np.empty((4, 3))
     m = lattice_from_cam
     misses = 0
-    for row in range(0, out.shape[0], PATCH):
-        for col in range(0, out.shape[1], PATCH):
+    for row in range(0, out.shape[0], patch):
+        for col in range(0, out.shape[1], patch):
             start, houses = np.inf, False
             for k in range(4):
-                u, v = undistorted(lens, col + PATCH * (k % 2), row + PATCH * (k // 2))
+                u, v = undistorted(lens, col + patch * (k % 2), row + patch * (k // 2))
                 ray = (
                     m[0, 0] * u + m[0, 1] * v + m[0, 2],
                     m[1, 0] * u + m[1, 1] * v + m[1, 2],
@@ -189,11 +190,11 @@ def photograph(ground: Ground, lens: Lens, lattice_from_cam: F64, centre: Triple
                 start = min(start, skip_ahead(ground, centre, ray))
                 houses = houses or near_houses(ground.houses, centre, ray, 1.0)
             if start < 0:
-                misses += 4 * PATCH * PATCH
+                misses += 4 * patch * patch
                 continue
-            part = out[row : row + PATCH, col : col + PATCH]
+            part = out[row : row + patch, col : col + patch]
             if houses:
-                misses += fill_patch(ground, centre, corners, start, part)
+                misses += fill_patch(ground, centre, corners, start, patch, part)
             else:
                 misses += fill_open_patch(
                     ground.height,
@@ -202,6 +203,7 @@ def photograph(ground: Ground, lens: Lens, lattice_from_cam: F64, centre: Triple
                     centre,
                     corners,
                     start,
+                    patch,
                     part,
                 )
     return misses
@@ -230,14 +232,16 @@ def add_sample(out: F32, row: int, col: int, seen: Colour) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fill_patch(ground: Ground, centre: Triple, corners: F64, start: float, out: F32) -> int:
+def fill_patch(
+    ground: Ground, centre: Triple, corners: F64, start: float, patch: int, out: F32
+) -> int:
     """Fill a square of a picture with four rays a pixel between its corner rays (4, 3)."""
     misses = 0
     for row in range(out.shape[0]):
         for col in range(out.shape[1]):
             for sample in range(4):
-                u = (col + 0.25 + 0.5 * (sample % 2)) / PATCH
-                v = (row + 0.25 + 0.5 * (sample // 2)) / PATCH
+                u = (col + 0.25 + 0.5 * (sample % 2)) / patch
+                v = (row + 0.25 + 0.5 * (sample // 2)) / patch
                 ray = ray_between(corners, u, v)
                 t, seen = look(ground, centre, ray, start, True)
                 misses += t < 0
@@ -253,6 +257,7 @@ def fill_open_patch(
     centre: Triple,
     corners: F64,
     start: float,
+    patch: int,
     out: F32,
 ) -> int:
     """Do what `fill_patch` does where no house can be in the picture.
@@ -264,8 +269,8 @@ def fill_open_patch(
     for row in range(out.shape[0]):
         for col in range(out.shape[1]):
             for sample in range(4):
-                u = (col + 0.25 + 0.5 * (sample % 2)) / PATCH
-                v = (row + 0.25 + 0.5 * (sample // 2)) / PATCH
+                u = (col + 0.25 + 0.5 * (sample % 2)) / patch
+                v = (row + 0.25 + 0.5 * (sample // 2)) / patch
                 ray = ray_between(corners, u, v)
                 t = hit_ground(height, scale, centre, ray, start)
                 if t < 0:

@@ -63,7 +63,7 @@ class Scene:
 
         Notes
         -----
-        Twenty-four bytes a cell stay in memory: 100 MB for a square of 100 m at 5 cm.
+        Twenty bytes a cell stay in memory: 80 MB for a square of 100 m at 5 cm.
         """
         grid = Grid.from_bounds(bounds, cell_m, farm.crs)
         features = farm.features_over(bounds)
@@ -143,23 +143,18 @@ class Scene:
         stone = self._resampled((self.stone > 0).astype(np.float32), grid) > 0.25
         boulder = self._resampled((self.stone == BOULDER).astype(np.float32), grid) > 0.25
         water = self._resampled(self.water.astype(np.float32), grid) > 0.25
-        house = np.zeros(grid.shape, np.uint8)
+        house = np.zeros(grid.shape, bool)
         for each in self.houses:
-            corners = np.column_stack(
-                [each.outline[:, 0] - grid.x_min, grid.y_max - each.outline[:, 1]]
-            )
-            # OpenCV counts from the first pixel's centre; 8 bits of fraction.
-            fixed = np.round((corners / grid.cell_m - 0.5) * 256).astype(np.int32)
-            cv2.fillPoly(house, [fixed], 1, shift=8)
+            house |= _covers(each, grid)
         near = (
-            _within(house > 0, CLEAR_OF_HOUSES_M / grid.cell_m)
+            _within(house, CLEAR_OF_HOUSES_M / grid.cell_m)
             | _within(stone, CLEAR_OF_STONES_M / grid.cell_m)
             | _within(wall > 0.01, CLEAR_OF_WALLS_M / grid.cell_m)
         )
         return {
             "open_ground": ~near & ~water,
-            "turf_wall": (wall > WALL_EDGE_M) & (house == 0),
-            "house": house > 0,
+            "turf_wall": (wall > WALL_EDGE_M) & ~house,
+            "house": house,
             "boulder": boulder,
         }
 
@@ -185,6 +180,16 @@ def _within(mask: Mask, cells: float) -> Mask:
         return np.zeros_like(mask)
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     return np.asarray(distance <= cells)
+
+
+def _covers(house: House, grid: Grid) -> Mask:
+    """Return the cells whose centre lies in a house's footprint."""
+    x, y = grid.cell_centres()
+    east, north = x[None, :] - house.centre[0], y[:, None] - house.centre[1]
+    heading = math.radians(house.heading_deg)
+    along = east * math.sin(heading) + north * math.cos(heading)
+    across = east * math.cos(heading) - north * math.sin(heading)
+    return np.asarray((abs(along) <= house.length_m / 2) & (abs(across) <= house.width_m / 2))
 
 
 def _water(shape: Shape) -> Mask:

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from flightplan.features import Farm
+from flightplan.ground import shape_ground
+from flightplan.raycast import hit_ground, hit_houses, skip_ahead
+from flightplan.scene import Scene
+from tmp.errors import InputError
+from tmp.grids import Grid
+
+
+@pytest.fixture(scope="module")
+def grid(house_scene: Scene) -> Grid:
+    x_min, y_min, x_max, y_max = house_scene.grid.bounds
+    return Grid.from_bounds(
+        (x_min + 2, y_min + 2, x_max - 2, y_max - 2), 0.05, house_scene.grid.crs
+    )
+
+
+def test_the_true_surface_is_what_a_vertical_ray_hits(house_scene: Scene, grid: Grid) -> None:
+    height, _ = house_scene.seen_from_above(grid)
+    x, y = grid.cell_centres()
+    ground, down = house_scene.ground, (0.0, 0.0, -1.0)
+    rng = np.random.default_rng(0)
+    for row, col in rng.integers(0, grid.rows, (200, 2)):
+        px, py, pz = house_scene.lattice_from_map([[x[col], y[row], 400.0]])[0].tolist()
+        origin = (px, py, pz)
+        start = skip_ahead(ground, origin, down)
+        t = hit_ground(ground.height, 1 / ground.cell_m, origin, down, start)
+        roof, _, _ = hit_houses(ground.houses, origin, down)
+        first = min(t, roof) if roof >= 0 else t
+        assert height[row, col] == pytest.approx(400.0 - first, abs=1e-4)
+
+
+def test_the_house_stands_on_its_footprint_with_vertical_walls(
+    house_scene: Scene, grid: Grid
+) -> None:
+    height, _ = house_scene.seen_from_above(grid, samples=1)
+    inside = house_scene.masks(grid)["house"]
+    house = house_scene.houses[0]
+    assert inside.sum() * grid.cell_m**2 == pytest.approx(house.length_m * house.width_m, rel=0.01)
+    near = np.hypot(
+        *np.meshgrid(*(c - m for c, m in zip(grid.cell_centres(), house.centre, strict=True)))
+    )
+    around = (near < 8) & ~inside
+    assert height[inside].min() > np.median(height[around]) + house.eaves_m - 0.5
+    assert np.ptp(height[inside]) == pytest.approx(house.ridge_m - house.eaves_m, abs=0.05)
+
+
+def test_turf_walls_are_low_and_kept_apart_from_open_ground(house_scene: Scene, grid: Grid) -> None:
+    masks, wall = house_scene.masks(grid), house_scene.wall_height(grid)
+    assert 0.5 < wall.max() < 1.3
+    assert not (masks["open_ground"] & (masks["turf_wall"] | masks["house"])).any()
+    assert 0.3 < masks["open_ground"].mean() < 0.9
+    assert wall[masks["open_ground"]].max() < 0.01
+
+
+def test_ndvi_tells_grass_from_roof(house_scene: Scene, grid: Grid) -> None:
+    _, radiance = house_scene.seen_from_above(grid)
+    ndvi = house_scene.ndvi(radiance)
+    masks = house_scene.masks(grid)
+    assert np.median(ndvi[masks["open_ground"]]) > 0.5
+    assert np.median(ndvi[masks["house"]]) < 0.2
+
+
+def test_the_ground_goes_on_without_a_step_into_its_mirror_image(farm: Farm) -> None:
+    edge = farm.corner[0] + farm.size_m[0]
+    north = farm.corner[1] + 60
+    bounds = (edge - 20, north, edge + 20, north + 30)
+    grid = Grid.from_bounds(bounds, 0.1, farm.crs)
+    features = farm.features_over(bounds)
+    height = shape_ground(farm, features, grid).height
+    steps = abs(np.diff(height, axis=1))
+    assert steps[:, 195:205].max() < 0.1
+    assert {len(boulder.centre) for boulder in features.boulders} == {2}
+    inside = [b.centre[0] for b in farm.features.boulders]
+    assert len(features.boulders) == 2 * len(inside)
+
+
+def test_truth_in_another_crs_is_refused(house_scene: Scene) -> None:
+    grid = Grid(crs="EPSG:32628", x_min=0, y_max=1, cell_m=0.5, rows=2, cols=2)
+    with pytest.raises(InputError, match="use the scene's CRS"):
+        house_scene.seen_from_above(grid)
