@@ -65,7 +65,7 @@ def draw_surface(path: Path) -> Figure:
     """Draw heights as colours over a hillshade lit from the north-west."""
     heights, grid = read_reduced(path, LONGEST)
     height = np.ma.filled(heights[0].astype(np.float32), np.nan)
-    low, high = _robust_range(height, 0.5)
+    low, high = _robust_range(height, 2.0)
     colours = _coloured((height - low) / (high - low), cv2.COLORMAP_VIRIDIS)
     shade = hillshade(height, grid.cell_m)
     # Colours are lifted towards white first, so that shading stays legible in dark ones.
