@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tmp.cameras import Camera, Pose
+from tmp.errors import InputError, VersionError
+from tmp.files import replacing
 from tmp.frames import LocalFrame
+
+FORMAT_VERSION = 1
+"""Of the two files a reconstruction is stored in; raised when older readers would go wrong."""
+
+JSON_NAME = "reconstruction.json"
+POINTS_NAME = "tie_points.npz"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +80,118 @@ class Reconstruction:
     """In plain words, for the report."""
     figures: dict[str, Any] = field(default_factory=dict)
     """Further numbers for the report, JSON-able: pairs matched, verified, inliers, ..."""
+
+
+def write_reconstruction(reconstruction: Reconstruction, folder: Path) -> None:
+    """Write a reconstruction as ``reconstruction.json`` and ``tie_points.npz``.
+
+    Each file is complete or not there; the JSON, written last, names what belongs together.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / POINTS_NAME) as partial:
+        np.savez_compressed(
+            partial,
+            points=reconstruction.points,
+            point_views=reconstruction.point_views,
+            point_residuals_px=reconstruction.point_residuals_px,
+        )
+    scale = reconstruction.vertical_scale
+    document = {
+        "format_version": FORMAT_VERSION,
+        "points": len(reconstruction.points),
+        "frame": {"origin": reconstruction.frame.origin, "crs": reconstruction.frame.crs},
+        "cameras": {key: asdict(camera) for key, camera in reconstruction.cameras.items()},
+        "priors": {key: asdict(camera) for key, camera in reconstruction.priors.items()},
+        "photos": [_photo_to_json(photo) for photo in reconstruction.photos],
+        "left_out": reconstruction.left_out,
+        "vertical_scale": None if scale is None else asdict(scale),
+        "warnings": reconstruction.warnings,
+        "figures": reconstruction.figures,
+    }
+    with replacing(folder / JSON_NAME) as partial:
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_reconstruction(folder: Path) -> Reconstruction:
+    """Read what `write_reconstruction` wrote.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no complete reconstruction.
+    VersionError
+        If a newer version of the platform wrote it.
+    """
+    path = folder / JSON_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["format_version"]
+        if version > FORMAT_VERSION:
+            raise VersionError(
+                f"{path}: format {version} is newer than this program's {FORMAT_VERSION}; upgrade"
+            )
+        with np.load(folder / POINTS_NAME) as stored:
+            points = {key: stored[key] for key in stored.files}
+        if len(points["points"]) != document["points"]:
+            raise ValueError(f"{POINTS_NAME} belongs to another run")
+        return _from_json(document, points)
+    except VersionError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a complete reconstruction ({error}); run again") from error
+
+
+def _from_json(document: dict[str, Any], points: dict[str, Any]) -> Reconstruction:
+    origin, scale = document["frame"]["origin"], document["vertical_scale"]
+    return Reconstruction(
+        frame=LocalFrame(
+            origin=None if origin is None else (origin[0], origin[1], origin[2]),
+            crs=document["frame"]["crs"],
+        ),
+        cameras={key: Camera(**camera) for key, camera in document["cameras"].items()},
+        priors={key: Camera(**camera) for key, camera in document["priors"].items()},
+        photos=tuple(_photo_from_json(photo) for photo in document["photos"]),
+        left_out=document["left_out"],
+        points=points["points"],
+        point_views=points["point_views"],
+        point_residuals_px=points["point_residuals_px"],
+        vertical_scale=None if scale is None else _scale_from_json(scale),
+        warnings=tuple(document["warnings"]),
+        figures=document["figures"],
+    )
+
+
+def _scale_from_json(scale: dict[str, Any]) -> VerticalScale:
+    return VerticalScale(
+        focal_factors=tuple(scale["focal_factors"]),
+        mean_residual_px=tuple(scale["mean_residual_px"]),
+        height_agl_m=tuple(scale["height_agl_m"]),
+        sigma_scale=scale["sigma_scale"],
+        weak=scale["weak"],
+    )
+
+
+def _photo_to_json(photo: OrientedPhoto) -> dict[str, Any]:
+    residual = photo.mean_residual_px
+    return {
+        "name": photo.name,
+        "camera_id": photo.camera_id,
+        "rotation": photo.pose.rotation.tolist(),
+        "translation": photo.pose.translation.tolist(),
+        "gnss_residual_m": photo.gnss_residual_m,
+        "observations": photo.observations,
+        "mean_residual_px": residual if np.isfinite(residual) else None,
+    }
+
+
+def _photo_from_json(photo: dict[str, Any]) -> OrientedPhoto:
+    gnss, residual = photo["gnss_residual_m"], photo["mean_residual_px"]
+    return OrientedPhoto(
+        name=photo["name"],
+        camera_id=photo["camera_id"],
+        pose=Pose(rotation=np.array(photo["rotation"]), translation=np.array(photo["translation"])),
+        gnss_residual_m=None if gnss is None else (gnss[0], gnss[1], gnss[2]),
+        observations=photo["observations"],
+        mean_residual_px=float("nan") if residual is None else residual,
+    )

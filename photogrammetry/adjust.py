@@ -1,0 +1,280 @@
+"""The final weighted adjustment: tie points, GNSS and priors on the interior orientation.
+
+The solver is Ceres, through COLMAP; the observations and their weights are ours.  Minimised are
+robust reprojection residuals, positions with their standard deviations, gimbal angles with the
+weight of one record, and what is known of each camera beforehand.  All residuals are scaled so
+that a tie point observation has unit weight.
+
+References
+----------
+Förstner, W., Wrobel, B. P. (2016). Photogrammetric Computer Vision, chapter 15 (bundle
+adjustment with prior information).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import cv2  # noqa: F401  before pycolmap, whose zlib would otherwise serve OpenCV's PNG writer
+import numpy as np
+import pyceres
+import pycolmap
+import pycolmap.cost_functions
+from numpy.typing import NDArray
+
+from photogrammetry.block import Block
+from tmp.cameras import Camera
+from tmp.errors import OrientationError
+
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+
+MODEL = "FULL_OPENCV"
+"""fx fy cx cy k1 k2 p1 p2 k3 k4 k5 k6: Brown's model with the last three held at zero."""
+HELD = (9, 10, 11)
+FOCAL = (0, 1)
+UNSAID_M = 1e6
+"""Standard deviation of what a prior is not meant to say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is recorded about a block's photographs, in its order and in its frame."""
+
+    positions: Float
+    """Projection centres from GNSS, world, (N, 3); NaN where there is none."""
+    position_sigmas: Float
+    """Standard deviations of their coordinates, metres, (N, 3)."""
+    cameras: tuple[Camera, ...]
+    """Interior orientations beforehand: the means of the priors, with `focal_sigma`."""
+    rotations: Float
+    """cam_from_world from the gimbal, (N, 3, 3); NaN where there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TieWeight:
+    """How far tie point observations are trusted."""
+
+    loss_px: float
+    """Residual from which on an observation pulls no harder (Cauchy's loss)."""
+    sigma_px: float
+    """Standard deviation along each axis with which an observation is weighed against GNSS and
+    priors; larger than its scatter, because observations of one photograph err together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdjustOptions:
+    """Standard deviations of what is known, as fractions or in the unit named."""
+
+    gnss_loss_sigmas: float = 3.0
+    """Positions further off than this many standard deviations pull no harder."""
+    aspect_sigma: float = 0.0005
+    """Of fy / fx: pixels are square."""
+    centre_sigma: float = 0.005
+    """Of the principal point, as a fraction of the width."""
+    radial_sigma: float = 0.1
+    """Of k1, k2, k3 where no calibration is known."""
+    calibrated_radial_sigma: float = 0.02
+    tangential_sigma: float = 0.002
+    gimbal_tilt_sigma_deg: float = 2.0
+    gimbal_yaw_sigma_deg: float = 10.0
+    max_iterations: int = 40
+    threads: int = 1
+
+
+def adjust(
+    block: Block,
+    known: Known,
+    weight: TieWeight,
+    options: AdjustOptions,
+    *,
+    held_focal_factor: float | None = None,
+) -> Block:
+    """Return the block that fits the tie points and everything known best.
+
+    Parameters
+    ----------
+    block : Block
+        Approximate values, in the world of `known`.
+    held_focal_factor : float, optional
+        Hold every focal length at this multiple of the block's instead of adjusting it.
+
+    Raises
+    ------
+    OrientationError
+        If the adjustment does not end in a usable solution.
+    """
+    start = block if held_focal_factor is None else _refocused(block, held_focal_factor)
+    reconstruction = _to_colmap(start)
+    config = pycolmap.BundleAdjustmentConfig()
+    for image_id in reconstruction.images:
+        config.add_image(image_id)
+    adjuster = pycolmap.create_default_ceres_bundle_adjuster(
+        _colmap_options(weight, options), config, reconstruction
+    )
+    priors = _Priors(adjuster.problem, reconstruction, unit_px=weight.sigma_px)
+    priors.add_positions(known, options)
+    priors.add_rotations(known, options)
+    priors.add_cameras(known, options, hold_focal=held_focal_factor is not None)
+    summary = adjuster.solve()
+    if not summary.is_solution_usable():
+        raise OrientationError(
+            f"the adjustment of {len(block.names)} photographs found no solution; "
+            "check the camera's focal length in survey.toml"
+        )
+    return _from_colmap(start, reconstruction)
+
+
+def _refocused(block: Block, factor: float) -> Block:
+    cameras = tuple(
+        replace(c, fx_px=c.fx_px * factor, fy_px=c.fy_px * factor) for c in block.cameras
+    )
+    return replace(block, cameras=cameras)
+
+
+def _to_colmap(block: Block) -> pycolmap.Reconstruction:
+    """Build COLMAP's reconstruction: camera, image and point ids are our indices plus one."""
+    reconstruction = pycolmap.Reconstruction()
+    for index, camera in enumerate(block.cameras, 1):
+        reconstruction.add_camera_with_trivial_rig(
+            pycolmap.Camera(
+                camera_id=index,
+                model=MODEL,
+                width=camera.width_px,
+                height=camera.height_px,
+                params=camera_parameters(camera),
+            )
+        )
+    order = np.argsort(block.photo, kind="stable")
+    starts = np.searchsorted(block.photo[order], np.arange(len(block.names) + 1))
+    place = np.empty(len(order), int)
+    for photo, name in enumerate(block.names):
+        mine = order[starts[photo] : starts[photo + 1]]
+        place[mine] = np.arange(len(mine))
+        image = pycolmap.Image(
+            name=name,
+            image_id=photo + 1,
+            camera_id=int(block.camera_of[photo]) + 1,
+            keypoints=block.xy_px[mine],
+        )
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(block.poses[photo, :4]), block.poses[photo, 4:])
+        reconstruction.add_image_with_trivial_frame(image, pose)
+    order = np.argsort(block.point, kind="stable")
+    starts = np.searchsorted(block.point[order], np.arange(len(block.points) + 1))
+    photos, places = (block.photo[order] + 1).tolist(), place[order].tolist()
+    for point, xyz in enumerate(block.points):
+        track = pycolmap.Track()
+        for k in range(starts[point], starts[point + 1]):
+            track.add_element(photos[k], places[k])
+        reconstruction.add_point3D(xyz, track)
+    return reconstruction
+
+
+def _from_colmap(block: Block, reconstruction: pycolmap.Reconstruction) -> Block:
+    poses = np.array(
+        [
+            reconstruction.image(photo + 1).cam_from_world().params
+            for photo in range(len(block.names))
+        ]
+    )
+    points = np.array([reconstruction.point3D(j + 1).xyz for j in range(len(block.points))])
+    cameras = tuple(
+        camera_from_parameters(camera, reconstruction.camera(index).params)
+        for index, camera in enumerate(block.cameras, 1)
+    )
+    return replace(block, poses=poses, points=points.reshape(-1, 3), cameras=cameras)
+
+
+def camera_parameters(camera: Camera) -> Float:
+    """Return the parameters of COLMAP's FULL_OPENCV model, (12,)."""
+    c = camera
+    return np.array(
+        [c.fx_px, c.fy_px, c.cx_px, c.cy_px, c.k1, c.k2, c.p1, c.p2, c.k3, 0.0, 0.0, 0.0]
+    )
+
+
+def camera_from_parameters(camera: Camera, parameters: Float) -> Camera:
+    """Return `camera` with the parameters (12,) of a FULL_OPENCV model."""
+    fx, fy, cx, cy, k1, k2, p1, p2, k3 = (float(v) for v in parameters[:9])
+    return replace(
+        camera, fx_px=fx, fy_px=fy, cx_px=cx, cy_px=cy, k1=k1, k2=k2, p1=p1, p2=p2, k3=k3
+    )
+
+
+def _colmap_options(weight: TieWeight, options: AdjustOptions) -> pycolmap.BundleAdjustmentOptions:
+    chosen = pycolmap.BundleAdjustmentOptions()
+    chosen.refine_principal_point = True
+    chosen.print_summary = False
+    chosen.ceres.loss_function_type = pycolmap.LossFunctionType.CAUCHY
+    chosen.ceres.loss_function_scale = weight.loss_px
+    solver = chosen.ceres.solver_options
+    solver.max_num_iterations = options.max_iterations
+    solver.function_tolerance = 1e-7
+    solver.num_threads = options.threads
+    return chosen
+
+
+class _Priors:
+    """Adds what is known to a problem whose tie points have unit weight.
+
+    Ceres minimises half the sum of squared residuals, tie points in pixels.  Weighing those by
+    ``1 / unit_px²`` is the same as multiplying all other standard deviations' inverses by
+    ``unit_px``.
+    """
+
+    def __init__(
+        self, problem: pyceres.Problem, reconstruction: pycolmap.Reconstruction, unit_px: float
+    ) -> None:
+        self.problem = problem
+        self.reconstruction = reconstruction
+        self.unit_px = unit_px
+
+    def add_positions(self, known: Known, options: AdjustOptions) -> None:
+        """Pull projection centres to their GNSS positions, robustly."""
+        loss = pyceres.HuberLoss(options.gnss_loss_sigmas * self.unit_px)
+        for photo in np.flatnonzero(np.isfinite(known.positions).all(axis=1)):
+            cost = pycolmap.cost_functions.AbsolutePosePositionPriorCost(
+                np.diag((known.position_sigmas[photo] / self.unit_px) ** 2), known.positions[photo]
+            )
+            self.problem.add_residual_block(cost, loss, [self._pose(int(photo)).params])
+
+    def add_rotations(self, known: Known, options: AdjustOptions) -> None:
+        """Pull rotations to the gimbal's, all of them with the weight of one.
+
+        A gimbal's error is common to a flight: a thousand records know no more than one.
+        """
+        recorded = np.flatnonzero(np.isfinite(known.rotations).all(axis=(1, 2)))
+        tilt, yaw = np.radians([options.gimbal_tilt_sigma_deg, options.gimbal_yaw_sigma_deg])
+        sigmas = np.array([tilt, tilt, yaw, *3 * [UNSAID_M]]) / self.unit_px
+        covariance = np.diag(sigmas**2) * len(recorded)
+        for photo in recorded:
+            pose = self._pose(int(photo))
+            prior = pycolmap.Rigid3d(pycolmap.Rotation3d(known.rotations[photo]), pose.translation)
+            cost = pycolmap.cost_functions.AbsolutePosePriorCost(covariance, prior)
+            self.problem.add_residual_block(cost, pyceres.TrivialLoss(), [pose.params])
+
+    def add_cameras(self, known: Known, options: AdjustOptions, *, hold_focal: bool) -> None:
+        """Pull interior orientations to the metadata's and hold what Brown's model lacks."""
+        for index, camera in enumerate(known.cameras, 1):
+            parameters = self.reconstruction.camera(index).params
+            covariance = camera_covariance(camera, options) / self.unit_px**2
+            cost = pyceres.factors.NormalPrior(camera_parameters(camera), covariance)
+            self.problem.add_residual_block(cost, pyceres.TrivialLoss(), [parameters])
+            held = HELD + (FOCAL if hold_focal else ())
+            self.problem.set_manifold(parameters, pyceres.SubsetManifold(len(parameters), held))
+
+    def _pose(self, photo: int) -> Any:
+        return cast("Any", self.reconstruction.image(photo + 1).frame).rig_from_world
+
+
+def camera_covariance(camera: Camera, options: AdjustOptions) -> Float:
+    """Return the covariance (12, 12) of what is known of a camera beforehand."""
+    radial = options.calibrated_radial_sigma if camera.distortion_known else options.radial_sigma
+    tangential, centre_px = options.tangential_sigma, options.centre_sigma * camera.width_px
+    sigmas = [0, 0, centre_px, centre_px, radial, radial, tangential, tangential, radial, 1, 1, 1]
+    covariance = np.diag(np.square(np.array(sigmas, float)))
+    focal_px, aspect_px = camera.focal_sigma * camera.fx_px, options.aspect_sigma * camera.fx_px
+    covariance[:2, :2] = focal_px**2 + np.eye(2) * aspect_px**2 / 2
+    return covariance

@@ -1,0 +1,108 @@
+"""A block of photographs as arrays: poses, cameras, tie points and what sees what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from tmp.cameras import Camera, Pose
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Photographs joined by tie points; in any frame until it is georeferenced."""
+
+    names: tuple[str, ...]
+    """Photographs, N of them."""
+    cameras: tuple[Camera, ...]
+    """Interior orientations, distortion and all."""
+    camera_of: Int
+    """Index of each photograph's camera, (N,)."""
+    poses: Float
+    """cam_from_world as quaternion x, y, z, w and translation, (N, 7)."""
+    points: Float
+    """Tie points, world, (M, 3)."""
+    photo: Int
+    """Photograph of each observation, (K,)."""
+    point: Int
+    """Tie point of each observation, (K,)."""
+    xy_px: Float
+    """Image coordinates of each observation, full size, corner origin, (K, 2)."""
+
+    @property
+    def rotations(self) -> Float:
+        """cam_from_world rotations, (N, 3, 3)."""
+        return np.asarray(Rotation.from_quat(self.poses[:, :4]).as_matrix())
+
+    @property
+    def centres(self) -> Float:
+        """Projection centres, world, (N, 3)."""
+        return np.asarray(-np.einsum("nji,nj->ni", self.rotations, self.poses[:, 4:]))
+
+    @property
+    def views(self) -> Int:
+        """Number of photographs that see each tie point, (M,)."""
+        return np.bincount(self.point, minlength=len(self.points))
+
+    def pose(self, photo: int) -> Pose:
+        """Return the exterior orientation of one photograph."""
+        return Pose(rotation=self.rotations[photo], translation=self.poses[photo, 4:])
+
+    def residuals(self) -> Float:
+        """Return projected minus observed image coordinates, (K, 2); NaN behind the camera."""
+        cam = np.einsum("kij,kj->ki", self.rotations[self.photo], self.points[self.point])
+        cam += self.poses[self.photo, 4:]
+        projected = np.empty_like(self.xy_px)
+        for index, camera in enumerate(self.cameras):
+            of_camera = self.camera_of[self.photo] == index
+            projected[of_camera] = camera.pixel_from_cam(cam[of_camera])
+        return projected - self.xy_px
+
+    def ray_angles(self) -> Float:
+        """Return the widest angle, in radians, between the rays to each tie point, (M,).
+
+        Notes
+        -----
+        The angle to the ray of the point's first observation, doubled where rays lie on both
+        sides of it, would need all pairs; the angle to the mean ray, doubled, is close and cheap.
+        """
+        rays = self.points[self.point] - self.centres[self.photo]
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        mean = np.zeros_like(self.points)
+        np.add.at(mean, self.point, rays)
+        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+        cosine = np.einsum("ki,ki->k", rays, mean[self.point])
+        widest = np.zeros(len(self.points))
+        np.maximum.at(widest, self.point, np.arccos(np.clip(cosine, -1, 1)))
+        return 2 * widest
+
+    def kept(self, observations: NDArray[np.bool_], *, min_views: int = 2) -> Block:
+        """Return the block with some observations, without points that fewer than two then see."""
+        views = np.bincount(self.point[observations], minlength=len(self.points))
+        alive = views >= min_views
+        observations = observations & alive[self.point]
+        index = np.cumsum(alive) - 1
+        return replace(
+            self,
+            points=self.points[alive],
+            photo=self.photo[observations],
+            point=index[self.point[observations]],
+            xy_px=self.xy_px[observations],
+        )
+
+    def transformed(self, scale: float, rotation: Float, translation: Float) -> Block:
+        """Return the block in a frame where ``x' = scale * rotation @ x + translation``."""
+        turned = Rotation.from_matrix(self.rotations @ rotation.T)
+        centres = scale * self.centres @ rotation.T + translation
+        moved = -np.einsum("nij,nj->ni", turned.as_matrix(), centres)
+        return replace(
+            self,
+            poses=np.column_stack([turned.as_quat(), moved]),
+            points=scale * self.points @ rotation.T + translation,
+        )

@@ -1,0 +1,233 @@
+"""Keypoints and descriptors of one photograph, from the only decode before the orthomosaic.
+
+Keypoints are OpenCV's SIFT.  Of the many it finds, those of the largest *scale* are kept,
+spread evenly over the picture: they are the ones that survive from one photograph to the next
+(a strong response often belongs to a leaf or a glint that moves), so that a forest, too, is
+oriented.  Descriptors are computed only for what is kept.
+
+References
+----------
+Lowe, D. G. (2004). Distinctive image features from scale-invariant keypoints. IJCV 60(2).
+Arandjelović, R., Zisserman, A. (2012). Three things everyone should know to improve object
+retrieval. CVPR (RootSIFT).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.pictures import read_photograph
+from tmp.captures import Capture
+from tmp.errors import OrientationError, PhotographError
+from tmp.files import replacing
+from tmp.parallel import map_threads
+from tmp.progress import Track, silent
+
+log = logging.getLogger(__name__)
+
+OnPicture = Callable[[str, NDArray[np.uint8]], None]
+"""Called with a photograph's name and its picture (rows, cols, 3), BGR, as just decoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureOptions:
+    """How many keypoints are sought, and on how large a picture."""
+
+    long_side_px: int = 1600
+    """Size the picture is reduced to; smaller pictures are left as they are."""
+    keypoints: int = 5000
+    """At most this many are kept for each photograph."""
+    contrast: float = 0.03
+    """SIFT's contrast threshold; low, because the choice is made by scale and not by contrast."""
+    cells: int = 16
+    """Cells along the long side of the grid over which keypoints are spread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """Keypoints of one photograph, the largest scale first."""
+
+    width_px: int
+    height_px: int
+    """Size of the photograph."""
+    xy_px: NDArray[np.float32]
+    """Positions in the photograph at full size, corner origin, (N, 2)."""
+    scale_px: NDArray[np.float32]
+    """Diameter of the neighbourhood that was described, at full size, (N,)."""
+    descriptors: NDArray[np.uint8]
+    """RootSIFT, length 512, (N, 128)."""
+
+
+def detect_features(
+    picture: NDArray[np.uint8], size_px: tuple[int, int], options: FeatureOptions
+) -> Features:
+    """Find and describe the keypoints of one picture.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (rows, cols, 3)
+        BGR, at any size.
+    size_px : tuple of int
+        Width and height of the photograph itself, to which positions refer.
+
+    Notes
+    -----
+    OpenCV's keypoints have the first pixel's centre at (0, 0); half a pixel is added.  The
+    precise upscaling is asked for, without which positions are a quarter of a pixel off.
+    """
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    reduction = options.long_side_px / max(grey.shape)
+    if reduction < 1:
+        size = (round(grey.shape[1] * reduction), round(grey.shape[0] * reduction))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    sift = cv2.SIFT.create(contrastThreshold=options.contrast, enable_precise_upscale=True)
+    found = sift.detect(grey)
+    xy = np.asarray(cv2.KeyPoint.convert(found), np.float32).reshape(-1, 2)
+    scale = np.array([k.size for k in found], np.float32)
+    kept = spread_by_scale(xy, scale, grey.shape, options)
+    chosen, descriptors = sift.compute(grey, [found[i] for i in kept])
+    if descriptors is None:
+        chosen, descriptors = (), np.zeros((0, 128), np.float32)
+    factors = np.array([size_px[0] / grey.shape[1], size_px[1] / grey.shape[0]], np.float32)
+    xy = np.array([k.pt for k in chosen], np.float32).reshape(-1, 2)
+    return Features(
+        width_px=size_px[0],
+        height_px=size_px[1],
+        xy_px=(xy + 0.5) * factors,
+        scale_px=np.array([k.size for k in chosen], np.float32) * factors[0],
+        descriptors=to_root_sift(descriptors),
+    )
+
+
+def spread_by_scale(
+    xy: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    shape: tuple[int, ...],
+    options: FeatureOptions,
+) -> NDArray[np.intp]:
+    """Choose the keypoints of largest scale, as many from every cell of a grid as it can give.
+
+    Returns
+    -------
+    ndarray of int, shape (M,)
+        Indices of the chosen, by decreasing scale.
+    """
+    if len(xy) == 0:
+        return np.zeros(0, np.intp)
+    cell_px = max(shape) / options.cells
+    column, row = (xy // cell_px).astype(int).T
+    cell = row * (options.cells + 1) + column
+    order = np.lexsort((-scale, cell))
+    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    rank = np.empty(len(xy), int)
+    rank[order] = np.arange(len(xy)) - np.repeat(starts, np.diff([*starts, len(xy)]))
+    chosen = np.lexsort((-scale, rank))[: options.keypoints]
+    return np.asarray(chosen[np.argsort(-scale[chosen], kind="stable")])
+
+
+def to_root_sift(descriptors: NDArray[Any]) -> NDArray[np.uint8]:
+    """Turn SIFT descriptors (N, 128) into RootSIFT of length 512 in bytes."""
+    total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
+    root = np.rint(512 * np.sqrt(descriptors / total))
+    return np.asarray(np.minimum(root, 255), np.uint8)
+
+
+def detect_all(
+    captures: Sequence[Capture],
+    photos_dir: Path,
+    features_dir: Path,
+    *,
+    options: FeatureOptions,
+    workers: int,
+    on_picture: OnPicture | None = None,
+    track: Track = silent,
+) -> dict[str, str]:
+    """Detect the features of every photograph that has none in `features_dir` yet.
+
+    Parameters
+    ----------
+    on_picture : callable, optional
+        Given each picture as decoded, for what else is wanted of it; called from several
+        threads.  A photograph counts as done only when this, too, has returned.
+
+    Returns
+    -------
+    dict
+        Why photographs could not be read, by name.
+    """
+    failed: dict[str, str] = {}
+
+    def detect_one(capture: Capture) -> str:
+        path = features_path(features_dir, capture.name)
+        if path.exists():
+            return ""
+        halvings = int(max(capture.width_px, capture.height_px) >= 2 * options.long_side_px)
+        try:
+            picture = read_photograph(photos_dir / capture.name, halvings=halvings)
+        except (PhotographError, OSError) as error:
+            return str(error)
+        features = detect_features(picture, (capture.width_px, capture.height_px), options)
+        if on_picture is not None:
+            on_picture(capture.name, picture)
+        write_features(features, path)
+        return ""
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # one thread for each photograph wastes nothing on waiting
+    try:
+        done: Iterator[tuple[Capture, str]] = map_threads(detect_one, captures, workers=workers)
+        for capture, reason in track(done, "Finding keypoints", len(captures)):
+            if reason:
+                failed[capture.name] = reason
+    finally:
+        cv2.setNumThreads(threads)
+    log.info("keypoints: %d photographs, %d unreadable", len(captures), len(failed))
+    return failed
+
+
+def features_path(features_dir: Path, name: str) -> Path:
+    """Return where the features of the photograph called `name` are kept."""
+    return features_dir / f"{name}.npz"
+
+
+def write_features(features: Features, path: Path) -> None:
+    """Write features as an uncompressed npz file, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        np.savez(
+            partial,
+            size_px=np.array([features.width_px, features.height_px]),
+            xy_px=features.xy_px,
+            scale_px=features.scale_px,
+            descriptors=features.descriptors,
+        )
+
+
+def read_features(path: Path) -> Features:
+    """Read what `write_features` wrote.
+
+    Raises
+    ------
+    OrientationError
+        If the file is missing or damaged.
+    """
+    try:
+        with np.load(path) as stored:
+            width_px, height_px = (int(v) for v in stored["size_px"])
+            return Features(
+                width_px=width_px,
+                height_px=height_px,
+                xy_px=stored["xy_px"],
+                scale_px=stored["scale_px"],
+                descriptors=stored["descriptors"],
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise OrientationError(f"{path}: keypoints unreadable ({error}); delete it") from error

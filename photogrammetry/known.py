@@ -1,0 +1,146 @@
+"""What the metadata say about a block's photographs, as means and standard deviations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.adjust import Known
+from photogrammetry.block import Block
+from photogrammetry.pairs import gimbal_rotation
+from tmp.cameras import Camera
+from tmp.captures import Capture
+from tmp.frames import LocalFrame
+
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+
+HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M = 0.01, 0.015
+"""No recorded position is trusted further than this: a receiver's own figure leaves out the
+offset of the antenna from the lens and the moment of the exposure."""
+BAROMETER_SIGMA_M = 1.0
+TAKEOFF_SIGMA = 0.03
+"""Of the ground at the take-off point against the surveyed ground's, as a fraction of the flying
+height, besides the relief of the surveyed ground itself."""
+AGREEMENT_SIGMAS = 2.5
+"""A height above take-off further than this from what the lens says is not of this ground."""
+LOOKING_DOWN = 0.9
+"""Cosine of the mean inclination of the views above which height and focal length are one."""
+
+
+def collect_known(
+    captures: Sequence[Capture], cameras: Mapping[str, Camera], frame: LocalFrame
+) -> Known:
+    """Collect what is recorded about photographs, in their order.
+
+    Parameters
+    ----------
+    captures : sequence of Capture
+        Those of a block, in its order.
+    cameras : mapping of Camera
+        By camera id; those in use become `Known.cameras`, in the order of their ids.
+    """
+    positions = np.full((len(captures), 3), np.nan)
+    placed = [i for i, c in enumerate(captures) if c.positioned and frame.referenced]
+    if placed:
+        geodetic = [
+            (captures[i].longitude_deg, captures[i].latitude_deg, captures[i].height_m)
+            for i in placed
+        ]
+        positions[placed] = frame.world_from_geodetic(np.array(geodetic, float))
+    sigmas = [(c.sigma_horizontal_m, c.sigma_horizontal_m, c.sigma_vertical_m) for c in captures]
+    floor = np.array([HORIZONTAL_FLOOR_M, HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M])
+    rotations = np.full((len(captures), 3, 3), np.nan)
+    if frame.referenced:
+        for i, capture in enumerate(captures):
+            if (rotation := gimbal_rotation(capture)) is not None:
+                rotations[i] = rotation
+    in_use = sorted({capture.camera_id for capture in captures})
+    return Known(
+        positions=positions,
+        position_sigmas=np.maximum(np.array(sigmas, float), floor),
+        cameras=tuple(squared(cameras[key]) for key in in_use),
+        rotations=rotations,
+    )
+
+
+def pinned(known: Known, block: Block) -> Known:
+    """Return `known` with what keeps a block that nothing else holds where it is.
+
+    A block without positions is held by its own projection centres, loosely; one whose tilt the
+    positions leave open, and whose gimbal is silent, by its own rotations.
+    """
+    if np.isfinite(known.rotations).any():
+        rotations = known.rotations
+    else:
+        rotations = block.rotations
+    if np.isfinite(known.positions).all(axis=1).sum() >= 2:
+        return replace(known, rotations=rotations)
+    extent = float(np.linalg.norm(np.ptp(block.centres, axis=0)))
+    return replace(
+        known,
+        positions=block.centres,
+        position_sigmas=np.full((len(block.names), 3), 0.1 * extent),
+        rotations=rotations,
+    )
+
+
+def squared(camera: Camera) -> Camera:
+    """Return a camera with square pixels: one focal length, the geometric mean."""
+    focal_px = float(np.sqrt(camera.fx_px * camera.fy_px))
+    return replace(camera, fx_px=focal_px, fy_px=focal_px)
+
+
+def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) -> Known:
+    """Let the recorded height above take-off speak for the focal length.
+
+    Parameters
+    ----------
+    block : Block
+        Adjusted, in the world of `known`.
+    captures : sequence of Capture
+        Those of the block, in its order.
+
+    Notes
+    -----
+    With positions that fix the horizontal scale, views that look down and one camera, flying
+    height above the ground and focal length are proportional.  The barometer's height above the
+    take-off point therefore says what the focal length should be, if the ground at take-off is
+    as high as the ground surveyed; its standard deviation counts the barometer, the take-off
+    and the relief.  The two statements are joined by their weights unless they contradict each
+    other, when the take-off point evidently lay elsewhere.
+    """
+    heights = np.array([c.height_takeoff_m or np.nan for c in captures])
+    downward = float(-block.rotations[:, 2, 2].mean())
+    positioned = np.isfinite(known.positions).all(axis=1).sum()
+    if len(known.cameras) != 1 or positioned < 3 or downward < LOOKING_DOWN:
+        return known
+    if np.isfinite(heights).mean() < 0.5 or np.nanmedian(heights) < 5:
+        return known
+    low, high = np.percentile(block.points[:, 2], [16, 84])
+    flown = np.isfinite(heights)
+    above = block.centres[flown, 2] - np.median(block.points[:, 2])
+    recorded_m, solved_m = float(np.median(heights[flown])), float(np.median(above))
+    sigma_m = np.sqrt(
+        BAROMETER_SIGMA_M**2 + (TAKEOFF_SIGMA * recorded_m) ** 2 + ((high - low) / 2) ** 2
+    )
+    lens, solved = known.cameras[0], block.cameras[0]
+    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * recorded_m / solved_m
+    sigma_px = focal_px * sigma_m / recorded_m
+    lens_sigma_px = lens.focal_sigma * lens.fx_px
+    if abs(focal_px - lens.fx_px) > AGREEMENT_SIGMAS * np.hypot(sigma_px, lens_sigma_px):
+        log.info("height above take-off does not fit the lens: %.1f m not used", recorded_m)
+        return known
+    weights = np.array([lens_sigma_px**-2, sigma_px**-2])
+    joined_px = float(weights @ [lens.fx_px, focal_px] / weights.sum())
+    joined = replace(
+        lens,
+        fx_px=joined_px,
+        fy_px=joined_px,
+        focal_sigma=float(weights.sum() ** -0.5 / joined_px),
+    )
+    return replace(known, cameras=(joined,))

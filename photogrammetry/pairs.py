@@ -1,0 +1,185 @@
+"""Which photographs to compare: those whose footprints should overlap.
+
+Each photograph keeps a bounded number of neighbours, in all directions, so that the work grows
+in proportion to the survey and neighbouring flight lines are always tied together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from tmp.cameras import Camera, Pose
+from tmp.captures import Capture
+from tmp.frames import LocalFrame
+
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairOptions:
+    """How many neighbours a photograph is compared with."""
+
+    neighbours: int = 10
+    """Each photograph chooses this many; it may be chosen by more."""
+    per_sector: int = 3
+    """At most this many of them in any sixth of the compass."""
+    min_overlap: float = 0.1
+    """Predicted common fraction of the footprints below which a comparison is not worth it."""
+    exhaustive_below: int = 300
+    """Photographs without position are compared with all others up to this many, ..."""
+    sequence: int = 10
+    """... and beyond it with this many before and after in the order of their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Pair:
+    """Two photographs worth comparing, by index; ``first < second``."""
+
+    first: int
+    second: int
+    overlap: float | None = None
+    """Predicted common fraction of the smaller footprint; None where it cannot be predicted."""
+
+
+def propose_pairs(
+    captures: Sequence[Capture],
+    cameras: Mapping[str, Camera],
+    frame: LocalFrame,
+    options: PairOptions,
+) -> list[Pair]:
+    """Choose pairs of photographs to compare, ordered by index.
+
+    Notes
+    -----
+    Ground is assumed level, as far below each camera as its height above take-off.  Where that
+    is not recorded the nearest photographs are compared, whatever their footprints.
+    """
+    positioned = [i for i, c in enumerate(captures) if c.positioned and frame.referenced]
+    pairs: dict[tuple[int, int], Pair] = {}
+    for pair in _pairs_by_position(captures, cameras, frame, positioned, options):
+        pairs.setdefault((pair.first, pair.second), pair)
+    adrift = set(range(len(captures))).difference(positioned)
+    exhaustive = len(captures) <= options.exhaustive_below
+    for i, j in itertools.combinations(range(len(captures)), 2):
+        if (i in adrift or j in adrift) and (exhaustive or j - i <= options.sequence):
+            pairs.setdefault((i, j), Pair(first=i, second=j))
+    log.info("pairs: %d for %d photographs", len(pairs), len(captures))
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def _pairs_by_position(
+    captures: Sequence[Capture],
+    cameras: Mapping[str, Camera],
+    frame: LocalFrame,
+    positioned: list[int],
+    options: PairOptions,
+) -> list[Pair]:
+    if len(positioned) < 2:
+        return []
+    chosen = [captures[i] for i in positioned]
+    footprints = Footprints.of(chosen, [cameras[c.camera_id] for c in chosen], frame)
+    reach = 6 * options.neighbours + 1
+    _, near = cKDTree(footprints.centres[:, :2]).query(
+        footprints.centres[:, :2], k=min(reach, len(chosen))
+    )
+    pairs = []
+    for a, candidates in enumerate(near):
+        others = candidates[candidates != a]
+        overlap = footprints.overlaps(a, others)
+        for rank in _in_all_directions(
+            footprints.centres[others] - footprints.centres[a], overlap, options
+        ):
+            i, j = sorted((positioned[a], positioned[others[rank]]))
+            known = bool(np.isfinite(overlap[rank]))
+            pairs.append(Pair(first=i, second=j, overlap=float(overlap[rank]) if known else None))
+    return pairs
+
+
+def _in_all_directions(offsets: Float, overlap: Float, options: PairOptions) -> list[int]:
+    """Choose the largest overlaps, not too many in one direction; unknown ones by distance."""
+    sector = ((np.arctan2(offsets[:, 1], offsets[:, 0]) / (np.pi / 3)).round() % 6).astype(int)
+    distance = np.linalg.norm(offsets[:, :2], axis=1)
+    taken = np.zeros(6, int)
+    chosen: list[int] = []
+    for k in np.lexsort((distance, -np.nan_to_num(overlap, nan=1.0))):
+        if len(chosen) == options.neighbours:
+            break
+        if overlap[k] < options.min_overlap or taken[sector[k]] == options.per_sector:
+            continue
+        taken[sector[k]] += 1
+        chosen.append(int(k))
+    return chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprints:
+    """Where photographs look, as far as their metadata tell."""
+
+    centres: Float
+    """Projection centres, world, (N, 3)."""
+    rotations: Float
+    """cam_from_world, (N, 3, 3); straight down where the gimbal is unknown."""
+    turned: NDArray[np.bool_]
+    """Whether the heading is known, (N,)."""
+    heights_m: Float
+    """Height above ground, (N,); NaN where unknown."""
+    half_sizes: Float
+    """Tangents of the half angles of view, across and along, (N, 2)."""
+
+    @classmethod
+    def of(
+        cls, captures: Sequence[Capture], cameras: Sequence[Camera], frame: LocalFrame
+    ) -> Footprints:
+        """Predict the footprints of positioned captures."""
+        geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in captures]
+        rotations = [gimbal_rotation(c) for c in captures]
+        heights = [c.height_takeoff_m or np.nan for c in captures]
+        down = Pose.from_gimbal(0.0, -90.0, 0.0, np.zeros(3)).rotation
+        return cls(
+            centres=frame.world_from_geodetic(np.array(geodetic, float)),
+            rotations=np.array([down if r is None else r for r in rotations]),
+            turned=np.array([r is not None for r in rotations]),
+            heights_m=np.where(np.array(heights) > 2.0, heights, np.nan),
+            half_sizes=np.array(
+                [[c.width_px / 2 / c.fx_px, c.height_px / 2 / c.fy_px] for c in cameras]
+            ),
+        )
+
+    def overlaps(self, photo: int, others: NDArray[np.intp]) -> Float:
+        """Return the fraction of a photograph's ground that each of some others sees, (M,)."""
+        steps = np.linspace(-0.9, 0.9, 7)
+        across, along = np.meshgrid(*np.outer(self.half_sizes[photo], steps))
+        rays = np.column_stack([across.ravel(), along.ravel(), np.ones(across.size)])
+        rays = rays @ self.rotations[photo]
+        # A ray near the horizon is cut off at five times the height, an unknown ground at NaN.
+        slope = np.maximum(-rays[:, 2:], 0.2 * np.linalg.norm(rays, axis=1, keepdims=True))
+        ground = self.centres[photo] + rays * self.heights_m[photo] / slope
+        cam = np.einsum("mij,msj->msi", self.rotations[others], ground - self.centres[others, None])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            view = np.abs(cam[..., :2] / cam[..., 2:]) / self.half_sizes[others, None]
+        level = np.linalg.norm(view * self.half_sizes[others, None], axis=-1)
+        circle = level < np.linalg.norm(self.half_sizes[others], axis=1)[:, None]
+        square = np.all(view < 1.1, axis=-1)
+        seen = np.where(self.turned[others, None] & self.turned[photo], square, circle)
+        fraction = np.mean(seen & (cam[..., 2] > 0), axis=1)
+        return np.where(np.isfinite(self.heights_m[photo]), fraction, np.nan)
+
+
+def gimbal_rotation(capture: Capture) -> Float | None:
+    """Return the cam_from_world rotation (3, 3) of a capture's gimbal angles, or None."""
+    yaw, pitch, roll = (
+        capture.gimbal_yaw_deg,
+        capture.gimbal_pitch_deg,
+        capture.gimbal_roll_deg,
+    )
+    if yaw is None or pitch is None:
+        return None
+    return Pose.from_gimbal(yaw, pitch, roll or 0.0, np.zeros(3)).rotation

@@ -1,0 +1,247 @@
+"""Reconstruct the block: from verified matches to poses and tie points in an arbitrary frame.
+
+COLMAP does the work.  While the block grows the focal length is held at the metadata's and only
+one radial term may follow the lens; everything else waits for the weighted adjustment.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2  # noqa: F401  before pycolmap, whose zlib would otherwise serve OpenCV's PNG writer
+import numpy as np
+import pycolmap
+from numpy.typing import NDArray
+
+from photogrammetry.block import Block
+from photogrammetry.tracks import Tracks
+from photogrammetry.verification import VerifiedPair, ideal_camera
+from tmp.cameras import Camera
+from tmp.progress import Track, silent
+
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+
+pycolmap.logging.minloglevel = 2  # errors; ours are raised, COLMAP's chatter helps no user
+
+_POLL_S = 0.2
+"""How often the waiting thread looks up, so that an interrupt is heard."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SfmOptions:
+    """How the block is grown."""
+
+    global_above: int = 300
+    """Photographs above which poses are solved all at once instead of one after the other."""
+    max_error_px: float = 4.0
+    """Of a tie point, in the ideal picture, beyond which an observation is dropped."""
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photographs:
+    """What reconstruction needs to know of the photographs, each in the same order."""
+
+    names: tuple[str, ...]
+    camera_ids: tuple[str, ...]
+    cameras: Mapping[str, Camera]
+    xy_px: Sequence[NDArray[np.float32]]
+    """Keypoints, full size, (N, 2) each."""
+    ideal_px: Sequence[Float]
+    """The same in the ideal picture."""
+
+
+def reconstruct(
+    photographs: Photographs,
+    pairs: Sequence[VerifiedPair],
+    tracks: Tracks,
+    work_dir: Path,
+    *,
+    options: SfmOptions,
+    threads: int,
+    track: Track = silent,
+) -> list[Block]:
+    """Orient photographs relative to one another.
+
+    Parameters
+    ----------
+    tracks : Tracks
+        Tie points to compute with; matches outside them are ignored.
+    work_dir : Path
+        For COLMAP's database, made anew.
+
+    Returns
+    -------
+    list of Block
+        Pieces that could not be joined, the largest first; poses and points in frames of their
+        own.  Observations are at full size, with the distortion still in them.
+    """
+    shutil.rmtree(work_dir, ignore_errors=True)
+    (work_dir / "models").mkdir(parents=True)
+    database = work_dir / "database.db"
+    write_database(database, photographs, pairs, tracks)
+    count = len(photographs.names)
+    label = "Orienting photographs"
+    if count > options.global_above:
+        models = _solve_globally(database, work_dir, options, threads)
+        for _ in track(range(count), label, count):
+            pass
+    else:
+        growth = _Growth(database, work_dir / "models", options, threads)
+        for _ in track(growth.registered(), label, count):
+            pass
+        models = growth.models
+    blocks = [_to_block(model, photographs) for model in models]
+    blocks.sort(key=lambda block: (-len(block.names), block.names))
+    log.info("reconstruction: pieces of %s photographs", [len(b.names) for b in blocks])
+    return blocks
+
+
+def write_database(
+    path: Path, photographs: Photographs, pairs: Sequence[VerifiedPair], tracks: Tracks
+) -> None:
+    """Write COLMAP's database; ids are indices plus one."""
+    label = [np.full(len(xy), -1) for xy in photographs.xy_px]
+    for photo, of_photo in enumerate(label):
+        mine = tracks.photo == photo
+        of_photo[tracks.keypoint[mine]] = tracks.track[mine]
+    camera_index = {key: i for i, key in enumerate(sorted(photographs.cameras), 1)}
+    with pycolmap.Database.open(str(path)) as database, pycolmap.DatabaseTransaction(database):
+        for key, index in camera_index.items():
+            camera = ideal_camera(photographs.cameras[key])
+            camera.camera_id = index
+            database.write_camera(camera, True)
+            rig = pycolmap.Rig(rig_id=index)
+            rig.add_ref_sensor(camera.sensor_id)
+            database.write_rig(rig, True)
+        for index, (name, key) in enumerate(
+            zip(photographs.names, photographs.camera_ids, strict=True), 1
+        ):
+            image = pycolmap.Image(name=name, camera_id=camera_index[key], image_id=index)
+            frame = pycolmap.Frame(frame_id=index, rig_id=camera_index[key])
+            frame.add_data_id(image.data_id)
+            database.write_image(image, True)
+            database.write_frame(frame, True)
+            database.write_keypoints(index, photographs.ideal_px[index - 1].astype(np.float32))
+        for pair in pairs:
+            a, b = label[pair.first][pair.inliers[:, 0]], label[pair.second][pair.inliers[:, 1]]
+            geometry = _two_view_geometry(pair, (a >= 0) & (a == b))
+            database.write_two_view_geometry(pair.first + 1, pair.second + 1, geometry)
+
+
+def _two_view_geometry(pair: VerifiedPair, kept: NDArray[np.bool_]) -> pycolmap.TwoViewGeometry:
+    geometry = pycolmap.TwoViewGeometry()
+    geometry.config = pycolmap.TwoViewGeometryConfiguration(pair.configuration)
+    for key, matrix in zip("EFH", pair.matrices, strict=True):
+        if matrix.any():
+            setattr(geometry, key, matrix)
+    geometry.inlier_matches = pair.inliers[kept]
+    return geometry
+
+
+class _Growth:
+    """Incremental reconstruction on a thread, so that progress is seen and an interrupt heard."""
+
+    def __init__(self, database: Path, output: Path, options: SfmOptions, threads: int) -> None:
+        self.models: list[pycolmap.Reconstruction] = []
+        self._arguments = (str(database), str(output), str(output))
+        self._options = _incremental_options(options, threads)
+        self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._cancel = pycolmap.CancellationToken()
+        self._failure: BaseException | None = None
+
+    def registered(self) -> Iterator[str]:
+        """Run the reconstruction, yielding once for each photograph that joins."""
+        thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive() or not self._events.empty():
+                try:
+                    yield self._events.get(timeout=_POLL_S)
+                except queue.Empty:
+                    continue
+        finally:
+            self._cancel.cancel()
+            thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            models = pycolmap.incremental_mapping(
+                *self._arguments,
+                options=self._options,
+                next_image_callback=lambda: self._events.put("joined"),
+                cancellation_token=self._cancel,
+            )
+            self.models = [models[key] for key in sorted(models)]
+        except BaseException as error:  # handed to the thread that waits
+            self._failure = error
+
+
+def _incremental_options(options: SfmOptions, threads: int) -> pycolmap.IncrementalPipelineOptions:
+    chosen = pycolmap.IncrementalPipelineOptions()
+    chosen.num_threads = threads
+    chosen.random_seed = options.seed
+    chosen.extract_colors = False
+    chosen.min_model_size = 2
+    chosen.max_model_overlap = 1
+    chosen.ba_refine_focal_length = False
+    chosen.mapper.abs_pose_refine_focal_length = False
+    chosen.mapper.abs_pose_refine_extra_params = False
+    chosen.mapper.filter_max_reproj_error = options.max_error_px
+    # The block is adjusted again at the end: here it need only hold together.
+    chosen.ba_global_frames_ratio = 1.4
+    chosen.ba_global_points_ratio = 1.4
+    chosen.ba_global_max_refinements = 2
+    chosen.ba_local_max_refinements = 1
+    chosen.triangulation.ignore_two_view_tracks = False
+    return chosen
+
+
+def _solve_globally(
+    database: Path, work_dir: Path, options: SfmOptions, threads: int
+) -> list[pycolmap.Reconstruction]:
+    chosen = pycolmap.GlobalPipelineOptions()
+    chosen.num_threads = threads
+    chosen.random_seed = options.seed
+    chosen.mapper.bundle_adjustment.refine_focal_length = False
+    chosen.mapper.bundle_adjustment.ceres.use_gpu = False
+    chosen.mapper.global_positioning.use_gpu = False
+    output = str(work_dir / "models")
+    models = pycolmap.global_mapping(str(database), output, output, options=chosen)
+    return [models[key] for key in sorted(models)]
+
+
+def _to_block(model: pycolmap.Reconstruction, photographs: Photographs) -> Block:
+    image_ids = sorted(i for i, image in model.images.items() if image.has_pose)
+    index = {image_id: photo for photo, image_id in enumerate(image_ids)}
+    camera_ids = sorted({photographs.camera_ids[i - 1] for i in image_ids})
+    points, observations = [], []
+    for number, point_id in enumerate(sorted(model.points3D)):
+        point = model.points3D[point_id]
+        points.append(point.xyz)
+        for element in point.track.elements:
+            observations.append((index[element.image_id], number, element.point2D_idx))
+    photo, point_of, keypoint = np.array(observations, np.int64).reshape(-1, 3).T
+    xy_px = np.empty((len(photo), 2))
+    for image_id, position in index.items():
+        mine = photo == position
+        xy_px[mine] = photographs.xy_px[image_id - 1][keypoint[mine]]
+    return Block(
+        names=tuple(photographs.names[i - 1] for i in image_ids),
+        cameras=tuple(photographs.cameras[key] for key in camera_ids),
+        camera_of=np.array([camera_ids.index(photographs.camera_ids[i - 1]) for i in image_ids]),
+        poses=np.array([model.image(i).cam_from_world().params for i in image_ids]),
+        points=np.array(points, float).reshape(-1, 3),
+        photo=photo,
+        point=point_of,
+        xy_px=xy_px,
+    )
