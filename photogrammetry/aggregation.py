@@ -117,7 +117,9 @@ def _extend_path(
     origin = np.uint64(source_slot + 2 + shift + near_low)
     one = np.uint64(1)
     for k in range(length):
-        step = min(source[origin + k], min(source[origin + k - one], source[origin + k + one]) + small)
+        step = min(
+            source[origin + k], min(source[origin + k - one], source[origin + k + one]) + small
+        )
         path[to + begin + k] = np.float32(cost[first + begin + k]) + min(step - least, large)
     begin, length = np.uint64(near_high), np.uint64(count - near_high)
     for k in range(length):

@@ -19,10 +19,14 @@ from numba import njit
 from photogrammetry.projection import inside, load_view, project, sample
 
 MAX_VIEWS = 8
-NO_MATCH = 255
-"""Cost of a cell and height that fewer than two views see."""
 COST_SCALE = 127.0
 """Cost of a ZNCC of 0; a ZNCC of 1 costs 0."""
+NO_MATCH = 110
+"""Cost of a cell and height that fewer than two views see: neither evidence for nor against it.
+
+About what wrong heights cost on average; were it more, cells at the rim of the block would be
+drawn down to heights at which the footprints happen to overlap.
+"""
 
 # Not `nnan`: samples outside a picture are NaN and must stay so.
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
@@ -58,8 +62,10 @@ def rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
             west, east = min(west, px[c]), max(east, px[c])
             north, south = min(north, py[c]), max(south, py[c])
             known += px[c]
-        if known == known and inside(height, width, west, north) and inside(
-            height, width, east, south
+        if (
+            known == known
+            and inside(height, width, west, north)
+            and inside(height, width, east, south)
         ):
             for c in range(cols):
                 layer[r, c] = sample(pixels, offset, width, px[c], py[c]) - np.float32(128.0)
@@ -292,7 +298,7 @@ def _write_cost(score, low, high, ra, rb, ca, cb, k, cost):
                 value = NO_MATCH
                 if score[r - ra, c - ca] == score[r - ra, c - ca]:
                     value = int((1.0 - score[r - ra, c - ca]) * COST_SCALE)
-                    value = min(max(value, 0), NO_MATCH - 1)
+                    value = min(max(value, 0), 255)
                 cost[r, c, k - low[r, c]] = value
 
 

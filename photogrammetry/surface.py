@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,15 +43,17 @@ class SurfaceOptions:
     """Pyramid levels; each doubles the cell."""
     views: int = 5
     """Views compared in one place."""
-    radius: int = 2
-    """Window radius in cells."""
+    radius: int = 1
+    """Window radius in cells at the finest level."""
+    coarse_radius: int = 2
+    """Window radius in cells at all other levels."""
     pixels_per_cell: float = 1.5
     """Resolution of the pictures against the grid."""
     step: float = 0.75
     """Height between hypotheses in cells."""
-    margin: int = 4
+    margin: int = 3
     """Hypotheses searched beyond the coarser level's local range."""
-    widest: int = 64
+    widest: int = 40
     """Most hypotheses searched in one cell below the coarsest level."""
     block: int = 32
     """Side in cells of the squares that share a choice of views, at the finest level."""
@@ -64,8 +67,10 @@ class SurfaceOptions:
     """Standard deviation of a picture's noise in grey values."""
     agree: float = 0.4
     """Mean correlation from which a view counts as seeing a cell."""
-    accept: float = 0.25
-    """Least correlation of a measured cell."""
+    accept: float = 0.3
+    """Least correlation of a measured cell, over three views or more."""
+    accept_pair: float = 0.6
+    """Least correlation of a cell that only two views see."""
     max_off_nadir: float = 0.9
     """Greatest tangent of the angle between a ray and the vertical."""
     matching_sigma_px: float = 0.35
@@ -128,12 +133,14 @@ def measure_tile(
     z_low, z_high = z_range_m[0] - centre[2], z_range_m[1] - centre[2]
     search: _Search | None = None
     levels: list[_Level] = []
+    height = np.empty((0, 0), np.float32)
     for number in reversed(range(options.levels)):
         ground = _Ground.of(window, number, options)
-        if search is None:
-            search = _widest_search(ground, z_low, z_high, options)
-        else:
-            search = _narrowed_search(ground, levels[-1].ground, height, options)
+        search = (
+            _widest_search(ground, z_low, z_high, options)
+            if search is None
+            else _narrowed_search(ground, levels[-1].ground, height, options)
+        )
         packed = pack_grey(
             placed,
             store,
@@ -142,8 +149,8 @@ def measure_tile(
         )
         chosen = choose_views(placed, ground, search.sheet, options)
         levels.append(_Level(ground=ground, packed=packed, chosen=chosen))
-        height = _match_level(levels[-1], search, options)
-    return _judge(placed, levels[::-1], height, window, centre[2], options)
+        height = _match(levels[-1], search, options)
+    return _judge(placed, levels[::-1], height, window, float(centre[2]), options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +164,6 @@ class _Ground:
     cell_m: float
     radius: int
     block: int
-    halo: int
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -168,7 +174,8 @@ class _Ground:
         factor = 2**level
         rows, cols = -(-window.rows // factor), -(-window.cols // factor)
         cell_m = window.cell_m * factor
-        margin = options.halo + options.radius
+        radius = options.radius if level == 0 else options.coarse_radius
+        margin = options.halo + radius
         # Tile coordinates: the centre of the (unpadded) tile is the origin, cells of all levels
         # share their north-west corner.
         west, north = -window.cols * window.cell_m / 2, window.rows * window.cell_m / 2
@@ -178,15 +185,14 @@ class _Ground:
             x=x.astype(np.float32),
             y=y.astype(np.float32),
             cell_m=cell_m,
-            radius=options.radius,
+            radius=radius,
             block=max(options.block // factor, 16),
-            halo=options.halo,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Level:
-    """What a pyramid level was matched with."""
+    """What one pyramid level is matched with."""
 
     ground: _Ground
     packed: KernelViews
@@ -211,19 +217,17 @@ def _widest_search(
 ) -> _Search:
     step = ground.cell_m * options.step
     count = max(int(np.ceil((z_high - z_low) / step)) + 1, 3)
+    middle = (z_low + z_high) / 2
     return _Search(
-        sheet=np.full((len(ground.y), len(ground.x)), z_low, np.float32),
-        low=np.zeros(ground.shape, np.int32),
-        high=np.full(ground.shape, count, np.int32),
+        sheet=np.full((len(ground.y), len(ground.x)), middle, np.float32),
+        low=np.full(ground.shape, -(count // 2), np.int32),
+        high=np.full(ground.shape, count - count // 2, np.int32),
         step_m=step,
     )
 
 
 def _narrowed_search(
-    ground: _Ground,
-    coarser: _Ground,
-    height: Float32,
-    options: SurfaceOptions,
+    ground: _Ground, coarser: _Ground, height: Float32, options: SurfaceOptions
 ) -> _Search:
     """Search around the coarser level's surface, wider where it is rough.
 
@@ -245,14 +249,10 @@ def _narrowed_search(
     half = options.widest // 2
     about = np.round(middle / step)
     low, high = np.maximum(low, about - half), np.minimum(high, about + half)
-    return _Search(
-        sheet=sheet, low=low.astype(np.int32), high=high.astype(np.int32), step_m=step
-    )
+    return _Search(sheet=sheet, low=low.astype(np.int32), high=high.astype(np.int32), step_m=step)
 
 
-def _resample(
-    array: Float32, coarser: _Ground, ground: _Ground, method: int
-) -> Float32:
+def _resample(array: Float32, coarser: _Ground, ground: _Ground, method: int) -> Float32:
     """Bring an array (rows, cols) of the coarser level to the finer level with its margin."""
     col = (ground.x - coarser.x[coarser.radius]) / coarser.cell_m
     row = (coarser.y[coarser.radius] - ground.y) / coarser.cell_m
@@ -356,7 +356,7 @@ def _greedy(
     return chosen
 
 
-def _match_level(level: _Level, search: _Search, options: SurfaceOptions) -> Float32:
+def _match(level: _Level, search: _Search, options: SurfaceOptions) -> Float32:
     """Fill, aggregate and read one level's cost volume; returns heights (rows, cols)."""
     ground, packed = level.ground, level.packed
     count = search.high - search.low
@@ -396,9 +396,9 @@ def _judge(
 ) -> TileSurface:
     """Judge the finished surface at the finest level whose pictures bear it out.
 
-    Even asphalt has texture at some scale, and leaves agree where their twigs do not: a cell
-    that does not correlate in the finest windows is tried in windows twice, then four times as
-    wide, at the price of a greater standard deviation.
+    Asphalt has texture at some scale, and crowns of trees agree where their leaves do not: a cell
+    that does not correlate in the finest windows is tried in windows twice, four and eight times
+    as wide, at the price of a greater standard deviation.
 
     Parameters
     ----------
@@ -416,13 +416,13 @@ def _judge(
     sigma = np.full(window.shape, np.nan, np.float32)
     views = np.zeros(window.shape, np.uint8)
     measured = np.zeros(window.shape, np.bool_)
-    for level in levels[:JUDGED_LEVELS]:
+    for level in levels:
         ground = level.ground
-        sheet = _coarsen(height, finest, ground)
-        judged = _assess(placed, level, sheet, options)
+        judged = _assess(placed, level, _coarsen(height, finest, ground), options)
         found, number, spread = (_refine(array, ground, finest)[core] for array in judged)
         with np.errstate(invalid="ignore", divide="ignore"):
-            accepted = ~measured & (found >= options.accept) & (number >= 2)
+            enough = np.where(number > 2, options.accept, options.accept_pair)
+            accepted = ~measured & (found >= enough) & (number >= 2)
             precision = (
                 options.matching_sigma_px * ground.cell_m / options.pixels_per_cell
             ) / np.sqrt(spread)
@@ -440,32 +440,30 @@ def _judge(
     )
 
 
-JUDGED_LEVELS = 4
-
-
 def _coarsen(height: Float32, finest: _Ground, ground: _Ground) -> Float32:
     """Average the finest level's heights to a coarser one's cells, with its window margin."""
     factor = round(ground.cell_m / finest.cell_m)
     if factor > 1:
+        # Its centre lies on the corner of four cells: half a cell north-west of where OpenCV,
+        # anchoring an even window at its middle, stores it.
         height = cv2.blur(height, (factor, factor), anchor=(factor // 2, factor // 2))
-    # A blur of even width is centred half a cell off the pixel it is stored at.
     offset = 0.5 if factor > 1 else 0.0
     col = (ground.x - finest.x[finest.radius]) / finest.cell_m + offset
     row = (finest.y[finest.radius] - ground.y) / finest.cell_m + offset
-    grid = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
+    where = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
     return np.asarray(
-        cv2.remap(height, *grid, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.float32
+        cv2.remap(height, *where, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.float32
     )
 
 
-def _refine(array: NDArray[np.generic], ground: _Ground, finest: _Ground) -> NDArray[np.generic]:
-    """Repeat a coarser level's cells on the finest level."""
+def _refine(array: NDArray[Any], ground: _Ground, finest: _Ground) -> NDArray[Any]:
+    """Repeat a coarser level's cells (rows, cols) on the finest level."""
     if ground is finest:
         return array
-    col = np.floor((finest.x - ground.x[0]) / ground.cell_m + 0.5).astype(int) - ground.radius
-    row = np.floor((ground.y[0] - finest.y) / ground.cell_m + 0.5).astype(int) - ground.radius
     inner = slice(finest.radius, -finest.radius)
-    return array[np.ix_(row[inner], col[inner])]
+    col = np.floor((finest.x[inner] - ground.x[0]) / ground.cell_m + 0.5).astype(int)
+    row = np.floor((ground.y[0] - finest.y[inner]) / ground.cell_m + 0.5).astype(int)
+    return array[np.ix_(row - ground.radius, col - ground.radius)]
 
 
 def _assess(

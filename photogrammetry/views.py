@@ -201,9 +201,7 @@ def _crop(
     return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
 
 
-def _geometry(
-    tile_views: TileViews, i: int, scale: float, x0: int, y0: int
-) -> NDArray[np.float64]:
+def _geometry(tile_views: TileViews, i: int, scale: float, x0: int, y0: int) -> NDArray[np.float64]:
     camera = tile_views.views[i].camera
     return np.concatenate(
         [
