@@ -19,7 +19,7 @@ MAP_WIDTH = 860.0
 """Width of a map in SVG units."""
 TALLEST_MAP = 820.0
 CHART_WIDTH, CHART_HEIGHT = 420.0, 220.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 28.0, 40.0
 """Margins of a chart round its axes."""
 
 
@@ -132,10 +132,10 @@ def curves(lines: Sequence[Curve], x_label: str, y_label: str) -> str:
     for i, line in enumerate(lines):
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in axes.place(line.x, line.y))
         parts.append(f'<polyline class="{line.css}" points="{points}"/>')
-        y = TOP + 14 + 16 * i
+        x = LEFT + 10 + 130 * i
         parts.append(
-            f'<path class="{line.css}" d="M{LEFT + 10} {y - 4} h22"/>'
-            f'<text x="{LEFT + 38}" y="{y}">{escape(line.label)}</text>'
+            f'<path class="{line.css}" d="M{x} 12 h22"/>'
+            f'<text x="{x + 28}" y="16">{escape(line.label)}</text>'
         )
     return _chart(parts, f"{y_label} over {x_label}")
 

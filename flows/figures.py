@@ -184,9 +184,10 @@ def draw_cameras(reconstruction: Reconstruction, overlap: NDArray[np.int_], shee
         f"{low}" if high == low + 1 else f"{low} or more" if high is None else f"{low}–{high - 1}"
         for low, high in zip(OVERLAP_STEPS, bounds, strict=True)
     ]
+    drawn = "to scale" if factor == 1 else f"{factor:g} times too long"
     note = (
-        f"Lines lead from each adjusted position the way it moved from its GNSS position, "
-        f"{factor:g} times too long; blue where it rose, red where it sank."
+        "Lines lead from each adjusted position the way it moved from its GNSS position, drawn "
+        f"{drawn}; blue where it rose, red where it sank."
         if factor
         else ""
     )

@@ -193,7 +193,7 @@ def _residual_histogram(reconstruction: Reconstruction) -> str:
     residuals = reconstruction.point_residuals_px
     if len(residuals) == 0:
         return ""
-    edges = np.linspace(0, max(2.0, float(np.percentile(residuals, 99))), 31)
+    edges = np.linspace(0, max(0.5, float(np.percentile(residuals, 99.5))), 31)
     return histogram(residuals, edges, "residual, px (last column: and more)", "tie points, %")
 
 
