@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,13 @@ from numpy.typing import NDArray
 from flows.space import require_space
 from flows.store import Figures, Job, Resources, Stage
 from tmp.captures import Capture, choose_captures, read_captures
+from tmp.errors import PhotographError
+from tmp.parallel import map_threads
 from tmp.reconstruction import Reconstruction, read_reconstruction, write_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
+
+if TYPE_CHECKING:
+    from photogrammetry.pictures import PictureStore
 
 SURVEY = "survey"
 """Name of the input that every stage has: the survey folder."""
@@ -50,13 +57,12 @@ def orient_photographs(job: Job) -> Figures:
     """
     from photogrammetry.features import FeatureOptions
     from photogrammetry.orient import OrientOptions, orient
-    from photogrammetry.pictures import PictureStore
 
     survey, settings, captures = read_survey(job)
     sizes_px = {capture.name: capture.width_px for capture in captures}
     pixels = sum(c.width_px * c.height_px for c in captures if c.used)
     require_space(job.out, pixels * PYRAMID_BYTES_PER_PIXEL, "orienting the photographs")
-    pictures = PictureStore(folder=survey.work_dir / PICTURES)
+    pictures = picture_store(job)
 
     def keep(name: str, picture: NDArray[np.uint8]) -> None:
         pictures.save(name, picture, halvings=round(math.log2(sizes_px[name] / picture.shape[1])))
@@ -75,8 +81,41 @@ def orient_photographs(job: Job) -> Figures:
         track=job.track,
         on_picture=keep,
     )
+    complete_pictures(job, captures)
     write_reconstruction(reconstruction, job.out)
     return {}
+
+
+def picture_store(job: Job) -> PictureStore:
+    """Return the store of the photographs' pyramids for a job's quality.
+
+    Each quality has its own, so that a result does not depend on what was asked before.
+    """
+    from photogrammetry.pictures import PictureStore
+
+    return PictureStore(
+        folder=Survey(root=job.inputs[SURVEY]).work_dir / PICTURES / job.options["quality"]
+    )
+
+
+def complete_pictures(job: Job, captures: Sequence[Capture]) -> None:
+    """Decode again the photographs whose pyramids someone deleted from ``work/``."""
+    from photogrammetry.pictures import read_photograph
+
+    store, photos_dir = picture_store(job), open_survey(job.inputs[SURVEY]).photos_dir
+    long_side_px, _ = FEATURE_SIZES[job.options["quality"]]
+
+    def decode(capture: Capture) -> None:
+        halvings = int(max(capture.width_px, capture.height_px) >= 2 * long_side_px)
+        with suppress(PhotographError):  # said by the orientation, which leaves it out
+            picture = read_photograph(photos_dir / capture.name, halvings=halvings)
+            store.save(capture.name, picture, halvings=halvings)
+
+    missing = [c for c in captures if c.used and not store.has(c.name, finest_level=1)]
+    done = map_threads(decode, missing, workers=job.workers)
+    if missing:
+        for _ in job.track(done, "Decoding photographs", len(missing)):
+            pass
 
 
 def read_survey(job: Job) -> tuple[Survey, Settings, Sequence[Capture]]:
