@@ -149,15 +149,20 @@ class TiledRaster:
                 )
         return out
 
-    def _overlapping(self, window: Tile) -> list[Tile]:
-        return [
-            tile
-            for tile in self.tiles()
-            if tile.row < window.row + window.rows
-            and window.row < tile.row + tile.rows
-            and tile.col < window.col + window.cols
-            and window.col < tile.col + tile.cols
-        ]
+    def _overlapping(self, window: Tile) -> Iterator[Tile]:
+        """Yield the tiles that share cells with a window, without going through all."""
+        size, grid = self.tile_cells, self.grid
+        last_row = min(window.row + window.rows, grid.rows)
+        last_col = min(window.col + window.cols, grid.cols)
+        for row in range(max(window.row, 0) // size * size, last_row, size):
+            for col in range(max(window.col, 0) // size * size, last_col, size):
+                yield Tile(
+                    row=row,
+                    col=col,
+                    rows=min(size, grid.rows - row),
+                    cols=min(size, grid.cols - col),
+                    name=f"r{row // size}c{col // size}",
+                )
 
     def _path(self, tile: Tile) -> Path:
         return self.folder / f"{tile.name}.tif"
