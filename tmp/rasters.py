@@ -154,6 +154,8 @@ class TiledRaster:
         size, grid = self.tile_cells, self.grid
         last_row = min(window.row + window.rows, grid.rows)
         last_col = min(window.col + window.cols, grid.cols)
+        if window.row >= last_row or window.col >= last_col:
+            return
         for row in range(max(window.row, 0) // size * size, last_row, size):
             for col in range(max(window.col, 0) // size * size, last_col, size):
                 yield Tile(
