@@ -6,15 +6,12 @@ import laspy
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given
-from hypothesis import strategies as st
 from pyproj import CRS
 
 from photogrammetry.cloud import (
     CloudSources,
     CloudTile,
     cloud_crs,
-    normals_of,
     read_cloud_tiles,
     write_cloud,
 )
@@ -168,42 +165,6 @@ def test_full_disk_is_said(tmp_path, monkeypatch):
 def test_arrays_of_different_shapes_are_refused():
     with pytest.raises(InputError, match=r"views of shape \(3, 3\) where \(2, 3\) is needed"):
         make_tile(views=np.zeros((3, 3), np.uint8))
-
-
-@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.01, 2), st.integers(2, 6), st.integers(2, 6))
-def test_normals_of_a_tilted_plane_are_exact_to_its_rim(east, north, cell_m, rows, cols):
-    x, y = np.meshgrid(np.arange(cols) * cell_m, -np.arange(rows) * cell_m)
-    normals = normals_of((east * x + north * y).astype(np.float32), cell_m)
-    true = np.array([-east, -north, 1.0]) / np.sqrt(1 + east**2 + north**2)
-    np.testing.assert_allclose(normals, np.broadcast_to(true, normals.shape), atol=1e-5)
-
-
-def test_normals_beside_a_hole_are_those_of_the_plane():
-    x, _ = np.meshgrid(np.arange(5.0), np.arange(5.0))
-    height = (0.5 * x).astype(np.float32)
-    height[2, 3] = np.nan
-    normals = normals_of(height, 1.0)
-    assert np.isnan(normals[2, 3]).all()
-    normals[2, 3] = normals[0, 0]
-    np.testing.assert_allclose(normals, np.broadcast_to([-0.4472136, 0, 0.8944272], (5, 5, 3)))
-
-
-@pytest.mark.parametrize(
-    ("height", "normal"),
-    [
-        ([[0, 1]], (-1, 0, 1)),  # known to the east only
-        ([[1], [0]], (0, -1, 1)),  # to the south only
-        ([[np.nan, 1], [0, np.nan]], (-0.5, -0.5, 1)),  # along one diagonal only
-    ],
-)
-def test_slope_known_in_one_direction_is_level_across_it(height, normal):
-    normals = normals_of(np.array(height, np.float32), 1.0)
-    expected = np.array(normal) / np.linalg.norm(normal)
-    np.testing.assert_allclose(normals[1 if len(height) == 2 else 0, 0], expected, atol=1e-3)
-
-
-def test_one_cell_points_up():
-    np.testing.assert_array_equal(normals_of(np.ones((1, 1), np.float32), 0.1), [[[0, 0, 1]]])
 
 
 def write_raster(path, grid, bands, nodata=None):
