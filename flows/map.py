@@ -18,7 +18,8 @@ from flows.catalog import write_catalog
 from flows.lock import locked
 from flows.products import PRODUCTS
 from flows.report import MapRecord, write_report
-from flows.stages import STEPS, SURVEY, Step
+from flows.stages import SURVEY, Step
+from flows.steps import STEPS
 from flows.store import Input, Known, Result, StageStore, digest_of
 from flows.styles import write_styles
 from tmp.captures import Capture, choose_captures, read_captures

@@ -1,4 +1,4 @@
-"""The stages of a map, in their order, and how each reads its inputs and writes its results.
+"""What a stage of a map is, what all of them share, and the first: orientation.
 
 A stage gets paths and plain values (`flows.store.Job`), so the same function can run here or on
 a node of a cluster.  Heavy imports are inside the functions.
@@ -139,5 +139,3 @@ ORIENTATION = Stage(
     function=orient_photographs,
     resources=Resources(cpus=8, memory_gb=8.0, minutes=120.0),
 )
-
-STEPS = (Step(stage=ORIENTATION, options=("quality",)),)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,3 +144,53 @@ def _write_array(path: Path, array: Picture) -> None:
     with partial.open("wb") as file:
         np.save(file, array)
     partial.replace(path)
+
+
+class DecodedPictures:
+    """Photographs at full size, decoded when first asked for, the longest unused let go.
+
+    Threads that want the same photograph at once wait for one decode.  Neighbouring tiles see
+    the same photographs, so in the order of `tmp.grids.Grid.tiles` each is decoded about once.
+    """
+
+    def __init__(self, folder: Path, *, budget_bytes: int) -> None:
+        self._folder = folder
+        self._budget_bytes = budget_bytes
+        self._lock = threading.Lock()
+        self._pictures: OrderedDict[str, Future[Picture]] = OrderedDict()
+
+    def get(self, name: str) -> Picture:
+        """Return a photograph (rows, cols, 3), blue, green, red.
+
+        Raises
+        ------
+        PhotographError
+            If it cannot be decoded.
+        """
+        with self._lock:
+            future = self._pictures.get(name)
+            mine = future is None
+            if future is None:
+                future = self._pictures[name] = Future()
+            self._pictures.move_to_end(name)
+        if mine:
+            try:
+                future.set_result(read_photograph(self._folder / name))
+            except BaseException as error:
+                future.set_exception(error)
+            self._let_go()
+        return future.result()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            sizes = {
+                name: future.result().nbytes
+                for name, future in self._pictures.items()
+                if future.done() and future.exception() is None
+            }
+            excess = sum(sizes.values()) - self._budget_bytes
+            for name, size in list(sizes.items())[:-1]:
+                if excess <= 0:
+                    break
+                del self._pictures[name]
+                excess -= size

@@ -173,7 +173,7 @@ def pack_grey(
         spacing_px = float(np.ptp(lattice[:, 0])) / 6 / (gsd * 2.0**level)
         margin = 3 if np.isfinite(pixels).all() else 3 + int(1.5 * spacing_px)
         crop, x0, y0 = _crop(picture, pixels, margin)
-        geometry[i] = _geometry(tile_views, i, 2.0**-level, x0, y0)
+        geometry[i] = geometry_row(tile_views, i, 2.0**-level, x0, y0)
         layout[i] = offset, crop.shape[0], crop.shape[1]
         crops.append(crop.ravel())
         offset += crop.size
@@ -201,7 +201,21 @@ def _crop(
     return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
 
 
-def _geometry(tile_views: TileViews, i: int, scale: float, x0: int, y0: int) -> NDArray[np.float64]:
+def geometry_row(
+    tile_views: TileViews, i: int, scale: float, x0: int = 0, y0: int = 0
+) -> NDArray[np.float64]:
+    """Return the 22 numbers by which kernels know a view; see `photogrammetry.projection`.
+
+    Parameters
+    ----------
+    tile_views : TileViews
+    i : int
+        Position of the view.
+    scale : float
+        Size of the picture sampled, against the photograph's.
+    x0, y0 : int
+        Column and row of that picture at which its crop begins.
+    """
     camera = tile_views.views[i].camera
     return np.concatenate(
         [

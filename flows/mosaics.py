@@ -1,0 +1,104 @@
+"""The stage that makes the orthomosaic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from flows.products import ORTHOMOSAIC
+from flows.space import require_space
+from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
+from flows.store import Figures, Job
+from flows.surfaces import (
+    CONFIDENCE,
+    GROUND,
+    HEIGHT,
+    NODATA,
+    SIGMA,
+    SURFACE_CELLS,
+    inside_area,
+    product_tags,
+)
+from tmp.grids import Grid, Tile
+from tmp.parallel import map_threads
+from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
+
+if TYPE_CHECKING:
+    from photogrammetry.mosaic import Ground
+
+MOSAIC_TILE = 2048
+PICTURES_PER_WORKER = 8
+"""Decoded photographs kept in memory for each worker, and once more for all."""
+MOSAIC_BYTES_PER_CELL = 4 + 3
+
+
+def make_orthomosaic(job: Job) -> Figures:
+    """Render the true orthomosaic of a survey tile by tile."""
+    from photogrammetry.exposure import balance_exposures
+    from photogrammetry.mosaic import ground_window, mosaic_tile
+    from photogrammetry.pictures import DecodedPictures
+    from photogrammetry.views import views_of
+
+    reconstruction = read_oriented(job)
+    survey, settings, captures = read_survey(job)
+    complete_pictures(job, captures)
+    ground = open_tiled(job.inputs["surface"] / GROUND)
+    gsd_m = job.options["ortho_gsd_m"] or _native_gsd(ground.grid, job.options["quality"])
+    grid = Grid.from_bounds(ground.grid.bounds, gsd_m, ground.grid.crs)
+    require_space(job.out, grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL, "making the orthomosaic")
+    raster = create_tiled(
+        job.scratch / "mosaic", grid, bands=4, dtype=np.uint8, tile_cells=MOSAIC_TILE
+    )
+    views, store = views_of(reconstruction), picture_store(job)
+    solved = balance_exposures(views, reconstruction.points, store)
+    gains = {view.name: gain for view, gain in zip(views, solved, strict=True)}
+    largest = max(view.camera.width_px * view.camera.height_px * 3 for view in views)
+    pictures = DecodedPictures(
+        survey.photos_dir, budget_bytes=PICTURES_PER_WORKER * (job.workers + 1) * largest
+    )
+
+    def render(tile: Tile) -> None:
+        window = grid.window(tile)
+        below = _read_ground(ground, ground_window(ground.grid, window))
+        cells = mosaic_tile(window, below, views, gains, reconstruction.frame, store, pictures)
+        cells[:, ~inside_area(grid, tile, job.options["area_wkt"])] = 0
+        raster.write(tile, cells)
+
+    missing = raster.missing()
+    for _ in job.track(
+        map_threads(render, missing, workers=job.workers), "Making the orthomosaic", len(missing)
+    ):
+        pass
+    finish_cog(
+        raster,
+        job.out / ORTHOMOSAIC.file,
+        descriptions=ORTHOMOSAIC.bands,
+        tags=product_tags(settings.vertical_datum),
+        threads=job.workers,
+    )
+    return {
+        "cell_m": gsd_m,
+        "least_gain": float(solved.min()),
+        "greatest_gain": float(solved.max()),
+    }
+
+
+def _native_gsd(surface: Grid, quality: str) -> float:
+    """Return the photographs' own ground sample distance, as the surface's cell has it."""
+    return surface.cell_m / SURFACE_CELLS[quality]
+
+
+def _read_ground(ground: TiledRaster, window: Tile) -> Ground:
+    """Return the ground over a window, which may reach beyond it."""
+    from photogrammetry.coverage import REACH_CELLS, mapped_ground
+    from photogrammetry.mosaic import Ground
+
+    wide = ground.read(window.grown(REACH_CELLS))
+    core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
+    mapped = mapped_ground(wide[SIGMA] != NODATA, wide[CONFIDENCE] != NODATA)[core]
+    height = wide[HEIGHT][core]
+    if mapped.any():
+        # Beyond the raster there is no height; its neighbours must not feel that.
+        height = np.where(height == NODATA, np.median(height[mapped]), height)
+    return Ground(grid=ground.grid.window(window), height=height.astype(np.float32), mapped=mapped)

@@ -1,0 +1,46 @@
+"""The stages of a map in their order; a later stage joins by being listed here."""
+
+from __future__ import annotations
+
+from flows.clouds import make_cloud
+from flows.mosaics import make_orthomosaic
+from flows.stages import ORIENTATION, Step
+from flows.store import Resources, Stage
+from flows.surfaces import measure_surface, write_elevation
+
+SURFACE = Stage(
+    name="surface",
+    version="1",
+    function=measure_surface,
+    resources=Resources(cpus=2, memory_gb=2.0, minutes=60.0),
+)
+ELEVATION = Stage(
+    name="elevation",
+    version="1",
+    function=write_elevation,
+    resources=Resources(cpus=2, memory_gb=1.0, minutes=20.0),
+)
+ORTHOMOSAIC = Stage(
+    name="orthomosaic",
+    version="1",
+    function=make_orthomosaic,
+    resources=Resources(cpus=2, memory_gb=3.0, minutes=60.0),
+)
+CLOUD = Stage(
+    name="cloud",
+    version="1",
+    function=make_cloud,
+    resources=Resources(cpus=2, memory_gb=1.0, minutes=20.0),
+)
+
+STEPS = (
+    Step(stage=ORIENTATION, options=("quality",)),
+    Step(stage=SURFACE, needs=("orientation",), options=("quality", "area_wkt")),
+    Step(stage=ELEVATION, needs=("surface",), options=("fill", "area_wkt")),
+    Step(
+        stage=ORTHOMOSAIC,
+        needs=("orientation", "surface"),
+        options=("quality", "area_wkt", "ortho_gsd_m"),
+    ),
+    Step(stage=CLOUD, needs=("elevation", "orthomosaic")),
+)

@@ -1,0 +1,31 @@
+"""Which ground belongs to the map: measured cells and the gaps between them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+REACH_CELLS = 48
+"""Half the side of the square over which the share of measured cells is taken."""
+LEAST_SHARE = 0.35
+"""Share of measured cells about a place from which it belongs to the map."""
+
+
+def mapped_ground(measured: Mask, seen: Mask) -> Mask:
+    """Return the cells that belong to the map.
+
+    A gap among measured cells does; the ragged rim, where few photographs reach, does not.
+
+    Parameters
+    ----------
+    measured : ndarray of shape (rows, cols), bool
+        Cells with a measured height.
+    seen : ndarray of shape (rows, cols), bool
+        Cells that two photographs or more see.
+    """
+    size = (2 * REACH_CELLS + 1,) * 2
+    share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(measured | (seen & (share > LEAST_SHARE)), np.bool_)
