@@ -58,7 +58,7 @@ class TieWeight:
     """How far tie point observations are trusted."""
 
     loss_px: float
-    """Residual from which on an observation pulls no harder (Cauchy's loss)."""
+    """Residual from which on an observation pulls less and less (Cauchy's loss)."""
     sigma_px: float
     """Standard deviation along each axis with which an observation is weighed against GNSS and
     priors; larger than its scatter, because observations of one photograph err together."""
@@ -69,7 +69,7 @@ class AdjustOptions:
     """Standard deviations of what is known, as fractions or in the unit named."""
 
     gnss_loss_sigmas: float = 3.0
-    """Positions further off than this many standard deviations pull no harder."""
+    """Positions further off than this many standard deviations pull less and less (Cauchy)."""
     aspect_sigma: float = 0.0005
     """Of fy / fx: pixels are square."""
     centre_sigma: float = 0.005
@@ -81,6 +81,8 @@ class AdjustOptions:
     gimbal_tilt_sigma_deg: float = 2.0
     gimbal_yaw_sigma_deg: float = 10.0
     max_iterations: int = 40
+    tolerance: float = 1e-6
+    """Relative decrease of the cost below which the solution counts as found."""
     threads: int = 1
 
 
@@ -128,10 +130,18 @@ def adjust(
 
 
 def _refocused(block: Block, factor: float) -> Block:
+    """Change the focal lengths and stretch heights with them, which hardly moves a pixel."""
     cameras = tuple(
         replace(c, fx_px=c.fx_px * factor, fy_px=c.fy_px * factor) for c in block.cameras
     )
-    return replace(block, cameras=cameras)
+    ground = np.median(block.points[:, 2])
+    stretch = np.array([1.0, 1.0, factor])
+    points = (block.points - [0, 0, ground]) * stretch + [0, 0, ground]
+    centres = (block.centres - [0, 0, ground]) * stretch + [0, 0, ground]
+    moved = -np.einsum("nij,nj->ni", block.rotations, centres)
+    return replace(
+        block, cameras=cameras, points=points, poses=np.column_stack([block.poses[:, :4], moved])
+    )
 
 
 def _to_colmap(block: Block) -> pycolmap.Reconstruction:
@@ -211,7 +221,8 @@ def _colmap_options(weight: TieWeight, options: AdjustOptions) -> pycolmap.Bundl
     chosen.ceres.loss_function_scale = weight.loss_px
     solver = chosen.ceres.solver_options
     solver.max_num_iterations = options.max_iterations
-    solver.function_tolerance = 1e-7
+    solver.function_tolerance = options.tolerance
+    solver.initial_trust_region_radius = 1e9  # priors keep every direction in hand: full steps
     solver.num_threads = options.threads
     return chosen
 
@@ -233,7 +244,7 @@ class _Priors:
 
     def add_positions(self, known: Known, options: AdjustOptions) -> None:
         """Pull projection centres to their GNSS positions, robustly."""
-        loss = pyceres.HuberLoss(options.gnss_loss_sigmas * self.unit_px)
+        loss = pyceres.CauchyLoss(options.gnss_loss_sigmas * self.unit_px)
         for photo in np.flatnonzero(np.isfinite(known.positions).all(axis=1)):
             cost = pycolmap.cost_functions.AbsolutePosePositionPriorCost(
                 np.diag((known.position_sigmas[photo] / self.unit_px) ** 2), known.positions[photo]

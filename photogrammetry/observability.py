@@ -94,7 +94,6 @@ def _cost(block: Block, known: Known, weight: TieWeight, options: AdjustOptions)
     squared = (block.residuals() ** 2).sum(axis=1)
     ties = weight.loss_px**2 * np.log1p(squared / weight.loss_px**2).sum() / weight.sigma_px**2
     off: NDArray[np.float64] = (block.centres - known.positions) / known.position_sigmas
-    distance = np.linalg.norm(off[np.isfinite(off).all(axis=1)], axis=1)
-    limit = options.gnss_loss_sigmas
-    gnss = np.where(distance < limit, distance**2, 2 * limit * distance - limit**2).sum()
+    distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
+    gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()
     return float(ties + gnss) / 2

@@ -22,6 +22,8 @@ HISTOGRAM_STEP_PX = 0.1
 HISTOGRAM_BINS = 40
 FOCAL_SURPRISE = 3.0
 """Standard deviations of the metadata's focal length beyond which its change is worth a warning."""
+POSITION_SURPRISE = 5.0
+"""Standard deviations of a recorded position beyond which its residual is worth a warning."""
 
 
 def describe(
@@ -184,6 +186,15 @@ def _warn(
         warnings.append(
             "The photographs carry no usable positions: the result has no place on Earth and an "
             "arbitrary scale. Give positions or ground control to measure in it."
+        )
+    off = solution.block.centres - solution.known.positions
+    with np.errstate(invalid="ignore"):
+        far = np.linalg.norm(off / solution.known.position_sigmas, axis=1) > POSITION_SURPRISE
+    for photo in np.flatnonzero(far):
+        warnings.append(
+            f"{solution.block.names[photo]}: the recorded position is "
+            f"{np.linalg.norm(off[photo]):.1f} m from where the tie points put the photograph, "
+            "far beyond its stated accuracy; it was given little weight."
         )
     for key, camera in adjusted.items():
         prior = cameras[key]

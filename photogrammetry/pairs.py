@@ -1,7 +1,8 @@
 """Which photographs to compare: those whose footprints should overlap.
 
 Each photograph keeps a bounded number of neighbours, in all directions, so that the work grows
-in proportion to the survey and neighbouring flight lines are always tied together.
+in proportion to the survey and neighbouring flight lines are always tied together.  It is also
+compared with the next by name, which the drone took just after, wherever that claims to be.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def propose_pairs(
     pairs: dict[tuple[int, int], Pair] = {}
     for pair in _pairs_by_position(captures, cameras, frame, positioned, options):
         pairs.setdefault((pair.first, pair.second), pair)
+    for i in range(len(captures) - 1):  # a wrong position must not cost a photograph
+        pairs.setdefault((i, i + 1), Pair(first=i, second=i + 1))
     adrift = set(range(len(captures))).difference(positioned)
     exhaustive = len(captures) <= options.exhaustive_below
     for i, j in itertools.combinations(range(len(captures)), 2):

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 LOOSE = 1e-3
 """Residual, as a fraction of the long side, that the first round lets pass: the lens is not
 yet known."""
+ROUNDS = 3
+HASTY = 1e-4
+"""Tolerance of all rounds but the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +95,11 @@ def settle(
     settings = replace(options.adjustment, threads=threads)
     observations = len(block.photo)
     weight = _first_weight(block, options)
-    for number in track(range(3), "Adjusting the block", 3):
-        block = adjust(block, known, weight, settings)
-        if number < 2:
+    hasty = replace(settings, tolerance=HASTY)
+    for number in track(range(ROUNDS), "Adjusting the block", ROUNDS):
+        last = number == ROUNDS - 1
+        block = adjust(block, known, weight, settings if last else hasty)
+        if not last:
             block = without_outliers(block, options)
         weight = weigh(block, options)
         if number == 0 and placed:

@@ -196,6 +196,7 @@ def _incremental_options(options: SfmOptions, threads: int) -> pycolmap.Incremen
     chosen.ba_refine_focal_length = False
     chosen.mapper.abs_pose_refine_focal_length = False
     chosen.mapper.abs_pose_refine_extra_params = False
+    chosen.mapper.abs_pose_min_num_inliers = 15  # what makes a pair makes a photograph
     chosen.mapper.filter_max_reproj_error = options.max_error_px
     # The block is adjusted again at the end: here it need only hold together.
     chosen.ba_global_frames_ratio = 1.4
