@@ -173,12 +173,20 @@ class _Growth:
         if self._failure is not None:
             raise self._failure
 
+    def _one_joined(self) -> None:
+        self._events.put("joined")
+
+    def _pair_joined(self) -> None:
+        self._one_joined()
+        self._one_joined()
+
     def _run(self) -> None:
         try:
             models = pycolmap.incremental_mapping(
                 *self._arguments,
                 options=self._options,
-                next_image_callback=lambda: self._events.put("joined"),
+                initial_image_pair_callback=self._pair_joined,
+                next_image_callback=self._one_joined,
                 cancellation_token=self._cancel,
             )
             self.models = [models[key] for key in sorted(models)]
