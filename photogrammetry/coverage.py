@@ -10,14 +10,15 @@ Mask = NDArray[np.bool_]
 
 REACH_CELLS = 48
 """Half the side of the square over which the share of measured cells is taken."""
-LEAST_SHARE = 0.35
+LEAST_SHARE = 0.25
 """Share of measured cells about a place from which it belongs to the map."""
 
 
 def mapped_ground(measured: Mask, seen: Mask) -> Mask:
     """Return the cells that belong to the map.
 
-    A gap among measured cells does; the ragged rim, where few photographs reach, does not.
+    A gap among measured cells does; the ragged rim, where few photographs reach, and stray cells
+    do not.
 
     Parameters
     ----------
@@ -28,4 +29,4 @@ def mapped_ground(measured: Mask, seen: Mask) -> Mask:
     """
     size = (2 * REACH_CELLS + 1,) * 2
     share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(measured | (seen & (share > LEAST_SHARE)), np.bool_)
+    return np.asarray((measured | seen) & (share > LEAST_SHARE), np.bool_)

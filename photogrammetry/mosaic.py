@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +25,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.aggregation import aggregate
 from photogrammetry.pictures import THUMBNAIL_LEVEL, DecodedPictures, PictureStore, halve
-from photogrammetry.rendering import add_view, mark_visible, sample_colour, sample_grey
+from photogrammetry.rendering import add_view, compose, mark_visible, sample_colour, sample_grey
 from photogrammetry.views import TileViews, View, geometry_row, pack_grey, place_views
 from tmp.frames import LocalFrame
 from tmp.grids import Grid, Tile
@@ -133,16 +132,17 @@ def mosaic_tile(
     fade = _fade(seams)
     evening = _even_out(placed, labels, seams, fade, gains, store)
     colour, weight = _sample_tile(placed, labels, ground, fade, gains, pictures)
-    seen = weight > 0.5
     row_at, col_at = labels.places(labels.y_pixel, labels.x_pixel)
-    even = _interpolated(
-        evening, (col_at + 0.5) / LOW_LABELS - 0.5, (row_at + 0.5) / LOW_LABELS - 0.5
+    half = np.float32(0.5)
+    compose(
+        colour,
+        weight,
+        evening,
+        (row_at + half) / np.float32(LOW_LABELS) - half,
+        (col_at + half) / np.float32(LOW_LABELS) - half,
+        _resampled(ground.mapped.astype(np.float32), labels, ground) > half,
+        out,
     )
-    mixed = colour / np.maximum(weight, 1e-6)[..., None] + even
-    picture = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-    alpha = seen & (_resampled(ground.mapped.astype(np.float32), labels, ground) > 0.5)
-    out[:3] = np.where(alpha, picture[..., ::-1].transpose(2, 0, 1), 0)
-    out[3] = np.where(alpha, 255, 0)
     return out
 
 
@@ -408,10 +408,11 @@ def _sample_tile(
 ) -> tuple[Float32, Float32]:
     """Sample the photographs at the tile's pixels: weighted sum (rows, cols, 3) and weights."""
     x, y = labels.x_pixel, labels.y_pixel
-    height = _resampled(ground.height, labels, ground) - np.float32(labels.centre[2])
+    height = _resampled(ground.height, labels, ground)
+    height -= np.float32(labels.centre[2])
     row_at, col_at = labels.places(y, x)
-    total = np.zeros((*height.shape, 3), np.float32)
-    weights = np.zeros(height.shape, np.float32)
+    total: Float32 = np.zeros((*height.shape, 3), np.float32)
+    weights: Float32 = np.zeros(height.shape, np.float32)
     core = np.ix_(
         range(int(row_at[0]), int(row_at[-1]) + 2), range(int(col_at[0]), int(col_at[-1]) + 2)
     )
@@ -431,7 +432,7 @@ def _sample_tile(
             total,
             weights,
         )
-    return total, weights
+    return np.asarray(total, np.float32), np.asarray(weights, np.float32)
 
 
 def _resampled(array: Float32, labels: _LabelGround, ground: Ground) -> Float32:
@@ -439,11 +440,6 @@ def _resampled(array: Float32, labels: _LabelGround, ground: Ground) -> Float32:
     x, y = ground.grid.cell_centres()
     col = (labels.x_pixel - (x[0] - labels.centre[0])) / ground.grid.cell_m
     row = ((y[0] - labels.centre[1]) - labels.y_pixel) / ground.grid.cell_m
-    return _interpolated(array, col, row)
-
-
-def _interpolated(array: Float32, col: NDArray[Any], row: NDArray[Any]) -> Float32:
-    """Interpolate an array (rows, cols[, bands]) at fractional columns and rows, centre origin."""
     at_col, at_row = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
     return np.asarray(
         cv2.remap(array, at_col, at_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),

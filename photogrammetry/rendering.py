@@ -149,3 +149,38 @@ def _bilinear(picture, px, py, band):
     bottom = np.float32(picture[row + one, col, band])
     bottom += fx * (np.float32(picture[row + one, col + one, band]) - bottom)
     return top + fy * (bottom - top)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def compose(total, weights, evening, row_at, col_at, mapped, out):
+    """Finish a tile: mean of the views, brightness evened out, as red, green, blue and alpha.
+
+    Parameters
+    ----------
+    total, weights : float32 (rows, cols, 3), (rows, cols)
+        From `add_view`; blue, green, red.
+    evening : float32 (low rows, low cols, 3)
+        To be added, on a coarse grid, interpolated bilinearly.
+    row_at, col_at : float32 (rows,), (cols,)
+        Place of the pixels on the coarse grid, centre origin, clamped to it.
+    mapped : bool (rows, cols)
+    out : uint8 (4, rows, cols), written where mapped and seen
+    """
+    last_row, last_col = evening.shape[0] - 2, evening.shape[1] - 2
+    for r in range(total.shape[0]):
+        i = min(max(int(row_at[r]), 0), last_row)
+        fr = min(max(row_at[r] - np.float32(i), np.float32(0.0)), np.float32(1.0))
+        for c in range(total.shape[1]):
+            if not mapped[r, c] or weights[r, c] < np.float32(0.5):
+                continue
+            j = min(max(int(col_at[c]), 0), last_col)
+            fc = min(max(col_at[c] - np.float32(j), np.float32(0.0)), np.float32(1.0))
+            for b in range(3):
+                upper = evening[i, j, b] + fc * (evening[i, j + 1, b] - evening[i, j, b])
+                lower = evening[i + 1, j, b] + fc * (
+                    evening[i + 1, j + 1, b] - evening[i + 1, j, b]
+                )
+                value = total[r, c, b] / weights[r, c] + upper + fr * (lower - upper)
+                value = min(max(value + np.float32(0.5), np.float32(0.0)), np.float32(255.0))
+                out[2 - b, r, c] = np.uint8(value)
+            out[3, r, c] = 255
