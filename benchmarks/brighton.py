@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ground import open_ground, read_heights
+from ground import heights_on, open_ground, read_heights
 from measure import (
     ingest_and_map,
     judge,
@@ -42,7 +42,9 @@ LEAST_MEASURED = 0.9
 MOST_OF_RIVAL = 1 / 3
 MOST_MEMORY_GB = 3.0
 FOOT_M = 10.0
-"""Distance from the point below a camera within which open ground speaks for its height."""
+"""Half the side of the square below a camera whose open ground speaks for its height."""
+LEAST_OPEN = 0.25
+"""Share of that square that must be open ground."""
 SHEET_CELL_M = 0.5
 """Cell of the raster on which overlap and measured share are taken."""
 
@@ -94,12 +96,14 @@ def describe(survey: Path) -> Overlap:
     print(f"reprojection residual    {residual_px:.3f} px (mean)")
     judge(residual_px < BEST_RESIDUAL_PX, "mean reprojection residual below 0.8 px")
     dsm = survey / "products" / DSM.file
-    recorded_m = np.mean(
-        [
-            capture.height_takeoff_m
-            for capture in read_captures(survey / "survey.gpkg")
-            if capture.used and capture.height_takeoff_m is not None
-        ]
+    recorded_m = float(
+        np.mean(
+            [
+                capture.height_takeoff_m
+                for capture in read_captures(survey / "survey.gpkg")
+                if capture.used and capture.height_takeoff_m is not None
+            ]
+        )
     )
     above_m = height_above_ground(reconstruction, dsm)
     print(
@@ -124,7 +128,10 @@ def describe(survey: Path) -> Overlap:
 
 
 def height_above_ground(reconstruction: Reconstruction, dsm: Path) -> float:
-    """Return the mean height of the cameras above the open ground below them, in metres."""
+    """Return the mean height of the cameras above the open ground below them, in metres.
+
+    Cameras over trees are passed over.
+    """
     height, grid = read_heights(dsm)
     height[~open_ground(height, grid.cell_m)] = np.nan
     x, y = grid.cell_centres()
@@ -134,17 +141,17 @@ def height_above_ground(reconstruction: Reconstruction, dsm: Path) -> float:
     above = []
     for east, north, up in centres:
         near = np.ix_(np.abs(y - north) < FOOT_M, np.abs(x - east) < FOOT_M)
-        if np.isfinite(height[near]).any():
+        if np.isfinite(height[near]).mean() >= LEAST_OPEN:
             above.append(up - np.nanmedian(height[near]))
     return float(np.mean(above))
 
 
 def overlap_of(reconstruction: Reconstruction, dsm: Path) -> Overlap:
-    """Count the photographs that see each place of a map."""
+    """Count the photographs that see each place of a map, at the height it has there."""
     height, grid = read_heights(dsm)
     sheet = Grid.from_bounds(grid.bounds, SHEET_CELL_M, grid.crs)
-    ground_m = np.full(sheet.shape, float(np.nanmedian(height)))
-    return Overlap(sheet=sheet, count=count_overlap(reconstruction, sheet, ground_m))
+    surface_m = heights_on(height, grid, sheet).astype(float)
+    return Overlap(sheet=sheet, count=count_overlap(reconstruction, sheet, surface_m))
 
 
 def print_measured(dsm: Path, overlap: Overlap) -> float:

@@ -171,7 +171,7 @@ def fit_similarity(fixed: Surface, moving: Surface) -> Similarity:
         scale=1.0, rotation=np.eye(3), shift=_first_shift(fixed, places), centre=centre
     )
     rows, columns = np.gradient(fixed.height, fixed.grid.cell_m)
-    slopes: tuple[Float32, Float32] = columns.astype(np.float32), -rows.astype(np.float32)
+    slopes = [np.asarray(slope, np.float32) for slope in (columns, -rows)]
     for _ in range(ROUNDS):
         moved = similarity.apply(places)
         difference = moved[:, 2] - fixed.sample(fixed.height, moved)
