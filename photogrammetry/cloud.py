@@ -45,6 +45,8 @@ NORMAL_STEPS = 128
 """Steps of a normal's component between 0 and 1: half a degree at worst, at half the bytes."""
 UNKNOWN_SIGMA = 65535
 """Stored for a sigma that is not known or greater than 65.534 m."""
+LEAST_ALPHA = 128
+"""Mean alpha from which a cell has a picture."""
 BATCH = 1 << 17
 """Points turned into records at a time: few enough for a processor's cache."""
 ONLY_RETURN = 0x11
@@ -168,6 +170,7 @@ def read_cloud_tiles(sources: CloudSources, *, tile_cells: int = TILE_CELLS) -> 
     """Yield the tiles of a surface with the mean colour of the orthomosaic in each cell.
 
     Heights without a sigma were interpolated, not measured: they give normals, but no points.
+    Nor do cells without a picture: black would pass for a colour.
 
     Parameters
     ----------
@@ -181,13 +184,14 @@ def read_cloud_tiles(sources: CloudSources, *, tile_cells: int = TILE_CELLS) -> 
         # A halo of one cell gives the normals at a tile's rim their neighbours.
         around = _read_known(sources.dsm, tile.grown(1))
         height, sigma = around[1:-1, 1:-1], _read_known(sources.sigma, tile)
+        rgb, pictured = _colours(sources.orthomosaic, window)
         x, y = window.cell_centres()
         yield CloudTile(
             x=x,
             y=y,
             height=height,
-            measured=np.isfinite(height) & np.isfinite(sigma),
-            rgb=_colours(sources.orthomosaic, window),
+            measured=np.isfinite(height) & np.isfinite(sigma) & pictured,
+            rgb=rgb,
             normals=normals_of(around, grid.cell_m)[1:-1, 1:-1],
             sigma=sigma,
             views=read_window(sources.views, tile)[0].astype(np.uint8),
@@ -296,9 +300,9 @@ def _read_known(path: Path, tile: Tile) -> Float32:
     return values
 
 
-def _colours(orthomosaic: Path, window: Grid) -> Bytes:
-    """Return the mean colour (rows, cols, 3) of a picture in each cell; black beyond it."""
-    out = np.zeros((*window.shape, 3), np.uint8)
+def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Return the mean colour (rows, cols, 3) of a picture in each cell, and where it has one."""
+    rgba = np.zeros((4, *window.shape), np.float32)
     with rasterio.open(orthomosaic) as file:
         west, south, east, north = file.bounds
         # Whole cells that lie inside, a hair of tolerance for edges that coincide.
@@ -306,15 +310,13 @@ def _colours(orthomosaic: Path, window: Grid) -> Bytes:
         row0 = max(0, math.ceil((window.y_max - north) / window.cell_m - 1e-3))
         col1 = min(window.cols, math.floor((east - window.x_min) / window.cell_m + 1e-3))
         row1 = min(window.rows, math.floor((window.y_max - south) / window.cell_m + 1e-3))
-        if col1 <= col0 or row1 <= row0:
-            return out
-        inside = window.window(Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0))
-        # Overviews of the file are averages, so the nearest one spares reading every pixel.
-        bands = file.read(
-            [1, 2, 3],
-            window=file.window(*inside.bounds),
-            out_shape=(3, *inside.shape),
-            resampling=Resampling.average,
-        )
-        out[row0:row1, col0:col1] = np.moveaxis(bands, 0, 2)
-    return out
+        if col1 > col0 and row1 > row0:
+            inside = window.window(Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0))
+            # Overviews of the file are averages, so the nearest one spares reading every pixel.
+            rgba[:, row0:row1, col0:col1] = file.read(
+                window=file.window(*inside.bounds),
+                out_shape=(4, *inside.shape),
+                resampling=Resampling.average,
+            )
+    pictured = rgba[3] >= LEAST_ALPHA
+    return np.moveaxis(rgba[:3], 0, 2).astype(np.uint8), pictured
