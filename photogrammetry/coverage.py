@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-REACH_CELLS = 48
+REACH_CELLS = 96
 """Half the side of the square over which the share of measured cells is taken."""
-LEAST_SHARE = 0.25
+LEAST_SHARE = 0.3
 """Share of measured cells about a place from which it belongs to the map."""
 
 

@@ -336,7 +336,8 @@ def _median_and_range(layers: Float32) -> tuple[Float32, Float32]:
     def pick(index: NDArray[np.int64]) -> Float32:
         return np.asarray(np.take_along_axis(ordered, index[None], axis=0)[0], np.float32)
 
-    return (pick(last // 2) + pick((last + 1) // 2)) / 2, pick(last) - ordered[0]
+    middle = (pick(last // 2) + pick((last + 1) // 2)) / np.float32(2)
+    return np.asarray(middle, np.float32), pick(last) - ordered[0]
 
 
 def _fade(seams: _Seams) -> Float32:
@@ -432,7 +433,7 @@ def _sample_tile(
             total,
             weights,
         )
-    return np.asarray(total, np.float32), np.asarray(weights, np.float32)
+    return total, weights
 
 
 def _resampled(array: Float32, labels: _LabelGround, ground: Ground) -> Float32:

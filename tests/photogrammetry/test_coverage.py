@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import numpy as np
+
+from photogrammetry.coverage import REACH_CELLS, mapped_ground
+
+SIZE = 4 * REACH_CELLS
+
+
+def test_a_gap_among_measured_cells_belongs_to_the_map_where_it_is_seen() -> None:
+    measured = np.ones((SIZE, SIZE), np.bool_)
+    measured[SIZE // 2 - 20 : SIZE // 2 + 20, SIZE // 2 - 20 : SIZE // 2 + 20] = False
+    seen = np.ones_like(measured)
+    assert mapped_ground(measured, seen)[SIZE // 2, SIZE // 2]
+    assert not mapped_ground(measured, seen & measured)[SIZE // 2, SIZE // 2]
+
+
+def test_stray_cells_do_not() -> None:
+    measured = np.zeros((SIZE, SIZE), np.bool_)
+    measured[::5, ::5] = True
+    assert not mapped_ground(measured, np.ones_like(measured)).any()
+
+
+def test_nothing_reaches_far_beyond_measured_ground() -> None:
+    measured = np.zeros((SIZE, SIZE), np.bool_)
+    measured[:, : SIZE // 2] = True
+    mapped = mapped_ground(measured, np.ones_like(measured))[SIZE // 2]
+    assert mapped[: SIZE // 2].all()
+    assert not mapped[SIZE // 2 + REACH_CELLS :].any()

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from photogrammetry.mosaic import (
+    HALO_LABELS,
+    LABEL_CELLS,
+    Ground,
+    ground_window,
+    mosaic_tile,
+)
+from photogrammetry.pictures import DecodedPictures
+from tmp.grids import Grid, Tile
+
+CELL_M, GSD_M = 0.15, 0.05
+
+
+@pytest.fixture(scope="module")
+def flown_world(small_world, tmp_path_factory):
+    """The small world with its photographs as files, its true surface, and a grid over it."""
+    folder = tmp_path_factory.mktemp("world")
+    world = small_world.SmallWorld()
+    for view in world.views:
+        # PNG under the photograph's name: OpenCV goes by content, and nothing is lost.
+        ok, coded = cv2.imencode(".png", world.render(view))
+        assert ok
+        (folder / view.name).write_bytes(coded.tobytes())
+    store = world.store(folder / "pictures")
+    frame = small_world.FRAME
+    middle = frame.map_from_world([[0, 0, 0]])[0]
+    bounds = (middle[0] - 6, middle[1] - 5, middle[0] + 6, middle[1] + 5)
+    surface = Grid.from_bounds(bounds, CELL_M, frame.crs)
+    return world, small_world, folder, store, surface
+
+
+def ground_of(small_world, surface: Grid, tile: Tile) -> Ground:
+    grid = surface.window(tile)
+    x, y = np.meshgrid(*grid.cell_centres())
+    points = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, 100.0)])
+    world = small_world.FRAME.world_from_map(points)
+    height = 100.0 + small_world.surface_height(world[:, 0], world[:, 1]).reshape(x.shape)
+    return Ground(grid=grid, height=height.astype(np.float32), mapped=np.ones(x.shape, np.bool_))
+
+
+def true_colours(world, small_world, window: Grid) -> np.ndarray:
+    x, y = np.meshgrid(*window.cell_centres())
+    points = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, 100.0)])
+    at = small_world.FRAME.world_from_map(points)
+    return world.colour(at[:, 0].reshape(x.shape), at[:, 1].reshape(x.shape))
+
+
+def render(flown_world, window: Grid, gains=None) -> np.ndarray:
+    world, small_world, folder, store, surface = flown_world
+    tile = ground_window(surface, window)
+    return mosaic_tile(
+        window,
+        ground_of(small_world, surface, tile),
+        world.views,
+        gains or {view.name: np.ones(3) for view in world.views},
+        small_world.FRAME,
+        store,
+        DecodedPictures(folder, budget_bytes=10**8),
+    )
+
+
+def window_over(surface: Grid) -> Grid:
+    return Grid.from_bounds(surface.bounds, GSD_M, surface.crs)
+
+
+def test_the_orthomosaic_lies_within_a_fifth_of_a_pixel_of_the_truth(flown_world) -> None:
+    world, small_world, *_, surface = flown_world
+    window = window_over(surface)
+    made = render(flown_world, window)
+    assert (made[3] == 255).all()
+    truth = true_colours(world, small_world, window)
+    # Away from the box, whose walls hide some ground.
+    part = np.s_[10:190, 10:70]
+    shift, response = cv2.phaseCorrelate(
+        made[1][part].astype(np.float64), truth[part].astype(np.float64)
+    )
+    assert response > 0.5
+    assert np.hypot(*shift) < 0.2
+
+
+def test_colours_are_those_of_the_ground_within_the_blur_of_sampling(flown_world) -> None:
+    world, small_world, *_, surface = flown_world
+    window = window_over(surface)
+    made = render(flown_world, window)
+    truth = cv2.GaussianBlur(true_colours(world, small_world, window), (0, 0), 0.7)
+    error = (made[0].astype(float) - truth)[10:190, 10:70]
+    assert abs(error.mean()) < 1.0
+    assert error.std() < 6.0  # the texture's own is 28
+
+
+def test_the_roof_is_where_it_is_and_not_where_it_leans_to(flown_world) -> None:
+    world, small_world, *_, surface = flown_world
+    window = window_over(surface)
+    made = render(flown_world, window).astype(float)
+    truth = true_colours(world, small_world, window)
+    roof = np.s_[80:120, 85:155]
+    shift, _ = cv2.phaseCorrelate(made[1][roof].copy(), truth[roof].astype(np.float64))
+    assert np.hypot(*shift) < 0.5
+
+
+def test_neighbouring_tiles_meet_without_a_seam(flown_world) -> None:
+    *_, surface = flown_world
+    window = window_over(surface)
+    whole = render(flown_world, window)
+    half = Tile(row=0, col=0, rows=window.rows, cols=120)
+    part = render(flown_world, window.window(half))
+    differs = np.abs(whole[:3, :, :120].astype(int) - part[:3].astype(int)).max(axis=0)
+    assert (differs[:, -40:] > 3).mean() < 0.01
+
+
+def test_a_darker_photograph_with_its_gain_changes_nothing_visible(flown_world) -> None:
+    world, *_, surface = flown_world
+    window = window_over(surface)
+    even = render(flown_world, window)
+    name = world.views[4].name
+    gains = {view.name: np.ones(3) for view in world.views} | {name: np.full(3, 1.02)}
+    uneven = render(flown_world, window, gains)
+    assert np.abs(even[:3].astype(int) - uneven[:3].astype(int)).mean() < 3.0
+
+
+def test_ground_outside_the_map_is_transparent_and_black(flown_world) -> None:
+    world, small_world, folder, store, surface = flown_world
+    window = window_over(surface)
+    ground = ground_of(small_world, surface, ground_window(surface, window))
+    mapped = ground.mapped.copy()
+    x, _ = ground.grid.cell_centres()
+    mapped[:, x < surface.x_min + 3] = False
+    cut = Ground(grid=ground.grid, height=ground.height, mapped=mapped)
+    made = mosaic_tile(
+        window,
+        cut,
+        world.views,
+        {view.name: np.ones(3) for view in world.views},
+        small_world.FRAME,
+        store,
+        DecodedPictures(folder, budget_bytes=10**8),
+    )
+    assert not made[:, :, :55].any()
+    assert (made[3, :, 65:] == 255).all()
+
+
+def test_nothing_mapped_gives_an_empty_tile(flown_world) -> None:
+    world, small_world, folder, store, surface = flown_world
+    window = window_over(surface)
+    ground = ground_of(small_world, surface, ground_window(surface, window))
+    nothing = Ground(grid=ground.grid, height=ground.height, mapped=np.zeros_like(ground.mapped))
+    made = mosaic_tile(
+        window, nothing, world.views, {}, small_world.FRAME, store,
+        DecodedPictures(folder, budget_bytes=1),
+    )  # fmt: skip
+    assert not made.any()
+
+
+def test_ground_windows_keep_to_label_cells_and_leave_room() -> None:
+    surface = Grid(crs=None, x_min=0.0, y_max=100.0, cell_m=0.5, rows=200, cols=200)
+    window = Grid.from_bounds((20.3, 30.1, 27.9, 39.9), 0.1, None)
+    tile = ground_window(surface, window)
+    assert tile.row % LABEL_CELLS == 0
+    assert tile.col % LABEL_CELLS == 0
+    covered = surface.window(tile).bounds
+    room = HALO_LABELS * LABEL_CELLS * surface.cell_m
+    assert covered[0] <= 20.3 - room
+    assert covered[3] >= 39.9 + room
