@@ -57,9 +57,7 @@ class SmallWorld:
                     rng.uniform(0, 360), -90 + rng.normal() * 2, rng.normal() * 2, (x, y, HEIGHT_M)
                 ),
             )
-            for i, (x, y) in enumerate(
-                (x, y) for x in (-7.0, 0.0, 7.0) for y in (-6.0, 0.0, 6.0)
-            )
+            for i, (x, y) in enumerate((x, y) for x in (-7.0, 0.0, 7.0) for y in (-6.0, 0.0, 6.0))
         ]
 
     def colour(self, x, y):
@@ -83,7 +81,10 @@ class SmallWorld:
         centre = view.pose.centre
         top = centre + rays * ((BOX_TOP_M - centre[2]) / rays[:, 2])[:, None]
         on_top = (
-            (top[:, 0] > BOX[0]) & (top[:, 0] < BOX[1]) & (top[:, 1] > BOX[2]) & (top[:, 1] < BOX[3])
+            (top[:, 0] > BOX[0])
+            & (top[:, 0] < BOX[1])
+            & (top[:, 1] > BOX[2])
+            & (top[:, 1] < BOX[3])
         )
         # z = SLOPE x along the ray
         t = (SLOPE * centre[0] - centre[2]) / (rays[:, 2] - SLOPE * rays[:, 0])
@@ -98,7 +99,8 @@ class SmallWorld:
         shape = (camera.height_px, camera.width_px)
         grey = self.colour(hit[:, 0].reshape(shape), hit[:, 1].reshape(shape))
         grey = np.where((~on_top & in_box).reshape(shape), 60.0, grey)  # a wall
-        grey = cv2.resize(grey, None, fx=1 / oversample, fy=1 / oversample, interpolation=cv2.INTER_AREA)
+        size = (view.camera.width_px, view.camera.height_px)
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
     def store(self, folder: Path) -> PictureStore:
