@@ -302,7 +302,7 @@ def _read_known(path: Path, tile: Tile) -> Float32:
 
 def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]:
     """Return the mean colour (rows, cols, 3) of a picture in each cell, and where it has one."""
-    rgba = np.zeros((4, *window.shape), np.float32)
+    rgba = np.zeros((4, *window.shape), np.uint8)
     with rasterio.open(orthomosaic) as file:
         west, south, east, north = file.bounds
         # Whole cells that lie inside, a hair of tolerance for edges that coincide.
@@ -319,4 +319,4 @@ def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]
                 resampling=Resampling.average,
             )
     pictured = rgba[3] >= LEAST_ALPHA
-    return np.moveaxis(rgba[:3], 0, 2).astype(np.uint8), pictured
+    return np.moveaxis(rgba[:3], 0, 2), pictured
