@@ -132,6 +132,8 @@ def write_cloud(
 
     Raises
     ------
+    InputError
+        If the offset is too far from the data.
     SpaceError
         If the disk is full.
 
@@ -266,18 +268,14 @@ def _points(tile: CloudTile, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwa
     """Turn the measured cells of a tile into point records, row by row."""
     measured = np.flatnonzero(tile.measured)
     colours, normals = tile.rgb.reshape(-1, 3), tile.normals.reshape(-1, 3)
-    x, y = (
-        np.rint((values - offset) / SCALE_M).astype(np.int32)
-        for values, offset in ((tile.x, header.offsets[0]), (tile.y, header.offsets[1]))
-    )
+    x, y = _steps(tile.x, header.offsets[0]), _steps(tile.y, header.offsets[1])
     for start in range(0, len(measured), BATCH):
         cells = measured[start : start + BATCH]
         row, col = np.divmod(cells, len(x))
         record = laspy.ScaleAwarePointRecord.zeros(len(cells), header=header)
         fields = record.array
         fields["X"], fields["Y"] = x[col], y[row]
-        height = tile.height.ravel()[cells].astype(np.float64)
-        fields["Z"] = np.rint((height - header.offsets[2]) / SCALE_M)
+        fields["Z"] = _steps(tile.height.ravel()[cells].astype(np.float64), header.offsets[2])
         fields["bit_fields"] = ONLY_RETURN
         fields["classification"] = UNCLASSIFIED
         for axis in range(3):
@@ -288,6 +286,17 @@ def _points(tile: CloudTile, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwa
         fields["sigma"] = np.rint(np.clip(sigma, 0, UNKNOWN_SIGMA))
         fields["views"] = tile.views.ravel()[cells]
         yield record
+
+
+def _steps(values: Float, offset: float) -> NDArray[np.int32]:
+    """Return coordinates as the file counts them."""
+    steps = np.rint((values - offset) / SCALE_M)
+    if np.abs(steps).max(initial=0) > np.iinfo(np.int32).max:
+        raise InputError(
+            f"cloud: coordinates lie farther than 2 147 km from the offset {offset:g} m; "
+            "choose one near the data"
+        )
+    return steps.astype(np.int32)
 
 
 def _read_known(path: Path, tile: Tile) -> Float32:

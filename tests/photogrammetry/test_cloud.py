@@ -162,6 +162,12 @@ def test_full_disk_is_said(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_offset_far_from_the_data_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"2 147 km from the offset 0 m"):
+        write(tmp_path / "cloud.laz", [make_tile()], offset=(0.0, 0.0, 0.0))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_arrays_of_different_shapes_are_refused():
     with pytest.raises(InputError, match=r"views of shape \(3, 3\) where \(2, 3\) is needed"):
         make_tile(views=np.zeros((3, 3), np.uint8))
