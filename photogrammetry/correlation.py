@@ -2,8 +2,8 @@
 
 A *sheet* is a surface over a block of cells.  Each view is sampled on the sheet (a rectified
 layer); where the sheet is the true surface the layers agree.  Agreement is the zero-mean
-normalised cross-correlation (ZNCC) of small windows, averaged over pairs of views after the view
-that agrees least is left out, so that one view blocked by a wall or a moving car does no harm.
+normalised cross-correlation (ZNCC) of small windows, averaged over pairs of views.  From four views
+on, the one that agrees least is left out, so that a wall or a moving car does no harm in it.
 
 Window sums are separable, so a layer costs one sample per cell and view whatever the window.
 
@@ -19,6 +19,8 @@ from numba import njit
 from photogrammetry.projection import inside, load_view, project, sample
 
 MAX_VIEWS = 8
+LEAST_REST = 3
+"""Pairs that must remain for a view to be left out: the better of two pairs is better by chance."""
 COST_SCALE = 127.0
 """Cost of a ZNCC of 0; a ZNCC of 1 costs 0."""
 NO_MATCH = 110
@@ -139,7 +141,8 @@ def consistency(
         Window mean; inverse standard deviation; sum of the ZNCC with the other views; number of
         views it could be compared with.
     score : float32 (≥ rows, ≥ cols), written
-        Mean ZNCC over the pairs without the least agreeing view; NaN below two views.
+        Mean ZNCC over the pairs, without the least agreeing view if there are four or more; NaN
+        below two views.
     """
     n = np.float32((2 * radius + 1) ** 2)
     floor = n * np.float32(noise * noise)
@@ -181,6 +184,7 @@ def consistency(
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def _leave_one_out(agreement, pairs, count, rows, cols, total, number, score):
     half = np.float32(0.5)
+    least = np.float32(LEAST_REST - 0.5)
     for r in range(rows):
         for c in range(cols):
             total[r, c] = np.float32(0.0)
@@ -196,7 +200,7 @@ def _leave_one_out(agreement, pairs, count, rows, cols, total, number, score):
             for c in range(cols):
                 rest = number[r, c] - pairs[a, r, c]
                 without = (total[r, c] - agreement[a, r, c]) / max(rest, half)
-                better = rest > half and without > score[r, c]
+                better = rest > least and without > score[r, c]
                 score[r, c] = without if better else score[r, c]
 
 
@@ -305,7 +309,7 @@ def _write_cost(score, low, high, ra, rb, ca, cb, k, cost):
 @njit(nogil=True, cache=True, error_model="numpy")
 def assess_blocks(
     pixels, geometry, layout, centres, chosen, block, radius, noise, agree, x, y, sheet,
-    confidence, seen_by, spread
+    confidence, agreeing, compared, spread
 ):  # fmt: skip
     """Judge a finished surface: how well, by how many views, and how precisely it was seen.
 
@@ -318,12 +322,12 @@ def assess_blocks(
     agree : float
         Mean ZNCC with the other views from which a view counts as agreeing.
     confidence : float32 (rows, cols), written
-        ZNCC without the least agreeing view, NaN below two views.
-    seen_by : uint8 (rows, cols), written
-        Number of agreeing views.
+        ZNCC as `consistency` scores it, NaN below two views.
+    agreeing, compared : uint8 (rows, cols), written
+        Number of agreeing views, and of those whose whole window could be compared.
     spread : float32 (rows, cols), written
-        ``sum |b - mean b|²`` over the agreeing views, with b the horizontal displacement of a
-        view's footprint per metre of height; 0 below two views.
+        ``sum |b - mean b|²`` over the agreeing views, or over all if fewer than two agree, with
+        b the horizontal displacement of a view's footprint per metre of height; 0 below two views.
     """
     rows, cols = confidence.shape
     side = block + 2 * radius
@@ -344,7 +348,8 @@ def assess_blocks(
             count = _count_views(chosen[i, j])
             if count < 2:
                 confidence[r0 : r0 + nr, c0 : c0 + nc] = np.nan
-                seen_by[r0 : r0 + nr, c0 : c0 + nc] = 0
+                agreeing[r0 : r0 + nr, c0 : c0 + nc] = 0
+                compared[r0 : r0 + nr, c0 : c0 + nc] = 0
                 spread[r0 : r0 + nr, c0 : c0 + nc] = 0.0
                 continue
             for r in range(nr + 2 * radius):
@@ -362,10 +367,20 @@ def assess_blocks(
             for r in range(nr):
                 for c in range(nc):
                     confidence[r0 + r, c0 + c] = score[r, c]
-                    seen_by[r0 + r, c0 + c], spread[r0 + r, c0 + c] = _ray_spread(
+                    number, spread[r0 + r, c0 + c] = _ray_spread(
                         agreement[:, r, c], pairs[:, r, c], count, agree, centres, chosen[i, j],
                         x[c0 + c + radius], y[r0 + r + radius], z[r + radius, c + radius],
                     )  # fmt: skip
+                    agreeing[r0 + r, c0 + c] = number
+                    comparable = 0
+                    for q in range(count):
+                        comparable += pairs[q, r, c] > 0.5
+                    compared[r0 + r, c0 + c] = comparable
+                    if number < 2:
+                        _, spread[r0 + r, c0 + c] = _ray_spread(
+                            agreement[:, r, c], pairs[:, r, c], count, -1.0, centres, chosen[i, j],
+                            x[c0 + c + radius], y[r0 + r + radius], z[r + radius, c + radius],
+                        )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)

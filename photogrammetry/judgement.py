@@ -1,0 +1,234 @@
+"""Which cells of a finished surface the photographs bear out, and how precisely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.correlation import assess_blocks
+from photogrammetry.search import Float32, Ground, coarsen, refine
+from photogrammetry.sight import count_sights
+from photogrammetry.views import KernelViews, TileViews
+
+Mask = NDArray[np.bool_]
+Counts = NDArray[np.uint8]
+
+EVIDENCE_CELLS = 5
+"""Side of the square over which confidence is averaged before it is judged."""
+JUMP_CELLS = 6.0
+"""Difference in height, in cells, that parts two neighbours into two patches."""
+
+
+SIGHT_LEVEL = 2
+"""Pyramid level on which sight from the views is tested; finer would cost much and tell little."""
+
+RIM_CELLS = 3
+"""Surroundings, in cells of that level, at whose height a picture must reach a cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """What one pyramid level is matched with."""
+
+    ground: Ground
+    packed: KernelViews
+    chosen: NDArray[np.int64]
+    """Views of each block, see `photogrammetry.viewchoice.choose_views`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a cell must show to count as measured."""
+
+    noise_dn: float
+    """Standard deviation of a picture's noise in grey values."""
+    agree: float
+    """Mean correlation from which a view counts as seeing a cell."""
+    accept: tuple[float, float, float, float]
+    """Least mean confidence about a cell compared in 2, 3, 4, and 5 or more views."""
+    accept_small: float
+    """What windows of 3 × 3 cells must show beyond that: they agree more easily by chance."""
+    least_patch_m2: float
+    """Least area of a patch of surface that stands by itself."""
+    matching_sigma_px: float
+    """Standard deviation of a correlation's position, in pixels as sampled."""
+    pixels_per_cell: float
+    """Resolution of the pictures against the grid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is known of each cell; all arrays (rows, cols) of the finest level."""
+
+    measured: Mask
+    confidence: Float32
+    views: Counts
+    sigma: Float32
+
+
+def judge(placed: TileViews, levels: Sequence[Level], height: Float32, *, rule: Rule) -> Judgement:
+    """Judge the finished surface at the finest level whose pictures bear it out.
+
+    Asphalt has texture at some scale, and crowns of trees agree where their leaves do not: a cell
+    that does not correlate in the finest windows is tried in windows twice, four and eight times
+    as wide, at the price of a greater standard deviation.
+
+    Parameters
+    ----------
+    placed : TileViews
+    levels : sequence of Level
+        Finest first.
+    height : ndarray of shape (rows, cols)
+        Tile heights on the finest level.
+    rule : Rule
+
+    Notes
+    -----
+    A search takes the best of many heights, so a wrong surface correlates too.  How much was
+    found by searching, in the same photographs, a range of heights in which there is nothing;
+    the thresholds of `Rule` are set against that, see ``docs/surface.md``.
+    """
+    finest = levels[0].ground
+    confidence = np.full(finest.shape, np.nan, np.float32)
+    sigma = np.full(finest.shape, np.nan, np.float32)
+    views = np.zeros(finest.shape, np.uint8)
+    measured = np.zeros(finest.shape, np.bool_)
+    firm = np.zeros(finest.shape, np.uint8)
+    for level in levels:
+        ground = level.ground
+        sheet = coarsen(height, finest, ground)
+        found, agreeing, compared, spread = assess(placed, level, sheet, rule)
+        extra = rule.accept_small if ground.radius == 1 else 0.0
+        enough = np.array([np.inf, np.inf, *rule.accept], np.float32) + extra
+        passed = _local_mean(found) >= enough[np.minimum(compared, len(enough) - 1)]
+        precision = _precision(level, sheet, spread, rule)
+        if ground is not finest:
+            precision = np.hypot(precision, _relief(sheet, ground.radius))
+        found, agreeing, compared, passed, precision = (
+            refine(array, ground, finest)
+            for array in (found, agreeing, compared, passed, precision)
+        )
+        accepted = ~measured & passed
+        better = accepted | (np.isnan(confidence) & np.isfinite(found))
+        confidence[better] = found[better]
+        views[better] = agreeing[better]
+        sigma[accepted] = precision[accepted]
+        measured |= accepted
+        firm = np.maximum(firm, compared)
+    measured &= refine(*_open_to_two(placed, levels, height), finest) > 0
+    measured = _drop_patches(height, measured, firm, finest.cell_m, rule.least_patch_m2)
+    sigma[~measured] = np.nan
+    return Judgement(measured=measured, confidence=confidence, views=views, sigma=sigma)
+
+
+def assess(
+    placed: TileViews, level: Level, sheet: Float32, rule: Rule
+) -> tuple[Float32, Counts, Counts, Float32]:
+    """Return confidence, agreeing and compared views, and ray spread of a sheet on one level.
+
+    See `photogrammetry.correlation.assess_blocks`.
+    """
+    ground, packed = level.ground, level.packed
+    confidence = np.empty(ground.shape, np.float32)
+    agreeing = np.empty(ground.shape, np.uint8)
+    compared = np.empty(ground.shape, np.uint8)
+    spread = np.empty(ground.shape, np.float32)
+    assess_blocks(
+        packed.pixels,
+        packed.geometry,
+        packed.layout,
+        placed.centres.astype(np.float32),
+        level.chosen,
+        ground.block,
+        ground.radius,
+        rule.noise_dn,
+        rule.agree,
+        ground.x,
+        ground.y,
+        sheet,
+        confidence,
+        agreeing,
+        compared,
+        spread,
+    )
+    return confidence, agreeing, compared, spread
+
+
+def _open_to_two(
+    placed: TileViews, levels: Sequence[Level], height: Float32
+) -> tuple[Mask, Ground]:
+    """Tell which cells of a coarse level the surface leaves open to two views or more.
+
+    Photographs overlap more below the ground than on it.  Beyond the rim of a block they agree
+    there sooner or later, in a pit that none of them could look into.  So a cell must lie within
+    two pictures even at the height of its surroundings.
+    """
+    level = levels[min(SIGHT_LEVEL, len(levels) - 1)]
+    ground = level.ground
+    sheet = coarsen(height, levels[0].ground, ground)
+    around = np.ones((2 * RIM_CELLS + 1, 2 * RIM_CELLS + 1), np.uint8)
+    sights = np.zeros(ground.shape, np.uint8)
+    count_sights(
+        level.packed.geometry,
+        level.packed.layout,
+        sheet,
+        np.asarray(cv2.dilate(sheet, around), np.float32),
+        ground.x,
+        ground.y,
+        ground.radius,
+        placed.centres,
+        level.chosen,
+        ground.block,
+        sights,
+    )
+    return sights >= 2, ground
+
+
+def _local_mean(confidence: Float32) -> Float32:
+    """Average over neighbours where known; -1 where the cell itself is not."""
+    size = (EVIDENCE_CELLS, EVIDENCE_CELLS)
+    known = np.isfinite(confidence)
+    weight = cv2.blur(known.astype(np.float32), size)
+    total = cv2.blur(np.where(known, confidence, 0).astype(np.float32), size)
+    return np.where(known, total / np.maximum(weight, 1e-6), -1).astype(np.float32)
+
+
+def _precision(level: Level, sheet: Float32, spread: Float32, rule: Rule) -> Float32:
+    """Return the standard deviation of a height in metres from matching and rays alone."""
+    pixel_m = level.ground.cell_m / rule.pixels_per_cell
+    with np.errstate(divide="ignore"):
+        return np.asarray(rule.matching_sigma_px * pixel_m / np.sqrt(spread), np.float32)
+
+
+def _relief(sheet: Float32, radius: int) -> Float32:
+    """Return the standard deviation of heights within a window.
+
+    A height that only a wide window bears out is no more certain than the relief within it.
+    """
+    size = (2 * radius + 1, 2 * radius + 1)
+    middle = np.float32(sheet.mean())
+    mean = cv2.blur(sheet - middle, size)
+    square = cv2.blur((sheet - middle) ** 2, size)
+    inner = slice(radius, -radius)
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0))[inner, inner], np.float32)
+
+
+def _drop_patches(
+    height: Float32, measured: Mask, compared: Counts, cell_m: float, least_m2: float
+) -> Mask:
+    """Drop patches of surface, parted from the rest by jumps, that are small or seen by few."""
+    kernel = np.ones((3, 3), np.uint8)
+    top, bottom = cv2.dilate(height, kernel), cv2.erode(height, kernel)
+    smooth = (measured & (top - bottom < JUMP_CELLS * cell_m)).astype(np.uint8)
+    number, labels = cv2.connectedComponents(smooth, connectivity=4)
+    # Where no place is seen by three photographs, two must do.
+    firm = compared >= min(3, int(compared.max(initial=0)))
+    area = np.bincount(labels[firm], minlength=number) * cell_m**2
+    kept = area >= least_m2
+    kept[0] = False
+    # Cells on a jump belong to whatever patch they touch.
+    return measured & (cv2.dilate(kept[labels].astype(np.uint8), kernel) > 0)

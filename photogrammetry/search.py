@@ -1,0 +1,177 @@
+"""Where a surface is searched for: cells of a pyramid level, and the heights tried in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tmp.grids import Grid
+
+Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """Cells of one pyramid level of a tile, halo included, in tile coordinates."""
+
+    x: Float32
+    """Centres of the columns, west to east; a margin of the window radius on both ends."""
+    y: Float32
+    """Centres of the rows, north to south; likewise."""
+    cell_m: float
+    radius: int
+    """Window radius in cells."""
+    block: int
+    """Side in cells of the squares that share a choice of views."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns, without the margin."""
+        return len(self.y) - 2 * self.radius, len(self.x) - 2 * self.radius
+
+    @classmethod
+    def of(cls, window: Grid, level: int, *, halo: int, radius: int, block: int) -> Ground:
+        """Lay out one level of a tile.
+
+        Parameters
+        ----------
+        window : Grid
+            The tile's own grid.
+        level : int
+            How often the cell is doubled.
+        halo : int
+            Width in cells of the margin round the tile.
+        radius, block : int
+            See the fields.
+        """
+        factor = 2**level
+        rows, cols = -(-window.rows // factor), -(-window.cols // factor)
+        cell_m = window.cell_m * factor
+        margin = halo + radius
+        # Tile coordinates: the centre of the (unpadded) tile is the origin, cells of all levels
+        # share their north-west corner.
+        west, north = -window.cols * window.cell_m / 2, window.rows * window.cell_m / 2
+        x = west + (np.arange(-margin, cols + margin) + 0.5) * cell_m
+        y = north - (np.arange(-margin, rows + margin) + 0.5) * cell_m
+        return cls(
+            x=x.astype(np.float32),
+            y=y.astype(np.float32),
+            cell_m=cell_m,
+            radius=radius,
+            block=block,
+        )
+
+    def padded(self, height: Float32) -> Float32:
+        """Return heights (rows, cols) with the window margin round them."""
+        return np.asarray(
+            cv2.copyMakeBorder(height, *(self.radius,) * 4, cv2.BORDER_REPLICATE), np.float32
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Where to look: a smooth sheet and, per cell, a range of hypotheses above and below it."""
+
+    sheet: Float32
+    """Tile heights of hypothesis 0, (rows + 2 radius, cols + 2 radius)."""
+    low: Int32
+    high: Int32
+    """(rows, cols), low ≤ k < high"""
+    step_m: float
+
+
+def widest_search(ground: Ground, z_low: float, z_high: float, *, step: float) -> Search:
+    """Search everywhere from one tile height to another, every `step` cells."""
+    step_m = ground.cell_m * step
+    count = max(int(np.ceil((z_high - z_low) / step_m)) + 1, 3)
+    middle = (z_low + z_high) / 2
+    return Search(
+        sheet=np.full((len(ground.y), len(ground.x)), middle, np.float32),
+        low=np.full(ground.shape, -(count // 2), np.int32),
+        high=np.full(ground.shape, count - count // 2, np.int32),
+        step_m=step_m,
+    )
+
+
+def narrowed_search(
+    ground: Ground, coarser: Ground, height: Float32, *, step: float, margin: int, widest: int
+) -> Search:
+    """Search around the coarser level's surface, wider where it is rough.
+
+    The sheet is smooth, so that a correlation window never hangs on an interpolated wall; the
+    range covers what the coarser surface does within one of its cells.
+
+    Parameters
+    ----------
+    ground, coarser : Ground
+    height : ndarray of shape (rows, cols)
+        Tile heights of the coarser level.
+    step : float
+        Height between hypotheses in cells.
+    margin : int
+        Hypotheses searched beyond the coarser level's local range.
+    widest : int
+        Most hypotheses searched in one cell.
+    """
+    kernel = np.ones((3, 3), np.uint8)
+    lowest = np.asarray(cv2.erode(height, kernel), np.float32)
+    highest = np.asarray(cv2.dilate(height, kernel), np.float32)
+    smooth = np.asarray(cv2.GaussianBlur(cv2.blur(height, (3, 3)), (0, 0), 1.5), np.float32)
+    sheet = _resample(smooth, coarser, ground, cv2.INTER_LINEAR)
+    step_m = ground.cell_m * step
+    inner = (slice(ground.radius, -ground.radius),) * 2
+    middle = _resample(height, coarser, ground, cv2.INTER_LINEAR)[inner] - sheet[inner]
+    bottom = _resample(lowest, coarser, ground, cv2.INTER_NEAREST)[inner] - sheet[inner]
+    top = _resample(highest, coarser, ground, cv2.INTER_NEAREST)[inner] - sheet[inner]
+    low = np.floor(np.minimum(bottom, middle) / step_m) - margin
+    high = np.ceil(np.maximum(top, middle) / step_m) + margin + 1
+    about = np.round(middle / step_m)
+    low, high = np.maximum(low, about - widest // 2), np.minimum(high, about + widest // 2)
+    return Search(sheet=sheet, low=low.astype(np.int32), high=high.astype(np.int32), step_m=step_m)
+
+
+def _resample(array: Float32, coarser: Ground, ground: Ground, method: int) -> Float32:
+    """Bring an array (rows, cols) of the coarser level to the finer level with its margin."""
+    col = (ground.x - coarser.x[coarser.radius]) / coarser.cell_m
+    row = (coarser.y[coarser.radius] - ground.y) / coarser.cell_m
+    return np.asarray(
+        cv2.remap(
+            array,
+            *np.meshgrid(col.astype(np.float32), row.astype(np.float32)),
+            method,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.float32,
+    )
+
+
+def coarsen(height: Float32, finest: Ground, ground: Ground) -> Float32:
+    """Average the finest level's heights to a coarser one's cells, with its window margin."""
+    factor = round(ground.cell_m / finest.cell_m)
+    if factor == 1:
+        return ground.padded(height)
+    # The centre of a coarse cell lies on a corner of four fine ones: half a cell north-west of
+    # where OpenCV, anchoring an even window at its middle, stores the average.
+    height = np.asarray(
+        cv2.blur(height, (factor, factor), anchor=(factor // 2, factor // 2)), np.float32
+    )
+    col = (ground.x - finest.x[finest.radius]) / finest.cell_m + 0.5
+    row = (finest.y[finest.radius] - ground.y) / finest.cell_m + 0.5
+    where = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
+    return np.asarray(
+        cv2.remap(height, *where, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
+
+
+def refine(array: NDArray[np.generic], ground: Ground, finest: Ground) -> NDArray[np.generic]:
+    """Repeat a coarser level's cells (rows, cols) on the finest level."""
+    if ground is finest:
+        return array
+    inner = slice(finest.radius, -finest.radius)
+    col = np.floor((finest.x[inner] - ground.x[0]) / ground.cell_m + 0.5).astype(int)
+    row = np.floor((ground.y[0] - finest.y[inner]) / ground.cell_m + 0.5).astype(int)
+    return array[np.ix_(row - ground.radius, col - ground.radius)]
