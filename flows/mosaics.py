@@ -96,7 +96,7 @@ def _read_ground(ground: TiledRaster, window: Tile) -> Ground:
 
     wide = ground.read(window.grown(REACH_CELLS))
     core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
-    mapped = mapped_ground(wide[SIGMA] != NODATA, wide[CONFIDENCE] != NODATA)[core]
+    mapped = mapped_ground(*(wide[band] != NODATA for band in (SIGMA, CONFIDENCE, HEIGHT)))[core]
     height = wide[HEIGHT][core]
     if mapped.any():
         # Beyond the raster there is no height; its neighbours must not feel that.

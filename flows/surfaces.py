@@ -26,6 +26,7 @@ SURFACE_CELLS = {"fast": 6.0, "normal": 3.0, "high": 1.5}
 """By quality: cell of the surface in ground sample distances."""
 SURFACE_TILE = 512
 NODATA = -9999.0
+NO_VIEWS = 255
 ELEVATION_PRODUCTS = (DSM, DSM_SIGMA, DSM_CONFIDENCE, DSM_VIEWS)
 
 GROUND = "ground"
@@ -93,7 +94,7 @@ def write_elevation(job: Job) -> Figures:
             job.scratch / product.file,
             ground.grid,
             dtype=np.uint8 if product is DSM_VIEWS else np.float32,
-            nodata=0 if product is DSM_VIEWS else NODATA,
+            nodata=NO_VIEWS if product is DSM_VIEWS else NODATA,
             tile_cells=ground.tile_cells,
         )
         for product in ELEVATION_PRODUCTS
@@ -130,7 +131,7 @@ def _elevation_tile(
     from photogrammetry.coverage import REACH_CELLS, mapped_ground
 
     wide = ground.read(tile.grown(REACH_CELLS))
-    mapped = mapped_ground(wide[SIGMA] != NODATA, wide[CONFIDENCE] != NODATA)
+    mapped = mapped_ground(*(wide[band] != NODATA for band in (SIGMA, CONFIDENCE, HEIGHT)))
     core = (slice(REACH_CELLS, REACH_CELLS + tile.rows), slice(REACH_CELLS, -REACH_CELLS))
     height, confidence, views, sigma = wide[:, core[0], core[1]]
     measured = sigma != NODATA
@@ -140,7 +141,7 @@ def _elevation_tile(
         DSM.file: np.where(shown, np.round(height, 3), NODATA),
         DSM_SIGMA.file: np.where(measured, np.round(sigma, 4), NODATA),
         DSM_CONFIDENCE.file: np.where(measured, np.round(confidence, 2), NODATA),
-        DSM_VIEWS.file: np.where(measured, views, 0),
+        DSM_VIEWS.file: np.where(measured, views, NO_VIEWS),
     }
 
 

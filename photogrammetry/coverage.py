@@ -14,7 +14,7 @@ LEAST_SHARE = 0.3
 """Share of measured cells about a place from which it belongs to the map."""
 
 
-def mapped_ground(measured: Mask, seen: Mask) -> Mask:
+def mapped_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
     """Return the cells that belong to the map.
 
     A gap among measured cells does; the ragged rim, where few photographs reach, and stray cells
@@ -26,7 +26,12 @@ def mapped_ground(measured: Mask, seen: Mask) -> Mask:
         Cells with a measured height.
     seen : ndarray of shape (rows, cols), bool
         Cells that two photographs or more see.
+    asked : ndarray of shape (rows, cols), bool
+        Cells that could have been measured: not beyond the survey's grid.
     """
     size = (2 * REACH_CELLS + 1,) * 2
     share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
+    share /= np.maximum(
+        cv2.blur(asked.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT), 1e-6
+    )
     return np.asarray((measured | seen) & (share > LEAST_SHARE), np.bool_)

@@ -11,19 +11,28 @@ def test_a_gap_among_measured_cells_belongs_to_the_map_where_it_is_seen() -> Non
     measured = np.ones((SIZE, SIZE), np.bool_)
     measured[SIZE // 2 - 20 : SIZE // 2 + 20, SIZE // 2 - 20 : SIZE // 2 + 20] = False
     seen = np.ones_like(measured)
-    assert mapped_ground(measured, seen)[SIZE // 2, SIZE // 2]
-    assert not mapped_ground(measured, seen & measured)[SIZE // 2, SIZE // 2]
+    assert mapped_ground(measured, seen, seen)[SIZE // 2, SIZE // 2]
+    assert not mapped_ground(measured, seen & measured, seen)[SIZE // 2, SIZE // 2]
 
 
 def test_stray_cells_do_not() -> None:
     measured = np.zeros((SIZE, SIZE), np.bool_)
     measured[::5, ::5] = True
-    assert not mapped_ground(measured, np.ones_like(measured)).any()
+    assert not mapped_ground(measured, np.ones_like(measured), np.ones_like(measured)).any()
 
 
 def test_nothing_reaches_far_beyond_measured_ground() -> None:
     measured = np.zeros((SIZE, SIZE), np.bool_)
     measured[:, : SIZE // 2] = True
-    mapped = mapped_ground(measured, np.ones_like(measured))[SIZE // 2]
+    mapped = mapped_ground(measured, np.ones_like(measured), np.ones_like(measured))[SIZE // 2]
     assert mapped[: SIZE // 2].all()
     assert not mapped[SIZE // 2 + REACH_CELLS :].any()
+
+
+def test_the_edge_of_the_grid_is_not_a_rim() -> None:
+    measured = np.zeros((SIZE, SIZE), np.bool_)
+    measured[:, REACH_CELLS:] = np.arange(3 * REACH_CELLS) % 3 > 0
+    asked = np.zeros_like(measured)
+    asked[:, REACH_CELLS:] = True
+    mapped = mapped_ground(measured, asked, asked)
+    assert (mapped == asked).all()

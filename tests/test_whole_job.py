@@ -1,0 +1,152 @@
+"""The whole job on the rehearsed survey of a farm, held to what is promised of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import laspy
+import numpy as np
+import pytest
+import rasterio
+from shapely import box
+
+from flows.demo import DemoResult, run_demo
+from flows.map import MapOptions, map_survey
+from flows.surfaces import GROUND
+from tmp.progress import silent
+from tmp.rasters import open_tiled
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
+    return run_demo(tmp_path_factory.mktemp("demo"), MapOptions(workers=2))
+
+
+def folder_of(demo: DemoResult, stage: str) -> Path:
+    (found,) = (result.folder for result in demo.map.results if result.stage == stage)
+    return found
+
+
+def test_heights_of_open_ground_are_true_to_one_sample_distance(demo: DemoResult) -> None:
+    accuracy = demo.accuracy
+    assert accuracy.ground_measured > 0.95
+    assert abs(accuracy.ground.mean) < accuracy.gsd_m
+    assert accuracy.ground.nmad < accuracy.gsd_m
+    assert accuracy.ground.std < accuracy.gsd_m
+
+
+def test_nine_tenths_of_the_turf_walls_relief_are_recovered(demo: DemoResult) -> None:
+    assert 0.9 < demo.accuracy.walls < 1.1
+
+
+def test_the_orthomosaic_is_true_to_one_pixel(demo: DemoResult) -> None:
+    median_m, worst_m = demo.accuracy.ortho_m
+    assert demo.accuracy.ortho_believed > 0.9
+    assert median_m < demo.accuracy.gsd_m
+    assert worst_m < 2 * demo.accuracy.gsd_m
+
+
+def test_cameras_are_placed_to_a_centimetre_after_a_similarity(demo: DemoResult) -> None:
+    assert max(demo.accuracy.camera_rms_m) < 0.01
+
+
+def test_every_product_is_there_and_carries_its_datum(demo: DemoResult) -> None:
+    products = demo.map.survey.products_dir
+    for name in ("orthomosaic", "dsm", "dsm_sigma", "dsm_views", "dsm_confidence"):
+        with rasterio.open(products / f"{name}.tif") as file:
+            assert file.crs.to_string() == "EPSG:32627"
+            assert file.tags()["VERTICAL_DATUM"]
+            assert file.overviews(1)
+            assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert json.loads(demo.map.survey.catalog_path.read_text())["type"] == "Catalog"
+    assert "<svg" in demo.map.report_path.read_text()
+
+
+def test_companions_of_the_surface_say_something_exactly_where_it_does(demo: DemoResult) -> None:
+    products = demo.map.survey.products_dir
+    layers = {}
+    for name in ("dsm", "dsm_sigma", "dsm_views", "dsm_confidence"):
+        with rasterio.open(products / f"{name}.tif") as file:
+            layers[name] = file.read(1, masked=True)
+    shown = ~np.ma.getmaskarray(layers["dsm"])
+    assert (~np.ma.getmaskarray(layers["dsm_sigma"]) == shown).all()
+    assert (~np.ma.getmaskarray(layers["dsm_confidence"]) == shown).all()
+    assert layers["dsm_views"].data[shown].min() >= 2
+    assert layers["dsm_sigma"].min() > 0
+
+
+def test_the_cloud_has_a_point_for_every_measured_cell_with_a_picture(demo: DemoResult) -> None:
+    products = demo.map.survey.products_dir
+    with rasterio.open(products / "dsm.tif") as file:
+        count = int(file.read(1, masked=True).count())
+    with laspy.open(products / "cloud.laz") as cloud:
+        assert 0.999 * count < cloud.header.point_count <= count
+
+
+def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
+    demo: DemoResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ground of another quality, stopped after two tiles, then finished."""
+    from photogrammetry import surface
+
+    measure, done = surface.measure_tile, []
+
+    def stopping(grid, tile, *rest, **options):  # type: ignore[no-untyped-def]
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(tile.name)
+        return measure(grid, tile, *rest, **options)
+
+    root = demo.map.survey.root
+    fast = MapOptions(quality="fast")  # type: ignore[arg-type]
+    monkeypatch.setattr(surface, "measure_tile", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        map_survey(root, fast)
+    stopped = done.copy()
+    monkeypatch.setattr(
+        surface,
+        "measure_tile",
+        lambda grid, tile, *rest, **options: (
+            done.append(tile.name) or measure(grid, tile, *rest, **options)
+        ),
+    )
+    map_survey(root, fast)
+    assert len(done) == len(set(done))
+    assert done[:2] == stopped
+
+
+def test_an_area_crops_and_a_filled_surface_has_no_holes_in_it(
+    demo: DemoResult, tmp_path: Path
+) -> None:
+    grid = open_tiled(folder_of(demo, "surface") / GROUND).grid
+    x, y = (grid.bounds[0] + grid.bounds[2]) / 2, (grid.bounds[1] + grid.bounds[3]) / 2
+    area = tmp_path / "area.geojson"
+    ring = [[float(a), float(b)] for a, b in box(x - 8, y - 6, x + 8, y + 6).exterior.coords]
+    area.write_text(
+        json.dumps(
+            {
+                "type": "FeatureCollection",
+                "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32627"}},
+                "features": [
+                    {
+                        "type": "Feature",
+                        "properties": {},
+                        "geometry": {"type": "Polygon", "coordinates": [ring]},
+                    }
+                ],
+            }
+        )
+    )
+    options = MapOptions(area_file=area, fill=True, ortho_gsd_m=0.05, workers=2)
+    made = map_survey(demo.map.survey.root, options, track=silent)
+    assert next(result for result in made.results if result.stage == "orientation").reused
+    with rasterio.open(made.survey.products_dir / "dsm.tif") as file:
+        assert file.bounds.right - file.bounds.left == pytest.approx(16, abs=0.2)
+        heights = file.read(1, masked=True)[2:-2, 2:-2]
+        assert heights.count() == heights.size
+    with rasterio.open(made.survey.products_dir / "orthomosaic.tif") as file:
+        assert file.res == (0.05, 0.05)
+        assert (file.read(4)[3:-3, 3:-3] == 255).all()
