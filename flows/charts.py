@@ -91,18 +91,26 @@ class MapSheet:
                 f'preserveAspectRatio="none" style="image-rendering:{smooth}"/>',
                 *overlay,
                 self._scale_bar(),
-                f'<g transform="translate({width - 26:.1f} 34)"><path class="north" '
-                'd="M0 -22 L8 10 L0 4 L-8 10 Z"/><text class="halo" y="24" '
-                'text-anchor="middle">N</text></g>',
+                self._north(),
                 "</svg>",
             ]
+        )
+
+    def _north(self) -> str:
+        if self.grid.crs is None:
+            return ""
+        return (
+            f'<g transform="translate({self.size[0] - 26:.1f} 34)"><path class="north" '
+            'd="M0 -22 L8 10 L0 4 L-8 10 Z"/><text class="halo" y="24" '
+            'text-anchor="middle">N</text></g>'
         )
 
     def _scale_bar(self) -> str:
         width, height = self.size
         length_m = round_length(width / self.scale / 4)
         length = length_m * self.scale
-        label = f"{length_m:g} m"
+        # Without positions the scale is arbitrary, and metres would be a lie.
+        label = f"{length_m:g} {'units' if self.grid.crs is None else 'm'}"
         return (
             f'<g transform="translate(14 {height - 14:.1f})">'
             f'<path class="bar-halo" d="M0 -7 V0 H{length:.1f} V-7"/>'
