@@ -70,7 +70,9 @@ class Judgement:
     sigma: Float32
 
 
-def judge(placed: TileViews, levels: Sequence[Level], height: Float32, *, rule: Rule) -> Judgement:
+def judge(
+    placed: TileViews, levels: Sequence[Level], height: Float32, decided: Mask, *, rule: Rule
+) -> Judgement:
     """Judge the finished surface at the finest level whose pictures bear it out.
 
     Asphalt has texture at some scale, and crowns of trees agree where their leaves do not: a cell
@@ -84,6 +86,8 @@ def judge(placed: TileViews, levels: Sequence[Level], height: Float32, *, rule: 
         Finest first.
     height : ndarray of shape (rows, cols)
         Tile heights on the finest level.
+    decided : ndarray of bool, shape (rows, cols)
+        Cells known to be right, see `photogrammetry.edges`.
     rule : Rule
 
     Notes
@@ -105,6 +109,8 @@ def judge(placed: TileViews, levels: Sequence[Level], height: Float32, *, rule: 
         extra = rule.accept_small if ground.radius == 1 else 0.0
         enough = np.array([np.inf, np.inf, *rule.accept], np.float32) + extra
         passed = _local_mean(found) >= enough[np.minimum(compared, len(enough) - 1)]
+        if ground is finest:
+            passed |= decided & (compared >= 2)
         precision = _precision(level, sheet, spread, rule)
         if ground is not finest:
             precision = np.hypot(precision, _relief(sheet, ground.radius))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.aggregation import aggregate, pick_heights
 from photogrammetry.correlation import MAX_VIEWS, match_blocks
+from photogrammetry.edges import sharpen_edges
 from photogrammetry.judgement import Level, Rule, judge
 from photogrammetry.pictures import PictureStore
 from photogrammetry.search import Ground, Search, narrowed_search, widest_search
@@ -158,7 +159,15 @@ def measure_tile(
         level = _look(placed, store, ground, search.sheet, (z_low, z_high), options)
         levels.append(level)
         height = _match(level, search, options)
-    judged = judge(placed, levels[::-1], height, rule=options.rule)
+    many = choose_views(
+        placed,
+        ground,
+        ground.padded(height),
+        count=MAX_VIEWS,
+        max_off_nadir=options.max_off_nadir,
+    )
+    height, decided = sharpen_edges(placed, level, height, many, noise_dn=options.noise_dn)
+    judged = judge(placed, levels[::-1], height, decided, rule=options.rule)
     core = (
         slice(options.halo, options.halo + window.rows),
         slice(options.halo, options.halo + window.cols),
