@@ -101,6 +101,7 @@ def place_views(
     """
     matrix, offset = frame.world_from_map_affine(centre)
     inverse = np.linalg.inv(matrix)
+    views = _within_reach(views, offset, half_size_m, z_range_m)
     transforms = np.array(
         [
             np.column_stack(
@@ -131,6 +132,23 @@ def place_views(
         if inside.any():
             keep.append(i)
     return placed.subset(keep)
+
+
+FARTHEST_SLANT = 2.0
+"""Tangent of the angle off the vertical beyond which no view of the ground is wanted."""
+
+
+def _within_reach(
+    views: Sequence[View],
+    middle: Float,
+    half_size_m: tuple[float, float],
+    z_range_m: tuple[float, float],
+) -> list[View]:
+    """Leave out, at little cost, the views too far away to see a tile about `middle` (world)."""
+    offsets = np.array([view.pose.centre for view in views]).reshape(-1, 3) - middle
+    rise = np.abs(offsets[:, 2]) + (z_range_m[1] - z_range_m[0])
+    near = np.hypot(offsets[:, 0], offsets[:, 1]) < np.hypot(*half_size_m) + FARTHEST_SLANT * rise
+    return [view for view, kept in zip(views, near, strict=True) if kept]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
