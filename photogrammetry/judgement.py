@@ -19,7 +19,7 @@ Counts = NDArray[np.uint8]
 
 EVIDENCE_CELLS = 5
 """Side of the square over which confidence is averaged before it is judged."""
-JUMP_CELLS = 6.0
+JUMP_CELLS = 10.0
 """Difference in height, in cells, that parts two neighbours into two patches."""
 
 
@@ -231,9 +231,9 @@ def _drop_patches(
     top, bottom = cv2.dilate(height, kernel), cv2.erode(height, kernel)
     smooth = (measured & (top - bottom < JUMP_CELLS * cell_m)).astype(np.uint8)
     number, labels = cv2.connectedComponents(smooth, connectivity=4)
-    # Where no place is seen by three photographs, two must do.
-    firm = compared >= min(3, int(compared.max(initial=0)))
-    area = np.bincount(labels[firm], minlength=number) * cell_m**2
+    # What two views say needs ten times the ground to stand on.
+    weight = np.where(compared > 2, 1.0, 0.1)
+    area = np.bincount(labels.ravel(), weights=weight.ravel(), minlength=number) * cell_m**2
     kept = area >= least_m2
     kept[0] = False
     # Cells on a jump belong to whatever patch they touch.

@@ -69,15 +69,15 @@ class SurfaceOptions:
     """Standard deviation of a picture's noise in grey values."""
     agree: float = 0.4
     """Mean correlation from which a view counts as seeing a cell."""
-    accept: tuple[float, float, float, float] = (0.55, 0.45, 0.43, 0.40)
+    accept: tuple[float, float, float, float] = (0.45, 0.38, 0.40, 0.40)
     """Least mean confidence about a measured cell compared in 2, 3, 4, and 5 or more views."""
     accept_small: float = 0.12
     """What windows of 3 × 3 cells must show beyond that."""
-    least_patch_m2: float = 0.5
+    least_patch_m2: float = 0.3
     """Least area of a patch of surface that stands by itself."""
     max_off_nadir: float = 0.9
     """Greatest tangent of the angle between a ray and the vertical."""
-    matching_sigma_px: float = 0.35
+    matching_sigma_px: float = 0.13
     """Standard deviation of a correlation's position, in pixels as sampled."""
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ Rendered with NumPy from the definition, independently of the platform's kernels
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,14 @@ def surface_height(x, y):
     """World height of the surface, box included."""
     inside = (x > BOX[0]) & (x < BOX[1]) & (y > BOX[2]) & (y < BOX[3])
     return np.where(inside, BOX_TOP_M, ground_height(x, y))
+
+
+@lru_cache(maxsize=2)
+def camera_rays(oversample):
+    """Rays (N, 3) through the parts of the camera's pixels, row by row; the same for all views."""
+    camera = CAMERA.scaled(CAMERA.width_px * oversample, CAMERA.height_px * oversample)
+    u, v = np.meshgrid(np.arange(camera.width_px) + 0.5, np.arange(camera.height_px) + 0.5)
+    return camera.ray_from_pixel(np.column_stack([u.ravel(), v.ravel()]))
 
 
 class SmallWorld:
@@ -73,11 +82,7 @@ class SmallWorld:
 
     def render(self, view: View, oversample: int = 2) -> np.ndarray:
         """Return the photograph (rows, cols, 3), uint8."""
-        camera = view.camera.scaled(
-            view.camera.width_px * oversample, view.camera.height_px * oversample
-        )
-        u, v = np.meshgrid(np.arange(camera.width_px) + 0.5, np.arange(camera.height_px) + 0.5)
-        rays = camera.ray_from_pixel(np.column_stack([u.ravel(), v.ravel()])) @ view.pose.rotation
+        rays = camera_rays(oversample) @ view.pose.rotation
         centre = view.pose.centre
         top = centre + rays * ((BOX_TOP_M - centre[2]) / rays[:, 2])[:, None]
         on_top = (
@@ -96,7 +101,7 @@ class SmallWorld:
             & (ground[:, 1] < BOX[3])
         )
         hit = np.where(on_top[:, None], top, ground)
-        shape = (camera.height_px, camera.width_px)
+        shape = (CAMERA.height_px * oversample, CAMERA.width_px * oversample)
         grey = self.colour(hit[:, 0].reshape(shape), hit[:, 1].reshape(shape))
         grey = np.where((~on_top & in_box).reshape(shape), 60.0, grey)  # a wall
         size = (view.camera.width_px, view.camera.height_px)

@@ -1,0 +1,76 @@
+"""The store of decoded pictures gives back what was put in."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from photogrammetry.pictures import PictureStore, halve, read_photograph
+from tmp.errors import PhotographError
+
+
+@pytest.fixture
+def picture():
+    return np.random.default_rng(3).integers(0, 255, (130, 201, 3)).astype(np.uint8)
+
+
+def test_halving_averages_two_by_two_and_drops_an_odd_rest():
+    picture = np.array([[0, 4, 9], [8, 4, 9], [1, 1, 1]], np.uint8)
+    assert halve(picture).tolist() == [[4]]
+
+
+def test_a_stored_pyramid_comes_back_level_by_level(tmp_path, picture):
+    store = PictureStore(folder=tmp_path / "pictures")
+    store.save("flight 1/ä.jpg", picture, halvings=0)
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    for level, expected in enumerate((grey, halve(grey), halve(halve(grey)))):
+        found, returned = store.grey("flight 1/ä.jpg", level)
+        assert returned == level
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_level_that_is_not_stored_gives_the_nearest(tmp_path, picture):
+    store = PictureStore(folder=tmp_path)
+    store.save("a.jpg", picture, halvings=1)
+    found, level = store.grey("a.jpg", 0)
+    assert level == 1
+    assert found.shape == picture.shape[:2]
+    assert store.grey("a.jpg", 9)[1] == 5  # 130 rows are 8 after four halvings more
+
+
+def test_a_thumbnail_is_the_photograph_halved_four_times(tmp_path, picture):
+    store = PictureStore(folder=tmp_path)
+    store.save("a.jpg", picture, halvings=0)
+    expected = halve(halve(halve(halve(picture))))
+    np.testing.assert_array_equal(store.thumbnail("a.jpg"), expected)
+
+
+def test_a_store_knows_what_it_has(tmp_path, picture):
+    store = PictureStore(folder=tmp_path)
+    assert not store.has("a.jpg", finest_level=0)
+    store.save("a.jpg", picture, halvings=1)
+    assert store.has("a.jpg", finest_level=1)
+    assert not store.has("a.jpg", finest_level=0)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_torn_head_file_counts_as_absent(tmp_path, picture):
+    store = PictureStore(folder=tmp_path)
+    store.save("a.jpg", picture, halvings=0)
+    next(tmp_path.glob("*.json")).write_text('{"levels": [')
+    assert not store.has("a.jpg", finest_level=0)
+
+
+def test_a_photograph_is_decoded_small_on_request(tmp_path, picture):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), picture)
+    np.testing.assert_array_equal(read_photograph(path), picture)
+    assert read_photograph(path, halvings=1).shape == (65, 100, 3)
+
+
+def test_a_torn_photograph_is_refused_by_name(tmp_path):
+    path = tmp_path / "torn.jpg"
+    path.write_bytes(b"\xff\xd8\xff nothing more")
+    with pytest.raises(PhotographError, match=r"torn\.jpg.*copy it again"):
+        read_photograph(path)

@@ -1,0 +1,77 @@
+"""Cells and search ranges of the pyramid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from photogrammetry.search import Ground, coarsen, narrowed_search, refine, widest_search
+from tmp.grids import Grid
+
+WINDOW = Grid(crs=None, x_min=0.0, y_max=10.0, cell_m=0.1, rows=37, cols=52)
+
+
+def ground(level: int, radius: int = 2) -> Ground:
+    return Ground.of(WINDOW, level, halo=8, radius=radius, block=16)
+
+
+def test_a_grounds_cells_are_those_of_the_grid_about_its_centre():
+    finest = ground(0, radius=1)
+    inner = slice(8 + 1, -(8 + 1))
+    x, y = WINDOW.cell_centres()
+    x0, y0, x1, y1 = WINDOW.bounds
+    np.testing.assert_allclose(finest.x[inner], x - (x0 + x1) / 2, atol=1e-6)
+    np.testing.assert_allclose(finest.y[inner], y - (y0 + y1) / 2, atol=1e-6)
+    assert finest.shape == (37 + 16, 52 + 16)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_coarse_cell_covers_whole_fine_cells(level):
+    finest, coarse = ground(0), ground(level)
+    west = coarse.x[coarse.radius + 8] - coarse.cell_m / 2
+    assert west == pytest.approx(finest.x[finest.radius + 8] - finest.cell_m / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_a_plane_stays_a_plane_on_coarser_levels(level):
+    finest, coarse = ground(0), ground(level)
+    inner = slice(finest.radius, -finest.radius)
+    plane = 0.3 * finest.x[None, inner] - 0.2 * finest.y[inner, None]
+    found = coarsen(plane.astype(np.float32), finest, coarse)
+    expected = 0.3 * coarse.x[None] - 0.2 * coarse.y[:, None]
+    # Only where the coarser level lies within the finer one's halo.
+    core = slice(coarse.radius + 8, -(coarse.radius + 8))
+    np.testing.assert_allclose(found[core, core], expected[core, core], atol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_refining_repeats_each_coarse_cell(level):
+    finest, coarse = ground(0), ground(level)
+    inner = slice(coarse.radius, -coarse.radius)
+    fine = finest.x[finest.radius : -finest.radius]
+    found = refine(np.broadcast_to(coarse.x[inner], coarse.shape), coarse, finest)
+    assert found.shape == finest.shape
+    assert np.abs(found - fine).max() <= coarse.cell_m / 2 + 1e-5
+
+
+def test_the_widest_search_covers_the_range_asked_for():
+    search = widest_search(ground(3), -4.0, 6.0, step=0.75)
+    heights = search.sheet[0, 0] + search.step_m * np.arange(search.low[0, 0], search.high[0, 0])
+    assert heights[0] <= -4.0 + search.step_m
+    assert heights[-1] >= 6.0 - search.step_m
+    assert search.step_m == pytest.approx(0.6)
+
+
+def test_a_narrowed_search_holds_the_coarser_surface_and_both_sides_of_a_wall():
+    coarse, fine = ground(1), ground(0)
+    height = np.zeros(coarse.shape, np.float32)
+    height[:, 20:] = 1.5
+    search = narrowed_search(fine, coarse, height, step=0.75, margin=3, widest=60)
+    inner = search.sheet[fine.radius : -fine.radius, fine.radius : -fine.radius]
+    bottom = inner + search.low * search.step_m
+    top = inner + (search.high - 1) * search.step_m
+    wall = np.abs(fine.x[fine.radius : -fine.radius] - coarse.x[coarse.radius + 20]) < 0.15
+    assert bottom[:, wall].max() < 0.0
+    assert top[:, wall].min() > 1.5
+    flat = np.abs(fine.x[fine.radius : -fine.radius] - coarse.x[coarse.radius + 20]) > 1.5
+    assert (search.high - search.low)[:, flat].max() <= 2 * 3 + 2
