@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from flows import figures, findings
 from flows.charts import histogram
@@ -145,19 +146,26 @@ def _bounds(record: MapRecord) -> tuple[float, float, float, float]:
 
 
 def _ground(record: MapRecord, sheet: Grid) -> NDArray[np.float64]:
-    """Return the map height of the ground in each cell of a sheet, level where unknown."""
+    """Return the map height of the ground in each cell of a sheet.
+
+    Where it was not measured it is as high as the nearest place that was: a gap in a wood lies
+    at the height of the crowns about it, where far fewer photographs reach than on the ground.
+    """
     points = record.reconstruction.frame.map_from_world(record.reconstruction.points)
     ground = np.full(sheet.shape, float(np.median(points[:, 2])))
     if (path := _present(record, DSM.file)) is None:
         return ground
     values, grid = read_reduced(path, figures.OVERLAP_CELLS)
+    unknown = np.ma.getmaskarray(values[0])
+    if unknown.all():
+        return ground
+    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    heights = values[0].data[tuple(nearest)]
     x, y = sheet.cell_centres()
     cols = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
     rows = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
     inside_c, inside_r = (cols >= 0) & (cols < grid.cols), (rows >= 0) & (rows < grid.rows)
-    known = values[0][np.ix_(rows[inside_r], cols[inside_c])]
-    target = np.ix_(inside_r, inside_c)
-    ground[target] = np.where(np.ma.getmaskarray(known), ground[target], known.data)
+    ground[np.ix_(inside_r, inside_c)] = heights[np.ix_(rows[inside_r], cols[inside_c])]
     return ground
 
 
