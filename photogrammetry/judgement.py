@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.correlation import assess_blocks
+from photogrammetry.assessment import assess_blocks
 from photogrammetry.search import Float32, Ground, coarsen, refine
 from photogrammetry.sight import count_sights
 from photogrammetry.views import KernelViews, TileViews
@@ -114,18 +114,15 @@ def judge(
         precision = _precision(level, sheet, spread, rule)
         if ground is not finest:
             precision = np.hypot(precision, _relief(sheet, ground.radius))
-        found, agreeing, compared, passed, precision = (
-            refine(array, ground, finest)
-            for array in (found, agreeing, compared, passed, precision)
-        )
-        accepted = ~measured & passed
+        found, precision = refine(found, ground, finest), refine(precision, ground, finest)
+        accepted = ~measured & refine(passed, ground, finest)
         better = accepted | (np.isnan(confidence) & np.isfinite(found))
         confidence[better] = found[better]
-        views[better] = agreeing[better]
+        views[better] = refine(agreeing, ground, finest)[better]
         sigma[accepted] = precision[accepted]
         measured |= accepted
-        firm = np.maximum(firm, compared)
-    measured &= refine(*_open_to_two(placed, levels, height), finest) > 0
+        firm = np.maximum(firm, refine(compared, ground, finest))
+    measured &= refine(*_open_to_two(placed, levels, height), finest)
     measured = _drop_patches(height, measured, firm, finest.cell_m, rule.least_patch_m2)
     sigma[~measured] = np.nan
     return Judgement(measured=measured, confidence=confidence, views=views, sigma=sigma)
@@ -136,7 +133,7 @@ def assess(
 ) -> tuple[Float32, Counts, Counts, Float32]:
     """Return confidence, agreeing and compared views, and ray spread of a sheet on one level.
 
-    See `photogrammetry.correlation.assess_blocks`.
+    See `photogrammetry.assessment.assess_blocks`.
     """
     ground, packed = level.ground, level.packed
     confidence = np.empty(ground.shape, np.float32)

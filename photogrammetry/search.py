@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from tmp.grids import Grid
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
+_T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,15 +140,14 @@ def _resample(array: Float32, coarser: Ground, ground: Ground, method: int) -> F
     """Bring an array (rows, cols) of the coarser level to the finer level with its margin."""
     col = (ground.x - coarser.x[coarser.radius]) / coarser.cell_m
     row = (coarser.y[coarser.radius] - ground.y) / coarser.cell_m
-    return np.asarray(
-        cv2.remap(
-            array,
-            *np.meshgrid(col.astype(np.float32), row.astype(np.float32)),
-            method,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.float32,
-    )
+    return _looked_up(array, col, row, method)
+
+
+def _looked_up(array: Float32, col: Float32, row: Float32, method: int) -> Float32:
+    """Read an array at (column, row) of cell centres, the edge repeated beyond it."""
+    across, down = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
+    found = cv2.remap(array, across, down, method, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32)
 
 
 def coarsen(height: Float32, finest: Ground, ground: Ground) -> Float32:
@@ -161,13 +162,10 @@ def coarsen(height: Float32, finest: Ground, ground: Ground) -> Float32:
     )
     col = (ground.x - finest.x[finest.radius]) / finest.cell_m + 0.5
     row = (finest.y[finest.radius] - ground.y) / finest.cell_m + 0.5
-    where = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
-    return np.asarray(
-        cv2.remap(height, *where, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
+    return _looked_up(height, col, row, cv2.INTER_NEAREST)
 
 
-def refine(array: NDArray[np.generic], ground: Ground, finest: Ground) -> NDArray[np.generic]:
+def refine(array: NDArray[_T], ground: Ground, finest: Ground) -> NDArray[_T]:
     """Repeat a coarser level's cells (rows, cols) on the finest level."""
     if ground is finest:
         return array

@@ -53,9 +53,9 @@ class SurfaceOptions:
     """Resolution of the pictures against the grid."""
     step: float = 0.75
     """Height between hypotheses in cells."""
-    margin: int = 3
+    margin: int = 2
     """Hypotheses searched beyond the coarser level's local range."""
-    widest: int = 40
+    widest: int = 28
     """Most hypotheses searched in one cell below the coarsest level."""
     block: int = 32
     """Side in cells of the squares that share a choice of views, at the finest level."""
@@ -139,7 +139,42 @@ def measure_tile(
     reach = options.halo * grid.cell_m * 2 ** (options.levels - 1)
     half = ((x1 - x0) / 2 + reach, (y1 - y0) / 2 + reach)
     placed = place_views(views, frame, centre, half, z_range_m)
-    z_low, z_high = z_range_m[0] - centre[2], z_range_m[1] - centre[2]
+    z_range = z_range_m[0] - centre[2], z_range_m[1] - centre[2]
+    levels, height = _search_down(placed, store, window, z_range, options)
+    finest = levels[0]
+    many = choose_views(
+        placed,
+        finest.ground,
+        finest.ground.padded(height),
+        count=MAX_VIEWS,
+        max_off_nadir=options.max_off_nadir,
+    )
+    height, decided = sharpen_edges(placed, finest, height, many, noise_dn=options.noise_dn)
+    judged = judge(placed, levels, height, decided, rule=options.rule)
+    core = (
+        slice(options.halo, options.halo + window.rows),
+        slice(options.halo, options.halo + window.cols),
+    )
+    return TileSurface(
+        height=height[core] + np.float32(centre[2]),
+        measured=judged.measured[core],
+        confidence=judged.confidence[core],
+        views=judged.views[core],
+        sigma=judged.sigma[core],
+    )
+
+
+def _search_down(
+    placed: TileViews,
+    store: PictureStore,
+    window: Grid,
+    z_range: tuple[float, float],
+    options: SurfaceOptions,
+) -> tuple[list[Level], Float32]:
+    """Search from the coarsest to the finest level; return the levels, finest first, and heights.
+
+    The heights are those of the finest level, (rows, cols) with the halo.
+    """
     levels: list[Level] = []
     height = np.empty((0, 0), np.float32)
     for number in reversed(range(options.levels)):
@@ -154,31 +189,11 @@ def measure_tile(
                 widest=options.widest,
             )
             if levels
-            else widest_search(ground, z_low, z_high, step=options.step)
+            else widest_search(ground, *z_range, step=options.step)
         )
-        level = _look(placed, store, ground, search.sheet, (z_low, z_high), options)
-        levels.append(level)
-        height = _match(level, search, options)
-    many = choose_views(
-        placed,
-        ground,
-        ground.padded(height),
-        count=MAX_VIEWS,
-        max_off_nadir=options.max_off_nadir,
-    )
-    height, decided = sharpen_edges(placed, level, height, many, noise_dn=options.noise_dn)
-    judged = judge(placed, levels[::-1], height, decided, rule=options.rule)
-    core = (
-        slice(options.halo, options.halo + window.rows),
-        slice(options.halo, options.halo + window.cols),
-    )
-    return TileSurface(
-        height=height[core] + np.float32(centre[2]),
-        measured=judged.measured[core],
-        confidence=judged.confidence[core],
-        views=judged.views[core],
-        sigma=judged.sigma[core],
-    )
+        levels.append(_look(placed, store, ground, search.sheet, z_range, options))
+        height = _match(levels[-1], search, options)
+    return levels[::-1], height
 
 
 def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
