@@ -45,6 +45,8 @@ FOOT_M = 10.0
 """Half the side of the square below a camera whose open ground speaks for its height."""
 LEAST_OPEN = 0.25
 """Share of that square that must be open ground."""
+RIM_M = 30.0
+"""Ground looked at beyond the map's edges: half the width that a photograph shows."""
 SHEET_CELL_M = 0.5
 """Cell of the raster on which overlap and measured share are taken."""
 
@@ -147,9 +149,14 @@ def height_above_ground(reconstruction: Reconstruction, dsm: Path) -> float:
 
 
 def overlap_of(reconstruction: Reconstruction, dsm: Path) -> Overlap:
-    """Count the photographs that see each place of a map, at the height it has there."""
+    """Count the photographs that see each place in and about a map, at the height it has there.
+
+    The sheet reaches beyond the map, or a map could do better by leaving its rim out.
+    """
     height, grid = read_heights(dsm)
-    sheet = Grid.from_bounds(grid.bounds, SHEET_CELL_M, grid.crs)
+    west, south, east, north = grid.bounds
+    around = (west - RIM_M, south - RIM_M, east + RIM_M, north + RIM_M)
+    sheet = Grid.from_bounds(around, SHEET_CELL_M, grid.crs)
     surface_m = heights_on(height, grid, sheet).astype(float)
     return Overlap(sheet=sheet, count=count_overlap(reconstruction, sheet, surface_m))
 
