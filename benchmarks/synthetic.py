@@ -90,6 +90,11 @@ def report_case(case: Case, made: MapResult, truth: Path) -> None:
     for verdict, said in judge(case, fitted, plain):
         print(f"{'kept  ' if verdict else 'MISSED'} {said}")
     _print_vertical_scale(reconstruction)
+    scale = reconstruction.vertical_scale
+    if not case.vertical:
+        warned = scale is not None and scale.weak
+        said = "the report warns that the photographs do not fix the vertical scale"
+        print(f"{'kept  ' if warned else 'MISSED'} {said}")
 
 
 def judge(case: Case, fitted: Accuracy, plain: Accuracy) -> Iterator[tuple[bool, str]]:
