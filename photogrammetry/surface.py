@@ -53,17 +53,17 @@ class SurfaceOptions:
     """Resolution of the pictures against the grid."""
     step: float = 0.75
     """Height between hypotheses in cells."""
-    margin: int = 2
-    """Hypotheses searched beyond the coarser level's local range."""
+    margin: int = 4
+    """Hypotheses searched beyond the coarser level's local range, where a boulder was not seen."""
     widest: int = 28
     """Most hypotheses searched in one cell below the coarsest level."""
     block: int = 32
     """Side in cells of the squares that share a choice of views, at the finest level."""
     halo: int = 24
     """Width in cells of the margin round a tile at every level."""
-    small_penalty: float = 10.0
+    small_penalty: float = 7.0
     """P1 of the aggregation, in units of cost (127 per 1.0 of correlation)."""
-    large_penalty: float = 60.0
+    large_penalty: float = 40.0
     """P2 of the aggregation."""
     noise_dn: float = 1.0
     """Standard deviation of a picture's noise in grey values."""
