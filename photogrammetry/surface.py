@@ -77,7 +77,7 @@ class SurfaceOptions:
     """Least area of a patch of surface that stands by itself."""
     max_off_nadir: float = 0.9
     """Greatest tangent of the angle between a ray and the vertical."""
-    matching_sigma_px: float = 0.13
+    matching_sigma_px: float = 0.12
     """Standard deviation of a correlation's position, in pixels as sampled."""
 
     def __post_init__(self) -> None:
