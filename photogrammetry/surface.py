@@ -61,9 +61,9 @@ class SurfaceOptions:
     """Side in cells of the squares that share a choice of views, at the finest level."""
     halo: int = 24
     """Width in cells of the margin round a tile at every level."""
-    small_penalty: float = 7.0
+    small_penalty: float = 10.0
     """P1 of the aggregation, in units of cost (127 per 1.0 of correlation)."""
-    large_penalty: float = 40.0
+    large_penalty: float = 60.0
     """P2 of the aggregation."""
     noise_dn: float = 1.0
     """Standard deviation of a picture's noise in grey values."""
@@ -77,7 +77,7 @@ class SurfaceOptions:
     """Least area of a patch of surface that stands by itself."""
     max_off_nadir: float = 0.9
     """Greatest tangent of the angle between a ray and the vertical."""
-    matching_sigma_px: float = 0.12
+    matching_sigma_px: float = 0.13
     """Standard deviation of a correlation's position, in pixels as sampled."""
 
     def __post_init__(self) -> None:
