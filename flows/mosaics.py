@@ -27,7 +27,7 @@ from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 if TYPE_CHECKING:
     from photogrammetry.mosaic import Ground
 
-MOSAIC_TILE = 2048
+MOSAIC_TILE = 1024
 PICTURES_PER_WORKER = 8
 """Decoded photographs kept in memory for each worker, and once more for all."""
 MOSAIC_BYTES_PER_CELL = 4 + 3

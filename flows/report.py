@@ -25,6 +25,8 @@ from tmp.rasters import read_grid, read_reduced
 from tmp.reconstruction import Reconstruction, VerticalScale
 from tmp.survey import Settings, Survey
 
+SURROUNDINGS_CELLS = 6.0
+"""Standard deviation of the surroundings that speak for the height of unmeasured ground."""
 SOFTWARE = (
     "terrestrial-mapping-platform",
     "pycolmap",
@@ -148,8 +150,8 @@ def _bounds(record: MapRecord) -> tuple[float, float, float, float]:
 def _ground(record: MapRecord, sheet: Grid) -> NDArray[np.float64]:
     """Return the map height of the ground in each cell of a sheet.
 
-    Where it was not measured it is as high as the nearest place that was: a gap in a wood lies
-    at the height of the crowns about it, where far fewer photographs reach than on the ground.
+    Where it was not measured it is as high as its surroundings: a gap in a wood lies at the
+    height of the crowns about it, where far fewer photographs reach than on the ground.
     """
     points = record.reconstruction.frame.map_from_world(record.reconstruction.points)
     ground = np.full(sheet.shape, float(np.median(points[:, 2])))
@@ -159,14 +161,27 @@ def _ground(record: MapRecord, sheet: Grid) -> NDArray[np.float64]:
     unknown = np.ma.getmaskarray(values[0])
     if unknown.all():
         return ground
-    nearest = ndimage.distance_transform_edt(unknown, return_distances=False, return_indices=True)
-    heights = values[0].data[tuple(nearest)]
+    heights = _continued(values[0].filled(0.0), ~unknown)
     x, y = sheet.cell_centres()
     cols = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
     rows = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
     inside_c, inside_r = (cols >= 0) & (cols < grid.cols), (rows >= 0) & (rows < grid.rows)
     ground[np.ix_(inside_r, inside_c)] = heights[np.ix_(rows[inside_r], cols[inside_c])]
     return ground
+
+
+def _continued(heights: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Continue heights beyond where they are known: their weighted mean about a place.
+
+    A stray cell at the rim weighs next to nothing against a wood's worth of them.
+    """
+    weight = ndimage.gaussian_filter(known.astype(float), SURROUNDINGS_CELLS)
+    level = float(np.median(heights[known]))
+    total = ndimage.gaussian_filter(np.where(known, heights - level, 0.0), SURROUNDINGS_CELLS)
+    firm = weight > 0.05
+    mean = np.where(firm, total / np.maximum(weight, 1e-9), 0.0)
+    nearest = ndimage.distance_transform_edt(~firm, return_distances=False, return_indices=True)
+    return np.where(known, heights, mean[tuple(nearest)] + level)
 
 
 def _coverage(

@@ -22,7 +22,7 @@ from tmp.reconstruction import Reconstruction
 
 Array = NDArray[Any]
 
-SURFACE_CELLS = {"fast": 6.0, "normal": 3.0, "high": 1.5}
+SURFACE_CELLS = {"fast": 6.0, "normal": 3.75, "high": 1.5}
 """By quality: cell of the surface in ground sample distances."""
 SURFACE_TILE = 512
 NODATA = -9999.0

@@ -31,7 +31,6 @@ def mapped_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
     """
     size = (2 * REACH_CELLS + 1,) * 2
     share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
-    share /= np.maximum(
-        cv2.blur(asked.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT), 1e-6
-    )
-    return np.asarray((measured | seen) & (share > LEAST_SHARE), np.bool_)
+    most = cv2.blur(asked.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
+    enough = np.asarray(share) > LEAST_SHARE * np.asarray(most)
+    return np.asarray((measured | seen) & enough, np.bool_)

@@ -68,10 +68,18 @@ class Judgement:
     confidence: Float32
     views: Counts
     sigma: Float32
+    open: Mask
+    """Cells that two views or more look at past the surface about them."""
 
 
 def judge(
-    placed: TileViews, levels: Sequence[Level], height: Float32, decided: Mask, *, rule: Rule
+    placed: TileViews,
+    levels: Sequence[Level],
+    height: Float32,
+    decided: Mask,
+    kept: Mask,
+    *,
+    rule: Rule,
 ) -> Judgement:
     """Judge the finished surface at the finest level whose pictures bear it out.
 
@@ -88,6 +96,8 @@ def judge(
         Tile heights on the finest level.
     decided : ndarray of bool, shape (rows, cols)
         Cells known to be right, see `photogrammetry.edges`.
+    kept : ndarray of bool, shape (rows, cols)
+        Cells that some level of the search found borne out, see `bears_out`.
     rule : Rule
 
     Notes
@@ -106,11 +116,11 @@ def judge(
         ground = level.ground
         sheet = coarsen(height, finest, ground)
         found, agreeing, compared, spread = assess(placed, level, sheet, rule)
-        extra = rule.accept_small if ground.radius == 1 else 0.0
-        enough = np.array([np.inf, np.inf, *rule.accept], np.float32) + extra
-        passed = _local_mean(found) >= enough[np.minimum(compared, len(enough) - 1)]
+        passed = _borne_out(ground, found, compared, rule)
         if ground is finest:
             passed |= decided & (compared >= 2)
+        if level is levels[-1]:
+            passed |= (compared >= 2) & _mostly(kept, finest, ground)
         precision = _precision(level, sheet, spread, rule)
         if ground is not finest:
             precision = np.hypot(precision, _relief(sheet, ground.radius))
@@ -122,10 +132,41 @@ def judge(
         sigma[accepted] = precision[accepted]
         measured |= accepted
         firm = np.maximum(firm, refine(compared, ground, finest))
-    measured &= refine(*_open_to_two(placed, levels, height), finest)
+    open_to_two = np.asarray(refine(*_open_to_two(placed, levels, height), finest), np.bool_)
+    measured &= open_to_two
     measured = _drop_patches(height, measured, firm, finest.cell_m, rule.least_patch_m2)
     sigma[~measured] = np.nan
-    return Judgement(measured=measured, confidence=confidence, views=views, sigma=sigma)
+    return Judgement(
+        measured=measured, confidence=confidence, views=views, sigma=sigma, open=open_to_two
+    )
+
+
+def bears_out(
+    placed: TileViews, level: Level, height: Float32, *, rule: Rule, extra: float = 0.0
+) -> Mask:
+    """Tell in which cells a level's pictures bear out the surface found on it, (rows, cols).
+
+    `extra` is added to the least confidence, where the search was so wide that chance had more
+    to choose from.
+    """
+    found, _, compared, _ = assess(placed, level, level.ground.padded(height), rule)
+    return _borne_out(level.ground, found, compared, rule, extra)
+
+
+def _borne_out(
+    ground: Ground, confidence: Float32, compared: Counts, rule: Rule, extra: float = 0.0
+) -> Mask:
+    extra += rule.accept_small if ground.radius == 1 else 0.0
+    enough = np.array([np.inf, np.inf, *rule.accept], np.float32) + np.float32(extra)
+    passed = _local_mean(confidence) >= enough[np.minimum(compared, len(enough) - 1)]
+    return np.asarray(passed, np.bool_)
+
+
+def _mostly(mask: Mask, finest: Ground, ground: Ground) -> Mask:
+    """Tell which cells of a coarser level are covered for the greater part, (rows, cols)."""
+    share = coarsen(mask.astype(np.float32), finest, ground)
+    inner = (slice(ground.radius, -ground.radius),) * 2
+    return np.asarray(share[inner] > 0.5, np.bool_)
 
 
 def assess(

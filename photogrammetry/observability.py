@@ -26,8 +26,12 @@ log = logging.getLogger(__name__)
 
 STEP = 0.05
 """By which the focal length is changed, as a fraction."""
-WEAK = 0.01
-"""Standard deviation of the scale from the block alone above which it counts as weak."""
+WEAK = 0.004
+"""Standard deviation of the scale from the block alone above which it counts as weak.
+
+16 cm at 40 m: about what a block flown at one height leaves open, and several times what a second
+height does.
+"""
 
 
 def height_above_ground_m(block: Block) -> float:
@@ -75,11 +79,13 @@ def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
     short, fitted, long = scale.mean_residual_px
     return (
         "The photographs alone do not fix the vertical scale: with a focal length 5 % shorter or "
-        f"longer they fit as well ({short:.2f} and {long:.2f} px against {fitted:.2f} px) while "
-        f"the cameras stand {scale.height_agl_m[0]:.1f} or {scale.height_agl_m[2]:.1f} m instead "
-        f"of {scale.height_agl_m[1]:.1f} m above the ground. Heights therefore rest on the focal "
-        f"length in the metadata ({evidence}) and may be stretched by about "
-        f"{100 * scale.sigma_scale:.1f} % (one standard deviation). To mend it, add oblique "
+        f"longer they fit almost as well ({short:.2f} and {long:.2f} px against {fitted:.2f} px) "
+        f"while the cameras stand {scale.height_agl_m[0]:.1f} or {scale.height_agl_m[2]:.1f} m "
+        f"instead of {scale.height_agl_m[1]:.1f} m above the ground. Heights therefore rest on the "
+        f"focal length in the metadata ({evidence}): relief may be stretched by about "
+        f"{100 * scale.sigma_scale:.1f} %, and the whole ground lie "
+        f"{scale.sigma_scale * scale.height_agl_m[1]:.2f} m too high or too low (one standard "
+        "deviation). To mend it, add oblique "
         "photographs (camera 20 to 30° from the vertical), a flight line at another height, or "
         "ground control points at different heights."
     )

@@ -54,7 +54,7 @@ class VerticalScale:
     sigma_scale: float
     """Standard deviation of the vertical scale as a fraction, from residuals and priors."""
     weak: bool
-    """Whether the block alone leaves the scale looser than 1 %."""
+    """Whether the block alone leaves the scale looser than 0.4 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,64 @@
+"""Small gaps in a measured surface, closed from what lies about them, with a doubt to match."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.judgement import Judgement
+
+Float32 = NDArray[np.float32]
+
+REACH_CELLS = 16
+"""Half the side of the neighbourhood that speaks for a gap."""
+LEAST_SHARE = 0.4
+"""Share of measured cells in it from which it may."""
+PLAUSIBLE = 2.0
+"""Standard deviations of the neighbourhood within which a gap's own height is kept."""
+
+
+def bridge_gaps(height: Float32, judged: Judgement) -> tuple[Float32, Judgement]:
+    """Close gaps that are small against the measured surface about them.
+
+    In a wood the photographs bear out the surface from crown to crown with gaps of a few
+    decimetres between.  There the aggregation still found a height, but nothing of its own speaks
+    for it.  It is kept where it is in keeping with its neighbourhood, and replaced by the
+    neighbourhood's mean where it is not (a pit between crowns); either way its standard deviation
+    is that of the heights about it, which in a wood is metres, and on a lawn a centimetre.
+
+    Parameters
+    ----------
+    height : ndarray of shape (rows, cols)
+        Tile heights.
+    judged : Judgement
+
+    Returns
+    -------
+    height : ndarray of shape (rows, cols)
+    judged : Judgement
+        With bridged cells measured; their confidence and views are their own, however poor.
+    """
+    measured = judged.measured.astype(np.float32)
+    size = (2 * REACH_CELLS + 1, 2 * REACH_CELLS + 1)
+    share = cv2.blur(measured, size)
+    gap = ~judged.measured & (share >= LEAST_SHARE) & judged.open & np.isfinite(judged.confidence)
+    if not gap.any():
+        return height, judged
+    # About the median, so that float32 squares keep their centimetres.
+    level = np.median(height[judged.measured])
+
+    def mean(values: Float32) -> Float32:
+        total = cv2.GaussianBlur(values * measured, (0, 0), REACH_CELLS / 2)
+        weight = cv2.GaussianBlur(measured, (0, 0), REACH_CELLS / 2)
+        return np.asarray(total / np.maximum(weight, 1e-6), np.float32)
+
+    about = mean(height - level)
+    spread = np.sqrt(np.maximum(mean((height - level) ** 2) - about**2, 0.0))
+    matching = mean(np.nan_to_num(judged.sigma))
+    strange = gap & (np.abs(height - level - about) > PLAUSIBLE * spread + matching)
+    bridged = np.where(strange, about + level, height).astype(np.float32)
+    sigma = np.where(gap, np.hypot(spread, matching), judged.sigma).astype(np.float32)
+    return bridged, replace(judged, measured=judged.measured | gap, sigma=sigma)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from photogrammetry.bridging import LEAST_SHARE, REACH_CELLS, bridge_gaps
+from photogrammetry.judgement import Judgement
+
+SIZE = 6 * REACH_CELLS
+
+
+def judgement(measured: np.ndarray) -> Judgement:
+    return Judgement(
+        measured=measured,
+        confidence=np.where(measured, 0.8, 0.1).astype(np.float32),
+        views=np.full(measured.shape, 3, np.uint8),
+        sigma=np.where(measured, 0.01, np.nan).astype(np.float32),
+        open=np.ones_like(measured),
+    )
+
+
+def hole(size: int) -> np.ndarray:
+    measured = np.ones((SIZE, SIZE), np.bool_)
+    low = (SIZE - size) // 2
+    measured[low : low + size, low : low + size] = False
+    return measured
+
+
+def test_a_small_gap_on_a_lawn_is_closed_with_the_lawns_own_doubt() -> None:
+    x = np.arange(SIZE, dtype=np.float32) * 0.001 + 150.0
+    height, judged = bridge_gaps(np.tile(x, (SIZE, 1)), judgement(hole(8)))
+    assert judged.measured.all()
+    assert height == pytest.approx(np.tile(x, (SIZE, 1)), abs=1e-3)
+    assert np.nanmax(judged.sigma) < 0.03
+
+
+def test_a_pit_between_crowns_gets_their_height_and_metres_of_doubt() -> None:
+    rng = np.random.default_rng(4)
+    crowns = (15 + rng.normal(0, 1.0, (SIZE, SIZE))).astype(np.float32)
+    measured = hole(10)
+    crowns[~measured] = 0.0
+    height, judged = bridge_gaps(crowns, judgement(measured))
+    gap = ~measured
+    assert height[gap] == pytest.approx(15.0, abs=0.5)
+    assert (judged.sigma[gap] > 0.8).all()
+    assert (height[measured] == crowns[measured]).all()
+    assert judged.sigma[measured] == pytest.approx(0.01)
+
+
+def test_a_gap_at_the_foot_of_a_wall_stays_on_its_side() -> None:
+    height = np.zeros((SIZE, SIZE), np.float32)
+    height[:, SIZE // 2 :] = 3.0
+    measured = np.ones_like(height, np.bool_)
+    measured[:, SIZE // 2 - 4 : SIZE // 2 + 1] = False
+    bridged, judged = bridge_gaps(height, judgement(measured))
+    assert judged.measured.all()
+    assert (bridged == height).all()
+    assert judged.sigma[10, SIZE // 2] > 1.0
+
+
+def test_a_gap_too_large_for_its_surroundings_stays_open() -> None:
+    _, judged = bridge_gaps(np.zeros((SIZE, SIZE), np.float32), judgement(hole(4 * REACH_CELLS)))
+    assert LEAST_SHARE < 1
+    assert not judged.measured[SIZE // 2, SIZE // 2]
+
+
+def test_ground_that_no_two_photographs_look_at_is_never_bridged() -> None:
+    measured = hole(6)
+    blind = replace(judgement(measured), open=measured)
+    _, judged = bridge_gaps(np.zeros((SIZE, SIZE), np.float32), blind)
+    assert (judged.measured == measured).all()
