@@ -26,6 +26,7 @@ TILE_CELLS = 512
 
 
 def main() -> None:
+    """Print both shares."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("survey", type=Path, help="a survey that `tmp map` has mapped")
     parser.add_argument("--below", type=float, default=30.0, help="metres (default 30)")
