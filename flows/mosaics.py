@@ -70,6 +70,7 @@ def make_orthomosaic(job: Job) -> Figures:
         map_threads(render, missing, workers=job.workers), "Making the orthomosaic", len(missing)
     ):
         pass
+    pictures.clear()  # the room they took is wanted for compression
     finish_cog(
         raster,
         job.out / ORTHOMOSAIC.file,

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 
-MOST_POINTS = 8_000
+MOST_POINTS = 5_000
 DARKEST_DN, BRIGHTEST_DN = 8, 247
 """Values outside this range are clipped or close to it, and say nothing of the exposure."""
 ROBUST_SCALE = 0.1
@@ -90,17 +90,17 @@ def _sample_thumbnail(view: View, points: Float, store: PictureStore) -> NDArray
 def _solve_gains(samples: NDArray[np.float32]) -> Float:
     """Solve the gains of one band from logarithms (V, N)."""
     known = np.isfinite(samples) & (np.isfinite(samples).sum(axis=0) > 1)
-    values = np.where(known, samples, 0.0).astype(float)
-    weights = known.astype(float)
+    values = np.where(known, samples, np.float32(0.0))
+    weights = known.astype(np.float32)
     gains = np.zeros(len(samples))
     for _ in range(6):
-        mass = np.maximum(weights.sum(axis=0), 1e-9)
-        matrix = np.diag(weights.sum(axis=1)) - (weights / mass) @ weights.T
+        mass = np.maximum(weights.sum(axis=0), np.float32(1e-9))
+        matrix = np.diag(weights.sum(axis=1, dtype=float)) - (weights / mass) @ weights.T
         mean = (weights * values).sum(axis=0) / mass
         right = -(weights * (values - mean)).sum(axis=1)
         matrix += np.eye(len(matrix)) * max(RESTRAINT * weights.sum() / len(matrix), 1e-9)
         gains = np.linalg.solve(matrix, right)
-        adjusted = values + gains[:, None]
+        adjusted = values + gains[:, None].astype(np.float32)
         centre = (weights * adjusted).sum(axis=0) / mass
-        weights = known / (1.0 + ((adjusted - centre) / ROBUST_SCALE) ** 2)
+        weights = known / (1 + ((adjusted - centre) / np.float32(ROBUST_SCALE)) ** 2)
     return np.asarray(np.exp(gains - gains.mean()))

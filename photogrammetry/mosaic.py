@@ -35,12 +35,16 @@ Mask = NDArray[np.bool_]
 
 LABEL_CELLS = 2
 """Side of a label cell in cells of the surface."""
-HALO_LABELS = 64
+HALO_LABELS = 48
 """Label cells considered beyond a tile, so that neighbouring tiles choose alike."""
+VIEWS_HALO_LABELS = 24
+"""Label cells beyond a tile over which its views are gathered."""
 LOW_LABELS = 8
 """Side in label cells of the grid on which brightness is evened out."""
-NEAREST_VIEWS = 6
+NEAREST_VIEWS = 5
 """Views considered for each place of a coarse lattice over a tile."""
+MOST_VIEWS = 20
+"""Views of a tile beyond which no further choice is offered: each takes memory."""
 
 UNSEEN = 255
 SLANT_COST = 100.0
@@ -201,8 +205,9 @@ def _views_near(
     placed = place_views(
         views, frame, labels.centre, half, (float(heights.min()), float(heights.max()))
     )
-    rows = np.linspace(0, len(labels.y) - 1, 9).astype(int)
-    cols = np.linspace(0, len(labels.x) - 1, 9).astype(int)
+    inset = HALO_LABELS - VIEWS_HALO_LABELS
+    rows = np.linspace(inset, len(labels.y) - 1 - inset, 9).astype(int)
+    cols = np.linspace(inset, len(labels.x) - 1 - inset, 9).astype(int)
     r, c = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
     points = np.column_stack([labels.x[c], labels.y[r], labels.height[r, c]]).astype(float)
     slant = np.full((len(placed), len(points)), np.inf)
@@ -212,9 +217,16 @@ def _views_near(
             seen = ((pixels > 0) & (pixels < (view.camera.width_px, view.camera.height_px))).all(1)
         offset = placed.centres[i] - points
         slant[i] = np.where(seen, np.hypot(offset[:, 0], offset[:, 1]) / offset[:, 2], np.inf)
-    nearest = np.argsort(slant, axis=0, kind="stable")[:NEAREST_VIEWS]
-    found = np.isfinite(np.take_along_axis(slant, nearest, axis=0))
-    return placed.subset(sorted(set(nearest[found].tolist())))
+    order = np.argsort(slant, axis=0, kind="stable")
+    kept: set[int] = set()
+    # The nearest view of every place, then the second nearest, ... while there is room.
+    for nth in order[:NEAREST_VIEWS]:
+        found = np.isfinite(slant[nth, np.arange(len(points))])
+        further = kept | set(nth[found].tolist())
+        if len(further) > MOST_VIEWS and len(kept) >= MOST_VIEWS // 2:
+            break
+        kept = further
+    return placed.subset(sorted(kept))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,11 +246,9 @@ def _choose_seams(
     store: PictureStore,
 ) -> _Seams:
     grey = _grey_layers(placed, labels, gains, store)
-    usable = np.isfinite(grey)
+    usable = np.isfinite(grey) & labels.mapped
     top = float(labels.height.max())
-    cost = np.full(grey.shape, float(UNSEEN), np.float32)
-    for i, view in enumerate(placed.views):
-        usable[i] &= labels.mapped
+    for i in range(len(placed)):
         mark_visible(
             labels.height,
             labels.cell_m,
@@ -249,15 +259,16 @@ def _choose_seams(
             placed.centres[i],
             usable[i],
         )
-        cost[i] = _slant_cost(placed, i, labels) + _rim_cost(placed, i, view, labels)
-    shown = np.where(usable, grey, np.nan)
-    with np.errstate(invalid="ignore"):
-        middle, spread = _median_and_range(shown)
-        dissent = np.abs(shown - middle) / DISSENT_DN
-    cost += DISSENT_COST * np.minimum(np.nan_to_num(dissent), 4.0)
-    cost = np.where(usable, np.minimum(cost, UNSEEN - 1), UNSEEN)
-    volume = np.ascontiguousarray(cost.transpose(1, 2, 0)).astype(np.uint8)
-    shape = volume.shape[:2]
+    grey[~usable] = np.nan
+    middle, spread = _median_and_range(grey)
+    volume = np.empty((*labels.height.shape, len(placed)), np.uint8)
+    for i, view in enumerate(placed.views):
+        dissent = np.nan_to_num(np.abs(grey[i] - middle)) / DISSENT_DN
+        cost = _slant_cost(placed, i, labels) + _rim_cost(placed, i, view, labels)
+        cost += DISSENT_COST * np.minimum(dissent, 4.0)
+        volume[..., i] = np.where(usable[i], np.minimum(cost, UNSEEN - 1), UNSEEN)
+    del grey  # as large as all that follows
+    shape = labels.height.shape
     total = np.empty(volume.shape, np.float32)
     seam = LEAST_SEAM_COST + SEAM_COST * np.minimum(np.nan_to_num(spread) / SEAM_DN, 1.0)
     aggregate(
@@ -268,7 +279,7 @@ def _choose_seams(
         seam.astype(np.float32),
         total,
     )
-    total[~usable.transpose(1, 2, 0)] = np.inf
+    total[volume == UNSEEN] = np.inf
     chosen = np.where(usable.any(axis=0), np.argmin(total, axis=2), -1)
     return _Seams(chosen=chosen, usable=usable)
 

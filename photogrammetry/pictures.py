@@ -181,6 +181,11 @@ class DecodedPictures:
             self._let_go()
         return future.result()
 
+    def clear(self) -> None:
+        """Let go of all photographs."""
+        with self._lock:
+            self._pictures.clear()
+
     def _let_go(self) -> None:
         with self._lock:
             sizes = {

@@ -41,7 +41,7 @@ TILE_CELLS = 1024
 """Side of a tile file in cells, unless asked otherwise."""
 LAYOUT_VERSION = 1
 HEAD = "tiles.json"
-GDAL_CACHE_BYTES = 128 * 2**20
+GDAL_CACHE_BYTES = 16 * 2**20
 """GDAL's own block cache; its default is a share of the machine's memory."""
 FULL_BYTES = 16 * 2**20
 """A disk with less room than this is full."""
