@@ -11,7 +11,6 @@ from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
 from flows.store import Figures, Job
 from flows.surfaces import (
-    CONFIDENCE,
     GROUND,
     HEIGHT,
     NODATA,
@@ -91,14 +90,19 @@ def _native_gsd(surface: Grid, quality: str) -> float:
 
 
 def _read_ground(ground: TiledRaster, window: Tile) -> Ground:
-    """Return the ground over a window, which may reach beyond it."""
-    from photogrammetry.coverage import REACH_CELLS, mapped_ground
+    """Return the ground over a window, which may reach beyond it.
+
+    Gaps that belong to the map are drawn on a surface continued over them, so that the picture has
+    no holes where the surface has.
+    """
+    from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
     from photogrammetry.mosaic import Ground
 
     wide = ground.read(window.grown(REACH_CELLS))
     core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
-    mapped = mapped_ground(*(wide[band] != NODATA for band in (SIGMA, CONFIDENCE, HEIGHT)))[core]
-    height = wide[HEIGHT][core]
+    measured, asked = wide[SIGMA] != NODATA, wide[HEIGHT] != NODATA
+    mapped = mapped_ground(measured, asked, asked)[core]
+    height = continued_heights(wide[HEIGHT], measured)[core]
     if mapped.any():
         # Beyond the raster there is no height; its neighbours must not feel that.
         height = np.where(height == NODATA, np.median(height[mapped]), height)

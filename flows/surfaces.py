@@ -128,10 +128,12 @@ def _elevation_tile(
     ground: TiledRaster, tile: Tile, fill: bool, area_wkt: str | None
 ) -> dict[str, Array]:
     """Return the products' cells of one tile by file; heights rounded to the millimetre."""
-    from photogrammetry.coverage import REACH_CELLS, mapped_ground
+    from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
 
     wide = ground.read(tile.grown(REACH_CELLS))
-    mapped = mapped_ground(*(wide[band] != NODATA for band in (SIGMA, CONFIDENCE, HEIGHT)))
+    known, asked = wide[SIGMA] != NODATA, wide[HEIGHT] != NODATA
+    mapped = mapped_ground(known, asked, asked)
+    wide[HEIGHT] = continued_heights(wide[HEIGHT], known)
     core = (slice(REACH_CELLS, REACH_CELLS + tile.rows), slice(REACH_CELLS, -REACH_CELLS))
     height, confidence, views, sigma = wide[:, core[0], core[1]]
     measured = sigma != NODATA

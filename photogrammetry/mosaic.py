@@ -246,7 +246,8 @@ def _choose_seams(
     store: PictureStore,
 ) -> _Seams:
     grey = _grey_layers(placed, labels, gains, store)
-    usable = np.isfinite(grey) & labels.mapped
+    framed = np.isfinite(grey) & labels.mapped
+    usable = framed.copy()
     top = float(labels.height.max())
     for i in range(len(placed)):
         mark_visible(
@@ -259,6 +260,9 @@ def _choose_seams(
             placed.centres[i],
             usable[i],
         )
+    # What no view can look into still shows what the best view has there, rather than a hole.
+    blind = framed.any(axis=0) & ~usable.any(axis=0)
+    usable |= framed & blind
     grey[~usable] = np.nan
     middle, spread = _median_and_range(grey)
     volume = np.empty((*labels.height.shape, len(placed)), np.uint8)

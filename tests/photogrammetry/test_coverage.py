@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from photogrammetry.coverage import REACH_CELLS, mapped_ground
+from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
 
 SIZE = 4 * REACH_CELLS
 
@@ -36,3 +37,24 @@ def test_the_edge_of_the_grid_is_not_a_rim() -> None:
     asked[:, REACH_CELLS:] = True
     mapped = mapped_ground(measured, asked, asked)
     assert (mapped == asked).all()
+
+
+def test_a_pit_is_continued_from_the_slope_about_it_and_the_slope_left_alone() -> None:
+    slope = np.tile(np.linspace(200.0, 201.0, 80, dtype=np.float32), (80, 1))
+    measured = np.ones(slope.shape, np.bool_)
+    measured[35:45, 35:45] = False
+    pitted = np.where(measured, slope, 150.0).astype(np.float32)
+    continued = continued_heights(pitted, measured)
+    assert (continued[measured] == slope[measured]).all()
+    assert continued[~measured] == pytest.approx(slope[~measured], abs=0.1)
+
+
+def test_far_from_anything_measured_the_guess_stays() -> None:
+    height = np.full((300, 20), 7.0, np.float32)
+    measured = np.zeros(height.shape, np.bool_)
+    measured[:5] = True
+    height[:5] = 3.0
+    continued = continued_heights(height, measured)
+    assert continued[8, 10] == pytest.approx(3.0, abs=0.01)
+    assert (continued[200:] == 7.0).all()
+    assert (continued_heights(height, np.zeros_like(measured)) == height).all()
