@@ -24,7 +24,7 @@ from tmp.parallel import map_threads
 from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 
 if TYPE_CHECKING:
-    from photogrammetry.mosaic import Ground
+    from photogrammetry.labels import Ground
 
 MOSAIC_TILE = 1024
 PICTURES_PER_WORKER = 8
@@ -35,7 +35,8 @@ MOSAIC_BYTES_PER_CELL = 4 + 3
 def make_orthomosaic(job: Job) -> Figures:
     """Render the true orthomosaic of a survey tile by tile."""
     from photogrammetry.exposure import balance_exposures
-    from photogrammetry.mosaic import ground_window, mosaic_tile
+    from photogrammetry.labels import ground_window
+    from photogrammetry.mosaic import mosaic_tile
     from photogrammetry.pictures import DecodedPictures
     from photogrammetry.views import views_of
 
@@ -96,7 +97,7 @@ def _read_ground(ground: TiledRaster, window: Tile) -> Ground:
     no holes where the surface has.
     """
     from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
-    from photogrammetry.mosaic import Ground
+    from photogrammetry.labels import Ground
 
     wide = ground.read(window.grown(REACH_CELLS))
     core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))

@@ -4,13 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.mosaic import (
-    HALO_LABELS,
-    LABEL_CELLS,
-    Ground,
-    ground_window,
-    mosaic_tile,
-)
+from photogrammetry.labels import HALO_LABELS, LABEL_CELLS, Ground, ground_window
+from photogrammetry.mosaic import mosaic_tile
 from photogrammetry.pictures import DecodedPictures
 from tmp.grids import Grid, Tile
 
