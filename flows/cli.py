@@ -80,7 +80,8 @@ def map_(
     )
     with bar() as track:
         result = map_survey(survey, options, track=track)
-    for path in sorted(result.survey.products_dir.glob("*.tif")):
+    products = result.survey.products_dir
+    for path in sorted([*products.glob("*.tif"), *products.glob("*.laz")]):
         click.echo(path)
     click.echo(result.report_path)
 
