@@ -77,7 +77,6 @@ def judge(
     levels: Sequence[Level],
     height: Float32,
     decided: Mask,
-    kept: Mask,
     *,
     rule: Rule,
 ) -> Judgement:
@@ -96,8 +95,6 @@ def judge(
         Tile heights on the finest level.
     decided : ndarray of bool, shape (rows, cols)
         Cells known to be right, see `photogrammetry.edges`.
-    kept : ndarray of bool, shape (rows, cols)
-        Cells that some level of the search found borne out, see `bears_out`.
     rule : Rule
 
     Notes
@@ -119,8 +116,6 @@ def judge(
         passed = _borne_out(ground, found, compared, rule)
         if ground is finest:
             passed |= decided & (compared >= 2)
-        if level is levels[-1]:
-            passed |= (compared >= 2) & _mostly(kept, finest, ground)
         precision = _precision(level, sheet, spread, rule)
         if ground is not finest:
             precision = np.hypot(precision, _relief(sheet, ground.radius))
@@ -141,32 +136,11 @@ def judge(
     )
 
 
-def bears_out(
-    placed: TileViews, level: Level, height: Float32, *, rule: Rule, extra: float = 0.0
-) -> Mask:
-    """Tell in which cells a level's pictures bear out the surface found on it, (rows, cols).
-
-    `extra` is added to the least confidence, where the search was so wide that chance had more
-    to choose from.
-    """
-    found, _, compared, _ = assess(placed, level, level.ground.padded(height), rule)
-    return _borne_out(level.ground, found, compared, rule, extra)
-
-
-def _borne_out(
-    ground: Ground, confidence: Float32, compared: Counts, rule: Rule, extra: float = 0.0
-) -> Mask:
-    extra += rule.accept_small if ground.radius == 1 else 0.0
+def _borne_out(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) -> Mask:
+    extra = rule.accept_small if ground.radius == 1 else 0.0
     enough = np.array([np.inf, np.inf, *rule.accept], np.float32) + np.float32(extra)
     passed = _local_mean(confidence) >= enough[np.minimum(compared, len(enough) - 1)]
     return np.asarray(passed, np.bool_)
-
-
-def _mostly(mask: Mask, finest: Ground, ground: Ground) -> Mask:
-    """Tell which cells of a coarser level are covered for the greater part, (rows, cols)."""
-    share = coarsen(mask.astype(np.float32), finest, ground)
-    inner = (slice(ground.radius, -ground.radius),) * 2
-    return np.asarray(share[inner] > 0.5, np.bool_)
 
 
 def assess(

@@ -136,12 +136,6 @@ def narrowed_search(
     return Search(sheet=sheet, low=low.astype(np.int32), high=high.astype(np.int32), step_m=step_m)
 
 
-def resample(height: Float32, coarser: Ground, ground: Ground) -> Float32:
-    """Interpolate heights (rows, cols) of the coarser level on the finer one, without margin."""
-    inner = (slice(ground.radius, -ground.radius),) * 2
-    return _resample(height, coarser, ground, cv2.INTER_LINEAR)[inner]
-
-
 def _resample(array: Float32, coarser: Ground, ground: Ground, method: int) -> Float32:
     """Bring an array (rows, cols) of the coarser level to the finer level with its margin."""
     col = (ground.x - coarser.x[coarser.radius]) / coarser.cell_m

@@ -24,9 +24,9 @@ from photogrammetry.aggregation import aggregate, pick_heights
 from photogrammetry.bridging import bridge_gaps
 from photogrammetry.correlation import MAX_VIEWS, match_blocks
 from photogrammetry.edges import sharpen_edges
-from photogrammetry.judgement import Level, Rule, bears_out, judge
+from photogrammetry.judgement import Level, Rule, judge
 from photogrammetry.pictures import PictureStore
-from photogrammetry.search import Ground, Search, narrowed_search, refine, resample, widest_search
+from photogrammetry.search import Ground, Search, narrowed_search, widest_search
 from photogrammetry.viewchoice import choose_views
 from photogrammetry.views import TileViews, View, pack_grey, place_views
 from tmp.errors import InputError
@@ -36,7 +36,6 @@ from tmp.grids import Grid, Tile
 log = logging.getLogger(__name__)
 
 Float32 = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +74,6 @@ class SurfaceOptions:
     """Least mean confidence about a measured cell compared in 2, 3, 4, and 5 or more views."""
     accept_small: float = 0.12
     """What windows of 3 × 3 cells must show beyond that."""
-    accept_widest: float = 0.08
-    """What the coarsest level, which searches all heights, must show beyond `accept`."""
     least_patch_m2: float = 0.3
     """Least area of a patch of surface that stands by itself."""
     max_off_nadir: float = 0.9
@@ -144,7 +141,7 @@ def measure_tile(
     half = ((x1 - x0) / 2 + reach, (y1 - y0) / 2 + reach)
     placed = place_views(views, frame, centre, half, z_range_m)
     z_range = z_range_m[0] - centre[2], z_range_m[1] - centre[2]
-    levels, height, kept = _search_down(placed, store, window, z_range, options)
+    levels, height = _search_down(placed, store, window, z_range, options)
     finest = levels[0]
     many = choose_views(
         placed,
@@ -154,7 +151,7 @@ def measure_tile(
         max_off_nadir=options.max_off_nadir,
     )
     height, decided = sharpen_edges(placed, finest, height, many, noise_dn=options.noise_dn)
-    judged = judge(placed, levels, height, decided, kept, rule=options.rule)
+    judged = judge(placed, levels, height, decided, rule=options.rule)
     height, judged = bridge_gaps(height, judged)
     core = (
         slice(options.halo, options.halo + window.rows),
@@ -175,13 +172,13 @@ def _search_down(
     window: Grid,
     z_range: tuple[float, float],
     options: SurfaceOptions,
-) -> tuple[list[Level], Float32, Mask]:
+) -> tuple[list[Level], Float32]:
     """Search from the coarsest to the finest level; return the levels, finest first, and heights.
 
     The heights are those of the finest level, (rows, cols) with the halo.
     """
     levels: list[Level] = []
-    height, kept = np.empty((0, 0), np.float32), np.empty((0, 0), np.bool_)
+    height = np.empty((0, 0), np.float32)
     for number in reversed(range(options.levels)):
         ground = _lay_out(window, number, options)
         search = (
@@ -196,23 +193,9 @@ def _search_down(
             if levels
             else widest_search(ground, *z_range, step=options.step)
         )
-        level = _look(placed, store, ground, search.sheet, z_range, options)
-        found = _match(level, search, options)
-        borne_out = bears_out(
-            placed,
-            level,
-            found,
-            rule=options.rule,
-            extra=options.accept_widest,
-        )
-        if levels:
-            # Where the finer pictures do not bear out what they gave, the coarser surface stands.
-            back = ~borne_out & refine(kept, levels[-1].ground, ground)
-            found = np.where(back, resample(height, levels[-1].ground, ground), found)
-            borne_out |= back
-        height, kept = found, borne_out
-        levels.append(level)
-    return levels[::-1], height, kept
+        levels.append(_look(placed, store, ground, search.sheet, z_range, options))
+        height = _match(levels[-1], search, options)
+    return levels[::-1], height
 
 
 def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
