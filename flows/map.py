@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.area import read_area, refuse_distant_area
+from flows.area import refuse_distant_area
 from flows.catalog import write_catalog
 from flows.lock import locked
 from flows.products import PRODUCTS
@@ -22,6 +22,7 @@ from flows.stages import SURVEY, Step
 from flows.steps import STEPS
 from flows.store import Input, Known, Result, StageStore, digest_of
 from flows.styles import write_styles
+from tmp.areas import read_area
 from tmp.captures import Capture, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.files import replacing
@@ -218,7 +219,7 @@ def _area_wkt(path: Path, settings: Settings, captures: Sequence[Capture]) -> st
             f"{path}: the photographs carry no positions, so an area cannot be placed; "
             "leave --area away"
         )
-    area = read_area(path, frame.crs)
+    area = read_area(path).projected(frame.crs)
     places = [
         (capture.longitude_deg, capture.latitude_deg, capture.height_m)
         for capture in captures
