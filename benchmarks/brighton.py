@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from ground import heights_on, open_ground, read_heights
+from ground import open_ground, read_heights
 from measure import (
     ingest_and_map,
     judge,
@@ -27,12 +27,13 @@ from measure import (
 )
 from numpy.typing import NDArray
 
-from flows.figures import count_overlap
 from flows.findings import GOOD_VIEWS, coverage, mean_residual_px, measured_share
+from flows.overlap import count_overlap, heights_of
 from flows.products import DSM
+from flows.surfaces import GROUND
 from tmp.captures import read_captures
 from tmp.grids import Grid
-from tmp.rasters import read_grid
+from tmp.rasters import open_tiled, read_grid
 from tmp.reconstruction import Reconstruction
 
 BEST_RESIDUAL_PX = 0.8
@@ -56,7 +57,9 @@ class Overlap:
     """How many photographs see each place, by our own orientation."""
 
     sheet: Grid
-    count: NDArray[np.int_]
+    seen: NDArray[np.int_]
+    framed: NDArray[np.int_]
+    """Hidden places count as well."""
 
 
 def main() -> None:
@@ -117,7 +120,7 @@ def describe(survey: Path) -> Overlap:
         f"mean height above the mapped ground within {HEIGHT_WITHIN_M:g} m of the recorded",
     )
     cell_m = read_grid(dsm).cell_m
-    overlap = overlap_of(reconstruction, dsm)
+    overlap = overlap_of(reconstruction, survey)
     share = print_measured(dsm, overlap)
     judge(cell_m <= BEST_CELL_M, "cell of 6.3 cm or finer")
     judge(
@@ -148,27 +151,37 @@ def height_above_ground(reconstruction: Reconstruction, dsm: Path) -> float:
     return float(np.mean(above))
 
 
-def overlap_of(reconstruction: Reconstruction, dsm: Path) -> Overlap:
-    """Count the photographs that see each place in and about a map, at the height it has there.
+def overlap_of(reconstruction: Reconstruction, survey: Path) -> Overlap:
+    """Count the photographs that see each place in and about a map, on the surface it found.
 
     The sheet reaches beyond the map, or a map could do better by leaving its rim out.
     """
-    height, grid = read_heights(dsm)
-    west, south, east, north = grid.bounds
+    (*_, latest) = sorted(
+        (survey / "work" / "stages" / "surface").glob(f"*/{GROUND}"),
+        key=lambda folder: folder.stat().st_mtime,
+    )
+    ground = open_tiled(latest)
+    west, south, east, north = ground.grid.bounds
     around = (west - RIM_M, south - RIM_M, east + RIM_M, north + RIM_M)
-    sheet = Grid.from_bounds(around, SHEET_CELL_M, grid.crs)
-    surface_m = heights_on(height, grid, sheet).astype(float)
-    return Overlap(sheet=sheet, count=count_overlap(reconstruction, sheet, surface_m))
+    sheet = Grid.from_bounds(around, SHEET_CELL_M, ground.grid.crs)
+    heights = heights_of(ground, sheet)
+    return Overlap(
+        sheet=sheet,
+        seen=count_overlap(reconstruction, sheet, heights),
+        framed=count_overlap(reconstruction, sheet, heights, hidden=True),
+    )
 
 
 def print_measured(dsm: Path, overlap: Overlap) -> float:
     """Print a surface model's cell and completeness; returns the share measured, 0 to 1."""
     share = measured_share(dsm, overlap.sheet)
-    found = coverage(overlap.count, share, overlap.sheet.cell_m)
+    found = coverage(overlap.seen, share, overlap.sheet.cell_m)
+    framed = coverage(overlap.framed, share, overlap.sheet.cell_m)
     print(
         f"surface                  cells of {100 * read_grid(dsm).cell_m:.1f} cm, "
         f"{1e4 * found.measured_ha:.0f} m² measured, {100 * found.measured_of_seen:.1f} % of what "
-        f"{GOOD_VIEWS} photographs see ({1e4 * found.seen_ha:.0f} m²)"
+        f"{GOOD_VIEWS} photographs see ({1e4 * found.seen_ha:.0f} m²); with what is hidden from "
+        f"them {100 * framed.measured_of_seen:.1f} % ({1e4 * framed.seen_ha:.0f} m²)"
     )
     return found.measured_of_seen
 

@@ -48,22 +48,3 @@ def open_ground(height: Float32, cell_m: float) -> Mask:
     with np.errstate(over="ignore"):  # where nothing is known
         level = highest - lowest < MOST_RELIEF_M
     return np.asarray(measured & known & level, np.bool_)
-
-
-def heights_on(height: Float32, grid: Grid, sheet: Grid) -> Float32:
-    """Return the mean height in each cell of a coarser grid, that of the nearest in holes."""
-    x, y = grid.cell_centres()
-    row, col = np.nonzero(np.isfinite(height))
-    i = ((sheet.y_max - y[row]) / sheet.cell_m).astype(int)
-    j = ((x[col] - sheet.x_min) / sheet.cell_m).astype(int)
-    cell, cells = i * sheet.cols + j, sheet.rows * sheet.cols
-    count = np.bincount(cell, minlength=cells).reshape(sheet.shape)
-    total = np.bincount(cell, weights=height[row, col], minlength=cells).reshape(sheet.shape)
-    empty = (count == 0).astype(np.uint8)
-    mean = total / np.maximum(count, 1)
-    _, labels = cv2.distanceTransformWithLabels(
-        empty, cv2.DIST_L2, cv2.DIST_MASK_PRECISE, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    of_label = np.zeros(labels.max() + 1)
-    of_label[labels[count > 0]] = mean[count > 0]
-    return np.asarray(of_label[labels], np.float32)

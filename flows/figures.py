@@ -113,37 +113,6 @@ def hillshade(height: NDArray[np.float32], cell_m: float) -> NDArray[np.float32]
     return np.asarray(np.clip(cosine, 0, 1), np.float32)
 
 
-def count_overlap(reconstruction: Reconstruction, sheet: Grid, ground_m: Float) -> NDArray[np.int_]:
-    """Count the photographs that see each cell.
-
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    sheet : Grid
-    ground_m : ndarray of shape (rows, cols)
-        Map height of the ground in each cell.
-
-    Notes
-    -----
-    Hidden ground (behind a wall, under a roof) counts as seen.
-    """
-    x, y = np.meshgrid(*sheet.cell_centres())
-    world = reconstruction.frame.world_from_map(
-        np.column_stack([x.ravel(), y.ravel(), ground_m.ravel()])
-    )
-    count = np.zeros(len(world), int)
-    for photo in reconstruction.photos:
-        camera = reconstruction.cameras[photo.camera_id]
-        in_cam = photo.pose.cam_from_world(world)
-        # Far outside the picture the distortion polynomial can fold points back into it.
-        reach = 1.2 * np.hypot(camera.width_px, camera.height_px) / 2 / camera.fx_px
-        near = np.flatnonzero(np.hypot(in_cam[:, 0], in_cam[:, 1]) < reach * in_cam[:, 2])
-        u, v = camera.pixel_from_cam(in_cam[near]).T
-        inside = (u > 0) & (v > 0) & (u < camera.width_px) & (v < camera.height_px)
-        count[near[inside]] += 1
-    return count.reshape(sheet.shape)
-
-
 def overlap_sheet(
     reconstruction: Reconstruction, bounds: tuple[float, float, float, float]
 ) -> Grid:

@@ -12,12 +12,11 @@ from flows.stages import complete_pictures, picture_store, read_oriented, read_s
 from flows.store import Figures, Job
 from flows.surfaces import (
     GROUND,
-    HEIGHT,
     NODATA,
-    SIGMA,
     SURFACE_CELLS,
     inside_area,
     product_tags,
+    read_continued,
 )
 from tmp.grids import Grid, Tile
 from tmp.parallel import map_threads
@@ -96,15 +95,13 @@ def _read_ground(ground: TiledRaster, window: Tile) -> Ground:
     Gaps that belong to the map are drawn on a surface continued over them, so that the picture has
     no holes where the surface has.
     """
-    from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
     from photogrammetry.labels import Ground
 
-    wide = ground.read(window.grown(REACH_CELLS))
-    core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
-    measured, asked = wide[SIGMA] != NODATA, wide[HEIGHT] != NODATA
-    mapped = mapped_ground(measured, asked, asked)[core]
-    height = continued_heights(wide[HEIGHT], measured)[core]
-    if mapped.any():
+    found = read_continued(ground, window)
+    height = found.height
+    if found.mapped.any():
         # Beyond the raster there is no height; its neighbours must not feel that.
-        height = np.where(height == NODATA, np.median(height[mapped]), height)
-    return Ground(grid=ground.grid.window(window), height=height.astype(np.float32), mapped=mapped)
+        height = np.where(height == NODATA, np.median(height[found.mapped]), height)
+    return Ground(
+        grid=ground.grid.window(window), height=height.astype(np.float32), mapped=found.mapped
+    )

@@ -12,21 +12,20 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from flows import figures, findings
 from flows.charts import histogram
+from flows.overlap import count_overlap, heights_of
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.store import Result
+from flows.surfaces import GROUND
 from tmp.captures import Capture
 from tmp.files import replacing
 from tmp.grids import Grid
-from tmp.rasters import read_grid, read_reduced
+from tmp.rasters import open_tiled, read_grid
 from tmp.reconstruction import Reconstruction, VerticalScale
 from tmp.survey import Settings, Survey
 
-SURROUNDINGS_CELLS = 6.0
-"""Standard deviation of the surroundings that speak for the height of unmeasured ground."""
 SOFTWARE = (
     "terrestrial-mapping-platform",
     "pycolmap",
@@ -73,7 +72,7 @@ def render_report(record: MapRecord) -> str:
     )
     reconstruction = record.reconstruction
     sheet = figures.overlap_sheet(reconstruction, _bounds(record))
-    overlap = figures.count_overlap(reconstruction, sheet, _ground(record, sheet))
+    overlap = count_overlap(reconstruction, sheet, _heights(record, sheet))
     covered = _coverage(record, overlap, sheet)
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
@@ -147,41 +146,13 @@ def _bounds(record: MapRecord) -> tuple[float, float, float, float]:
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def _ground(record: MapRecord, sheet: Grid) -> NDArray[np.float64]:
-    """Return the map height of the ground in each cell of a sheet.
-
-    Where it was not measured it is as high as its surroundings: a gap in a wood lies at the
-    height of the crowns about it, where far fewer photographs reach than on the ground.
-    """
+def _heights(record: MapRecord, sheet: Grid) -> NDArray[np.float64]:
+    """Return the map height of the ground in each cell of a sheet."""
+    for result in record.results:
+        if result.stage == "surface":
+            return heights_of(open_tiled(result.folder / GROUND), sheet)
     points = record.reconstruction.frame.map_from_world(record.reconstruction.points)
-    ground = np.full(sheet.shape, float(np.median(points[:, 2])))
-    if (path := _present(record, DSM.file)) is None:
-        return ground
-    values, grid = read_reduced(path, figures.OVERLAP_CELLS)
-    unknown = np.ma.getmaskarray(values[0])
-    if unknown.all():
-        return ground
-    heights = _continued(values[0].filled(0.0), ~unknown)
-    x, y = sheet.cell_centres()
-    cols = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
-    rows = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
-    inside_c, inside_r = (cols >= 0) & (cols < grid.cols), (rows >= 0) & (rows < grid.rows)
-    ground[np.ix_(inside_r, inside_c)] = heights[np.ix_(rows[inside_r], cols[inside_c])]
-    return ground
-
-
-def _continued(heights: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Continue heights beyond where they are known: their weighted mean about a place.
-
-    A stray cell at the rim weighs next to nothing against a wood's worth of them.
-    """
-    weight = ndimage.gaussian_filter(known.astype(float), SURROUNDINGS_CELLS)
-    level = float(np.median(heights[known]))
-    total = ndimage.gaussian_filter(np.where(known, heights - level, 0.0), SURROUNDINGS_CELLS)
-    firm = weight > 0.05
-    mean = np.where(firm, total / np.maximum(weight, 1e-9), 0.0)
-    nearest = ndimage.distance_transform_edt(~firm, return_distances=False, return_indices=True)
-    return np.where(known, heights, mean[tuple(nearest)] + level)
+    return np.full(sheet.shape, float(np.median(points[:, 2])))
 
 
 def _coverage(

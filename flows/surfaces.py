@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -124,26 +125,53 @@ def write_elevation(job: Job) -> Figures:
     return {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """The ground of a window; all arrays (rows, cols)."""
+
+    height: Array
+    """Heights as measured, and continued over the gaps; nodata beyond the raster."""
+    confidence: Array
+    views: Array
+    sigma: Array
+    measured: NDArray[np.bool_]
+    mapped: NDArray[np.bool_]
+    """Cells that belong to the map: measured ones, and the gaps among them."""
+
+
+def read_continued(ground: TiledRaster, window: Tile) -> Continued:
+    """Read the ground of a window, which may reach beyond the raster, with its gaps closed."""
+    from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
+
+    wide = ground.read(window.grown(REACH_CELLS))
+    measured, asked = wide[SIGMA] != NODATA, wide[HEIGHT] != NODATA
+    mapped = mapped_ground(measured, asked, asked)
+    wide[HEIGHT] = continued_heights(wide[HEIGHT], measured)
+    core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
+    height, confidence, views, sigma = wide[:, core[0], core[1]]
+    return Continued(
+        height=height,
+        confidence=confidence,
+        views=views,
+        sigma=sigma,
+        measured=measured[core],
+        mapped=mapped[core],
+    )
+
+
 def _elevation_tile(
     ground: TiledRaster, tile: Tile, fill: bool, area_wkt: str | None
 ) -> dict[str, Array]:
     """Return the products' cells of one tile by file; heights rounded to the millimetre."""
-    from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
-
-    wide = ground.read(tile.grown(REACH_CELLS))
-    known, asked = wide[SIGMA] != NODATA, wide[HEIGHT] != NODATA
-    mapped = mapped_ground(known, asked, asked)
-    wide[HEIGHT] = continued_heights(wide[HEIGHT], known)
-    core = (slice(REACH_CELLS, REACH_CELLS + tile.rows), slice(REACH_CELLS, -REACH_CELLS))
-    height, confidence, views, sigma = wide[:, core[0], core[1]]
-    measured = sigma != NODATA
-    shown = (mapped[core] if fill else measured) & inside_area(ground.grid, tile, area_wkt)
-    measured &= shown
+    found = read_continued(ground, tile)
+    asked = inside_area(ground.grid, tile, area_wkt)
+    shown = (found.mapped if fill else found.measured) & asked
+    measured = found.measured & asked
     return {
-        DSM.file: np.where(shown, np.round(height, 3), NODATA),
-        DSM_SIGMA.file: np.where(measured, np.round(sigma, 4), NODATA),
-        DSM_CONFIDENCE.file: np.where(measured, np.round(confidence, 2), NODATA),
-        DSM_VIEWS.file: np.where(measured, views, NO_VIEWS),
+        DSM.file: np.where(shown, np.round(found.height, 3), NODATA),
+        DSM_SIGMA.file: np.where(measured, np.round(found.sigma, 4), NODATA),
+        DSM_CONFIDENCE.file: np.where(measured, np.round(found.confidence, 2), NODATA),
+        DSM_VIEWS.file: np.where(measured, found.views, NO_VIEWS),
     }
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from flows.report import MapRecord
 from flows.store import Result
+from flows.surfaces import GROUND, NODATA
 from flows.usage import Usage
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag, HeightDatum
 from tmp.frames import LocalFrame
-from tmp.grids import Grid
-from tmp.rasters import create_tiled, finish_cog
+from tmp.grids import Grid, Tile
+from tmp.rasters import create_tiled, finish_cog, read_grid, read_window
 from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
 from tmp.survey import Settings, create_survey, write_settings
 
@@ -126,6 +127,7 @@ def record(
     )
     write_settings(survey, settings)
     write_products(survey.products_dir, FRAME)
+    write_ground(tmp_path / GROUND, survey.products_dir / "dsm.tif")
     usage = Usage(wall_s=12.0, cpu_s=20.0, peak_gb=0.9)
     results = tuple(
         Result(
@@ -141,6 +143,19 @@ def record(
         results=results,
         asked={"quality": "normal"},
     )
+
+
+def write_ground(folder: Path, dsm: Path) -> None:
+    """Write the tiles of the surface stage that a surface model could have come from."""
+    grid = read_grid(dsm)
+    height = read_window(dsm, Tile(row=0, col=0, rows=grid.rows, cols=grid.cols))
+    ground = create_tiled(folder, grid, bands=4, nodata=NODATA)
+    for tile in ground.tiles():
+        rows, cols = slice(tile.row, tile.row + tile.rows), slice(tile.col, tile.col + tile.cols)
+        cells = height[0, rows, cols]
+        known = np.where(cells == NODATA, NODATA, 0.02)
+        guess = np.where(cells == NODATA, 30.0, cells)
+        ground.write(tile, np.stack([guess, np.ones_like(guess), np.full_like(guess, 3), known]))
 
 
 def write_products(folder: Path, frame: LocalFrame) -> None:

@@ -11,6 +11,7 @@ from flows.map import MapOptions, map_survey, publish, survey_digest
 from flows.report import MapRecord
 from flows.stages import Step
 from flows.store import Figures, Job, Stage
+from flows.surfaces import GROUND
 from tmp.captures import Capture, Flag, write_captures
 from tmp.errors import InputError, NotASurveyError
 from tmp.reconstruction import Reconstruction, write_reconstruction
@@ -22,6 +23,7 @@ class Fakes:
 
     reconstruction: Reconstruction
     products: Path
+    ground: Path
     runs: list[str]
     stop_once: bool = False
 
@@ -36,6 +38,7 @@ class Fakes:
             self.stop_once = False
             raise KeyboardInterrupt
         shutil.copy(self.products / "dsm.tif", job.out)
+        shutil.copytree(self.ground, job.out / GROUND)
         return {"tiles": 1}
 
     @property
@@ -62,7 +65,12 @@ def root(record: MapRecord) -> Path:
 @pytest.fixture
 def fakes(record: MapRecord, tmp_path: Path) -> Fakes:
     products = shutil.move(record.survey.products_dir, tmp_path / "made")
-    return Fakes(reconstruction=record.reconstruction, products=Path(products), runs=[])
+    return Fakes(
+        reconstruction=record.reconstruction,
+        products=Path(products),
+        ground=record.results[-1].folder / GROUND,
+        runs=[],
+    )
 
 
 def test_map_leaves_products_styles_catalogue_and_report(root: Path, fakes: Fakes) -> None:
