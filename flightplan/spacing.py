@@ -275,7 +275,8 @@ def overlap_from_text(text: str, name: str = "overlap") -> float:
     value, percent = float(found[1].replace(",", ".")), bool(found[2])
     if not percent and 1 <= value < 2:
         raise InputError(
-            f"{name} {text!r} may be {value:g} % or all; add the sign, {value:g}%, or give a fraction below 1"
+            f"{name} {text!r} may be {value:g} % or all; write {value:g}% with its sign, "
+            "or a fraction below 1"
         )
     fraction = value if not percent and value < 1 else value / 100
     if fraction < 0:
