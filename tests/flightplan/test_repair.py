@@ -1,0 +1,138 @@
+"""Repair adds what is missing, no more than that, and says so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+
+from flightplan.footprints import Photos
+from flightplan.proof import prove
+from flightplan.repair import Pattern, Repaired, repair
+from flightplan.routes import Line
+from flightplan.sheet import Sheet
+from flightplan.terrain import Terrain
+from tmp.cameras import Camera
+from tmp.errors import InputError
+
+CAMERA = Camera(
+    camera_id="even", width_px=4000, height_px=3000, fx_px=3000, fy_px=3000, cx_px=2000, cy_px=1500
+)  # fmt: skip
+WIDE = (-300.0, -300.0, 500.0, 500.0)
+AREA = shapely.box(0, 0, 200, 160)
+
+
+def pattern(ground: Terrain, forbidden: shapely.Polygon | None = None) -> Pattern:
+    """75 % by 70 % at 60 m: footprint 80 × 60 m."""
+    return Pattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
+                   height_at=lambda xy: ground.at(xy) + 60, forbidden=forbidden)  # fmt: skip
+
+
+def rows(first: float, last: float, beyond: int) -> list[Line]:
+    """Lines along x every 24 m, with `beyond` photographs past the area at both ends."""
+    return [
+        Line(start=(-15.0 * beyond, float(y)), end=(210 + 15.0 * beyond, float(y)),
+             photos=15 + 2 * beyond)
+        for y in np.arange(first, last, 24)
+    ]  # fmt: skip
+
+
+def mend(
+    lines: list[Line], ground: Terrain, count: int, forbidden: shapely.Polygon | None = None
+) -> Repaired:
+    sheet = Sheet.over(AREA, ground, 2.0)
+    form = pattern(ground, forbidden)
+    before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
+    assert before.count.min() < count
+    return repair(lines, before, sheet, CAMERA, photographs=count, pattern=form)
+
+
+def test_lines_that_end_at_the_border_are_made_longer() -> None:
+    lines = rows(-24, 190, 0)
+    mended = mend(lines, Terrain.flat(WIDE), 11)
+    assert mended.remaining_m2 == 0
+    assert len(mended.lines) == len(lines)
+    assert mended.added == sum(line.photos for line in mended.lines) - sum(
+        line.photos for line in lines
+    )
+    assert 0 < mended.added <= 2 * len(lines)
+    for old, new in zip(lines, mended.lines, strict=True):
+        spacing = new.length_m / (new.photos - 1)
+        assert spacing == pytest.approx(old.length_m / (old.photos - 1))
+
+
+def test_a_missing_strip_gets_new_lines() -> None:
+    """Without the two northernmost lines, lines parallel to the others are added beyond."""
+    lines = rows(-24, 140, 2)
+    mended = mend(lines, Terrain.flat(WIDE), 9)
+    assert mended.remaining_m2 == 0
+    new = mended.lines[len(lines) :]
+    assert new
+    assert all(line.start[1] > 100 for line in new)
+    assert all(line.heading_deg == pytest.approx(90, abs=1e-6) for line in new)
+    assert any("north" in sentence and "new line" in sentence for sentence in mended.words)
+
+
+def test_the_coverage_returned_is_that_of_the_lines_returned() -> None:
+    x = -300 + np.arange(200) * 4 + 2.0
+    ground = Terrain(
+        heights=np.broadcast_to(15 * np.sin(x / 30), (200, 200)).astype(np.float32),
+        x_min=-300, y_max=500, cell_m=4, datum="test",
+    )  # fmt: skip
+    mended = mend(rows(-24, 190, 0), ground, 9)
+    sheet = Sheet.over(AREA, ground, 2.0)
+    photos = Photos.on_lines(mended.lines, pattern(ground).height_at)
+    again = prove(photos, CAMERA, sheet)
+    np.testing.assert_array_equal(again.count, mended.coverage.count)
+    assert again.count[again.inside].min() >= 9
+    assert "slopes of up to" in " ".join(mended.words)
+
+
+def test_no_photograph_is_added_where_it_is_forbidden() -> None:
+    closed = shapely.box(150, 150, 400, 400)
+    mended = mend(rows(-24, 140, 2), Terrain.flat(WIDE), 7, closed)
+    for line in mended.lines:
+        kept = [place for place in line.stations if shapely.intersects_xy(closed, *place)]
+        assert not kept
+        if line.photos > 1:
+            assert not shapely.LineString([line.start, line.end]).crosses(closed)
+
+
+def test_what_no_photograph_can_mend_is_said() -> None:
+    """A pit 40 m deep and 3 m wide: only pictures straight above see its floor."""
+    x = -300 + np.arange(800) + 0.5
+    pit = np.where(np.abs(x - 100) < 2, -40.0, 0.0)
+    deep = np.where(np.abs(x[::-1, None] - 80) < 2, pit[None, :], 0.0).astype(np.float32)
+    ground = Terrain(heights=deep, x_min=-300, y_max=500, cell_m=1, datum="test")
+    lines = rows(-48, 220, 4)
+    sheet = Sheet.over(AREA, ground, 1.0)
+    form = Pattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
+                   height_at=lambda xy: np.full(len(xy), 60.0))  # fmt: skip
+    before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
+    mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=form)
+    assert 0 < mended.remaining_m2 < 50
+    assert "still seen by fewer than 9" in mended.words[-1]
+
+
+def test_a_plan_that_passes_is_left_alone() -> None:
+    ground = Terrain.flat(WIDE)
+    sheet = Sheet.over(AREA, ground, 4.0)
+    lines = rows(-48, 220, 2)
+    before = prove(Photos.on_lines(lines, pattern(ground).height_at), CAMERA, sheet)
+    mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=pattern(ground))
+    assert mended.lines == tuple(lines)
+    assert mended.words == ()
+    assert mended.coverage is before
+
+
+def test_nothing_to_repair_is_refused() -> None:
+    ground = Terrain.flat(WIDE)
+    sheet = Sheet.over(AREA, ground, 4.0)
+    empty = prove(Photos.on_lines([], pattern(ground).height_at), CAMERA, sheet)
+    with pytest.raises(InputError, match="no line to repair"):
+        repair([], empty, sheet, CAMERA, photographs=9, pattern=pattern(ground))
+
+
+def test_a_spacing_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="photo_spacing_m"):
+        Pattern(photo_spacing_m=0, line_spacing_m=24, reach_m=50, height_at=lambda xy: xy[:, 0])
