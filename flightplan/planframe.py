@@ -36,8 +36,8 @@ class PlanFrame:
     def crs(self) -> str:
         """The frame as a PROJ string."""
         return (
-            f"+proj=tmerc +lat_0={self.lat_deg!r} +lon_0={self.lon_deg!r} +k=1 +x_0=0 +y_0=0 "
-            "+datum=WGS84 +units=m +no_defs"
+            f"+proj=tmerc +lat_0={float(self.lat_deg)!r} +lon_0={float(self.lon_deg)!r} "
+            "+k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m +no_defs"
         )
 
     @cached_property
