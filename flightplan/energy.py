@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +28,8 @@ USUAL_SHARE = 0.5
 """Induced share of hover power where no cruise figure is published; Zeng et al. 2019 have 0.53."""
 SHARES = (0.2, 1.0)
 """Bounds of that share, for figures that would put it elsewhere."""
+BISECTIONS = 30
+"""Halve the interval of the induced speed to a billionth of it."""
 EFFICIENCY = 0.5
 """Of turning the battery's energy into height or into way against the drag: about 0.75 for motor
 and controller, 0.7 for the rotor."""
@@ -157,7 +160,7 @@ def _induced(frame: Airframe, airspeed_m_s: ArrayLike) -> Float:
     along, through = v * np.cos(tilt), v * np.sin(tilt)
     v_h = frame.induced_m_s
     low, high = np.zeros_like(v), v_h * np.sqrt(thrust)
-    for _ in range(50):
+    for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         too_low = middle * np.hypot(along, through + middle) < v_h**2 * thrust
         low, high = np.where(too_low, middle, low), np.where(too_low, high, middle)
@@ -194,8 +197,8 @@ def path_joules(
 
     Notes
     -----
-    Each leg is charged at the dearer of its airspeed at cruise and that of standing in the wind,
-    since it is flown at speeds between; corners at standing.
+    Level parts at cruise are charged at their airspeed, speeding up and braking at the dearer of
+    that and standing in the wind, corners at standing.
     """
     corners, caps = merged(points, caps_m_s)
     if len(corners) < 2:
@@ -203,13 +206,25 @@ def path_joules(
     vectors = np.diff(corners, axis=0)
     seconds = motion.leg_seconds(vectors, cap_m_s=caps)
     ground = np.minimum(motion.ground_speed(vectors), caps)
-    standing = float(power_w(frame, motion.wind.speed_m_s if motion.wind else 0.0))
+    length = np.hypot(vectors[:, 0], vectors[:, 1])
+    cruising = np.maximum(length / ground - ground / motion.acceleration_m_s2, 0.0)
+    standing = standing_w(frame, motion.wind)
     moving = power_w(frame, leg_airspeeds(vectors, ground, motion.wind))
-    joules = float((seconds * np.maximum(moving, standing)).sum())
+    joules = float((cruising * moving + (seconds - cruising) * np.maximum(moving, standing)).sum())
     joules += standing * motion.corner_s * (len(corners) - 2)
     if heights_m is not None:
         joules += climb_joules(frame, np.maximum(np.diff(np.asarray(heights_m, float)), 0).sum())
     return joules
+
+
+def standing_w(frame: Airframe, wind: Wind | None) -> float:
+    """Return the power of standing still over the ground."""
+    return _power_at(frame, wind.speed_m_s if wind else 0.0)
+
+
+@lru_cache(maxsize=64)
+def _power_at(frame: Airframe, airspeed_m_s: float) -> float:
+    return float(power_w(frame, airspeed_m_s))
 
 
 def climb_joules(frame: Airframe, height_m: float) -> float:
@@ -221,6 +236,5 @@ def vertical(
     drone: Drone, frame: Airframe, height_m: float, wind: Wind | None = None
 ) -> tuple[float, float]:
     """Return seconds and joules of climbing to a height over the take-off and landing again."""
-    standing = float(power_w(frame, wind.speed_m_s if wind else 0.0))
     seconds = height_m / drone.climb_m_s + height_m / drone.descent_m_s
-    return seconds, seconds * standing + climb_joules(frame, height_m)
+    return seconds, seconds * standing_w(frame, wind) + climb_joules(frame, height_m)

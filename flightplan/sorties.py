@@ -1,0 +1,270 @@
+"""Split a route into sorties: one battery each, cut where lines end.
+
+A sortie takes off, climbs, flies to its first line, over its lines, home from the last one, and
+lands with the reserve left.  Of all ways to cut the route, the one with the fewest sorties is
+taken, and among these the one that flies the shortest time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightplan.pricing import Cost, Point, Pricing, SortieRules, farthest
+from flightplan.routes import Line, Route
+from tmp.errors import InputError
+
+log = logging.getLogger(__name__)
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sortie:
+    """One battery's flight."""
+
+    first: int
+    """Number of its first line, in the order flown over all sorties."""
+    lines: tuple[Line, ...]
+    transits: tuple[Float, ...]
+    """Between its lines; one fewer."""
+    launch: Point
+    landing: Point
+    way_out: Float
+    """From above the launch to the first line, (N, 2)."""
+    way_home: Float
+    """From the last line to above the landing, (N, 2)."""
+    time_s: float
+    """From take-off to landing."""
+    distance_m: float
+    """Flown level."""
+    energy_share: float
+    """Of the battery's rated capacity."""
+    points: int
+    """Waypoints."""
+    farthest_m: float
+    """Greatest distance from the launch."""
+
+    @property
+    def last(self) -> int:
+        """Number of its last line."""
+        return self.first + len(self.lines) - 1
+
+    @property
+    def photos(self) -> int:
+        """Number of photographs."""
+        return sum(line.photos for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorties:
+    """All flights of a survey."""
+
+    lines: tuple[Line, ...]
+    """In the order flown; those too long for a battery in parts."""
+    flights: tuple[Sortie, ...]
+
+    @property
+    def photos(self) -> int:
+        """Number of photographs."""
+        return sum(line.photos for line in self.lines)
+
+    @property
+    def time_s(self) -> float:
+        """In the air, changes of battery not counted."""
+        return sum(flight.time_s for flight in self.flights)
+
+    @property
+    def distance_m(self) -> float:
+        """Flown level."""
+        return sum(flight.distance_m for flight in self.flights)
+
+    @property
+    def batteries(self) -> int:
+        """Full batteries needed."""
+        return len(self.flights)
+
+    def card_mb(self, photo_mb: float) -> float:
+        """Return the card space of all photographs at so much each."""
+        return self.photos * photo_mb
+
+
+def split_route(route: Route, rules: SortieRules) -> Sorties:
+    """Split a route into the fewest sorties that batteries, sight and controller allow.
+
+    Parameters
+    ----------
+    route : Route
+        Plan metres.
+    rules : SortieRules
+
+    Raises
+    ------
+    InputError
+        If some line cannot be flown with a battery even in parts, is out of sight from every
+        launch, or takes more waypoints than the controller does.
+    """
+    legs = _Legs.of(route, rules)
+    count = len(legs.lines)
+    best: list[tuple[int, float]] = [(0, 0.0)] + [(count + 1, math.inf)] * count
+    came_from: list[tuple[int, Point, Point] | None] = [None] * (count + 1)
+    for start in range(count):
+        for flight in legs.from_line(start):
+            flights, seconds = best[start][0] + 1, best[start][1] + flight.seconds
+            if (flights, seconds) < best[flight.end]:
+                best[flight.end] = flights, seconds
+                came_from[flight.end] = start, flight.launch, flight.landing
+    flights_made: list[Sortie] = []
+    end = count
+    while end:
+        origin = came_from[end]
+        assert origin is not None  # each line alone can be flown, or was refused
+        start, launch, landing = origin
+        flights_made.append(legs.sortie(start, end, launch, landing))
+        end = start
+    result = Sorties(lines=legs.lines, flights=tuple(reversed(flights_made)))
+    log.info("%d lines in %d sorties, %.0f s", count, result.batteries, result.time_s)
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flight:
+    """A sortie that can be flown, ending before line `end`."""
+
+    end: int
+    seconds: float
+    launch: Point
+    landing: Point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Legs:
+    """A route's lines and transits with their costs."""
+
+    pricing: Pricing
+    lines: tuple[Line, ...]
+    transits: tuple[Float | None, ...]
+    """After each line but the last; None where the line goes on in the next, which begins a new
+    sortie."""
+    line_costs: tuple[Cost, ...]
+    transit_costs: tuple[Cost, ...]
+    out: dict[tuple[Point, int], Cost]
+    """From each launch to each line."""
+    home: dict[tuple[Point, int], Cost]
+
+    @classmethod
+    def of(cls, route: Route, rules: SortieRules) -> _Legs:
+        if not route.lines:
+            raise InputError("the route has no lines to fly")
+        pricing = Pricing.of(rules)
+        lines: list[Line] = []
+        transits: list[Float | None] = []
+        for number, line in enumerate(route.lines):
+            parts = _parts(line, pricing, number)
+            lines += parts
+            transits += [None] * (len(parts) - 1)
+            transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
+        nothing = Cost(seconds=0.0, joules=0.0)
+        way, places = rules.way, rules.launches
+        return cls(
+            pricing=pricing,
+            lines=tuple(lines),
+            transits=tuple(transits),
+            line_costs=tuple(pricing.line(line) for line in lines),
+            transit_costs=tuple(nothing if t is None else pricing.path(t) for t in transits),
+            out={
+                (p, i): pricing.path(way(p, n.start)) for p in places for i, n in enumerate(lines)
+            },
+            home={(p, i): pricing.path(way(n.end, p)) for p in places for i, n in enumerate(lines)},
+        )
+
+    def from_line(self, start: int) -> Iterator[_Flight]:
+        """Yield the sorties that begin with a line: over it alone, it and the next, and so on."""
+        rules, pricing = self.pricing.rules, self.pricing
+        over = pricing.fixed
+        points, seen = 0, set(rules.launches)
+        for end in range(start, len(self.lines)):
+            if end > start:
+                transit = self.transits[end - 1]
+                if transit is None:
+                    return
+                over += self.transit_costs[end - 1]
+                points += max(len(transit) - 2, 0)
+                seen = {p for p in seen if farthest(p, transit) <= rules.sight_m}
+            over += self.line_costs[end]
+            points += rules.points(self.lines[end])
+            ends = pricing.extended(self.lines[end])
+            seen = {p for p in seen if farthest(p, ends) <= rules.sight_m}
+            if not seen or points > rules.drone.max_points or over.joules > pricing.budget_j:
+                return
+            found = [
+                (over + self.out[p, start] + self.home[q, end], p, q)
+                for p in seen
+                for q in (rules.launches if rules.land_elsewhere else (p,))
+            ]
+            cost, launch, landing = min(found, key=lambda one: (one[0].joules, one[1], one[2]))
+            if cost.joules <= pricing.budget_j:
+                yield _Flight(end=end + 1, seconds=cost.seconds, launch=launch, landing=landing)
+
+    def sortie(self, start: int, end: int, launch: Point, landing: Point) -> Sortie:
+        """Return the sortie over lines `start` up to before `end`."""
+        rules, pricing = self.pricing.rules, self.pricing
+        lines = self.lines[start:end]
+        transits = tuple(t for t in self.transits[start : end - 1] if t is not None)
+        way_out, way_home = rules.way(launch, lines[0].start), rules.way(lines[-1].end, landing)
+        cost = pricing.fixed + self.out[launch, start] + self.home[landing, end - 1]
+        for number in range(start, end):
+            cost += self.line_costs[number]
+        for number in range(start, end - 1):
+            cost += self.transit_costs[number]
+        level_ways = [way_out, *transits, way_home, *(pricing.extended(line) for line in lines)]
+        return Sortie(
+            first=start,
+            lines=lines,
+            transits=transits,
+            launch=launch,
+            landing=landing,
+            way_out=way_out,
+            way_home=way_home,
+            time_s=cost.seconds,
+            distance_m=sum(float(np.hypot(*np.diff(w, axis=0).T).sum()) for w in level_ways),
+            energy_share=cost.joules / (rules.drone.battery_wh * 3600),
+            points=sum(rules.points(n) for n in lines)
+            + sum(max(len(w) - 2, 0) for w in (way_out, *transits, way_home)),
+            farthest_m=max(farthest(launch, w) for w in level_ways),
+        )
+
+
+def _parts(line: Line, pricing: Pricing, number: int) -> list[Line]:
+    """Return a line whole, or in the fewest equal parts that can be flown one by one.
+
+    Neighbouring parts share `seam_photos` photographs.
+    """
+    reason = pricing.alone(line)
+    if reason is None:
+        return [line]
+    shared = pricing.rules.seam_photos
+    stations = line.stations
+    for count in range(2, line.photos // (shared + 1) + 1):
+        size = math.ceil((line.photos + (count - 1) * shared) / count)
+        starts = [min(k * (size - shared), line.photos - size) for k in range(count)]
+        parts = [
+            Line(
+                start=(float(stations[a][0]), float(stations[a][1])),
+                end=(float(stations[a + size - 1][0]), float(stations[a + size - 1][1])),
+                photos=size,
+            )
+            for a in starts
+        ]
+        if all(pricing.alone(part) is None for part in parts):
+            log.info("line %d is cut into %d parts: it %s", number + 1, count, reason)
+            return parts
+    raise InputError(
+        f"line {number + 1}, {line.length_m:.0f} m long, cannot be flown even in parts: it "
+        f"{reason}; take off nearer, keep less in reserve or choose another drone"
+    )
