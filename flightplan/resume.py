@@ -44,8 +44,8 @@ class Resume:
         if not lines:
             raise InputError("every line is flown; nothing is left to plan")
         transits = tuple(way(lines[i].end, lines[i + 1].start) for i in range(len(lines) - 1))
-        parts = [*((line.start, line.end) for line in lines), *transits]
-        seconds = sum(path_seconds(part, motion) for part in parts)
+        seconds = sum(path_seconds([line.start, line.end], motion) for line in lines)
+        seconds += sum(path_seconds(transit, motion) for transit in transits)
         seconds += 2 * motion.corner_s * len(transits)
         return Route(lines=lines, transits=transits, time_s=seconds)
 

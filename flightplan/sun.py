@@ -1,0 +1,277 @@
+"""Where the sun stands over a survey, and when its light serves.
+
+Multispectral work wants a high sun, earthworks show by their shadows under a low one, and over
+flat water or wet ice the sun's mirror image must stay out of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tmp.cameras import Camera, Pose
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+MULTISPECTRAL_DEG = 30.0
+"""Least elevation for reflectance work: shadows are then at most 1.7 times as long as high."""
+RAKING_DEG = (5.0, 15.0)
+"""Elevations at which earthworks of a few decimetres throw shadows of metres."""
+NEAR_HIGHEST = 0.95
+"""Where the sun stays low, the best of the day is where it stands this near its highest (sine)."""
+TOO_LOW_DEG = 10.0
+"""Highest elevation of a day on which reflectance work is not worth a try."""
+STEP_MIN = 2
+RISEN_DEG = -0.833
+"""Elevation of the sun's centre when its upper edge touches the horizon, refraction included."""
+DELTA_T_S = 69.2
+"""Terrestrial time less UT1, 2020 to 2030 within a second: 0.004° of the sun's way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A stretch of time, both ends in UTC."""
+
+    start: datetime
+    end: datetime
+
+    def said(self, zone: tzinfo) -> str:
+        """Return it in words, UTC and local time.
+
+        Examples
+        --------
+        >>> from datetime import timedelta, timezone
+        >>> start = datetime(2026, 6, 21, 9, 5, tzinfo=UTC)
+        >>> window = Window(start=start, end=start + timedelta(hours=2))
+        >>> window.said(timezone(timedelta(hours=2)))
+        '09:05 to 11:05 UTC (11:05 to 13:05 local, UTC+0200)'
+        """
+        local = self.start.astimezone(zone), self.end.astimezone(zone)
+        return (
+            f"{self.start:%H:%M} to {self.end:%H:%M} UTC "
+            f"({local[0]:%H:%M} to {local[1]:%H:%M} local, {local[0]:UTC%z})"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SunDay:
+    """The sun over one place for one day of local time, every two minutes."""
+
+    times: NDArray[np.datetime64]
+    """UTC, (N,)."""
+    elevation_deg: Float
+    """Above the horizon, refraction included, (N,)."""
+    azimuth_deg: Float
+    """Clockwise from north, (N,)."""
+    zone: tzinfo
+
+    @property
+    def highest(self) -> tuple[datetime, float]:
+        """When the sun stands highest, UTC, and its elevation in degrees."""
+        at = int(np.argmax(self.elevation_deg))
+        return _utc(self.times[at]), float(self.elevation_deg[at])
+
+    def windows(self, light: Callable[[Float], Bool]) -> tuple[Window, ...]:
+        """Return when a condition on the elevation (N,) holds."""
+        held = np.concatenate([[False], np.asarray(light(self.elevation_deg), bool), [False]])
+        edges = np.flatnonzero(held[1:] != held[:-1])
+        return tuple(
+            Window(start=_utc(self.times[a]), end=_utc(self.times[b - 1]))
+            for a, b in zip(edges[::2], edges[1::2], strict=True)
+        )
+
+    @property
+    def said(self) -> str:
+        """How the day is, in words."""
+        up = self.windows(lambda elevation: elevation > RISEN_DEG)
+        when, top_deg = self.highest
+        if not up:
+            return f"polar night: the sun does not rise (at most {top_deg:.1f}°)"
+        if bool(np.all(self.elevation_deg > RISEN_DEG)):
+            low = float(self.elevation_deg.min())
+            return f"polar day: the sun does not set (from {low:.1f}° to {top_deg:.1f}°)"
+        local = when.astimezone(self.zone)
+        return (
+            f"sun up {' and '.join(window.said(self.zone) for window in up)}; "
+            f"highest {top_deg:.1f}° at {when:%H:%M} UTC ({local:%H:%M} local)"
+        )
+
+
+def sun_position(
+    lon_deg: float, lat_deg: float, times: ArrayLike, *, height_m: float = 0.0
+) -> tuple[Float, Float]:
+    """Return the sun's elevation and azimuth.
+
+    Parameters
+    ----------
+    lon_deg, lat_deg : float
+        WGS 84.
+    times : array-like of datetime64, shape (N,)
+        UTC.
+    height_m : float
+        Above the ellipsoid.
+
+    Returns
+    -------
+    elevation_deg, azimuth_deg : ndarray of shape (N,)
+        Above the horizon with refraction in the standard atmosphere, and clockwise from north.
+
+    References
+    ----------
+    Reda, I., Andreas, A. (2004). Solar position algorithm for solar radiation applications.
+    Solar Energy 76(5); good to 0.0003°, at any latitude.
+    """
+    from sunposition import sunpos
+
+    azimuth, zenith, *_ = sunpos(
+        np.atleast_1d(np.asarray(times, "datetime64[ms]")),
+        lat_deg,
+        lon_deg,
+        height_m,
+        delta_t=DELTA_T_S,
+        jit=False,
+    )
+    return 90.0 - np.asarray(zenith, float), np.asarray(azimuth, float) % 360.0
+
+
+def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = None) -> SunDay:
+    """Return the sun over a place for a day of local time.
+
+    Parameters
+    ----------
+    day : date
+        From midnight to midnight in `zone`.
+    zone : tzinfo, optional
+        Local time; that of this computer by default.
+
+    Raises
+    ------
+    InputError
+        If the place is not on Earth.
+    """
+    if not (-90 <= lat_deg <= 90 and -360 <= lon_deg <= 360):
+        raise InputError(
+            f"place {lon_deg!r}, {lat_deg!r} is not on Earth; give longitude, then latitude"
+        )
+    midnight = datetime(day.year, day.month, day.day)
+    start = midnight.replace(tzinfo=zone) if zone else midnight.astimezone()
+    local = zone or start.tzinfo or UTC
+    first = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "m")
+    times = first + np.arange(0, 24 * 60 + 1, STEP_MIN).astype("timedelta64[m]")
+    elevation, azimuth = sun_position(lon_deg, lat_deg, times)
+    return SunDay(times=times, elevation_deg=elevation, azimuth_deg=azimuth, zone=local)
+
+
+def multispectral_windows(
+    day: SunDay, least_deg: float = MULTISPECTRAL_DEG
+) -> tuple[tuple[Window, ...], str]:
+    """Return when the sun is high enough for reflectance work, and what to know, in words.
+
+    Where it never gets so high, the windows are the best of the day: as long as it gives 95 % of
+    its highest light on level ground.
+    """
+    windows = day.windows(lambda elevation: elevation >= least_deg)
+    if windows:
+        return windows, f"sun above {least_deg:g}°"
+    when, top_deg = day.highest
+    if top_deg < TOO_LOW_DEG:
+        return (), f"the sun reaches {top_deg:.1f}° at most: too low for reflectance work"
+    enough = NEAR_HIGHEST * np.sin(np.radians(top_deg))
+    windows = day.windows(lambda elevation: np.sin(np.radians(elevation)) >= enough)
+    return windows, (
+        f"the sun never reaches {least_deg:g}°; best of the day about {when:%H:%M} UTC, at "
+        f"{top_deg:.1f}°: shadows are {1 / np.tan(np.radians(top_deg)):.1f} times as long as high"
+    )
+
+
+def raking_windows(
+    day: SunDay, between_deg: tuple[float, float] = RAKING_DEG
+) -> tuple[Window, ...]:
+    """Return when low sun shows earthworks by their shadows."""
+    low, high = between_deg
+    return day.windows(lambda elevation: (elevation >= low) & (elevation <= high))
+
+
+def sees_glint(
+    camera: Camera,
+    elevation_deg: ArrayLike,
+    azimuth_deg: ArrayLike,
+    *,
+    heading_deg: float | None = None,
+    pitch_deg: float = -90.0,
+    margin_deg: float = 0.0,
+) -> Bool:
+    """Tell whether flat water would mirror the sun into the picture.
+
+    Parameters
+    ----------
+    camera : Camera
+    elevation_deg, azimuth_deg : array-like, shape (N,)
+        Of the sun.
+    heading_deg : float, optional
+        Of the picture's top; any heading by default, for which a camera that looks straight down
+        sees the sun as far out as its corners reach.
+    pitch_deg : float
+        Of the camera; -90 looks straight down.
+    margin_deg : float
+        How far the glint spreads: ripples of slope s spread it by 2 s.
+
+    Notes
+    -----
+    The mirror image of the sun lies as far below the horizon as the sun stands above, in the
+    sun's azimuth: at ``90° - elevation`` from straight down.
+
+    Raises
+    ------
+    InputError
+        If a tilted camera comes without its heading.
+    """
+    elevation = np.radians(np.atleast_1d(np.asarray(elevation_deg, float)))
+    azimuth = np.radians(np.atleast_1d(np.asarray(azimuth_deg, float)))
+    half = np.array([camera.width_px, camera.height_px]) / 2 / [camera.fx_px, camera.fy_px]
+    margin = np.radians(margin_deg)
+    if heading_deg is None:
+        if pitch_deg != -90.0:
+            raise InputError(
+                f"glint for a camera at pitch {pitch_deg:g}° depends on its heading; give one"
+            )
+        reach = np.arctan(np.hypot(*half)) + margin
+        return np.asarray((elevation > 0) & (np.pi / 2 - elevation < reach))
+    mirrored = np.column_stack(
+        [
+            np.sin(azimuth) * np.cos(elevation),
+            np.cos(azimuth) * np.cos(elevation),
+            -np.sin(elevation),
+        ]
+    )
+    pose = Pose.from_gimbal(heading_deg, pitch_deg, 0.0, (0.0, 0.0, 0.0))
+    x, y, z = pose.cam_from_world(mirrored).T
+    reach = np.arctan(half) + margin
+    inside = (np.abs(np.arctan2(x, z)) < reach[0]) & (np.abs(np.arctan2(y, z)) < reach[1])
+    return np.asarray((elevation > 0) & (z > 0) & inside)
+
+
+def glint_windows(day: SunDay, camera: Camera, *, margin_deg: float = 5.0) -> tuple[Window, ...]:
+    """Return when a camera looking straight down sees the sun in flat water, whatever its heading.
+
+    Parameters
+    ----------
+    margin_deg : float
+        How far the glint spreads, as in `sees_glint`.
+    """
+    return day.windows(
+        lambda elevation: sees_glint(
+            camera, elevation, np.zeros_like(elevation), margin_deg=margin_deg
+        )
+    )
+
+
+def _utc(time: np.datetime64) -> datetime:
+    moment: datetime = time.astype("datetime64[s]").astype(datetime)
+    return moment.replace(tzinfo=UTC)
