@@ -28,7 +28,7 @@ Float = NDArray[np.float64]
 Key = tuple[int, int]
 """Number of a line or row, and a step along it."""
 
-JOINING = 1.5
+JOINING = 3.0
 """How much more a photograph counts that prolongs a line or a piece already chosen: a piece apart
 costs two turns."""
 ROUNDS = 4
@@ -253,7 +253,8 @@ def _choose(
         return []
     failing = np.flatnonzero(missing)
     failing = failing[:: max(1, math.ceil(failing.size / MOST_CELLS))]
-    lacking = missing.ravel()[failing]
+    needed = missing.ravel()[failing]
+    lacking = needed.copy()
     # Rows are candidates and columns failing cells; a one where the first would see the second.
     views = _views(candidates, failing, sheet, camera, pattern).tocsc()
     gains = np.asarray(views.sum(axis=1)).ravel().astype(float)
@@ -273,7 +274,33 @@ def _choose(
         for beside in (step - 1, step + 1):
             if (line, beside) in number_of:
                 weight[number_of[line, beside]] = JOINING
-    return [candidates[number] for number in chosen]
+    kept = _without_spare([candidates[number] for number in chosen], by_candidate[chosen], needed)
+    return [candidates[chosen[number]] for number in kept]
+
+
+def _without_spare(
+    chosen: Sequence[_Candidate], views: sparse.csr_array, needed: NDArray[np.int_]
+) -> list[int]:
+    """Return the numbers of chosen photographs less those that later ones made superfluous.
+
+    Photographs apart go first, then those at the ends of pieces; none is taken out of a row.
+    """
+    gained = np.asarray(views.sum(axis=0)).ravel()
+    needed = np.minimum(needed, gained)
+    kept = {one.key: number for number, one in enumerate(chosen)}
+    for most_neighbours in (0, 1):
+        for number, one in enumerate(chosen):
+            line, step = one.key
+            neighbours = ((line, step - 1) in kept) + ((line, step + 1) in kept)
+            cells = views.indices[views.indptr[number] : views.indptr[number + 1]]
+            if (
+                one.key in kept
+                and neighbours <= most_neighbours
+                and (gained[cells] > needed[cells]).all()
+            ):
+                gained[cells] -= 1
+                del kept[one.key]
+    return sorted(kept.values())
 
 
 def _views(
