@@ -1,0 +1,163 @@
+"""XML and zip as mission files use them: built by hand, parsed with suspicion."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
+
+import defusedxml.ElementTree as SafeXml
+from defusedxml import DefusedXmlException
+
+from tmp.errors import InputError
+
+KML = "http://www.opengis.net/kml/2.2"
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of any file read, packed or unpacked; a mission of 65 536 waypoints takes some 60 MB of WPML."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+)
+"""What reading a damaged archive can raise."""
+
+_OLDEST = (1980, 1, 1, 0, 0, 0)
+
+
+def add(parent: Element, tag: str, text: str | None = None, **attributes: str) -> Element:
+    """Append a child with text; characters that XML cannot hold become U+FFFD."""
+    child = SubElement(parent, tag, {key: clean(value) for key, value in attributes.items()})
+    if text is not None:
+        child.text = clean(text)
+    return child
+
+
+def add_all(parent: Element, texts: Mapping[str, str]) -> None:
+    """Append a child for each tag, in order."""
+    for tag, text in texts.items():
+        add(parent, tag, text)
+
+
+def clean(text: str) -> str:
+    """Return text without what XML cannot hold."""
+    return _NOT_XML.sub("�", text)
+
+
+def document(root: Element) -> bytes:
+    """Return an indented UTF-8 document."""
+    indent(root)
+    declaration = b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    body: bytes = tostring(root, encoding="utf-8")
+    return declaration + body + b"\n"
+
+
+def parse(content: bytes) -> Element:
+    """Return the root element of a document from anywhere.
+
+    Raises
+    ------
+    InputError
+        If it is not well-formed, or declares entities or a document type.
+    """
+    try:
+        root: Element = SafeXml.fromstring(content, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise InputError(
+            f"XML declares entities or a document type ({type(error).__name__}), which mission "
+            "files never need; export it again"
+        ) from error
+    except (ParseError, ValueError, LookupError, UnicodeError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"not well-formed XML ({reason}); export it again") from error
+    return root
+
+
+def local_name(element: Element) -> str:
+    """Return an element's name without its namespace."""
+    return str(element.tag).rpartition("}")[2]
+
+
+def children(element: Element, name: str) -> list[Element]:
+    """Return the children of a name, in any namespace."""
+    return [child for child in element if local_name(child) == name]
+
+
+def child(element: Element, *names: str) -> Element | None:
+    """Return the first child down a path of names, in any namespace."""
+    found: Element | None = element
+    for name in names:
+        if found is None:
+            return None
+        found = next(iter(children(found, name)), None)
+    return found
+
+
+def text(element: Element, *names: str) -> str | None:
+    """Return the text of a child down a path of names; None if there is none."""
+    found = child(element, *names)
+    return found.text.strip() if found is not None and found.text else None
+
+
+def descendants(element: Element, *names: str) -> Iterator[Element]:
+    """Yield the elements of some names below an element, in document order."""
+    for found in element.iter():
+        if local_name(found) in names:
+            yield found
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """Return a zip archive that is the same bytes whenever and wherever it is made."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, date_time=_OLDEST)
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+    return target.getvalue()
+
+
+def unzipped(content: bytes, wanted: re.Pattern[str]) -> dict[str, bytes]:
+    """Return the members of an archive whose lower-case names match; nothing touches the disk.
+
+    Raises
+    ------
+    InputError
+        If the archive is broken, encrypted, or unpacks to more than `MOST_BYTES`.
+    """
+    members: dict[str, bytes] = {}
+    room = MOST_BYTES
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for info in archive.infolist():
+                if not wanted.search(info.filename.lower()):
+                    continue
+                with archive.open(info) as member:
+                    data = member.read(room + 1)
+                if len(data) > room:
+                    raise InputError(
+                        f"{info.filename[:60]!r} in it unpacks to more than "
+                        f"{MOST_BYTES // 2**20} MB; no mission is that large"
+                    )
+                room -= len(data)
+                members[info.filename] = data
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise InputError(f"broken or encrypted zip archive ({error}); copy it again") from error
+    return members

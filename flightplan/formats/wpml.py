@@ -1,0 +1,338 @@
+"""DJI's WPML: a KMZ of `template.kml` (what apps show) and `waylines.wpml` (what drones fly).
+
+Enterprise drones follow DJI's published specification.  DJI Fly on consumer drones does not
+publish one; its variants mirror missions saved by DJI Fly itself, and differ only in who takes
+the photographs, because it is disputed which way each app version honours.
+
+References
+----------
+https://developer.dji.com/doc/cloud-api-tutorial/en/api-reference/dji-wpml/overview.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from xml.etree.ElementTree import Element
+
+from flightplan.formats.contents import Content, Written
+from flightplan.formats.coordinates import degrees, number, wrapped
+from flightplan.formats.dji import DroneNumbers, consumer_numbers, enterprise_numbers
+from flightplan.formats.markup import KML, add, add_all, document, zipped
+from flightplan.formats.ways import (
+    photo_runs,
+    photo_stops,
+    photo_ways,
+    way_speed,
+    with_guards,
+    with_photo_points,
+)
+from flightplan.formats.wpml_points import Shoot, add_placemark
+from flightplan.missions import AtEnd, HeightReference, Mission, Role, Waypoint
+from tmp.errors import InputError
+
+NAMESPACE = "http://www.dji.com/wpmz/1.0.2"
+
+CONSUMER_CARRIES = frozenset(
+    {
+        Content.AT_END,
+        Content.SPEED,
+        Content.HEADING,
+        Content.GIMBAL,
+        Content.STOPS,
+        Content.PHOTOS,
+    }
+)
+TIMER_CARRIES = CONSUMER_CARRIES - {Content.PHOTOS}
+ENTERPRISE_CARRIES = CONSUMER_CARRIES | {
+    Content.TAKEOFF,
+    Content.TAKEOFF_HEIGHT,
+    Content.RETURN_HEIGHT,
+}
+
+MOST_INDEX = 65535
+MANY_POINTS = 99
+"""Controllers with DJI Fly have crashed or scrambled missions of 100 to 250 points."""
+
+FASTEST_M_S = 11.5
+"""DJI Fly silently flies 2.5 m/s where a file asks for more than 12 m/s."""
+
+_MADE = "1577836800000"
+"""Moment of making, 2020-01-01 in milliseconds: fixed, so that equal missions make equal files."""
+
+_HEIGHTS = {
+    HeightReference.TAKEOFF: "relativeToStartPoint",
+    HeightReference.ELLIPSOID: "WGS84",
+}
+_FINISH = {AtEnd.RETURN: "goHome", AtEnd.LAND: "autoLand", AtEnd.HOVER: "noAction"}
+_LOST = {AtEnd.RETURN: "goBack", AtEnd.LAND: "landing", AtEnd.HOVER: "hover"}
+
+
+class Trigger(StrEnum):
+    """Who takes the photographs."""
+
+    POINT = "point"
+    """Each photograph is a waypoint with an action of its own."""
+    DISTANCE = "distance"
+    """The drone, at equal distances along lines."""
+    INTERVAL = "interval"
+    """The drone, at equal times along lines."""
+    TIMER = "timer"
+    """The pilot starts the camera's own timer; the speed is made to fit."""
+
+
+def to_enterprise(mission: Mission) -> Written:
+    """Return a mission for DJI Pilot 2: photographs at equal distances along lines.
+
+    Raises
+    ------
+    InputError
+        If the drone or its camera has no DJI number, heights are neither above the take-off nor
+        the ellipsoid, or there are more than 65 536 waypoints.
+    """
+    numbers = enterprise_numbers(mission)
+    shoots = _shoots(mission, Trigger.DISTANCE)
+    config = _config(mission, numbers, enterprise=True)
+    return Written(
+        content=_kmz(mission, config, shoots, numbers, enterprise=True),
+        notes=_size_notes(mission, limit=MOST_INDEX),
+    )
+
+
+def to_consumer(mission: Mission, trigger: Trigger) -> Written:
+    """Return a mission for DJI Fly on a consumer drone.
+
+    Raises
+    ------
+    InputError
+        If the trigger needs a photo interval the mission does not give, heights are neither above
+        the take-off nor the ellipsoid, or there are more than 65 536 waypoints.
+    """
+    numbers, notes = consumer_numbers(mission)
+    slowed, speed_notes = _slowed(mission, trigger)
+    if trigger is Trigger.POINT and any(photo_ways(mission.waypoints)):
+        points, photos = with_photo_points(slowed.waypoints)
+        slowed = replace(slowed, waypoints=points)
+        shoots = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photos)]
+    else:
+        slowed = replace(slowed, waypoints=with_guards(slowed.waypoints))
+        shoots = _shoots(slowed, trigger)
+    config = _config(slowed, numbers, enterprise=False)
+    return Written(
+        content=_kmz(slowed, config, shoots, numbers, enterprise=False),
+        notes=(*notes, *speed_notes, *_size_notes(slowed, limit=MANY_POINTS)),
+    )
+
+
+def _slowed(mission: Mission, trigger: Trigger) -> tuple[Mission, tuple[str, ...]]:
+    """Return the mission at speeds that DJI Fly honours and the camera's timer keeps up with."""
+    interval = mission.photo_interval_s
+    timed = trigger in (Trigger.TIMER, Trigger.INTERVAL)
+    if timed and not interval > 0:
+        raise InputError(
+            f"mission {mission.name!r} has no time between photographs, which a timer needs; give "
+            "the camera's interval, or choose another trigger"
+        )
+    notes: list[str] = []
+    waypoints: list[Waypoint] = []
+    spacings = [*photo_ways(mission.waypoints), 0.0, 0.0]
+    for index, waypoint in enumerate(mission.waypoints):
+        speed = way_speed(mission, index)
+        # A run-in brings the drone to the speed of the line behind it.
+        spacing = spacings[index + (waypoint.role is Role.RUN_IN)]
+        if timed and spacing > 0:
+            speed = spacing / interval
+        if speed > FASTEST_M_S:
+            notes.append(f"speeds above {FASTEST_M_S} m/s are cut to it; DJI Fly mistakes others")
+            speed = FASTEST_M_S
+        waypoints.append(replace(waypoint, speed_m_s=speed))
+    if trigger is Trigger.TIMER:
+        notes.append(f"set the camera's timer to {number(interval, 1)} s")
+    return replace(mission, waypoints=tuple(waypoints)), tuple(dict.fromkeys(notes))
+
+
+def _shoots(mission: Mission, trigger: Trigger) -> list[Shoot]:
+    if trigger is Trigger.TIMER:
+        return []
+    stops = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photo_stops(mission))]
+    timed = trigger is Trigger.INTERVAL
+    return stops + [
+        Shoot(
+            first=run.first,
+            last=run.last,
+            kind="multipleTiming" if timed else "multipleDistance",
+            every=mission.photo_interval_s if timed else run.spacing_m,
+        )
+        for run in photo_runs(photo_ways(mission.waypoints))
+    ]
+
+
+def _size_notes(mission: Mission, *, limit: int) -> tuple[str, ...]:
+    count = len(mission.waypoints)
+    if count > MOST_INDEX + 1:
+        raise InputError(
+            f"mission {mission.name!r} has {count} waypoints and DJI's files hold "
+            f"{MOST_INDEX + 1}; split it into more sorties"
+        )
+    if count <= limit:
+        return ()
+    return (
+        f"{count} waypoints: controllers with DJI Fly have crashed on 100 to 250; open the "
+        "mission once before going to the field, and split it if it does not open",
+    )
+
+
+def _config(mission: Mission, numbers: DroneNumbers, *, enterprise: bool) -> dict[str, str]:
+    """Return the texts of `missionConfig` in the order DJI writes them."""
+    transit = mission.transit_speed_m_s
+    if not transit > 0:
+        transit = mission.speed_m_s if mission.speed_m_s > 0 else 5.0
+    config = {
+        "wpml:flyToWaylineMode": "safely",
+        "wpml:finishAction": _FINISH[mission.at_end],
+        "wpml:exitOnRCLost": "executeLostAction",
+        "wpml:executeRCLostAction": _LOST[mission.at_end],
+    }
+    fastest = 15.0 if enterprise else FASTEST_M_S
+    if enterprise:
+        climb = mission.takeoff_height_m if math.isfinite(mission.takeoff_height_m) else 20.0
+        config["wpml:takeOffSecurityHeight"] = number(min(max(climb, 1.2), 1500.0), 1)
+        place = mission.takeoff
+        if place is not None:
+            ground = place.ground_m if math.isfinite(place.ground_m) else 0.0
+            config["wpml:takeOffRefPoint"] = (
+                f"{degrees(place.lat_deg)},{degrees(wrapped(place.lon_deg))},{ground:.3f}"
+            )
+    config["wpml:globalTransitionalSpeed"] = number(min(transit, fastest), 1)
+    if enterprise and math.isfinite(mission.return_height_m):
+        config["wpml:globalRTHHeight"] = number(mission.return_height_m, 1)
+    return config
+
+
+def _kmz(
+    mission: Mission,
+    config: dict[str, str],
+    shoots: Sequence[Shoot],
+    numbers: DroneNumbers,
+    *,
+    enterprise: bool,
+) -> bytes:
+    heights = _HEIGHTS.get(mission.height_reference)
+    if heights is None:
+        raise InputError(
+            f"mission {mission.name!r} has heights above {mission.height_reference.value}; DJI's "
+            "files take heights above the take-off point or the ellipsoid"
+        )
+    template = _opened(config, numbers, made=True)
+    if enterprise:
+        folder = add(template[0], "Folder")
+        add_all(folder, {"wpml:templateType": "waypoint", "wpml:templateId": "0"})
+        system = add(folder, "wpml:waylineCoordinateSysParam")
+        add_all(system, {"wpml:coordinateMode": "WGS84", "wpml:heightMode": heights})
+        add(folder, "wpml:autoFlightSpeed", _flight_speed(mission))
+        _add_globals(folder, mission)
+        _add_placemarks(folder, mission, shoots, numbers, template=True)
+        payload = add(folder, "wpml:payloadParam")
+        add(payload, "wpml:payloadPositionIndex", "0")
+        add(payload, "wpml:imageFormat", numbers.lens)
+    waylines = _opened(config, numbers, made=False)
+    folder = add(waylines[0], "Folder")
+    add_all(
+        folder,
+        {
+            "wpml:templateId": "0",
+            "wpml:executeHeightMode": heights,
+            "wpml:waylineId": "0",
+            "wpml:autoFlightSpeed": _flight_speed(mission),
+        },
+    )
+    _add_placemarks(folder, mission, shoots, numbers, template=False)
+    return zipped(
+        {"wpmz/template.kml": document(template), "wpmz/waylines.wpml": document(waylines)}
+    )
+
+
+def _opened(config: dict[str, str], numbers: DroneNumbers, *, made: bool) -> Element:
+    """Return a `kml` element with a `Document` and its `missionConfig`."""
+    root = Element("kml", {"xmlns": KML, "xmlns:wpml": NAMESPACE})
+    holder = add(root, "Document")
+    if made:
+        moments = {"wpml:createTime": _MADE, "wpml:updateTime": _MADE}
+        add_all(holder, {"wpml:author": "Terrestrial Mapping Platform", **moments})
+    element = add(holder, "wpml:missionConfig")
+    add_all(element, config)
+    add_all(
+        add(element, "wpml:droneInfo"),
+        {
+            "wpml:droneEnumValue": str(numbers.drone),
+            "wpml:droneSubEnumValue": str(numbers.variant),
+        },
+    )
+    if numbers.payload is not None:
+        add_all(
+            add(element, "wpml:payloadInfo"),
+            {
+                "wpml:payloadEnumValue": str(numbers.payload),
+                "wpml:payloadSubEnumValue": "0",
+                "wpml:payloadPositionIndex": "0",
+            },
+        )
+    return root
+
+
+def _add_globals(folder: Element, mission: Mission) -> None:
+    """Add what a template asks for even where every waypoint has its own."""
+    add_all(
+        folder,
+        {
+            "wpml:globalHeight": number(mission.waypoints[0].height_m),
+            "wpml:caliFlightEnable": "0",
+            "wpml:gimbalPitchMode": "manual",
+        },
+    )
+    heading = add(folder, "wpml:globalWaypointHeadingParam")
+    add_all(
+        heading,
+        {
+            "wpml:waypointHeadingMode": "followWayline",
+            "wpml:waypointHeadingAngle": "0",
+            "wpml:waypointPoiPoint": "0.000000,0.000000,0.000000",
+            "wpml:waypointHeadingPoiIndex": "0",
+        },
+    )
+    add(folder, "wpml:globalWaypointTurnMode", "toPointAndStopWithDiscontinuityCurvature")
+    add(folder, "wpml:globalUseStraightLine", "1")
+
+
+def _add_placemarks(
+    folder: Element,
+    mission: Mission,
+    shoots: Sequence[Shoot],
+    numbers: DroneNumbers,
+    *,
+    template: bool,
+) -> None:
+    enterprise = numbers.payload is not None
+    by_first: dict[int, list[Shoot]] = {}
+    for shoot in shoots:
+        by_first.setdefault(shoot.first, []).append(shoot)
+    group = 0
+    for index in range(len(mission.waypoints)):
+        group = add_placemark(
+            folder,
+            mission,
+            index,
+            by_first.get(index, ()),
+            group=group,
+            lens=numbers.lens,
+            enterprise=enterprise,
+            template=template,
+        )
+
+
+def _flight_speed(mission: Mission) -> str:
+    speeds = (mission.speed_m_s, *(way_speed(mission, i) for i in range(len(mission.waypoints))))
+    speed = next((speed for speed in speeds if speed > 0), 5.0)
+    return number(min(speed, 15.0), 2)
