@@ -88,7 +88,7 @@ class FlightProfile:
 
     def at(self, distance_m: ArrayLike) -> Float:
         """Return the flying height (N,) at distances along the way (N,)."""
-        return np.interp(np.asarray(distance_m, float), self.distance_m, self.height_m)
+        return np.asarray(np.interp(np.asarray(distance_m, float), self.distance_m, self.height_m))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

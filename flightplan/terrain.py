@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import rasterio
+import shapely
 from numpy.typing import ArrayLike, NDArray
+from rasterio.errors import RasterioError
+from scipy import ndimage
+from shapely.geometry.base import BaseGeometry
 
+from flightplan.elevation import ElevationModel
+from flightplan.planframe import PlanFrame
 from tmp.errors import InputError
+from tmp.grids import Grid
+
+log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 Bounds = tuple[float, float, float, float]
 """``(x_min, y_min, x_max, y_max)`` in plan metres."""
+
+FINEST_M = 1.0
+MOST_CELLS = 16_000_000
+"""64 MB of heights; beyond this, cells are made coarser."""
+PLAUSIBLE_M = (-500.0, 9000.0)
+"""From below the shore of the Dead Sea to above the highest mountain, in any datum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +142,124 @@ class Terrain:
         upper = self.heights[above, left] * (1 - east) + self.heights[above, right] * east
         lower = self.heights[below, left] * (1 - east) + self.heights[below, right] * east
         return np.asarray(upper * (1 - south) + lower * south)
+
+
+def read_terrain(
+    path: Path,
+    frame: PlanFrame,
+    bounds: Bounds,
+    *,
+    datum: str | None = None,
+    within: BaseGeometry | None = None,
+) -> Terrain:
+    """Read the ground of a plan from a user's elevation model.
+
+    Parameters
+    ----------
+    path : Path
+        Any raster of heights that GDAL reads, in any CRS.  Only the part needed is read.
+    frame : PlanFrame
+    bounds : tuple of float
+        What must be covered, in plan metres: the area with its margins, runs and turns.
+    datum : str, optional
+        What the heights are measured from, in words: ``"EGM2008"``, ``"ellipsoid"``,
+        ``"local"``.  Needed if the file's CRS has no vertical part; overrules it if it has.
+    within : shapely geometry, optional
+        Plan polygon outside which heights need not be known, for models cut to a shape.  Beyond
+        it they go on from the nearest that is known.
+
+    Returns
+    -------
+    Terrain
+        Bilinear in the model, with cells of half its own resolution, so that ridges between the
+        centres of plan cells lose little height, but of 1 m at the finest.  Where the model is
+        finer than the cells, or the plan so large that cells are made coarser to fit in memory,
+        the highest of the model's cells counts: treetops and walls stay, hollows are filled.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not one band of heights, does not say its CRS, datum or
+        unit, does not cover the bounds, has gaps in them, or heights that no ground has.
+
+    Notes
+    -----
+    No geoid model is applied.  Missions are flown by heights above the take-off point, and the
+    difference between two heights of one model is the same from any datum, but for the slope of
+    the geoid: centimetres in a kilometre.  The datum is recorded all the same, for the formats
+    that want absolute heights.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give an elevation model")
+    try:
+        with rasterio.open(path) as source:
+            model = ElevationModel.of(path, source, datum)
+            grid = _grid(model, frame, bounds)
+            heights, off = model.sample(frame, grid)
+    except RasterioError as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read as a raster; {said}") from error
+    unknown = ~np.isfinite(heights)
+    needed = unknown if within is None else unknown & _inside(within.buffer(grid.cell_m), grid)
+    if needed.any():
+        _refuse_gaps(path, frame, grid, needed, off)
+    if unknown.any():
+        nearest = ndimage.distance_transform_edt(
+            unknown, return_distances=False, return_indices=True
+        )
+        heights = heights[tuple(nearest)]
+    low_m, high_m = float(heights.min()), float(heights.max())
+    if low_m < PLAUSIBLE_M[0] or high_m > PLAUSIBLE_M[1]:
+        raise InputError(
+            f"{path}: heights from {low_m:.0f} to {high_m:.0f} m are not those of ground; "
+            "check its unit and nodata value"
+        )
+    log.info("ground from %.1f to %.1f m, %s", low_m, high_m, model.datum)
+    return Terrain(
+        heights=heights, x_min=grid.x_min, y_max=grid.y_max, cell_m=grid.cell_m, datum=model.datum
+    )
+
+
+def _grid(model: ElevationModel, frame: PlanFrame, bounds: Bounds) -> Grid:
+    """Return the grid that a model is brought to."""
+    x_min, y_min, x_max, y_max = bounds
+    sides_m = model.cell_sides_m(frame, ((x_min + x_max) / 2, (y_min + y_max) / 2))
+    cell_m = max(FINEST_M, min(sides_m) / 2)
+    fits_m = math.sqrt((x_max - x_min) * (y_max - y_min) / MOST_CELLS)
+    if fits_m > cell_m:
+        log.warning("%s: heights taken every %.1f m to fit in memory", model.path, fits_m)
+        cell_m = fits_m
+    rows = max(1, math.ceil((y_max - y_min) / cell_m - 1e-9))
+    cols = max(1, math.ceil((x_max - x_min) / cell_m - 1e-9))
+    return Grid(
+        crs=frame.crs, x_min=x_min, y_max=y_min + rows * cell_m, cell_m=cell_m, rows=rows, cols=cols
+    )
+
+
+def _inside(shape: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
+    """Tell which cells of a grid have their centre in a shape, (rows, cols)."""
+    shapely.prepare(shape)
+    x, y = grid.cell_centres()
+    return np.array([shapely.contains_xy(shape, x, np.full(len(x), row)) for row in y])
+
+
+def _refuse_gaps(
+    path: Path,
+    frame: PlanFrame,
+    grid: Grid,
+    needed: NDArray[np.bool_],
+    off: NDArray[np.bool_],
+) -> None:
+    """Say how much of the ground is unknown, and about where."""
+    missing = needed & off if (needed & off).any() else needed
+    rows, cols = np.nonzero(missing)
+    x, y = grid.cell_centres()
+    lon, lat = frame.geodetic_from_plan([[x[cols].mean(), y[rows].mean()]])[0]
+    share = max(100 * missing.mean(), 0.1)
+    place = f"{share:.1f} % of the ground needed, about longitude {lon:.5f}, latitude {lat:.5f}"
+    if missing is needed:
+        raise InputError(f"{path}: has gaps (nodata) in {place}; fill them first")
+    raise InputError(
+        f"{path}: does not cover {place}; give an elevation model that covers the area and its "
+        "margin"
+    )

@@ -1,0 +1,164 @@
+"""The ground along a way, sampled so that what lies between samples is known too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flightplan.terrain import Terrain
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+
+STEP_M = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundProfile:
+    """Bounds of the ground along a way; both are straight between samples."""
+
+    distance_m: Float
+    """(N,), along the way, strictly increasing from 0."""
+    lowest_m: Float
+    """(N,); the ground below the way is nowhere lower."""
+    highest_m: Float
+    """(N,); the ground below the way and in its corridor is nowhere higher."""
+
+
+def ground_profile(
+    terrain: Terrain, way: ArrayLike, *, half_width_m: float = 0.0, step_m: float = STEP_M
+) -> GroundProfile:
+    """Sample the ground below a way and beside it.
+
+    Parameters
+    ----------
+    terrain : Terrain
+    way : array-like of shape (M, 2)
+        Corners in plan metres, M at least 2; points that repeat count once.
+    half_width_m : float
+        How far beside the way the drone may come: its position is not better known than GNSS
+        has it.
+    step_m : float
+        Samples closer than this are thinned out.
+
+    Returns
+    -------
+    GroundProfile
+        `lowest_m` and `highest_m` bound the terrain between samples too, not only at them.
+        Without a corridor, and where cells are larger than `step_m`, they differ only by the
+        twist of a cell.
+
+    Raises
+    ------
+    InputError
+        If the way has no length, or leaves the terrain.
+
+    Notes
+    -----
+    Along a straight line the bilinear ground is a parabola within each cell, so samples are
+    taken where the line goes from cell to cell, and the parabola's arrow, which is greatest half
+    way, is added to both ends of a stretch that bulges.  The corridor is covered by parallel
+    lines no more than half a cell apart, each treated alike.  Between parallels, and round the
+    outside of corners, the ground is not looked at.
+    """
+    corners = np.atleast_2d(np.asarray(way, float))
+    corners = corners[np.append(True, np.hypot(*np.diff(corners, axis=0).T) > 0)]
+    if len(corners) < 2:
+        raise InputError("a way needs two corners apart from each other to sample the ground below")
+    lines = math.ceil(half_width_m / (terrain.cell_m / 2))
+    beside_m = np.linspace(-half_width_m, half_width_m, 2 * lines + 1)
+    begun_m = 0.0
+    parts = []
+    for start, end in pairwise(corners):
+        distance, low, high = _stretch(terrain, start, end, beside_m)
+        parts.append((begun_m + distance, low, high))
+        begun_m += float(distance[-1])
+    # Where stretches meet, the lower and the higher of both ends count.
+    distance = np.concatenate([part[0] for part in parts])
+    distance, place = np.unique(distance, return_inverse=True)
+    lowest, highest = np.full(len(distance), np.inf), np.full(len(distance), -np.inf)
+    np.minimum.at(lowest, place, np.concatenate([part[1] for part in parts]))
+    np.maximum.at(highest, place, np.concatenate([part[2] for part in parts]))
+    kept = _kept(distance, step_m)
+    return GroundProfile(
+        distance_m=distance[kept],
+        lowest_m=-_over(distance, -lowest, kept),
+        highest_m=_over(distance, highest, kept),
+    )
+
+
+def _stretch(
+    terrain: Terrain, start: Float, end: Float, beside_m: Float
+) -> tuple[Float, Float, Float]:
+    """Return distances and bounds of the ground along one straight stretch."""
+    length = float(np.hypot(*(end - start)))
+    along = (end - start) / length
+    offsets = beside_m[:, None] * np.array([along[1], -along[0]])
+    distance = _crossings(terrain, start + offsets, along, length)
+    middle = (distance[1:] + distance[:-1]) / 2
+
+    def heights(places: Float) -> Float:
+        points = start + places[:, None] * along + offsets[:, None, :]
+        return terrain.at(points.reshape(-1, 2)).reshape(len(offsets), -1)
+
+    ground = heights(distance)
+    arrow = heights(middle) - (ground[:, 1:] + ground[:, :-1]) / 2
+    below = ground[len(offsets) // 2]
+    sag = np.maximum(-arrow[len(offsets) // 2], 0.0)
+    bulge = np.maximum(arrow.max(axis=0), 0.0)
+    return distance, below - _both_ends(sag), ground.max(axis=0) + _both_ends(bulge)
+
+
+def _both_ends(lift: Float) -> Float:
+    """Return for each end of stretches (N-1,) the larger of those that meet there, (N,)."""
+    return np.asarray(np.maximum(np.append(lift, 0.0), np.append(0.0, lift)))
+
+
+def _crossings(terrain: Terrain, starts: Float, along: Float, length: float) -> Float:
+    """Return where parallels (K, 2) go from one square between cell centres to the next."""
+    found = [np.array([0.0, length])]
+    corner = np.array([terrain.x_min, terrain.y_max])
+    for axis in (0, 1):
+        if abs(along[axis]) < 1e-9:
+            continue
+        for start in starts[:, axis]:
+            first, last = sorted(
+                (start + part - corner[axis]) / terrain.cell_m - 0.5
+                for part in (0.0, length * along[axis])
+            )
+            centres = corner[axis] + (np.arange(math.ceil(first), last) + 0.5) * terrain.cell_m
+            found.append((centres - start) / along[axis])
+    distance = np.unique(np.concatenate(found).clip(0.0, length))
+    # Rounding sets crossings of parallels beside each other that are one.
+    apart = np.append(np.diff(distance) > 1e-9 * length, True)
+    distance = distance[apart]
+    distance[0] = 0.0
+    return np.asarray(distance)
+
+
+def _kept(distance: Float, step_m: float) -> NDArray[np.intp]:
+    """Return the indices of samples at least a step apart, first and last among them."""
+    kept = np.unique(np.floor(distance / step_m), return_index=True)[1]
+    kept[-1:] = len(distance) - 1
+    return np.unique(np.append(0, kept))
+
+
+def _over(distance: Float, height: Float, kept: NDArray[np.intp]) -> Float:
+    """Return heights for the samples kept, such that straight lines between them pass over all.
+
+    A stretch with something above its straight line is lifted at both ends, or each end is set to
+    the stretch's highest, whichever lifts less: the one suits a hump, the other a cliff.
+    """
+    ends = height[kept]
+    chord = np.interp(distance, distance[kept], ends)
+    left, right = ends[:-1], ends[1:]
+    hump = np.maximum.reduceat(np.maximum(height - chord, 0.0), kept[:-1])
+    top = np.maximum(np.maximum.reduceat(height, kept[:-1]), right)
+    flat = 2 * top - left - right < 2 * hump
+    new_left = np.where(flat, top, left + hump)
+    new_right = np.where(flat, top, right + hump)
+    return np.asarray(np.maximum(np.append(new_left, -np.inf), np.append(-np.inf, new_right)))
