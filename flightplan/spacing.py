@@ -19,6 +19,9 @@ from tmp.errors import InputError
 
 LEAST_HEIGHT_M = 10.0
 """Lower than this above the ground, rotor wash, obstacles and height errors spoil a survey."""
+KEEPS_UP = 0.95
+"""Of the speed at which the shutter just keeps up: a slow card or a gust from behind takes the
+rest."""
 HORIZON_DEG = 80.0
 """Rays flatter than this from the vertical do not count as seeing the ground."""
 
@@ -94,7 +97,7 @@ class CameraSpacing:
     """At the lowest clearance, as a fraction."""
     sidelap: float
     speed_by_interval_m_s: float
-    """Highest at which the shutter keeps up."""
+    """Highest at which the shutter keeps up, with a little to spare."""
     speed_by_blur_m_s: float
     """Highest at which exposure blurs no more than allowed, at the lowest clearance."""
     rolling_px_per_m_s: float
@@ -202,7 +205,7 @@ def choose_spacing(
                 footprint_m=(height_m * seen.across, height_m * seen.along),
                 frontlap=1 - photo_m / (lowest_m * seen.along),
                 sidelap=1 - line_m / (lowest_m * seen.across),
-                speed_by_interval_m_s=photo_m / camera.least_interval_s,
+                speed_by_interval_m_s=KEEPS_UP * photo_m / camera.least_interval_s,
                 speed_by_blur_m_s=wanted.blur_px * pixel_m / wanted.exposure_s,
                 rolling_px_per_m_s=camera.readout_s / pixel_m,
             )
