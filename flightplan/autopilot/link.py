@@ -1,0 +1,355 @@
+"""A MAVLink connection to one autopilot, on dronekit's threads."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from flightplan.autopilot.dronekit_shim import import_dronekit
+from flightplan.formats.items import Autopilot
+from tmp.errors import InputError, TmpError
+
+log = logging.getLogger(__name__)
+
+Message = Any
+"""A message of pymavlink, which has no types: its fields are attributes."""
+
+STREAM_HZ = 4
+"""How often position, attitude and state are asked for."""
+
+USUAL_BAUD = 57600
+"""Rate of telemetry radios as they come."""
+
+_NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
+
+_REASON_S = 0.4
+"""How long to listen for the text that says why a command was refused."""
+
+
+class LinkError(TmpError, ConnectionError):
+    """The autopilot does not answer, or no longer."""
+
+
+class RefusedError(TmpError, RuntimeError):
+    """The autopilot answered no."""
+
+
+_FAMILIES = {
+    mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA: Autopilot.ARDUPILOT,
+    mavlink.MAV_AUTOPILOT_PX4: Autopilot.PX4,
+}
+
+_NAMES = {Autopilot.ARDUPILOT: "ArduPilot", Autopilot.PX4: "PX4"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for an autopilot."""
+
+    hello_s: float = 10.0
+    """For the first sign of life."""
+    reply_s: float = 1.5
+    """For an answer, before the question is asked again."""
+    silence_s: float = 8.0
+    """Without any answer, before it counts as gone; longer than the second after which
+    ArduPilot asks again for an item that it missed."""
+
+
+class Inbox:
+    """Messages of some types, in the order they arrived."""
+
+    def __init__(self, types: tuple[str, ...]) -> None:
+        self.types = frozenset(types)
+        self._queue: SimpleQueue[Message] = SimpleQueue()
+
+    def put(self, message: Message) -> None:
+        """Add a message; called on the link's thread."""
+        self._queue.put(message)
+
+    def take(self, timeout_s: float) -> Message | None:
+        """Return the oldest message, or None if none comes in time."""
+        try:
+            return self._queue.get(timeout=max(timeout_s, 0.0))
+        except Empty:
+            return None
+
+
+class Link:
+    """What is said to, and heard from, one autopilot.
+
+    Made by `open_link`.  Only messages of the vehicle met first are heard; heartbeats of its
+    gimbal and camera, and of other ground stations, are passed over.
+    """
+
+    def __init__(self, vehicle: Any, address: str) -> None:
+        self.address = address
+        self.vehicle = vehicle
+        """dronekit's vehicle; its parameters are not loaded."""
+        self.autopilot = Autopilot.ARDUPILOT
+        self.heartbeat: Message = None
+        """The autopilot's latest."""
+        self.heard_s = 0.0
+        """When the latest heartbeat arrived, by the monotonic clock."""
+        self.texts: deque[str] = deque(maxlen=50)
+        """What the autopilot said to people, the latest last."""
+        self._system = 0
+        self._component = 0
+        self._latest: dict[str, Message] = {}
+        self._inboxes: list[Inbox] = []
+        self._lock = threading.Lock()
+        self._pass_on = vehicle.notify_message_listeners
+        vehicle.notify_message_listeners = self._hear
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection still stands; UDP cannot tell, and always does."""
+        return bool(self.vehicle._handler._alive)
+
+    @property
+    def armed(self) -> bool:
+        """Whether the latest heartbeat says that the motors may turn."""
+        return bool(self.heartbeat.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED)
+
+    @property
+    def firmware(self) -> str:
+        """The autopilot's name for people."""
+        return _NAMES[self.autopilot]
+
+    @property
+    def mode(self) -> str:
+        """The flight mode in the firmware's words."""
+        from pymavlink import mavutil
+
+        return str(mavutil.mode_string_v10(self.heartbeat))
+
+    @property
+    def make(self) -> Any:
+        """The factory of messages: ``make.mission_count_encode(...)``."""
+        return self.vehicle.message_factory
+
+    @property
+    def target(self) -> tuple[int, int]:
+        """System and component to address messages to."""
+        return self._system, self._component
+
+    def send(self, message: Message) -> None:
+        """Send one message."""
+        self.vehicle.send_mavlink(message)
+
+    @contextmanager
+    def listening(self, *types: str) -> Iterator[Inbox]:
+        """Yield an inbox of all messages of some types that arrive in the block."""
+        inbox = Inbox(types)
+        with self._lock:
+            self._inboxes.append(inbox)
+        try:
+            yield inbox
+        finally:
+            with self._lock:
+                self._inboxes.remove(inbox)
+
+    def latest(self, kind: str, timeout_s: float) -> Message | None:
+        """Return the latest message of a type, waiting for the first; None if none comes."""
+        with self.listening(kind) as inbox:
+            return self._latest.get(kind) or inbox.take(timeout_s)
+
+    def command(
+        self, number: int, *params: float, what: str, patience: Patience | None = None
+    ) -> None:
+        """Give a command and wait until it is accepted.
+
+        Parameters
+        ----------
+        number : int
+            MAV_CMD.
+        params : float
+            The first of its seven parameters; the others are 0.
+        what : str
+            The command in words, for messages.
+
+        Raises
+        ------
+        RefusedError
+            If the autopilot refuses, with what it says about it.
+        LinkError
+            If it does not answer.
+        """
+        patience = patience or Patience()
+        values = (*params, *[0.0] * (7 - len(params)))
+        until_s = time.monotonic() + patience.silence_s
+        confirmation = 0
+        with self.listening("COMMAND_ACK", "STATUSTEXT") as inbox:
+            while self.open and time.monotonic() < until_s:
+                self.send(
+                    self.make.command_long_encode(*self.target, number, confirmation, *values)
+                )
+                confirmation += 1
+                result, said = _answer(inbox, number, patience.reply_s)
+                if result == mavlink.MAV_RESULT_ACCEPTED:
+                    return
+                if result == mavlink.MAV_RESULT_IN_PROGRESS:
+                    continue
+                if result is not None:
+                    reason = "; ".join(said) or _result_words(result)
+                    raise RefusedError(f"{self.address}: the autopilot will not {what}: {reason}")
+        raise LinkError(f"{self.address}: no answer to the command to {what}; look at the link")
+
+    def close(self) -> None:
+        """End the connection and its threads."""
+        self.vehicle.close()
+
+    def meet(self, timeout_s: float) -> None:
+        """Wait for the autopilot's first heartbeat, and ask it for its position and state."""
+        handler = self.vehicle._handler
+        if hasattr(handler.master, "handle_eof"):
+            # pymavlink's would print a line for ever; an error ends dronekit's threads in order.
+            handler.master.handle_eof = handler.master.handle_disconnect = _closed
+        # Not `vehicle.initialize`: it waits for ever for the first of a thousand parameters, and
+        # starts a watchdog that kills the connection when the link is lost for half a minute.
+        handler.start()
+        until_s = time.monotonic() + timeout_s
+        while self.heartbeat is None and self.open and time.monotonic() < until_s:
+            time.sleep(0.01)
+        if self.heartbeat is None:
+            raise LinkError(
+                f"{self.address}: no autopilot heard in {timeout_s:g} s; look at the cable or "
+                "radio, the address, and whether another program holds the port"
+            )
+        family = self.heartbeat.autopilot
+        if family not in _FAMILIES:
+            name = mavlink.enums["MAV_AUTOPILOT"].get(family)
+            raise RefusedError(
+                f"{self.address}: the autopilot is {name.name if name else family!r}; missions "
+                "are written for ArduPilot and PX4"
+            )
+        self.autopilot = _FAMILIES[family]
+        handler.target_system = self._system
+        self.send(
+            self.make.request_data_stream_encode(
+                *self.target, mavlink.MAV_DATA_STREAM_ALL, STREAM_HZ, 1
+            )
+        )
+        log.info("%s on %s, system %d", self.firmware, self.address, self._system)
+
+    def _hear(self, name: str, message: Message) -> None:
+        """Take in one message, on dronekit's thread."""
+        heartbeat = name == "HEARTBEAT"
+        if heartbeat and (
+            message.autopilot == mavlink.MAV_AUTOPILOT_INVALID
+            or message.type == mavlink.MAV_TYPE_GCS
+        ):
+            return
+        system, component = message.get_srcSystem(), message.get_srcComponent()
+        if heartbeat and self._system in (0, system):
+            self._system, self._component = system, component
+            self.heartbeat, self.heard_s = message, time.monotonic()
+        if system != self._system:
+            return
+        self._latest[name] = message
+        if name == "STATUSTEXT":
+            self.texts.append(message.text.strip())
+        with self._lock:
+            for inbox in self._inboxes:
+                if name in inbox.types:
+                    inbox.put(message)
+        self._pass_on(name, message)
+
+
+@contextmanager
+def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Link]:
+    """Yield the link to the autopilot at an address, and close it.
+
+    Parameters
+    ----------
+    address : str
+        ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
+        ``tcp:HOST:PORT``, or a serial device with its rate, such as ``/dev/ttyUSB0,57600`` or
+        ``COM5,57600``.
+
+    Raises
+    ------
+    InputError
+        If that is no address.
+    LinkError
+        If it cannot be opened, or nothing answers.
+    RefusedError
+        If what answers is neither ArduPilot nor PX4.
+    """
+    patience = patience or Patience()
+    device, baud = _checked(address)
+    dronekit = import_dronekit()
+    link = Link(_connected(dronekit, device, baud, patience.hello_s), address)
+    try:
+        link.meet(patience.hello_s)
+        yield link
+    finally:
+        link.close()
+
+
+def _checked(address: str) -> tuple[str, int]:
+    """Return the device and baud rate of an address."""
+    if _NETWORK.fullmatch(address):
+        return address, USUAL_BAUD
+    device, _, rate = address.partition(",")
+    known = re.fullmatch(r"COM\d+", device) or Path(device).exists()
+    if not known or not re.fullmatch(r"\d*", rate):
+        raise InputError(
+            f"{address!r} is no address of an autopilot; give udp:127.0.0.1:14550, "
+            "tcp:HOST:PORT or a serial device such as /dev/ttyUSB0,57600"
+        )
+    return device, int(rate or USUAL_BAUD)
+
+
+def _connected(dronekit: Any, address: str, baud: int, timeout_s: float) -> Any:
+    before_s = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout_s)
+    try:
+        # pymavlink prints its attempts.
+        with redirect_stdout(io.StringIO()):
+            return dronekit.connect(address, _initialize=False, baud=baud)
+    except OSError as error:
+        raise LinkError(
+            f"{address}: cannot be opened ({error.strerror or error}); is the autopilot on, and "
+            "the address right?"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before_s)
+
+
+def _closed() -> None:
+    raise ConnectionResetError("the other end closed the connection")
+
+
+def _answer(inbox: Inbox, number: int, timeout_s: float) -> tuple[int | None, list[str]]:
+    """Return the result of a command, None for no answer, and what was said meanwhile."""
+    said: list[str] = []
+    result: int | None = None
+    until_s = time.monotonic() + timeout_s
+    while (message := inbox.take(until_s - time.monotonic())) is not None:
+        if message.get_type() == "STATUSTEXT":
+            said.append(message.text.strip())
+        elif message.command == number:
+            result = int(message.result)
+            if result in (mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_IN_PROGRESS):
+                break
+            until_s = min(until_s, time.monotonic() + _REASON_S)
+    return result, said
+
+
+def _result_words(result: int) -> str:
+    entry = mavlink.enums["MAV_RESULT"].get(result)
+    name = entry.name.removeprefix("MAV_RESULT_") if entry else str(result)
+    return str(name.lower().replace("_", " "))

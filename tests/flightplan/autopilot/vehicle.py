@@ -1,0 +1,389 @@
+"""A MAVLink vehicle on a loopback socket, which answers as ArduPilot and as PX4 do.
+
+ArduPilot asks for items with MISSION_REQUEST, keeps its own home as item 0, drops the values that
+its source drops, and takes a mission item by item.  PX4 asks with MISSION_REQUEST_INT, keeps all
+values, names frames by their long names, and takes a mission when it is complete.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from flightplan.autopilot.items import WireItem
+
+HOME = (641234567, -219876543, 31.25)
+"""Latitude and longitude in 1e-7 degrees, and height above the sea in metres."""
+
+COPTER_AUTO, COPTER_GUIDED = 3, 4
+PX4_LOITER = (4 << 16) | (3 << 24)
+PX4_MISSION = (4 << 16) | (4 << 24)
+
+ARDUPILOT_KEEPS = {
+    16: ("p1", "x", "y", "z"),
+    20: (),
+    21: ("p1", "x", "y", "z"),
+    22: ("p1", "x", "y", "z"),
+    115: ("p1", "p2", "p3", "p4"),
+    178: ("p1", "p2", "p3"),
+    203: ("p1", "p2", "p3", "p4", "x", "y"),
+    205: ("p1", "p2", "p3"),
+    206: ("p1", "p3"),
+    5001: ("p1", "x", "y"),
+    5002: ("p1", "x", "y"),
+}
+LONG_FRAMES = {0: 5, 3: 6}
+
+
+@dataclass(kw_only=True)
+class Habits:
+    """How this vehicle behaves, and how bad its link is."""
+
+    px4: bool = False
+    loss: float = 0.0
+    """Share of packets lost, each way."""
+    twice: float = 0.0
+    """Share of packets that arrive twice, each way."""
+    late: float = 0.0
+    """Share of packets that arrive late, after others, each way."""
+    late_s: float = 0.02
+    seed: int = 1
+    again_s: float = 0.05
+    """After which it asks again for an item."""
+    refuse: dict[int, int] = field(default_factory=dict)
+    """Result to refuse the mission's items with, by number."""
+    refuse_commands: dict[int, str] = field(default_factory=dict)
+    """What to say when a command is denied, by number."""
+    silent_after: int | None = None
+    """Item of the mission after which it says nothing more."""
+    keep_last_ack: bool = True
+    """Whether the word that a mission is complete ever leaves it."""
+    spoil: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Values it stores wrongly, by the mission's item."""
+    fix_type: int = 3
+    battery: int = 90
+    at: tuple[int, int] = HOME[:2]
+    photos_per_item: int = 1
+    pause_at: int | None = None
+    """Item after which it hangs in the air without a word for `pause_s`."""
+    pause_s: float = 0.0
+    chatter: bool = True
+    """Whether a camera and a ground station speak on the same link."""
+
+
+class Vehicle:
+    """The vehicle, on a thread of its own; use it in a ``with`` block."""
+
+    def __init__(self, habits: Habits, *, tcp: bool = False, to: tuple[str, int] | None = None):
+        self.habits = habits
+        self.rng = random.Random(habits.seed)
+        self.mission: list[WireItem] = [self._home()] if not habits.px4 else []
+        self.fence: list[WireItem] = []
+        self.armed = False
+        self.was_armed = False
+        self.mode = PX4_LOITER if habits.px4 else 0
+        self.current = 0
+        self.photos = 0
+        self.commands: list[int] = []
+        self.deaf = False
+        self._tcp, self._to = tcp, to
+        self._later: list[tuple[float, int, bytes, bool]] = []
+        self._upload: tuple[int, int, list[WireItem]] | None = None
+        self._asked_s = 0.0
+        self._flying_s = math.inf
+        self._stop = threading.Event()
+        self._made = 0
+        self._mav = mavlink.MAVLink(None, srcSystem=7, srcComponent=1)
+        self._mav.robust_parsing = True
+        self._camera = mavlink.MAVLink(None, srcSystem=7, srcComponent=100)
+        self._station = mavlink.MAVLink(None, srcSystem=250, srcComponent=190)
+        kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+        self._socket = socket.socket(socket.AF_INET, kind)
+        self._socket.bind(("127.0.0.1", 0))
+        self._peer: socket.socket | None = None
+        if tcp:
+            self._socket.listen(1)
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._run)
+
+    @property
+    def address(self) -> str:
+        """What to connect to; for a vehicle that speaks first, where to listen."""
+        if self._to is not None:
+            return f"udp:{self._to[0]}:{self._to[1]}"
+        return f"{'tcp' if self._tcp else 'udpout'}:127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Vehicle:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._peer is not None:
+            self._peer.close()
+        self._socket.close()
+
+    def hang_up(self) -> None:
+        """Close the connection, as when a bridge on TCP loses power."""
+        self._stop.set()
+
+    # The thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._socket.settimeout(0.005)
+        beat_s = 0.0
+        while not self._stop.is_set():
+            now_s = time.monotonic()
+            if now_s >= beat_s:
+                self._tell_state()
+                beat_s = now_s + 0.05
+            while self._later and self._later[0][0] <= now_s:
+                _, _, data, incoming = heapq.heappop(self._later)
+                if incoming:
+                    self._hear(data)
+                else:
+                    self._put(data)
+            for data in self._received():
+                self._through_the_air(data, incoming=True)
+            self._ask_again()
+            self._fly_on()
+        if self._peer is not None:
+            self._peer.close()
+
+    def _received(self) -> list[bytes]:
+        try:
+            if not self._tcp:
+                data, sender = self._socket.recvfrom(2048)
+                self._to = self._to or sender
+                return [data]
+            if self._peer is None:
+                self._peer, _ = self._socket.accept()
+                self._peer.settimeout(0.005)
+                return []
+            data = self._peer.recv(4096)
+        except (TimeoutError, ConnectionError):
+            return []
+        return [data] if data else []
+
+    def _through_the_air(self, data: bytes, *, incoming: bool) -> None:
+        if self.deaf or self.rng.random() < self.habits.loss:
+            return
+        copies = 2 if self.rng.random() < self.habits.twice else 1
+        for _ in range(copies):
+            if self.rng.random() < self.habits.late:
+                self._made += 1
+                due_s = time.monotonic() + self.habits.late_s
+                heapq.heappush(self._later, (due_s, self._made, data, incoming))
+            elif incoming:
+                self._hear(data)
+            else:
+                self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        try:
+            if self._tcp:
+                if self._peer is not None:
+                    self._peer.sendall(data)
+            elif self._to is not None:
+                self._socket.sendto(data, self._to)
+        except OSError:
+            pass
+
+    def _say(self, message: Any, voice: Any = None) -> None:
+        self._through_the_air(bytes(message.pack(voice or self._mav)), incoming=False)
+
+    def _hear(self, data: bytes) -> None:
+        for message in self._mav.parse_buffer(data) or []:
+            answer = getattr(self, "_on_" + message.get_type().lower(), None)
+            if answer is not None and message.target_system == 7:
+                answer(message)
+
+    # State -----------------------------------------------------------------------------------
+
+    def _home(self) -> WireItem:
+        return WireItem(command=16, frame=0, x=HOME[0], y=HOME[1], z=HOME[2])
+
+    def _tell_state(self) -> None:
+        px4, make = self.habits.px4, self._mav
+        base = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED | (128 if self.armed else 0)
+        firmware = mavlink.MAV_AUTOPILOT_PX4 if px4 else mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA
+        self._say(make.heartbeat_encode(mavlink.MAV_TYPE_QUADROTOR, firmware, base, self.mode, 4))
+        if self.habits.chatter:
+            nobody = mavlink.MAV_AUTOPILOT_INVALID
+            camera, station = mavlink.MAV_TYPE_CAMERA, mavlink.MAV_TYPE_GCS
+            self._say(make.heartbeat_encode(camera, nobody, 0, 0, 4), self._camera)
+            self._say(make.heartbeat_encode(station, nobody, 0, 0, 4), self._station)
+        lat, lon = self.habits.at
+        millimetres = int(HOME[2] * 1000)
+        self._say(
+            make.gps_raw_int_encode(
+                0, self.habits.fix_type, lat, lon, millimetres, 80, 120, 0, 0, 14
+            )
+        )
+        self._say(make.global_position_int_encode(0, lat, lon, millimetres, 0, 0, 0, 0, 9000))
+        self._say(
+            make.sys_status_encode(0, 0, 0, 0, 15800, 900, self.habits.battery, 0, 0, 0, 0, 0, 0)
+        )
+        self._say(make.mission_current_encode(self.current))
+
+    def _on_command_long(self, message: Any) -> None:
+        number = message.command
+        self.commands.append(number)
+        result = mavlink.MAV_RESULT_ACCEPTED
+        if number in self.habits.refuse_commands:
+            result = mavlink.MAV_RESULT_DENIED
+            text = self.habits.refuse_commands[number]
+            self._say(self._mav.statustext_encode(mavlink.MAV_SEVERITY_CRITICAL, text.encode()))
+        elif number == mavlink.MAV_CMD_COMPONENT_ARM_DISARM:
+            self.armed = self.was_armed = bool(message.param1)
+            if self.habits.px4 and self.mode == PX4_MISSION:
+                self._take_off()
+        elif number == mavlink.MAV_CMD_DO_SET_MODE:
+            px4_mode = (int(message.param2) << 16) | (int(message.param3) << 24)
+            self.mode = px4_mode if self.habits.px4 else int(message.param2)
+        elif number == mavlink.MAV_CMD_MISSION_START:
+            self._take_off()
+        elif number == mavlink.MAV_CMD_REQUEST_MESSAGE:
+            self._say(self._version())
+        self._say(self._mav.command_ack_encode(number, result))
+
+    def _version(self) -> Any:
+        release = (1 << 24) | (15 << 16) if self.habits.px4 else (4 << 24) | (6 << 16) | (3 << 8)
+        nothing = bytes(8)
+        return self._mav.autopilot_version_encode(
+            0, release | 255, 0, 0, 0, nothing, nothing, nothing, 0, 0, 0
+        )
+
+    def _take_off(self) -> None:
+        if self.armed and self._flying_s == math.inf:
+            self._flying_s = time.monotonic()
+
+    # Missions ---------------------------------------------------------------------------------
+
+    def _list(self, kind: int) -> list[WireItem]:
+        return self.mission if kind == 0 else self.fence
+
+    def _on_mission_count(self, message: Any) -> None:
+        kind = message.mission_type
+        self._upload = (kind, message.count, [])
+        if kind == 0 and not self.habits.px4:
+            self.mission = [self._home()]
+        self._ask(0)
+
+    def _ask(self, seq: int) -> None:
+        assert self._upload is not None
+        kind = self._upload[0]
+        self._asked_s = time.monotonic()
+        if self.habits.px4:
+            self._say(self._mav.mission_request_int_encode(255, 0, seq, kind))
+        else:
+            self._say(self._mav.mission_request_encode(255, 0, seq, kind))
+
+    def _ask_again(self) -> None:
+        if self._upload and time.monotonic() - self._asked_s > self.habits.again_s:
+            self._ask(len(self._upload[2]))
+
+    def _on_mission_item_int(self, message: Any) -> None:
+        if self._upload is None:
+            return
+        kind, count, got = self._upload
+        if message.mission_type != kind or message.seq != len(got):
+            return  # a copy of one that it has
+        if kind == 0 and message.seq in self.habits.refuse:
+            self._acknowledge(self.habits.refuse[message.seq], kind)
+            self._asked_s = time.monotonic()
+            return
+        got.append(self._stored(message))
+        if kind == 0 and self.habits.silent_after == message.seq:
+            self.deaf = True
+            return
+        if len(got) < count:
+            self._ask(len(got))
+            return
+        self._upload = None
+        if kind == 0:
+            self.mission = got if self.habits.px4 else [self._home(), *got[1:]]
+        else:
+            self.fence = got
+        if self.habits.keep_last_ack:
+            self._acknowledge(mavlink.MAV_MISSION_ACCEPTED, kind)
+
+    def _acknowledge(self, result: int, kind: int) -> None:
+        self._say(self._mav.mission_ack_encode(255, 0, result, kind))
+
+    def _stored(self, message: Any) -> WireItem:
+        item = WireItem.from_message(message)
+        values = {name: getattr(item, name) for name in ("p1", "p2", "p3", "p4", "x", "y", "z")}
+        frame = item.frame
+        if self.habits.px4:
+            frame = LONG_FRAMES.get(frame, frame)
+        else:
+            kept = ARDUPILOT_KEEPS[item.command]
+            values = {name: value if name in kept else 0 for name, value in values.items()}
+            values["z"] = math.trunc(values["z"] * 100) / 100
+            frame = 0 if frame == 2 else frame
+        values |= self.habits.spoil.get(message.seq, {}) if message.mission_type == 0 else {}
+        return WireItem(command=item.command, frame=frame, **values)
+
+    def _on_mission_request_list(self, message: Any) -> None:
+        kind = message.mission_type
+        self._say(self._mav.mission_count_encode(255, 0, len(self._list(kind)), kind))
+
+    def _on_mission_request_int(self, message: Any) -> None:
+        kind, seq = message.mission_type, message.seq
+        items = self._list(kind)
+        if seq < len(items):
+            self._say(items[seq].to_message(self._mav, (255, 0), seq, kind))
+
+    def _on_mission_set_current(self, message: Any) -> None:
+        self.current = message.seq
+        self._say(self._mav.mission_current_encode(self.current))
+
+    # Flight -----------------------------------------------------------------------------------
+
+    def _fly_on(self) -> None:
+        now_s = time.monotonic()
+        if now_s < self._flying_s or not self.armed:
+            return
+        self._flying_s = now_s + 0.01
+        self.current = max(self.current, 0) + 1
+        if self.current >= len(self.mission):
+            self.armed = False
+            self._flying_s = math.inf
+            self.deaf = False
+            self._tell_state()
+            return
+        if self.habits.pause_at is not None:
+            self.deaf = self.current == self.habits.pause_at
+            if self.deaf:
+                self._flying_s = now_s + self.habits.pause_s
+        self._say(self._mav.mission_current_encode(self.current))
+        self._say(self._mav.mission_item_reached_encode(self.current))
+        item = self.mission[self.current]
+        if item.command == 206 and item.p1 > 0:
+            for _ in range(self.habits.photos_per_item):
+                self._photograph()
+
+    def _photograph(self) -> None:
+        self.photos += 1
+        lat, lon = HOME[0] + 10 * self.photos, HOME[1]
+        when_us = 1_790_000_000_000_000 + self.photos * 2_000_000
+        if self.habits.px4:
+            looking_down = [math.sqrt(0.5), 0.0, -math.sqrt(0.5), 0.0]
+            message = self._mav.camera_image_captured_encode(
+                0, when_us, 1, lat, lon, 91250, 60000, looking_down, self.photos, 1, b""
+            )
+        else:
+            message = self._mav.camera_feedback_encode(
+                when_us, 7, 0, self.photos, lat, lon, 91.25, 60.0, 0.5, -90.0, 90.0, 0.0, 0
+            )
+        self._say(message)
