@@ -113,6 +113,10 @@ class CameraModel:
         """Angle from the optical axis to a corner of the picture."""
         return math.degrees(math.atan(0.5 * math.hypot(self.width_px, self.height_px) / self.f_px))
 
+    def interval_s(self, *, raw: bool = False) -> float:
+        """Return the shortest time between photographs, with raw files or without."""
+        return self.raw_interval_s if raw and self.raw_interval_s > 0 else self.least_interval_s
+
     def camera(self) -> Camera:
         """Return the interior orientation: a pinhole, principal point in the middle."""
         return Camera(

@@ -43,6 +43,8 @@ class Wanted:
     """Of the camera; -90 looks straight down."""
     portrait: bool = False
     """Whether the camera is mounted with the long side of its picture along the flight."""
+    raw: bool = False
+    """Whether raw files are written, which takes longer."""
     exposure_s: float = 1 / 800
     """Assumed time of exposure."""
     blur_px: float = 0.5
@@ -205,7 +207,7 @@ def choose_spacing(
                 footprint_m=(height_m * seen.across, height_m * seen.along),
                 frontlap=1 - photo_m / (lowest_m * seen.along),
                 sidelap=1 - line_m / (lowest_m * seen.across),
-                speed_by_interval_m_s=KEEPS_UP * photo_m / camera.least_interval_s,
+                speed_by_interval_m_s=KEEPS_UP * photo_m / camera.interval_s(raw=wanted.raw),
                 speed_by_blur_m_s=wanted.blur_px * pixel_m / wanted.exposure_s,
                 rolling_px_per_m_s=camera.readout_s / pixel_m,
             )
@@ -213,7 +215,10 @@ def choose_spacing(
     limits = [(max_speed_m_s, "the drone")]
     for camera, one in zip(cameras, single, strict=True):
         limits.append(
-            (one.speed_by_interval_m_s, f"{camera.least_interval_s:g} s between photographs")
+            (
+                one.speed_by_interval_m_s,
+                f"{camera.interval_s(raw=wanted.raw):g} s between photographs",
+            )
         )
         limits.append(
             (one.speed_by_blur_m_s, f"blur in 1/{1 / wanted.exposure_s:.0f} s of exposure")
