@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
+from affine import Affine
+from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from rasterio.windows import Window
 from scipy import ndimage
@@ -148,10 +149,10 @@ class ElevationModel:
         x, y = to_model.transform(*np.meshgrid(grid.x_min + east, grid.y_max - north))
         affine = self.source.transform
         if self.crs.is_geographic and self.crs.axis_info[0].unit_name == "degree":
-            home, _ = affine * (self.source.width / 2, self.source.height / 2)
+            home, _ = _apply(affine, self.source.width / 2, self.source.height / 2)
             x = home + (x - home + 180.0) % 360.0 - 180.0
         # What has no place in the model's CRS lies beside it.
-        nodes = np.nan_to_num(np.array(~affine * (x, y)), nan=-1e9, posinf=-1e9, neginf=-1e9)
+        nodes = np.nan_to_num(np.array(_apply(~affine, x, y)), nan=-1e9, posinf=-1e9, neginf=-1e9)
         place = np.arange(grid.cols) / _STRIDE
         left = np.minimum(place.astype(int), counts[1] - 2)
         return np.asarray(
@@ -186,6 +187,11 @@ class ElevationModel:
                 strip = np.fmax.reduceat(strip, np.arange(0, strip.shape[1], across), axis=1)
             strips.append(strip)
         return np.vstack(strips)
+
+
+def _apply(affine: Affine, x: ArrayLike, y: ArrayLike) -> tuple[Float, Float]:
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
 
 
 def _middle(grid: Grid) -> tuple[float, float]:

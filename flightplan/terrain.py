@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import rasterio
 import shapely
 from numpy.typing import ArrayLike, NDArray
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
@@ -192,7 +193,11 @@ def read_terrain(
     if not path.exists():
         raise InputError(f"{path}: no such file; give an elevation model")
     try:
-        with rasterio.open(path) as source:
+        with warnings.catch_warnings():
+            # A raster without a place also lacks a CRS, which is said in our own words.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(path)
+        with source:
             model = ElevationModel.of(path, source, datum)
             grid = _grid(model, frame, bounds)
             heights, off = model.sample(frame, grid)
