@@ -24,6 +24,10 @@ class Line:
     """Where the last photograph is taken at the latest, plan metres."""
     photos: int
     """Number of photographs, evenly spaced from start to end; at least 1."""
+    run_in_m: float = 0.0
+    """Way flown straight before the first photograph."""
+    run_out_m: float = 0.0
+    """Way flown straight after the last photograph."""
 
     @property
     def length_m(self) -> float:
@@ -41,9 +45,30 @@ class Line:
         """Where the photographs are taken, (photos, 2)."""
         return np.linspace(self.start, self.end, self.photos)
 
+    @property
+    def spacing_m(self) -> float:
+        """Distance from one photograph to the next; 0 for a single one."""
+        return self.length_m / (self.photos - 1) if self.photos > 1 else 0.0
+
+    @property
+    def flown(self) -> Float:
+        """Start of the run-in, first and last photograph, end of the run-out, (4, 2).
+
+        A line of one photograph is taken without run-in and run-out: it has no direction.
+        """
+        start, end = np.array(self.start), np.array(self.end)
+        course = (end - start) / self.length_m if self.length_m > 0 else np.zeros(2)
+        return np.array([start - self.run_in_m * course, start, end, end + self.run_out_m * course])
+
     def reversed(self) -> Line:
         """Return the line flown the other way."""
-        return Line(start=self.end, end=self.start, photos=self.photos)
+        return Line(
+            start=self.end,
+            end=self.start,
+            photos=self.photos,
+            run_in_m=self.run_out_m,
+            run_out_m=self.run_in_m,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

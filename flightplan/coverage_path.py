@@ -1,0 +1,362 @@
+"""From a field to a route: the headings, cells, lines and order that take least time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.cells import Cell, Division, divisions
+from flightplan.drafts import Draft, Pricing
+from flightplan.motion import Motion, path_seconds
+from flightplan.routes import Route
+from flightplan.sweep import edge_choices, lay_strips, sweep_extent, views_per_line
+from flightplan.transits import Airspace, obstacles_of
+from flightplan.trimming import RIM, Goal, Lacks, anneal, repair
+from flightplan.views import Axes, Pattern, Strip, places_inside, places_on_edge
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+FINE_M = 2.0
+"""Grid on which the views of the finished route are counted."""
+COARSE_PLACES = 5000
+"""About how many places views are counted at during the search."""
+FINE_PLACES = 400_000
+"""Above so many places the finished route is checked on a coarser grid."""
+HEADING_STEP_DEG = 3.0
+HEATS = ((8, 1.2, 200), (4, 1.05, 400), (2, 1.02, 2000))
+"""How many divisions of the field are searched in each round, up to which time against the
+quickest one's, and with how many moves."""
+LACK_S_M2 = 0.02
+"""Time it takes, roughly, to see a square metre that is still seen too rarely."""
+NOTHING_M2 = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathOptions:
+    """What a coverage path must keep to."""
+
+    goal: Goal = field(default_factory=Goal)
+    """How often the area is to be seen."""
+    heading_deg: float | None = None
+    """Course of all lines, clockwise from north; None lets time decide, cell by cell."""
+    keep_inside: bool = False
+    """Whether the drone must stay over the area; the edges are then seen less often."""
+    clearance_m: float = 2.0
+    """Distance kept from holes and exclusions."""
+    run_in_m: float = 0.0
+    """Way flown straight before the first and after the last photograph of a line, so that the
+    drone is level and at speed; shorter where an obstacle is in the way."""
+    double_grid: bool = False
+    """Whether to fly a second set of lines across the first, each for half of the views."""
+    home: tuple[float, float] | None = None
+    """Plan metres; the way from here to the first line and back from the last counts too."""
+    seed: int = 0
+    """Of the random search; the same seed gives the same route."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A field and all that its lines must keep to."""
+
+    ground: BaseGeometry
+    pattern: Pattern
+    motion: Motion
+    airspace: Airspace
+    options: PathOptions
+
+    def pricing(self, axes: Sequence[Axes]) -> Pricing:
+        return Pricing(
+            axes,
+            self.airspace,
+            self.motion,
+            self.pattern,
+            run_in_m=self.options.run_in_m,
+            home=self.options.home,
+        )
+
+    def lacks(self, axes: Sequence[Axes], cell_m: float, *, rim: bool) -> Lacks:
+        """Return what to see on a grid and, where asked, along the edge of the ground."""
+        places = places_inside(self.ground, cell_m)
+        if rim or len(places) == 0:
+            places = np.concatenate([places, places_on_edge(self.ground, 2 * cell_m)])
+        core = self.ground.buffer(-RIM * self.pattern.line_spacing_m)
+        shapely.prepare(core)
+        inner = np.asarray(shapely.contains_xy(core, places[:, 0], places[:, 1]))
+        return Lacks(places, inner, axes, self.pattern, self.options.goal, cell_m)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """A division of the field with the draft found for it."""
+
+    division: Division
+    draft: Draft
+    cost_s: float
+    """Time, and a price on what is not seen."""
+    lack_m2: float = 0.0
+    """Area that is seen too rarely, where that has been looked at closely."""
+
+    @property
+    def axes(self) -> list[Axes]:
+        return [Axes(heading_deg=cell.heading_deg) for cell in self.division]
+
+
+def plan_path(
+    area: Polygon | MultiPolygon,
+    pattern: Pattern,
+    motion: Motion,
+    *,
+    exclusions: BaseGeometry | None = None,
+    options: PathOptions | None = None,
+) -> Route:
+    """Return the quickest route found that sees an area as often as asked.
+
+    Parameters
+    ----------
+    area : shapely Polygon or MultiPolygon
+        Plan metres.  Its holes are not flown over; several polygons are flown in one tour.
+    pattern : Pattern
+        Footprint and spacings.
+    motion : Motion
+        How long ways take.
+    exclusions : shapely geometry, optional
+        Polygons not to be flown over, inside the area or outside; what of the area they cover
+        need not be seen.
+    options : PathOptions, optional
+
+    Raises
+    ------
+    InputError
+        If the area crosses itself or has no extent, or nothing of it can be reached.
+
+    Notes
+    -----
+    The area is cut into cells and headings in several ways (`flightplan.cells`); each is filled
+    with lines (`flightplan.sweep`), put in order (`flightplan.tours`), and trimmed as far as the
+    views allow (`flightplan.trimming`).  The quickest is checked and mended on a 2 m grid.  Views
+    are counted on level ground, each footprint a rectangle aligned with its line.
+
+    Examples
+    --------
+    >>> pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
+    >>> route = plan_path(shapely.box(0, 0, 200, 100), pattern, Motion())
+    >>> len(route.lines)
+    5
+    """
+    options = options or PathOptions()
+    ground = _ground(area, exclusions)
+    task = _Task(
+        ground=ground,
+        pattern=pattern,
+        motion=motion,
+        airspace=Airspace(
+            obstacles_of(area, exclusions),
+            clearance_m=options.clearance_m,
+            within=ground if options.keep_inside else None,
+        ),
+        options=options,
+    )
+    if not options.double_grid:
+        attempt = _best_attempt(task, _candidates(task))
+        return _route(task, attempt.axes, attempt.draft)
+    half = replace(options.goal, views=math.ceil(options.goal.views / 2))
+    task = replace(task, options=replace(options, goal=half))
+    first = _best_attempt(task, _candidates(task))
+    across = tuple(
+        replace(cell, heading_deg=(cell.heading_deg + 90.0) % 180.0) for cell in first.division
+    )
+    second = _best_attempt(task, [across])
+    return _route(task, first.axes + second.axes, _joined(task, first, second))
+
+
+def _ground(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:
+    """Return what is to be seen."""
+    if not area.is_valid:
+        raise InputError(f"the area is not a proper polygon: {shapely.is_valid_reason(area)}")
+    if area.area <= NOTHING_M2:
+        raise InputError("the area has no extent; give a polygon of at least three corners")
+    if exclusions is None:
+        return area
+    ground = area.difference(exclusions)
+    parts = [part for part in shapely.get_parts(ground) if part.area > NOTHING_M2]
+    if not parts:
+        raise InputError("exclusions cover the whole area; leave some of it to be flown")
+    return MultiPolygon(parts)
+
+
+def _candidates(task: _Task) -> list[Division]:
+    """Return divisions of the ground worth trying, the seemingly quickest first."""
+    pattern, motion = task.pattern, task.motion
+    if task.options.heading_deg is not None:
+        return [(Cell(ground=task.ground, heading_deg=task.options.heading_deg % 180.0),)]
+    # A turn is the way to the next line and two corners; each line brakes and speeds up once.
+    turn_s = float(motion.leg_seconds([pattern.line_spacing_m, 0.0])) + 2 * motion.corner_s
+    brake_s = motion.cruise_m_s / motion.acceleration_m_s2
+
+    def cost(ground: BaseGeometry, heading_deg: float) -> float:
+        axes = Axes(heading_deg=heading_deg)
+        there_and_back = motion.ground_speed(np.array([axes.along, -axes.along]))
+        length, strips = sweep_extent(ground, axes, pattern)
+        return length * float((1 / there_and_back).mean()) + strips * (turn_s + brake_s)
+
+    return divisions(
+        task.ground,
+        cost,
+        step_deg=HEADING_STEP_DEG,
+        tolerance_m=pattern.line_spacing_m / 3,
+        least_m2=pattern.line_spacing_m**2,
+    )[: HEATS[0][0]]
+
+
+def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
+    """Return the quickest of the candidates after search."""
+    cell_m = max(FINE_M, math.sqrt(task.ground.area / COARSE_PLACES))
+    laid = [attempt for attempt in (_laid(task, each, cell_m) for each in candidates) if attempt]
+    if not laid:
+        raise InputError(
+            "no line can be flown over the area; exclusions or their clearance leave no room"
+        )
+    left = laid
+    for number, (most, factor, moves) in enumerate(HEATS):
+        quickest_s = min(each.cost_s for each in left)
+        left = sorted(left, key=lambda each: each.cost_s)[:most]
+        left = [each for each in left if each.cost_s <= factor * quickest_s]
+        left = [_searched(task, each, cell_m, moves, task.options.seed + number) for each in left]
+    found = [_mended(task, each) for each in left]
+    best = min(found, key=lambda each: each.cost_s)
+    if not math.isfinite(best.cost_s):
+        raise InputError("part of the area cannot be reached; exclusions wall it in")
+    if best.lack_m2 > 0:
+        log.warning("about %.0f m² of the area are seen less often than asked", best.lack_m2)
+    return best
+
+
+def _laid(task: _Task, division: Division, cell_m: float) -> _Attempt | None:
+    """Return the better of several fillings of a division with lines, before any search."""
+    axes = [Axes(heading_deg=cell.heading_deg) for cell in division]
+    pricing, lacks = task.pricing(axes), task.lacks(axes, cell_m, rim=True)
+    pattern, views = task.pattern, task.options.goal.views
+    per_line = views_per_line(pattern, pattern.photo_spacing_m)
+    attempts = []
+    for edges in edge_choices(views, pattern):
+        at_ends = min(math.ceil(views / edges.lines), per_line)
+        strips: list[Strip] = []
+        for sweep, cell in enumerate(division):
+            strips += lay_strips(
+                sweep,
+                cell.ground,
+                axes[sweep],
+                pattern,
+                task.airspace,
+                edges=edges,
+                photos_at_ends=at_ends,
+            )
+        if strips:
+            draft = pricing.ordered(strips, shakes=0)
+            cost_s = pricing.seconds(draft) + LACK_S_M2 * lacks.area_m2(lacks.look(draft.strips))
+            attempts.append(_Attempt(division=division, draft=draft, cost_s=cost_s))
+    return min(attempts, key=lambda each: each.cost_s, default=None)
+
+
+def _searched(task: _Task, attempt: _Attempt, cell_m: float, moves: int, seed: int) -> _Attempt:
+    """Return the attempt after trimming and another look at the order."""
+    pricing = task.pricing(attempt.axes)
+    lacks = task.lacks(attempt.axes, cell_m, rim=True)
+    draft = anneal(attempt.draft, lacks, pricing, moves=moves, seed=seed)
+    draft = _reordered(draft, pricing, seed)
+    lack = lacks.area_m2(lacks.look(draft.strips))
+    return replace(attempt, draft=draft, cost_s=pricing.seconds(draft) + LACK_S_M2 * lack)
+
+
+def _mended(task: _Task, attempt: _Attempt) -> _Attempt:
+    """Return the attempt with what the fine grid still shows to be seen too rarely mended."""
+    cell_m = max(FINE_M, math.sqrt(task.ground.area / FINE_PLACES))
+    pricing = task.pricing(attempt.axes)
+    lacks = task.lacks(attempt.axes, cell_m, rim=False)
+    draft = _reordered(repair(attempt.draft, lacks, pricing), pricing, task.options.seed)
+    lack = lacks.area_m2(lacks.look(draft.strips))
+    # Seeing comes first: a route that lacks anything only wins against others that do.
+    return replace(attempt, draft=draft, lack_m2=lack, cost_s=pricing.seconds(draft) + lack)
+
+
+def _reordered(draft: Draft, pricing: Pricing, seed: int) -> Draft:
+    other = pricing.ordered(draft.strips, seed=seed)
+    return min((draft, other), key=pricing.seconds)
+
+
+def _joined(task: _Task, first: _Attempt, second: _Attempt) -> Draft:
+    """Return two drafts flown one after the other, each forwards or backwards."""
+    count = len(first.division)
+    moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.draft.strips)
+    other = replace(second.draft, strips=moved)
+    pricing = task.pricing(first.axes + second.axes)
+    ways = itertools.product((first.draft, first.draft.backwards()), (other, other.backwards()))
+    return min((one.then(two) for one, two in ways), key=pricing.seconds)
+
+
+def _route(task: _Task, axes: Sequence[Axes], draft: Draft) -> Route:
+    """Return a draft as lines and ways in plan metres."""
+    pricing = task.pricing(axes)
+    ends = pricing.ends(draft.strips, draft.turned)
+    lines = []
+    for strip, turned, (enter, leave) in zip(draft.strips, draft.turned, ends, strict=True):
+        line = axes[strip.sweep].line(strip)
+        line = line.reversed() if turned else line
+        run_in, run_out = np.hypot(*(enter - line.start)), np.hypot(*(leave - line.end))
+        lines.append(replace(line, run_in_m=float(run_in), run_out_m=float(run_out)))
+    transits = []
+    for number, (line, following) in enumerate(itertools.pairwise(lines)):
+        way = task.airspace.way(ends[number, 1], ends[number + 1, 0], task.motion)
+        if way is None:
+            raise InputError("part of the area cannot be reached; exclusions wall it in")
+        whole = np.concatenate([[line.end], way, [following.start]])
+        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
+        transits.append(whole[np.concatenate([[True], moving])])
+    route = Route(lines=tuple(lines), transits=tuple(transits), time_s=0.0)
+    caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in draft.strips]
+    route = replace(route, time_s=route_seconds(route, task.motion, caps_m_s=caps))
+    log.info("%d lines, %d photographs, %.0f s", len(route.lines), route.photos, route.time_s)
+    return route
+
+
+def route_path(route: Route) -> Float:
+    """Return the whole way of a route (N, 2), from the first run-in to the last run-out."""
+    return np.concatenate([part for part, _ in _parts(route)]) if route.lines else np.empty((0, 2))
+
+
+def route_seconds(
+    route: Route, motion: Motion, *, caps_m_s: Sequence[float] | None = None
+) -> float:
+    """Return the time of a route from the first run-in to the last run-out.
+
+    Parameters
+    ----------
+    caps_m_s : sequence of float, optional
+        Highest speed on each line; none by default.
+    """
+    caps = [math.inf] * len(route.lines) if caps_m_s is None else caps_m_s
+    limits: list[float] = []
+    for part, line in _parts(route):
+        # The first leg leads from the part before to this one.
+        limits += [math.inf] + [math.inf if line is None else caps[line]] * (len(part) - 1)
+    return path_seconds(route_path(route), motion, caps_m_s=limits[1:])
+
+
+def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
+    """Yield the ways of a route in order, each with the number of its line, None for transits."""
+    for number, line in enumerate(route.lines):
+        yield line.flown, number
+        if number < len(route.transits):
+            yield route.transits[number], None
