@@ -21,7 +21,9 @@ Float = NDArray[np.float64]
 
 ROOM_M = 0.01
 """Least height of the tube that is flown through; only where the band leaves no room at all."""
-ROUNDS = 5
+HAIR = 1e-6
+"""Part of the way between two samples that is too short for another between them."""
+ROUNDS = 4
 """Halvings of the search for the narrowest part of the band that needs no more waypoints."""
 
 
@@ -171,10 +173,13 @@ def fit_heights(
     (4, [39])
     """
     x, ground, highest = _samples(distance_m, ground_m, highest_m)
-    low = _lowest_flyable(x, highest + band.height_m - band.below_m, band)
-    ceiling = ground + band.height_m + band.above_m
+    edges = np.array(
+        [highest + band.height_m - band.below_m, ground + band.height_m + band.above_m]
+    )
+    x, (floor, ceiling, asked) = _knots(x, np.vstack([edges, highest + band.height_m]), band)
+    low = _lowest_flyable(x, floor, band)
     high = _highest_flyable(x, np.maximum(ceiling, low + ROOM_M), band)
-    wanted = np.clip(_lowest_flyable(x, highest + band.height_m, band), low, high)
+    wanted = np.clip(_lowest_flyable(x, asked, band), low, high)
     way, height = _narrowest(x, low, wanted, high, band)
     flight = FlightProfile(distance_m=way, height_m=height)
     excesses = _excesses(x, ceiling, flight)
@@ -262,6 +267,41 @@ def _highest_flyable(x: Float, ceiling: Float, band: HeightBand) -> Float:
     return np.asarray(np.minimum(ahead, behind))
 
 
+def _knots(x: Float, chains: Float, band: HeightBand) -> tuple[Float, Float]:
+    """Add samples to chains (K, N), first the floor and second the ceiling, between their own.
+
+    They are put where the lowest flyable curve over the floor turns and where it crosses the
+    ceiling, so that both it and the higher of the two are straight between samples.
+    """
+    low = _lowest_flyable(x, chains[0], band)
+    run, left, right = np.diff(x), low[:-1], low[1:]
+    rise = np.diff(chains[0]) / run
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turns = [
+            (left - right + band.climb * run) / (band.climb + band.descent),
+            (left - chains[0, :-1]) / (rise + band.descent),
+            (chains[0, :-1] - right + band.climb * run) / (band.climb - rise),
+        ]
+    x, chains = _insert(x, chains, np.array(turns))
+    over = _lowest_flyable(x, chains[0], band) - chains[1]
+    return _insert(x, chains, _crossings(x, over)[None])
+
+
+def _crossings(x: Float, height: Float) -> Float:
+    """Return how far beyond each sample a chain (N,) crosses zero before the next one, or NaN."""
+    left, right = height[:-1], height[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(left * right < 0, left / (left - right) * np.diff(x), np.nan)
+
+
+def _insert(x: Float, chains: Float, beyond: Float) -> tuple[Float, Float]:
+    """Add samples to chains (K, N), beyond theirs by lengths (L, N-1) that are before the next."""
+    run = np.diff(x)
+    inside = (beyond > HAIR * run) & (beyond < (1 - HAIR) * run)
+    places = np.union1d(x, (x[:-1] + beyond)[inside])
+    return places, np.array([np.interp(places, x, chain) for chain in chains])
+
+
 def _narrowest(
     x: Float, low: Float, wanted: Float, high: Float, band: HeightBand
 ) -> tuple[Float, Float]:
@@ -290,12 +330,13 @@ def _excesses(x: Float, ceiling: Float, flight: FlightProfile) -> tuple[Excess, 
     """Return the stretches on which a flight lies above the ceiling by more than `ROOM_M`."""
     places = np.union1d(x, flight.distance_m)
     over = flight.at(places) - np.interp(places, x, ceiling)
+    places, (over,) = _insert(places, over[None], _crossings(places, over - ROOM_M)[None])
     above = np.concatenate([[False], over > ROOM_M, [False]])
     edges = np.flatnonzero(np.diff(above.astype(int)))
     return tuple(
         Excess(
-            start_m=float(places[first]),
-            end_m=float(places[last - 1]),
+            start_m=float(places[max(first - 1, 0)]),
+            end_m=float(places[min(last, len(places) - 1)]),
             most_m=float(over[first:last].max()),
         )
         for first, last in zip(edges[::2], edges[1::2], strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -187,7 +188,7 @@ def _asked(
             yield xs[index], lows[index], highs[index], index
         return
     (near_x, near_z), (far_x, far_z), low_first = window.near, window.far, window.near_is_lower
-    index = int(np.searchsorted(xs, near_x, side="right"))
+    index = bisect_right(xs, near_x)
     yield near_x, near_z if low_first else None, None if low_first else near_z, index
     while index < len(xs) and xs[index] < far_x:
         low, high = lows[index], highs[index]
