@@ -140,7 +140,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> nearest("widht_px", ["width_px", "height_px"])
+    >>> nearest("widht_px", ["width_px", "shutter"])
     "; did you mean 'width_px'"
     """
     spellings = {"".join(words(key)): key for key in known}

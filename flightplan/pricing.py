@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +25,7 @@ from tmp.errors import InputError
 
 Float = NDArray[np.float64]
 ROUNDING = 1e-9
-"""Share of the budget left aside, so that adding the same costs in another order fits too."""
+"""Share of the budget by which costs added in another order may differ."""
 Point = tuple[float, float]
 Way = Callable[[Point, Point], Float]
 """From one point to another round what may not be flown over, (N, 2) with both ends."""
@@ -65,8 +65,6 @@ class SortieRules:
     """Greatest distance from the pilot, who stands at the launch."""
     land_elsewhere: bool = False
     """Whether a sortie may land at another of the launches."""
-    run_m: float = 0.0
-    """Run-in and run-out at each end of a line."""
     seam_photos: int = 3
     """Photographs taken again where a line is cut in two."""
     way: Way = straight
@@ -89,14 +87,19 @@ class SortieRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Time and energy."""
+    """Time, energy and waypoints."""
 
     seconds: float
     joules: float
+    points: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         """Return both together."""
-        return Cost(seconds=self.seconds + other.seconds, joules=self.joules + other.joules)
+        return Cost(
+            seconds=self.seconds + other.seconds,
+            joules=self.joules + other.joules,
+            points=self.points + other.points,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,39 +135,52 @@ class Pricing:
             joules=path_joules(points, motion, self.frame, caps_m_s=caps)
             + corners * motion.corner_s * standing
             + climb_joules(self.frame, self.rules.climb_m(points)),
+            points=max(len(points) - 2, 0),
         )
 
     def line(self, line: Line) -> Cost:
         """Return the cost of a line with its run-in and run-out."""
-        return self.path(self.extended(line), cap_m_s=self.rules.line_speed_m_s)
+        cost = self.path(line.flown, cap_m_s=self.rules.line_speed_m_s)
+        return replace(cost, points=self.rules.points(line))
 
-    def extended(self, line: Line) -> Float:
-        """Return the ends (2, 2) of a line with its run-in and run-out."""
-        ends = np.array([line.start, line.end], float)
-        course = math.radians(line.heading_deg)
-        run = self.rules.run_m * np.array([math.sin(course), math.cos(course)])
-        return np.vstack([ends[0] - run, ends[1] + run])
+    def affords(self, cost: Cost) -> bool:
+        """Tell whether a battery and the controller allow a sortie of this cost."""
+        few = cost.points <= self.rules.drone.max_points
+        return few and cost.joules <= self.budget_j * (1 + ROUNDING)
 
     def alone(self, line: Line) -> str | None:
         """Return why a line cannot be a sortie of its own; None when it can."""
         rules = self.rules
-        if rules.points(line) > rules.drone.max_points:
-            return (
-                f"takes {rules.points(line)} waypoints and the controller {rules.drone.max_points}"
-            )
-        seen = [p for p in rules.launches if farthest(p, self.extended(line)) <= rules.sight_m]
+        seen = [p for p in rules.launches if farthest(p, line.flown) <= rules.sight_m]
         if not seen:
             return f"lies farther than {rules.sight_m:g} m from every launch"
-        ends = rules.launches if rules.land_elsewhere else ()
-        spent = min(
-            (self.path(rules.way(p, line.start)) + self.path(rules.way(line.end, q))).joules
-            for p in seen
-            for q in ends or (p,)
-        )
-        spent += (self.fixed + self.line(line)).joules
-        if spent > self.budget_j * (1 - ROUNDING):
-            return f"takes {spent / self.budget_j:.0%} of what a battery gives"
+        sorties = [
+            self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
+            for place in seen
+            for landing in (rules.launches if rules.land_elsewhere else (place,))
+            for way_out in [rules.way(place, entry(line))]
+            for way_home in [rules.way(leave(line), landing)]
+        ]
+        if not any(self.affords(sortie) for sortie in sorties):
+            cheapest = min(sorties, key=lambda sortie: sortie.joules)
+            if cheapest.points > rules.drone.max_points:
+                return (
+                    f"takes {cheapest.points} waypoints and the controller {rules.drone.max_points}"
+                )
+            return f"takes {cheapest.joules / self.budget_j:.0%} of what a battery gives"
         return None
+
+
+def entry(line: Line) -> Point:
+    """Return where the run-in of a line starts."""
+    x, y = line.flown[0].tolist()
+    return x, y
+
+
+def leave(line: Line) -> Point:
+    """Return where the run-out of a line ends."""
+    x, y = line.flown[-1].tolist()
+    return x, y
 
 
 def farthest(place: Point, path: ArrayLike) -> float:

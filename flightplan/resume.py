@@ -10,7 +10,7 @@ from typing import Any
 
 from flightplan.motion import Motion, path_seconds
 from flightplan.planframe import PlanFrame
-from flightplan.pricing import Way, straight
+from flightplan.pricing import Way, entry, leave, straight
 from flightplan.routes import Line, Route
 from tmp.errors import InputError, VersionError
 from tmp.files import replacing
@@ -43,8 +43,8 @@ class Resume:
         lines = self.left
         if not lines:
             raise InputError("every line is flown; nothing is left to plan")
-        transits = tuple(way(lines[i].end, lines[i + 1].start) for i in range(len(lines) - 1))
-        seconds = sum(path_seconds([line.start, line.end], motion) for line in lines)
+        transits = tuple(way(leave(lines[i]), entry(lines[i + 1])) for i in range(len(lines) - 1))
+        seconds = sum(path_seconds(line.flown, motion) for line in lines)
         seconds += sum(path_seconds(transit, motion) for transit in transits)
         seconds += 2 * motion.corner_s * len(transits)
         return Route(lines=lines, transits=transits, time_s=seconds)
@@ -72,6 +72,8 @@ def write_resume(
             "start": start,
             "end": end,
             "photos": line.photos,
+            "run_in_m": round(line.run_in_m, 3),
+            "run_out_m": round(line.run_out_m, 3),
         }
         for i, (line, (start, end)) in enumerate(zip(lines, ends, strict=True))
     ]
@@ -117,8 +119,9 @@ def _line(row: Any, frame: PlanFrame, where: str) -> Line:
     try:
         (x0, y0), (x1, y1) = frame.plan_from_geodetic([row["start"], row["end"]]).tolist()
         photos = row["photos"]
+        run_in_m, run_out_m = float(row.get("run_in_m", 0.0)), float(row.get("run_out_m", 0.0))
         if type(photos) is not int or photos < 1 or type(row["flown"]) is not bool:
             raise ValueError("photos is a number from 1, flown is true or false")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where} is damaged ({error}); plan anew") from error
-    return Line(start=(x0, y0), end=(x1, y1), photos=photos)
+    return Line(start=(x0, y0), end=(x1, y1), photos=photos, run_in_m=run_in_m, run_out_m=run_out_m)

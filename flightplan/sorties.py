@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flightplan.pricing import Cost, Point, Pricing, SortieRules, farthest
+from flightplan.motion import SAME_PLACE_M
+from flightplan.pricing import Cost, Point, Pricing, SortieRules, entry, farthest, leave
 from flightplan.routes import Line, Route
 from tmp.errors import InputError
 
@@ -32,13 +34,13 @@ class Sortie:
     """Number of its first line, in the order flown over all sorties."""
     lines: tuple[Line, ...]
     transits: tuple[Float, ...]
-    """Between its lines; one fewer."""
+    """Between its lines, as in the route; one fewer."""
     launch: Point
     landing: Point
     way_out: Float
-    """From above the launch to the first line, (N, 2)."""
+    """From above the launch to the run-in of the first line, (N, 2)."""
     way_home: Float
-    """From the last line to above the landing, (N, 2)."""
+    """From the run-out of the last line to above the landing, (N, 2)."""
     time_s: float
     """From take-off to landing."""
     distance_m: float
@@ -170,45 +172,53 @@ class _Legs:
             transits += [None] * (len(parts) - 1)
             transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
         nothing = Cost(seconds=0.0, joules=0.0)
-        way, places = rules.way, rules.launches
+        places = rules.launches
         return cls(
             pricing=pricing,
             lines=tuple(lines),
             transits=tuple(transits),
             line_costs=tuple(pricing.line(line) for line in lines),
-            transit_costs=tuple(nothing if t is None else pricing.path(t) for t in transits),
+            transit_costs=tuple(
+                nothing if way is None else pricing.path(_between(way, before, after))
+                for way, (before, after) in zip(transits, pairwise(lines), strict=True)
+            ),
             out={
-                (p, i): pricing.path(way(p, n.start)) for p in places for i, n in enumerate(lines)
+                (p, i): pricing.path(rules.way(p, entry(n)))
+                for p in places
+                for i, n in enumerate(lines)
             },
-            home={(p, i): pricing.path(way(n.end, p)) for p in places for i, n in enumerate(lines)},
+            home={
+                (p, i): pricing.path(rules.way(leave(n), p))
+                for p in places
+                for i, n in enumerate(lines)
+            },
         )
 
     def from_line(self, start: int) -> Iterator[_Flight]:
         """Yield the sorties that begin with a line: over it alone, it and the next, and so on."""
         rules, pricing = self.pricing.rules, self.pricing
         over = pricing.fixed
-        points, seen = 0, set(rules.launches)
+        seen = set(rules.launches)
         for end in range(start, len(self.lines)):
             if end > start:
                 transit = self.transits[end - 1]
                 if transit is None:
                     return
                 over += self.transit_costs[end - 1]
-                points += max(len(transit) - 2, 0)
                 seen = {p for p in seen if farthest(p, transit) <= rules.sight_m}
             over += self.line_costs[end]
-            points += rules.points(self.lines[end])
-            ends = pricing.extended(self.lines[end])
+            ends = self.lines[end].flown
             seen = {p for p in seen if farthest(p, ends) <= rules.sight_m}
-            if not seen or points > rules.drone.max_points or over.joules > pricing.budget_j:
+            if not seen or not pricing.affords(over):
                 return
             found = [
                 (over + self.out[p, start] + self.home[q, end], p, q)
                 for p in seen
                 for q in (rules.launches if rules.land_elsewhere else (p,))
             ]
-            cost, launch, landing = min(found, key=lambda one: (one[0].joules, one[1], one[2]))
-            if cost.joules <= pricing.budget_j:
+            found = [one for one in found if pricing.affords(one[0])]
+            if found:
+                cost, launch, landing = min(found, key=lambda one: (one[0].seconds, one[1:]))
                 yield _Flight(end=end + 1, seconds=cost.seconds, launch=launch, landing=landing)
 
     def sortie(self, start: int, end: int, launch: Point, landing: Point) -> Sortie:
@@ -216,13 +226,14 @@ class _Legs:
         rules, pricing = self.pricing.rules, self.pricing
         lines = self.lines[start:end]
         transits = tuple(t for t in self.transits[start : end - 1] if t is not None)
-        way_out, way_home = rules.way(launch, lines[0].start), rules.way(lines[-1].end, landing)
+        way_out, way_home = rules.way(launch, entry(lines[0])), rules.way(leave(lines[-1]), landing)
         cost = pricing.fixed + self.out[launch, start] + self.home[landing, end - 1]
         for number in range(start, end):
             cost += self.line_costs[number]
         for number in range(start, end - 1):
             cost += self.transit_costs[number]
-        level_ways = [way_out, *transits, way_home, *(pricing.extended(line) for line in lines)]
+        between = [_between(t, *two) for t, two in zip(transits, pairwise(lines), strict=True)]
+        level_ways = [way_out, *between, way_home, *(line.flown for line in lines)]
         return Sortie(
             first=start,
             lines=lines,
@@ -234,8 +245,7 @@ class _Legs:
             time_s=cost.seconds,
             distance_m=sum(float(np.hypot(*np.diff(w, axis=0).T).sum()) for w in level_ways),
             energy_share=cost.joules / (rules.drone.battery_wh * 3600),
-            points=sum(rules.points(n) for n in lines)
-            + sum(max(len(w) - 2, 0) for w in (way_out, *transits, way_home)),
+            points=cost.points,
             farthest_m=max(farthest(launch, w) for w in level_ways),
         )
 
@@ -249,22 +259,33 @@ def _parts(line: Line, pricing: Pricing, number: int) -> list[Line]:
     if reason is None:
         return [line]
     shared = pricing.rules.seam_photos
-    stations = line.stations
-    for count in range(2, line.photos // (shared + 1) + 1):
-        size = math.ceil((line.photos + (count - 1) * shared) / count)
-        starts = [min(k * (size - shared), line.photos - size) for k in range(count)]
-        parts = [
-            Line(
-                start=(float(stations[a][0]), float(stations[a][1])),
-                end=(float(stations[a + size - 1][0]), float(stations[a + size - 1][1])),
-                photos=size,
-            )
-            for a in starts
-        ]
-        if all(pricing.alone(part) is None for part in parts):
-            log.info("line %d is cut into %d parts: it %s", number + 1, count, reason)
-            return parts
+    most = line.photos // (shared + 1)
+    finest = _cut(line, most, shared) if most > 1 else []
+    # The ends of a line lie farthest from the launch: if those cannot be flown, no cut helps.
+    if finest and all(pricing.alone(part) is None for part in (finest[0], finest[-1])):
+        for count in range(2, most + 1):
+            parts = _cut(line, count, shared)
+            if all(pricing.alone(part) is None for part in parts):
+                log.info("line %d is cut into %d parts: it %s", number + 1, count, reason)
+                return parts
     raise InputError(
         f"line {number + 1}, {line.length_m:.0f} m long, cannot be flown even in parts: it "
         f"{reason}; take off nearer, keep less in reserve or choose another drone"
     )
+
+
+def _between(transit: Float, before: Line, after: Line) -> Float:
+    """Return a transit without the run-out and run-in with which it begins and ends."""
+    first = 1 if len(transit) > 1 and np.hypot(*(transit[1] - leave(before))) < SAME_PLACE_M else 0
+    last = 1 if len(transit) > 1 and np.hypot(*(transit[-2] - entry(after))) < SAME_PLACE_M else 0
+    return transit[first : max(len(transit) - last, first + 1)]
+
+
+def _cut(line: Line, count: int, shared: int) -> list[Line]:
+    """Return a line in equal parts, neighbours of which share so many photographs."""
+    size = math.ceil((line.photos + (count - 1) * shared) / count)
+    stations = [(x, y) for x, y in line.stations.tolist()]
+    starts = [min(k * (size - shared), line.photos - size) for k in range(count)]
+    return [
+        replace(line, start=stations[a], end=stations[a + size - 1], photos=size) for a in starts
+    ]

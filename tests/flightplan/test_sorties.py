@@ -1,0 +1,240 @@
+"""Routes split into sorties."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flightplan.catalogue import read_catalogue
+from flightplan.energy import Battery
+from flightplan.motion import Motion, Wind
+from flightplan.pricing import Pricing, SortieRules, entry, leave
+from flightplan.routes import Line, Route
+from flightplan.sorties import Sorties, split_route
+from tmp.errors import InputError
+
+MINI = read_catalogue().drone("Mini 4 Pro")
+RULES = SortieRules(
+    drone=MINI,
+    motion=Motion(cruise_m_s=8.0),
+    line_speed_m_s=8.0,
+    launches=((0.0, -50.0),),
+    height_m=60.0,
+)
+
+
+def lawn(
+    lines: int,
+    length_m: float = 1000.0,
+    apart_m: float = 25.0,
+    photos: int = 62,
+    run_m: float = 16.0,
+) -> Route:
+    """Parallel lines to and fro, from south to north."""
+    made = [
+        Line(
+            start=(0.0, i * apart_m),
+            end=(length_m, i * apart_m),
+            photos=photos,
+            run_in_m=run_m,
+            run_out_m=run_m,
+        )
+        for i in range(lines)
+    ]
+    made = [line.reversed() if i % 2 else line for i, line in enumerate(made)]
+    ways = tuple(
+        np.array([made[i].end, leave(made[i]), entry(made[i + 1]), made[i + 1].start])
+        for i in range(lines - 1)
+    )
+    return Route(lines=tuple(made), transits=ways, time_s=0.0)
+
+
+def assert_whole(result: Sorties, rules: SortieRules) -> None:
+    """Every line is flown once, in order, within the battery."""
+    assert [line for flight in result.flights for line in flight.lines] == list(result.lines)
+    assert [flight.first for flight in result.flights] == [
+        0,
+        *(flight.last + 1 for flight in result.flights[:-1]),
+    ]
+    for flight in result.flights:
+        assert flight.energy_share <= rules.battery.usable * (1 + 1e-8)
+        assert flight.points <= rules.drone.max_points
+        assert flight.farthest_m <= rules.sight_m
+        assert flight.way_out[0].tolist() == list(flight.launch)
+        assert flight.way_out[-1].tolist() == list(entry(flight.lines[0]))
+        assert flight.way_home[0].tolist() == list(leave(flight.lines[-1]))
+        assert len(flight.transits) == len(flight.lines) - 1
+
+
+def test_a_small_field_is_one_sortie_with_the_time_worked_by_hand() -> None:
+    rules = replace(RULES, launches=((0.0, 0.0),))
+    got = split_route(lawn(2, 400.0, photos=25, run_m=0.0), rules).flights
+    assert len(got) == 1
+    # Two lines and the way home of 25 m at 8 m/s and 2 m/s²; the way over of 25 m; climb and
+    # descent of 60 m at 5 m/s; and a corner where parts join: out, line, way over, line, home.
+    line_s, way_s = 400 / 8 + 4, 2 * math.sqrt(25 / 2)
+    assert got[0].time_s == pytest.approx(2 * line_s + 2 * way_s + 24 + 5 * 1.0)
+    assert got[0].distance_m == pytest.approx(2 * 400 + 2 * 25)
+    assert (got[0].photos, got[0].points) == (50, 8)
+
+
+def test_a_large_field_takes_the_fewest_batteries_that_its_energy_allows() -> None:
+    result = split_route(lawn(40), RULES)
+    assert_whole(result, RULES)
+    spent = sum(flight.energy_share for flight in result.flights)
+    assert math.ceil(spent / RULES.battery.usable) <= result.batteries <= 7
+    assert result.photos == 40 * 62
+    assert result.card_mb(6.0) == 40 * 62 * 6.0
+
+
+def test_a_launch_near_by_saves_batteries_and_is_chosen() -> None:
+    far = replace(RULES, launches=((-1500.0, 0.0),))
+    both = replace(RULES, launches=((-1500.0, 0.0), (500.0, 500.0)))
+    assert split_route(lawn(40), both).batteries < split_route(lawn(40), far).batteries
+    assert {flight.launch for flight in split_route(lawn(40), both).flights} == {(500.0, 500.0)}
+
+
+def test_landing_elsewhere_flies_less() -> None:
+    rules = replace(RULES, launches=((0.0, -800.0), (500.0, 2000.0)))
+    elsewhere = replace(rules, land_elsewhere=True)
+    stay, move = split_route(lawn(40), rules), split_route(lawn(40), elsewhere)
+    assert all(flight.launch == flight.landing for flight in stay.flights)
+    assert (move.batteries, move.time_s) < (stay.batteries, stay.time_s)
+
+
+def test_run_ins_are_paid_once_whether_transits_hold_them_or_not() -> None:
+    route = lawn(5)
+    bare = replace(route, transits=tuple(way[1:-1] for way in route.transits))
+    one, other = split_route(route, RULES), split_route(bare, RULES)
+    assert one.time_s == pytest.approx(other.time_s)
+    assert one.distance_m == pytest.approx(other.distance_m)
+    # Lines with their runs, the ways over, out and home.
+    home_m = math.hypot(1016, 150)
+    assert one.distance_m == pytest.approx(5 * 1032 + 4 * 25 + math.hypot(16, 50) + home_m)
+
+
+def test_wind_takes_batteries() -> None:
+    windy = replace(RULES, motion=Motion(cruise_m_s=8.0, wind=Wind(speed_m_s=8, from_deg=240)))
+    assert split_route(lawn(40), windy).batteries > split_route(lawn(40), RULES).batteries
+
+
+def test_sight_and_the_controllers_points_split_too() -> None:
+    near = replace(RULES, launches=((500.0, 0.0), (500.0, 1000.0)), sight_m=800.0)
+    result = split_route(lawn(40), near)
+    assert_whole(result, near)
+    assert {flight.launch for flight in result.flights} == {(500.0, 0.0), (500.0, 1000.0)}
+    few = replace(RULES, drone=replace(MINI, max_points=9))
+    result = split_route(lawn(4), few)
+    assert [flight.points for flight in result.flights] == [8, 8]
+
+
+def test_a_line_longer_than_a_battery_is_cut_with_photographs_taken_twice() -> None:
+    rules = replace(RULES, launches=((4000.0, -20.0),), seam_photos=4)
+    route = lawn(1, 8000.0, photos=501)
+    result = split_route(route, rules)
+    assert_whole(result, rules)
+    assert result.batteries == len(result.lines) > 1
+    assert result.lines[0].start == route.lines[0].start
+    assert result.lines[-1].end == route.lines[0].end
+    spacing_m = 8000 / 500
+    for one, other in pairwise(result.lines):
+        shared_m = one.end[0] - other.start[0]
+        assert shared_m >= (4 - 1) * spacing_m - 1e-6
+        assert one.length_m / (one.photos - 1) == pytest.approx(spacing_m)
+
+
+def test_a_line_out_of_reach_is_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match=r"line 1, 9000 m long, .* of what a battery gives"):
+        split_route(lawn(2, 9000.0, photos=560), RULES)
+    with pytest.raises(InputError, match="farther than 300 m from every launch"):
+        split_route(lawn(2), replace(RULES, sight_m=300.0))
+    with pytest.raises(InputError, match="takes 4 waypoints and the controller 3"):
+        split_route(lawn(2), replace(RULES, drone=replace(MINI, max_points=3)))
+
+
+def test_the_way_round_an_obstacle_is_paid_and_counted() -> None:
+    def round_about(start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+        return np.array([start, (start[0] - 400.0, start[1]), end])
+
+    direct = split_route(lawn(2), RULES).flights[0]
+    detour = split_route(lawn(2), replace(RULES, way=round_about)).flights[0]
+    assert detour.time_s > direct.time_s
+    assert detour.points == direct.points + 2
+    assert detour.distance_m > direct.distance_m + 600
+
+
+def test_climbs_along_the_way_are_paid() -> None:
+    hilly = replace(RULES, climb_m=lambda path: 20.0)
+    assert (
+        split_route(lawn(4), hilly).flights[0].energy_share
+        > split_route(lawn(4), RULES).flights[0].energy_share
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    lines=st.integers(1, 25),
+    length_m=st.floats(50, 1500),
+    x=st.floats(-500, 1500),
+    y=st.floats(-500, 1000),
+    reserve=st.floats(0.1, 0.5),
+)
+def test_whatever_the_field_every_line_is_flown_once_within_the_battery(
+    lines: int, length_m: float, x: float, y: float, reserve: float
+) -> None:
+    rules = replace(RULES, launches=((x, y),), battery=Battery(reserve=reserve))
+    result = split_route(lawn(lines, length_m), rules)
+    assert_whole(result, rules)
+    assert result.photos >= lines * 62
+
+
+@settings(max_examples=8, deadline=None)
+@given(lines=st.integers(2, 6), reserve=st.floats(0.72, 0.8))
+def test_no_other_cut_takes_fewer_sorties_or_less_time(lines: int, reserve: float) -> None:
+    """Against all 2^(n-1) cuts."""
+    rules = replace(RULES, battery=Battery(reserve=reserve))
+    route = lawn(lines, 600.0, 60.0)
+    best = None
+    for mask in range(2 ** (lines - 1)):
+        cuts = [0, *(i + 1 for i in range(lines - 1) if mask >> i & 1), lines]
+        seconds = 0.0
+        for a, b in pairwise(cuts):
+            part = Route(lines=route.lines[a:b], transits=route.transits[a : b - 1], time_s=0.0)
+            try:
+                got = split_route(part, rules)
+            except InputError:
+                break
+            if got.batteries > 1 or len(got.lines) > b - a:
+                break
+            seconds += got.time_s
+        else:
+            found = (len(cuts) - 1, seconds)
+            best = found if best is None else min(best, found)
+    if best is None:
+        return
+    result = split_route(route, rules)
+    assert (result.batteries, result.time_s) == (best[0], pytest.approx(best[1]))
+
+
+def test_rules_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(InputError, match="no place to take off"):
+        replace(RULES, launches=())
+    with pytest.raises(InputError, match="must be positive"):
+        replace(RULES, height_m=0.0)
+    with pytest.raises(InputError, match="0 or more"):
+        replace(RULES, seam_photos=-1)
+    with pytest.raises(InputError, match="no lines"):
+        split_route(Route(lines=(), transits=(), time_s=0.0), RULES)
+
+
+def test_prices_of_parts_add_up() -> None:
+    pricing = Pricing.of(RULES)
+    path = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 50.0]])
+    parts = pricing.path(path[:2]) + pricing.path(path[1:])
+    whole = pricing.path(path)
+    assert parts.seconds == pytest.approx(whole.seconds)
+    assert parts.joules == pytest.approx(whole.joules)
