@@ -62,14 +62,14 @@ def ground_profile(
     Along a straight line the bilinear ground is a parabola within each cell, so samples are
     taken where the line goes from cell to cell, and the parabola's arrow, which is greatest half
     way, is added to both ends of a stretch that bulges.  The corridor is covered by parallel
-    lines no more than half a cell apart, each treated alike.  Between parallels, and round the
+    lines no more than a cell apart, each treated alike.  Between parallels, and round the
     outside of corners, the ground is not looked at.
     """
     corners = np.atleast_2d(np.asarray(way, float))
     corners = corners[np.append(True, np.hypot(*np.diff(corners, axis=0).T) > 0)]
     if len(corners) < 2:
         raise InputError("a way needs two corners apart from each other to sample the ground below")
-    lines = math.ceil(half_width_m / (terrain.cell_m / 2))
+    lines = math.ceil(half_width_m / terrain.cell_m)
     beside_m = np.linspace(-half_width_m, half_width_m, 2 * lines + 1)
     begun_m = 0.0
     parts = []
