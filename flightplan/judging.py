@@ -25,7 +25,7 @@ less than a drone's position errs."""
 GSD_HAIR = 0.01
 """Fraction by which the ground sampling distance may exceed what was asked."""
 HEIGHT_HAIR_M = 0.05
-MOST_PLACES = 5
+MOST_PLACES = 3
 """Places named for each line that fails."""
 
 

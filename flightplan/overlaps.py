@@ -55,9 +55,10 @@ def measure_laps(photos: Photos, camera: Camera, terrain: Terrain) -> Laps:
 
     Notes
     -----
-    An edge of a footprint is a curve on real ground.  Of its three points, both corners and the
-    middle, the innermost counts, so the overlap stated holds over the whole width.  The length it
-    is a fraction of is that of the shorter of both footprints.  Lines are neighbours if they are
+    Footprints are measured through their middle: from the middle of the far edge to that of the
+    near one, and from left to right.  What relief does to their corners shows in the number of
+    photographs, which `flightplan.proof` counts everywhere.  The length that an overlap is a
+    fraction of is that of the shorter of both footprints.  Lines are neighbours if they are
     parallel, abreast of one another for at least part of their length, and no other line lies
     between.
     """
@@ -113,12 +114,11 @@ def _strips(photos: Photos, hits: Float, numbers: NDArray[np.int_]) -> list[_Str
         turned = np.cos(np.radians(photos.heading_deg[members[0]]) - course) < 0
         places = photos.position[members, :2]
         u, v = hits[members] @ ahead, hits[members] @ right
-        # Border points run clockwise from the top left: corners at 0, 2, 4, 6.
-        top, far = (u[:, [0, 1, 2]], v[:, [2, 3, 4]])
-        bottom, near = (u[:, [4, 5, 6]], v[:, [6, 7, 0]])
+        # Border points run clockwise from the top left corner: middles of sides at 1, 3, 5, 7.
+        front, right_edge, back, left_edge = u[:, 1], v[:, 3], u[:, 5], v[:, 7]
         if turned:
-            top, bottom, far, near = bottom, top, near, far
-        edges = np.column_stack([bottom.max(1), top.min(1), near.max(1), far.min(1)])
+            front, back, left_edge, right_edge = back, front, right_edge, left_edge
+        edges = np.column_stack([back, front, left_edge, right_edge])
         order = np.argsort(places @ ahead, kind="stable")
         strips.append(
             _Strip(
