@@ -10,7 +10,7 @@ from flows.surfaces import measure_surface, write_elevation
 
 SURFACE = Stage(
     name="surface",
-    version="1",
+    version="2",
     function=measure_surface,
     resources=Resources(cpus=2, memory_gb=2.0, minutes=60.0),
 )

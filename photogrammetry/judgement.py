@@ -22,10 +22,11 @@ EVIDENCE_CELLS = 5
 JUMP_CELLS = 10.0
 """Difference in height, in cells, that parts two neighbours into two patches."""
 
+ACCEPTED, PROBABLE, FIRM = 1, 2, 4
+"""What a level says of a cell: see `Rule.accept`, `Rule.slack` and `Rule.firm`."""
 
 SIGHT_LEVEL = 2
 """Pyramid level on which sight from the views is tested; finer would cost much and tell little."""
-
 RIM_CELLS = 3
 """Surroundings, in cells of that level, at whose height a picture must reach a cell."""
 
@@ -49,9 +50,16 @@ class Rule:
     agree: float
     """Mean correlation from which a view counts as seeing a cell."""
     accept: tuple[float, float, float, float]
-    """Least mean confidence about a cell compared in 2, 3, 4, and 5 or more views."""
+    """Mean confidence about a cell compared in 2, 3, 4, and 5 or more views from which its level
+    speaks for its precision."""
     accept_small: float
     """What windows of 3 × 3 cells must show beyond that: they agree more easily by chance."""
+    slack: float
+    """By how much less confidence does for a cell of a patch that is firm."""
+    firm: tuple[float, float, float, float]
+    """Mean confidence that wrong heights reach in 2 % of cells, by the number of views."""
+    firm_share: float
+    """Least share of a patch's cells that are firm."""
     least_patch_m2: float
     """Least area of a patch of surface that stands by itself."""
     matching_sigma_px: float
@@ -107,40 +115,51 @@ def judge(
     confidence = np.full(finest.shape, np.nan, np.float32)
     sigma = np.full(finest.shape, np.nan, np.float32)
     views = np.zeros(finest.shape, np.uint8)
-    measured = np.zeros(finest.shape, np.bool_)
-    firm = np.zeros(finest.shape, np.uint8)
+    most = np.zeros(finest.shape, np.uint8)
+    accepted, probable, firm = (np.zeros(finest.shape, np.bool_) for _ in range(3))
     for level in levels:
         ground = level.ground
         sheet = coarsen(height, finest, ground)
         found, agreeing, compared, spread = assess(placed, level, sheet, rule)
-        passed = _borne_out(ground, found, compared, rule)
+        verdict = _weigh(ground, found, compared, rule)
         if ground is finest:
-            passed |= decided & (compared >= 2)
+            verdict[decided & (compared >= 2)] = ACCEPTED | PROBABLE | FIRM
         precision = _precision(level, sheet, spread, rule)
         if ground is not finest:
             precision = np.hypot(precision, _relief(sheet, ground.radius))
         found, precision = refine(found, ground, finest), refine(precision, ground, finest)
-        accepted = ~measured & refine(passed, ground, finest)
-        better = accepted | (np.isnan(confidence) & np.isfinite(found))
+        verdict = refine(verdict, ground, finest)
+        newly = ~accepted & (verdict & ACCEPTED > 0)
+        # Short of that, the widest windows that speak for a cell say how precise it is.
+        told = newly | (~accepted & (verdict & PROBABLE > 0))
+        sigma[told] = precision[told]
+        better = newly | (np.isnan(confidence) & np.isfinite(found))
         confidence[better] = found[better]
         views[better] = refine(agreeing, ground, finest)[better]
-        sigma[accepted] = precision[accepted]
-        measured |= accepted
-        firm = np.maximum(firm, refine(compared, ground, finest))
+        accepted |= newly
+        probable |= verdict & PROBABLE > 0
+        firm |= verdict & FIRM > 0
+        most = np.maximum(most, refine(compared, ground, finest))
     open_to_two = np.asarray(refine(*_open_to_two(placed, levels, height), finest), np.bool_)
-    measured &= open_to_two
-    measured = _drop_patches(height, measured, firm, finest.cell_m, rule.least_patch_m2)
+    measured = _firm_patches(height, probable & open_to_two, firm, most, finest.cell_m, rule)
     sigma[~measured] = np.nan
     return Judgement(
         measured=measured, confidence=confidence, views=views, sigma=sigma, open=open_to_two
     )
 
 
-def _borne_out(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) -> Mask:
-    extra = rule.accept_small if ground.radius == 1 else 0.0
-    enough = np.array([np.inf, np.inf, *rule.accept], np.float32) + np.float32(extra)
-    passed = _local_mean(confidence) >= enough[np.minimum(compared, len(enough) - 1)]
-    return np.asarray(passed, np.bool_)
+def _weigh(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) -> Counts:
+    """Return what one level says of each of its cells, as a sum of the flags above."""
+    extra = np.float32(rule.accept_small if ground.radius == 1 else 0.0)
+    views = np.minimum(compared, len(rule.accept) + 1)
+    accept = np.array([np.inf, np.inf, *rule.accept], np.float32)[views] + extra
+    mean = _local_mean(confidence)
+    return np.asarray(
+        ACCEPTED * (mean >= accept)
+        + PROBABLE * (mean >= accept - rule.slack)
+        + FIRM * (mean >= np.array([np.inf, np.inf, *rule.firm], np.float32)[views]),
+        np.uint8,
+    )
 
 
 def assess(
@@ -235,18 +254,24 @@ def _relief(sheet: Float32, radius: int) -> Float32:
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0))[inner, inner], np.float32)
 
 
-def _drop_patches(
-    height: Float32, measured: Mask, compared: Counts, cell_m: float, least_m2: float
+def _firm_patches(
+    height: Float32, probable: Mask, firm: Mask, compared: Counts, cell_m: float, rule: Rule
 ) -> Mask:
-    """Drop patches of surface, parted from the rest by jumps, that are small or seen by few."""
+    """Keep the patches of surface, parted by jumps, that enough of their cells speak for.
+
+    Chance agrees here and there; a true surface hangs together.  So single cells may be doubtful
+    where their patch is not, as in hysteresis thresholding (Canny 1986).
+    """
     kernel = np.ones((3, 3), np.uint8)
     top, bottom = cv2.dilate(height, kernel), cv2.erode(height, kernel)
-    smooth = (measured & (top - bottom < JUMP_CELLS * cell_m)).astype(np.uint8)
+    smooth = (probable & (top - bottom < JUMP_CELLS * cell_m)).astype(np.uint8)
     number, labels = cv2.connectedComponents(smooth, connectivity=4)
     # What two views say needs ten times the ground to stand on.
     weight = np.where(compared > 2, 1.0, 0.1)
     area = np.bincount(labels.ravel(), weights=weight.ravel(), minlength=number) * cell_m**2
-    kept = area >= least_m2
+    cells = np.bincount(labels.ravel(), minlength=number)
+    sure = np.bincount(labels.ravel(), weights=firm.ravel(), minlength=number)
+    kept = (area >= rule.least_patch_m2) & (sure >= rule.firm_share * cells)
     kept[0] = False
     # Cells on a jump belong to whatever patch they touch.
-    return measured & (cv2.dilate(kept[labels].astype(np.uint8), kernel) > 0)
+    return probable & (cv2.dilate(kept[labels].astype(np.uint8), kernel) > 0)

@@ -71,9 +71,11 @@ class SurfaceOptions:
     agree: float = 0.4
     """Mean correlation from which a view counts as seeing a cell."""
     accept: tuple[float, float, float, float] = (0.45, 0.38, 0.40, 0.40)
-    """Least mean confidence about a measured cell compared in 2, 3, 4, and 5 or more views."""
+    """See `photogrammetry.judgement.Rule`, as for those that follow."""
     accept_small: float = 0.12
-    """What windows of 3 × 3 cells must show beyond that."""
+    slack: float = 0.25
+    firm: tuple[float, float, float, float] = (0.63, 0.48, 0.56, 0.50)
+    firm_share: float = 0.25
     least_patch_m2: float = 0.3
     """Least area of a patch of surface that stands by itself."""
     max_off_nadir: float = 0.9

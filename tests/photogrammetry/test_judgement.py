@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.judgement import _drop_patches, _local_mean, _relief
+from photogrammetry.judgement import _firm_patches, _local_mean, _relief
+from photogrammetry.surface import SurfaceOptions
 
 CELL_M = 0.1
+RULE = SurfaceOptions().rule
 
 
 def flat(compared: int = 4):
@@ -15,16 +17,21 @@ def flat(compared: int = 4):
     return height, np.ones(height.shape, bool), np.full(height.shape, compared, np.uint8)
 
 
+def kept_of(height, probable, compared, firm=None):
+    firm = probable if firm is None else firm
+    return _firm_patches(height, probable, firm, compared, CELL_M, RULE)
+
+
 def test_a_plain_surface_is_kept_whole():
     height, measured, compared = flat()
-    assert _drop_patches(height, measured, compared, CELL_M, 0.3).all()
+    assert kept_of(height, measured, compared).all()
 
 
 def test_a_lone_spike_is_dropped_and_a_car_is_kept():
     height, measured, compared = flat()
     height[10:14, 10:14] = 5.0  # 0.16 m² on a pole
     height[30:50, 20:50] = 1.5  # 6 m²
-    kept = _drop_patches(height, measured, compared, CELL_M, 0.3)
+    kept = kept_of(height, measured, compared)
     assert not kept[11:13, 11:13].any()
     assert kept[32:48, 22:48].all()
 
@@ -34,9 +41,20 @@ def test_a_patch_that_only_two_views_compare_must_be_ten_times_as_large():
     height[10:25, 10:25] = 3.0  # 2.25 m²
     height[30:55, 10:45] = 3.0  # 8.75 m²
     compared[5:, 5:50] = 2
-    kept = _drop_patches(height, measured, compared, CELL_M, 0.3)
+    kept = kept_of(height, measured, compared)
     assert not kept[12:23, 12:23].any()
     assert kept[32:53, 12:43].all()
+
+
+def test_doubtful_cells_stand_with_a_firm_patch_and_fall_without():
+    height, probable, compared = flat()
+    height[:, 30:] = 5.0
+    firm = np.zeros_like(probable)
+    firm[:, :10] = True  # a third of the lower half
+    firm[:, 50:53] = True  # a tenth of the upper half
+    kept = kept_of(height, probable, compared, firm)
+    assert kept[:, :29].all()
+    assert not kept[:, 32:].any()
 
 
 def test_evidence_is_averaged_over_known_neighbours_only():
