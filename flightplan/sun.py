@@ -120,7 +120,7 @@ def sun_position(
     Returns
     -------
     elevation_deg, azimuth_deg : ndarray of shape (N,)
-        Above the horizon with refraction in the standard atmosphere, and clockwise from north.
+        Above the horizon with the refraction of sea level, and clockwise from north.
 
     References
     ----------

@@ -1,0 +1,155 @@
+"""Where the sun stands, and when its light serves."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flightplan.catalogue import read_catalogue
+from flightplan.sun import (
+    SunDay,
+    glint_windows,
+    multispectral_windows,
+    raking_windows,
+    sees_glint,
+    sun_day,
+    sun_position,
+)
+from tmp.errors import InputError
+
+MINI = read_catalogue().cameras["dji-mini-4-pro"]
+CAMERA = MINI.camera()
+
+
+def made_day(elevation: np.ndarray) -> SunDay:
+    """A day with elevations of one's own, an hour apart."""
+    times = np.datetime64("2026-06-21T00:00", "m") + 60 * np.arange(len(elevation)).astype(
+        "timedelta64[m]"
+    )
+    return SunDay(
+        times=times,
+        elevation_deg=np.asarray(elevation, float),
+        azimuth_deg=np.linspace(0, 360, len(elevation)),
+        zone=UTC,
+    )
+
+
+def test_the_sun_stands_where_the_papers_example_has_it() -> None:
+    """Reda and Andreas 2004, table A5.1: zenith 50.11162°, azimuth 194.34024°.
+
+    The example's air, 820 mbar, bends light by 0.016°, that at sea level by 0.020°.
+    """
+    elevation, azimuth = sun_position(
+        -105.1786, 39.742476, [np.datetime64("2003-10-17T19:30:30")], height_m=1830.14
+    )
+    assert elevation[0] == pytest.approx(90 - 50.11162, abs=5e-3)
+    assert azimuth[0] == pytest.approx(194.34024, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("lat_deg", "lon_deg", "time", "elevation_deg", "azimuth_deg"),
+    [
+        (46.8, 8.2, "2026-06-21T09:00", 52.1887, 115.0990),
+        (78.22, 15.6, "2026-06-21T23:00", 11.7322, 0.1130),
+        (78.22, 15.6, "2026-11-21T11:00", -8.2164, 183.9285),
+        (-77.85, 166.67, "2026-12-21T12:00", 11.6455, 192.0181),
+        (64.1, -21.9, "2026-03-01T13:40", 18.4981, 180.0318),
+        (89.9, 0.0, "2026-06-21T12:00", 23.5739, 179.5453),
+        (-33.9, 151.2, "2026-01-15T02:00", 77.2109, 4.6864),
+    ],
+)
+def test_the_sun_stands_where_pvlib_has_it_from_the_tropics_to_the_poles(
+    lat_deg: float, lon_deg: float, time: str, elevation_deg: float, azimuth_deg: float
+) -> None:
+    """pvlib 0.16.1's NREL SPA with 12 °C, 1013.25 mbar; refraction differs with the air."""
+    elevation, azimuth = sun_position(lon_deg, lat_deg, [np.datetime64(time)])
+    assert elevation[0] == pytest.approx(elevation_deg, abs=0.01)
+    assert azimuth[0] == pytest.approx(azimuth_deg, abs=0.01)
+
+
+def test_polar_day_and_night_are_said_in_words() -> None:
+    assert sun_day(15.6, 78.22, date(2026, 6, 21), zone=UTC).said.startswith(
+        "polar day: the sun does not set (from 11.7° to 35.2°)"
+    )
+    night = sun_day(15.6, 78.22, date(2026, 11, 21), zone=UTC)
+    assert night.said.startswith("polar night: the sun does not rise")
+    assert multispectral_windows(night) == (
+        (),
+        "the sun reaches -8.2° at most: too low for reflectance work",
+    )
+    assert raking_windows(night) == ()
+
+
+def test_a_day_is_counted_in_local_time_across_the_date_line() -> None:
+    fiji = timezone(timedelta(hours=12))
+    day = sun_day(178.4, -18.1, date(2026, 3, 1), zone=fiji)
+    when, top_deg = day.highest
+    assert when.astimezone(fiji).date() == date(2026, 3, 1)
+    assert when.astimezone(fiji).hour == 12
+    assert top_deg > 75
+    assert "local, UTC+1200" in day.said
+
+
+def test_multispectral_work_is_when_the_sun_is_high() -> None:
+    day = made_day([-5, 10, 29, 31, 45, 31, 29, 5])
+    windows, said = multispectral_windows(day)
+    assert [(w.start.hour, w.end.hour) for w in windows] == [(3, 5)]
+    assert said == "sun above 30°"
+
+
+def test_where_the_sun_stays_low_the_best_of_the_day_is_named() -> None:
+    """17.5° gives 0.95 of what 18.4° gives on level ground: sin 17.5° / sin 18.4°."""
+    windows, said = multispectral_windows(made_day([0, 15, 17.6, 18.4, 17.4, 15]))
+    assert [(w.start.hour, w.end.hour) for w in windows] == [(2, 3)]
+    assert "at 18.4°: shadows are 3.0 times as long as high" in said
+
+
+def test_raking_light_is_morning_and_evening() -> None:
+    windows = raking_windows(made_day([0, 6, 14, 16, 40, 14, 4]))
+    assert [(w.start.hour, w.end.hour) for w in windows] == [(1, 2), (5, 5)]
+
+
+def test_glint_is_in_the_picture_when_the_sun_is_nearer_the_zenith_than_its_corners() -> None:
+    """4032 × 3024 px at 2800 px: the corners lie 42.0° from the axis."""
+    assert MINI.half_diagonal_deg == pytest.approx(41.99, abs=0.01)
+    seen = sees_glint(CAMERA, [47.9, 48.1, 60.0, -60.0], np.zeros(4))
+    assert seen.tolist() == [False, True, True, False]
+    windows = glint_windows(made_day([30, 44, 60, 44, 30]), CAMERA, margin_deg=5.0)
+    assert [(w.start.hour, w.end.hour) for w in windows] == [(1, 3)]
+
+
+def test_a_camera_looking_ahead_sees_the_glint_towards_the_sun_and_not_away_from_it() -> None:
+    towards, away = (
+        sees_glint(CAMERA, [35.0], [120.0], heading_deg=heading, pitch_deg=-45.0)[0]
+        for heading in (120.0, 300.0)
+    )
+    assert towards
+    assert not away
+    with pytest.raises(InputError, match="depends on its heading"):
+        sees_glint(CAMERA, [35.0], [120.0], pitch_deg=-45.0)
+
+
+@given(elevation=st.floats(1, 89), azimuth=st.floats(0, 360), heading=st.floats(0, 360))
+def test_what_is_seen_at_one_heading_may_be_seen_at_any(
+    elevation: float, azimuth: float, heading: float
+) -> None:
+    if sees_glint(CAMERA, [elevation], [azimuth], heading_deg=heading)[0]:
+        assert sees_glint(CAMERA, [elevation + 1e-6], [azimuth])[0]
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_windows_hold_all_that_is_lit_and_nothing_else(lit: list[bool]) -> None:
+    day = made_day(np.where(lit, 40.0, 0.0))
+    windows, _ = multispectral_windows(day) if any(lit) else ((), "")
+    held = [
+        any(w.start <= at <= w.end for w in windows)
+        for at in (datetime(2026, 6, 21, tzinfo=UTC) + timedelta(hours=h) for h in range(len(lit)))
+    ]
+    assert held == lit
+
+
+def test_a_place_off_the_earth_is_refused() -> None:
+    with pytest.raises(InputError, match="not on Earth"):
+        sun_day(15.6, 98.2, date(2026, 6, 21))
