@@ -4,10 +4,10 @@
 
 Each field gets two plans: one that sees no more of it less than five times than its rival does, and
 the usual one, nine views everywhere.  Times follow the comparison's own rules: 8 m/s, 2 m/s², a
-full stop and one second at every corner, no run-in, way to the first line not counted.  Lines whose
-photographs are closer than usual are timed at the speed the camera's 2 s allow; the time with 8 m/s
-on all lines, as for the rivals, is printed beside it.  Views are counted photograph by photograph on a
-2 m grid inside the field.
+full stop and one second at every corner, no run-in, the way to the first line not counted.  Lines
+with photographs closer than usual are timed at the speed the camera's 2 s allow; the time with
+8 m/s on all lines, as for the rivals, is printed beside it.  Views are counted photograph by
+photograph on a 2 m grid inside the field.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ DEPTH = 0.1
 """Weight of each view that is missing there, against the place being short at all."""
 HOPELESS = 12.0
 """Losses so many times the accepted one are not worth timing."""
+REPAIRS = 12
+"""Most times that all strips are gone through to mend what is not seen enough."""
 FEW = 4
 """Of up to so many strips, the whole sweep is moved as often as anything else is changed."""
 SLIDES_M = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -77,26 +79,34 @@ class Lacks:
 
     Besides the views asked for, the overlap asked for must hold: every place in the field's
     interior has a photograph of its own, no farther than `NEAR` of a spacing along and across.
+
+    Parameters
+    ----------
+    places, inner : ndarray of shape (N, 2) and (M, 2)
+        Where views are counted, and where a photograph must be near.
+    cells_m2 : tuple of 2 floats
+        Area that one of the places, and one of the inner ones, stands for.
     """
 
     def __init__(
         self,
         places: Float,
-        inner: NDArray[np.bool_],
+        inner: Float,
         axes: Sequence[Axes],
         pattern: Pattern,
         goal: Goal,
-        cell_m: float,
+        *,
+        cells_m2: tuple[float, float],
     ) -> None:
         self._views = Sightings(places, axes, across_m=pattern.across_m, along_m=pattern.along_m)
         self._near = Sightings(
-            places[inner],
+            inner,
             axes,
             across_m=2 * NEAR * pattern.line_spacing_m,
             along_m=2 * NEAR * pattern.photo_spacing_m,
         )
-        self._goal, self._cell_m2 = goal, cell_m**2
-        self._allowed_m2 = goal.short_share * len(places) * cell_m**2
+        self._goal, self._cells_m2 = goal, cells_m2
+        self._allowed_m2 = goal.short_share * len(places) * cells_m2[0]
 
     def look(self, strips: Sequence[Strip]) -> Seen:
         """Return what strips leave to be seen."""
@@ -106,8 +116,14 @@ class Lacks:
     def area_m2(self, seen: Seen) -> float:
         """Return by how much the area seen too rarely, weighted by depth, exceeds what may be."""
         places, views = seen.owed
-        over = (places + seen.far) * self._cell_m2 - self._allowed_m2
-        return over + DEPTH * views * self._cell_m2 if over > 1e-9 else 0.0
+        view_m2, near_m2 = self._cells_m2
+        over = places * view_m2 - self._allowed_m2
+        over = over + DEPTH * views * view_m2 if over > 1e-9 else 0.0
+        return over + seen.far * near_m2
+
+    def short_m2(self, seen: Seen) -> float:
+        """Return the area that has fewer views than asked, beyond what may have."""
+        return max(seen.owed[0] * self._cells_m2[0] - self._allowed_m2, 0.0)
 
     def changed(self, seen: Seen, strips: Sequence[Strip], changes: Changes) -> Seen:
         """Return what is left to be seen after strips of one sweep have changed.
@@ -185,50 +201,50 @@ def anneal(
     return best
 
 
-def repair(draft: Draft, lacks: Lacks, pricing: Pricing, *, rounds: int = 40) -> Draft:
+def repair(draft: Draft, lacks: Lacks, pricing: Pricing) -> Draft:
     """Return the draft with strips lengthened, shifted or denser until every place is seen enough.
 
-    At each step the change that gains most area for its time is made; ends when nothing lacks,
-    or no single change helps.
+    Strip by strip, the change is made that gains most area for its time; ends when nothing lacks,
+    or no change of a single strip helps.
     """
     seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
-    for _ in range(rounds):
-        lack = lacks.area_m2(seen)
-        if lack == 0:
+    for _ in range(REPAIRS):
+        before = lacks.area_m2(seen)
+        for index in lacks.helpful(seen, draft.strips):
+            lack = lacks.area_m2(seen)
+            best: tuple[float, Draft, Seen, float] | None = None
+            for changes in _remedies(draft.strips, index, pricing):
+                seen_after = lacks.changed(seen, draft.strips, changes)
+                gained = lack - lacks.area_m2(seen_after)
+                if gained <= 0:
+                    continue
+                after = draft.changed(changes)
+                seconds_after = pricing.seconds(after)
+                worth = gained / max(seconds_after - seconds + 0.5, 0.1)
+                if best is None or worth > best[0]:
+                    best = worth, after, seen_after, seconds_after
+            if best is not None:
+                _, draft, seen, seconds = best
+                seen = seen.settled()
+        if lacks.area_m2(seen) in (0, before):
             break
-        best: tuple[float, Draft, Seen, float] | None = None
-        for changes in _remedies(draft.strips, lacks.helpful(seen, draft.strips), pricing):
-            seen_after = lacks.changed(seen, draft.strips, changes)
-            gained = lack - lacks.area_m2(seen_after)
-            if gained <= 0:
-                continue
-            after = draft.changed(changes)
-            seconds_after = pricing.seconds(after)
-            worth = gained / max(seconds_after - seconds + 0.5, 0.1)
-            if best is None or worth > best[0]:
-                best = worth, after, seen_after, seconds_after
-        if best is None:
-            break
-        _, draft, seen, seconds = best
-        seen = seen.settled()
     return draft
 
 
 def _remedies(
-    strips: Sequence[Strip], helpful: Sequence[int], pricing: Pricing
+    strips: Sequence[Strip], index: int, pricing: Pricing
 ) -> list[dict[int, Strip | None]]:
-    """Return single changes that may let some of the strips see more."""
-    remedies: list[dict[int, Strip | None]] = []
-    for index in helpful:
-        strip = strips[index]
-        options = [strip.grown(1, 0), strip.grown(0, 1), strip.grown(1, 1)]
-        options += [replace(strip, start_m=strip.start_m + d) for d in (-4, -2, -1, 1, 2, 4)]
-        options += [replace(strip, across_m=strip.across_m + d) for d in (-4, -2, -1, 1, 2, 4)]
-        options.append(_toggled(strip, pricing.pattern))
-        for changed in options:
-            if _spaced(strips, index, changed, pricing.pattern) and pricing.clear([changed]):
-                remedies.append({index: changed})
-    return remedies
+    """Return changes of one strip that may let it see more."""
+    strip = strips[index]
+    options = [strip.grown(1, 0), strip.grown(0, 1), strip.grown(1, 1)]
+    options += [replace(strip, start_m=strip.start_m + d) for d in (-4, -2, -1, 1, 2, 4)]
+    options += [replace(strip, across_m=strip.across_m + d) for d in (-4, -2, -1, 1, 2, 4)]
+    options.append(_toggled(strip, pricing.pattern))
+    return [
+        {index: changed}
+        for changed in options
+        if _spaced(strips, index, changed, pricing.pattern) and pricing.clear([changed])
+    ]
 
 
 def _toggled(strip: Strip, pattern: Pattern) -> Strip:
