@@ -99,11 +99,11 @@ def fly(
                 link, part, logbook, home=home, replace=replace, track=track, say=click.echo
             )
         if not flying:
+            logbook.loaded(path.stem, first, len(mission.waypoints))
             if not _told_to_start(start, path.stem, loaded):
                 click.echo(f"{path.stem} is on the autopilot and was not started")
                 return
             begin(link, loaded)
-            logbook.begun(path.stem, first, len(mission.waypoints))
             click.echo(f"{path.stem} is started")
         _follow(link, loaded, logbook, path.stem, first)
 
@@ -158,7 +158,7 @@ def _told_to_start(start: str | None, name: str, loaded: Loaded) -> bool:
     """Whether a person wants it started, by option or by typing the word."""
     if start is not None:
         return True
-    if not sys.stdin.isatty():
+    if not _at_a_terminal():
         return False
     answer: str = click.prompt(
         f"Look around and up. To arm and start {name} ({loaded.waypoints} waypoints) type {WORD!r}",
@@ -166,6 +166,10 @@ def _told_to_start(start: str | None, name: str, loaded: Loaded) -> bool:
         show_default=False,
     )
     return answer.strip().lower() == WORD
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int) -> None:

@@ -63,6 +63,9 @@ class Patience:
     """For the first sign of life."""
     reply_s: float = 1.5
     """For an answer, before the question is asked again."""
+    again_s: float = 0.25
+    """Least time before an item is asked for again on a quick link, as the guide to the mission
+    protocol has it."""
     silence_s: float = 8.0
     """Without any answer, before it counts as gone; longer than the second after which
     ArduPilot asks again for an item that it missed."""

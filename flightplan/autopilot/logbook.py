@@ -69,21 +69,16 @@ class Logbook:
         return int(self._read()["sorties"].get(sortie, {}).get("waypoint", -1))
 
     def first(self, sortie: str) -> int:
-        """Return the waypoint that the sortie's latest flight began at."""
+        """Return the waypoint at which what was last loaded of a sortie begins."""
         return int(self._read()["sorties"].get(sortie, {}).get("first", 0))
 
-    def begun(self, sortie: str, first: int, of: int) -> None:
-        """Note that a sortie of so many waypoints begins at one of them."""
-        content = self._read()
-        entry = {"waypoint": first - 1, "of": of, "first": first, "at": _now()}
-        content["sorties"][sortie] = entry
-        self._write(content)
+    def loaded(self, sortie: str, first: int, of: int) -> None:
+        """Note that a sortie of so many waypoints was loaded from one of them on."""
+        self._note(sortie, first=first, of=of)
 
     def passed(self, sortie: str, waypoint: int) -> None:
-        """Note the furthest waypoint passed of a sortie that was begun."""
-        content = self._read()
-        content["sorties"][sortie] |= {"waypoint": waypoint, "at": _now()}
-        self._write(content)
+        """Note the furthest waypoint passed of a sortie."""
+        self._note(sortie, waypoint=waypoint)
 
     def keep(self, items: Sequence[WireItem], what: str) -> Path:
         """Write items that are about to be replaced, as a QGroundControl WPL file."""
@@ -92,6 +87,12 @@ class Logbook:
         with replacing(path) as temporary:
             temporary.write_text(_wpl(items), encoding="utf-8")
         return path
+
+    def _note(self, sortie: str, **values: int) -> None:
+        content = self._read()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        content["sorties"].setdefault(sortie, {}).update(values, at=now)
+        self._write(content)
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -158,10 +159,6 @@ class PhotographList:
             raise RuntimeError("the list of photographs is not open")
         csv.writer(self._stream, lineterminator="\n").writerow(values)
         self._stream.flush()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _number(value: float) -> str:

@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 UPLOADS = 3
 """How often an upload that the autopilot broke off is begun again."""
 
-_SHORTEST_WAIT_S = 0.25
-"""Least time before an item is asked for again, as the protocol's guide has it."""
-
 _REASONS = {
     mavlink.MAV_MISSION_ERROR: "no reason given",
     mavlink.MAV_MISSION_UNSUPPORTED_FRAME: "it does not know how the height is measured",
@@ -245,9 +242,8 @@ class _Asking:
                 if answers(reply):
                     if times == 1:  # a reply to a repeated question does not tell the time
                         took_s = time.monotonic() - asked_s
-                        self._wait_s = max(
-                            _SHORTEST_WAIT_S, min(4 * took_s, self._patience.reply_s)
-                        )
+                        usual_s = max(4 * took_s, self._patience.again_s)
+                        self._wait_s = min(usual_s, self._patience.reply_s)
                     return reply
                 if reply.get_type() == "MISSION_ACK" and reply.type in _REASONS:
                     raise RefusedError(

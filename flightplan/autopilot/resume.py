@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from shapely import LineString, Point
 
-from flightplan.missions import HeightReference, Mission, Place, Role
+from flightplan.formats.ways import photo_runs, photo_ways
+from flightplan.missions import HeightReference, Mission, Place
 from tmp.errors import InputError
 
 
@@ -16,19 +17,13 @@ def resume_from(mission: Mission, waypoint: int) -> int:
 
     Notes
     -----
-    An interrupted line is flown anew from its run-in, so that its photographs join up with those
-    of the first flight; whatever was whole is not flown again.
+    An interrupted line is flown anew from the waypoint before it, so that the drone is level and
+    up to speed at its first photograph.  Lines that were whole are not flown again.
     """
-    index = max(waypoint, 0)
-    if index > 0 and mission.waypoints[index].role is Role.RUN_OUT:
-        index -= 1
-    while (
-        index > 0
-        and mission.waypoints[index].role is Role.LINE
-        and mission.waypoints[index - 1].role in (Role.LINE, Role.RUN_IN)
-    ):
-        index -= 1
-    return index
+    for run in photo_runs(photo_ways(mission.waypoints)):
+        if run.first <= waypoint < run.last:
+            return max(run.first - 1, 0)
+    return max(waypoint, 0)
 
 
 def remaining(mission: Mission, first: int, home: Place) -> Mission:
@@ -54,7 +49,8 @@ def remaining(mission: Mission, first: int, home: Place) -> Mission:
     """
     if first == 0:
         return mission
-    if first >= len(mission.waypoints) - 1:
+    spacings = photo_ways(mission.waypoints)
+    if not spacings[first:] or (any(spacings) and not any(spacings[first:])):
         raise InputError(f"mission {mission.name!r} was flown to its end; nothing is left")
     takeoff = mission.takeoff or home
     left = mission.waypoints[first:]

@@ -48,6 +48,9 @@ class Habits:
     """How this vehicle behaves, and how bad its link is."""
 
     px4: bool = False
+    kind: int = mavlink.MAV_TYPE_QUADROTOR
+    firmware: int | None = None
+    """What it says it is, if not ArduPilot or PX4."""
     loss: float = 0.0
     """Share of packets lost, each way."""
     twice: float = 0.0
@@ -75,6 +78,8 @@ class Habits:
     pause_at: int | None = None
     """Item after which it hangs in the air without a word for `pause_s`."""
     pause_s: float = 0.0
+    hovers: bool = False
+    """Whether it stays in the air at the end of its mission."""
     chatter: bool = True
     """Whether a camera and a ground station speak on the same link."""
 
@@ -94,6 +99,7 @@ class Vehicle:
         self.photos = 0
         self.commands: list[int] = []
         self.deaf = False
+        self.step_s = 0.01
         self._tcp, self._to = tcp, to
         self._later: list[tuple[float, int, bytes, bool]] = []
         self._upload: tuple[int, int, list[WireItem]] | None = None
@@ -216,7 +222,8 @@ class Vehicle:
         px4, make = self.habits.px4, self._mav
         base = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED | (128 if self.armed else 0)
         firmware = mavlink.MAV_AUTOPILOT_PX4 if px4 else mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA
-        self._say(make.heartbeat_encode(mavlink.MAV_TYPE_QUADROTOR, firmware, base, self.mode, 4))
+        firmware = self.habits.firmware or firmware
+        self._say(make.heartbeat_encode(self.habits.kind, firmware, base, self.mode, 4))
         if self.habits.chatter:
             nobody = mavlink.MAV_AUTOPILOT_INVALID
             camera, station = mavlink.MAV_TYPE_CAMERA, mavlink.MAV_TYPE_GCS
@@ -246,12 +253,12 @@ class Vehicle:
         elif number == mavlink.MAV_CMD_COMPONENT_ARM_DISARM:
             self.armed = self.was_armed = bool(message.param1)
             if self.habits.px4 and self.mode == PX4_MISSION:
-                self._take_off()
+                self.begin()
         elif number == mavlink.MAV_CMD_DO_SET_MODE:
             px4_mode = (int(message.param2) << 16) | (int(message.param3) << 24)
             self.mode = px4_mode if self.habits.px4 else int(message.param2)
         elif number == mavlink.MAV_CMD_MISSION_START:
-            self._take_off()
+            self.begin()
         elif number == mavlink.MAV_CMD_REQUEST_MESSAGE:
             self._say(self._version())
         self._say(self._mav.command_ack_encode(number, result))
@@ -263,7 +270,8 @@ class Vehicle:
             0, release | 255, 0, 0, 0, nothing, nothing, nothing, 0, 0, 0
         )
 
-    def _take_off(self) -> None:
+    def begin(self) -> None:
+        """Set out on the mission, if armed."""
         if self.armed and self._flying_s == math.inf:
             self._flying_s = time.monotonic()
 
@@ -354,10 +362,10 @@ class Vehicle:
         now_s = time.monotonic()
         if now_s < self._flying_s or not self.armed:
             return
-        self._flying_s = now_s + 0.01
+        self._flying_s = now_s + self.step_s
         self.current = max(self.current, 0) + 1
         if self.current >= len(self.mission):
-            self.armed = False
+            self.armed = self.habits.hovers
             self._flying_s = math.inf
             self.deaf = False
             self._tell_state()

@@ -1,0 +1,124 @@
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from flightplan.autopilot.link import LinkError, Patience, RefusedError, open_link
+from flightplan.formats.items import Autopilot
+from tmp.errors import InputError
+
+Meet = Callable[..., tuple[Any, Any]]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(("px4", "name"), [(False, "ArduPilot"), (True, "PX4")])
+def test_the_autopilot_is_known_by_its_heartbeat_among_other_voices(
+    meet: Meet, px4: bool, name: str
+) -> None:
+    _, link = meet(px4=px4)
+    assert link.autopilot is (Autopilot.PX4 if px4 else Autopilot.ARDUPILOT)
+    assert (link.firmware, link.target) == (name, (7, 1))
+    assert not link.armed
+
+
+def test_a_vehicle_that_speaks_first_is_met_on_the_port_it_speaks_to(
+    vehicles: ModuleType, patience: Patience, free_port: int
+) -> None:
+    to = ("127.0.0.1", free_port)
+    with (
+        vehicles.Vehicle(vehicles.Habits(), to=to) as vehicle,
+        open_link(vehicle.address, patience=patience) as link,
+    ):
+        assert vehicle.address == f"udp:127.0.0.1:{free_port}"
+        assert link.target == (7, 1)
+
+
+def test_closing_leaves_no_thread_and_no_socket(vehicles: ModuleType, patience: Patience) -> None:
+    before = threading.active_count()
+    with (
+        vehicles.Vehicle(vehicles.Habits(), tcp=True) as vehicle,
+        open_link(vehicle.address, patience=patience),
+    ):
+        assert threading.active_count() == before + 3
+    assert threading.active_count() == before
+
+
+def test_nobody_there_is_one_clear_line(free_port: int) -> None:
+    quick = Patience(hello_s=0.3)
+    before = threading.active_count()
+    with (
+        pytest.raises(LinkError, match=r"no autopilot heard in 0\.3 s; look at the cable"),
+        open_link(f"udp:127.0.0.1:{free_port}", patience=quick),
+    ):
+        pass
+    assert threading.active_count() == before
+
+
+def test_a_refused_connection_is_one_clear_line(
+    free_port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pymavlink.mavutil.time.sleep", lambda _: None)
+    with (
+        pytest.raises(LinkError, match=r"cannot be opened .*; is the autopilot on"),
+        open_link(f"tcp:127.0.0.1:{free_port}"),
+    ):
+        pass
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "udp:14550", "udpin:host", "/dev/no-such,57600"])
+def test_what_is_no_address_is_refused_with_examples(address: str) -> None:
+    with (
+        pytest.raises(InputError, match=f"{re.escape(repr(address))} is no address"),
+        open_link(address),
+    ):
+        pass
+
+
+def test_an_unknown_autopilot_is_refused_by_name(meet: Meet) -> None:
+    with pytest.raises(RefusedError, match="'MAV_AUTOPILOT_OPENPILOT'; missions are written for"):
+        meet(firmware=mavlink.MAV_AUTOPILOT_OPENPILOT)
+
+
+def test_a_refused_command_comes_with_what_the_autopilot_said(meet: Meet) -> None:
+    arm = mavlink.MAV_CMD_COMPONENT_ARM_DISARM
+    _, link = meet(refuse_commands={arm: "PreArm: Compass not calibrated"})
+    with pytest.raises(RefusedError, match="will not arm: PreArm: Compass not calibrated"):
+        link.command(arm, 1.0, what="arm")
+
+
+def test_a_command_is_given_until_it_is_answered(meet: Meet) -> None:
+    vehicle, link = meet(loss=0.3, seed=4)
+    patience = Patience(reply_s=0.1, silence_s=4.0)
+    for _ in range(2):
+        link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1.0, what="fence", patience=patience)
+    assert len(vehicle.commands) >= 2
+
+
+def test_no_answer_to_a_command_is_an_error(meet: Meet, patience: Patience) -> None:
+    vehicle, link = meet()
+    vehicle.deaf = True
+    with pytest.raises(LinkError, match="no answer to the command to arm"):
+        link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1.0, what="arm", patience=patience)
+
+
+def test_a_closed_connection_is_seen(meet: Meet, capfd: pytest.CaptureFixture[str]) -> None:
+    vehicle, link = meet(tcp=True)
+    vehicle.hang_up()
+    until_s = time.monotonic() + 2.0
+    while link.open and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert not link.open
+    assert capfd.readouterr().out == ""

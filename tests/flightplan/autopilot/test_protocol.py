@@ -1,0 +1,121 @@
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from flightplan.autopilot.items import WireItem, wire_fence, wire_mission
+from flightplan.autopilot.link import LinkError, Patience, RefusedError
+from flightplan.autopilot.protocol import Kind, download, upload
+from flightplan.autopilot.readback import differences
+from flightplan.missions import Mission, Place
+
+HOME = Place(lon_deg=-21.98, lat_deg=64.12, ground_m=30.0)
+Meet = Callable[..., tuple[Any, Any]]
+
+
+def waypoints(count: int, *, px4: bool) -> list[WireItem]:
+    """Places of odd ten-millionths of a degree, which 32 bit floats cannot hold."""
+    yaw = math.nan if px4 else 0.0
+    return [
+        WireItem(command=16, frame=3, p4=yaw, x=641234567 + 137 * i, y=-219876543 + 211 * i, z=60.0)
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(("px4", "tcp"), list(itertools.product([False, True], repeat=2)))
+def test_a_mission_and_its_fence_arrive_to_the_last_digit(
+    meet: Meet, mission: Mission, px4: bool, tcp: bool
+) -> None:
+    vehicle, link = meet(px4=px4, tcp=tcp)
+    items, fence = wire_mission(mission, link.autopilot, HOME), wire_fence(mission)
+    upload(link, items, Kind.MISSION)
+    upload(link, fence, Kind.FENCE)
+    assert [(item.x, item.y) for item in vehicle.fence] == [(item.x, item.y) for item in fence]
+    held = download(link, Kind.MISSION)
+    assert differences(items, held, Kind.MISSION, link.autopilot) == []
+    assert differences(fence, download(link, Kind.FENCE), Kind.FENCE, link.autopilot) == []
+    placed = [(a.x, a.y) for a, b in zip(items, held, strict=True) if b.waypoint < 0][1:]
+    assert placed == [(item.x, item.y) for item in held][1:]
+
+
+@pytest.mark.parametrize("px4", [False, True])
+def test_a_link_that_loses_doubles_and_delays_packets_only_takes_longer(
+    meet: Meet, px4: bool
+) -> None:
+    vehicle, link = meet(px4=px4, loss=0.1, twice=0.1, late=0.1)
+    items = waypoints(40, px4=px4)
+    patience = Patience(reply_s=0.1, again_s=0.04, silence_s=3.0)
+    upload(link, items, Kind.MISSION, patience=patience)
+    held = download(link, Kind.MISSION, patience=patience)
+    assert differences(items, held, Kind.MISSION, link.autopilot) == []
+    assert len(vehicle.mission) == 40
+
+
+def test_what_is_under_way_is_told_item_by_item(meet: Meet) -> None:
+    _, link = meet(px4=True)
+    told: list[tuple[str, int, int]] = []
+
+    def track(items: Any, label: str, total: int) -> Any:
+        told.append((label, total, len(list(items))))
+        return ()
+
+    upload(link, waypoints(7, px4=True), Kind.MISSION, track=track)
+    assert told == [("sending the mission", 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        (mavlink.MAV_MISSION_UNSUPPORTED, "it does not know the command"),
+        (mavlink.MAV_MISSION_INVALID_PARAM7, "the height is not possible"),
+        (mavlink.MAV_MISSION_NO_SPACE, "its memory is full"),
+    ],
+)
+def test_a_refused_item_is_named_with_the_reason(meet: Meet, result: int, why: str) -> None:
+    _, link = meet(refuse={4: result})
+    with pytest.raises(
+        RefusedError,
+        match=rf"refuses item 4 of the mission \(NAV_WAYPOINT at 64\.1\d+, .*\): {why}; nothing is",
+    ):
+        upload(link, waypoints(9, px4=False), Kind.MISSION)
+
+
+def test_a_refusal_that_stays_is_given_up_after_three_uploads(
+    meet: Meet, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, link = meet(refuse={2: mavlink.MAV_MISSION_ERROR})
+    with pytest.raises(RefusedError, match=r"refuses item 2 .*: no reason given"):
+        upload(link, waypoints(4, px4=False), Kind.MISSION)
+    assert caplog.text.count("beginning again") == 2
+
+
+def test_an_autopilot_that_goes_silent_half_way_is_reported(meet: Meet, patience: Patience) -> None:
+    vehicle, link = meet(silent_after=5)
+    with pytest.raises(
+        LinkError, match=r"silent after item 5 of the mission's 0 to 19; nothing is"
+    ):
+        upload(link, waypoints(20, px4=False), Kind.MISSION, patience=patience)
+    assert not vehicle.was_armed
+    with pytest.raises(LinkError, match="asked how long its mission is, the autopilot is silent"):
+        download(link, Kind.MISSION, patience=patience)
+
+
+def test_an_autopilot_that_never_asks_is_reported(meet: Meet, patience: Patience) -> None:
+    vehicle, link = meet()
+    vehicle.deaf = True
+    with pytest.raises(LinkError, match=r"does not ask for the fence in 0\.4 s"):
+        upload(link, waypoints(3, px4=False), Kind.FENCE, patience=patience)
+
+
+def test_a_lost_last_word_leaves_the_verdict_to_reading_back(
+    meet: Meet, patience: Patience, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, link = meet(px4=True, keep_last_ack=False)
+    items = waypoints(5, px4=True)
+    upload(link, items, Kind.MISSION, patience=patience)
+    assert "word that it has all was lost" in caplog.text
+    held = download(link, Kind.MISSION, patience=patience)
+    assert differences(items, held, Kind.MISSION, link.autopilot) == []
