@@ -22,6 +22,7 @@ REACHED = ("#e3f1e6", "#b5dcc4", "#7fbfa6")
 SHARPNESS = ((0.0, "#b5dcc4"), (0.8, "#e3f1e6"), (1.01, "#f9c58d"), (1.2, "#e0603f"),
              (1.6, "#8c0d25"))  # fmt: skip
 """Fraction of the ground sampling distance asked from which each colour holds."""
+UNSEEN = "#4a4a4a"
 OPACITY = 205
 CONTOURS = 9
 """About how many contour lines cross the relief shown."""
@@ -91,17 +92,20 @@ def gsd_picture(
     coverage: Coverage, asked_m: float, view: MapView
 ) -> tuple[Picture, list[LegendEntry]]:
     """Return the best ground sampling distance in classes about what was asked."""
-    bounds = [share * asked_m for share, _ in SHARPNESS]
-    colours = [colour for _, colour in SHARPNESS]
+    bounds = [*(share * asked_m for share, _ in SHARPNESS), np.inf]
+    colours = [*(colour for _, colour in SHARPNESS), UNSEEN]
     inside = coverage.gsd_m[coverage.inside]
     entries = []
-    for start, end, colour in zip(bounds, [*bounds[1:], np.inf], colours, strict=True):
-        share = float(((inside >= start) & (inside < end)).mean())
+    for start, end, colour in zip(bounds, [*bounds[1:], np.nan], colours, strict=True):
+        part = np.isinf(inside) if np.isinf(start) else (inside >= start) & (inside < end)
+        share = float(part.mean())
         name = f"{start * 100:.2f} to {end * 100:.2f} cm"
         if start == 0:
             name = f"up to {end * 100:.2f} cm"
         if np.isinf(end):
             name = f"above {start * 100:.2f} cm"
+        if np.isinf(start):
+            name = "not seen"
         if share:
             entries.append(LegendEntry(colour=colour, label=f"{name} ({_share(share)})"))
     return _classified(coverage, coverage.gsd_m, bounds, colours, view), entries

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
-from shapely.geometry.base import BaseGeometry
+from scipy import sparse
 
+from flightplan.additions import Candidate, Pattern, join, propose, without_gaps
 from flightplan.certificate import whereabouts
 from flightplan.footprints import Photos
 from flightplan.proof import Coverage, prove, sights
@@ -25,8 +24,6 @@ from tmp.errors import InputError
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
-Key = tuple[int, int]
-"""Number of a line or row, and a step along it."""
 
 JOINING = 3.0
 """How much more a photograph counts that prolongs a line or a piece already chosen: a piece apart
@@ -36,30 +33,6 @@ MOST_CELLS = 20_000
 """Failing cells looked at in one round; of more, evenly chosen ones stand for all."""
 STEEP_DEG = 10.0
 """Slope from which it is named."""
-HAIR_M = 1e-3
-"""Length of a line of a single photograph, so that it has a course."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
-    """How photographs may be added."""
-
-    photo_spacing_m: float
-    line_spacing_m: float
-    reach_m: float
-    """How far from a place a photograph can stand and still see it: half the diagonal of a
-    footprint, more for an oblique camera."""
-    height_at: Callable[[Float], Float]
-    """Flying height at plan points (N, 2), in the terrain's datum, (N,)."""
-    pitch_deg: float = -90.0
-    forbidden: BaseGeometry | None = None
-    """Where no photograph may be taken, plan metres; kept clear by half a photograph spacing, so
-    that the way between two photographs does not enter it either."""
-
-    def __post_init__(self) -> None:
-        for name in ("photo_spacing_m", "line_spacing_m", "reach_m"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} {getattr(self, name)!r} is not above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +49,6 @@ class Repaired:
     """What was added and why, and what could not be mended, in sentences."""
     remaining_m2: float = 0.0
     """Ground still seen by too few."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A photograph that could be added."""
-
-    x: float
-    y: float
-    key: Key
-    """For a continued line its number and 1, 2, ... beyond its end, -1, -2, ... before its start;
-    for a row between lines a number above those of lines, and any step."""
-    heading_deg: float
 
 
 def repair(
@@ -131,17 +92,18 @@ def repair(
     """
     if not lines:
         raise InputError("there is no line to repair; lay out lines first")
-    mended, seen, chosen = tuple(lines), coverage, list[_Candidate]()
+    mended, seen, chosen = tuple(lines), coverage, list[Candidate]()
     for _ in range(ROUNDS):
         missing = _missing(seen, photographs)
         if not missing.any():
             break
-        more = _choose(_candidates(mended, missing > 0, sheet, pattern), missing, sheet, camera,
-                       pattern)  # fmt: skip
+        candidates = propose(mended, missing > 0, sheet, pattern)
+        more = _choose(candidates, missing, sheet, camera, pattern)
+        more = without_gaps(more, candidates, len(mended))
         if not more:
             break
         seen = seen.plus(prove(_stand(more, pattern), camera, sheet))
-        mended = _join(mended, more)
+        mended = join(mended, more)
         chosen += more
     remaining_m2 = float((_missing(seen, photographs) > 0).sum()) * sheet.grid.cell_m**2
     words = [*_added(chosen, lines, mended, coverage, photographs, sheet)]
@@ -168,7 +130,7 @@ def _missing(coverage: Coverage, photographs: int) -> NDArray[np.int_]:
     return np.where(coverage.inside, lack.clip(min=0), 0)
 
 
-def _stand(chosen: Sequence[_Candidate], pattern: Pattern) -> Photos:
+def _stand(chosen: Sequence[Candidate], pattern: Pattern) -> Photos:
     places = np.array([(one.x, one.y) for one in chosen]).reshape(-1, 2)
     return Photos(
         position=np.column_stack([places, pattern.height_at(places)]),
@@ -178,76 +140,13 @@ def _stand(chosen: Sequence[_Candidate], pattern: Pattern) -> Photos:
     )
 
 
-def _candidates(
-    lines: Sequence[Line], failing: NDArray[np.bool_], sheet: Sheet, pattern: Pattern
-) -> list[_Candidate]:
-    """Return the photographs that might help: allowed, and within reach of failing ground."""
-    found = [*_continuations(lines, pattern), *_rows(lines, failing, sheet, pattern)]
-    x, y = np.array([(one.x, one.y) for one in found]).T
-    grid = sheet.grid
-    away_m = np.asarray(ndimage.distance_transform_edt(~failing)) * grid.cell_m
-    col, row = (x - grid.x_min) / grid.cell_m, (grid.y_max - y) / grid.cell_m
-    i, j = np.clip(row, 0, grid.rows - 1), np.clip(col, 0, grid.cols - 1)
-    beyond_m = np.hypot(row - i, col - j) * grid.cell_m
-    # Beyond the sheet the nearest failing ground is at least as far as either way to it.
-    near = np.maximum(away_m[i.astype(int), j.astype(int)] - beyond_m, beyond_m) <= (
-        pattern.reach_m + 2 * grid.cell_m
-    )
-    near &= sheet.terrain.covers(np.column_stack([x, y]))
-    if pattern.forbidden is not None:
-        closed = pattern.forbidden.buffer(pattern.photo_spacing_m / 2)
-        shapely.prepare(closed)
-        near &= ~np.asarray(shapely.intersects_xy(closed, x, y))
-    return [found[number] for number in np.flatnonzero(near)]
-
-
-def _ahead(heading_deg: float) -> Float:
-    course = math.radians(heading_deg)
-    return np.array([math.sin(course), math.cos(course)])
-
-
-def _continuations(lines: Sequence[Line], pattern: Pattern) -> Iterator[_Candidate]:
-    for number, line in enumerate(lines):
-        single = line.photos == 1
-        each_m = pattern.photo_spacing_m if single else line.length_m / (line.photos - 1)
-        ahead = _ahead(line.heading_deg)
-        for step in range(1, math.ceil(2 * pattern.reach_m / each_m) + 1):
-            for end, sign in ((line.end, 1), (line.start, -1)):
-                x, y = (np.asarray(end) + sign * step * each_m * ahead).tolist()
-                yield _Candidate(x, y, (number, sign * step), line.heading_deg)
-
-
-def _rows(
-    lines: Sequence[Line], failing: NDArray[np.bool_], sheet: Sheet, pattern: Pattern
-) -> Iterator[_Candidate]:
-    """Yield photographs on rows half a line spacing apart, over the failing ground's rectangle."""
-    longest = max(lines, key=lambda line: line.length_m)
-    ahead = _ahead(longest.heading_deg)
-    right = np.array([ahead[1], -ahead[0]])
-    origin = np.asarray(longest.start)
-    x, y = sheet.grid.cell_centres()
-    row, col = np.nonzero(failing)
-    offset = np.column_stack([x[col], y[row]]) - origin
-    ranges = []
-    for axis, each_m in ((ahead, pattern.photo_spacing_m), (right, pattern.line_spacing_m / 2)):
-        way = offset @ axis
-        first = math.floor((way.min() - pattern.reach_m) / each_m)
-        ranges.append(range(first, math.ceil((way.max() + pattern.reach_m) / each_m) + 1))
-    along, across = ranges
-    for number, beside in enumerate(across, start=len(lines)):
-        foot = origin + beside * pattern.line_spacing_m / 2 * right
-        for step in along:
-            x0, y0 = (foot + step * pattern.photo_spacing_m * ahead).tolist()
-            yield _Candidate(x0, y0, (number, step), longest.heading_deg)
-
-
 def _choose(
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     missing: NDArray[np.int_],
     sheet: Sheet,
     camera: Camera,
     pattern: Pattern,
-) -> list[_Candidate]:
+) -> list[Candidate]:
     """Return the candidates that together relieve all that can be, most useful first."""
     if not candidates:
         return []
@@ -279,7 +178,7 @@ def _choose(
 
 
 def _without_spare(
-    chosen: Sequence[_Candidate], views: sparse.csr_array, needed: NDArray[np.int_]
+    chosen: Sequence[Candidate], views: sparse.csr_array, needed: NDArray[np.int_]
 ) -> list[int]:
     """Return the numbers of chosen photographs less those that later ones made superfluous.
 
@@ -304,7 +203,7 @@ def _without_spare(
 
 
 def _views(
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     failing: NDArray[np.int_],
     sheet: Sheet,
     camera: Camera,
@@ -325,38 +224,8 @@ def _views(
     return sparse.csr_array((np.ones(cells.size, np.int32), cells, starts), shape=shape)
 
 
-def _join(lines: Sequence[Line], chosen: Sequence[_Candidate]) -> tuple[Line, ...]:
-    """Return the lines, longer where photographs continue them, and the new lines after them."""
-    places = {one.key: (one.x, one.y) for one in chosen}
-    headings = {one.key[0]: one.heading_deg for one in chosen}
-    joined = []
-    for number, line in enumerate(lines):
-        after = before = 0
-        while (number, after + 1) in places:
-            after += 1
-        while (number, -before - 1) in places:
-            before += 1
-        joined.append(
-            Line(
-                start=places.get((number, -before), line.start),
-                end=places.get((number, after), line.end),
-                photos=line.photos + after + before,
-            )
-        )
-        for step in (*range(1, after + 1), *range(-before, 0)):
-            del places[number, step]
-    for number in sorted({line for line, _ in places}):
-        steps = np.array(sorted(step for line, step in places if line == number))
-        for run in np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1):
-            start, end = places[number, int(run[0])], places[number, int(run[-1])]
-            if len(run) == 1:
-                end = tuple((np.asarray(start) + HAIR_M * _ahead(headings[number])).tolist())
-            joined.append(Line(start=start, end=end, photos=len(run)))
-    return tuple(joined)
-
-
 def _added(
-    chosen: Sequence[_Candidate],
+    chosen: Sequence[Candidate],
     lines: Sequence[Line],
     mended: Sequence[Line],
     before: Coverage,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import shapely
 
+from flightplan.additions import Pattern
 from flightplan.footprints import Photos
 from flightplan.proof import prove
-from flightplan.repair import Pattern, Repaired, repair
+from flightplan.repair import Repaired, repair
 from flightplan.routes import Line
 from flightplan.sheet import Sheet
 from flightplan.terrain import Terrain
