@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
+from flightplan.catalogue import Catalogue, read_catalogue
 from flightplan.formats import geojson, gpx, kml, litchi, qgc_plan, wpl, wpml
 from flightplan.formats.contents import Content, Written, losses
 from flightplan.formats.coordinates import place
@@ -58,7 +59,10 @@ class FormatKind:
     heights: str
     """What its heights are measured from."""
     carries: frozenset[Content]
-    encode: Callable[[Mission], Written]
+    encode: Callable[..., Written]
+    """Takes the mission, and a catalogue as ``catalogue`` if `names_drone`."""
+    names_drone: bool = False
+    """Whether the file calls the drone by a number of the catalogue."""
 
 
 def _dji(title: str, trigger: wpml.Trigger, carries: frozenset[Content]) -> FormatKind:
@@ -68,6 +72,7 @@ def _dji(title: str, trigger: wpml.Trigger, carries: frozenset[Content]) -> Form
         heights=_DJI,
         carries=carries,
         encode=partial(wpml.to_consumer, trigger=trigger),
+        names_drone=True,
     )
 
 
@@ -97,6 +102,7 @@ FORMATS: dict[Format, FormatKind] = {
         heights=_DJI,
         carries=wpml.ENTERPRISE_CARRIES,
         encode=wpml.to_enterprise,
+        names_drone=True,
     ),
     Format.DJI_PHOTO: _dji(
         "a photograph at each waypoint", wpml.Trigger.POINT, wpml.CONSUMER_CARRIES
@@ -129,10 +135,17 @@ FORMATS: dict[Format, FormatKind] = {
 }
 
 
-def write_mission(path: Path, mission: Mission, format_: Format) -> tuple[str, ...]:
+def write_mission(
+    path: Path, mission: Mission, format_: Format, catalogue: Catalogue | None = None
+) -> tuple[str, ...]:
     """Write a mission, and return what a person flying it must know.
 
     The same mission always gives the same bytes.
+
+    Parameters
+    ----------
+    catalogue : Catalogue, optional
+        Where DJI's formats find the drone's number; the platform's own by default.
 
     Returns
     -------
@@ -145,7 +158,7 @@ def write_mission(path: Path, mission: Mission, format_: Format) -> tuple[str, .
         If the mission has a waypoint without height or place, or the format cannot hold it.
     """
     try:
-        written = encode_mission(mission, format_)
+        written = encode_mission(mission, format_, catalogue)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     with replacing(path) as temporary:
@@ -154,7 +167,9 @@ def write_mission(path: Path, mission: Mission, format_: Format) -> tuple[str, .
     return written.notes
 
 
-def encode_mission(mission: Mission, format_: Format) -> Written:
+def encode_mission(
+    mission: Mission, format_: Format, catalogue: Catalogue | None = None
+) -> Written:
     """Return the bytes of a mission in a format, and what a person flying it must know.
 
     Raises
@@ -168,8 +183,14 @@ def encode_mission(mission: Mission, format_: Format) -> Written:
             raise InputError(f"{what} has no height; give it one")
         place(waypoint.lon_deg, waypoint.lat_deg, what)
     kind = FORMATS[format_]
-    written = kind.encode(mission)
+    options = {"catalogue": catalogue or _shipped()} if kind.names_drone else {}
+    written = kind.encode(mission, **options)
     return replace(written, notes=(*written.notes, *losses(mission, kind.carries)))
+
+
+@cache
+def _shipped() -> Catalogue:
+    return read_catalogue()
 
 
 def read_mission(path: Path) -> Mission:

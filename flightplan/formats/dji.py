@@ -1,111 +1,93 @@
-"""DJI's numbers for drones and cameras, and what its apps can take."""
+"""The numbers by which DJI's mission files call a drone and its camera."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+from flightplan.catalogue import Catalogue, Wpml
 from flightplan.missions import Mission
 from tmp.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroneNumbers:
-    """How a WPML file names a drone and its camera."""
+    """How a WPML file calls a drone and its camera."""
 
     drone: int
     """`droneEnumValue`."""
     variant: int = 0
     """`droneSubEnumValue`."""
     payload: int | None = None
-    """`payloadEnumValue` of the built-in camera; None where it depends on what is mounted."""
-    lens: str = ""
-    """`imageFormat`: which of several lenses store a photograph; empty for a single one."""
+    """`payloadEnumValue` of the camera; None on consumer drones, whose files have none."""
+
+    @property
+    def lens(self) -> str:
+        """Return which of several cameras store a photograph; empty where there is one."""
+        return "visible,narrow_band" if self.payload == MAVIC_3M_CAMERA else ""
 
 
-ENTERPRISE = {
-    "m350": DroneNumbers(drone=89),
-    "m300": DroneNumbers(drone=60),
-    "m30t": DroneNumbers(drone=67, variant=1, payload=53, lens="wide"),
-    "m30": DroneNumbers(drone=67, payload=52, lens="wide"),
-    "m3e": DroneNumbers(drone=77, payload=66, lens="wide"),
-    "m3t": DroneNumbers(drone=77, variant=1, payload=67, lens="wide"),
-    "m3m": DroneNumbers(drone=77, variant=2, payload=68, lens="visible,narrow_band"),
-    "m3td": DroneNumbers(drone=91, variant=1, payload=81, lens="wide"),
-    "m3d": DroneNumbers(drone=91, payload=80, lens="wide"),
-}
-"""DJI Cloud API, WPML common elements."""
-
-PAYLOADS = {
-    "h20t": 43,
-    "h20n": 61,
-    "h20": 42,
-    "h30t": 83,
-    "h30": 82,
-}
-"""Cameras carried by the M300 and M350."""
+MAVIC_3M_CAMERA = 68
 
 MINI_4_PRO = 68
-MINI_3_PRO = 97
+"""`droneEnumValue` in missions that a Mini 4 Pro's controller saved.  Others write it for all of
+DJI Fly's drones; DJI publishes no numbers for them."""
 
-CONSUMER_DRONES = {
-    "mini 4 pro": MINI_4_PRO,
-    "mini 3 pro": MINI_3_PRO,
-    "mini 5 pro": MINI_4_PRO,
-    "air 3": MINI_4_PRO,
+_SURE_OF = ("mini 4 pro", "mini-4-pro")
+
+_OTHERS = {
+    "m30t": DroneNumbers(drone=67, variant=1, payload=53),
+    "m30": DroneNumbers(drone=67, payload=52),
+    "m3t": DroneNumbers(drone=77, variant=1, payload=67),
+    "m3td": DroneNumbers(drone=91, variant=1, payload=81),
+    "m3d": DroneNumbers(drone=91, payload=80),
 }
-"""Not in DJI's specification.  68 was seen in missions saved by a Mini 4 Pro and is what others
-write for its sisters; 97 is a community's finding for the Mini 3 Pro."""
-
-SURE_OF = ("mini 4 pro",)
+"""Of DJI's specification (Cloud API, WPML common elements), beyond the catalogue's."""
 
 
-def _plain(name: str) -> str:
-    return " ".join(re.sub(r"[^a-z0-9]+", " ", name.lower()).split())
-
-
-def enterprise_numbers(mission: Mission) -> DroneNumbers:
-    """Return how WPML names the mission's enterprise drone and its camera.
+def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
+    """Return how WPML calls the mission's enterprise drone and its camera.
 
     Raises
     ------
     InputError
-        If it is none of those in DJI's specification, or its camera is not known.
+        If DJI has no numbers for the drone, or it flies with DJI Fly.
     """
-    plain = _plain(mission.drone).replace("matrice", "m").replace("mavic", "m").replace("m ", "m")
-    word = next((key for key in ENTERPRISE if re.search(rf"\b{key}(rtk)?\b", plain)), None)
-    names = {"3 multispectral": "m3m", "3 enterprise": "m3e", "3 thermal": "m3t"}
-    word = word or next((key for long, key in names.items() if long in plain), None)
-    if word is None:
-        known = ", ".join(key.upper() for key in ENTERPRISE)
-        raise InputError(
-            f"drone {mission.drone!r} has no number in DJI's enterprise missions ({known}); "
-            "choose a consumer variant for drones flown with DJI Fly"
-        )
-    numbers = ENTERPRISE[word]
-    if numbers.payload is not None:
-        return numbers
-    camera = next((key for key in PAYLOADS if key in _plain(mission.camera).split()), None)
-    camera = camera or next((key for key in PAYLOADS if key in _plain(mission.camera)), None)
-    if camera is None:
-        raise InputError(
-            f"camera {mission.camera!r} on drone {mission.drone!r} has no number in DJI's "
-            f"enterprise missions; known are {', '.join(key.upper() for key in PAYLOADS)}"
-        )
-    return DroneNumbers(
-        drone=numbers.drone, variant=numbers.variant, payload=PAYLOADS[camera], lens="wide"
-    )
+    found = _listed(mission, catalogue)
+    if found is not None and not found.consumer and found.payload is not None:
+        return DroneNumbers(drone=found.drone, variant=found.drone_sub, payload=found.payload)
+    word = re.sub(r"[^a-z0-9]", "", mission.drone.lower())
+    word = word.removeprefix("dji").replace("matrice", "m").replace("mavic", "m")
+    if word in _OTHERS:
+        return _OTHERS[word]
+    if found is not None and found.consumer:
+        remedy = "choose a format for DJI Fly"
+    else:
+        remedy = "add its [drone.KEY.wpml] to your drones file, or choose another format"
+    raise InputError(f"drone {mission.drone!r} has no number for DJI Pilot 2; {remedy}")
 
 
-def consumer_numbers(mission: Mission) -> tuple[DroneNumbers, tuple[str, ...]]:
-    """Return how DJI Fly names the mission's drone, and how sure that is."""
-    plain = _plain(mission.drone)
-    name = next((key for key in CONSUMER_DRONES if key in plain), None)
-    number = CONSUMER_DRONES[name] if name else MINI_4_PRO
-    if name in SURE_OF:
-        return DroneNumbers(drone=number), ()
-    return DroneNumbers(drone=number), (
-        f"drone number {number} is a guess for {mission.drone or 'a drone not named'!r}: DJI "
+def consumer_numbers(
+    mission: Mission, catalogue: Catalogue
+) -> tuple[DroneNumbers, tuple[str, ...]]:
+    """Return how DJI Fly calls the mission's drone, and a warning where that is a guess."""
+    found = _listed(mission, catalogue)
+    number = found.drone if found is not None and found.consumer else MINI_4_PRO
+    numbers = DroneNumbers(drone=number)
+    if any(name in mission.drone.lower() for name in _SURE_OF):
+        return numbers, ()
+    return numbers, (
+        f"drone number {number} is a guess for {mission.drone or 'an unnamed drone'}: DJI "
         "publishes none for consumer drones; if DJI Fly refuses the file, copy the number from a "
         "mission saved on your controller",
     )
+
+
+def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
+    """Return the catalogue's numbers of the mission's drone; None for one it does not know."""
+    if not mission.drone:
+        return None
+    try:
+        return catalogue.drone(mission.drone).wpml
+    except InputError:
+        return None

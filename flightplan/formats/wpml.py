@@ -17,6 +17,7 @@ from dataclasses import replace
 from enum import StrEnum
 from xml.etree.ElementTree import Element
 
+from flightplan.catalogue import Catalogue
 from flightplan.formats.contents import Content, Written
 from flightplan.formats.coordinates import degrees, number, wrapped
 from flightplan.formats.dji import DroneNumbers, consumer_numbers, enterprise_numbers
@@ -83,7 +84,7 @@ class Trigger(StrEnum):
     """The pilot starts the camera's own timer; the speed is made to fit."""
 
 
-def to_enterprise(mission: Mission) -> Written:
+def to_enterprise(mission: Mission, *, catalogue: Catalogue) -> Written:
     """Return a mission for DJI Pilot 2: photographs at equal distances along lines.
 
     Raises
@@ -92,7 +93,7 @@ def to_enterprise(mission: Mission) -> Written:
         If the drone or its camera has no DJI number, heights are neither above the take-off nor
         the ellipsoid, or there are more than 65 536 waypoints.
     """
-    numbers = enterprise_numbers(mission)
+    numbers = enterprise_numbers(mission, catalogue)
     shoots = _shoots(mission, Trigger.DISTANCE)
     config = _config(mission, numbers, enterprise=True)
     return Written(
@@ -101,7 +102,7 @@ def to_enterprise(mission: Mission) -> Written:
     )
 
 
-def to_consumer(mission: Mission, trigger: Trigger) -> Written:
+def to_consumer(mission: Mission, trigger: Trigger, *, catalogue: Catalogue) -> Written:
     """Return a mission for DJI Fly on a consumer drone.
 
     Raises
@@ -110,7 +111,7 @@ def to_consumer(mission: Mission, trigger: Trigger) -> Written:
         If the trigger needs a photo interval the mission does not give, heights are neither above
         the take-off nor the ellipsoid, or there are more than 65 536 waypoints.
     """
-    numbers, notes = consumer_numbers(mission)
+    numbers, notes = consumer_numbers(mission, catalogue)
     slowed, speed_notes = _slowed(mission, trigger)
     if trigger is Trigger.POINT and any(photo_ways(mission.waypoints)):
         points, photos = with_photo_points(slowed.waypoints)
@@ -236,7 +237,8 @@ def _kmz(
         _add_placemarks(folder, mission, shoots, numbers, template=True)
         payload = add(folder, "wpml:payloadParam")
         add(payload, "wpml:payloadPositionIndex", "0")
-        add(payload, "wpml:imageFormat", numbers.lens)
+        if numbers.lens:
+            add(payload, "wpml:imageFormat", numbers.lens)
     waylines = _opened(config, numbers, made=False)
     folder = add(waylines[0], "Folder")
     add_all(

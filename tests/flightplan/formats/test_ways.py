@@ -1,0 +1,57 @@
+"""Photographs as waypoints, and points that keep a curving drone on its line."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flightplan.formats.coordinates import leg, turn_deg
+from flightplan.formats.ways import photo_ways, with_guards, with_photo_points
+from flightplan.missions import Role
+
+
+def test_photo_points_fall_where_the_plan_takes_photographs(mission):
+    points, photos = with_photo_points(mission.waypoints)
+    assert len(photos) == len(mission.photos) == 36
+    for index, photo in zip(sorted(photos), mission.photos, strict=True):
+        here = replace(points[index], lon_deg=photo.lon_deg, lat_deg=photo.lat_deg)
+        assert leg(points[index], here)[1] < 0.02
+        assert points[index].height_m == pytest.approx(photo.height_m, abs=0.001)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_photo_points_are_evenly_spaced_along_lines(flown, data):
+    spacing = data.draw(st.floats(3, 70))
+    mission = flown.lawnmower()
+    waypoints = tuple(
+        replace(w, photo_spacing_m=spacing) if w.role is Role.LINE else w for w in mission.waypoints
+    )
+    points, photos = with_photo_points(waypoints)
+    assert len(photos) == 4 * (1 + math.floor((120.0 + 0.5) / spacing))
+    order = sorted(photos)
+    for one, two in pairwise(order):
+        if two - one == 1 and points[one].role is Role.LINE:
+            assert leg(points[one], points[two])[1] == pytest.approx(spacing, abs=0.51)
+
+
+def test_run_ins_and_run_outs_need_no_guards(mission):
+    assert with_guards(mission.waypoints) == mission.waypoints
+
+
+def test_lines_that_end_in_corners_get_a_point_near_each_end(flown):
+    waypoints = flown.lawnmower(run_ins=False).waypoints
+    guarded = with_guards(waypoints)
+    assert len(guarded) == len(waypoints) + 8
+    for index in range(1, len(guarded) - 1):
+        if guarded[index] not in waypoints:
+            assert turn_deg(guarded[index - 1], guarded[index], guarded[index + 1]) < 0.01
+    assert leg(guarded[0], guarded[1])[1] == pytest.approx(10.0, abs=0.01)
+
+
+def test_the_camera_stays_on_over_run_outs_only(mission):
+    # Run-in, line, run-out, transit.
+    assert photo_ways(mission.waypoints)[:4] == [0.0, 15.0, 15.0, 0.0]
