@@ -42,6 +42,12 @@ def level(path: Float) -> float:
     return 0.0
 
 
+def any_speed(line: Line) -> float:
+    """Return the speed limit of a line for cameras that always keep up: none."""
+    del line
+    return math.inf
+
+
 def four_points(line: Line) -> int:
     """Return the waypoints of a line with run-in and run-out, at one height: four."""
     del line
@@ -54,8 +60,8 @@ class SortieRules:
 
     drone: Drone
     motion: Motion
-    line_speed_m_s: float = math.inf
-    """Ground speed on lines, at which the camera keeps up."""
+    line_speed: Callable[[Line], float] = any_speed
+    """Ground speed in m/s at which the camera keeps up on a line."""
     launches: tuple[Point, ...]
     """Where one may take off and land, plan metres."""
     height_m: float
@@ -76,10 +82,9 @@ class SortieRules:
     def __post_init__(self) -> None:
         if not self.launches:
             raise InputError("no place to take off from; give one with --takeoff LON,LAT")
-        if not (self.height_m > 0 and self.line_speed_m_s > 0 and self.sight_m > 0):
+        if not (self.height_m > 0 and self.sight_m > 0):
             raise InputError(
-                f"flying height {self.height_m!r} m, speed {self.line_speed_m_s!r} m/s and sight "
-                f"{self.sight_m!r} m must be positive"
+                f"flying height {self.height_m!r} m and sight {self.sight_m!r} m must be positive"
             )
         if self.seam_photos < 0:
             raise InputError(f"{self.seam_photos!r} photographs at a seam; give 0 or more")
@@ -103,7 +108,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pricing:
+class Prices:
     """What parts of a sortie cost."""
 
     rules: SortieRules
@@ -114,7 +119,7 @@ class Pricing:
     """Take-off climb and landing."""
 
     @classmethod
-    def of(cls, rules: SortieRules) -> Pricing:
+    def of(cls, rules: SortieRules) -> Prices:
         """Return the prices under some rules."""
         frame = airframe_of(rules.drone)
         seconds, joules = vertical(rules.drone, frame, rules.height_m, rules.motion.wind)
@@ -140,7 +145,7 @@ class Pricing:
 
     def line(self, line: Line) -> Cost:
         """Return the cost of a line with its run-in and run-out."""
-        cost = self.path(line.flown, cap_m_s=self.rules.line_speed_m_s)
+        cost = self.path(line.flown, cap_m_s=self.rules.line_speed(line))
         return replace(cost, points=self.rules.points(line))
 
     def affords(self, cost: Cost) -> bool:

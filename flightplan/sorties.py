@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flightplan.motion import SAME_PLACE_M
-from flightplan.pricing import Cost, Point, Pricing, SortieRules, entry, farthest, leave
+from flightplan.pricing import Cost, Point, Prices, SortieRules, entry, farthest, leave
 from flightplan.routes import Line, Route
 from tmp.errors import InputError
 
@@ -148,7 +148,7 @@ class _Flight:
 class _Legs:
     """A route's lines and transits with their costs."""
 
-    pricing: Pricing
+    prices: Prices
     lines: tuple[Line, ...]
     transits: tuple[Float | None, ...]
     """After each line but the last; None where the line goes on in the next, which begins a new
@@ -163,32 +163,32 @@ class _Legs:
     def of(cls, route: Route, rules: SortieRules) -> _Legs:
         if not route.lines:
             raise InputError("the route has no lines to fly")
-        pricing = Pricing.of(rules)
+        prices = Prices.of(rules)
         lines: list[Line] = []
         transits: list[Float | None] = []
         for number, line in enumerate(route.lines):
-            parts = _parts(line, pricing, number)
+            parts = _parts(line, prices, number)
             lines += parts
             transits += [None] * (len(parts) - 1)
             transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
         nothing = Cost(seconds=0.0, joules=0.0)
         places = rules.launches
         return cls(
-            pricing=pricing,
+            prices=prices,
             lines=tuple(lines),
             transits=tuple(transits),
-            line_costs=tuple(pricing.line(line) for line in lines),
+            line_costs=tuple(prices.line(line) for line in lines),
             transit_costs=tuple(
-                nothing if way is None else pricing.path(_between(way, before, after))
+                nothing if way is None else prices.path(_between(way, before, after))
                 for way, (before, after) in zip(transits, pairwise(lines), strict=True)
             ),
             out={
-                (p, i): pricing.path(rules.way(p, entry(n)))
+                (p, i): prices.path(rules.way(p, entry(n)))
                 for p in places
                 for i, n in enumerate(lines)
             },
             home={
-                (p, i): pricing.path(rules.way(leave(n), p))
+                (p, i): prices.path(rules.way(leave(n), p))
                 for p in places
                 for i, n in enumerate(lines)
             },
@@ -196,8 +196,8 @@ class _Legs:
 
     def from_line(self, start: int) -> Iterator[_Flight]:
         """Yield the sorties that begin with a line: over it alone, it and the next, and so on."""
-        rules, pricing = self.pricing.rules, self.pricing
-        over = pricing.fixed
+        rules, prices = self.prices.rules, self.prices
+        over = prices.fixed
         seen = set(rules.launches)
         for end in range(start, len(self.lines)):
             if end > start:
@@ -209,25 +209,25 @@ class _Legs:
             over += self.line_costs[end]
             ends = self.lines[end].flown
             seen = {p for p in seen if farthest(p, ends) <= rules.sight_m}
-            if not seen or not pricing.affords(over):
+            if not seen or not prices.affords(over):
                 return
             found = [
                 (over + self.out[p, start] + self.home[q, end], p, q)
                 for p in seen
                 for q in (rules.launches if rules.land_elsewhere else (p,))
             ]
-            found = [one for one in found if pricing.affords(one[0])]
+            found = [one for one in found if prices.affords(one[0])]
             if found:
                 cost, launch, landing = min(found, key=lambda one: (one[0].seconds, one[1:]))
                 yield _Flight(end=end + 1, seconds=cost.seconds, launch=launch, landing=landing)
 
     def sortie(self, start: int, end: int, launch: Point, landing: Point) -> Sortie:
         """Return the sortie over lines `start` up to before `end`."""
-        rules, pricing = self.pricing.rules, self.pricing
+        rules, prices = self.prices.rules, self.prices
         lines = self.lines[start:end]
         transits = tuple(t for t in self.transits[start : end - 1] if t is not None)
         way_out, way_home = rules.way(launch, entry(lines[0])), rules.way(leave(lines[-1]), landing)
-        cost = pricing.fixed + self.out[launch, start] + self.home[landing, end - 1]
+        cost = prices.fixed + self.out[launch, start] + self.home[landing, end - 1]
         for number in range(start, end):
             cost += self.line_costs[number]
         for number in range(start, end - 1):
@@ -250,22 +250,22 @@ class _Legs:
         )
 
 
-def _parts(line: Line, pricing: Pricing, number: int) -> list[Line]:
+def _parts(line: Line, prices: Prices, number: int) -> list[Line]:
     """Return a line whole, or in the fewest equal parts that can be flown one by one.
 
     Neighbouring parts share `seam_photos` photographs.
     """
-    reason = pricing.alone(line)
+    reason = prices.alone(line)
     if reason is None:
         return [line]
-    shared = pricing.rules.seam_photos
+    shared = prices.rules.seam_photos
     most = line.photos // (shared + 1)
     finest = _cut(line, most, shared) if most > 1 else []
     # The ends of a line lie farthest from the launch: if those cannot be flown, no cut helps.
-    if finest and all(pricing.alone(part) is None for part in (finest[0], finest[-1])):
+    if finest and all(prices.alone(part) is None for part in (finest[0], finest[-1])):
         for count in range(2, most + 1):
             parts = _cut(line, count, shared)
-            if all(pricing.alone(part) is None for part in parts):
+            if all(prices.alone(part) is None for part in parts):
                 log.info("line %d is cut into %d parts: it %s", number + 1, count, reason)
                 return parts
     raise InputError(

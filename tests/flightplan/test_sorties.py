@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flightplan.catalogue import read_catalogue
 from flightplan.energy import Battery
 from flightplan.motion import Motion, Wind
-from flightplan.pricing import Pricing, SortieRules, entry, leave
+from flightplan.pricing import Prices, SortieRules, entry, leave
 from flightplan.routes import Line, Route
 from flightplan.sorties import Sorties, split_route
 from tmp.errors import InputError
@@ -21,7 +21,6 @@ MINI = read_catalogue().drone("Mini 4 Pro")
 RULES = SortieRules(
     drone=MINI,
     motion=Motion(cruise_m_s=8.0),
-    line_speed_m_s=8.0,
     launches=((0.0, -50.0),),
     height_m=60.0,
 )
@@ -167,6 +166,15 @@ def test_the_way_round_an_obstacle_is_paid_and_counted() -> None:
     assert detour.distance_m > direct.distance_m + 600
 
 
+def test_lines_of_closer_photographs_are_flown_more_slowly() -> None:
+    slow = replace(RULES, line_speed=lambda line: line.spacing_m / 4.0)
+    fast, slowed = split_route(lawn(2), RULES), split_route(lawn(2), slow)
+    # 16.4 m in 4 s are 4.1 m/s, against 8 m/s.
+    speed = 1000 / 61 / 4
+    line_s = 1032 / speed + speed / 2 - (1032 / 8 + 8 / 2)
+    assert slowed.time_s - fast.time_s == pytest.approx(2 * line_s)
+
+
 def test_climbs_along_the_way_are_paid() -> None:
     hilly = replace(RULES, climb_m=lambda path: 20.0)
     assert (
@@ -232,9 +240,9 @@ def test_rules_that_make_no_sense_are_refused() -> None:
 
 
 def test_prices_of_parts_add_up() -> None:
-    pricing = Pricing.of(RULES)
+    prices = Prices.of(RULES)
     path = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 50.0]])
-    parts = pricing.path(path[:2]) + pricing.path(path[1:])
-    whole = pricing.path(path)
+    parts = prices.path(path[:2]) + prices.path(path[1:])
+    whole = prices.path(path)
     assert parts.seconds == pytest.approx(whole.seconds)
     assert parts.joules == pytest.approx(whole.joules)
