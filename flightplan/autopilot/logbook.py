@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
 from flightplan.autopilot.items import UNITS_PER_DEG, WireItem
 from flightplan.autopilot.triggers import Trigger
-from flightplan.formats.items import Command, Frame
 from tmp.errors import InputError
 from tmp.files import replacing
 
@@ -35,6 +36,9 @@ COLUMNS = (
 """Of the list of photographs: where the camera was and how it stood when each was triggered."""
 
 _KEPT_FINGERPRINTS = 50
+
+_GREATEST_PARAMETER = 10_000
+"""Beyond this, parameters 5 and 6 are taken for a place in 1e-7 degrees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,10 @@ class Logbook:
         self._note(sortie, waypoint=waypoint)
 
     def keep(self, items: Sequence[WireItem], what: str) -> Path:
-        """Write items that are about to be replaced, as a QGroundControl WPL file."""
+        """Write items that are about to be replaced, as a QGroundControl WPL file.
+
+        The format knows no open values: a heading left to the drone becomes 0.
+        """
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = self.folder / f"replaced-{what}-{now}.waypoints"
         with replacing(path) as temporary:
@@ -165,13 +172,18 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.3f}"
 
 
+def _has_place(item: WireItem) -> bool:
+    """Whether x and y of an item, whoever made it, are latitude and longitude."""
+    flown_to = item.command < mavlink.MAV_CMD_NAV_LAST
+    return flown_to or max(abs(item.x), abs(item.y)) > _GREATEST_PARAMETER
+
+
 def _wpl(items: Sequence[WireItem]) -> str:
     lines = ["QGC WPL 110"]
     for seq, item in enumerate(items):
-        placed = item.frame != Frame.MISSION and item.command <= Command.SPLINE_WAYPOINT
-        scale = UNITS_PER_DEG if placed or abs(item.x) > 1000 else 1.0
+        scale = UNITS_PER_DEG if _has_place(item) else 1.0
         params = (item.p1, item.p2, item.p3, item.p4)
-        values = [f"{value:.8g}" for value in params]
+        values = [f"{0.0 if math.isnan(value) else value:.8g}" for value in params]
         where = [f"{item.x / scale:.8f}", f"{item.y / scale:.8f}", f"{item.z:.3f}"]
         row = [str(seq), str(int(seq == 0)), str(item.frame), str(item.command), *values, *where]
         lines.append("\t".join([*row, "1"]))

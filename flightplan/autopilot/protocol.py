@@ -27,7 +27,7 @@ _REASONS = {
     mavlink.MAV_MISSION_ERROR: "no reason given",
     mavlink.MAV_MISSION_UNSUPPORTED_FRAME: "it does not know how the height is measured",
     mavlink.MAV_MISSION_UNSUPPORTED: "it does not know the command",
-    mavlink.MAV_MISSION_NO_SPACE: "its memory is full",
+    mavlink.MAV_MISSION_NO_SPACE: "its memory is full, plan shorter sorties",
     mavlink.MAV_MISSION_INVALID: "a value is not possible",
     mavlink.MAV_MISSION_INVALID_PARAM1: "parameter 1 is not possible",
     mavlink.MAV_MISSION_INVALID_PARAM2: "parameter 2 is not possible",

@@ -36,7 +36,7 @@ def vehicles() -> ModuleType:
 @pytest.fixture
 def patience() -> Patience:
     """Short waits, for a link without distance."""
-    return Patience(hello_s=2.0, reply_s=0.15, again_s=0.05, silence_s=0.4)
+    return Patience(hello_s=2.0, reply_s=0.1, again_s=0.05, silence_s=0.3)
 
 
 Meet = Callable[..., tuple[Any, Link]]
@@ -47,8 +47,8 @@ def meet(vehicles: ModuleType, patience: Patience) -> Iterator[Meet]:
     """Return a function that makes a vehicle of some habits and a link to it."""
     with ExitStack() as stack:
 
-        def make(*, tcp: bool = False, **habits: Any) -> tuple[Any, Link]:
-            vehicle = vehicles.Vehicle(vehicles.Habits(**habits), tcp=tcp)
+        def make(*, tcp: bool = False, cable: bool = False, **habits: Any) -> tuple[Any, Link]:
+            vehicle = vehicles.Vehicle(vehicles.Habits(**habits), tcp=tcp, cable=cable)
             stack.enter_context(vehicle)
             return vehicle, stack.enter_context(open_link(vehicle.address, patience=patience))
 

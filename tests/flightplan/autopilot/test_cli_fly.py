@@ -120,7 +120,7 @@ def test_a_vehicle_in_the_air_is_followed_without_a_word(
 ) -> None:
     drone = vehicle()
     assert run(survey, drone.address).exit_code == 0
-    drone.armed, drone.mode, drone.step_s = True, 3, 0.03
+    drone.armed, drone.mode, drone.step_s = True, 3, 0.02
     drone.begin()
     done = run(survey, drone.address)
     assert done.exit_code == 0, done.output

@@ -132,8 +132,8 @@ def test_a_lost_link_is_said_with_the_time_and_ends_nothing(
     photographs: PhotographList,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(flight, "LOST_S", 0.4)
-    _, link = meet(pause_at=9, pause_s=1.0)
+    monkeypatch.setattr(flight, "LOST_S", 0.25)
+    _, link = meet(pause_at=9, pause_s=0.7)
     loaded = loaded_on(link)
     start(link, loaded)
     said: list[str] = []

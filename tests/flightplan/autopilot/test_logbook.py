@@ -72,7 +72,8 @@ def test_a_mission_put_aside_can_be_read_again(tmp_path: Path) -> None:
         WireItem(command=16, frame=0, x=641234567, y=-219876543, z=31.0),
         WireItem(command=22, frame=3, x=641234567, y=-219876543, z=30.0),
         WireItem(command=206, frame=2, p1=15.0, p3=1.0),
-        WireItem(command=16, frame=3, x=641334567, y=-219876543, z=60.25),
+        WireItem(command=203, frame=0, x=1),
+        WireItem(command=16, frame=3, p4=float("nan"), x=641334567, y=-219876543, z=60.25),
     ]
     path = Logbook(folder=tmp_path).keep(items, "mission")
     mission = read_mission(path)

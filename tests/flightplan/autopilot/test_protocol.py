@@ -1,4 +1,3 @@
-import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,11 +24,12 @@ def waypoints(count: int, *, px4: bool) -> list[WireItem]:
     ]
 
 
-@pytest.mark.parametrize(("px4", "tcp"), list(itertools.product([False, True], repeat=2)))
+@pytest.mark.parametrize("px4", [False, True])
+@pytest.mark.parametrize("wire", [{}, {"tcp": True}, {"cable": True}], ids=["udp", "tcp", "serial"])
 def test_a_mission_and_its_fence_arrive_to_the_last_digit(
-    meet: Meet, mission: Mission, px4: bool, tcp: bool
+    meet: Meet, mission: Mission, px4: bool, wire: dict[str, bool]
 ) -> None:
-    vehicle, link = meet(px4=px4, tcp=tcp)
+    vehicle, link = meet(px4=px4, **wire)
     items, fence = wire_mission(mission, link.autopilot, HOME), wire_fence(mission)
     upload(link, items, Kind.MISSION)
     upload(link, fence, Kind.FENCE)
@@ -46,12 +46,12 @@ def test_a_link_that_loses_doubles_and_delays_packets_only_takes_longer(
     meet: Meet, px4: bool
 ) -> None:
     vehicle, link = meet(px4=px4, loss=0.1, twice=0.1, late=0.1)
-    items = waypoints(40, px4=px4)
+    items = waypoints(30, px4=px4)
     patience = Patience(reply_s=0.1, again_s=0.04, silence_s=3.0)
     upload(link, items, Kind.MISSION, patience=patience)
     held = download(link, Kind.MISSION, patience=patience)
     assert differences(items, held, Kind.MISSION, link.autopilot) == []
-    assert len(vehicle.mission) == 40
+    assert len(vehicle.mission) == 30
 
 
 def test_what_is_under_way_is_told_item_by_item(meet: Meet) -> None:
@@ -71,7 +71,7 @@ def test_what_is_under_way_is_told_item_by_item(meet: Meet) -> None:
     [
         (mavlink.MAV_MISSION_UNSUPPORTED, "it does not know the command"),
         (mavlink.MAV_MISSION_INVALID_PARAM7, "the height is not possible"),
-        (mavlink.MAV_MISSION_NO_SPACE, "its memory is full"),
+        (mavlink.MAV_MISSION_NO_SPACE, "its memory is full, plan shorter sorties"),
     ],
 )
 def test_a_refused_item_is_named_with_the_reason(meet: Meet, result: int, why: str) -> None:
@@ -81,6 +81,12 @@ def test_a_refused_item_is_named_with_the_reason(meet: Meet, result: int, why: s
         match=rf"refuses item 4 of the mission \(NAV_WAYPOINT at 64\.1\d+, .*\): {why}; nothing is",
     ):
         upload(link, waypoints(9, px4=False), Kind.MISSION)
+
+
+def test_a_mission_too_long_for_the_autopilot_is_refused_at_once(meet: Meet) -> None:
+    _, link = meet(holds=10)
+    with pytest.raises(RefusedError, match="refuses the mission: its memory is full, plan shorter"):
+        upload(link, waypoints(11, px4=False), Kind.MISSION)
 
 
 def test_a_refusal_that_stays_is_given_up_after_three_uploads(
@@ -106,7 +112,7 @@ def test_an_autopilot_that_goes_silent_half_way_is_reported(meet: Meet, patience
 def test_an_autopilot_that_never_asks_is_reported(meet: Meet, patience: Patience) -> None:
     vehicle, link = meet()
     vehicle.deaf = True
-    with pytest.raises(LinkError, match=r"does not ask for the fence in 0\.4 s"):
+    with pytest.raises(LinkError, match=r"does not ask for the fence in 0\.3 s"):
         upload(link, waypoints(3, px4=False), Kind.FENCE, patience=patience)
 
 

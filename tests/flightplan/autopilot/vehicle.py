@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 import random
 import socket
 import threading
 import time
+import tty
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +65,8 @@ class Habits:
     """After which it asks again for an item."""
     refuse: dict[int, int] = field(default_factory=dict)
     """Result to refuse the mission's items with, by number."""
+    holds: int = 650
+    """Greatest number of items of a mission."""
     refuse_commands: dict[int, str] = field(default_factory=dict)
     """What to say when a command is denied, by number."""
     silent_after: int | None = None
@@ -87,7 +91,14 @@ class Habits:
 class Vehicle:
     """The vehicle, on a thread of its own; use it in a ``with`` block."""
 
-    def __init__(self, habits: Habits, *, tcp: bool = False, to: tuple[str, int] | None = None):
+    def __init__(
+        self,
+        habits: Habits,
+        *,
+        tcp: bool = False,
+        cable: bool = False,
+        to: tuple[str, int] | None = None,
+    ):
         self.habits = habits
         self.rng = random.Random(habits.seed)
         self.mission: list[WireItem] = [self._home()] if not habits.px4 else []
@@ -118,11 +129,17 @@ class Vehicle:
         if tcp:
             self._socket.listen(1)
         self.port = self._socket.getsockname()[1]
+        self._ends = os.openpty() if cable else None
+        if self._ends:
+            tty.setraw(self._ends[1])
+            os.set_blocking(self._ends[0], False)
         self._thread = threading.Thread(target=self._run)
 
     @property
     def address(self) -> str:
         """What to connect to; for a vehicle that speaks first, where to listen."""
+        if self._ends:
+            return f"{os.ttyname(self._ends[1])},115200"
         if self._to is not None:
             return f"udp:{self._to[0]}:{self._to[1]}"
         return f"{'tcp' if self._tcp else 'udpout'}:127.0.0.1:{self.port}"
@@ -137,6 +154,8 @@ class Vehicle:
         if self._peer is not None:
             self._peer.close()
         self._socket.close()
+        for end in self._ends or ():
+            os.close(end)
 
     def hang_up(self) -> None:
         """Close the connection, as when a bridge on TCP loses power."""
@@ -167,6 +186,9 @@ class Vehicle:
 
     def _received(self) -> list[bytes]:
         try:
+            if self._ends:
+                time.sleep(0.001)
+                return [os.read(self._ends[0], 4096)]
             if not self._tcp:
                 data, sender = self._socket.recvfrom(2048)
                 self._to = self._to or sender
@@ -176,7 +198,7 @@ class Vehicle:
                 self._peer.settimeout(0.005)
                 return []
             data = self._peer.recv(4096)
-        except (TimeoutError, ConnectionError):
+        except (TimeoutError, ConnectionError, BlockingIOError):
             return []
         return [data] if data else []
 
@@ -196,7 +218,9 @@ class Vehicle:
 
     def _put(self, data: bytes) -> None:
         try:
-            if self._tcp:
+            if self._ends:
+                os.write(self._ends[0], data)
+            elif self._tcp:
                 if self._peer is not None:
                     self._peer.sendall(data)
             elif self._to is not None:
@@ -282,6 +306,9 @@ class Vehicle:
 
     def _on_mission_count(self, message: Any) -> None:
         kind = message.mission_type
+        if message.count > self.habits.holds:
+            self._acknowledge(mavlink.MAV_MISSION_NO_SPACE, kind)
+            return
         self._upload = (kind, message.count, [])
         if kind == 0 and not self.habits.px4:
             self.mission = [self._home()]
