@@ -22,6 +22,8 @@ Pixels = NDArray[np.uint8]
 
 FINER = 2
 """How much finer the picture is drawn than it is written, for smooth edges."""
+HIDDEN = ' hidden="hidden"'
+"""Spelt as XML wants it, too."""
 LETTER = 0.56
 """Mean width of a letter over the size of its font."""
 
@@ -129,7 +131,7 @@ def to_svg(layers: Sequence[Layer], size: tuple[float, float], title: str) -> st
     """Return layers as an inline SVG element that needs nothing else."""
     width, height = size
     groups = [
-        f'<g id="layer-{escape(layer.name)}"{"" if layer.shown else " hidden"}>'
+        f'<g id="layer-{escape(layer.name)}"{"" if layer.shown else HIDDEN}>'
         + "".join(_svg(shape) for shape in layer.shapes)
         + "</g>"
         for layer in layers

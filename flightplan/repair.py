@@ -111,7 +111,7 @@ def repair(
         words.append(
             f"{remaining_m2:.0f} m² are still seen by fewer than {photographs} photographs, and "
             "none taken from this height along these lines would help: add lines in another "
-            "direction or tilt the camera"
+            "direction or tilt the camera."
         )
     for sentence in words:
         log.info("%s", sentence)

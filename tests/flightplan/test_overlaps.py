@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +11,6 @@ from flightplan.overlaps import measure_laps
 from flightplan.routes import Line
 from flightplan.terrain import Terrain
 from tmp.cameras import Camera
-from tmp.errors import InputError
 
 CAMERA = Camera(
     camera_id="even", width_px=4000, height_px=3000, fx_px=3000, fy_px=3000, cx_px=2000, cy_px=1500
@@ -94,13 +92,3 @@ def test_border_rays_run_clockwise_from_the_top_left() -> None:
     np.testing.assert_allclose(
         rays[:, :2], [[-2 / 3, -0.5], [2 / 3, -0.5], [2 / 3, 0.5], [-2 / 3, 0.5]], atol=1e-9
     )
-
-
-def test_headings_that_do_not_match_the_positions_are_refused() -> None:
-    with pytest.raises(InputError, match="as many headings"):
-        Photos(
-            position=np.zeros((2, 3)),
-            heading_deg=np.zeros(1),
-            pitch_deg=np.zeros(2),
-            line=np.zeros(2, int),
-        )
