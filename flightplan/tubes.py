@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Point = tuple[float, float]
 
+HAIR_M = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class _Straight:
@@ -154,8 +156,13 @@ def fewest_links(
         if blocked is None:
             break
         window = _window(link, blocked, xs, (lows, highs))
-    ends = [(xs[0], links[0].at(xs[0])), *turns, (xs[-1], links[-1].at(xs[-1]))]
-    return np.array([point[0] for point in ends]), np.array([point[1] for point in ends])
+    start, end = (xs[0], links[0].at(xs[0])), (xs[-1], links[-1].at(xs[-1]))
+    kept = [start]
+    for turn in turns:
+        # Of vertices that rounding alone keeps apart one is enough.
+        if kept[-1][0] + HAIR_M < turn[0] < end[0] - HAIR_M:
+            kept.append(turn)
+    return np.array([x for x, _ in [*kept, end]]), np.array([z for _, z in [*kept, end]])
 
 
 def _farthest(
@@ -190,14 +197,13 @@ def _asked(
     (near_x, near_z), (far_x, far_z), low_first = window.near, window.far, window.near_is_lower
     index = bisect_right(xs, near_x)
     yield near_x, near_z if low_first else None, None if low_first else near_z, index
-    while index < len(xs) and xs[index] < far_x:
+    while index < len(xs) and xs[index] <= far_x:
         low, high = lows[index], highs[index]
         yield xs[index], low if low_first else None, None if low_first else high, index
         index += 1
     yield far_x, None if low_first else far_z, far_z if low_first else None, index
     for beyond in range(index, len(xs)):
-        if xs[beyond] > far_x:
-            yield xs[beyond], lows[beyond], highs[beyond], beyond
+        yield xs[beyond], lows[beyond], highs[beyond], beyond
 
 
 def _between(sight: _Sight, slopes: tuple[float, float]) -> _Straight:

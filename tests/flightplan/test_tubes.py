@@ -10,6 +10,11 @@ FREE = {"climb": 1e3, "descent": 1e3}
 
 def tube(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
+    if seed % 4 == 0:
+        # Where many lines touch many corners at once, and leave the tube right at some.
+        x = np.cumsum(rng.integers(1, 3, count)).astype(float)
+        lower = np.cumsum(rng.integers(-1, 2, count)).astype(float)
+        return x, lower, lower + rng.choice([0.5, 1.0, 2.0])
     x = np.cumsum(rng.uniform(0.5, 3.0, count))
     lower = np.cumsum(rng.normal(0, 1.0, count))
     if seed % 3 == 0:
