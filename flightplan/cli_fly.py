@@ -200,3 +200,6 @@ def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int)
             "follow it"
         )
         click.get_current_context().exit(130)
+    passed, of = logbook.waypoint(name) + 1, first + loaded.waypoints
+    if passed < of:
+        click.echo(f"seen up to waypoint {passed} of {of}; --resume flies the rest")
