@@ -123,7 +123,7 @@ def data_uri(content: bytes, media_type: str) -> str:
 def png_bytes(pixels: Pixels) -> bytes:
     """Return an image (rows, cols[, 3 or 4]) as a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -25,10 +26,10 @@ MAP_WIDTH, TALLEST = 1000.0, 900.0
 """Pixels of the map."""
 MARGIN = 0.07
 """Ground shown beyond all that is drawn, as a fraction of its extent."""
-SORTIE_COLOURS = ("#123f7a", "#a3123a", "#4a148c", "#7a3d00", "#004d40", "#37474f")
+SORTIE_COLOURS = ("#123f9a", "#b0123c", "#6a1b9a", "#8a4a00", "#1c1c1c", "#ad1f8c")
 """Dark, so that they read on pale ground in sunlight; taken in turn."""
-ARROW_EVERY = 170.0
-"""Pixels between arrows on a line."""
+ARROW_EVERY, SHORTEST_WITH_ARROW = 170.0, 26.0
+"""Pixels between arrows on a line, and of the shortest line that has one."""
 HATCH = 9.0
 """Pixels between the strokes of a hatched exclusion."""
 RULED, OUTLINE, HIDDEN_DOTS = "#b3261e", "#000000", 400
@@ -130,12 +131,10 @@ def plan_layers(plan: PlanPicture, view: MapView) -> list[Layer]:
     for number, sortie in enumerate(plan.sorties):
         colour = SORTIE_COLOURS[number % len(SORTIE_COLOURS)]
         way = view.place(sortie.way)
-        legs = [way[leg : leg + 2] for leg in range(len(way) - 1)]
-        flown = [leg for leg, taking in zip(legs, sortie.surveying, strict=True) if taking]
-        between = [leg for leg, taking in zip(legs, sortie.surveying, strict=True) if not taking]
-        lines.append(Stroke(parts=tuple(flown), colour=colour, width=1.9, halo=0.9))
+        flown, between = _parts(way, sortie.surveying)
+        lines.append(Stroke(parts=flown, colour=colour, width=1.9, halo=0.9))
         lines.extend(_arrows(flown, colour))
-        ways.append(Stroke(parts=tuple(between), colour=colour, width=1.1, dash=4, halo=0.5))
+        ways.append(Stroke(parts=between, colour=colour, width=1.1, dash=4, halo=0.5))
         dots.append(
             Dots(places=view.place(sortie.photos), radius=1.5, colour=colour, rim="#ffffff")
         )
@@ -190,21 +189,30 @@ def _hatched(zone: BaseGeometry, view: MapView) -> list[Shape]:
     ]
 
 
-def _arrows(legs: Sequence[Float], colour: str) -> list[Shape]:
+def _parts(way: Float, surveying: NDArray[np.bool_]) -> tuple[tuple[Float, ...], tuple[Float, ...]]:
+    """Cut a way into the stretches on which photographs are taken and those between."""
+    taking = np.asarray(surveying, bool)
+    edges = np.flatnonzero(np.diff(taking)) + 1
+    stretches = pairwise([0, *edges, taking.size])
+    parts = [(bool(taking[start]), way[start : end + 1]) for start, end in stretches]
+    return tuple(p for on, p in parts if on), tuple(p for on, p in parts if not on)
+
+
+def _arrows(stretches: Sequence[Float], colour: str) -> list[Shape]:
     """Return arrow heads along flight lines, at least one each where there is room."""
     heads = []
-    for start, end in legs:
-        way = end - start
-        length = float(np.hypot(*way))
-        if length < 26:
+    for line in stretches:
+        at = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+        if at[-1] < SHORTEST_WITH_ARROW:
             continue
-        ahead = way / length
-        side = np.array([-ahead[1], ahead[0]])
-        number = max(1, round(length / ARROW_EVERY))
-        for share in (np.arange(number) + 0.5) / number:
-            tip = start + share * way + 5.5 * ahead
-            heads.append(np.array([tip, tip - 11 * ahead + 4.6 * side, tip - 8 * ahead,
-                                   tip - 11 * ahead - 4.6 * side]))  # fmt: skip
+        number = max(1, round(float(at[-1]) / ARROW_EVERY))
+        for where in at[-1] * (np.arange(number) + 0.5) / number:
+            leg = min(int(np.searchsorted(at, where, side="right")), len(line) - 1)
+            ahead = (line[leg] - line[leg - 1]) / (at[leg] - at[leg - 1])
+            side = np.array([-ahead[1], ahead[0]])
+            tip = line[leg - 1] + (where - at[leg - 1] + 5.5) * ahead
+            back = tip - 11 * ahead
+            heads.append(np.array([tip, back + 4.6 * side, tip - 8 * ahead, back - 4.6 * side]))
     return [Stroke(parts=(head,), fill=colour, colour="#ffffff", width=0.8) for head in heads]
 
 
@@ -249,7 +257,7 @@ def _scale_bar(view: MapView) -> list[Shape]:
     length_m = round_step(view.size[0] / view.scale / 4)
     label = f"{length_m:g} m" if length_m < 1000 else f"{length_m / 1000:g} km"
     length = length_m * view.scale
-    x, y = 18.0, view.size[1] - 44
+    x, y = 16.0, view.size[1] - 12
     bar = np.array([[x, y - 6], [x, y], [x + length, y], [x + length, y - 6]])
     tip = np.array([view.size[0] - 30, 56.0])
     north = tip + np.array([[0, -26], [9, 8], [0, 2], [-9, 8]])

@@ -89,7 +89,7 @@ def draw_map(path: Path, plan: PlanPicture) -> None:
         parts.append(_shifted(Layer(name="chart", label="", shapes=chart), GAP, top))
     picture = to_picture(parts, (width, height))
     with replacing(path) as partial:
-        picture.save(partial, "PNG", optimize=True)
+        picture.save(partial, "PNG")
 
 
 def write_map_html(path: Path, plan: PlanPicture) -> None:

@@ -80,6 +80,18 @@ def test_coarse_ground_fails_and_ground_not_seen_does_not_count_twice() -> None:
     assert check.share_failing == 1.0
 
 
+def test_overlaps_beyond_the_area_do_not_count() -> None:
+    laps = Laps(front=np.array([0.8, 0.2]), front_at=np.array([[5.0, 5], [5, 12]]),
+                side=np.array([0.6, 0.1]), side_at=np.array([[5.0, 5], [-3, 5]]))  # fmt: skip
+    asked = Asked(frontlap=0.8, sidelap=0.7)
+    certificate = certify(asked, coverage(np.full((10, 10), 1)), laps=laps, photographs=4)
+    _, front, side = certificate.checks
+    assert front.passed
+    assert not side.passed
+    assert side.worst == 0.6
+    assert side.places[0].value == 0.6
+
+
 def test_heights_are_judged_on_lines_and_clearance_on_the_whole_way() -> None:
     ground = Terrain.flat((0, 0, 100, 100))
     way = follow([[0, 5, 10], [50, 5, 60], [100, 5, 60]], ground, surveying=[False, True])

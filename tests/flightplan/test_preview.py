@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from flightplan.certificate import Asked
 from flightplan.footprints import Photos
 from flightplan.judging import certify
 from flightplan.mapcolours import count_picture, cursor_pixels, gsd_picture
-from flightplan.mapsheet import DrawnSortie, MapView, PlanPicture
+from flightplan.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
 from flightplan.planframe import PlanFrame
 from flightplan.preview import draw_map, write_map_html
 from flightplan.profile import follow
@@ -184,6 +185,20 @@ def test_a_plan_without_sorties_is_refused(plan: PlanPicture) -> None:
             title="empty", frame=plan.frame, area=AREA, coverage=plan.coverage, asked=plan.asked,
             certificate=plan.certificate, sorties=[], terrain=plan.terrain,
         )  # fmt: skip
+
+
+def test_lines_have_arrows_however_many_waypoints_they_have(plan: PlanPicture) -> None:
+    (sortie,) = plan.sorties
+    ends = sortie.way[:2]
+    few = replace(plan, sorties=[replace(sortie, way=ends, surveying=np.array([True]))])
+    dense = np.linspace(*ends, 40)
+    many = replace(plan, sorties=[replace(sortie, way=dense, surveying=np.ones(39, bool))])
+    arrows = [
+        len(next(layer.shapes for layer in plan_layers(one, MapView.around(plan))
+                 if layer.name == "lines")) - 1
+        for one in (few, many)
+    ]  # fmt: skip
+    assert arrows[0] == arrows[1] > 1
 
 
 def test_numbers_in_the_page_are_strict_json(plan: PlanPicture, tmp_path: Path) -> None:
