@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from tmp.errors import InputError, VersionError
 from tmp.files import replacing
 
 VERSION = 1
+MEASURES = tuple(
+    field.name for field in fields(Line) if field.name not in ("start", "end", "photos")
+)
+"""What of a line is kept besides its ends and photographs: run-in, run-out and the like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,7 @@ def write_resume(
             "start": start,
             "end": end,
             "photos": line.photos,
-            "run_in_m": round(line.run_in_m, 3),
-            "run_out_m": round(line.run_out_m, 3),
+            **{name: round(getattr(line, name), 3) for name in MEASURES},
         }
         for i, (line, (start, end)) in enumerate(zip(lines, ends, strict=True))
     ]
@@ -119,9 +122,9 @@ def _line(row: Any, frame: PlanFrame, where: str) -> Line:
     try:
         (x0, y0), (x1, y1) = frame.plan_from_geodetic([row["start"], row["end"]]).tolist()
         photos = row["photos"]
-        run_in_m, run_out_m = float(row.get("run_in_m", 0.0)), float(row.get("run_out_m", 0.0))
+        measures = {name: float(row[name]) for name in MEASURES if name in row}
         if type(photos) is not int or photos < 1 or type(row["flown"]) is not bool:
             raise ValueError("photos is a number from 1, flown is true or false")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where} is damaged ({error}); plan anew") from error
-    return Line(start=(x0, y0), end=(x1, y1), photos=photos, run_in_m=run_in_m, run_out_m=run_out_m)
+    return Line(start=(x0, y0), end=(x1, y1), photos=photos, **measures)

@@ -13,7 +13,10 @@ from flightplan.routes import Line
 from tmp.errors import InputError, VersionError
 
 FRAME = PlanFrame(lon_deg=-21.9, lat_deg=64.1)
-LINES = tuple(Line(start=(0.0, 25.0 * i), end=(400.0, 25.0 * i), photos=20 + i) for i in range(4))
+LINES = tuple(
+    Line(start=(0.0, 25.0 * i), end=(400.0, 25.0 * i), photos=20 + i, run_in_m=16.25)
+    for i in range(4)
+)
 
 
 def test_lines_come_back_to_a_millimetre_with_what_is_flown(tmp_path: Path) -> None:
@@ -24,6 +27,7 @@ def test_lines_come_back_to_a_millimetre_with_what_is_flown(tmp_path: Path) -> N
     assert [line.photos for line in got.left] == [21, 23]
     for line, back in zip(LINES, got.lines, strict=True):
         assert np.allclose([line.start, line.end], [back.start, back.end], atol=1e-3)
+        assert (line.run_in_m, line.run_out_m) == (back.run_in_m, back.run_out_m)
 
 
 def test_a_person_can_read_and_mend_the_file(tmp_path: Path) -> None:
@@ -38,7 +42,7 @@ def test_a_person_can_read_and_mend_the_file(tmp_path: Path) -> None:
 def test_the_rest_is_a_route_in_the_same_order() -> None:
     route = Resume(lines=LINES, flown=frozenset({1})).route(Motion())
     assert route.lines == (LINES[0], LINES[2], LINES[3])
-    assert route.transits[0].tolist() == [[400.0, 0.0], [0.0, 50.0]]
+    assert route.transits[0].tolist() == [[400.0, 0.0], [-16.25, 50.0]]
     assert route.time_s > 3 * 400 / 8
 
 
