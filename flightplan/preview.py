@@ -12,6 +12,7 @@ from flightplan.drawing import (
     LETTER,
     Layer,
     Stroke,
+    Text,
     data_uri,
     moved,
     png_bytes,
@@ -87,6 +88,10 @@ def draw_map(path: Path, plan: PlanPicture) -> None:
             band_m=_band(plan),
         )
         parts.append(_shifted(Layer(name="chart", label="", shapes=chart), GAP, top))
+    if len(plan.sorties) > len(shown):
+        said = f"{len(plan.sorties) - len(shown)} more sorties: their profiles are on the page"
+        note = Text(x=GAP, y=height - 8, text=said, halo=False)
+        parts.append(Layer(name="note", label="", shapes=(note,)))
     picture = to_picture(parts, (width, height))
     with replacing(path) as partial:
         picture.save(partial, "PNG")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
 
 from flightplan.additions import Pattern
 from flightplan.footprints import Photos
+from flightplan.planframe import PlanFrame
 from flightplan.proof import prove
 from flightplan.repair import Repaired, repair
 from flightplan.routes import Line
 from flightplan.sheet import Sheet
-from flightplan.terrain import Terrain
+from flightplan.terrain import Terrain, read_terrain
 from tmp.cameras import Camera
 from tmp.errors import InputError
 
@@ -138,3 +141,27 @@ def test_nothing_to_repair_is_refused() -> None:
 def test_a_spacing_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="photo_spacing_m"):
         Pattern(photo_spacing_m=0, line_spacing_m=24, reach_m=50, height_at=lambda xy: xy[:, 0])
+
+
+@pytest.mark.real
+def test_a_real_hillside_is_mended_to_nine_photographs_everywhere(real_data: Path) -> None:
+    """40 ha of hills by Marburg: flown 90 m above the ground, lines that end at the border."""
+    model = real_data / "formats" / "marburg" / "mrbiko.tif"
+    frame = PlanFrame(lon_deg=8.6795, lat_deg=50.857)
+    ground = read_terrain(model, frame, (-700, -600, 700, 600), datum="EGM96")
+    area = shapely.Polygon([(-350, -250), (300, -300), (420, 150), (50, 280), (0, 60), (-300, 200)])
+    form = Pattern(photo_spacing_m=22.5, line_spacing_m=36, reach_m=75,
+                   height_at=lambda xy: ground.at(xy) + 90)  # fmt: skip
+    lines = []
+    for y in np.arange(-280, 280, 36.0):
+        row = shapely.intersection(area, shapely.LineString([(-900, y), (900, y)]))
+        for part in shapely.get_parts(row):
+            start, end = shapely.get_coordinates(part)
+            photos = max(2, round(part.length / 22.5) + 1)
+            lines.append(Line(start=tuple(start), end=tuple(end), photos=photos))
+    sheet = Sheet.over(area, ground, 3.0, crs=frame.crs)
+    before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
+    mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=form)
+    assert before.share_below(9) > 0.05
+    assert mended.remaining_m2 == 0
+    assert mended.added < 0.35 * len(Photos.on_lines(lines, form.height_at))
