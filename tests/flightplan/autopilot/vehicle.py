@@ -118,6 +118,7 @@ class Vehicle:
         self._flying_s = math.inf
         self._stop = threading.Event()
         self._made = 0
+        self._partner = (255, 0)
         self._mav = mavlink.MAVLink(None, srcSystem=7, srcComponent=1)
         self._mav.robust_parsing = True
         self._camera = mavlink.MAVLink(None, srcSystem=7, srcComponent=100)
@@ -233,6 +234,7 @@ class Vehicle:
 
     def _hear(self, data: bytes) -> None:
         for message in self._mav.parse_buffer(data) or []:
+            self._partner = (message.get_srcSystem(), message.get_srcComponent())
             answer = getattr(self, "_on_" + message.get_type().lower(), None)
             if answer is not None and message.target_system == 7:
                 answer(message)
@@ -290,8 +292,12 @@ class Vehicle:
     def _version(self) -> Any:
         release = (1 << 24) | (15 << 16) if self.habits.px4 else (4 << 24) | (6 << 16) | (3 << 8)
         nothing = bytes(8)
+        able = (
+            mavlink.MAV_PROTOCOL_CAPABILITY_MISSION_INT
+            | mavlink.MAV_PROTOCOL_CAPABILITY_MISSION_FENCE
+        )
         return self._mav.autopilot_version_encode(
-            0, release | 255, 0, 0, 0, nothing, nothing, nothing, 0, 0, 0
+            able, release | 255, 0, 0, 0, nothing, nothing, nothing, 0, 0, 0
         )
 
     def begin(self) -> None:
@@ -319,9 +325,9 @@ class Vehicle:
         kind = self._upload[0]
         self._asked_s = time.monotonic()
         if self.habits.px4:
-            self._say(self._mav.mission_request_int_encode(255, 0, seq, kind))
+            self._say(self._mav.mission_request_int_encode(*self._partner, seq, kind))
         else:
-            self._say(self._mav.mission_request_encode(255, 0, seq, kind))
+            self._say(self._mav.mission_request_encode(*self._partner, seq, kind))
 
     def _ask_again(self) -> None:
         if self._upload and time.monotonic() - self._asked_s > self.habits.again_s:
@@ -353,7 +359,7 @@ class Vehicle:
             self._acknowledge(mavlink.MAV_MISSION_ACCEPTED, kind)
 
     def _acknowledge(self, result: int, kind: int) -> None:
-        self._say(self._mav.mission_ack_encode(255, 0, result, kind))
+        self._say(self._mav.mission_ack_encode(*self._partner, result, kind))
 
     def _stored(self, message: Any) -> WireItem:
         item = WireItem.from_message(message)
@@ -371,13 +377,13 @@ class Vehicle:
 
     def _on_mission_request_list(self, message: Any) -> None:
         kind = message.mission_type
-        self._say(self._mav.mission_count_encode(255, 0, len(self._list(kind)), kind))
+        self._say(self._mav.mission_count_encode(*self._partner, len(self._list(kind)), kind))
 
     def _on_mission_request_int(self, message: Any) -> None:
         kind, seq = message.mission_type, message.seq
         items = self._list(kind)
         if seq < len(items):
-            self._say(items[seq].to_message(self._mav, (255, 0), seq, kind))
+            self._say(items[seq].to_message(self._mav, self._partner, seq, kind))
 
     def _on_mission_set_current(self, message: Any) -> None:
         self.current = message.seq
