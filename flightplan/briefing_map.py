@@ -21,6 +21,7 @@ WIDTH = 1000.0
 """Of the drawing, in its own units."""
 
 _MARGIN = 0.06
+_FOOT = 0.05
 _TALLEST = 0.75
 _FLATTEST = 0.42
 
@@ -119,7 +120,9 @@ def _bounds(points: Float) -> tuple[Float, Float]:
     size[0] = max(size[0], size[1] / _TALLEST)
     size[1] = max(size[1], size[0] * _FLATTEST)
     centre = (low + high) / 2
-    return centre - size / 2, centre + size / 2
+    # A strip at the foot is kept free for the scale bar.
+    foot = np.array([0.0, _FOOT * size[0]])
+    return centre - size / 2 - foot, centre + size / 2
 
 
 def _round_length(length_m: float) -> int:

@@ -28,7 +28,10 @@ def wrapped(lon_deg: float) -> float:
     >>> wrapped(181.0), wrapped(-21.9)
     (-179.0, -21.9)
     """
-    return lon_deg if -180 <= lon_deg < 180 else (lon_deg + 180.0) % 360.0 - 180.0
+    if not -180 <= lon_deg < 180:
+        lon_deg = (lon_deg + 180.0) % 360.0 - 180.0
+    # Written with nine decimals it must not become 180.
+    return lon_deg if lon_deg < 180 - 5e-10 else -180.0
 
 
 def near(lon_deg: float, about_deg: float) -> float:

@@ -62,6 +62,8 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
         return _OTHERS[word]
     if found is not None and found.consumer:
         remedy = "choose a format for DJI Fly"
+    elif found is not None:
+        remedy = "its camera is not known; add payload to its [drone.KEY.wpml] in your drones file"
     else:
         remedy = "add its [drone.KEY.wpml] to your drones file, or choose another format"
     raise InputError(f"drone {mission.drone!r} has no number for DJI Pilot 2; {remedy}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import shapely
 from shapely import LineString, Polygon
+from shapely.geometry.base import BaseGeometry
 
 from flightplan.formats.coordinates import polygons_of
 from flightplan.missions import Mission
@@ -58,16 +59,23 @@ def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
             inside=tuple(_simplified(p, frame, -tolerance_m) for p in inside),
             outside=tuple(_simplified(p, frame, tolerance_m) for p in outside),
         )
-        if simpler.corners > most:
-            continue
-        if all(frame.to_plan(p).covers(path) for p in simpler.inside) and not any(
-            frame.to_plan(p).intersects(path) for p in simpler.outside
-        ):
+        if simpler.corners <= most and _safe(simpler, fence, path, frame):
             return simpler
-        break
     raise InputError(
         f"the fence of mission {mission.name!r} has {fence.corners} corners and an autopilot "
         f"holds {most}; draw it simpler, or farther from the flight path"
+    )
+
+
+def _safe(simpler: Fence, drawn: Fence, path: BaseGeometry, frame: PlanFrame) -> bool:
+    """Tell whether a fence allows nothing that was not allowed, and still allows the path."""
+    within = [frame.to_plan(polygon) for polygon in simpler.inside]
+    without = [frame.to_plan(polygon) for polygon in simpler.outside]
+    return (
+        all(frame.to_plan(o).covers(n) for o, n in zip(drawn.inside, within, strict=True))
+        and all(n.covers(frame.to_plan(o)) for o, n in zip(drawn.outside, without, strict=True))
+        and all(polygon.covers(path) for polygon in within)
+        and not any(polygon.intersects(path) for polygon in without)
     )
 
 
@@ -79,7 +87,7 @@ def _path(mission: Mission) -> LineString:
 def _simplified(polygon: Polygon, frame: PlanFrame, tolerance_m: float) -> Polygon:
     """Return a polygon of fewer corners, outside the old one; inside for a negative tolerance."""
     plan = frame.to_plan(polygon)
-    moved = plan.buffer(tolerance_m, join_style="mitre").simplify(abs(tolerance_m) * 0.99)
+    moved = plan.buffer(tolerance_m, join_style="mitre").simplify(abs(tolerance_m) * 0.8)
     parts = polygons_of(moved)
     if not parts:
         return polygon

@@ -75,6 +75,9 @@ ALREADY_FACING_DEG = 1.0
 
 MOUNT_MAVLINK_TARGETING = 2.0
 
+ONE_UNIT_DEG = 1e-7
+"""Step of latitude and longitude as autopilots keep them, 1.1 cm."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -238,6 +241,9 @@ def _placed(
     where: tuple[float, float, float],
 ) -> Item:
     lon, lat, height = where
+    if max(abs(lon), abs(lat)) < ONE_UNIT_DEG / 2:
+        # Autopilots take 0, 0 for wherever the drone is.
+        lat = math.copysign(ONE_UNIT_DEG, lat)
     return Item(command=command, frame=frame, params=(*params, lat, wrapped(lon), height))
 
 
