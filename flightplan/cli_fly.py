@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from flightplan.autopilot.checks import Limits
     from flightplan.autopilot.link import Link
     from flightplan.autopilot.loading import Loaded
     from flightplan.autopilot.logbook import Logbook
-    from flightplan.missions import Mission
+    from flightplan.missions import Mission, Place
 
 WORD = "fly"
 """What a person types to start."""
@@ -67,14 +68,13 @@ def fly(
     nothing is armed.  Where each photograph was triggered is written beside the plan.  When the
     vehicle is in the air with the sortie already, it is only followed.
     """
-    from flightplan.autopilot.checks import Limits, check_vehicle
+    from flightplan.autopilot.checks import Limits
+    from flightplan.autopilot.connect import open_link
     from flightplan.autopilot.flight import start as begin
-    from flightplan.autopilot.link import open_link
     from flightplan.autopilot.loading import load
     from flightplan.autopilot.logbook import Logbook
     from flightplan.autopilot.resume import remaining
     from flightplan.formats import read_mission
-    from flightplan.missions import Place
     from tmp.bars import bar
     from tmp.survey import Survey
 
@@ -83,15 +83,9 @@ def fly(
     _check_word(start, path.stem)
     with open_link(address) as link:
         flying = link.armed
-        if flying:
-            home = mission.takeoff or Place(
-                lon_deg=mission.waypoints[0].lon_deg, lat_deg=mission.waypoints[0].lat_deg
-            )
-        else:
-            limits = Limits(takeoff_m=takeoff_within, battery_percent=battery)
-            state = check_vehicle(link, mission, limits=limits)
-            home = state.place
-            click.echo(state)
+        limits = Limits(takeoff_m=takeoff_within, battery_percent=battery)
+        home = mission.takeoff if flying else None
+        home = home or _checked_home(link, mission, limits)
         first = _first_waypoint(mission, logbook, path.stem, resume=resume, flying=flying)
         part = remaining(mission, first, home)
         with bar() as track:
@@ -106,6 +100,15 @@ def fly(
             begin(link, loaded)
             click.echo(f"{path.stem} is started")
         _follow(link, loaded, logbook, path.stem, first)
+
+
+def _checked_home(link: Link, mission: Mission, limits: Limits) -> Place:
+    """Hold the vehicle against the plan, say what it is, and return where it stands."""
+    from flightplan.autopilot.checks import check_vehicle
+
+    state = check_vehicle(link, mission, limits=limits)
+    click.echo(state)
+    return state.place
 
 
 def _sortie_file(folder: Path, number: int | None) -> Path:
@@ -196,8 +199,8 @@ def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int)
     click.echo(f"{photographs.count} photographs recorded in {photographs.path}")
     if interrupted:
         click.echo(
-            "no longer followed: the vehicle flies its mission on; run the same command again to "
-            "follow it"
+            "no longer followed: the vehicle flies its mission on, or comes home if it is set to "
+            "without a ground station; run the same command again to follow it"
         )
         click.get_current_context().exit(130)
     passed, of = logbook.waypoint(name) + 1, first + loaded.waypoints

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import re
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.dronekit_shim import import_dronekit
 from flightplan.formats.items import Autopilot
-from tmp.errors import InputError, TmpError
+from tmp.errors import TmpError
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +24,6 @@ Message = Any
 
 STREAM_HZ = 4
 """How often position, attitude and state are asked for."""
-
-USUAL_BAUD = 57600
-"""Rate of telemetry radios as they come."""
-
-_NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
 
 _REASON_S = 0.4
 """How long to listen for the text that says why a command was refused."""
@@ -93,8 +83,8 @@ class Inbox:
 class Link:
     """What is said to, and heard from, one autopilot.
 
-    Made by `open_link`.  Only messages of the vehicle met first are heard; heartbeats of its
-    gimbal and camera, and of other ground stations, are passed over.
+    Made by `flightplan.autopilot.connect.open_link`.  Only messages of the vehicle met first are
+    heard; heartbeats of its gimbal and camera, and of other ground stations, are passed over.
     """
 
     def __init__(self, vehicle: Any, address: str) -> None:
@@ -269,67 +259,6 @@ class Link:
                 if name in inbox.types:
                     inbox.put(message)
         self._pass_on(name, message)
-
-
-@contextmanager
-def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Link]:
-    """Yield the link to the autopilot at an address, and close it.
-
-    Parameters
-    ----------
-    address : str
-        ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
-        ``tcp:HOST:PORT``, or a serial device with its rate, such as ``/dev/ttyUSB0,57600`` or
-        ``COM5,57600``.
-
-    Raises
-    ------
-    InputError
-        If that is no address.
-    LinkError
-        If it cannot be opened, or nothing answers.
-    RefusedError
-        If what answers is neither ArduPilot nor PX4.
-    """
-    patience = patience or Patience()
-    device, baud = _checked(address)
-    dronekit = import_dronekit()
-    link = Link(_connected(dronekit, device, baud, patience.hello_s), address)
-    try:
-        link.meet(patience.hello_s)
-        yield link
-    finally:
-        link.close()
-
-
-def _checked(address: str) -> tuple[str, int]:
-    """Return the device and baud rate of an address."""
-    if _NETWORK.fullmatch(address):
-        return address, USUAL_BAUD
-    device, _, rate = address.partition(",")
-    known = re.fullmatch(r"COM\d+", device) or Path(device).exists()
-    if not known or not re.fullmatch(r"\d*", rate):
-        raise InputError(
-            f"{address!r} is no address of an autopilot; give udp:127.0.0.1:14550, "
-            "tcp:HOST:PORT or a serial device such as /dev/ttyUSB0,57600"
-        )
-    return device, int(rate or USUAL_BAUD)
-
-
-def _connected(dronekit: Any, address: str, baud: int, timeout_s: float) -> Any:
-    before_s = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        # pymavlink prints its attempts.
-        with redirect_stdout(io.StringIO()):
-            return dronekit.connect(address, _initialize=False, baud=baud)
-    except OSError as error:
-        raise LinkError(
-            f"{address}: cannot be opened ({error.strerror or error}); is the autopilot on, and "
-            "the address right?"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(before_s)
 
 
 def _closed() -> None:

@@ -50,9 +50,9 @@ def load(
 ) -> Loaded:
     """Bring a mission and its fence to the autopilot, read both back and compare.
 
-    What it holds already is not sent again.  A mission that did not come from this plan is kept,
-    and the new one refused, unless `replace`; then it is first written beside the plan.  A fence
-    on the autopilot stays where the plan has none.
+    What it holds already is not sent again.  What did not come from this plan is kept and the new
+    mission refused, unless `replace`; it is then first written beside the plan.  A fence on the
+    autopilot stays where the plan has none.
 
     Parameters
     ----------

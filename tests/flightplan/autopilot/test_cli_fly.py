@@ -112,7 +112,7 @@ def test_ctrl_c_leaves_the_vehicle_flying_and_says_so(
     done = run(survey, drone.address, "--start", "sortie-1")
     assert done.exit_code == 130
     assert "2 photographs recorded" in done.output
-    assert "the vehicle flies its mission on; run the same command again" in done.output
+    assert "no longer followed: the vehicle flies its mission on" in done.output
 
 
 def test_a_vehicle_in_the_air_is_followed_without_a_word(

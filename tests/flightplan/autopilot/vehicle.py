@@ -171,7 +171,7 @@ class Vehicle:
             now_s = time.monotonic()
             if now_s >= beat_s:
                 self._tell_state()
-                beat_s = now_s + 0.05
+                beat_s = now_s + 0.02
             while self._later and self._later[0][0] <= now_s:
                 _, _, data, incoming = heapq.heappop(self._later)
                 if incoming:
