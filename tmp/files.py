@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,3 +39,42 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield a new empty sibling of `folder` that takes its place when the block ends well.
+
+    On an exception it is removed, and `folder` stays as it was.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist; its parent must.
+    keep : sequence of str
+        Patterns of files directly in the folder that go on into the new one.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if folder.exists():
+            for pattern in keep:
+                for file in folder.glob(pattern):
+                    shutil.copy2(file, temporary)
+            folder.replace(former)
+        temporary.replace(folder)
+    except OSError as error:
+        if former.exists() and not folder.exists():
+            former.replace(folder)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(f"{folder}: the disk is full; make room and run again") from error
+        if isinstance(error, PermissionError):
+            raise InputError(
+                f"{folder}: may not be written; check the folder's permissions"
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(former, ignore_errors=True)
