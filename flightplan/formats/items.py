@@ -61,6 +61,9 @@ class Frame(IntEnum):
     TERRAIN_INT = 11
 
 
+MANY_ITEMS = 650
+"""What ArduCopter 4.7 was seen to hold with its settings as delivered, home included."""
+
 FRAMES = {
     HeightReference.TAKEOFF: Frame.TAKEOFF,
     HeightReference.TERRAIN: Frame.TERRAIN,
@@ -150,6 +153,16 @@ def mission_items(mission: Mission, autopilot: Autopilot) -> tuple[Item, ...]:
         if not last and autopilot is Autopilot.ARDUPILOT:
             items += _yaw(mission, index)
     return (*items, *_ending(mission))
+
+
+def size_notes(count: int) -> tuple[str, ...]:
+    """Return a warning for more items than an ArduPilot holds as delivered."""
+    if count <= MANY_ITEMS:
+        return ()
+    return (
+        f"{count} items with home, and ArduPilot holds {MANY_ITEMS} as delivered: set "
+        "BRD_SD_MISSION on a board with a memory card, or split the mission",
+    )
 
 
 class _Commanded:

@@ -30,6 +30,7 @@ from flightplan.formats.items import (
     Item,
     home_item,
     mission_items,
+    size_notes,
 )
 from flightplan.formats.ways import photo_runs, photo_ways
 from flightplan.missions import HeightReference, Mission
@@ -62,6 +63,8 @@ def to_plan(mission: Mission, autopilot: Autopilot) -> Written:
     home = home_item(mission).params
     speed = mission.speed_m_s if math.isfinite(mission.speed_m_s) else 5.0
     fence = fence_of(mission)
+    items = mission_items(mission, autopilot)
+    size = size_notes(len(items) + 1) if autopilot is Autopilot.ARDUPILOT else ()
     plan = {
         "fileType": "Plan",
         "version": 1,
@@ -74,7 +77,7 @@ def to_plan(mission: Mission, autopilot: Autopilot) -> Written:
             "hoverSpeed": speed,
             "globalPlanAltitudeMode": _ALTITUDE_MODES.get(mission.height_reference, 0),
             "plannedHomePosition": [_deg(home[4]), _deg(home[5]), round(home[6], 3)],
-            "items": _items(mission, mission_items(mission, autopilot)),
+            "items": _items(mission, items),
         },
         "geoFence": {
             "version": 2,
@@ -87,7 +90,7 @@ def to_plan(mission: Mission, autopilot: Autopilot) -> Written:
         "rallyPoints": {"version": 2, "points": []},
     }
     text = json.dumps(plan, indent=4, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    return Written(content=(text + "\n").encode(), notes=tuple(_notes(mission)))
+    return Written(content=(text + "\n").encode(), notes=(*size, *_notes(mission)))
 
 
 def _notes(mission: Mission) -> Iterable[str]:

@@ -13,7 +13,15 @@ from __future__ import annotations
 from flightplan.formats.contents import Content, Written
 from flightplan.formats.coordinates import degrees, finite, number, place
 from flightplan.formats.item_reading import mission_from_items
-from flightplan.formats.items import Autopilot, Command, Frame, Item, home_item, mission_items
+from flightplan.formats.items import (
+    Autopilot,
+    Command,
+    Frame,
+    Item,
+    home_item,
+    mission_items,
+    size_notes,
+)
 from flightplan.missions import Mission, Place
 from tmp.errors import InputError
 
@@ -44,7 +52,7 @@ def to_wpl(mission: Mission) -> Written:
     """
     rows = [home_item(mission), *mission_items(mission, Autopilot.ARDUPILOT)]
     lines = [HEADER, *(_row(index, item) for index, item in enumerate(rows))]
-    return Written(content=("\n".join(lines) + "\n").encode())
+    return Written(content=("\n".join(lines) + "\n").encode(), notes=size_notes(len(rows)))
 
 
 def _row(index: int, item: Item) -> str:

@@ -98,7 +98,7 @@ def to_enterprise(mission: Mission, *, catalogue: Catalogue) -> Written:
     config = _config(mission, numbers, enterprise=True)
     return Written(
         content=_kmz(mission, config, shoots, numbers, enterprise=True),
-        notes=_size_notes(mission, limit=MOST_INDEX),
+        notes=(*_size_notes(mission, limit=MOST_INDEX), *_ground_notes(mission)),
     )
 
 
@@ -168,6 +168,13 @@ def _shoots(mission: Mission, trigger: Trigger) -> list[Shoot]:
         )
         for run in photo_runs(photo_ways(mission.waypoints))
     ]
+
+
+def _ground_notes(mission: Mission) -> tuple[str, ...]:
+    """Return a warning where the file has to give a height of the ground that is not known."""
+    if mission.takeoff is None or math.isfinite(mission.takeoff.ground_m):
+        return ()
+    return ("the ground's height at the take-off is not known and stands as 0 in the file",)
 
 
 def _size_notes(mission: Mission, *, limit: int) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """QGC WPL 110, known line by line."""
 
+from dataclasses import replace
+
 import pytest
 
 from flightplan.formats.wpl import from_wpl, to_wpl
@@ -18,6 +20,12 @@ def test_rows_have_twelve_fields_home_first_and_nine_decimals(mission):
     placed = [row for row in rows[1:] if row[3] == "16"]
     assert {row[2] for row in placed} == {"3"}
     assert all(len(row[8].split(".")[1]) >= 8 for row in placed)
+
+
+def test_more_items_than_ardupilot_holds_are_warned_of(mission):
+    assert to_wpl(mission).notes == ()
+    long = replace(mission, waypoints=mission.waypoints * 30)
+    assert any("ArduPilot holds 650" in note for note in to_wpl(long).notes)
 
 
 def test_a_known_file_reads_as_it_says():
