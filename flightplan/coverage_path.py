@@ -17,10 +17,11 @@ from shapely.geometry.base import BaseGeometry
 from flightplan.cells import Cell, Division, divisions
 from flightplan.drafts import Draft, Pricing
 from flightplan.motion import Motion, path_seconds
+from flightplan.patching import lengthened, patched
 from flightplan.routes import Route
 from flightplan.sweep import edge_choices, lay_strips, sweep_extent, views_per_line
 from flightplan.transits import Airspace, obstacles_of
-from flightplan.trimming import RIM, Goal, Lacks, anneal, repair
+from flightplan.trimming import RIM, Goal, Lacks, anneal
 from flightplan.views import Axes, Pattern, Strip, places_inside, places_on_edge
 from tmp.errors import InputError
 
@@ -36,6 +37,7 @@ FINE_PLACES = 400_000
 """Above so many places the finished route is checked on a coarser grid."""
 INNER_M = 4.0
 """Finest grid on which it is looked whether a photograph is near."""
+SPECK = 20
 HEADING_STEP_DEG = 3.0
 HEATS = ((8, 1.2, 200), (4, 1.05, 400), (2, 1.02, 2000))
 """How many divisions of the field are searched in each round, up to which time against the
@@ -64,6 +66,8 @@ class PathOptions:
     """Whether to fly a second set of lines across the first, each for half of the views."""
     home: tuple[float, float] | None = None
     """Plan metres; the way from here to the first line and back from the last counts too."""
+    effort: float = 1.0
+    """How long to search, against the usual."""
     seed: int = 0
     """Of the random search; the same seed gives the same route."""
 
@@ -104,13 +108,14 @@ class _Task:
         """Return where to look: on a grid and along the edge, more coarsely in the interior."""
         inner_m = max(cell_m, INNER_M)
         core = self.ground.buffer(-RIM * self.pattern.line_spacing_m)
-        return _Places(
-            views=np.concatenate(
-                [places_inside(self.ground, cell_m), places_on_edge(self.ground, 2 * cell_m)]
-            ),
-            inner=places_inside(core, inner_m) if core.area > 0 else np.empty((0, 2)),
-            cells_m2=(cell_m**2, inner_m**2),
+        views = np.concatenate(
+            [places_inside(self.ground, cell_m), places_on_edge(self.ground, 2 * cell_m)]
         )
+        inner = places_inside(core, inner_m) if core.area > 0 else np.empty((0, 2))
+        # A speck must weigh as much as a few photographs' own ground, or it would be left out.
+        least_m2 = SPECK * self.pattern.line_spacing_m * self.pattern.photo_spacing_m
+        weight = max(self.ground.area, least_m2) / len(views)
+        return _Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
 
     def lacks(self, axes: Sequence[Axes], places: _Places) -> Lacks:
         return Lacks(
@@ -131,8 +136,8 @@ class _Attempt:
     draft: Draft
     cost_s: float
     """Time, and a price on what is not seen."""
-    short_m2: float = 0.0
-    """Area seen too rarely, where that has been looked at closely."""
+    short_share: float = 0.0
+    """Share of the area seen too rarely, where that has been looked at closely."""
 
     @property
     def axes(self) -> list[Axes]:
@@ -179,7 +184,7 @@ def plan_path(
     >>> pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
     >>> route = plan_path(shapely.box(0, 0, 200, 100), pattern, Motion())
     >>> len(route.lines)
-    5
+    4
     """
     options = options or PathOptions()
     ground = _ground(area, exclusions)
@@ -259,18 +264,19 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
         quickest_s = min(each.cost_s for each in left)
         left = sorted(left, key=lambda each: each.cost_s)[:most]
         left = [each for each in left if each.cost_s <= factor * quickest_s]
-        left = [_searched(task, each, places, moves, number) for each in left]
+        tries = round(moves * task.options.effort)
+        left = [_searched(task, each, places, tries, number) for each in left]
     fine = task.places(max(FINE_M, math.sqrt(task.ground.area / FINE_PLACES)))
     found: list[_Attempt] = []
     for each in sorted(left, key=lambda each: each.cost_s):
         found.append(_mended(task, each, fine))
-        if found[-1].short_m2 == 0:
+        if found[-1].short_share == 0:
             break
-    best = min(found, key=lambda each: (each.short_m2, each.cost_s))
+    best = min(found, key=lambda each: (each.short_share, each.cost_s))
     if not math.isfinite(best.cost_s):
         raise InputError("part of the area cannot be reached; exclusions wall it in")
-    if best.short_m2 > 0:
-        log.warning("about %.0f m² of the area are seen less often than asked", best.short_m2)
+    if best.short_share > 0:
+        log.warning("%.2g %% of the area is seen less often than asked", 100 * best.short_share)
     return best
 
 
@@ -294,6 +300,9 @@ def _laid(task: _Task, division: Division, places: _Places) -> _Attempt | None:
                 edges=edges,
                 photos_at_ends=at_ends,
             )
+        if len(strips) > 1:  # a line of one photograph has no course to fly it on
+            longer = [strip.grown(0, 1) if strip.photos == 1 else strip for strip in strips]
+            strips = [strip for strip in longer if pricing.clear([strip])]
         if strips:
             draft = pricing.ordered(strips, shakes=0)
             cost_s = pricing.seconds(draft) + LACK_S_M2 * lacks.area_m2(lacks.look(draft.strips))
@@ -314,12 +323,14 @@ def _searched(task: _Task, attempt: _Attempt, places: _Places, moves: int, numbe
 def _mended(task: _Task, attempt: _Attempt, places: _Places) -> _Attempt:
     """Return the attempt with what a finer grid shows to be seen too rarely mended."""
     pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
-    draft = _reordered(repair(attempt.draft, lacks, pricing), pricing, task.options.seed)
+    draft = lengthened(attempt.draft, lacks, pricing)
+    draft = patched(draft, lacks, pricing, places.views, attempt.axes)
+    draft = _reordered(draft, pricing, task.options.seed)
     return replace(
         attempt,
         draft=draft,
         cost_s=pricing.seconds(draft),
-        short_m2=lacks.short_m2(lacks.look(draft.strips)),
+        short_share=lacks.short_share(lacks.look(draft.strips)),
     )
 
 

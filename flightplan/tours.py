@@ -57,7 +57,7 @@ def best_tour(
     best = min(tours, key=problem.seconds)
     best_s = problem.seconds(best)
     rng = np.random.default_rng(seed)
-    for _ in range(shakes if count > 4 else 0):
+    for _ in range(shakes if count > 3 else 0):
         a, b, c = np.sort(rng.choice(np.arange(1, count), 3, replace=False))
         shaken = np.concatenate([best[:a], best[b:c], best[a:b], best[c:]])
         tour = problem.improved(shaken)

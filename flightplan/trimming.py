@@ -26,8 +26,6 @@ DEPTH = 0.1
 """Weight of each view that is missing there, against the place being short at all."""
 HOPELESS = 12.0
 """Losses so many times the accepted one are not worth timing."""
-REPAIRS = 12
-"""Most times that all strips are gone through to mend what is not seen enough."""
 FEW = 4
 """Of up to so many strips, the whole sweep is moved as often as anything else is changed."""
 SLIDES_M = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -121,9 +119,10 @@ class Lacks:
         over = over + DEPTH * views * view_m2 if over > 1e-9 else 0.0
         return over + seen.far * near_m2
 
-    def short_m2(self, seen: Seen) -> float:
-        """Return the area that has fewer views than asked, beyond what may have."""
-        return max(seen.owed[0] * self._cells_m2[0] - self._allowed_m2, 0.0)
+    def short_share(self, seen: Seen) -> float:
+        """Return the share of places with fewer views than asked, beyond what may have."""
+        places = max(len(seen.counts[0]), 1)
+        return max(seen.owed[0] / places - self._goal.short_share, 0.0)
 
     def changed(self, seen: Seen, strips: Sequence[Strip], changes: Changes) -> Seen:
         """Return what is left to be seen after strips of one sweep have changed.
@@ -154,6 +153,12 @@ class Lacks:
                     found.append(index)
                     break
         return found
+
+    def missing(self, seen: Seen) -> tuple[NDArray[np.intp], Counts]:
+        """Return which places (K,) have fewer views than asked, and how many are missing there."""
+        short = np.maximum(self._goal.views - seen.counts[0], 0)
+        places = np.flatnonzero(short)
+        return places, short[places]
 
     def _owed(self, views: Counts) -> tuple[int, int]:
         short = np.maximum(self._goal.views - views, 0)
@@ -201,53 +206,7 @@ def anneal(
     return best
 
 
-def repair(draft: Draft, lacks: Lacks, pricing: Pricing) -> Draft:
-    """Return the draft with strips lengthened, shifted or denser until every place is seen enough.
-
-    Strip by strip, the change is made that gains most area for its time; ends when nothing lacks,
-    or no change of a single strip helps.
-    """
-    seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
-    for _ in range(REPAIRS):
-        before = lacks.area_m2(seen)
-        for index in lacks.helpful(seen, draft.strips):
-            lack = lacks.area_m2(seen)
-            best: tuple[float, Draft, Seen, float] | None = None
-            for changes in _remedies(draft.strips, index, pricing):
-                seen_after = lacks.changed(seen, draft.strips, changes)
-                gained = lack - lacks.area_m2(seen_after)
-                if gained <= 0:
-                    continue
-                after = draft.changed(changes)
-                seconds_after = pricing.seconds(after)
-                worth = gained / max(seconds_after - seconds + 0.5, 0.1)
-                if best is None or worth > best[0]:
-                    best = worth, after, seen_after, seconds_after
-            if best is not None:
-                _, draft, seen, seconds = best
-                seen = seen.settled()
-        if lacks.area_m2(seen) in (0, before):
-            break
-    return draft
-
-
-def _remedies(
-    strips: Sequence[Strip], index: int, pricing: Pricing
-) -> list[dict[int, Strip | None]]:
-    """Return changes of one strip that may let it see more."""
-    strip = strips[index]
-    options = [strip.grown(1, 0), strip.grown(0, 1), strip.grown(1, 1)]
-    options += [replace(strip, start_m=strip.start_m + d) for d in (-4, -2, -1, 1, 2, 4)]
-    options += [replace(strip, across_m=strip.across_m + d) for d in (-4, -2, -1, 1, 2, 4)]
-    options.append(_toggled(strip, pricing.pattern))
-    return [
-        {index: changed}
-        for changed in options
-        if _spaced(strips, index, changed, pricing.pattern) and pricing.clear([changed])
-    ]
-
-
-def _toggled(strip: Strip, pattern: Pattern) -> Strip:
+def toggled(strip: Strip, pattern: Pattern) -> Strip:
     """Return a strip with its photographs closer, or as usual if they are closer already."""
     usual = pattern.photo_spacing_m
     spacing = usual * (DENSER if strip.spacing_m == usual else 1.0)
@@ -271,7 +230,7 @@ def _proposal(
     elif kind < 9:
         changed = replace(strip, across_m=strip.across_m + amount)
     elif kind == 9:
-        changed = _toggled(strip, pattern)
+        changed = toggled(strip, pattern)
     elif kind == 10:
         if len(strips) == 1:
             return None
@@ -287,9 +246,11 @@ def _proposal(
             if s.sweep == strip.sweep
         }
         return group if pricing.clear([s for s in group.values() if s]) else None
-    if changed is not None and (changed.photos < 1 or not pricing.clear([changed])):
+    if changed is not None and (
+        changed.photos < min(strip.photos, 2) or not pricing.clear([changed])
+    ):
         return None
-    return {index: changed} if _spaced(strips, index, changed, pattern) else None
+    return {index: changed} if spaced(strips, index, changed, pattern) else None
 
 
 def _beside(
@@ -310,7 +271,7 @@ def _beside(
     return {len(strips): strip}
 
 
-def _spaced(strips: Sequence[Strip], index: int, changed: Strip | None, pattern: Pattern) -> bool:
+def spaced(strips: Sequence[Strip], index: int, changed: Strip | None, pattern: Pattern) -> bool:
     """Tell whether a strip's neighbours would be neither too far nor too near."""
     old = strips[index]
     span = changed or old

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from shapely import Polygon
+
+from flightplan.sweep import (
+    CLOSEST,
+    OUTERMOST,
+    Edges,
+    edge_choices,
+    lay_strips,
+    offsets,
+    sweep_extent,
+    views_per_line,
+)
+from flightplan.transits import Airspace
+from flightplan.views import Axes, Pattern, Strip
+
+PATTERN = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
+EAST = Axes(heading_deg=90.0)
+OPEN = Airspace(Polygon())
+
+
+def lay(cell: Polygon, airspace: Airspace = OPEN, lines: int = 2) -> list[Strip]:
+    return lay_strips(0, cell, EAST, PATTERN, airspace, edges=Edges(lines=lines), photos_at_ends=2)
+
+
+@given(st.floats(0, 800), st.integers(1, 3))
+def test_rows_keep_to_the_spacing_and_the_edges_see_enough_of_them(
+    width: float, lines: int
+) -> None:
+    rows = offsets(width, PATTERN, lines)
+    gaps = np.diff(rows)
+    assert np.all(gaps <= PATTERN.line_spacing_m + 1e-6)
+    assert np.all(gaps >= CLOSEST * PATTERN.line_spacing_m - 1e-6)
+    assert rows[0] <= OUTERMOST * PATTERN.line_spacing_m + 1e-6
+    for edge in (0, width):
+        assert np.count_nonzero(abs(rows - edge) <= PATTERN.across_m / 2) >= lines
+
+
+def test_a_line_sees_a_place_as_often_as_spacings_go_into_the_footprint() -> None:
+    assert views_per_line(PATTERN, 15) == 4
+    assert views_per_line(PATTERN, 16) == 3
+
+
+def test_nine_views_need_three_lines_or_two_of_which_one_is_denser() -> None:
+    assert edge_choices(9, PATTERN) == (
+        Edges(lines=3),
+        Edges(lines=2, dense=True),
+        Edges(lines=1),
+    )
+
+
+def test_a_row_ends_where_an_obstacle_begins() -> None:
+    pond = shapely.box(100, -50, 150, 150)
+    strips = lay(shapely.box(0, 0, 300, 100), Airspace(pond))
+    assert max(strip.end_m for strip in strips if strip.start_m < 100) <= 100
+    assert min(strip.start_m for strip in strips if strip.end_m > 150) >= 150
+
+
+def test_a_notch_parts_the_rows_it_crosses() -> None:
+    comb = shapely.box(0, 0, 300, 200).difference(shapely.box(120, 60, 180, 200))
+    rows = {strip.across_m for strip in lay(comb)}
+    assert len(lay(comb)) > len(rows)
+
+
+def test_a_cell_without_width_gets_one_row_when_one_line_suffices() -> None:
+    assert len(lay(shapely.box(0, 0, 100, 0.1), lines=1)) == 1
+
+
+def test_the_extent_of_a_rectangle_is_its_rows() -> None:
+    length, strips = sweep_extent(shapely.box(0, 0, 300, 90), EAST, PATTERN)
+    assert (length, strips) == (pytest.approx(1200.0), 4)

@@ -1,0 +1,63 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from flightplan.tours import best_tour
+
+
+def seconds(
+    tour: NDArray[np.intp], between: NDArray[np.float64], line: NDArray[np.float64]
+) -> float:
+    return float(line[tour].sum() + between[tour[:-1], tour[1:]].sum())
+
+
+def parallel_lines(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lines from x = 0 to 100, 10 apart; time is distance."""
+    ends = np.array([[[0, 10 * n], [100, 10 * n]] for n in range(count)], float)
+    enter = np.concatenate([[line[0], line[1]] for line in ends])
+    leave = np.concatenate([[line[1], line[0]] for line in ends])
+    apart = enter.reshape(-1, 2)[None] - leave.reshape(-1, 2)[:, None]
+    return np.hypot(apart[..., 0], apart[..., 1]), np.full(2 * count, 100.0)
+
+
+def test_parallel_lines_are_flown_to_and_fro() -> None:
+    between, line = parallel_lines(9)
+    tour = best_tour(between, line)
+    assert seconds(tour, between, line) == pytest.approx(9 * 100 + 8 * 10)
+    assert set(np.abs(np.diff(tour // 2))) == {1}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_four_lines_in_any_wind_are_flown_in_the_best_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    between, line = rng.random((8, 8)) * 10, rng.random(8)
+    best = min(
+        seconds(np.array([2 * n + way for n, way in zip(order, ways, strict=True)]), between, line)
+        for order in itertools.permutations(range(4))
+        for ways in itertools.product((0, 1), repeat=4)
+    )
+    # A local search: it may end above the best, but not by much on four lines.
+    assert seconds(best_tour(between, line), between, line) <= 1.25 * best
+
+
+@given(st.integers(1, 12), st.integers(0, 100))
+def test_every_line_is_flown_once(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tour = best_tour(rng.random((2 * count, 2 * count)), rng.random(2 * count), seed=seed)
+    assert sorted(tour // 2) == list(range(count))
+
+
+def test_the_tour_starts_and_ends_where_that_is_quick() -> None:
+    between, line = parallel_lines(3)
+    away = np.array([500, 0, 500, 500, 500, 500.0])
+    tour = best_tour(between, line, start_s=away)
+    assert tour[0] == 1
+
+
+def test_no_lines_make_no_tour() -> None:
+    assert len(best_tour(np.empty((0, 0)), np.empty(0))) == 0

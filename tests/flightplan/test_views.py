@@ -1,0 +1,61 @@
+import numpy as np
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flightplan.views import Axes, Sightings, Strip, places_inside, places_on_edge
+
+SQUARE = shapely.box(0, 0, 200, 200)
+
+
+def strip(across: float, start: float, photos: int, sweep: int = 0) -> Strip:
+    return Strip(sweep=sweep, across_m=across, start_m=start, photos=photos, spacing_m=15.0)
+
+
+def test_a_place_is_seen_from_within_half_a_footprint_along_and_across() -> None:
+    seen = Sightings(
+        np.array([[50.0, 0.0], [0.0, 0.0], [50.0, 41.0]]),
+        [Axes(heading_deg=90.0)],
+        across_m=80,
+        along_m=60,
+    )
+    # Photographs at 0, 15 … 105: 20 to 80 holds 30, 45, 60 and 75, -30 to 30 holds 0, 15 and 30.
+    assert seen.count([strip(0, 0, 8)]).tolist() == [4, 3, 0]
+
+
+@given(st.floats(0, 180), st.floats(-200, 200), st.floats(-200, 200), st.integers(1, 20))
+def test_counts_agree_with_looking_at_each_photograph(
+    heading: float, across: float, start: float, photos: int
+) -> None:
+    axes = Axes(heading_deg=heading)
+    places = places_inside(SQUARE, 20.0)
+    line = axes.line(strip(across, start, photos))
+    counts = np.zeros(len(places), int)
+    for station in np.linspace(line.start, line.end, photos):
+        away = places - station
+        # Clear of the rim, where rounding decides.
+        counts += (abs(away @ axes.along) <= 30) & (abs(away @ axes.across) <= 40)
+    away = places @ axes.along - start
+    unclear = np.zeros(len(places), bool)
+    for rim in (-30, 30):
+        unclear |= abs((away - rim + 7.5) % 15 - 7.5) < 1e-5
+    unclear |= abs(abs(places @ axes.across - across) - 40) < 1e-5
+    got = Sightings(places, [axes], across_m=80, along_m=60).count([strip(across, start, photos)])
+    np.testing.assert_array_equal(got[~unclear], counts[~unclear])
+
+
+def test_a_change_touches_only_the_places_beside_it() -> None:
+    places = places_inside(SQUARE, 5.0)
+    axes = [Axes(heading_deg=0.0), Axes(heading_deg=70.0)]
+    seen = Sightings(places, axes, across_m=80, along_m=60)
+    old, new, other = strip(-50, 0, 9), strip(-90, 20, 7), strip(100, 10, 8, sweep=1)
+    counts = seen.count([old, other])
+    touched, after = seen.changed(counts, [old], [new])
+    counts[touched] = after
+    np.testing.assert_array_equal(counts, seen.count([new, other]))
+
+
+def test_cells_count_where_their_centre_lies_inside() -> None:
+    assert len(places_inside(SQUARE, 2.0)) == 10_000
+    assert len(places_inside(shapely.box(0, 0, 0.5, 0.5), 2.0)) == 0
+    assert len(places_on_edge(SQUARE, 50.0)) == 17
