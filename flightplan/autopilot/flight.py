@@ -200,9 +200,10 @@ class _Watch:
                 self.say(f"autopilot: {message.text.strip()}")
         elif kind in MESSAGES:
             self._take_photograph(message)
+        elif kind == "MISSION_ITEM_REACHED":
+            self._reach(message.seq)
         elif self.flown:
-            # The current item is still ahead; a lost word about an item reached is made good.
-            self._reach(message.seq - (kind == "MISSION_CURRENT"))
+            self._reach(message.seq - 1)  # makes good a lost word about an item reached
 
     def _take_heartbeat(self, message: Message) -> None:
         armed = bool(message.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED)

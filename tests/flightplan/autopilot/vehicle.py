@@ -111,6 +111,7 @@ class Vehicle:
         self.commands: list[int] = []
         self.deaf = False
         self.step_s = 0.01
+        self.climb_s = 0.1
         self._tcp, self._to = tcp, to
         self._later: list[tuple[float, int, bytes, bool]] = []
         self._upload: tuple[int, int, list[WireItem]] | None = None
@@ -303,7 +304,7 @@ class Vehicle:
     def begin(self) -> None:
         """Set out on the mission, if armed."""
         if self.armed and self._flying_s == math.inf:
-            self._flying_s = time.monotonic()
+            self._flying_s = time.monotonic() + self.climb_s
 
     # Missions ---------------------------------------------------------------------------------
 
