@@ -137,12 +137,12 @@ def _fence(fence: Json, about_deg: float, notes: list[str]) -> tuple[Polygon | N
     """Return the polygon to stay inside of, and those to stay out of."""
     inside: list[Polygon] = []
     outside: list[Polygon] = []
-    for entry in fence.get("polygons") or ():
+    for entry in _entries(fence, "polygons"):
         if isinstance(entry, dict):
             points = [(lon, lat) for lat, lon in _pairs(entry.get("polygon"), "a fence polygon")]
             polygon = ring_of(points, about_deg, "a fence polygon")
             (inside if entry.get("inclusion", True) else outside).append(polygon)
-    for entry in fence.get("circles") or ():
+    for entry in _entries(fence, "circles"):
         if isinstance(entry, dict):
             inclusion = bool(entry.get("inclusion", True))
             circle = _circle(entry.get("circle"), about_deg, inclusion=inclusion)
@@ -150,6 +150,14 @@ def _fence(fence: Json, about_deg: float, notes: list[str]) -> tuple[Polygon | N
     if len(inside) > 1:
         notes.append(f"{len(inside)} inclusion fences; only the first is kept")
     return (inside[0] if inside else None), outside
+
+
+def _entries(fence: Json, key: str) -> list[Any]:
+    """Return a list of the fence; an absent one is empty."""
+    value = fence.get(key)
+    if value is not None and not isinstance(value, list):
+        raise InputError(f"the fence's {key!r} are not a list; draw the fence again")
+    return value or []
 
 
 def _circle(value: object, about_deg: float, *, inclusion: bool) -> Polygon:

@@ -132,6 +132,7 @@ def broken(plan, *path, value):
         (("mission", "items", 2, "TransectStyleComplexItem"), {}, "does not hold the waypoints"),
         (("mission", "items", 2, "polygon"), [[1, 2]], "no polygon with an area"),
         (("geoFence", "polygons", 0, "polygon"), "x", "not a list of"),
+        (("geoFence", "circles"), 5, "'circles' are not a list"),
     ],
 )
 def test_malformed_plans_are_refused_with_their_place(mission, path, value, words):
