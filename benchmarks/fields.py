@@ -225,8 +225,9 @@ def time_square() -> None:
         f"{route.time_s / 60:.0f} min of flight"
     )
     judge(
-        min(took, cpu) < SQUARE_S,
-        f"1 km² at 2.5 cm planned in {took:.2f} s, {cpu:.2f} CPU-seconds ({SQUARE_S:g} promised)",
+        cpu < SQUARE_S,
+        f"1 km² at 2.5 cm planned in {cpu:.2f} CPU-seconds on one core ({SQUARE_S:g} promised), "
+        f"{took:.2f} s on the clock",
     )
 
 
