@@ -102,12 +102,7 @@ def _legs(sortie: Sortie) -> Iterator[Leg]:
     """Yield the parts of a sortie in order; none is shorter than a step."""
     yield from _transit(sortie.way_out)
     for number, line in enumerate(sortie.lines):
-        entry, start, end, leave = line.flown
-        if line.length_m < SHORTEST_M:
-            # A single photograph still needs a stretch on which it is taken.
-            start = start - np.array([0.0, SHORTEST_M / 2])
-            end = end + np.array([0.0, SHORTEST_M / 2])
-            entry, leave = start, end
+        entry, start, end, leave = _flown(line)
         for here, there, role in (
             (entry, start, Role.RUN_IN),
             (start, end, Role.LINE),
@@ -117,7 +112,7 @@ def _legs(sortie: Sortie) -> Iterator[Leg]:
                 yield Leg(way=np.array([here, there]), role=role, line=line)
         if number < len(sortie.transits):
             # A transit begins and ends with the run-out and run-in that the lines have already.
-            after = _entry(sortie.lines[number + 1])
+            after = _flown(sortie.lines[number + 1])[0]
             inner = [
                 point
                 for point in sortie.transits[number][1:-1]
@@ -127,9 +122,18 @@ def _legs(sortie: Sortie) -> Iterator[Leg]:
     yield from _transit(sortie.way_home)
 
 
-def _entry(line: Line) -> Float:
-    entry: Float = line.flown[0]
-    return entry - np.array([0.0, SHORTEST_M / 2]) if line.length_m < SHORTEST_M else entry
+def _flown(line: Line) -> Float:
+    """Return a line's four corners; even a single photograph has a stretch on which it is taken."""
+    corners = line.flown
+    if line.length_m >= SHORTEST_M:
+        return corners
+    course = corners[3] - corners[0]
+    length = float(np.hypot(*course))
+    along = (course / length if length > SAME_M else np.array([0.0, 1.0])) * SHORTEST_M / 2
+    start, end = corners[1] - along, corners[2] + along
+    entry = corners[0] if line.run_in_m > SHORTEST_M else start
+    leave = corners[3] if line.run_out_m > SHORTEST_M else end
+    return np.array([entry, start, end, leave])
 
 
 def _transit(way: Float) -> Iterator[Leg]:

@@ -52,6 +52,9 @@ MARGIN = 1.5
 """Ground known beyond the area, in footprints."""
 OBLIQUE_VIEWS = 3
 """Oblique photographs that shall see every place."""
+TIGHTENINGS = 2
+"""Most times that a plan is laid out again, more closely."""
+LEAST_TIGHTENING = 0.85
 LEVEL = "level ground, assumed"
 
 
@@ -71,8 +74,51 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         If the request cannot be met: see `flightplan.spacing`, `flightplan.setting`,
         `flightplan.sorties` and `flightplan.limits`.
     """
-    band_m = _band_m(request)
-    spacing = _spacing(request, band_m)
+    laid = request
+    words: tuple[str, ...] = ()
+    for _ in range(TIGHTENINGS):
+        plan = _plan(laid, request, words, workers=workers, track=track)
+        closer = _tightened(laid, plan)
+        if closer is None:
+            return plan
+        laid, words = closer
+    return _plan(laid, request, words, workers=workers, track=track)
+
+
+def _tightened(laid: PlanRequest, plan: FlightPlan) -> tuple[PlanRequest, tuple[str, ...]] | None:
+    """Return the request laid out more closely where slopes spoil overlap or detail, and say so.
+
+    A footprint on a slope is shorter uphill, and a pixel longer.  None where the plan does what
+    was asked, or closer lines would not help.
+    """
+    failing = {check.name: check for check in plan.certificate.checks if not check.passed}
+    overlap, gsd_m = laid.overlap, laid.gsd_m
+    words = []
+    for name, field in (("frontlap", "front"), ("sidelap", "side")):
+        if name in failing:
+            lap = getattr(overlap, field)
+            closer = min(lap + failing[name].asked - failing[name].worst, (1 + lap) / 2)
+            overlap = replace(overlap, **{field: closer})
+            words.append(f"{name} laid out for {100 * closer:.1f} % because of the slopes.")
+    if "GSD" in failing and gsd_m is not None:
+        gsd_m *= max(failing["GSD"].asked / failing["GSD"].worst, LEAST_TIGHTENING)
+        words.append(f"Flown for {100 * gsd_m:.2f} cm because of the slopes.")
+    if not words:
+        return None
+    return replace(laid, overlap=overlap, gsd_m=gsd_m), tuple(words)
+
+
+def _plan(
+    laid: PlanRequest,
+    request: PlanRequest,
+    tightened: tuple[str, ...],
+    *,
+    workers: int,
+    track: Track,
+) -> FlightPlan:
+    """Lay out one request and prove it against another, which asks for no more."""
+    band_m = _band_m(laid)
+    spacing = _spacing(laid, band_m)
     motion = Motion(
         cruise_m_s=spacing.speed_m_s,
         acceleration_m_s2=ACCELERATION_M_S2,
@@ -82,7 +128,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     )
     run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
     reach_m = max(max(one.footprint_m) for one in spacing.cameras)
-    setting = set_plan(request, MARGIN * reach_m + run_in_m)
+    setting = set_plan(laid, MARGIN * reach_m + run_in_m)
     band = HeightBand(
         height_m=spacing.height_agl_m,
         below_m=band_m,
@@ -108,7 +154,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     camera = proving_camera(request).camera()
     route = plan_path(
         setting.area,
-        _pattern(spacing, request),
+        _pattern(spacing, laid),
         motion,
         exclusions=setting.forbidden,
         options=options,
@@ -116,8 +162,8 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     layout = Layout(spacing=spacing, motion=motion, views=request.asked_views, run_in_m=run_in_m)
     route, words = mend(route, layout, setting, sheet, camera, workers=workers)
     if request.oblique_deg is not None:
-        route = _with_oblique(route, request, setting, motion, options, band_m)
-    sorties, guessed = _sorties(route, request, setting, spacing, motion)
+        route = _with_oblique(route, laid, setting, motion, options, band_m)
+    sorties, guessed = _sorties(route, laid, setting, spacing, motion)
     ways = tuple(lay_way(flight, setting.terrain, band) for flight in sorties.flights)
     photos = photos_of(sorties, ways)
     coverage = prove(photos, camera, sheet, workers=workers, track=track)
@@ -134,10 +180,10 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         photographs=len(photos),
         frame=setting.frame,
         terrain=setting.terrain.datum if request.dem else LEVEL,
-        repairs=words,
+        repairs=(*tightened, *words),
     )
     findings = check_plan(
-        _facts(request, setting, spacing, sorties, ways, profiles),
+        _facts(laid, setting, spacing, sorties, ways, profiles),
         request.bounds,
         allowed=request.allowed,
     )

@@ -270,7 +270,7 @@ def _parts(line: Line, prices: Prices, number: int) -> list[Line]:
                 return parts
     raise InputError(
         f"line {number + 1}, {line.length_m:.0f} m long, cannot be flown even in parts: it "
-        f"{reason}; take off nearer, keep less in reserve or choose another drone"
+        f"{reason}; give further take-offs, keep less in reserve or choose another drone"
     )
 
 
