@@ -25,9 +25,10 @@ from measure import DATA, judge
 from numpy.typing import NDArray
 from shapely import Polygon
 
-from flightplan.coverage_path import PathOptions, plan_path, route_path, route_seconds
+from flightplan.coverage_path import PathOptions, plan_path
 from flightplan.motion import Motion, merged
 from flightplan.routes import Route
+from flightplan.routetime import route_path, route_seconds
 from flightplan.trimming import Goal
 from flightplan.views import Pattern, places_inside
 

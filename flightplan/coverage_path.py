@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,9 +16,10 @@ from shapely.geometry.base import BaseGeometry
 
 from flightplan.cells import Cell, Division, divisions
 from flightplan.drafts import Draft, Pricing
-from flightplan.motion import Motion, path_seconds
+from flightplan.motion import Motion
 from flightplan.patching import lengthened, patched
 from flightplan.routes import Route
+from flightplan.routetime import route_seconds
 from flightplan.sweep import edge_choices, lay_strips, sweep_extent, views_per_line
 from flightplan.transits import Airspace, obstacles_of
 from flightplan.trimming import RIM, Goal, Lacks, anneal
@@ -372,34 +373,3 @@ def _route(task: _Task, axes: Sequence[Axes], draft: Draft) -> Route:
     route = replace(route, time_s=route_seconds(route, task.motion, caps_m_s=caps))
     log.info("%d lines, %d photographs, %.0f s", len(route.lines), route.photos, route.time_s)
     return route
-
-
-def route_path(route: Route) -> Float:
-    """Return the whole way of a route (N, 2), from the first run-in to the last run-out."""
-    return np.concatenate([part for part, _ in _parts(route)]) if route.lines else np.empty((0, 2))
-
-
-def route_seconds(
-    route: Route, motion: Motion, *, caps_m_s: Sequence[float] | None = None
-) -> float:
-    """Return the time of a route from the first run-in to the last run-out.
-
-    Parameters
-    ----------
-    caps_m_s : sequence of float, optional
-        Highest speed on each line; none by default.
-    """
-    caps = [math.inf] * len(route.lines) if caps_m_s is None else caps_m_s
-    limits: list[float] = []
-    for part, line in _parts(route):
-        # The first leg leads from the part before to this one.
-        limits += [math.inf] + [math.inf if line is None else caps[line]] * (len(part) - 1)
-    return path_seconds(route_path(route), motion, caps_m_s=limits[1:])
-
-
-def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
-    """Yield the ways of a route in order, each with the number of its line, None for transits."""
-    for number, line in enumerate(route.lines):
-        yield line.flown, number
-        if number < len(route.transits):
-            yield route.transits[number], None

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from flightplan.coverage_path import PathOptions, plan_path, route_path, route_seconds
+from flightplan.coverage_path import PathOptions, plan_path
 from flightplan.motion import Motion, Wind
 from flightplan.routes import Route
+from flightplan.routetime import route_path, route_seconds
 from flightplan.trimming import Goal
 from flightplan.views import Pattern, places_inside
 from tmp.errors import InputError
@@ -112,6 +113,11 @@ def test_run_ins_lengthen_lines_but_never_into_an_obstacle() -> None:
     route = plan_path(holed, PATTERN, MOTION, options=options)
     assert max(line.run_in_m for line in route.lines) == pytest.approx(20.0)
     assert crossed_m(route, POND) == 0
+    ways = sum(float(np.hypot(*np.diff(way, axis=0).T).sum()) for way in route.transits)
+    first, last = route.lines[0].run_in_m, route.lines[-1].run_out_m
+    flown = float(np.hypot(*np.diff(route_path(route), axis=0).T).sum())
+    lines = sum(line.length_m for line in route.lines)
+    assert flown == pytest.approx(first + lines + ways + last)
     assert route.time_s == pytest.approx(route_seconds(route, MOTION))
 
 
