@@ -210,7 +210,11 @@ def _between(sight: _Sight, slopes: tuple[float, float]) -> _Straight:
     """Return the line half way between the flattest and the steepest, within slope limits."""
     flat, steep = sight.flattest, sight.steepest
     if flat is None or steep is None:
-        raise ValueError("a tube needs at least two samples")
+        # The line before ran into the chain right at the end: nothing lies beyond its window.
+        only = flat or steep
+        if only is None:
+            raise ValueError("a tube needs at least two samples")
+        return only
     share = 0.5
     if steep.slope > flat.slope:
         least, most = ((limit - flat.slope) / (steep.slope - flat.slope) for limit in slopes)

@@ -94,3 +94,12 @@ def test_the_last_link_keeps_slope_limits() -> None:
     chain = np.array([0.0, 0.5])
     _, height = fewest_links(x, chain, chain + 10, climb=0.5, descent=1e-6)
     assert -1e-6 <= height[1] - height[0] <= 0.5
+
+
+def test_a_tube_that_ends_where_a_link_runs_into_it_is_passed() -> None:
+    """One line touches all three samples; by rounding it misses the last."""
+    x = np.array([50000.003, 50000.006, 50000.008])
+    lower, upper = np.array([3.0, 3.0, 0.0]), np.array([6.0, 5.0, 1.0])
+    way, height = fewest_links(x, lower, upper, climb=2e3, descent=2e3)
+    assert way.tolist() == [x[0], x[-1]]
+    assert height == pytest.approx([6, 1], abs=1e-6)
