@@ -28,6 +28,8 @@ class Line:
     """Way flown straight before the first photograph."""
     run_out_m: float = 0.0
     """Way flown straight after the last photograph."""
+    pitch_deg: float = -90.0
+    """Of the gimbal, which looks ahead along the line where this is above -90."""
 
     @property
     def length_m(self) -> float:
@@ -68,6 +70,7 @@ class Line:
             photos=self.photos,
             run_in_m=self.run_out_m,
             run_out_m=self.run_in_m,
+            pitch_deg=self.pitch_deg,
         )
 
 
