@@ -45,6 +45,14 @@ class Flag(StrEnum):
     DROPPED = "dropped by hand"
 
 
+class CaptureKind(StrEnum):
+    """What a photograph is of."""
+
+    SURVEY = "survey"
+    PANEL = "panel"
+    """A reflectance panel: kept for calibration, not for the map."""
+
+
 LEAVES_OUT = frozenset({Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER, Flag.DROPPED})
 """Flags that keep a photograph out of the orientation."""
 
@@ -82,6 +90,14 @@ class Capture:
     gimbal_roll_deg: float | None = None
     sharpness: float | None = None
     """Variance of the Laplacian of the reduced grey picture; for comparison within a camera."""
+    band: str = ""
+    """Name of the band (``red``, ``nir``, …); of a container all of its channels', as
+    ``red+green+nir``; empty for an ordinary colour photograph."""
+    rig_id: str = ""
+    """Same for the files released together by a camera with several lenses; empty for others."""
+    kind: CaptureKind = CaptureKind.SURVEY
+    flight: str = ""
+    """``1``, ``2``, … in order of time; empty where it cannot be told."""
     flags: tuple[Flag, ...] = ()
     reason: str = ""
     """The flags in a sentence with their numbers; empty when there are none."""
@@ -94,7 +110,7 @@ class Capture:
     @property
     def used(self) -> bool:
         """Tell whether the photograph takes part in the orientation."""
-        return not LEAVES_OUT.intersection(self.flags)
+        return self.kind is CaptureKind.SURVEY and not LEAVES_OUT.intersection(self.flags)
 
 
 def choose_captures(
@@ -238,4 +254,6 @@ def _from_cell(name: str, cell: Any) -> Any:
     text = "" if cell is None else str(cell)
     if name == "flags":
         return tuple(Flag(part) for part in text.split("; ") if part)
+    if name == "kind":
+        return CaptureKind(text or CaptureKind.SURVEY)
     return HeightDatum(text) if name == "height_datum" else text
