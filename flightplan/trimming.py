@@ -138,7 +138,7 @@ class Lacks:
         return Seen(
             counts=seen.counts,
             owed=(seen.owed[0] + after[0] - before[0], seen.owed[1] + after[1] - before[1]),
-            far=seen.far + far,
+            far=seen.far + int(far),
             fresh=((places, views), (inner, near)),
         )
 

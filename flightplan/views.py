@@ -147,7 +147,7 @@ class Sightings:
         half, step = self._half_along + HAIR_M, strip.spacing_m
         last = np.minimum(np.floor((beyond + half) / step), strip.photos - 1)
         first = np.maximum(np.ceil((beyond - half) / step), 0)
-        return np.maximum(last - first + 1, 0).astype(np.int32)
+        return np.asarray(np.maximum(last - first + 1, 0), np.int32)
 
     def count(self, strips: Iterable[Strip]) -> Counts:
         """Return how many photographs have each place in their window (N,)."""
@@ -189,4 +189,4 @@ def places_inside(area: BaseGeometry, cell_m: float) -> Float:
     y = np.arange(y_min + cell_m / 2, y_max, cell_m)
     grid = np.column_stack([axis.ravel() for axis in np.meshgrid(x, y)])
     shapely.prepare(area)
-    return grid[shapely.contains_xy(area, grid[:, 0], grid[:, 1])]
+    return np.asarray(grid[shapely.contains_xy(area, grid[:, 0], grid[:, 1])])
