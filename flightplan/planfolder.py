@@ -117,6 +117,7 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
         "dem": str(request.dem) if request.dem else None,
         "dem_datum": plan.setting.terrain.datum if request.dem else None,
         "frame": [plan.setting.frame.lon_deg, plan.setting.frame.lat_deg],
+        "bounds": list(plan.setting.terrain.bounds),
         "day": request.day.isoformat(),
         "line_spacing_m": round(plan.spacing.line_m, 3),
         "photo_spacing_m": round(plan.spacing.photo_m, 3),

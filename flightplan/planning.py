@@ -28,10 +28,11 @@ from flightplan.proof import prove
 from flightplan.provenroute import Layout, join_routes, mend
 from flightplan.request import MOST_BAND_M, TERRAIN_BAND, PlanRequest
 from flightplan.routes import Line, Route
-from flightplan.setting import Place, Setting, set_plan
+from flightplan.routetime import route_path
+from flightplan.setting import Place, Setting, set_plan, with_terrain
 from flightplan.sheet import Sheet, choose_cell
 from flightplan.sorties import Sorties, split_route
-from flightplan.spacing import Spacing, Wanted, choose_spacing
+from flightplan.spacing import KEEPS_UP, Spacing, Wanted, choose_spacing
 from flightplan.trimming import Goal
 from flightplan.views import Pattern
 from tmp.errors import InputError
@@ -48,8 +49,8 @@ SETTLE_S = 1.0
 """Time of level flight before the first photograph of a line."""
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
-MARGIN = 1.5
-"""Ground known beyond the area, in footprints."""
+MARGIN_M = 10.0
+"""Ground known beyond the way, for gusts, GNSS errors and photographs added."""
 OBLIQUE_VIEWS = 3
 """Oblique photographs that shall see every place."""
 TIGHTENINGS = 2
@@ -127,8 +128,7 @@ def _plan(
         max_airspeed_m_s=request.drone.top_speed_m_s,
     )
     run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
-    reach_m = max(max(one.footprint_m) for one in spacing.cameras)
-    setting = set_plan(laid, MARGIN * reach_m + run_in_m)
+    setting = set_plan(laid)
     band = HeightBand(
         height_m=spacing.height_agl_m,
         below_m=band_m,
@@ -145,12 +145,6 @@ def _plan(
         double_grid=request.double_grid,
         home=setting.takeoffs[0] if setting.takeoffs else None,
     )
-    sheet = Sheet.over(
-        setting.area,
-        setting.terrain,
-        choose_cell(spacing.photo_m, setting.area),
-        crs=setting.frame.crs,
-    )
     camera = proving_camera(request).camera()
     route = plan_path(
         setting.area,
@@ -159,10 +153,19 @@ def _plan(
         exclusions=setting.forbidden,
         options=options,
     )
+    oblique = _oblique(route, laid, setting, motion, options, band_m)
+    way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
+    setting = with_terrain(setting, laid, way, MARGIN_M)
+    sheet = Sheet.over(
+        setting.area,
+        setting.terrain,
+        choose_cell(spacing.photo_m, setting.area),
+        crs=setting.frame.crs,
+    )
     layout = Layout(spacing=spacing, motion=motion, views=request.asked_views, run_in_m=run_in_m)
     route, words = mend(route, layout, setting, sheet, camera, workers=workers)
-    if request.oblique_deg is not None:
-        route = _with_oblique(route, laid, setting, motion, options, band_m)
+    if oblique is not None:
+        route = join_routes(route, oblique, setting.airspace, motion)
     sorties, guessed = _sorties(route, laid, setting, spacing, motion)
     ways = tuple(lay_way(flight, setting.terrain, band) for flight in sorties.flights)
     photos = photos_of(sorties, ways)
@@ -175,7 +178,7 @@ def _plan(
     certificate = certify(
         asked,
         coverage,
-        laps=measure_laps(_nadir(photos), camera, setting.terrain),
+        laps=measure_laps(nadir(photos), camera, setting.terrain),
         profiles=profiles,
         photographs=len(photos),
         frame=setting.frame,
@@ -239,16 +242,17 @@ def _pattern(spacing: Spacing, request: PlanRequest) -> Pattern:
     )
 
 
-def _with_oblique(
+def _oblique(
     route: Route,
     request: PlanRequest,
     setting: Setting,
     motion: Motion,
     options: PathOptions,
     band_m: float,
-) -> Route:
-    """Return a route with lines across its own flown after it, on which the camera looks ahead."""
-    assert request.oblique_deg is not None
+) -> Route | None:
+    """Return lines across a route's own on which the camera looks ahead; None if not asked for."""
+    if request.oblique_deg is None:
+        return None
     pitch_deg = -90.0 + request.oblique_deg
     height_m = _spacing(request, band_m).height_agl_m
     level = replace(request, gsd_m=None, height_agl_m=height_m)
@@ -267,7 +271,7 @@ def _with_oblique(
         ),
     )
     lines = tuple(replace(line, pitch_deg=pitch_deg) for line in across.lines)
-    return join_routes(route, replace(across, lines=lines), setting.airspace, motion)
+    return replace(across, lines=lines)
 
 
 def _sorties(
@@ -314,7 +318,8 @@ def _sorties(
 def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
     """Return the ground speed in m/s at which drone and cameras keep up on a line."""
     slowest = max(camera.least_interval_s for camera in request.cameras)
-    return min(spacing.speed_m_s, line.spacing_m / slowest if line.spacing_m else math.inf)
+    keeps_up = KEEPS_UP * line.spacing_m / slowest
+    return min(spacing.speed_m_s, keeps_up if line.spacing_m else math.inf)
 
 
 def _climb_m(path: Float, setting: Setting) -> float:
@@ -334,7 +339,8 @@ def photos_of(sorties: Sorties, ways: Sequence[FlightWay]) -> Photos:
     return Photos(position=position, heading_deg=headings[line], pitch_deg=pitches[line], line=line)
 
 
-def _nadir(photos: Photos) -> Photos:
+def nadir(photos: Photos) -> Photos:
+    """Return the photographs that look straight down."""
     down = photos.pitch_deg == -90.0
     return Photos(
         position=photos.position[down],

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from flightplan.additions import Pattern
 from flightplan.footprints import Photos
@@ -25,6 +27,8 @@ from tmp.cameras import Camera
 from tmp.errors import InputError
 
 Float = NDArray[np.float64]
+
+FAR_M = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def mend(
         line_spacing_m=layout.spacing.line_m,
         reach_m=max(math.hypot(*one.footprint_m) for one in layout.spacing.cameras) / 2,
         height_at=height_at,
-        forbidden=None if setting.airspace.free else setting.airspace.solid,
+        forbidden=_forbidden(setting, layout.run_in_m),
     )
     mended = repair(route.lines, coverage, sheet, camera, photographs=layout.views, pattern=pattern)
     if not mended.added:
@@ -80,6 +84,13 @@ def mend(
     ]
     ordered = _inserted(list(mended.lines[:count]), new)
     return route_over(ordered, setting.airspace, layout.motion), mended.words
+
+
+def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
+    """Return where no photograph may be added: in obstacles, and where the ground is not known."""
+    known = shapely.box(*setting.terrain.bounds).buffer(-run_in_m, join_style="mitre")
+    beyond = shapely.box(*setting.terrain.bounds).buffer(FAR_M).difference(known)
+    return setting.airspace.solid.union(beyond)
 
 
 def _inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -46,20 +46,13 @@ class Setting:
         return shapely.union_all(self.exclusions) if self.exclusions else None
 
 
-def set_plan(request: PlanRequest, margin_m: float) -> Setting:
-    """Bring what was asked into a plane of its own.
-
-    Parameters
-    ----------
-    request : PlanRequest
-    margin_m : float
-        How far beyond the area the drone and its pictures may reach.
+def set_plan(request: PlanRequest) -> Setting:
+    """Bring what was asked into a plane of its own, on level ground until more is known.
 
     Raises
     ------
     InputError
-        If a take-off lies in an exclusion, exclusions cover the area, or the elevation model does
-        not serve (see `flightplan.terrain.read_terrain`).
+        If a take-off lies in an exclusion, or exclusions cover the area.
     """
     lon_deg, lat_deg = request.area.centre
     frame = PlanFrame(lon_deg=lon_deg, lat_deg=lat_deg)
@@ -77,20 +70,42 @@ def set_plan(request: PlanRequest, margin_m: float) -> Setting:
     if not parts:
         raise InputError("exclusions cover the whole area; leave some of it to be flown")
     takeoffs = tuple(_takeoff(place, frame, solid) for place in request.takeoffs)
-    x0, y0, x1, y1 = shapely.union_all([whole, *(Point(place) for place in takeoffs)]).bounds
-    bounds = x0 - margin_m, y0 - margin_m, x1 + margin_m, y1 + margin_m
-    if request.dem is None:
-        terrain = Terrain.flat(bounds, cell_m=FLAT_CELL_M)
-    else:
-        terrain = read_terrain(request.dem, frame, bounds, datum=request.dem_datum)
     return Setting(
         frame=frame,
         area=MultiPolygon(parts),
         exclusions=exclusions,
-        terrain=terrain,
+        terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
         airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
         takeoffs=takeoffs,
     )
+
+
+def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: float) -> Setting:
+    """Return the setting with the ground known below a way, the area and the take-offs.
+
+    Parameters
+    ----------
+    setting : Setting
+    request : PlanRequest
+    way : ndarray of shape (N, 2)
+        Plan metres.
+    margin_m : float
+        Ground to know beyond them.
+
+    Raises
+    ------
+    InputError
+        If the elevation model does not serve, see `flightplan.terrain.read_terrain`.
+    """
+    places = np.concatenate(
+        [way, shapely.get_coordinates(setting.area), np.reshape(setting.takeoffs, (-1, 2))]
+    )
+    low, high = places.min(axis=0) - margin_m, places.max(axis=0) + margin_m
+    bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    if request.dem is None:
+        return replace(setting, terrain=Terrain.flat(bounds, cell_m=FLAT_CELL_M))
+    terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)
+    return replace(setting, terrain=terrain)
 
 
 def _takeoff(place: tuple[float, float], frame: PlanFrame, solid: BaseGeometry | None) -> Place:
