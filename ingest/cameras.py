@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 import re
 
+from ingest.fisheye import FisheyeLens, fit_brown
 from ingest.sensors import find_sensor, focal_px
 from ingest.tags import Tags, numbers_in
 from tmp.cameras import Camera
+from tmp.errors import InputError
 
 DIAGONAL_35MM = math.hypot(36.0, 24.0)
 SIGMA = {
@@ -27,6 +29,8 @@ SIGMA = {
 A designed focal length is no better than a sensor table: on a Phantom 4 Multispectral it differs
 from the calibrated one by 2 to 3 %.
 """
+MOST_FIT_ERROR_PX = 0.5
+"""Difference in the corner beyond which Brown's model cannot stand for a fisheye."""
 
 
 def propose_camera(tags: Tags) -> Camera:
@@ -40,6 +44,7 @@ def propose_camera(tags: Tags) -> Camera:
     return (
         _from_dewarp_data(tags)
         or _from_perspective_model(tags)
+        or _from_fisheye_model(tags)
         or _from_designed_focal(tags)
         or _from_sensor(tags)
         or _from_focal_plane(tags)
@@ -179,6 +184,39 @@ def _from_perspective_model(tags: Tags) -> Camera | None:
         focal_sigma=SIGMA["calibrated"],
         distortion_known=True,
         source="maker's perspective calibration",
+    )
+
+
+def _from_fisheye_model(tags: Tags) -> Camera | None:
+    """Pix4D's fisheye model as Parrot writes it, as the Brown model nearest to it."""
+    polynomial = tags.xmp_numbers("FisheyePolynomial")
+    affine = tags.xmp_numbers("FisheyeAffineMatrix")
+    centre, resolution = tags.xmp_numbers("PrincipalPoint"), _pixels_per_mm(tags)
+    if len(polynomial) != 4 or len(affine) != 4 or len(centre) != 2 or not resolution:
+        return None
+    cx, cy = centre[0] * resolution, centre[1] * resolution
+    farthest_px = math.hypot(max(cx, tags.width_px - cx), max(cy, tags.height_px - cy))
+    lens = FisheyeLens(polynomial=tuple(polynomial), scale_px=(affine[0] + affine[3]) / 2)
+    try:
+        brown = fit_brown(lens, farthest_px)
+    except InputError:
+        return None
+    if brown.max_px > MOST_FIT_ERROR_PX or not _plausible(tags, brown.focal_px):
+        return None
+    return Camera(
+        camera_id=camera_id(tags),
+        width_px=tags.width_px,
+        height_px=tags.height_px,
+        fx_px=brown.focal_px,
+        fy_px=brown.focal_px,
+        cx_px=cx,
+        cy_px=cy,
+        k1=brown.k1,
+        k2=brown.k2,
+        k3=brown.k3,
+        focal_sigma=SIGMA["calibrated"],
+        distortion_known=True,
+        source=f"maker's fisheye calibration (as Brown's model: {brown.rms_px:.2f} px)",
     )
 
 

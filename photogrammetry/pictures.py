@@ -14,6 +14,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,10 +27,17 @@ Picture = NDArray[np.uint8]
 THUMBNAIL_LEVEL = 4
 """The small colour picture is the photograph halved this many times."""
 COARSEST_LEVEL = 6
+DEEP_SUFFIXES = frozenset({".tif", ".tiff", ".png"})
+"""Files that may hold more than 8 bits."""
+STRETCH_PERCENT = (0.5, 99.5)
+"""Percentiles of a picture's values that become black and white."""
 
 
 def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
     """Decode a photograph as stored, without turning it by its orientation tag.
+
+    A picture of more than 8 bits, such as that of one band, is stretched to 8 by `stretched`:
+    enough to find and correlate what it shows, not to measure light.
 
     Parameters
     ----------
@@ -52,11 +60,46 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
         2: cv2.IMREAD_REDUCED_COLOR_4,
         3: cv2.IMREAD_REDUCED_COLOR_8,
     }
+    if path.suffix.lower() in DEEP_SUFFIXES:
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if stored is not None and stored.dtype != np.uint8:
+            picture = stretched(stored)
+            for _ in range(halvings):
+                picture = halve(picture)
+            return picture
     flags = reduced[halvings] | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imread(str(path), flags)
     if picture is None:
         raise PhotographError(f"{path}: cannot be decoded; copy it again from the card")
     return np.asarray(picture, np.uint8)
+
+
+def stretched(stored: NDArray[Any]) -> Picture:
+    """Bring a picture of more than 8 bits to 8, from its own darkest to its own brightest.
+
+    Parameters
+    ----------
+    stored : ndarray of shape (rows, cols) or (rows, cols, bands)
+        One band, or three or more of which the first three are used.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols, 3), uint8
+        The same in all bands for a picture of one.
+
+    Notes
+    -----
+    Between the 0.5 and 99.5 per cent of its values, as a square root: pixel values in proportion
+    to light have a noise that grows with their root, so this makes the noise even and keeps what
+    lies in shadow (Anscombe 1948, Biometrika 35).  All bands have the same stretch.
+    """
+    values = stored[..., :3] if stored.ndim == 3 else stored[..., None]
+    sample = values[::4, ::4]
+    low, high = np.percentile(sample[np.isfinite(sample)], STRETCH_PERCENT)
+    share = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-6))
+    root = np.sqrt(np.clip(np.nan_to_num(share), 0, 1))
+    picture = np.asarray(np.rint(255 * root), np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3)))
 
 
 def halve(picture: Picture) -> Picture:
