@@ -1,15 +1,25 @@
-"""``tmp rehearse``: fly a survey that never was, with the truth kept beside it."""
+"""``tmp rehearse``: fly a survey before it is flown, or one that never will be."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from flightplan.rehearsal import Gnss
+    from tmp.progress import Track
+    from tmp.survey import Survey
 
-@click.command(short_help="Render the photographs of an invented survey, with its truth.")
-@click.argument("folder", type=click.Path(path_type=Path))
+PHOTOGRAPHS = "rehearsal"
+"""Folder of a survey that the rehearsed photographs of its plan go into."""
+
+
+@click.command(short_help="See what a plan would photograph; render photographs with their truth.")
+@click.argument("folder", metavar="SURVEY", type=click.Path(path_type=Path))
+@click.option("--photos", is_flag=True, help="Render the photographs of the plan as well.")
 @click.option(
     "--gnss",
     type=click.Choice(["consumer", "rtk"]),
@@ -31,34 +41,67 @@ import click
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Threads to use.  [default: one per core]"
 )
-def rehearse(
-    folder: Path,
-    gnss: str,
-    second_height: bool,
-    oblique: bool,
-    nir: bool,
-    scale: int,
-    seed: int,
-    workers: int | None,
-) -> None:
-    """Render a survey of an invented farm into FOLDER.
+def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> None:
+    """Rehearse the plan of SURVEY, or, where it has none, a survey of an invented farm.
 
-    photos/ gets the photographs, with metadata as wrong as a drone's; truth/ gets the exact
-    poses, surface, orthomosaic, NDVI and masks.
+    With a plan, its mission files are read as they are, edited or not, and what they would
+    photograph is judged by what was asked.  --photos renders those photographs over the farm into
+    SURVEY/rehearsal.
+
+    Without a plan, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
+    the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
+    orthomosaic, NDVI and masks.
     """
-    from flightplan.farm import FarmOptions, farm_rehearsal
-    from flightplan.rehearsal import CONSUMER, RTK
     from tmp.bars import bar
+    from tmp.survey import Survey
+
+    threads = workers or os.cpu_count() or 1
+    survey = Survey(root=folder)
+    with bar() as track:
+        if survey.plan_dir.is_dir():
+            _rehearse_plan(survey, photos, given, threads, track)
+        else:
+            _rehearse_farm(folder, given, threads, track)
+
+
+def _rehearse_plan(
+    survey: Survey, photos: bool, given: dict[str, Any], workers: int, track: Track
+) -> None:
+    from flightplan.catalogue import read_catalogue, user_files
+    from flightplan.planphotos import render_plan
+    from flightplan.planrehearsal import prove_flown, read_plan
+
+    plan = read_plan(survey, read_catalogue(user_files(survey.root)))
+    certificate, coverage = prove_flown(plan, workers=workers, track=track)
+    for check in certificate.checks:
+        click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
+    for views, share in coverage.shares():
+        click.echo(f"{100 * share:5.1f} %  of the area is seen by {views}")
+    if photos:
+        made = render_plan(
+            plan,
+            survey.root / PHOTOGRAPHS,
+            gnss=_gnss(given),
+            seed=given["seed"],
+            workers=workers,
+            track=track,
+        )
+        click.echo(f"{len(made.shots)} photographs in {made.photos}, truth in {made.truth}")
+
+
+def _rehearse_farm(folder: Path, given: dict[str, Any], workers: int, track: Track) -> None:
+    from flightplan.farm import FarmOptions, farm_rehearsal
 
     options = FarmOptions(
-        gnss=RTK if gnss == "rtk" else CONSUMER,
-        second_height=second_height,
-        oblique=oblique,
-        nir=nir,
-        scale=scale,
-        seed=seed,
+        gnss=_gnss(given),
+        **{name: given[name] for name in ("second_height", "oblique", "nir", "scale", "seed")},
     )
-    with bar() as track:
-        made = farm_rehearsal(folder, options, workers=workers or os.cpu_count() or 1, track=track)
+    made = farm_rehearsal(folder, options, workers=workers, track=track)
     click.echo(f"{len(made.shots)} photographs in {made.photos}")
     click.echo(f"truth in {made.truth}, {made.grid.cell_m * 100:g} cm cells, {made.grid.crs}")
+
+
+def _gnss(given: dict[str, Any]) -> Gnss:
+    from flightplan.rehearsal import CONSUMER, RTK
+
+    return RTK if given["gnss"] == "rtk" else CONSUMER

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,17 @@ class Coverage:
     def area_m2(self) -> float:
         """Area of the cells inside."""
         return float(self.inside.sum()) * self.grid.cell_m**2
+
+    def shares(self) -> list[tuple[str, float]]:
+        """Return which share of the area is seen by how many photographs, in words."""
+        counts = self.count[self.inside]
+        found = []
+        for least, most in pairwise((0, 1, 3, 5, 9, 15, 25, 10_000)):
+            share = float(((counts >= least) & (counts < most)).mean())
+            words = f"{least} or more" if most == 10_000 else f"{least} to {most - 1}"
+            if share > 0:
+                found.append(("none" if most == 1 else f"{words} photographs", share))
+        return found
 
     def share_below(self, count: int) -> float:
         """Return the share of the area that fewer than `count` photographs see."""
