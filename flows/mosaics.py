@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from photogrammetry.labels import Ground
 
 MOSAIC_TILE = 1024
-PICTURES_PER_WORKER = 8
+PICTURES_PER_WORKER = 6
 """Decoded photographs kept in memory for each worker, and once more for all."""
 MOSAIC_BYTES_PER_CELL = 4 + 3
 
