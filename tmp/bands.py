@@ -21,9 +21,16 @@ class Family(StrEnum):
     MAPIR = "MAPIR Survey3"
     SENTERA = "Sentera"
     DECLARED = "declared"
-    """Channels named in cameras.toml, as of a converted consumer camera."""
+    """Bands named in cameras.toml, as of a converted consumer camera, or by a file whose maker
+    publishes no formula."""
     RGB = "RGB"
     """An ordinary colour camera."""
+    UNKNOWN = "unknown"
+    """A picture of one band, or of changed channels, which nobody names."""
+
+
+UNKNOWN_BAND = "unknown"
+"""Name of the band of a photograph of `Family.UNKNOWN`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +182,15 @@ class BandTags:
     counts of channels 0 and 1."""
     panel: PanelMark | None = None
     """The file marks itself as a picture of a reflectance panel."""
+    mixing: tuple[tuple[float, ...], ...] = ()
+    """A row for each band: weights of the picture's channels that take the bands apart, where
+    light of one band reaches several channels (Sentera); empty where a channel is its band."""
+    problems: tuple[str, ...] = ()
+    """What the file says of its bands that cannot be true, each in a few words."""
 
     @property
     def band(self) -> str:
         """Return the band's name; of a container its names joined by ``+``; empty for RGB."""
+        if self.family is Family.UNKNOWN:
+            return UNKNOWN_BAND
         return "+".join(band.name for band in self.bands)

@@ -42,6 +42,13 @@ class Flag(StrEnum):
     NO_POSITION = "no position"
     STRAGGLER = "straggler"
     BLURRED = "blurred"
+    EMPTY = "empty"
+    OVEREXPOSED = "overexposed"
+    UNDEREXPOSED = "underexposed"
+    MISSING_BAND = "missing band"
+    EXPOSURE_CHANGED = "exposure changed"
+    UNKNOWN_BAND = "unknown band"
+    IMPLAUSIBLE = "implausible tags"
     DROPPED = "dropped by hand"
 
 
@@ -53,7 +60,7 @@ class CaptureKind(StrEnum):
     """A reflectance panel: kept for calibration, not for the map."""
 
 
-LEAVES_OUT = frozenset({Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER, Flag.DROPPED})
+LEAVES_OUT = frozenset({Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER, Flag.EMPTY, Flag.DROPPED})
 """Flags that keep a photograph out of the orientation."""
 
 
@@ -98,6 +105,22 @@ class Capture:
     kind: CaptureKind = CaptureKind.SURVEY
     flight: str = ""
     """``1``, ``2``, … in order of time; empty where it cannot be told."""
+    body: str = ""
+    """Make and model of the camera, and behind a slash its serial number; one for all bands."""
+    firmware: str = ""
+    capture_id: str = ""
+    """The maker's id of the capture, from which `rig_id` follows where it can be trusted."""
+    flight_id: str = ""
+    """The maker's id of the flight, from which `flight` follows."""
+    exposure_s: float | None = None
+    gain: float | None = None
+    """Amplification as a factor: ISO / 100, or the maker's own."""
+    clipped_share: float | None = None
+    """Share of the pixels that are saturated, 0 to 1."""
+    brightness: float | None = None
+    """Pixel value that 99 % stay below, as a share of the range from black to saturation."""
+    problems: str = ""
+    """What the file says that cannot be true; empty when it is plausible."""
     flags: tuple[Flag, ...] = ()
     reason: str = ""
     """The flags in a sentence with their numbers; empty when there are none."""
