@@ -1,0 +1,271 @@
+"""The table of indices, and which of a camera's bands stands for which letter of a formula."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from photogrammetry.formulas import Formula, parse_formula
+from tmp.bands import Band
+from tmp.errors import InputError
+
+TABLE = "indices.toml"
+TOLERANCE_NM = 5.0
+"""How far outside a letter's range a band's centre may lie before it is worth a word."""
+
+
+class Needs(StrEnum):
+    """What an index supposes of the values it is made from."""
+
+    RATIO = "ratio"
+    """A factor common to all bands cancels."""
+    CONTRAST = "contrast"
+    """It grows with brightness: for telling things apart within one picture."""
+    REFLECTANCE = "reflectance"
+    """Its constants suppose reflectance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A letter of formulas: the bands that may stand for it."""
+
+    key: str
+    """``N``, ``RE1``, …, as Awesome Spectral Indices has it."""
+    name: str
+    """``nir``, ``rededge``, …, as photographs have it."""
+    low_nm: float
+    high_nm: float
+
+    def distance_nm(self, centre_nm: float) -> float:
+        """Return how far outside the range a wavelength lies; 0 inside."""
+        return max(self.low_nm - centre_nm, centre_nm - self.high_nm, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """An index: how it is computed, and what its values mean."""
+
+    name: str
+    title: str
+    formula: Formula
+    constants: tuple[tuple[str, float], ...] = ()
+    also: tuple[str, ...] = ()
+    """Other names."""
+    reference: str = ""
+    """Author and year."""
+    source: str = ""
+    """DOI, as an address."""
+    shows: str = ""
+    """``plants``, ``chlorophyll``, ``soil``, ``water`` or ``ice``."""
+    needs: Needs = Needs.RATIO
+    valid: tuple[float, float] = (-math.inf, math.inf)
+    """Lowest and highest value that reflectances can give."""
+    shown: tuple[float, float] = (-1.0, 1.0)
+    """Ends of the colour bar."""
+    ramp: str = "plain"
+    note: str = ""
+
+    def in_words(self) -> str:
+        """Return the formula with its constants, as reports show it."""
+        said = ", ".join(f"{name} = {value:g}" for name, value in self.constants)
+        return f"{self.formula.text}{f', {said}' if said else ''}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexTable:
+    """What ``indices.toml`` says."""
+
+    slots: Mapping[str, Slot]
+    indices: Mapping[str, Index]
+    elsewhere: Mapping[str, tuple[str, str]]
+    """Why an index is not to be had, and what to take in its stead."""
+
+    def find(self, name: str) -> Index:
+        """Return the index called `name`, in any case or by another of its names.
+
+        Raises
+        ------
+        InputError
+            If there is none; says why, where a reason is known, and what is near.
+
+        Examples
+        --------
+        >>> index_table().find("ndre").name
+        'NDREI'
+        >>> index_table().find("NDSI")
+        Traceback (most recent call last):
+        tmp.errors.InputError: NDSI needs short-wave infrared near 1600 nm, which no camera ...
+        """
+        known = {index.name.lower(): index for index in self.indices.values()}
+        known |= {other.lower(): index for index in self.indices.values() for other in index.also}
+        if (found := known.get(name.lower())) is not None:
+            return found
+        for other, (why, instead) in self.elsewhere.items():
+            if other.lower() == name.lower():
+                raise InputError(f"{other} {why}; take {instead}")
+        near = difflib.get_close_matches(name.lower(), known, n=3)
+        said = f"did you mean {' or '.join(known[key].name for key in near)}?" if near else ""
+        raise InputError(
+            f"no index is called {name!r}; {said or 'see --list'}, or write it as --formula"
+        )
+
+    def from_user(self, name: str, text: str) -> Index:
+        """Return an index of the user's own formula.
+
+        Raises
+        ------
+        InputError
+            If the name is taken or no name, or the formula cannot be used.
+        """
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
+            raise InputError(
+                f"--formula {name!r}: give it a name of letters, digits and _, as in MINE=N/R"
+            )
+        taken = {key.lower() for key in (*self.indices, *self.elsewhere)}
+        taken |= {other.lower() for index in self.indices.values() for other in index.also}
+        if name.lower() in taken:
+            raise InputError(f"--formula {name}: that name has its meaning; choose another")
+        return Index(
+            name=name,
+            title=f"{name}, own formula",
+            formula=parse_formula(text, tuple(self.slots)),
+            reference="own formula",
+            needs=Needs.CONTRAST,
+        )
+
+    def computable(self, bands: Sequence[Band]) -> list[Index]:
+        """Return the indices for which a camera has the bands."""
+        return [
+            index
+            for index in self.indices.values()
+            if all(choose_band(self.slots[key], bands) for key in index.formula.names)
+        ]
+
+
+@cache
+def index_table() -> IndexTable:
+    """Return the table that comes with the platform."""
+    with files(__package__).joinpath(TABLE).open("rb") as file:
+        document = tomllib.load(file)
+    slots = {
+        key: Slot(
+            key=key, name=entry["name"], low_nm=entry["range_nm"][0], high_nm=entry["range_nm"][1]
+        )
+        for key, entry in document["band"].items()
+    }
+    return IndexTable(
+        slots=slots,
+        indices={name: _index(name, entry, slots) for name, entry in document["index"].items()},
+        elsewhere={
+            name: (entry["why"], entry["instead"]) for name, entry in document["elsewhere"].items()
+        },
+    )
+
+
+def _index(name: str, entry: Mapping[str, Any], slots: Mapping[str, Slot]) -> Index:
+    constants = entry.get("constants", {})
+    given = {key: entry[key] for key in ("title", "reference", "source", "shows", "ramp")}
+    return Index(
+        name=name,
+        formula=parse_formula(entry["formula"], tuple(slots), constants),
+        constants=tuple(constants.items()),
+        also=tuple(entry.get("also", ())),
+        needs=Needs(entry["needs"]),
+        valid=(entry["valid"][0], entry["valid"][1]),
+        shown=(entry["shown"][0], entry["shown"][1]),
+        note=entry.get("note", ""),
+        **given,
+    )
+
+
+def choose_band(slot: Slot, bands: Sequence[Band]) -> Band | None:
+    """Choose the band that stands for a letter of a formula.
+
+    The band of that name does, and of several the one nearest to the letter's range; a band whose
+    name says nothing (a maker's word) does by its wavelength.
+    """
+    named = [band for band in bands if band.name == slot.name]
+    by_wavelength = [
+        band
+        for band in bands
+        if band.name not in _NAMES
+        and band.centre_nm is not None
+        and slot.distance_nm(band.centre_nm) <= TOLERANCE_NM
+    ]
+    candidates = named or by_wavelength
+    if not candidates:
+        return None
+    return min(candidates, key=lambda band: slot.distance_nm(band.centre_nm or slot.low_nm))
+
+
+def _nearest(slots: Sequence[Slot], band: Band) -> Slot:
+    return min(slots, key=lambda slot: slot.distance_nm(band.centre_nm or slot.low_nm))
+
+
+_NAMES = frozenset(["blue", "green", "red", "rededge", "nir", "panchro", "lwir"])
+
+
+def assign_bands(index: Index, bands: Sequence[Band], source: str) -> dict[str, Band]:
+    """Return the band for each letter of an index's formula.
+
+    Parameters
+    ----------
+    index : Index
+    bands : sequence of Band
+        What the camera has.
+    source : str
+        The camera or file, for messages.
+
+    Raises
+    ------
+    InputError
+        If a band is missing: which, what the camera has, and what could be taken instead.
+    """
+    table = index_table()
+    chosen = {key: choose_band(table.slots[key], bands) for key in index.formula.names}
+    for key, band in chosen.items():
+        twins = [table.slots[other] for other in chosen if chosen[other] == band]
+        if band is not None and table.slots[key] != _nearest(twins, band):
+            chosen[key] = None  # one red edge cannot stand for two
+    missing = [key for key, band in chosen.items() if band is None]
+    if missing:
+        wanted = " and ".join(
+            f"{table.slots[key].name} ({table.slots[key].low_nm:g} to "
+            f"{table.slots[key].high_nm:g} nm)"
+            for key in missing
+        )
+        others = [
+            other.name for other in table.computable(bands) if other.shows == (index.shows or "")
+        ] or [other.name for other in table.computable(bands)]
+        remedy = f"; from these could be had: {', '.join(others[:6])}" if others else ""
+        has = ", ".join(_said(band) for band in bands) or "no known band"
+        raise InputError(f"{index.name} needs {wanted}, and {source} has {has}{remedy}")
+    return {key: band for key, band in chosen.items() if band is not None}
+
+
+def list_misfits(index: Index, chosen: Mapping[str, Band]) -> list[str]:
+    """Say which bands lie elsewhere than the index was made for."""
+    said = []
+    for key, band in chosen.items():
+        slot = index_table().slots[key]
+        if band.centre_nm is None:
+            continue
+        if slot.distance_nm(band.centre_nm) > TOLERANCE_NM:
+            said.append(
+                f"{index.name}: {band.name} lies at {band.centre_nm:g} nm, and the index was made "
+                f"for {slot.low_nm:g} to {slot.high_nm:g} nm; compare it only with values of the "
+                "same camera"
+            )
+    return said
+
+
+def _said(band: Band) -> str:
+    return band.name if band.centre_nm is None else f"{band.name} ({band.centre_nm:g} nm)"
