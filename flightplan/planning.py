@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.ops import nearest_points
 
 from flightplan.bands import HeightBand
 from flightplan.certificate import Asked
@@ -29,7 +30,7 @@ from flightplan.provenroute import Layout, join_routes, mend
 from flightplan.request import MOST_BAND_M, TERRAIN_BAND, PlanRequest
 from flightplan.routes import Line, Route
 from flightplan.routetime import route_path
-from flightplan.setting import Place, Setting, set_plan, with_terrain
+from flightplan.setting import CLEARANCE_M, Place, Setting, set_plan, with_terrain
 from flightplan.sheet import Sheet, choose_cell
 from flightplan.sorties import Sorties, split_route
 from flightplan.spacing import KEEPS_UP, Spacing, Wanted, choose_spacing
@@ -140,7 +141,7 @@ def _plan(
         goal=Goal(views=request.asked_views),
         heading_deg=request.heading_deg,
         keep_inside=request.keep_inside,
-        clearance_m=2.0,
+        clearance_m=CLEARANCE_M,
         run_in_m=run_in_m,
         double_grid=request.double_grid,
         home=setting.takeoffs[0] if setting.takeoffs else None,
@@ -300,18 +301,22 @@ def _sorties(
 
     if setting.takeoffs:
         return split_route(route, rules(setting.takeoffs)), False
-    edge = shapely.get_parts(setting.area.boundary)
-    longest = max(edge, key=lambda ring: ring.length)
+    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
+    edge = edges.boundary.difference(setting.airspace.solid)
+    if edge.is_empty:
+        raise InputError("no place on the edge of the area to take off from; give --takeoff")
     ends = shapely.MultiPoint([entry(route.lines[0]), leave(route.lines[-1])]).centroid
-    near = shapely.get_coordinates(shapely.ops.nearest_points(setting.area.boundary, ends)[0])[0]
-    around = shapely.get_coordinates(
-        shapely.line_interpolate_point(longest, np.arange(AROUND) / AROUND, normalized=True)
+    near = nearest_points(edge, ends)[0]
+    around = shapely.line_interpolate_point(
+        max(shapely.get_parts(edge), key=lambda part: part.length),
+        np.arange(AROUND) / AROUND,
+        normalized=True,
     )
-    launch = float(near[0]), float(near[1])
+    launch = float(near.x), float(near.y)
     try:
         return split_route(route, rules((launch,))), True
     except InputError:
-        places = (launch, *((float(x), float(y)) for x, y in around))
+        places = (launch, *((float(point.x), float(point.y)) for point in around))
         return split_route(route, rules(places)), True
 
 

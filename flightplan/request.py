@@ -11,6 +11,7 @@ from pathlib import Path
 from flightplan.catalogue import CameraModel, Drone
 from flightplan.energy import Battery
 from flightplan.findings import Bounds
+from flightplan.limits import RULES
 from flightplan.motion import Wind
 from flightplan.stations import Overlap
 from tmp.areas import SurveyArea
@@ -67,6 +68,11 @@ class PlanRequest:
                 f"GSD of {self.gsd_m * 100:g} cm cannot be meant; give "
                 f"{FINEST_GSD_M * 100:g} cm to {COARSEST_GSD_M * 100:g} cm, such as --gsd 2.5cm"
             )
+        for rule in self.allowed:
+            if rule not in RULES:
+                raise InputError(
+                    f"rule {rule!r} is not known; choose from {', '.join(RULES)} for --allow"
+                )
         if self.oblique_deg is not None and not (
             OBLIQUE_DEG[0] <= self.oblique_deg <= OBLIQUE_DEG[1]
         ):

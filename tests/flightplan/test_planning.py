@@ -1,0 +1,199 @@
+"""A request becomes a plan that is proved, and files that say the same."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyproj import Geod
+from shapely import MultiPolygon, box
+from shapely.geometry import Polygon
+
+from flightplan.catalogue import Catalogue, read_catalogue
+from flightplan.findings import Bounds
+from flightplan.missions import Role
+from flightplan.motion import Wind
+from flightplan.plan import FlightPlan
+from flightplan.planframe import PlanFrame
+from flightplan.plannedmissions import missions_of
+from flightplan.planning import make_plan
+from flightplan.request import PlanRequest
+from flightplan.stations import Overlap
+from tmp.areas import SurveyArea, read_area
+from tmp.errors import InputError
+
+FARM = Path(__file__).parents[2] / "sample_data"
+GEOD = Geod(ellps="WGS84")
+
+
+def field(lat_deg: float = 64.0, size_m: float = 150.0, lon_deg: float = -20.0) -> SurveyArea:
+    frame = PlanFrame(lon_deg=lon_deg, lat_deg=lat_deg)
+    square = frame.to_geodetic(box(-size_m / 2, -size_m / 2, size_m / 2, size_m / 2))
+    return SurveyArea(polygons=MultiPolygon([square]), source="a field")
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return read_catalogue()
+
+
+@pytest.fixture(scope="module")
+def request_(catalogue: Catalogue) -> PlanRequest:
+    drone = catalogue.drone("rehearsal")
+    return PlanRequest(
+        area=read_area(FARM / "farm_area.geojson"),
+        drone=drone,
+        cameras=catalogue.cameras_of(drone),
+        gsd_m=0.025,
+        dem=FARM / "farm_terrain.tif",
+        dem_datum="ellipsoid",
+        day=date(2026, 7, 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def plan(request_: PlanRequest) -> FlightPlan:
+    return make_plan(request_)
+
+
+def test_the_farm_is_planned_and_proved(plan: FlightPlan) -> None:
+    assert plan.certificate.passed
+    assert plan.coverage.count[plan.coverage.inside].min() >= 9
+    assert len(plan.sorties.flights) == len(plan.ways) == 1
+
+
+def test_the_way_keeps_its_band_over_the_ground(plan: FlightPlan) -> None:
+    (profile,) = plan.profiles
+    above = profile.height_agl_m
+    assert above.min() >= plan.spacing.lowest_m - 0.05
+    assert above[profile.surveying].max() <= plan.spacing.highest_m + 0.05
+
+
+def test_missions_take_the_plan_s_photographs_from_above_the_takeoff(plan: FlightPlan) -> None:
+    (mission,) = missions_of(plan)
+    assert len(mission.photos) == plan.certificate.photographs
+    takeoff = mission.takeoff
+    assert takeoff is not None
+    heights = plan.ways[0].points[:, 2] - takeoff.ground_m
+    np.testing.assert_allclose([p.height_m for p in mission.waypoints], heights, atol=0.002)
+    assert mission.return_height_m >= max(p.height_m for p in mission.waypoints)
+    assert mission.fence is not None
+    way = [(p.lon_deg, p.lat_deg) for p in mission.waypoints]
+    assert all(mission.fence.contains(point) for point in map(_point, way))
+
+
+def _point(place: tuple[float, float]) -> Polygon:
+    from shapely import Point
+
+    return Point(place)
+
+
+def test_photographs_are_only_taken_on_lines(plan: FlightPlan) -> None:
+    (mission,) = missions_of(plan)
+    taking = [p for p in mission.waypoints if p.photo_spacing_m > 0]
+    assert taking
+    assert all(p.role is Role.LINE for p in taking)
+    assert sum(p.role is Role.RUN_IN for p in mission.waypoints) == len(plan.sorties.lines)
+
+
+@pytest.mark.parametrize("lat_deg", [0.0, 47.0, 65.0, 78.0, 85.0])
+def test_spacings_are_true_on_the_ellipsoid_at_any_latitude(
+    lat_deg: float, catalogue: Catalogue
+) -> None:
+    drone = catalogue.drone("mini 4 pro")
+    plan = make_plan(
+        PlanRequest(
+            area=field(lat_deg, 250.0),
+            drone=drone,
+            cameras=catalogue.cameras_of(drone),
+            gsd_m=0.025,
+            day=date(2026, 7, 1),
+        )
+    )
+    (mission,) = missions_of(plan)
+    lines = np.array([photo.line for photo in mission.photos])
+    places = np.array([(photo.lon_deg, photo.lat_deg) for photo in mission.photos])
+    for number, line in enumerate(plan.sorties.lines):
+        ours = places[lines == number]
+        apart = GEOD.inv(*ours[:-1].T, *ours[1:].T)[2]
+        np.testing.assert_allclose(apart, line.spacing_m, rtol=1e-3)
+
+
+def test_wind_that_the_drone_cannot_stand_is_refused(
+    request_: PlanRequest, catalogue: Catalogue
+) -> None:
+    storm = replace(request_, wind=Wind(speed_m_s=16.0, from_deg=240.0))
+    with pytest.raises(InputError, match="wind"):
+        make_plan(storm)
+
+
+def test_a_takeoff_inside_an_exclusion_is_refused(request_: PlanRequest) -> None:
+    place = request_.area.centre
+    around = PlanFrame(lon_deg=place[0], lat_deg=place[1])
+    island = MultiPolygon([around.to_geodetic(box(-5, -5, 5, 5))])
+    inside = replace(
+        request_,
+        takeoffs=(place,),
+        exclusions=(SurveyArea(polygons=island, source="a nest"),),
+    )
+    with pytest.raises(InputError, match="lies inside an exclusion"):
+        make_plan(inside)
+
+
+def test_nothing_is_flown_over_an_exclusion(request_: PlanRequest) -> None:
+    place = request_.area.centre
+    around = PlanFrame(lon_deg=place[0], lat_deg=place[1])
+    nest = around.to_geodetic(box(-6, -6, 6, 6))
+    made = make_plan(
+        replace(
+            request_,
+            dem=None,
+            exclusions=(SurveyArea(polygons=MultiPolygon([nest]), source="a nest"),),
+        )
+    )
+    solid = made.setting.exclusions[0].buffer(-0.1)
+    for way in made.ways:
+        from shapely import LineString
+
+        assert not LineString(way.points[:, :2]).intersects(solid)
+
+
+def test_an_oblique_set_of_lines_looks_ahead(request_: PlanRequest) -> None:
+    made = make_plan(replace(request_, dem=None, oblique_deg=25.0))
+    pitches = {line.pitch_deg for line in made.sorties.lines}
+    assert pitches == {-90.0, -65.0}
+    (mission,) = missions_of(made)
+    assert {photo.gimbal_pitch_deg for photo in mission.photos} == pitches
+
+
+def test_a_large_area_is_split_into_sorties_that_come_home(catalogue: Catalogue) -> None:
+    drone = catalogue.drone("mini 4 pro")
+    made = make_plan(
+        PlanRequest(
+            area=field(size_m=700.0),
+            drone=drone,
+            cameras=catalogue.cameras_of(drone),
+            gsd_m=0.03,
+            bounds=Bounds(sight_m=1500.0),
+            day=date(2026, 7, 1),
+        )
+    )
+    assert len(made.sorties.flights) > 1
+    assert all(one.energy_share <= made.request.battery.usable for one in made.sorties.flights)
+    assert made.certificate.passed
+
+
+def test_low_overlap_asks_for_no_more_views_than_it_can_give(request_: PlanRequest) -> None:
+    assert request_.asked_views == 9
+    assert replace(request_, overlap=Overlap(front=0.6, side=0.4)).asked_views == 2
+
+
+def test_a_tilt_that_cannot_be_meant_is_refused(request_: PlanRequest) -> None:
+    with pytest.raises(InputError, match="--oblique 80: give 5 to 45"):
+        replace(request_, oblique_deg=80.0)
+
+
+def test_a_gsd_in_metres_instead_of_centimetres_is_refused(request_: PlanRequest) -> None:
+    with pytest.raises(InputError, match="GSD of 250 cm cannot be meant"):
+        replace(request_, gsd_m=2.5)
