@@ -180,6 +180,8 @@ class BandTags:
     sun_gains: tuple[tuple[float, ...], ...] = ()
     """Sequoia's ``IrradianceCalibrationMeasurement``: gain index, integration time in ms,
     counts of channels 0 and 1."""
+    sun_rotation_deg: tuple[float, float, float] | None = None
+    """Sequoia's ``IrradianceRelativeRotation``: how the sun sensor is turned against the camera."""
     panel: PanelMark | None = None
     """The file marks itself as a picture of a reflectance panel."""
     mixing: tuple[tuple[float, ...], ...] = ()

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyogrio import raw
 
-from tmp.captures import Capture, Flag, HeightDatum, choose_captures, read_captures, write_captures
+from tmp.captures import (
+    Capture,
+    CaptureKind,
+    Flag,
+    HeightDatum,
+    choose_captures,
+    read_captures,
+    write_captures,
+)
 from tmp.errors import InputError
 
 TRIGGERS = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
@@ -107,9 +115,19 @@ def test_a_flag_nobody_knows_is_refused_with_its_value(tmp_path):
         read_captures(path)
 
 
-def test_blurred_and_unplaced_photographs_are_used_and_the_rest_left_out():
-    used = {flag for flag in Flag if replace(BARE, flags=(flag,)).used}
-    assert used == {Flag.BLURRED, Flag.NO_POSITION}
+def test_only_what_could_spoil_the_map_is_left_out_and_doubts_are_not():
+    left_out = {flag for flag in Flag if not replace(BARE, flags=(flag,)).used}
+    assert left_out == {
+        Flag.UNREADABLE,
+        Flag.DUPLICATE,
+        Flag.STRAGGLER,
+        Flag.EMPTY,
+        Flag.DROPPED,
+    }
+
+
+def test_a_panel_frame_is_kept_but_takes_no_part_in_the_map():
+    assert not replace(BARE, kind=CaptureKind.PANEL).used
 
 
 def test_keep_brings_back_all_but_the_unreadable():

@@ -1,0 +1,171 @@
+"""Read from a photograph's tags all that its pixel values hang on, whoever made the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ingest.bandnames import normal_name, why_implausible
+from ingest.cameras import camera_id
+from ingest.declared import Declaration, find_declaration
+from ingest.tags import Tags, read_tags
+from ingest.vendors import dji_tags, mapir_tags, micasense_tags, sentera_tags, sequoia_tags
+from tmp.bands import Band, BandTags, Family
+
+SATURATION_16_BIT = 65472.0
+"""Highest value of 10 bits stored in the upper bits of 16; 12 bits reach up to 65 520."""
+LONGEST_EXPOSURE_S = 10.0
+LARGEST_GAIN = 1000.0
+RGB = frozenset({"red", "green", "blue"})
+
+_READERS: dict[Family, Callable[[Tags], dict[str, Any]]] = {
+    Family.SEQUOIA: sequoia_tags,
+    Family.MICASENSE: micasense_tags,
+    Family.DJI: dji_tags,
+    Family.MAPIR: mapir_tags,
+    Family.SENTERA: sentera_tags,
+}
+
+
+def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:
+    """Read what one file says of its bands.
+
+    Parameters
+    ----------
+    path : Path
+        A photograph; only read.
+    declarations : sequence of Declaration
+        What a person wrote in ``cameras.toml``; see `ingest.declared.read_declarations`.
+
+    Notes
+    -----
+    Damaged and absent tags are None in the answer, and nonsense is named in ``problems``.
+    """
+    return band_tags(read_tags(path.read_bytes()), declarations)
+
+
+def band_tags(tags: Tags, declarations: Sequence[Declaration] = ()) -> BandTags:
+    """Return what a file's tags say of its bands; as `read_band_tags`."""
+    declaration = find_declaration(camera_id(tags), declarations)
+    family = _family(tags)
+    read = _READERS.get(family)
+    found = {**_common(tags), "bands": _named_bands(tags), **(read(tags) if read else {})}
+    if declaration is not None:
+        found |= declaration.overrides()
+    if found["bands"] and family in (Family.RGB, Family.UNKNOWN):
+        family = Family.DECLARED
+    elif not found["bands"]:
+        rgb = declaration is not None or family is Family.RGB
+        rgb = rgb or (family is not Family.UNKNOWN and _is_rgb(tags))
+        family = Family.RGB if rgb else Family.UNKNOWN
+    result = BandTags(family=family, **found)
+    return replace(result, problems=_problems(result, tags))
+
+
+def _family(tags: Tags) -> Family:
+    """Tell the camera's family from make and model; RGB cameras of a maker are not of it."""
+    make, model = tags.text("Image Make").casefold(), tags.text("Image Model").casefold()
+    if "sequoia" in model:
+        return Family.SEQUOIA
+    if "micasense" in make or model.startswith(("rededge", "altum")):
+        return Family.MICASENSE
+    if "sentera" in make:
+        return Family.SENTERA
+    if "mapir" in make or "survey3" in model:
+        return Family.MAPIR
+    if make == "dji" and (tags.xmp_text("BandName", "BandFreq") or _channels(tags) == 1):
+        return Family.DJI
+    return Family.UNKNOWN if _channels(tags) == 1 else Family.RGB
+
+
+def _channels(tags: Tags) -> int:
+    """Return the number of channels of a TIFF, 3 for other files and where it is not said."""
+    return int(tags.number("Image SamplesPerPixel") or 1) if tags.kind == "tiff" else 3
+
+
+def _is_rgb(tags: Tags) -> bool:
+    """Tell whether a file of a multispectral camera is from its ordinary colour lens."""
+    names = [normal_name(name) for name in tags.xmp_text("BandName").split(",") if name.strip()]
+    source = tags.xmp_text("ImageSource").casefold()
+    if names:
+        return set(names) <= RGB | {"rgb"} and (len(names) == 3 or names == ["rgb"])
+    if _family(tags) is Family.MAPIR:
+        return tags.text("Image Model").casefold().endswith("rgb")
+    return _channels(tags) == 3 and "ms_" not in source
+
+
+def _named_bands(tags: Tags) -> tuple[Band, ...]:
+    """Return the bands that a file names in Pix4D's or DJI's XMP tags."""
+    if _is_rgb(tags):
+        return ()
+    names = [name for name in tags.xmp_text("BandName").split(",") if name.strip()]
+    centres = tags.xmp_numbers("CentralWavelength")
+    widths = tags.xmp_numbers("WavelengthFWHM")
+    return tuple(
+        Band(
+            name=normal_name(name),
+            centre_nm=_light(centres[k]) if k < len(centres) else None,
+            width_nm=widths[k] if k < len(widths) and widths[k] > 0 else None,
+            channel=k,
+        )
+        for k, name in enumerate(names)
+    )
+
+
+def _light(wavelength_nm: float) -> float | None:
+    return wavelength_nm if 200 <= wavelength_nm <= 20_000 else None
+
+
+def _common(tags: Tags) -> dict[str, Any]:
+    """Return the fields that all cameras write in EXIF."""
+    levels = tags.numbers("Image BlackLevel")
+    iso = tags.number("EXIF ISOSpeed") or tags.number("EXIF ISOSpeedRatings")
+    bits = int(tags.number("Image BitsPerSample") or 16) if tags.kind == "tiff" else 8
+    white = tags.number("Image Tag 0xC61D") or tags.number("Image WhiteLevel")
+    full = SATURATION_16_BIT if bits == 16 else float(2 ** min(bits, 32) - 1)
+    return {
+        "make": tags.text("Image Make"),
+        "model": tags.text("Image Model"),
+        "serial": tags.xmp_text("CameraSerialNumber") or tags.text("EXIF BodySerialNumber"),
+        "firmware": tags.text("Image Software"),
+        "exposure_s": tags.number("EXIF ExposureTime"),
+        "gain": iso / 100 if iso is not None else None,
+        "f_number": tags.number("EXIF FNumber"),
+        "black_level": sum(levels) / len(levels) if levels else None,
+        "bits": bits,
+        "saturation_dn": white or full,
+        "linear": tags.kind == "tiff",
+        "capture_id": tags.xmp_text("CaptureUUID", "CaptureId"),
+        "flight_id": tags.xmp_text("FlightUUID", "FlightId"),
+    }
+
+
+def _problems(found: BandTags, tags: Tags) -> tuple[str, ...]:
+    """Name what a band photograph says that cannot be true; an RGB photograph needs none of it."""
+    if not found.bands:
+        return ()
+    problems = [problem for band in found.bands if (problem := why_implausible(band))]
+    problems += [
+        f"band {name.strip()!r} centred at {centre:g} nm"
+        for name, centre in zip(
+            tags.xmp_text("BandName").split(","),
+            tags.xmp_numbers("CentralWavelength"),
+            strict=False,
+        )
+        if _light(centre) is None
+    ]
+    exposure_s, gain, black = found.exposure_s, found.gain, found.black_level
+    if exposure_s is None:
+        problems.append("no exposure time")
+    elif not 0 < exposure_s <= LONGEST_EXPOSURE_S:
+        problems.append(f"exposure time {exposure_s:g} s")
+    if gain is not None and not 0 < gain <= LARGEST_GAIN:
+        problems.append(f"gain {gain:g}")
+    if black is not None and not 0 <= black < found.saturation_dn:
+        problems.append(f"black level {black:g} where {found.saturation_dn:g} is saturated")
+    in_exif_s = tags.number("EXIF ExposureTime")
+    if exposure_s and in_exif_s and not 2 / 3 < exposure_s / in_exif_s < 3 / 2:
+        problems.append(f"exposure time {exposure_s:g} s in XMP, {in_exif_s:g} s in EXIF")
+    return tuple(problems)
