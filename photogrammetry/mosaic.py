@@ -76,9 +76,9 @@ def mosaic_tile(
     if len(placed) == 0:
         return out
     seams = choose_seams(placed, labels, gains, store)
-    fade = _fade(seams)
+    fade = fade_weights(seams)
     evening = _even_out(placed, labels, seams, fade, gains, store)
-    colour, weight = _sample_tile(placed, labels, ground, fade, gains, pictures)
+    colour, weight = sample_tile(placed, labels, ground, fade, gains, pictures)
     row_at, col_at = labels.places(labels.y_pixel, labels.x_pixel)
     half = np.float32(0.5)
     compose(
@@ -87,13 +87,13 @@ def mosaic_tile(
         evening,
         (row_at + half) / np.float32(LOW_LABELS) - half,
         (col_at + half) / np.float32(LOW_LABELS) - half,
-        _resampled(ground.mapped.astype(np.float32), labels, ground) > half,
+        resampled(ground.mapped.astype(np.float32), labels, ground) > half,
         out,
     )
     return out
 
 
-def _fade(seams: Seams) -> Float32:
+def fade_weights(seams: Seams) -> Float32:
     """Return the weight of every view in every label cell (V, rows, cols), summing to 1."""
     weights = np.zeros(seams.usable.shape, np.float32)
     for i in range(len(weights)):
@@ -152,7 +152,7 @@ def _reduced(labels: LabelGround, shape: tuple[int, ...]) -> tuple[Float32, Floa
     return np.asarray(height, np.float32), x, y
 
 
-def _sample_tile(
+def sample_tile(
     placed: TileViews,
     labels: LabelGround,
     ground: Ground,
@@ -160,12 +160,29 @@ def _sample_tile(
     gains: dict[str, NDArray[np.float64]],
     pictures: DecodedPictures,
 ) -> tuple[Float32, Float32]:
-    """Sample the photographs at the tile's pixels: weighted sum (rows, cols, 3) and weights."""
+    """Sample the photographs at the tile's pixels.
+
+    Parameters
+    ----------
+    placed : TileViews
+    labels : LabelGround
+    ground : Ground
+    fade : ndarray of shape (V, label rows, label cols)
+        From `fade_weights`.
+    gains : dict of str to ndarray of shape (bands,)
+    pictures : DecodedPictures
+
+    Returns
+    -------
+    tuple of ndarray of shape (rows, cols, bands) and (rows, cols)
+        Weighted sums, and the sums of the weights.
+    """
     x, y = labels.x_pixel, labels.y_pixel
-    height = _resampled(ground.height, labels, ground)
+    height = resampled(ground.height, labels, ground)
     height -= np.float32(labels.centre[2])
     row_at, col_at = labels.places(y, x)
-    total: Float32 = np.zeros((*height.shape, 3), np.float32)
+    bands = len(next(iter(gains.values())))
+    total: Float32 = np.zeros((*height.shape, bands), np.float32)
     weights: Float32 = np.zeros(height.shape, np.float32)
     core = np.ix_(
         range(int(row_at[0]), int(row_at[-1]) + 2), range(int(col_at[0]), int(col_at[-1]) + 2)
@@ -189,7 +206,7 @@ def _sample_tile(
     return total, weights
 
 
-def _resampled(array: Float32, labels: LabelGround, ground: Ground) -> Float32:
+def resampled(array: Float32, labels: LabelGround, ground: Ground) -> Float32:
     """Interpolate an array on the surface grid at the tile's pixels."""
     x, y = ground.grid.cell_centres()
     col = (labels.x_pixel - (x[0] - labels.centre[0])) / ground.grid.cell_m

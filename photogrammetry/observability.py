@@ -92,13 +92,15 @@ def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
 
 
 def _mean_residual_px(block: Block) -> float:
-    return float(np.mean(np.linalg.norm(block.residuals(), axis=1)))
+    # A stray point may come to lie behind a camera at another focal length, where it says nothing.
+    return float(np.nanmean(np.linalg.norm(block.residuals(), axis=1)))
 
 
 def _cost(block: Block, known: Known, weight: TieWeight, options: AdjustOptions) -> float:
     """Return half the weighted sum of squares of tie points and positions, as minimised."""
     squared = (block.residuals() ** 2).sum(axis=1)
-    ties = weight.loss_px**2 * np.log1p(squared / weight.loss_px**2).sum() / weight.sigma_px**2
+    robust = np.log1p(squared / weight.loss_px**2)
+    ties = weight.loss_px**2 * np.nansum(robust) / weight.sigma_px**2
     off: NDArray[np.float64] = (block.centres - known.positions) / known.position_sigmas
     distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
     gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()

@@ -27,7 +27,7 @@ from photogrammetry.outcome import count_matches, describe, explain_left_out
 from photogrammetry.pairs import PairOptions, propose_pairs
 from photogrammetry.settle import SettleOptions, settle
 from photogrammetry.sfm import Photographs, SfmOptions, reconstruct
-from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks
+from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks, spanning_tracks
 from photogrammetry.verification import VerifiedPair, VerifyOptions, ideal_keypoints, match_all
 from tmp.cameras import Camera
 from tmp.captures import Capture
@@ -191,6 +191,7 @@ def solve(
     joined = build_tracks(
         [len(xy) for xy in photographs.xy_px], [(p.first, p.second, p.inliers) for p in pairs]
     )
+    joined = spanning_tracks(joined, [c.rig_id for c in used])
     long_sides = [max(c.width_px, c.height_px) for c in used]
     chosen = choose_tracks(joined, photographs.xy_px, long_sides, options.tracks)
     with threadpool_limits(limits=1, user_api="blas"):

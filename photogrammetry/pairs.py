@@ -3,12 +3,17 @@
 Each photograph keeps a bounded number of neighbours, in all directions, so that the work grows
 in proportion to the survey and neighbouring flight lines are always tied together.  It is also
 compared with the next by name, which the drone took just after, wherever that claims to be.
+
+Bands of one camera are proposed each for itself, and tied to each other within every release of
+the shutter; a separate camera of another band is compared with the nearest photographs of the
+first one.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +43,9 @@ class PairOptions:
     """Photographs without position are compared with all others up to this many, ..."""
     sequence: int = 10
     """... and beyond it with this many before and after in the order of their names."""
+    across_bands: int = 6
+    """A photograph of another band, not released together with one of the first band, is
+    compared with this many of those nearest to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -65,10 +73,15 @@ def propose_pairs(
     """
     positioned = [i for i, c in enumerate(captures) if c.positioned and frame.referenced]
     pairs: dict[tuple[int, int], Pair] = {}
-    for pair in _pairs_by_position(captures, cameras, frame, positioned, options):
-        pairs.setdefault((pair.first, pair.second), pair)
-    for i in range(len(captures) - 1):  # a wrong position must not cost a photograph
-        pairs.setdefault((i, i + 1), Pair(first=i, second=i + 1))
+    bands = _by_band(captures)
+    for band in bands:
+        placed = sorted(set(band).intersection(positioned))
+        for pair in _pairs_by_position(captures, cameras, frame, placed, options):
+            pairs.setdefault((pair.first, pair.second), pair)
+        for i, j in itertools.pairwise(band):  # a wrong position must not cost a photograph
+            pairs.setdefault((i, j), Pair(first=i, second=j))
+    for i, j in _pairs_across_bands(captures, frame, positioned, bands, options):
+        pairs.setdefault((i, j), Pair(first=i, second=j))
     adrift = set(range(len(captures))).difference(positioned)
     exhaustive = len(captures) <= options.exhaustive_below
     for i, j in itertools.combinations(range(len(captures)), 2):
@@ -76,6 +89,60 @@ def propose_pairs(
             pairs.setdefault((i, j), Pair(first=i, second=j))
     log.info("pairs: %d for %d photographs", len(pairs), len(captures))
     return [pairs[key] for key in sorted(pairs)]
+
+
+def reference_band(captures: Sequence[Capture]) -> str:
+    """Return the band that others are tied to: colour if there is any, else the most frequent."""
+    counts = Counter(capture.band for capture in captures)
+    return min(counts, key=lambda band: (band != "", -counts[band], band))
+
+
+def _by_band(captures: Sequence[Capture]) -> list[list[int]]:
+    """Return the indices of each band's photographs, the reference band first."""
+    first = reference_band(captures) if captures else ""
+    bands: dict[str, list[int]] = {first: []}
+    for i, capture in enumerate(captures):
+        bands.setdefault(capture.band, []).append(i)
+    return list(bands.values())
+
+
+def _pairs_across_bands(
+    captures: Sequence[Capture],
+    frame: LocalFrame,
+    positioned: list[int],
+    bands: list[list[int]],
+    options: PairOptions,
+) -> set[tuple[int, int]]:
+    """Return the pairs of different bands: those of one release, else the nearest."""
+    if len(bands) < 2:
+        return set()
+    releases: defaultdict[str, list[int]] = defaultdict(list)
+    for i, capture in enumerate(captures):
+        if capture.rig_id:
+            releases[capture.rig_id].append(i)
+    pairs = {
+        (i, j)
+        for released in releases.values()
+        for i, j in itertools.combinations(sorted(released), 2)
+        if captures[i].band != captures[j].band
+    }
+    tied = {i for pair in pairs for i in pair}
+    placed = set(positioned)
+    reference = [i for i in bands[0] if i in placed]
+    alone = [i for band in bands[1:] for i in band if i in placed and i not in tied]
+    if not reference or not alone:
+        return pairs
+
+    def places(indices: list[int]) -> Float:
+        chosen = [captures[i] for i in indices]
+        geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in chosen]
+        return frame.world_from_geodetic(np.array(geodetic, float))
+
+    count = min(options.across_bands, len(reference))
+    _, near = cKDTree(places(reference)).query(places(alone), k=range(1, count + 1))
+    for i, nearest in zip(alone, near, strict=True):
+        pairs |= {(min(i, reference[k]), max(i, reference[k])) for k in nearest}
+    return pairs
 
 
 def _pairs_by_position(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,21 +190,27 @@ def _write_array(path: Path, array: Picture) -> None:
     partial.replace(path)
 
 
+Load = Callable[[str], NDArray[Any]]
+"""Gives the values of a photograph by name, (rows, cols, bands)."""
+
+
 class DecodedPictures:
     """Photographs at full size, decoded when first asked for, the longest unused let go.
+
+    Unless told how to load them they are decoded as pictures, blue, green and red in 8 bits.
 
     Threads that want the same photograph at once wait for one decode.  Neighbouring tiles see
     the same photographs, so in the order of `tmp.grids.Grid.tiles` each is decoded about once.
     """
 
-    def __init__(self, folder: Path, *, budget_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, budget_bytes: int, load: Load | None = None) -> None:
+        self._load = load or (lambda name: read_photograph(folder / name))
         self._budget_bytes = budget_bytes
         self._lock = threading.Lock()
-        self._pictures: OrderedDict[str, Future[Picture]] = OrderedDict()
+        self._pictures: OrderedDict[str, Future[NDArray[Any]]] = OrderedDict()
 
-    def get(self, name: str) -> Picture:
-        """Return a photograph (rows, cols, 3), blue, green, red.
+    def get(self, name: str) -> NDArray[Any]:
+        """Return a photograph (rows, cols, bands); blue, green, red unless loaded otherwise.
 
         Raises
         ------
@@ -218,7 +225,7 @@ class DecodedPictures:
             self._pictures.move_to_end(name)
         if mine:
             try:
-                future.set_result(read_photograph(self._folder / name))
+                future.set_result(self._load(name))
             except BaseException as error:
                 future.set_exception(error)
             self._let_go()

@@ -101,9 +101,10 @@ def add_view(picture, geometry, gain, x, y, z, weight, row_at, col_at, total, we
 
     Parameters
     ----------
-    picture : uint8 (height, width, 3)
+    picture : uint8 or float32 (height, width, bands)
+        Where the first band is NaN the place is left to other photographs.
     geometry : float32 (1, 22)
-    gain : float32 (3,)
+    gain : float32 (bands,)
         Factors of the bands.
     x, y : float32 (cols,), (rows,)
         Tile coordinates of the pixels.
@@ -112,11 +113,11 @@ def add_view(picture, geometry, gain, x, y, z, weight, row_at, col_at, total, we
         Weight of the view on the coarser label grid, interpolated bilinearly.
     row_at, col_at : float32 (rows,), (cols,)
         Place of the pixels on the label grid, centre origin, inside its outermost centres.
-    total : float32 (rows, cols, 3), changed
+    total : float32 (rows, cols, bands), changed
     weights : float32 (rows, cols), changed
     """
     numbers = load_view(geometry, 0)
-    height, width, _ = picture.shape
+    height, width, bands = picture.shape
     for r in range(z.shape[0]):
         i = int(row_at[r])
         fr = row_at[r] - np.float32(i)
@@ -131,7 +132,11 @@ def add_view(picture, geometry, gain, x, y, z, weight, row_at, col_at, total, we
             px, py = project(numbers, x[c], y[r], z[r, c])
             if not inside(height, width, px, py):
                 continue
-            for b in range(3):
+            first = _bilinear(picture, px, py, 0)
+            if np.isnan(first):
+                continue
+            total[r, c, 0] += w * gain[0] * first
+            for b in range(1, bands):
                 total[r, c, b] += w * gain[b] * _bilinear(picture, px, py, b)
             weights[r, c] += w
 

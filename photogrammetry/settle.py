@@ -25,6 +25,8 @@ LOOSE = 1e-3
 """Residual, as a fraction of the long side, that the first round lets pass: the lens is not
 yet known."""
 ROUNDS = 3
+STRAY_ANGLE_DEG = 0.1
+"""Angle between the widest rays to a tie point under which it is as good as infinitely far."""
 HASTY = 1e-4
 """Tolerance of all rounds but the last."""
 
@@ -99,8 +101,7 @@ def settle(
     for number in track(range(ROUNDS), "Adjusting the block", ROUNDS):
         last = number == ROUNDS - 1
         block = adjust(block, known, weight, settings if last else hasty)
-        if not last:
-            block = without_outliers(block, options)
+        block = without_strays(block) if last else without_outliers(block, options)
         weight = weigh(block, options)
         if number == 0 and placed:
             known = with_flying_height(known, block, captures)
@@ -146,6 +147,15 @@ def _weight(sigma_px: float, block: Block, options: SettleOptions) -> TieWeight:
     number = float(np.median(np.bincount(block.photo, minlength=len(block.names))))
     effect = 1 + max(number - 1, 0) * options.common_error_share
     return TieWeight(loss_px=2 * sigma_px, sigma_px=sigma_px * float(np.sqrt(effect)))
+
+
+def without_strays(block: Block) -> Block:
+    """Return the block without points that ran away in the adjustment.
+
+    It feels neither those that came to lie behind a camera nor those beyond all measure.
+    """
+    near = block.ray_angles() > np.radians(STRAY_ANGLE_DEG)
+    return block.kept(np.isfinite(block.residuals()).all(axis=1) & near[block.point])
 
 
 def without_outliers(block: Block, options: SettleOptions) -> Block:

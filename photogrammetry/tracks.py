@@ -83,6 +83,28 @@ def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Mat
     return joined.kept(sound)
 
 
+def spanning_tracks(tracks: Tracks, releases: Sequence[str]) -> Tracks:
+    """Drop tracks that only the bands of one release of the shutter see.
+
+    Their rays are a few centimetres apart and say nothing of how far the point is.
+
+    Parameters
+    ----------
+    releases : sequence of str
+        Which release each photograph belongs to; empty for one by itself.
+    """
+    number: dict[str, int] = {}
+    release = np.array(
+        [number.setdefault(name or f"\0{photo}", photo) for photo, name in enumerate(releases)]
+    )
+    of = release[tracks.photo]
+    count = len(tracks.lengths)
+    least, most = np.full(count, len(releases)), np.full(count, -1)
+    np.minimum.at(least, tracks.track, of)
+    np.maximum.at(most, tracks.track, of)
+    return tracks.kept(most > least)
+
+
 def choose_tracks(
     tracks: Tracks,
     xy_px: Sequence[NDArray[np.float32]],

@@ -79,6 +79,32 @@ def trusted_radius2(camera: Camera) -> float:
     return float(1.02 * np.max(rays[:, 0] ** 2 + rays[:, 1] ** 2))
 
 
+def views_in_tile(views: Sequence[View], frame: LocalFrame, centre: Float) -> TileViews:
+    """Express views in tile coordinates, in their order, whatever they see.
+
+    Parameters
+    ----------
+    views : sequence of View
+    frame : LocalFrame
+    centre : ndarray of shape (3,)
+        Map coordinates of the tile's centre and its reference height.
+    """
+    matrix, offset = frame.world_from_map_affine(centre)
+    inverse = np.linalg.inv(matrix)
+    transforms = [
+        np.column_stack(
+            [view.pose.rotation @ matrix, view.pose.rotation @ offset + view.pose.translation]
+        )
+        for view in views
+    ]
+    centres = [inverse @ (view.pose.centre - offset) for view in views]
+    return TileViews(
+        views=tuple(views),
+        cam_from_tile=np.array(transforms).reshape(-1, 3, 4),
+        centres=np.array(centres).reshape(-1, 3),
+    )
+
+
 def place_views(
     views: Sequence[View],
     frame: LocalFrame,
@@ -99,22 +125,10 @@ def place_views(
     z_range_m : tuple of float
         Lowest and highest ground, map heights.
     """
-    matrix, offset = frame.world_from_map_affine(centre)
-    inverse = np.linalg.inv(matrix)
+    _, offset = frame.world_from_map_affine(centre)
     views = _within_reach(views, offset, half_size_m, z_range_m)
-    transforms = np.array(
-        [
-            np.column_stack(
-                [
-                    view.pose.rotation @ matrix,
-                    view.pose.rotation @ offset + view.pose.translation,
-                ]
-            )
-            for view in views
-        ]
-    ).reshape(-1, 3, 4)
-    centres = np.array([inverse @ (view.pose.centre - offset) for view in views]).reshape(-1, 3)
-    placed = TileViews(views=tuple(views), cam_from_tile=transforms, centres=centres)
+    placed = views_in_tile(views, frame, centre)
+
     steps = np.linspace(-1, 1, 7)
     x, y, z = np.meshgrid(
         half_size_m[0] * steps, half_size_m[1] * steps, np.asarray(z_range_m) - centre[2]
