@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from tmp.captures import Capture
 from tmp.errors import InputError, PhotographError, SpaceError
 from tmp.files import replacing
+from tmp.survey import Survey
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".tif", ".tiff", ".png"})
 """Files taken for photographs, by lower-case suffix."""
@@ -154,6 +156,17 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(survey: Survey, captures: Iterable[Capture]) -> None:
+    """Write the digests of the photographs, for ``sha256sum --check photos.sha256`` to verify.
+
+    A later look at them, on any machine, tells whether a disk has lost a bit since.
+    """
+    folder = survey.photos_dir.name
+    lines = [f"{c.sha256}  {folder}/{c.name}\n" for c in captures if "\n" not in c.name]
+    with replacing(survey.manifest_path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def check_space(root: Path, needed_bytes: int) -> None:

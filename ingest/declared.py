@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ingest.bandnames import BANDS_OF_FILTERS, normal_name
 from tmp.bands import Band
+from tmp.captures import Capture
 from tmp.errors import InputError
 
 FILE = "cameras.toml"
@@ -76,6 +77,12 @@ def find_declaration(camera_id: str, declarations: Sequence[Declaration]) -> Dec
     """Return the first declaration that names a camera."""
     name = camera_id.casefold()
     return next((d for d in declarations if fnmatchcase(name, d.pattern)), None)
+
+
+def declare_bands(capture: Capture, declarations: Sequence[Declaration]) -> Capture:
+    """Return a photograph with the bands that a person declared for its camera, if any."""
+    declaration = find_declaration(capture.camera_id, declarations) if capture.camera_id else None
+    return capture if declaration is None else replace(capture, band=declaration.band)
 
 
 def how_to_declare(camera_id: str) -> str:

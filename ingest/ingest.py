@@ -9,12 +9,13 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from ingest.cameras import propose_camera
+from ingest.agreement import find_disagreements
 from ingest.card import (
     Shelf,
     check_space,
@@ -24,16 +25,16 @@ from ingest.card import (
     propose_names,
     read_source,
     refuse_overlap,
+    write_manifest,
 )
-from ingest.position import read_position
-from ingest.quality import measure_sharpness, why_unreadable
-from ingest.tags import Tags, read_tags
-from ingest.times import read_time
+from ingest.declared import Declaration, declare_bands, read_declarations
+from ingest.flights import number_flights
+from ingest.reading import Reading, read_photograph
+from ingest.rigs import group_rigs
 from ingest.verdicts import fill_heights, judge
 from tmp.cameras import Camera
 from tmp.captures import (
     Capture,
-    Flag,
     HeightDatum,
     choose_captures,
     read_captures,
@@ -64,19 +65,13 @@ class IngestResult:
     """Files that the source did not give up, with the reason; they are not in the survey."""
     ignored: Counter[str]
     """Other files, by suffix."""
+    notes: tuple[str, ...] = ()
+    """What does not fit together in the survey as a whole, a line each."""
 
     @property
     def flagged(self) -> tuple[Capture, ...]:
         """Photographs with something to say about them."""
         return tuple(capture for capture in self.captures if capture.reason)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Taken:
-    """One photograph just taken into the survey."""
-
-    capture: Capture
-    camera: Camera | None
 
 
 def ingest_photographs(
@@ -116,6 +111,7 @@ def ingest_photographs(
     check_crs(crs)
     refuse_overlap(places, survey.root)
     found = find_photographs(places)
+    declarations = read_declarations(survey.root)
     create_survey(survey.root)
     settings = read_settings(survey)
     before = read_captures(survey.gpkg_path) if survey.gpkg_path.exists() else []
@@ -126,32 +122,45 @@ def ingest_photographs(
     known = {capture.sha256 for capture in before}
     shelf = Shelf(survey.photos_dir, (capture.name for capture in before))
 
-    def take(job: tuple[Path, str]) -> _Taken | str | None:
+    take_in = partial(
+        _take, survey=survey, shelf=shelf, known=known, link=link, declarations=declarations
+    )
+
+    def take(job: tuple[Path, str]) -> Reading | str | None:
         try:
-            return _take(job[0], job[1], survey=survey, shelf=shelf, known=known, link=link)
+            return take_in(job[0], job[1])
         except PhotographError as error:
             return str(error)
 
     jobs = list(zip(found.photographs, names, strict=True))
-    outcomes: dict[Path, _Taken | str | None] = {}
+    outcomes: dict[Path, Reading | str | None] = {}
     results = map_threads(take, jobs, workers=workers or os.cpu_count() or 1)
     for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
         outcomes[path] = outcome
-    taken = [o for path, _ in jobs if isinstance(o := outcomes[path], _Taken)]
-    captures = judge(fill_heights([*before, *(one.capture for one in taken)]))
+    taken = [o for path, _ in jobs if isinstance(o := outcomes[path], Reading)]
+    captures = _relate([*before, *(one.capture for one in taken)], declarations)
     settings = _settle(settings, captures, [one.camera for one in taken if one.camera], crs)
     write_settings(survey, settings)
     write_captures(survey.gpkg_path, captures)
+    write_manifest(survey, captures)
     log.info("%s: %d photographs added, %d in all", survey.root, len(taken), len(captures))
+    chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop)
     return IngestResult(
         survey=survey,
         settings=settings,
-        captures=tuple(choose_captures(captures, keep=settings.keep, drop=settings.drop)),
+        captures=tuple(chosen),
         added=tuple(one.capture.name for one in taken),
         already=sum(outcome is None for outcome in outcomes.values()),
         failed={str(p): o for p, o in outcomes.items() if isinstance(o, str)},
         ignored=found.ignored,
+        notes=tuple(find_disagreements(chosen)),
     )
+
+
+def _relate(captures: Sequence[Capture], declarations: Sequence[Declaration]) -> list[Capture]:
+    """Settle what depends on all photographs together: bands declared, rigs, flights, verdicts."""
+    declared = [declare_bands(capture, declarations) for capture in captures]
+    return judge(number_flights(group_rigs(fill_heights(declared))))
 
 
 def _bytes_to_copy(
@@ -169,8 +178,15 @@ def _bytes_to_copy(
 
 
 def _take(
-    source: Path, proposed: str, *, survey: Survey, shelf: Shelf, known: set[str], link: bool
-) -> _Taken | None:
+    source: Path,
+    proposed: str,
+    *,
+    survey: Survey,
+    shelf: Shelf,
+    known: set[str],
+    link: bool,
+    declarations: Sequence[Declaration],
+) -> Reading | None:
     """Copy or link one photograph and read it, from one pass over its bytes; None if known."""
     data = read_source(source)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -182,69 +198,16 @@ def _take(
         link_photograph(source, target)
     else:
         copy_verified(data, sha256, source, target)
-    tags = read_tags(data)
-    capture = Capture(
+    bare = Capture(
         name=name,
         source=str(source.resolve()),
         sha256=sha256,
         size_bytes=len(data),
-        width_px=tags.width_px,
-        height_px=tags.height_px,
+        width_px=0,
+        height_px=0,
         camera_id="",
     )
-    problem = why_unreadable(tags)
-    sharpness = None if problem else measure_sharpness(data, tags)
-    if sharpness is None:
-        reason = problem or "the picture does not decode"
-        capture = replace(capture, flags=(Flag.UNREADABLE,), reason=reason)
-        return _Taken(capture=_with_tags(capture, tags), camera=None)
-    camera = propose_camera(tags)
-    capture = replace(capture, camera_id=camera.camera_id, sharpness=round(sharpness, 1))
-    return _Taken(capture=_with_tags(capture, tags), camera=camera)
-
-
-def _with_tags(capture: Capture, tags: Tags) -> Capture:
-    """Return the capture with position, time and attitude as the tags give them."""
-    position = read_position(tags)
-    time_utc, evidence = read_time(tags, position.longitude_deg)
-    yaw, pitch, roll = read_attitude(tags)
-    return replace(
-        capture,
-        time_utc=time_utc,
-        time_evidence=evidence,
-        longitude_deg=position.longitude_deg,
-        latitude_deg=position.latitude_deg,
-        height_m=position.height_m,
-        height_datum=position.height_datum,
-        sigma_horizontal_m=position.sigma_horizontal_m,
-        sigma_vertical_m=position.sigma_vertical_m,
-        position_source=position.source,
-        height_takeoff_m=position.height_takeoff_m,
-        gimbal_yaw_deg=yaw,
-        gimbal_pitch_deg=pitch,
-        gimbal_roll_deg=roll,
-    )
-
-
-def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]:
-    """Return yaw, pitch and roll of the camera in degrees, pitch -90 looking down.
-
-    Notes
-    -----
-    Pix4D's ``Camera:Pitch`` counts from nadir.  Some makers write angles from the horizon under
-    that name, so only values within 45° of nadir are believed.
-    """
-    angles = [tags.xmp_number(f"Gimbal{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
-    if None in angles:
-        angles = [tags.xmp_number(f"Camera{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
-    if None not in angles:
-        return angles[0], angles[1], angles[2]
-    yaw, pitch, roll = (
-        tags.xmp_number(axis, namespace="pix4d") for axis in ("Yaw", "Pitch", "Roll")
-    )
-    if yaw is None or pitch is None or roll is None or abs(pitch) > 45:
-        return None, None, None
-    return yaw, pitch - 90, roll
+    return read_photograph(data, bare, declarations)
 
 
 def check_crs(crs: str | None) -> None:

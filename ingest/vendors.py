@@ -26,7 +26,7 @@ from tmp.bands import (
 )
 
 _SUN_RECORD = struct.Struct("<QHHHHfff")
-"""Sequoia: µs since boot, two counts, gain index, ms of integration, yaw, pitch, roll in degrees."""
+"""Sequoia: µs since boot, two counts, gain index, integration in ms, yaw, pitch, roll in °."""
 
 _WRONG_EXPOSURE_S, _RIGHT_EXPOSURE_S = 1 / 6329, 0.000274
 """MicaSense firmware wrote the first where the shutter did the second."""

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from tmp.captures import Capture, Flag, HeightDatum
+from ingest.bandverdicts import (
+    find_changed_exposures,
+    find_empty,
+    find_implausible,
+    find_missing_bands,
+    find_overexposed,
+    find_underexposed,
+    find_unknown_bands,
+)
+from ingest.flights import split_by_pauses
+from tmp.captures import Capture, CaptureKind, Flag, HeightDatum
 
 Verdicts = dict[int, str]
 """Reasons by place in the list of captures."""
+Rule = Callable[[Sequence[Capture]], Verdicts]
 
 LOW_SHARE, LOW_MARGIN_M = 0.4, 10.0
 """A take-off or landing picture is below this share of the median height, and by this much."""
@@ -25,8 +35,6 @@ GROUND_M = 5.0
 """A picture within this height of the take-off point was taken standing, or all but."""
 STRAGGLER_SHARE, STRAGGLERS_ANYWAY = 0.25, 3
 """More low pictures than this are a flight of their own."""
-FLIGHT_GAP = timedelta(minutes=10)
-"""A pause that parts two flights."""
 ALONE_M, ALONE_FACTOR, ALONE_HEIGHTS = 100.0, 10.0, 3.0
 """A picture stands apart beyond the largest of: this distance, this many times the usual one,
 this many flying heights."""
@@ -36,27 +44,34 @@ BLUR_SHARE, BLUR_NEIGHBOURS = 0.25, 8
 EARTH_RADIUS_M = 6_371_000.0
 
 
+_NOT_FOR_PANELS = frozenset({Flag.NO_POSITION, Flag.STRAGGLER, Flag.BLURRED})
+"""A panel is photographed on the ground, from close by."""
+
+
 def judge(captures: Sequence[Capture]) -> list[Capture]:
     """Return the captures with flags and reasons set from scratch.
 
     Unreadable photographs keep their verdict, which only reading them can give.
     """
-    rules: tuple[tuple[Flag, Callable[[Sequence[Capture]], Verdicts]], ...] = (
-        (Flag.DUPLICATE, find_duplicates),
-        (Flag.NO_POSITION, find_unpositioned),
-        (Flag.STRAGGLER, find_stragglers),
-        (Flag.BLURRED, find_blurred),
-    )
-    found = [(flag, rule(captures)) for flag, rule in rules]
-    judged = []
-    for index, capture in enumerate(captures):
-        if Flag.UNREADABLE in capture.flags:
-            judged.append(capture)
-            continue
-        verdicts = [(flag, reasons[index]) for flag, reasons in found if index in reasons]
-        flags = tuple(flag for flag, _ in verdicts)
-        judged.append(replace(capture, flags=flags, reason="; ".join(r for _, r in verdicts)))
-    return judged
+    verdicts: list[list[tuple[Flag, str]]] = [[] for _ in captures]
+    for flag, rule in _RULES:
+        places = [
+            i
+            for i, c in enumerate(captures)
+            if flag not in _NOT_FOR_PANELS or c.kind is not CaptureKind.PANEL
+        ]
+        for k, reason in sorted(rule([captures[i] for i in places]).items()):
+            verdicts[places[k]].append((flag, reason))
+    return [
+        capture
+        if Flag.UNREADABLE in capture.flags
+        else replace(
+            capture,
+            flags=tuple(flag for flag, _ in said),
+            reason="; ".join(reason for _, reason in said),
+        )
+        for capture, said in zip(captures, verdicts, strict=True)
+    ]
 
 
 def fill_heights(captures: Sequence[Capture]) -> list[Capture]:
@@ -123,7 +138,7 @@ def _low_tails(captures: Sequence[Capture]) -> Verdicts:
         return {}
     median_m = float(np.median(list(heights.values())))
     limit_m = min(LOW_SHARE * median_m, median_m - LOW_MARGIN_M)
-    xy = dict(zip(places, _metres(captures, places), strict=True))
+    xy = dict(zip(places, plane_metres(captures, places), strict=True))
     tails: set[int] = set()
     for flight in _flights(captures, places):
         first = next((k for k, i in enumerate(flight) if heights[i] >= limit_m), None)
@@ -150,19 +165,16 @@ def _low_tails(captures: Sequence[Capture]) -> Verdicts:
 
 
 def _flights(captures: Sequence[Capture], places: Sequence[int]) -> list[list[int]]:
-    """Part photographs, in order of time, where the camera paused; one flight without times."""
-    times = {i: captures[i].time_utc for i in places}
-    if any(time is None for time in times.values()):
+    """Part photographs by their flights, else by pauses; one flight without times."""
+    if any(captures[i].time_utc is None for i in places):
         return [list(places)]
-    flights: list[list[int]] = []
-    last = None
-    for index in sorted(places, key=lambda i: (times[i], captures[i].name)):
-        now = times[index]
-        if last is None or now is None or now - last > FLIGHT_GAP:
-            flights.append([])
-        flights[-1].append(index)
-        last = now
-    return flights
+    if not all(captures[i].flight for i in places):
+        return split_by_pauses(captures, places)
+    in_order = sorted(places, key=lambda i: (captures[i].time_utc, captures[i].name))
+    return [
+        [i for i in in_order if captures[i].flight == flight]
+        for flight in sorted({captures[i].flight for i in places})
+    ]
 
 
 def _isolated(captures: Sequence[Capture]) -> Verdicts:
@@ -170,7 +182,7 @@ def _isolated(captures: Sequence[Capture]) -> Verdicts:
     places = [i for i, c in enumerate(captures) if c.longitude_deg is not None]
     if len(places) < 10:
         return {}
-    xy = _metres(captures, places)
+    xy = plane_metres(captures, places)
     distances = cKDTree(xy).query(xy, k=4)[0][:, 3]
     heights = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
     limit_m = max(
@@ -186,7 +198,7 @@ def _isolated(captures: Sequence[Capture]) -> Verdicts:
     }
 
 
-def _metres(captures: Sequence[Capture], places: Sequence[int]) -> NDArray[np.float64]:
+def plane_metres(captures: Sequence[Capture], places: Sequence[int]) -> NDArray[np.float64]:
     """Return plane coordinates (N, 2), good enough to compare distances within a survey.
 
     Rows of photographs without a position are NaN.
@@ -218,3 +230,18 @@ def find_blurred(captures: Sequence[Capture]) -> Verdicts:
                     f"and this camera's {median:.0f}"
                 )
     return found
+
+
+_RULES: tuple[tuple[Flag, Rule], ...] = (
+    (Flag.DUPLICATE, find_duplicates),
+    (Flag.NO_POSITION, find_unpositioned),
+    (Flag.STRAGGLER, find_stragglers),
+    (Flag.EMPTY, find_empty),
+    (Flag.BLURRED, find_blurred),
+    (Flag.OVEREXPOSED, find_overexposed),
+    (Flag.UNDEREXPOSED, find_underexposed),
+    (Flag.MISSING_BAND, find_missing_bands),
+    (Flag.EXPOSURE_CHANGED, find_changed_exposures),
+    (Flag.UNKNOWN_BAND, find_unknown_bands),
+    (Flag.IMPLAUSIBLE, find_implausible),
+)

@@ -46,6 +46,11 @@ class Survey:
         return self.root / "photos"
 
     @property
+    def manifest_path(self) -> Path:
+        """SHA-256 of each photograph, as ``sha256sum`` writes and checks it."""
+        return self.root / "photos.sha256"
+
+    @property
     def plan_dir(self) -> Path:
         """Mission files and their proof of coverage."""
         return self.root / "plan"

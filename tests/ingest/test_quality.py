@@ -1,12 +1,12 @@
 import pytest
 
-from ingest.quality import measure_sharpness, why_unreadable
+from ingest.quality import measure_picture, why_unreadable
 from ingest.tags import read_tags
 
 
 def test_a_coarser_picture_is_less_sharp(make_jpeg):
     sharp, soft, softer = (
-        measure_sharpness(data, read_tags(data))
+        measure_picture(data, read_tags(data)).sharpness
         for data in (make_jpeg(size=(400, 300), blur=n) for n in (4, 8, 16))
     )
     assert sharp > 2 * soft > 4 * softer > 0
@@ -29,6 +29,6 @@ def test_a_spoilt_file_is_unreadable_for_a_reason(make_jpeg, spoil, reason):
     assert reason in why_unreadable(read_tags(spoil(make_jpeg())))
 
 
-def test_a_picture_that_does_not_decode_has_no_sharpness(make_jpeg):
+def test_a_picture_that_does_not_decode_is_not_measured(make_jpeg):
     tags = read_tags(make_jpeg())
-    assert measure_sharpness(b"\xff\xd8\xff\xd9", tags) is None
+    assert measure_picture(b"\xff\xd8\xff\xd9", tags) is None
