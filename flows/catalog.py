@@ -16,6 +16,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import box, mapping
 
+from flows.indexproducts import read_index_products
 from flows.products import DSM, ORTHOMOSAIC, PRODUCTS, Kind, Product
 from tmp.captures import Capture
 from tmp.files import replacing
@@ -91,7 +92,7 @@ def _item(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> py
         | ({} if times else {"description": "Time unknown; datetime is that of the catalogue."}),
         stac_extensions=list(EXTENSIONS),
     )
-    for product in PRODUCTS:
+    for product in (*PRODUCTS, *read_index_products(survey.products_dir)):
         path = survey.products_dir / product.file
         if path.exists():
             item.add_asset(path.stem, _asset(path, product))
@@ -105,6 +106,7 @@ def _asset(path: Path, product: Product) -> pystac.Asset:
     }
     if product.kind is not Kind.CLOUD:
         fields |= _raster_fields(path, product)
+    fields |= {f"tmp:{topic.replace(' ', '_')}": said for topic, said in product.told.items()}
     return pystac.Asset(
         href=f"./{path.name}",
         title=product.title,

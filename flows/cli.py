@@ -31,7 +31,7 @@ def resumable(command: Command) -> Command:
     return run
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Return the cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -73,7 +73,7 @@ def map_(
 
     options = MapOptions(
         quality=Quality(quality),
-        workers=workers or _cores(),
+        workers=workers or available_cores(),
         area_file=area,
         ortho_gsd_m=ortho_gsd,
         fill=fill,
@@ -103,7 +103,7 @@ def demo(folder: Path, workers: int | None) -> None:
     from tmp.bars import bar
 
     with bar() as track:
-        result = run_demo(folder, MapOptions(workers=workers or _cores()), track=track)
+        result = run_demo(folder, MapOptions(workers=workers or available_cores()), track=track)
     for line in result.accuracy.in_words():
         click.echo(line)
     click.echo(f"report: {result.map.report_path}")

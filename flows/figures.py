@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.charts import Curve, MapSheet, curves, data_uri, round_length
+from flows.products import Product
+from flows.ramps import colour_values, ramp_steps
 from tmp.cameras import Camera, distort
 from tmp.grids import Grid
 from tmp.rasters import read_reduced
@@ -89,6 +91,24 @@ def draw_sigma(path: Path) -> Figure:
         legend=_gradient_legend(
             0.0, high, cv2.COLORMAP_MAGMA, "standard deviation of height in metres"
         ),
+    )
+
+
+def draw_index(path: Path, product: Product) -> Figure:
+    """Draw an index in its fixed colours, with what it rests on as the note."""
+    values, grid = read_reduced(path, LONGEST)
+    index = np.ma.filled(values[0].astype(np.float32), np.nan)
+    colours, steps = ramp_steps(product.ramp, product.shown)
+    return Figure(
+        svg=MapSheet(grid=grid).svg(
+            _jpeg(colour_values(index, product.shown, product.ramp)), product.title
+        ),
+        legend=Legend(
+            entries=tuple((css, f"{step:.2g}") for css, step in zip(colours, steps, strict=True)),
+            gradient=True,
+            title=f"{product.title}; the same colours on every date",
+        ),
+        note="; ".join(f"{topic}: {said}" for topic, said in product.told.items()),
     )
 
 

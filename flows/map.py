@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -17,6 +17,7 @@ from flows.area import refuse_distant_area
 from flows.catalog import write_catalog
 from flows.lock import locked
 from flows.products import PRODUCTS
+from flows.record import remember_map
 from flows.report import MapRecord, write_report
 from flows.stages import SURVEY, Step
 from flows.steps import STEPS
@@ -29,6 +30,9 @@ from tmp.files import replacing
 from tmp.progress import Track, silent
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
+
+
+MAP_FILES = tuple(product.file for product in PRODUCTS)
 
 
 class Quality(StrEnum):
@@ -130,6 +134,7 @@ def map_survey(
             asked=options.in_words(),
         )
         report_path = write_report(record)
+        remember_map(record)
     return MapResult(survey=survey, report_path=report_path, results=tuple(results))
 
 
@@ -176,13 +181,17 @@ def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:
     )
 
 
-def publish(results: Sequence[Result], products_dir: Path) -> list[Path]:
+def publish(
+    results: Sequence[Result],
+    products_dir: Path,
+    files: Iterable[str] = MAP_FILES,
+) -> list[Path]:
     """Put the stages' products where people look for them; returns their paths.
 
     A product is the same file as in the store where the disk knows hard links, else a copy.
     """
     products_dir.mkdir(parents=True, exist_ok=True)
-    known = {product.file for product in PRODUCTS}
+    known = set(files)
     published = []
     for result in results:
         for name in sorted(known.intersection(result.files)):

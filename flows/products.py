@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -15,6 +16,8 @@ class Kind(StrEnum):
     COUNT = "count"
     SHARE = "share"
     CLOUD = "cloud"
+    INDEX = "index"
+    BANDS = "bands"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,12 @@ class Product:
     kind: Kind
     bands: tuple[str, ...] = ()
     unit: str = ""
+    shown: tuple[float, float] = (0.0, 1.0)
+    """Ends of an index's colour bar."""
+    ramp: str = ""
+    """Colours of an index; see `flows.ramps`."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """What it rests on, by topic, for catalogue and report."""
 
     @property
     def media_type(self) -> str:
@@ -43,6 +52,12 @@ ORTHOMOSAIC = Product(
     purpose="The photographs as one picture that can be measured like a map.",
     kind=Kind.PICTURE,
     bands=("red", "green", "blue", "alpha"),
+)
+REFLECTANCE = Product(
+    file="reflectance.tif",
+    title="Reflectance",
+    purpose="The share of light that each place returned, band by band; indices are made of it.",
+    kind=Kind.BANDS,
 )
 DSM = Product(
     file="dsm.tif",
@@ -81,4 +96,4 @@ CLOUD = Product(
     kind=Kind.CLOUD,
 )
 
-PRODUCTS = (ORTHOMOSAIC, DSM, DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, CLOUD)
+PRODUCTS = (ORTHOMOSAIC, REFLECTANCE, DSM, DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, CLOUD)

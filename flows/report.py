@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from flows import figures, findings
 from flows.charts import histogram
+from flows.indexproducts import read_index_products
 from flows.overlap import count_overlap, heights_of
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.store import Result
@@ -180,6 +181,9 @@ def _maps(record: MapRecord) -> list[tuple[str, str, figures.Figure]]:
     ):
         if (path := _present(record, product.file)) is not None:
             drawn.append((product.title, product.purpose, draw(path)))
+    for product in read_index_products(record.survey.products_dir):
+        path = record.survey.products_dir / product.file
+        drawn.append((product.title, product.purpose, figures.draw_index(path, product)))
     return drawn
 
 
@@ -244,7 +248,7 @@ def _further_figures(record: MapRecord) -> list[tuple[str, str]]:
 
 def _files(record: MapRecord) -> list[tuple[str, str, str]]:
     rows = []
-    for product in PRODUCTS:
+    for product in (*PRODUCTS, *read_index_products(record.survey.products_dir)):
         if (path := _present(record, product.file)) is not None:
             rows.append((f"products/{product.file}", _size(path), product.purpose))
     survey = record.survey

@@ -9,7 +9,9 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.indexproducts import read_index_products
 from flows.products import PRODUCTS, Kind, Product
+from flows.ramps import ramp_steps
 from tmp.files import replacing
 from tmp.rasters import read_reduced
 
@@ -23,7 +25,7 @@ SAMPLE_CELLS = 512
 def write_styles(products_dir: Path) -> list[Path]:
     """Write a style beside every raster product that is there; returns their paths."""
     written = []
-    for product in PRODUCTS:
+    for product in (*PRODUCTS, *read_index_products(products_dir)):
         raster = products_dir / product.file
         if product.kind not in _STYLES or not raster.exists():
             continue
@@ -62,12 +64,20 @@ def _share_style(raster: Path, product: Product) -> str:
     return _document(_ramp(VIRIDIS, np.linspace(0.0, 1.0, len(VIRIDIS)), product.unit))
 
 
+def _index_style(raster: Path, product: Product) -> str:
+    """Return a style with fixed ends, so that colours compare from date to date."""
+    del raster
+    colours, values = ramp_steps(product.ramp, product.shown)
+    return _document(_ramp(colours, values, product.unit))
+
+
 _STYLES: dict[Kind, Callable[[Path, Product], str]] = {
     Kind.PICTURE: _picture_style,
     Kind.HEIGHT: _height_style,
     Kind.DOUBT: _doubt_style,
     Kind.COUNT: _count_style,
     Kind.SHARE: _share_style,
+    Kind.INDEX: _index_style,
 }
 
 

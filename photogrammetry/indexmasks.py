@@ -6,7 +6,7 @@ declined where the values show no class of their own that is dark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ BINS = 128
 SMOOTHING_BINS = 2.5
 LEAST_CELLS = 500
 LEAST_DROP = 2.5
-"""How many times brighter the lit class must be: open shade gets a tenth to a third of the light."""
+"""How many times brighter the lit class must be: a shadow gets a tenth to a third of the light."""
 DEEPEST_VALLEY = 0.7
 """The valley between the classes must lie below this share of the lower one's peak."""
 
@@ -51,13 +51,13 @@ def saturated_cells(layers: Mapping[str, Layer], limits: Mapping[str, float]) ->
     for key, limit in limits.items():
         stored = layers[key].stored
         over = stored >= limit
-        if layers[key].nodata is not None:
-            over &= ~np.equal(stored, layers[key].nodata)
+        if (nodata := layers[key].nodata) is not None:
+            over &= ~np.equal(stored, nodata)
         found |= over
     return found
 
 
-def brightness(layers: Mapping[str, Layer]) -> Float:
+def brightness(layers: Iterable[Layer]) -> Float:
     """Return the mean over the bands of the logarithm of their values, NaN where one has none.
 
     A shadow darkens all bands; a leaf is dark in red and bright in near-infrared, wet soil the
@@ -69,7 +69,7 @@ def brightness(layers: Mapping[str, Layer]) -> Float:
     """
     everything = slice(None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = [np.log(layer.values(everything)) for layer in layers.values()]
+        logs = [np.log(layer.values(everything)) for layer in layers]
         mean = np.asarray(np.mean(logs, axis=0), np.float32)
     mean[~np.isfinite(mean)] = np.nan
     return mean
@@ -119,7 +119,7 @@ def choose_shadow_limit(sample: Float) -> float | None:
     return float(centres[valley]) if apart and parted else None
 
 
-def shadowed_cells(layers: Mapping[str, Layer], limit: float) -> Bool:
+def shadowed_cells(layers: Iterable[Layer], limit: float) -> Bool:
     """Return where all bands together are darker than a limit of `choose_shadow_limit`."""
     with np.errstate(invalid="ignore"):
         return np.asarray(brightness(layers) < limit, np.bool_)
