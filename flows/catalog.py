@@ -120,7 +120,8 @@ def _asset(path: Path, product: Product) -> pystac.Asset:
 def _raster_fields(path: Path, product: Product) -> dict[str, Any]:
     with rasterio.open(path) as file:
         bands = []
-        for name, dtype in zip(product.bands, file.dtypes, strict=True):
+        names = product.bands or file.descriptions
+        for name, dtype in zip(names, file.dtypes, strict=True):
             band: dict[str, Any] = {"name": name, "data_type": dtype}
             if file.nodata is not None:
                 band["nodata"] = file.nodata

@@ -20,7 +20,7 @@ from flows.products import PRODUCTS
 from flows.record import remember_map
 from flows.report import MapRecord, write_report
 from flows.stages import SURVEY, Step
-from flows.steps import STEPS
+from flows.steps import steps_for
 from flows.store import Input, Known, Result, StageStore, digest_of
 from flows.styles import write_styles
 from tmp.areas import read_area
@@ -30,7 +30,6 @@ from tmp.files import replacing
 from tmp.progress import Track, silent
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
-
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
 
@@ -90,7 +89,7 @@ def map_survey(
     root: Path,
     options: MapOptions,
     *,
-    steps: Sequence[Step] = STEPS,
+    steps: Sequence[Step] | None = None,
     track: Track = silent,
 ) -> MapResult:
     """Make the products and the report of a survey; work already done is not done again.
@@ -101,7 +100,8 @@ def map_survey(
         A survey folder.
     options : MapOptions
     steps : sequence of Step
-        Stages in order; the first must give a reconstruction.
+        Stages in order, the first giving a reconstruction; by default those that the
+        photographs call for.
     track : Track
 
     Raises
@@ -121,7 +121,8 @@ def map_survey(
     _refuse_too_few(survey, captures)
     values = _option_values(options, settings, captures)
     with locked(survey.work_dir / "lock", "'tmp map'"):
-        results = _run_steps(survey, settings, captures, steps, values, options.workers, track)
+        chosen = steps_for(captures) if steps is None else steps
+        results = _run_steps(survey, settings, captures, chosen, values, options.workers, track)
         publish(results, survey.products_dir)
         write_styles(survey.products_dir)
         write_catalog(survey, settings, captures)

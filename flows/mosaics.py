@@ -8,7 +8,7 @@ import numpy as np
 
 from flows.products import ORTHOMOSAIC
 from flows.space import require_space
-from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
+from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
 from flows.store import Figures, Job
 from flows.surfaces import (
     GROUND,
@@ -39,7 +39,7 @@ def make_orthomosaic(job: Job) -> Figures:
     from photogrammetry.pictures import DecodedPictures
     from photogrammetry.views import views_of
 
-    reconstruction = read_oriented(job)
+    reconstruction = read_surveying(job)
     survey, settings, captures = read_survey(job)
     complete_pictures(job, captures)
     ground = open_tiled(job.inputs["surface"] / GROUND)
@@ -59,7 +59,7 @@ def make_orthomosaic(job: Job) -> Figures:
 
     def render(tile: Tile) -> None:
         window = grid.window(tile)
-        below = _read_ground(ground, ground_window(ground.grid, window))
+        below = read_ground(ground, ground_window(ground.grid, window))
         cells = mosaic_tile(window, below, views, gains, reconstruction.frame, store, pictures)
         cells[:, ~inside_area(grid, tile, job.options["area_wkt"])] = 0
         raster.write(tile, cells)
@@ -89,7 +89,7 @@ def _native_gsd(surface: Grid, quality: str) -> float:
     return surface.cell_m / SURFACE_CELLS[quality]
 
 
-def _read_ground(ground: TiledRaster, window: Tile) -> Ground:
+def read_ground(ground: TiledRaster, window: Tile) -> Ground:
     """Return the ground over a window, which may reach beyond it.
 
     Gaps that belong to the map are drawn on a surface continued over them, so that the picture has

@@ -133,6 +133,14 @@ def read_oriented(job: Job) -> Reconstruction:
     return read_reconstruction(job.inputs[ORIENTATION.name])
 
 
+def read_surveying(job: Job) -> Reconstruction:
+    """Return the reconstruction with only the photographs that surface and picture are made of."""
+    from photogrammetry.bandmosaic import surface_part
+
+    _, _, captures = read_survey(job)
+    return surface_part(read_oriented(job), captures)
+
+
 ORIENTATION = Stage(
     name="orientation",
     version="1",

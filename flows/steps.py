@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flows.clouds import make_cloud
 from flows.mosaics import make_orthomosaic
+from flows.reflectance import REFLECTANCE, has_bands
 from flows.stages import ORIENTATION, Step
 from flows.store import Resources, Stage
 from flows.surfaces import measure_surface, write_elevation
+from tmp.captures import Capture
 
 SURFACE = Stage(
     name="surface",
@@ -44,3 +48,13 @@ STEPS = (
     ),
     Step(stage=CLOUD, needs=("elevation", "orthomosaic")),
 )
+
+BAND_STEPS = (
+    Step(stage=REFLECTANCE, needs=("orientation", "surface"), options=("quality", "area_wkt")),
+)
+"""What follows for a survey with photographs of single bands."""
+
+
+def steps_for(captures: Sequence[Capture]) -> tuple[Step, ...]:
+    """Return the steps of a survey's map, in their order."""
+    return STEPS + (BAND_STEPS if has_bands(captures) else ())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flows.products import DSM, DSM_CONFIDENCE, DSM_SIGMA, DSM_VIEWS
 from flows.space import require_space
-from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
+from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
 from flows.store import Figures, Job
 from tmp.errors import InputError
 from tmp.grids import Grid, Tile
@@ -44,11 +44,11 @@ def measure_surface(job: Job) -> Figures:
     from photogrammetry.surface import SurfaceOptions, measure_tile
     from photogrammetry.views import views_of
 
-    reconstruction = read_oriented(job)
+    reconstruction = read_surveying(job)
     _, _, captures = read_survey(job)
     complete_pictures(job, captures)
     gsd_m = ground_sample_distance(reconstruction)
-    cell_m = _neat(gsd_m * SURFACE_CELLS[job.options["quality"]], reconstruction)
+    cell_m = neat(gsd_m * SURFACE_CELLS[job.options["quality"]], reconstruction)
     grid = Grid.from_bounds(
         _bounds(reconstruction, job.options["area_wkt"]), cell_m, reconstruction.frame.crs
     )
@@ -201,7 +201,7 @@ def product_tags(vertical_datum: str) -> dict[str, str]:
     }
 
 
-def _neat(cell_m: float, reconstruction: Reconstruction) -> float:
+def neat(cell_m: float, reconstruction: Reconstruction) -> float:
     """Round a cell down to whole millimetres, where metres mean anything."""
     if not reconstruction.frame.referenced:
         return cell_m

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,9 @@ class BandLayer:
     """The band by which seams are chosen; empty for colour photographs."""
     releases: tuple[Mapping[str, View], ...]
     """The views of each release by band; all hold the leader."""
+    gains: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Factors (3,) of the leaders' pictures, by name, so that exposure does not count as
+    disagreement where seams are chosen; values on the map never meet them."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -155,8 +158,8 @@ def mosaic_bands(
     placed = views_near(layer.leaders, frame, labels, ground)
     if len(placed) == 0:
         return out
-    neutral = {view.name: np.ones(3) for view in placed.views}
-    seams = choose_seams(placed, labels, neutral, store)
+    gains = {view.name: layer.gains.get(view.name, np.ones(3)) for view in placed.views}
+    seams = choose_seams(placed, labels, gains, store)
     fade = fade_weights(seams)
     mapped = resampled(ground.mapped.astype(np.float32), labels, ground) > 0.5
     releases = {release[layer.leader].name: release for release in layer.releases}
@@ -164,10 +167,10 @@ def mosaic_bands(
         chosen = [i for i, v in enumerate(placed.views) if band in releases[v.name]]
         views = [releases[placed.views[i].name][band] for i in chosen]
         of_band = views_in_tile(views, frame, labels.centre)
-        gains = {view.name: np.ones(channels[band]) for view in views}
-        if not gains:
+        if not views:
             continue
-        total, weight = sample_tile(of_band, labels, ground, fade[chosen], gains, values)
+        as_is = {view.name: np.ones(channels[band]) for view in views}
+        total, weight = sample_tile(of_band, labels, ground, fade[chosen], as_is, values)
         seen = mapped & (weight > LEAST_SHARE)
         cells[:, seen] = (total[seen] / weight[seen][:, None]).T
     return out

@@ -69,10 +69,10 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
                 picture = halve(picture)
             return picture
     flags = reduced[halvings] | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imread(str(path), flags)
-    if picture is None:
+    decoded = cv2.imread(str(path), flags)
+    if decoded is None:
         raise PhotographError(f"{path}: cannot be decoded; copy it again from the card")
-    return np.asarray(picture, np.uint8)
+    return np.asarray(decoded, np.uint8)
 
 
 def stretched(stored: NDArray[Any]) -> Picture:
