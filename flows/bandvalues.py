@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.bandtags import read_band_tags
 from ingest.declared import Declaration
+from ingest.pixels import read_stored
 from ingest.radiance import find_saturated, to_radiance
 from tmp.bands import Band, BandTags, Family
 from tmp.calibration import Calibration
-from tmp.errors import PhotographError
 
 Float32 = NDArray[np.float32]
 
@@ -63,28 +61,8 @@ class BandValues:
         stored = read_stored(self.photos_dir / name)
         tags = self.tags(name)
         radiance = to_radiance(stored, tags)
-        channels = radiance if radiance.ndim == 3 else radiance[..., None]
-        chosen = [band.channel for band in self.bands(name)]
-        values = np.ascontiguousarray(channels[..., chosen])
+        values = radiance if radiance.ndim == 3 else radiance[..., None]
         if self.calibration.bands:
             values = self.calibration.to_reflectance(name, values)
         values[find_saturated(stored, tags)] = np.nan
         return values
-
-
-def read_stored(path: Path) -> NDArray[Any]:
-    """Return a photograph's pixel values as stored: (rows, cols) or (rows, cols, channels).
-
-    Channels are in the order of the file, red first in a colour picture.
-
-    Raises
-    ------
-    PhotographError
-        If the file cannot be decoded.
-    """
-    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored is None:
-        raise PhotographError(f"{path}: cannot be decoded; copy it again from the card")
-    if stored.ndim == 2:
-        return stored
-    return np.ascontiguousarray(stored[..., 2::-1])  # OpenCV has blue first

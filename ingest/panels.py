@@ -132,7 +132,7 @@ def measure_panel(
     inside = _mask(dn.shape[:2], np.array(sighting.outline_px))
     readings = []
     for channel, band in enumerate(tags.bands):
-        plane = radiance if radiance.ndim == 2 else radiance[..., band.channel]
+        plane = radiance if radiance.ndim == 2 else radiance[..., channel]
         values = plane[inside].astype(float)
         mean = float(values.mean()) if values.size else 0.0
         problem = _judge(plane, inside, find_saturated(dn, tags))

@@ -5,6 +5,7 @@ Whole arrays in float32; the vignetting of a camera is computed once and kept.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -69,9 +70,10 @@ def to_radiance(dn: NDArray[np.unsignedinteger], tags: BandTags) -> Float32:
 
     Returns
     -------
-    ndarray of the same shape, float32
-        In the unit that `radiance_unit` tells; °C for a thermal band.  Not clipped: noise around
-        black stays around zero.
+    ndarray of shape (rows, cols) or (rows, cols, bands), float32
+        In the unit that `radiance_unit` tells; °C for a thermal band.  The bands of a picture with
+        several channels come in the order of ``tags.bands``; all channels where none is named.
+        Not clipped: noise around black stays around zero.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def to_radiance(dn: NDArray[np.unsignedinteger], tags: BandTags) -> Float32:
         light *= rows.astype(np.float32).reshape(-1, *(1,) * (dn.ndim - 1))
     else:
         light *= np.float32(scale)
-    return light
+    return light if light.ndim == 2 else _part_bands(light, tags)
 
 
 def find_saturated(dn: NDArray[np.unsignedinteger], tags: BandTags) -> NDArray[np.bool_]:
@@ -121,6 +123,12 @@ def find_saturated(dn: NDArray[np.unsignedinteger], tags: BandTags) -> NDArray[n
 def exposure_product(tags: BandTags) -> float:
     """Return exposure time in seconds × gain ÷ squared f-number; 1 for each that is unknown."""
     return (tags.exposure_s or 1.0) * (tags.gain or 1.0) / (tags.f_number or 1.0) ** 2
+
+
+def full_scale(tags: BandTags) -> float:
+    """Return the radiance of a saturated pixel in the middle of the vignetting."""
+    plain = replace(tags, vignetting=None, mixing=())
+    return float(to_radiance(np.full((1, 1), int(tags.saturation_dn), np.uint16), plain)[0, 0])
 
 
 @lru_cache(maxsize=32)
@@ -185,8 +193,9 @@ def _black_and_scale(tags: BandTags) -> tuple[float, float]:
 def _needed(tags: BandTags, name: str) -> float:
     value = getattr(tags, name)
     if value is None or not value > 0:
+        words = name.replace("_", " ")
         raise InputError(
-            f"{tags.family} {tags.band}: {name.replace('_', ' ')} {value!r}, but radiance needs it; "
+            f"{tags.family} {tags.band}: {words} {value!r}, but radiance needs it; "
             "the file lost its tags, take the original"
         )
     return float(value)
@@ -199,6 +208,16 @@ def _row_gain(tags: BandTags, rows: int) -> NDArray[np.float64]:
     return np.asarray(1.0 / (1.0 + a2 * y / _needed(tags, "exposure_s") - a3 * y))
 
 
+def _part_bands(light: Float32, tags: BandTags) -> Float32:
+    """Return the bands (rows, cols, bands) of a picture's channels, taken apart where they mix."""
+    if tags.mixing:
+        return np.asarray(light @ np.array(tags.mixing, np.float32).T)
+    channels = [band.channel for band in tags.bands]
+    if not channels or channels == list(range(light.shape[2])):
+        return light
+    return np.ascontiguousarray(light[..., channels])
+
+
 def _linear(tags: BandTags) -> bool:
     return tags.linear or tags.family in (Family.MICASENSE, Family.SEQUOIA, Family.DJI)
 
@@ -207,4 +226,5 @@ def _linear(tags: BandTags) -> bool:
 def _display_table(bits: int) -> Float32:
     """Return light from 0 to 1 by pixel value (IEC 61966-2-1, inverse transfer function)."""
     v = np.arange(2**bits) / (2**bits - 1)
-    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    light = np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+    return np.asarray(light, np.float32)
