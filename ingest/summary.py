@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ingest.bandsummary import tell_bands, tell_flights, tell_panels
 from ingest.ingest import IngestResult
-from tmp.captures import Capture, Flag, HeightDatum
+from tmp.captures import Capture, CaptureKind, Flag, HeightDatum
 
 NAMES_SHOWN = 5
-"""Photographs named per flag; the GeoPackage has them all."""
+"""Reasons told per flag; the GeoPackage has them all."""
 
 _DATUMS = {
     HeightDatum.ELLIPSOID: "the WGS 84 ellipsoid",
@@ -34,6 +35,7 @@ def summarise(result: IngestResult) -> list[str]:
         lines.append(f"  passed over  other files: {kinds}")
     lines += [f"  {label:<11}  {text}" for label, text in _facts(result)]
     lines += _flags(result.flagged)
+    lines += [f"  MIND: {note}" for note in result.notes]
     lines += [f"  NOT TAKEN IN: {reason}" for reason in result.failed.values()]
     lines.append(f"next: tmp map {result.survey.root}")
     return lines
@@ -56,6 +58,9 @@ def _facts(result: IngestResult) -> Iterable[tuple[str, str]]:
         yield "", heights
     else:
         yield "area", "no photograph has a position: the map will lack place, scale and north"
+    yield from tell_bands(result.captures)
+    yield from tell_flights(result.captures)
+    yield from tell_panels(result.captures)
     for camera_id, count in Counter(c.camera_id for c in used).items():
         camera = result.settings.cameras[camera_id]
         yield (
@@ -97,11 +102,25 @@ def _flags(flagged: Sequence[Capture]) -> list[str]:
     for flag in Flag:
         have = [c for c in flagged if flag in c.flags]
         if have:
-            fate = "left out" if not any(c.used for c in have) else "still used"
+            used = any(c.used or c.kind is CaptureKind.PANEL for c in have)
+            fate = "still used" if used else "left out"
             lines.append(f"  {flag}: {_photographs(len(have))}, {fate}")
-            lines += [f"    {c.name}: {c.reason}" for c in have[:NAMES_SHOWN]]
-            if len(have) > NAMES_SHOWN:
-                lines.append(f"    and {len(have) - NAMES_SHOWN} more, see survey.gpkg")
+            lines += _reasons(have)
     lines += [f"  {c.name}: {c.reason}" for c in flagged if not c.flags]
     lines.append("  to overrule: keep = [...] or drop = [...] under [photographs] in survey.toml")
+    return lines
+
+
+def _reasons(captures: Sequence[Capture]) -> list[str]:
+    """Name photographs with their reasons, those of one reason together."""
+    alike: dict[str, list[Capture]] = {}
+    for capture in captures:
+        alike.setdefault(capture.reason, []).append(capture)
+    lines = []
+    for reason, photos in list(alike.items())[:NAMES_SHOWN]:
+        others = f" and {len(photos) - 1} more" if len(photos) > 1 else ""
+        lines.append(f"    {photos[0].name}{others}: {reason}")
+    if len(alike) > NAMES_SHOWN:
+        hidden = sum(len(photos) for photos in list(alike.values())[NAMES_SHOWN:])
+        lines.append(f"    and {hidden} more, see survey.gpkg")
     return lines
