@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flows.bandvalues import BandValues
-from ingest.albedo import PanelTable, read_panels
+from ingest.albedo import FILE, PanelTable, read_panels
 from ingest.calibrating import calibrate_captures
 from ingest.declared import read_declarations
 from ingest.pixels import read_stored
 from tmp.bands import BandTags
 from tmp.captures import Capture
 from tmp.survey import Survey
-
-PANELS_FILE = "panels.toml"
 
 
 def calibrate_survey(survey: Survey, captures: Sequence[Capture]) -> BandValues:
@@ -40,5 +38,5 @@ def calibrate_survey(survey: Survey, captures: Sequence[Capture]) -> BandValues:
 
 
 def _read_table(survey: Survey) -> PanelTable:
-    path = survey.root / PANELS_FILE
+    path = survey.root / FILE
     return read_panels(path) if path.exists() else PanelTable()

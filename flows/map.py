@@ -23,8 +23,10 @@ from flows.stages import SURVEY, Step
 from flows.steps import steps_for
 from flows.store import Input, Known, Result, StageStore, digest_of
 from flows.styles import write_styles
+from ingest.albedo import FILE as PANELS_FILE
+from ingest.declared import FILE as CAMERAS_FILE
 from tmp.areas import read_area
-from tmp.captures import Capture, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.progress import Track, silent
@@ -120,6 +122,7 @@ def map_survey(
     )
     _refuse_too_few(survey, captures)
     values = _option_values(options, settings, captures)
+    values["calibration"] = calibration_digest(survey, captures)
     with locked(survey.work_dir / "lock", "'tmp map'"):
         chosen = steps_for(captures) if steps is None else steps
         results = _run_steps(survey, settings, captures, chosen, values, options.workers, track)
@@ -180,6 +183,15 @@ def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:
     return digest_of(
         {"used": used, "cameras": cameras, "crs": settings.crs, "origin": settings.origin}
     )
+
+
+def calibration_digest(survey: Survey, captures: Sequence[Capture]) -> str:
+    """Digest what of a survey can change its reflectance alone: panels, and what people say."""
+    said = {}
+    for path in (survey.root / PANELS_FILE, survey.root / CAMERAS_FILE):
+        said[path.name] = path.read_bytes().hex() if path.is_file() else ""
+    panels = sorted((c.name, c.sha256) for c in captures if c.kind is CaptureKind.PANEL)
+    return digest_of({"said": said, "panels": panels})
 
 
 def publish(

@@ -50,7 +50,11 @@ STEPS = (
 )
 
 BAND_STEPS = (
-    Step(stage=REFLECTANCE, needs=("orientation", "surface"), options=("quality", "area_wkt")),
+    Step(
+        stage=REFLECTANCE,
+        needs=("orientation", "surface"),
+        options=("quality", "area_wkt", "calibration"),
+    ),
 )
 """What follows for a survey with photographs of single bands."""
 

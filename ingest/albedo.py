@@ -30,6 +30,8 @@ import numpy as np
 from tmp.bands import Band
 from tmp.errors import InputError
 
+FILE = "panels.toml"
+"""In the survey's folder."""
 SERIAL = re.compile(r"RP(?P<version>\d{2})-\d{7}-[A-Z]{2}.*", re.DOTALL)
 ENCODED = re.compile(r"(?P<low_nm>\d{4})(?P<low>\d{3})(?P<high_nm>\d{4})(?P<high>\d{3})\Z")
 ENCODED_FROM = 4
