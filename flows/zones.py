@@ -28,13 +28,14 @@ STATISTICS = ("mean", "median", "std", "p5", "p95", "count", "valid_share")
 """Columns for each index.  ``count`` is the number of cells with a value, edge cells by their
 share; ``valid_share`` is what part of the polygon's area they make up."""
 _OPERATIONS = {
-    "mean": "mean",
-    "median": "median",
-    "std": "stdev",
-    "p5": "quantile(q=0.05)",
-    "p95": "quantile(q=0.95)",
-    "count": "count",
+    "mean": ("mean", "mean"),
+    "median": ("median", "median"),
+    "std": ("stdev", "stdev"),
+    "p5": ("quantile(q=0.05)", "quantile_5"),
+    "p95": ("quantile(q=0.95)", "quantile_95"),
+    "count": ("count", "count"),
 }
+"""What exactextract is asked for, and what it calls the answer."""
 LAYER = "zones"
 
 
@@ -157,10 +158,12 @@ def zonal_statistics(zones: Zones, raster: Path) -> dict[str, NDArray[np.float64
         {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)}
         for shape in shapes
     ]
-    operations = [f"{name}={operation}" for name, operation in _OPERATIONS.items()]
-    found = exact_extract(str(raster), features, operations)
+    found = exact_extract(str(raster), features, [asked for asked, _ in _OPERATIONS.values()])
     rows = [feature["properties"] for feature in found]
-    table = {name: np.array([_number(row[name]) for row in rows]) for name in _OPERATIONS}
+    table = {
+        name: np.array([_number(row[said]) for row in rows])
+        for name, (_, said) in _OPERATIONS.items()
+    }
     area_cells = shapely.area(shapes) / grid.cell_m**2
     table["valid_share"] = np.minimum(table["count"] / area_cells, 1.0)
     return {name: table[name] for name in STATISTICS}
