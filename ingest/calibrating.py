@@ -38,7 +38,7 @@ def calibrate_captures(
     Parameters
     ----------
     captures : sequence of Capture
-        Panel pictures included and marked as such (`ingest.panelsearch.mark_panels`).
+        Panel pictures included and marked as such (`ingest.panelsearch.find_panels`).
     load : callable
         Returns the pixel values of a photograph, as stored, by name.
     tags_of : callable

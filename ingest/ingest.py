@@ -29,6 +29,7 @@ from ingest.card import (
 )
 from ingest.declared import Declaration, declare_bands, read_declarations
 from ingest.flights import number_flights
+from ingest.panelsearch import find_panels, mark_panel
 from ingest.reading import Reading, read_photograph
 from ingest.rigs import group_rigs
 from ingest.verdicts import fill_heights, judge
@@ -139,6 +140,8 @@ def ingest_photographs(
         outcomes[path] = outcome
     taken = [o for path, _ in jobs if isinstance(o := outcomes[path], Reading)]
     captures = _relate([*before, *(one.capture for one in taken)], declarations)
+    if taken and (panels := find_panels(captures, survey.photos_dir)):
+        captures = _relate([mark_panel(c, panels) for c in captures], declarations)
     settings = _settle(settings, captures, [one.camera for one in taken if one.camera], crs)
     write_settings(survey, settings)
     write_captures(survey.gpkg_path, captures)

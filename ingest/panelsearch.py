@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ingest.panels import find_panel
+from ingest.pixels import read_stored
 from ingest.radiance import THERMAL_BAND
 from tmp.captures import Capture, CaptureKind, Flag
 
@@ -28,15 +28,15 @@ MOST_LOW = 20
 Release = list[Capture]
 
 
-def mark_panels(captures: Sequence[Capture], load: Callable[[str], NDArray[Any]]) -> list[Capture]:
-    """Return the captures with ``kind`` set to panel where a panel's code is read.
+def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:
+    """Return the serial numbers of panels not yet known, by photograph.
 
     Parameters
     ----------
     captures : sequence of Capture
         With ``rig_id`` and ``flight`` settled.
-    load : callable
-        Returns the pixel values of a photograph by name.
+    photos_dir : Path
+        Folder that their names start from.
 
     Notes
     -----
@@ -45,15 +45,17 @@ def mark_panels(captures: Sequence[Capture], load: Callable[[str], NDArray[Any]]
     """
     found: dict[str, str] = {}
     for release in likely_releases(captures):
-        looked_at = next((c.name for c in release if c.band != THERMAL_BAND), "")
-        sighting = find_panel(load(looked_at)) if looked_at else None
+        looked_at = next((c.name for c in release if c.band != THERMAL_BAND), None)
+        sighting = find_panel(read_stored(photos_dir / looked_at)) if looked_at else None
         if sighting is not None:
             log.info("%s: panel %s", looked_at, sighting.serial)
             found |= dict.fromkeys((capture.name for capture in release), sighting.serial)
-    return [
-        replace(capture, kind=CaptureKind.PANEL) if capture.name in found else capture
-        for capture in captures
-    ]
+    return found
+
+
+def mark_panel(capture: Capture, panels: Mapping[str, str]) -> Capture:
+    """Return the capture, as a picture of a panel if it is among those found."""
+    return replace(capture, kind=CaptureKind.PANEL) if capture.name in panels else capture
 
 
 def likely_releases(captures: Sequence[Capture]) -> list[Release]:
