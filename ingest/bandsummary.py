@@ -62,7 +62,7 @@ def tell_panels(captures: Sequence[Capture]) -> Iterator[Line]:
     if not panels:
         yield (
             "panels",
-            "no picture is marked as one of a panel (calibrating looks for some)",
+            "none seen or marked; reflectance will rest on sun sensors, or be relative",
         )
         return
     shots = len({c.rig_id or c.name for c in panels})

@@ -165,7 +165,8 @@ def _problems(found: BandTags, tags: Tags) -> tuple[str, ...]:
         problems.append(f"gain {gain:g}")
     if black is not None and not 0 <= black < found.saturation_dn:
         problems.append(f"black level {black:g} where {found.saturation_dn:g} is saturated")
-    in_exif_s = tags.number("EXIF ExposureTime")
+    # Only DJI says it twice; EXIF has the nearest setting of the shutter.
+    in_exif_s = tags.number("EXIF ExposureTime") if found.family is Family.DJI else None
     if exposure_s and in_exif_s and not 2 / 3 < exposure_s / in_exif_s < 3 / 2:
         problems.append(f"exposure time {exposure_s:g} s in XMP, {in_exif_s:g} s in EXIF")
     return tuple(problems)

@@ -116,11 +116,14 @@ def _declaration(name: str, entry: Any, where: str) -> Declaration:
     black_level = entry.get("black_level")
     if black_level is not None and not _is_number(black_level):
         raise InputError(f"{where}: black_level is {black_level!r}, not a number")
+    linear = entry.get("linear")
+    if not isinstance(linear, bool | None):
+        raise InputError(f"{where}: linear is {linear!r}; write true or false")
     return Declaration(
         pattern=name.casefold(),
         bands=_bands(entry, where),
         black_level=black_level,
-        linear=entry.get("linear"),
+        linear=linear,
     )
 
 

@@ -49,7 +49,7 @@ def read_photograph(
     """
     tags = read_tags(data)
     bands = band_tags(tags, declarations)
-    capture = _with_bands(_with_tags(capture, tags), bands)
+    capture = _with_bands(_with_tags(capture, tags), tags, bands)
     problem = why_unreadable(tags)
     picture = None
     if not problem:
@@ -73,7 +73,7 @@ def read_photograph(
     return Reading(capture=capture, camera=camera)
 
 
-def _with_bands(capture: Capture, bands: BandTags) -> Capture:
+def _with_bands(capture: Capture, tags: Tags, bands: BandTags) -> Capture:
     """Return the capture with what its file says of camera body, bands and exposure."""
     name = capture.name.rpartition("/")[2].casefold()
     panel = bands.panel is not None or (
@@ -83,11 +83,12 @@ def _with_bands(capture: Capture, bands: BandTags) -> Capture:
     if model.casefold().startswith(make.casefold()):
         make = ""
     body = " ".join(filter(None, (make, model)))
+    serial = tags.xmp_text("DroneSerialNumber") or bands.serial
     return replace(
         capture,
         band=bands.band,
         kind=CaptureKind.PANEL if panel else CaptureKind.SURVEY,
-        body=f"{body} / {bands.serial}" if bands.serial else body,
+        body=f"{body} / {serial}" if serial else body,
         firmware=bands.firmware,
         capture_id=bands.capture_id,
         flight_id=bands.flight_id,
