@@ -25,6 +25,9 @@ from tmp.errors import PhotographError
 
 Picture = NDArray[np.uint8]
 
+# Makers' own TIFF tags are no news to anyone; failures come back as no picture.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
 THUMBNAIL_LEVEL = 4
 """The small colour picture is the photograph halved this many times."""
 COARSEST_LEVEL = 6
