@@ -9,9 +9,11 @@ from pathlib import Path
 
 from flows.bandstack import BandStack, choose_stack
 from flows.catalog import write_catalog
+from flows.indexproducts import read_index_products
 from flows.indexstage import INDICES, STACK, Order, read_orders
 from flows.lock import locked
 from flows.map import MAP_FILES, publish
+from flows.quicklook import write_map_look
 from flows.record import recall_map, remember_map
 from flows.report import MapRecord, write_report
 from flows.store import Result, StageStore
@@ -105,7 +107,7 @@ def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent)
         zone_paths: tuple[Path, ...] = ()
         if options.zones_file is not None:
             zone_paths = write_zones(options.zones_file, paths, survey.products_dir)
-        report_path = _tell(survey, result)
+        report_path = _tell(survey, result, files)
     return IndicesResult(
         survey=survey,
         paths=paths,
@@ -152,12 +154,18 @@ def _judge_level(orders: Sequence[Order], stack: BandStack, *, relative: bool) -
     return tuple(warnings)
 
 
-def _tell(survey: Survey, result: Result) -> Path | None:
-    """Write catalogue and report anew; returns the report's path."""
+def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
+    """Write quick looks, and catalogue and report anew; returns the report's path."""
     settings = read_settings(survey)
     captures = choose_captures(
         read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
     )
+    times = [capture.time_utc for capture in captures if capture.time_utc is not None]
+    for product in read_index_products(survey.products_dir):
+        if product.file in files:
+            date = f", {min(times):%Y-%m-%d}" if times else ""
+            title = f"{product.title}: {settings.name}{date}"
+            write_map_look(survey.products_dir / product.file, product, title=title)
     write_catalog(survey, settings, captures)
     record = recall_map(survey, settings, captures)
     if record is None:

@@ -15,16 +15,17 @@ PAPER = (255, 255, 255)
 ENTRIES = 256
 
 RAMPS = {
-    # Brown, yellow, green as people know NDVI; the dark end leans to blue, away from brown.
+    # Brown, yellow, green as people know NDVI.  The browns are dull and the greens are not, so that
+    # they differ in yellowness too; for many eyes it is all that parts them.
     "plants": (
-        "#6b3d1a",
-        "#a8723a",
-        "#dcb972",
-        "#f7ecaa",
-        "#b5d66b",
-        "#5aa84b",
-        "#1c7a56",
-        "#004c4c",
+        "#7d5a50",
+        "#b08d7c",
+        "#dcc3a8",
+        "#f8efb4",
+        "#b9d86a",
+        "#62ac45",
+        "#237a38",
+        "#00441b",
     ),
     "soil": ("#1f4e79", "#6a9fc0", "#cfe0e6", "#f3ead6", "#e0b27a", "#bd6f35", "#7a3012"),
     "water": ("#7a4a1c", "#c0904c", "#ecd9b0", "#f4f4f1", "#b3d3e6", "#5a9bc8", "#12508f"),
@@ -51,7 +52,7 @@ def ramp_colours(name: str, count: int = ENTRIES) -> NDArray[np.uint8]:
     Examples
     --------
     >>> ramp_colours("plants")[0].tolist()
-    [107, 61, 26]
+    [125, 90, 80]
     """
     stops = np.array([css_rgb(css) for css in RAMPS.get(name, RAMPS["plain"])], float)
     at = np.linspace(0, len(stops) - 1, count)

@@ -101,6 +101,7 @@ def test_ndvi_of_a_lawn_and_of_asphalt_are_those_worked_by_hand(surveyed: MapRec
     assert ndre[50, 20] == pytest.approx((0.45 - 0.25) / (0.45 + 0.25), abs=1e-6)
     assert (ndvi[:10, :10] == NODATA).all()
     assert "735 nm" in " ".join(result.warnings)
+    assert (surveyed.survey.products_dir / "ndvi.png").exists()
 
 
 def test_a_raster_says_in_its_tags_what_it_rests_on(surveyed: MapRecord) -> None:

@@ -1,0 +1,230 @@
+"""NDVI of single releases, before there is a map, to see whether the card holds what it should.
+
+Bands of a release are laid onto each other picture to picture.  A few releases spread over the
+survey tell how the lenses of a rig sit to each other, and all others are laid so too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.bandvalues import BandValues
+from flows.calibrating import calibrate_survey
+from flows.quicklook import THUMB_PX, Look, Scale, write_contact_sheet
+from tmp.bands import Band
+from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
+from tmp.errors import InputError, PhotographError
+from tmp.parallel import map_threads
+from tmp.progress import Track, silent
+from tmp.survey import Survey, open_survey, read_settings
+
+if TYPE_CHECKING:
+    from photogrammetry.indextable import Index
+
+log = logging.getLogger(__name__)
+
+Float32 = NDArray[np.float32]
+Homographies = Mapping[str, NDArray[np.float64]]
+
+SHEET_FILE = "quick_ndvi.png"
+TRIED = ("NDVI", "BNDVI", "GNDVI")
+"""Indices in the order of preference; a converted camera may have no red."""
+MOST_LOOKS = 120
+"""Pictures on a sheet; of more, so many are taken evenly."""
+ALIGNED = 7
+"""Releases that are aligned each for itself, to know the rig."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a band of a release is found."""
+
+    name: str
+    """Of the photograph."""
+    lens: str
+    """The camera that took it, by which releases of one rig are known."""
+    place: int
+    """Along the last axis of its values."""
+    band: Band
+
+
+Release = Mapping[str, Source]
+"""By the letter of the formula."""
+
+
+def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> Path:
+    """Write a contact sheet of the NDVI of a survey's releases; returns its path.
+
+    Parameters
+    ----------
+    root : Path
+        A survey folder with ingested photographs; no map is needed.
+    workers : int
+    track : Track
+
+    Raises
+    ------
+    InputError
+        If no camera of the survey saw near-infrared and a visible band in one release.
+    """
+    survey = open_survey(root)
+    settings = read_settings(survey)
+    captures = choose_captures(
+        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
+    )
+    values = calibrate_survey(survey, captures)
+    index, releases = _find_releases(survey, captures, values)
+    chosen = [releases[i] for i in _evenly(len(releases), MOST_LOOKS)]
+    homographies, said = _align(chosen, values)
+
+    def look(release: Release) -> Look:
+        return _look(index, release, values, homographies)
+
+    keys = {id(release): place for place, release in enumerate(chosen)}
+    looks: dict[int, Look] = {}
+    done = map_threads(look, chosen, workers=workers)
+    for release, found in track(done, f"Looking at {index.name}", len(chosen)):
+        looks[keys[id(release)]] = found
+    of_all = "" if len(chosen) == len(releases) else f" of {len(releases)}, taken evenly"
+    level = "" if values.calibration.absolute else ", level unknown"
+    lines = [
+        f"{len(chosen)} releases{of_all}; values rest on: {values.calibration.provenance}{level}; "
+        "grey: saturated, or seen by one band only",
+        f"{index.title}: {index.in_words()}",
+        *said,
+    ]
+    path = survey.root / SHEET_FILE
+    write_contact_sheet(
+        path,
+        [looks[place] for place in sorted(looks)],
+        Scale(name=index.name, shown=index.shown, ramp=index.ramp),
+        title=f"{index.name}: {settings.name}",
+        lines=lines,
+    )
+    return path
+
+
+def _find_releases(
+    survey: Survey, captures: Sequence[Capture], values: BandValues
+) -> tuple[Index, list[Release]]:
+    """Return the index that can be had, and the releases that give it, by time."""
+    from photogrammetry.indextable import choose_band, index_table
+
+    groups: defaultdict[str, list[Capture]] = defaultdict(list)
+    for capture in sorted(captures, key=lambda c: (c.time_utc is None, c.time_utc, c.name)):
+        if capture.used and capture.kind is CaptureKind.SURVEY:
+            groups[capture.rig_id or capture.name].append(capture)
+    for name in TRIED:
+        index = index_table().find(name)
+        releases: list[Release] = []
+        for group in groups.values():
+            sources = [
+                Source(name=capture.name, lens=_lens(capture), place=place, band=band)
+                for capture in group
+                for place, band in enumerate(values.bands(capture.name))
+            ]
+            bands = [source.band for source in sources]
+            chosen = {
+                key: choose_band(index_table().slots[key], bands) for key in index.formula.names
+            }
+            if all(chosen.values()):
+                releases.append({key: sources[bands.index(b)] for key, b in chosen.items() if b})
+        if releases:
+            return index, releases
+    raise InputError(
+        f"{survey.root}: no release has near-infrared and a visible band; for a converted camera "
+        "say in cameras.toml which channel is which band"
+    )
+
+
+def _lens(capture: Capture) -> str:
+    return f"{capture.camera_id} {capture.band}"
+
+
+def _evenly(count: int, most: int) -> list[int]:
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def _align(
+    releases: Sequence[Release], values: BandValues
+) -> tuple[dict[str, Homographies], list[str]]:
+    """Return how lenses lie on the first of their release, and that in words."""
+    from photogrammetry.alignment import align_band, rig_median
+
+    pairs: defaultdict[tuple[str, str], list[Release]] = defaultdict(list)
+    for release in releases:
+        first, *others = release.values()
+        for other in others:
+            if other.name != first.name:
+                pairs[first.lens, other.lens].append(release)
+    homographies: defaultdict[str, dict[str, NDArray[np.float64]]] = defaultdict(dict)
+    said = []
+    for (first_lens, other_lens), members in pairs.items():
+        attempts = {}
+        for place in _evenly(len(members), ALIGNED):
+            by_lens = {source.lens: source for source in members[place].values()}
+            first, other = by_lens[first_lens], by_lens[other_lens]
+            alignment = align_band(
+                np.nan_to_num(_read(first, values)), np.nan_to_num(_read(other, values))
+            )
+            attempts[first.name] = alignment.chosen
+        homographies[first_lens][other_lens] = rig_median(attempts)
+        left = [a.residual_px for a in attempts.values() if a.residual_px is not None]
+        by = ", ".join(sorted({str(attempt.method) for attempt in attempts.values()}))
+        rest = f"{np.median(left):.1f} px left" if left else "residual unknown"
+        said.append(f"{other.band.name} laid onto {first.band.name} by {by}, {rest}")
+    return dict(homographies), said
+
+
+def _look(
+    index: Index, release: Release, values: BandValues, homographies: Mapping[str, Homographies]
+) -> Look:
+    """Return the index of one release at the size of a contact sheet."""
+    from photogrammetry.alignment import warp_onto
+    from photogrammetry.indices import index_values
+
+    first = next(iter(release.values()))
+    try:
+        reference = _read(first, values)
+        bands = {}
+        for key, source in release.items():
+            picture = reference if source is first else _read(source, values)
+            if source.name != first.name:
+                homography = homographies[first.lens][source.lens]
+                picture = warp_onto(picture, homography, reference.shape)
+            bands[key] = _reduced(picture)
+    except PhotographError as error:
+        return Look(
+            name=first.name, values=np.full((3, 4), np.nan, np.float32), notes=(str(error),)
+        )
+    found = index_values(index, bands)
+    known = np.isfinite(found)
+    said = "no value"
+    if known.any():
+        low, middle, high = (
+            round(float(np.percentile(found[known], percent)), 2) + 0.0 for percent in (5, 50, 95)
+        )
+        said = f"median {middle:.2f}, 5 to 95 %: {low:.2f} to {high:.2f}"
+    return Look(name=Path(first.name).name, values=found, notes=(said,))
+
+
+def _read(source: Source, values: BandValues) -> Float32:
+    picture = values.load(source.name)
+    return np.asarray(picture[..., source.place], np.float32)
+
+
+def _reduced(picture: Float32) -> Float32:
+    """Return a band at the size of a contact sheet; a cell with any unknown pixel is unknown."""
+    rows = max(round(THUMB_PX * picture.shape[0] / picture.shape[1]), 1)
+    return np.asarray(
+        cv2.resize(picture, (THUMB_PX, rows), interpolation=cv2.INTER_AREA), np.float32
+    )
