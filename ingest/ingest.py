@@ -30,6 +30,7 @@ from ingest.card import (
 from ingest.declared import Declaration, declare_bands, read_declarations
 from ingest.flights import number_flights
 from ingest.panelsearch import find_panels, mark_panel
+from ingest.quality import single_threads
 from ingest.reading import Reading, read_photograph
 from ingest.rigs import group_rigs
 from ingest.verdicts import fill_heights, judge
@@ -136,8 +137,9 @@ def ingest_photographs(
     jobs = list(zip(found.photographs, names, strict=True))
     outcomes: dict[Path, Reading | str | None] = {}
     results = map_threads(take, jobs, workers=workers or os.cpu_count() or 1)
-    for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
-        outcomes[path] = outcome
+    with single_threads():
+        for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
+            outcomes[path] = outcome
     taken = [o for path, _ in jobs if isinstance(o := outcomes[path], Reading)]
     captures = _relate([*before, *(one.capture for one in taken)], declarations)
     if taken and (panels := find_panels(captures, survey.photos_dir)):
