@@ -29,6 +29,7 @@ import numpy as np
 
 from tmp.bands import Band
 from tmp.errors import InputError
+from tmp.files import replacing
 
 FILE = "panels.toml"
 """In the survey's folder."""
@@ -165,6 +166,31 @@ def read_panels(path: Path) -> PanelTable:
             f'{path}: {error}; write [panels."serial"] tables with band = reflectance, '
             "and [[targets]] with photograph, panel and corners_px"
         ) from error
+
+
+def add_panels(path: Path, panels: Mapping[str, PanelAlbedo]) -> None:
+    """Add panels to a panel file, or make it; what else it holds stays as it is.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    import tomlkit
+
+    if path.exists():
+        read_panels(path)
+    document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
+    tables = document.setdefault("panels", tomlkit.table(is_super_table=True))
+    for serial, albedo in panels.items():
+        table = tomlkit.table()
+        table.update(albedo.by_band)
+        if albedo.reflectance:
+            table["wavelengths_nm"] = list(albedo.wavelengths_nm)
+            table["reflectance"] = list(albedo.reflectance)
+        tables[serial] = table
+    with replacing(path) as temporary:
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
 
 
 def parse_panel(text: str) -> tuple[str, PanelAlbedo]:

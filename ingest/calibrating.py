@@ -64,7 +64,12 @@ def calibrate_captures(
         )
     outlined = {target.photograph for target in table.targets}
     candidates = [
-        PanelCandidate(name=c.name, tags=tags[c.name], time_utc=c.time_utc)
+        PanelCandidate(
+            name=c.name,
+            tags=tags[c.name],
+            time_utc=c.time_utc,
+            expected=c.kind is CaptureKind.PANEL,
+        )
         for c in usable
         if c.kind is CaptureKind.PANEL or c.name in outlined
     ]

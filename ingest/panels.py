@@ -39,6 +39,7 @@ UNEVEN = 0.05
 SLANTED = 0.15
 """Difference of brightness between the halves of a panel, from which a shadow lies on it."""
 FEWEST_PIXELS = 100
+NOT_FOUND = "picture of a panel, but no code is read in it: outline the panel in panels.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,8 @@ class PanelCandidate:
     name: str
     tags: BandTags
     time_utc: datetime | None = None
+    expected: bool = False
+    """Whether it is a picture of a panel, so that finding none is worth a word."""
 
 
 def measure_panels(
@@ -169,8 +172,7 @@ def measure_panels(
     Parameters
     ----------
     candidates : sequence of PanelCandidate
-        Photographs that `table` outlines a target in need not be among them twice; those without
-        a panel are passed over.
+        Those without a panel are passed over, unless one is expected.
     load : callable
         Returns the pixel values of a photograph by name.
     """
@@ -188,12 +190,33 @@ def measure_panels(
             for target in given
         ]
         found = None if sightings else find_panel(dn, candidate.tags)
-        for sighting in (*sightings, *([found] if found else [])):
+        sightings += [found] if found else []
+        for sighting in sightings:
             readings += measure_panel(
                 candidate.name, dn, candidate.tags, sighting, table, candidate.time_utc
             )
+        if not sightings and candidate.expected:
+            readings += _nothing_found(candidate)
     log.info("panels: %d readings in %d photographs", len(readings), len(candidates))
     return readings
+
+
+def _nothing_found(candidate: PanelCandidate) -> list[PanelReading]:
+    return [
+        PanelReading(
+            photograph=candidate.name,
+            serial="",
+            band=band.name,
+            radiance=0.0,
+            variation=0.0,
+            pixels=0,
+            reflectance=None,
+            time_utc=candidate.time_utc,
+            problem=NOT_FOUND,
+        )
+        for band in candidate.tags.bands
+        if band.name != THERMAL_BAND
+    ]
 
 
 def _read_code(grey: Picture) -> tuple[str, Float] | None:

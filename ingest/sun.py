@@ -151,7 +151,7 @@ def fresnel(angle_rad: float) -> float:
     Examples
     --------
     >>> round(fresnel(0.0), 4)  # 4 n1 n2 / (n1 + n2)² twice over
-    0.9414
+    0.9416
     """
     share = 1.0
     sine = np.sin(angle_rad)

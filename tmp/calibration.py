@@ -177,7 +177,10 @@ class Calibration:
             If it is something else.
         """
         try:
-            return cls(bands=tuple(_band_from(row) for row in json.loads(text)))
+            rows = json.loads(text)
+            if not isinstance(rows, list):
+                raise TypeError(f"{type(rows).__name__} where bands are listed")
+            return cls(bands=tuple(_band_from(row) for row in rows))
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(f"not a calibration: {error}; calibrate again") from error
 

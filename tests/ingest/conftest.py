@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -218,3 +221,17 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real surveys in ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="session")
+def panel_scene() -> ModuleType:
+    """The module ``panel_scene``: a reflectance panel and a field, pictured with known light."""
+    name = "panel_scene"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
