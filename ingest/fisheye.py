@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ class BrownFit:
     """Largest difference, in the picture's farthest corner."""
 
 
+@lru_cache(maxsize=64)  # a survey's photographs come from a few lenses
 def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
     """Fit Brown's radial model to a fisheye's out to a distance from the principal point.
 
