@@ -7,7 +7,7 @@ import logging
 import os
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from ingest.verdicts import fill_heights, judge
 from tmp.cameras import Camera
 from tmp.captures import (
     Capture,
+    Flag,
     HeightDatum,
     choose_captures,
     read_captures,
@@ -49,6 +50,10 @@ from tmp.progress import Track, silent
 from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings
 
 log = logging.getLogger(__name__)
+
+
+Outcome = Reading | str | None
+"""What came of one photograph: taken in, refused with a reason, or known before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,26 +126,17 @@ def ingest_photographs(
     survey.photos_dir.mkdir(exist_ok=True)
     if not link:
         check_space(survey.root, _bytes_to_copy(found.photographs, names, survey, before))
-    known = {capture.sha256 for capture in before}
-    shelf = Shelf(survey.photos_dir, (capture.name for capture in before))
-
-    take_in = partial(
-        _take, survey=survey, shelf=shelf, known=known, link=link, declarations=declarations
+    before = [_completed(capture, survey, declarations) for capture in before]
+    take = partial(
+        _take,
+        survey=survey,
+        shelf=Shelf(survey.photos_dir, (capture.name for capture in before)),
+        known={capture.sha256 for capture in before},
+        link=link,
+        declarations=declarations,
     )
-
-    def take(job: tuple[Path, str]) -> Reading | str | None:
-        try:
-            return take_in(job[0], job[1])
-        except PhotographError as error:
-            return str(error)
-
-    jobs = list(zip(found.photographs, names, strict=True))
-    outcomes: dict[Path, Reading | str | None] = {}
-    results = map_threads(take, jobs, workers=workers or os.cpu_count() or 1)
-    with single_threads():
-        for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
-            outcomes[path] = outcome
-    taken = [o for path, _ in jobs if isinstance(o := outcomes[path], Reading)]
+    outcomes = _take_all(take, list(zip(found.photographs, names, strict=True)), workers, track)
+    taken = [o for path in found.photographs if isinstance(o := outcomes[path], Reading)]
     captures = _relate([*before, *(one.capture for one in taken)], declarations)
     if taken and (panels := find_panels(captures, survey.photos_dir)):
         captures = _relate([mark_panel(c, panels) for c in captures], declarations)
@@ -160,6 +156,39 @@ def ingest_photographs(
         ignored=found.ignored,
         notes=tuple(find_disagreements(chosen)),
     )
+
+
+def _take_all(
+    take: Callable[[Path, str], Reading | None],
+    jobs: Sequence[tuple[Path, str]],
+    workers: int | None,
+    track: Track,
+) -> dict[Path, Outcome]:
+    """Take in all photographs, several at a time; one that fails does not stop the others."""
+
+    def attempt(job: tuple[Path, str]) -> Outcome:
+        try:
+            return take(*job)
+        except PhotographError as error:
+            return str(error)
+
+    outcomes: dict[Path, Outcome] = {}
+    results = map_threads(attempt, jobs, workers=workers or os.cpu_count() or 1)
+    with single_threads():
+        for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
+            outcomes[path] = outcome
+    return outcomes
+
+
+def _completed(capture: Capture, survey: Survey, declarations: Sequence[Declaration]) -> Capture:
+    """Return a photograph taken in before bands were read with what its file says of them."""
+    if capture.brightness is not None or Flag.UNREADABLE in capture.flags:
+        return capture
+    try:
+        data = (survey.photos_dir / capture.name).read_bytes()
+    except OSError:
+        return capture
+    return read_photograph(data, capture, declarations).capture
 
 
 def _relate(captures: Sequence[Capture], declarations: Sequence[Declaration]) -> list[Capture]:

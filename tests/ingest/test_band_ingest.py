@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ingest.ingest import ingest_photographs
-from tmp.captures import CaptureKind, Flag, read_captures
+from tmp.captures import CaptureKind, Flag, read_captures, write_captures
 from tmp.cli import main
 from tmp.survey import Survey
 
@@ -208,6 +209,16 @@ def test_absurd_time_and_height_are_told_and_the_photograph_is_kept(card, survey
     (odd,) = (c for c in result.captures if c.name == "ODD.JPG")
     assert odd.flags == (Flag.IMPLAUSIBLE,)
     assert odd.reason == "height 99999 m; taken on 2098-12-31, which is still to come"
+
+
+def test_a_survey_made_before_bands_were_read_gains_them_at_the_next_ingest(band_card, survey):
+    card = band_card(count=3)
+    whole = ingest_photographs([card], survey)
+    old = {"band": "", "body": "", "capture_id": "", "rig_id": "", "flight": "", "brightness": None}
+    write_captures(survey.gpkg_path, [replace(c, **old) for c in whole.captures])
+    again = ingest_photographs([card], survey)
+    assert not again.added
+    assert again.captures == whole.captures
 
 
 @pytest.mark.real
