@@ -86,6 +86,15 @@ class Photos:
             line=np.repeat(np.arange(first_line, first_line + len(lines)), each),
         )
 
+    def some(self, which: NDArray[np.bool_]) -> Photos:
+        """Return those photographs for which `which` (N,) is true."""
+        return Photos(
+            position=self.position[which],
+            heading_deg=self.heading_deg[which],
+            pitch_deg=self.pitch_deg[which],
+            line=self.line[which],
+        )
+
     @property
     def cam_from_plan(self) -> Float:
         """Rotations (N, 3, 3) as `tmp.cameras.Pose.from_gimbal` has them, without roll."""

@@ -9,6 +9,7 @@ from flightplan.catalogue import CameraModel
 from flightplan.certificate import Asked, Certificate
 from flightplan.findings import Finding
 from flightplan.flightways import FlightWay
+from flightplan.laidout import proving_camera
 from flightplan.motion import Motion
 from flightplan.profile import Profile
 from flightplan.proof import Coverage
@@ -43,8 +44,3 @@ class FlightPlan:
     def camera(self) -> CameraModel:
         """The camera that the plan is proved with."""
         return proving_camera(self.request)
-
-
-def proving_camera(request: PlanRequest) -> CameraModel:
-    """Return the camera that sees least ground: where it covers, the others do."""
-    return min(request.cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)

@@ -55,7 +55,7 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         takeoff=takeoff,
         landing=landing,
         takeoff_height_m=round(float(way.points[0, 2]) - home_m, 2),
-        return_height_m=round(return_m, 1),
+        return_height_m=math.ceil(return_m * 10) / 10,
         speed_m_s=speed,
         transit_speed_m_s=speed,
         drone=request.drone.key,
@@ -64,7 +64,7 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         area=setting.frame.to_geodetic(setting.area),
         fence=setting.frame.to_geodetic(_fence(way)),
         exclusions=tuple(_in_frame(part, setting.frame) for part in setting.exclusions),
-        fence_height_m=round(return_m + FENCE_ABOVE_M, 1),
+        fence_height_m=math.ceil(return_m + FENCE_ABOVE_M),
         duration_s=flight.time_s,
         vertical_datum=setting.terrain.datum if request.dem else "",
     )

@@ -12,30 +12,23 @@ import shapely
 from numpy.typing import NDArray
 from shapely.ops import nearest_points
 
-from flightplan.bands import HeightBand
-from flightplan.certificate import Asked
-from flightplan.coverage_path import PathOptions, plan_path
 from flightplan.findings import PlanFacts
 from flightplan.flightways import FlightWay, lay_way
 from flightplan.footprints import Photos
 from flightplan.judging import certify
+from flightplan.laidout import LaidOut, asked_of, lay_out
 from flightplan.limits import check_plan, refuse
-from flightplan.motion import Motion
 from flightplan.overlaps import measure_laps
-from flightplan.plan import FlightPlan, proving_camera
+from flightplan.plan import FlightPlan
 from flightplan.pricing import SortieRules, entry, leave
 from flightplan.profile import Profile, follow
 from flightplan.proof import prove
-from flightplan.provenroute import Layout, join_routes, mend
-from flightplan.request import MOST_BAND_M, TERRAIN_BAND, PlanRequest
-from flightplan.routes import Line, Route
-from flightplan.routetime import route_path
-from flightplan.setting import CLEARANCE_M, Place, Setting, set_plan, with_terrain
-from flightplan.sheet import Sheet, choose_cell
+from flightplan.provenroute import join_routes, mend
+from flightplan.request import PlanRequest
+from flightplan.routes import Line
+from flightplan.setting import Place, Setting
 from flightplan.sorties import Sorties, split_route
-from flightplan.spacing import KEEPS_UP, Spacing, Wanted, choose_spacing
-from flightplan.trimming import Goal
-from flightplan.views import Pattern
+from flightplan.spacing import KEEPS_UP, Spacing
 from tmp.errors import InputError
 from tmp.progress import Track, silent
 
@@ -43,20 +36,11 @@ log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 
-ACCELERATION_M_S2 = 2.0
-CORNER_S = 1.0
-"""Time to turn on the spot at a waypoint."""
-SETTLE_S = 1.0
-"""Time of level flight before the first photograph of a line."""
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
-MARGIN_M = 10.0
-"""Ground known beyond the way, for gusts, GNSS errors and photographs added."""
-OBLIQUE_VIEWS = 3
-"""Oblique photographs that shall see every place."""
-TIGHTENINGS = 2
-"""Most times that a plan is laid out again, more closely."""
-LEAST_TIGHTENING = 0.85
+MENDINGS = 4
+"""Most times that a plan is proved with photographs added in between."""
+NADIR_DEG = -90.0
 LEVEL = "level ground, assumed"
 
 
@@ -76,128 +60,46 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         If the request cannot be met: see `flightplan.spacing`, `flightplan.setting`,
         `flightplan.sorties` and `flightplan.limits`.
     """
-    laid = request
-    words: tuple[str, ...] = ()
-    for _ in range(TIGHTENINGS):
-        plan = _plan(laid, request, words, workers=workers, track=track)
-        closer = _tightened(laid, plan)
-        if closer is None:
-            return plan
-        laid, words = closer
-    return _plan(laid, request, words, workers=workers, track=track)
-
-
-def _tightened(laid: PlanRequest, plan: FlightPlan) -> tuple[PlanRequest, tuple[str, ...]] | None:
-    """Return the request laid out more closely where slopes spoil overlap or detail, and say so.
-
-    A footprint on a slope is shorter uphill, and a pixel longer.  None where the plan does what
-    was asked, or closer lines would not help.
-    """
-    failing = {check.name: check for check in plan.certificate.checks if not check.passed}
-    overlap, gsd_m = laid.overlap, laid.gsd_m
-    words = []
-    for name, field in (("frontlap", "front"), ("sidelap", "side")):
-        if name in failing:
-            lap = getattr(overlap, field)
-            closer = min(lap + failing[name].asked - failing[name].worst, (1 + lap) / 2)
-            overlap = replace(overlap, **{field: closer})
-            words.append(f"{name} laid out for {100 * closer:.1f} % because of the slopes.")
-    if "GSD" in failing and gsd_m is not None:
-        gsd_m *= max(failing["GSD"].asked / failing["GSD"].worst, LEAST_TIGHTENING)
-        words.append(f"Flown for {100 * gsd_m:.2f} cm because of the slopes.")
-    if not words:
-        return None
-    return replace(laid, overlap=overlap, gsd_m=gsd_m), tuple(words)
-
-
-def _plan(
-    laid: PlanRequest,
-    request: PlanRequest,
-    tightened: tuple[str, ...],
-    *,
-    workers: int,
-    track: Track,
-) -> FlightPlan:
-    """Lay out one request and prove it against another, which asks for no more."""
-    band_m = _band_m(laid)
-    spacing = _spacing(laid, band_m)
-    motion = Motion(
-        cruise_m_s=spacing.speed_m_s,
-        acceleration_m_s2=ACCELERATION_M_S2,
-        corner_s=CORNER_S,
-        wind=request.wind,
-        max_airspeed_m_s=request.drone.top_speed_m_s,
-    )
-    run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
-    setting = set_plan(laid)
-    band = HeightBand(
-        height_m=spacing.height_agl_m,
-        below_m=band_m,
-        above_m=band_m,
-        climb=request.drone.climb_m_s / spacing.speed_m_s,
-        descent=request.drone.descent_m_s / spacing.speed_m_s,
-    )
-    options = PathOptions(
-        goal=Goal(views=request.asked_views),
-        heading_deg=request.heading_deg,
-        keep_inside=request.keep_inside,
-        clearance_m=CLEARANCE_M,
-        run_in_m=run_in_m,
-        double_grid=request.double_grid,
-        home=setting.takeoffs[0] if setting.takeoffs else None,
-    )
-    camera = proving_camera(request).camera()
-    route = plan_path(
-        setting.area,
-        _pattern(spacing, laid),
-        motion,
-        exclusions=setting.forbidden,
-        options=options,
-    )
-    oblique = _oblique(route, laid, setting, motion, options, band_m)
-    way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
-    setting = with_terrain(setting, laid, way, MARGIN_M)
-    sheet = Sheet.over(
-        setting.area,
-        setting.terrain,
-        choose_cell(spacing.photo_m, setting.area),
-        crs=setting.frame.crs,
-    )
-    layout = Layout(spacing=spacing, motion=motion, views=request.asked_views, run_in_m=run_in_m)
-    route, words = mend(route, layout, setting, sheet, camera, workers=workers)
-    if oblique is not None:
-        route = join_routes(route, oblique, setting.airspace, motion)
-    sorties, guessed = _sorties(route, laid, setting, spacing, motion)
-    ways = tuple(lay_way(flight, setting.terrain, band) for flight in sorties.flights)
-    photos = photos_of(sorties, ways)
-    coverage = prove(photos, camera, sheet, workers=workers, track=track)
+    laid, words = lay_out(request, workers=workers)
+    setting = laid.setting
+    camera = laid.camera.camera()
+    for spare in range(MENDINGS):
+        sorties, guessed = _sorties(laid)
+        ways = tuple(lay_way(flight, setting.terrain, laid.band) for flight in sorties.flights)
+        photos = photos_of(sorties, ways)
+        coverage = prove(photos, camera, laid.sheet, workers=workers, track=track)
+        if coverage.share_below(request.asked_views) == 0 or spare == MENDINGS - 1:
+            break
+        # What is added moves the rest a little; a photograph to spare keeps that from mattering.
+        route, more = mend(laid, request.asked_views + min(spare, 1), coverage)
+        if not more:
+            break
+        laid, words = replace(laid, route=route), words + more
     profiles = tuple(
         follow(way.points, setting.terrain, surveying=[leg.line is not None for leg in way.legs])
         for way in ways
     )
-    asked = _asked(request, spacing, band)
+    asked = asked_of(request, laid)
     certificate = certify(
         asked,
         coverage,
-        laps=measure_laps(nadir(photos), camera, setting.terrain),
+        laps=measure_laps(regular(photos, sorties.lines), camera, setting.terrain),
         profiles=profiles,
         photographs=len(photos),
         frame=setting.frame,
         terrain=setting.terrain.datum if request.dem else LEVEL,
-        repairs=(*tightened, *words),
+        repairs=words,
     )
     findings = check_plan(
-        _facts(laid, setting, spacing, sorties, ways, profiles),
-        request.bounds,
-        allowed=request.allowed,
+        _facts(laid, sorties, ways, profiles), request.bounds, allowed=request.allowed
     )
     refuse(findings)
     return FlightPlan(
         request=request,
         setting=setting,
-        spacing=spacing,
-        motion=motion,
-        band=band,
+        spacing=laid.spacing,
+        motion=laid.motion,
+        band=laid.band,
         sorties=sorties,
         ways=ways,
         coverage=coverage,
@@ -209,76 +111,12 @@ def _plan(
     )
 
 
-def _band_m(request: PlanRequest) -> float:
-    """Return how far the drone may leave its height over relief; level ground needs no room."""
-    if request.dem is None:
-        return 0.0
-    height_m = request.height_agl_m or (request.gsd_m or 0.0) * min(
-        camera.f_px for camera in request.cameras
-    )
-    return min(TERRAIN_BAND * height_m, MOST_BAND_M)
-
-
-def _spacing(request: PlanRequest, band_m: float, pitch_deg: float = -90.0) -> Spacing:
-    wanted = Wanted(
-        overlap=request.overlap,
-        gsd_m=request.gsd_m,
-        height_agl_m=request.height_agl_m,
-        below_m=band_m,
-        above_m=band_m,
-        pitch_deg=pitch_deg,
-    )
-    return choose_spacing(request.cameras, wanted, max_speed_m_s=request.drone.mission_speed_m_s)
-
-
-def _pattern(spacing: Spacing, request: PlanRequest) -> Pattern:
-    """Return footprint and spacings at the lowest clearance, where overlap binds."""
-    share = spacing.lowest_m / spacing.height_agl_m
-    return Pattern(
-        across_m=share * min(one.footprint_m[0] for one in spacing.cameras),
-        along_m=share * min(one.footprint_m[1] for one in spacing.cameras),
-        line_spacing_m=spacing.line_m,
-        photo_spacing_m=spacing.photo_m,
-        least_interval_s=max(camera.least_interval_s for camera in request.cameras),
-    )
-
-
-def _oblique(
-    route: Route,
-    request: PlanRequest,
-    setting: Setting,
-    motion: Motion,
-    options: PathOptions,
-    band_m: float,
-) -> Route | None:
-    """Return lines across a route's own on which the camera looks ahead; None if not asked for."""
-    if request.oblique_deg is None:
-        return None
-    pitch_deg = -90.0 + request.oblique_deg
-    height_m = _spacing(request, band_m).height_agl_m
-    level = replace(request, gsd_m=None, height_agl_m=height_m)
-    spacing = _spacing(level, band_m, pitch_deg)
-    longest = max(route.lines, key=lambda line: line.length_m)
-    across = plan_path(
-        setting.area,
-        _pattern(spacing, request),
-        motion,
-        exclusions=setting.forbidden,
-        options=replace(
-            options,
-            goal=Goal(views=OBLIQUE_VIEWS),
-            heading_deg=(longest.heading_deg + 90.0) % 180.0,
-            double_grid=False,
-        ),
-    )
-    lines = tuple(replace(line, pitch_deg=pitch_deg) for line in across.lines)
-    return replace(across, lines=lines)
-
-
-def _sorties(
-    route: Route, request: PlanRequest, setting: Setting, spacing: Spacing, motion: Motion
-) -> tuple[Sorties, bool]:
+def _sorties(laid: LaidOut) -> tuple[Sorties, bool]:
     """Return the flights, and whether their take-off is the platform's choice."""
+    request, setting, spacing, motion = laid.request, laid.setting, laid.spacing, laid.motion
+    route = laid.route
+    if laid.oblique is not None:
+        route = join_routes(route, laid.oblique, setting.airspace, motion)
 
     def way(start: Place, end: Place) -> Float:
         found = setting.airspace.way(start, end, motion)
@@ -344,37 +182,19 @@ def photos_of(sorties: Sorties, ways: Sequence[FlightWay]) -> Photos:
     return Photos(position=position, heading_deg=headings[line], pitch_deg=pitches[line], line=line)
 
 
-def nadir(photos: Photos) -> Photos:
-    """Return the photographs that look straight down."""
-    down = photos.pitch_deg == -90.0
-    return Photos(
-        position=photos.position[down],
-        heading_deg=photos.heading_deg[down],
-        pitch_deg=photos.pitch_deg[down],
-        line=photos.line[down],
-    )
-
-
-def _asked(request: PlanRequest, spacing: Spacing, band: HeightBand) -> Asked:
-    return Asked(
-        photographs=request.asked_views,
-        gsd_m=request.gsd_m or max(one.coarsest_gsd_m for one in spacing.cameras),
-        frontlap=request.overlap.front,
-        sidelap=request.overlap.side,
-        least_height_agl_m=spacing.lowest_m,
-        most_height_agl_m=spacing.highest_m,
-        clearance_m=band.height_m - band.below_m,
-    )
+def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
+    """Return the photographs of the pattern that looks straight down, without those added to it."""
+    kept = np.array([line.pitch_deg == NADIR_DEG and not line.extra for line in lines])
+    return photos.some(kept[photos.line])
 
 
 def _facts(
-    request: PlanRequest,
-    setting: Setting,
-    spacing: Spacing,
+    laid: LaidOut,
     sorties: Sorties,
     ways: Sequence[FlightWay],
     profiles: Sequence[Profile],
 ) -> PlanFacts:
+    request, setting, spacing = laid.request, laid.setting, laid.spacing
     above = np.concatenate([one.height_agl_m for one in profiles])
     paths = [way.points[:, :2] for way in ways]
     slowest = max(camera.least_interval_s for camera in request.cameras)

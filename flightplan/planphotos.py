@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 
 TRUTH_MARGIN_M = 6.0
+STRAY_M, STRAY_DEG = 0.15, 0.2
+"""How far a drone strays from its line, and a gimbal from its angles, on a calm day."""
 FARM_REACH_M = 1000.0
 """A plan farther than this from the farm is moved over it."""
 
@@ -72,7 +74,12 @@ def render_plan(
     farm = read_farm()
     frame = farm_frame(farm)
     camera = true_camera(plan.camera)
-    stations = flown(_stations(plan, farm, frame), np.random.default_rng(seed))
+    stations = flown(
+        _stations(plan, farm, frame),
+        np.random.default_rng(seed),
+        position_sigma_m=STRAY_M,
+        angle_sigma_deg=STRAY_DEG,
+    )
     scene = Scene.build(farm, seen_bounds(stations, [camera], frame), workers=workers)
     flight = Flight(camera=camera, gnss=gnss, start=farm.captured)
     shots = take_photographs(

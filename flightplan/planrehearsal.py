@@ -23,7 +23,7 @@ from flightplan.missions import HeightReference, Mission, Photo
 from flightplan.overlaps import measure_laps
 from flightplan.planfolder import SUMMARY, VERSION
 from flightplan.planframe import PlanFrame
-from flightplan.planning import nadir
+from flightplan.planning import NADIR_DEG
 from flightplan.profile import follow
 from flightplan.proof import Coverage, prove
 from flightplan.setting import FLAT_CELL_M
@@ -139,16 +139,26 @@ def photos_along(mission: Mission) -> Iterator[Photo]:
 
 
 def prove_flown(
-    plan: FlownPlan, *, workers: int = 1, track: Track = silent
+    plan: FlownPlan, *, cell_m: float | None = None, workers: int = 1, track: Track = silent
 ) -> tuple[Certificate, Coverage]:
-    """Judge a plan's mission files by what was asked of it."""
+    """Judge a plan's mission files by what was asked of it.
+
+    Parameters
+    ----------
+    plan : FlownPlan
+    cell_m : float, optional
+        Cell of the proof; by default that of `flightplan.sheet.choose_cell`.
+    workers : int
+    track : Track
+    """
     summary, frame, terrain = plan.summary, plan.frame, plan.terrain
     area = frame.to_plan(shape(summary["area"]))
     for each in summary["exclusions"]:
         area = area.difference(frame.to_plan(shape(each)))
     photos = _placed(plan)
     camera = plan.camera.camera()
-    sheet = Sheet.over(area, terrain, choose_cell(summary["photo_spacing_m"], area), crs=frame.crs)
+    cell_m = cell_m or choose_cell(summary["photo_spacing_m"], area)
+    sheet = Sheet.over(area, terrain, cell_m, crs=frame.crs)
     coverage = prove(photos, camera, sheet, workers=workers, track=track)
     height, band = summary["height_agl_m"], summary["band_m"]
     asked = Asked(
@@ -165,7 +175,7 @@ def prove_flown(
     certificate = certify(
         asked,
         coverage,
-        laps=measure_laps(nadir(photos), camera, terrain),
+        laps=measure_laps(photos.some(photos.pitch_deg == NADIR_DEG), camera, terrain),
         profiles=[
             follow(way, terrain, surveying=taken) for way, taken in zip(ways, taking, strict=True)
         ],

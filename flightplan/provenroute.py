@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
@@ -13,77 +14,68 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.additions import Pattern
-from flightplan.footprints import Photos
 from flightplan.motion import Motion, path_seconds
 from flightplan.pricing import entry, leave
-from flightplan.proof import prove
+from flightplan.proof import Coverage
 from flightplan.repair import repair
 from flightplan.routes import Line, Route
 from flightplan.setting import Setting
-from flightplan.sheet import Sheet
-from flightplan.spacing import Spacing
 from flightplan.transits import Airspace
-from tmp.cameras import Camera
 from tmp.errors import InputError
+
+if TYPE_CHECKING:
+    from flightplan.laidout import LaidOut
 
 Float = NDArray[np.float64]
 
 FAR_M = 1000.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How a route is laid out."""
-
-    spacing: Spacing
-    motion: Motion
-    views: int
-    """Photographs that shall see every place."""
-    run_in_m: float
-    """Way flown straight before and after a line."""
-
-
-def mend(
-    route: Route, layout: Layout, setting: Setting, sheet: Sheet, camera: Camera, *, workers: int
-) -> tuple[Route, tuple[str, ...]]:
-    """Prove a route over the terrain, and add photographs where there are too few.
+def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[str, ...]]:
+    """Add photographs to a route where a proof finds fewer than `views`.
 
     Returns
     -------
     route : Route
-        The same if nothing had to be added.
+        The same if nothing is missing, or nothing helps.
     words : tuple of str
-        What was added, where and why.
+        What was added, where and why; empty if nothing was.
 
     Notes
     -----
-    Photographs are taken at the height aimed at above the ground below each; the final way lies
-    within the height band about that, and is proved again by the caller.
+    New photographs are tried as low as the height band allows; the final way lies somewhere in it,
+    so the caller proves the route again.
     """
+    route, setting, spacing = laid.route, laid.setting, laid.spacing
+    if coverage.share_below(views) == 0:
+        return route, ()
 
     def height_at(places: Float) -> Float:
-        return np.asarray(setting.terrain.at(places) + layout.spacing.height_agl_m)
+        return np.asarray(setting.terrain.at(places) + spacing.lowest_m)
 
-    coverage = prove(Photos.on_lines(route.lines, height_at), camera, sheet, workers=workers)
-    if coverage.share_below(layout.views) == 0:
-        return route, ()
     pattern = Pattern(
-        photo_spacing_m=layout.spacing.photo_m,
-        line_spacing_m=layout.spacing.line_m,
-        reach_m=max(math.hypot(*one.footprint_m) for one in layout.spacing.cameras) / 2,
+        photo_spacing_m=spacing.photo_m,
+        line_spacing_m=spacing.line_m,
+        reach_m=max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2,
         height_at=height_at,
-        forbidden=_forbidden(setting, layout.run_in_m),
+        forbidden=_forbidden(setting, laid.run_in_m),
     )
-    mended = repair(route.lines, coverage, sheet, camera, photographs=layout.views, pattern=pattern)
+    camera = laid.camera.camera()
+    mended = repair(route.lines, coverage, laid.sheet, camera, photographs=views, pattern=pattern)
     if not mended.added:
-        return route, mended.words
+        return route, ()
     count = len(route.lines)
     new = [
-        replace(line, run_in_m=layout.run_in_m, run_out_m=layout.run_in_m)
+        replace(line, run_in_m=laid.run_in_m, run_out_m=laid.run_in_m, extra=True)
         for line in mended.lines[count:]
     ]
-    ordered = _inserted(list(mended.lines[:count]), new)
-    return route_over(ordered, setting.airspace, layout.motion), mended.words
+    # Prolonged lines come back without their runs.
+    old = [
+        replace(line, run_in_m=before.run_in_m, run_out_m=before.run_out_m)
+        for before, line in zip(route.lines, mended.lines[:count], strict=True)
+    ]
+    ordered = _inserted(old, new)
+    return route_over(ordered, setting.airspace, laid.motion), mended.words
 
 
 def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:

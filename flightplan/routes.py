@@ -30,6 +30,8 @@ class Line:
     """Way flown straight after the last photograph."""
     pitch_deg: float = -90.0
     """Of the gimbal, which looks ahead along the line where this is above -90."""
+    extra: bool = False
+    """Whether it was added to a regular pattern, where that sees too little."""
 
     @property
     def length_m(self) -> float:
@@ -71,6 +73,7 @@ class Line:
             run_in_m=self.run_out_m,
             run_out_m=self.run_in_m,
             pitch_deg=self.pitch_deg,
+            extra=self.extra,
         )
 
 
