@@ -89,7 +89,8 @@ def how_to_declare(camera_id: str) -> str:
     """Return in one line what to put into ``cameras.toml`` for a camera nobody knows."""
     return (
         f'write into cameras.toml in or beside the survey: [cameras."{camera_id}"] '
-        'channels = ["nir"] (or red, green, blue, rededge, ...; one for each channel of the file)'
+        'channels = ["nir"], with a name (red, green, blue, rededge, nir) for each channel of the '
+        'file, or filter = "RGN"'
     )
 
 

@@ -44,6 +44,8 @@ BLUR_SHARE, BLUR_NEIGHBOURS = 0.25, 8
 EARTH_RADIUS_M = 6_371_000.0
 
 
+_ALL_OF_AN_EMPTY_PICTURE = frozenset({Flag.DUPLICATE, Flag.EMPTY})
+"""What else could be said of it follows from its emptiness."""
 _NOT_FOR_PANELS = frozenset({Flag.NO_POSITION, Flag.STRAGGLER, Flag.BLURRED})
 """A panel is photographed on the ground, from close by."""
 
@@ -62,6 +64,9 @@ def judge(captures: Sequence[Capture]) -> list[Capture]:
         ]
         for k, reason in sorted(rule([captures[i] for i in places]).items()):
             verdicts[places[k]].append((flag, reason))
+    for k, said in enumerate(verdicts):
+        if any(flag is Flag.EMPTY for flag, _ in said):
+            verdicts[k] = [(f, reason) for f, reason in said if f in _ALL_OF_AN_EMPTY_PICTURE]
     return [
         capture
         if Flag.UNREADABLE in capture.flags
