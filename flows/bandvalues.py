@@ -45,8 +45,18 @@ class BandValues:
         tags = self.tags(name)
         return RGB if tags.family is Family.RGB else tags.bands
 
-    def load(self, name: str) -> Float32:
+    def load(
+        self, name: str, *, factors: Float32 | None = None, calibrated: bool = True
+    ) -> Float32:
         """Return a photograph's reflectance, or its radiance without calibration.
+
+        Parameters
+        ----------
+        name : str
+        factors : ndarray of shape (rows, cols, bands), optional
+            Multiplied with the radiance before it is calibrated.
+        calibrated : bool
+            Whether a calibration is to be used.
 
         Returns
         -------
@@ -62,7 +72,9 @@ class BandValues:
         tags = self.tags(name)
         radiance = to_radiance(stored, tags)
         values = radiance if radiance.ndim == 3 else radiance[..., None]
-        if self.calibration.bands:
-            values = self.calibration.to_reflectance(name, values)
+        if factors is not None:
+            values = values * factors
+        if calibrated and self.calibration.bands:
+            values = self.calibration.to_reflectance(name, values, out=values)
         values[find_saturated(stored, tags)] = np.nan
         return values

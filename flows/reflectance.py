@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.bandstack import REFLECTANCE_FILE, wavelength_tags
+from flows.levels import LevelledValues, level_layers
 from flows.mosaics import PICTURES_PER_WORKER, read_ground
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
@@ -84,8 +85,9 @@ def make_reflectance(job: Job) -> Figures:
         nodata=NODATA,
         tile_cells=REFLECTANCE_TILE,
     )
-    _render(job, raster, ground, layers, stack, reconstruction, values)
-    used = values.calibration.choose(*(entry.band.name for entry in stack))
+    levelled = level_layers(layers, reconstruction.points, values, workers=job.workers)
+    _render(job, raster, ground, layers, stack, reconstruction, levelled)
+    used = levelled.told(values.calibration.choose(*(entry.band.name for entry in stack)))
     finish_cog(
         raster,
         job.out / REFLECTANCE_FILE,
@@ -175,12 +177,13 @@ def _render(
     layers: Sequence[BandLayer],
     stack: Sequence[StackBand],
     reconstruction: Reconstruction,
-    values: BandValues,
+    levelled: LevelledValues,
 ) -> None:
     from photogrammetry.bandmosaic import mosaic_bands
     from photogrammetry.labels import ground_window
     from photogrammetry.pictures import DecodedPictures
 
+    values = levelled.values
     kinds = {kind: view for layer in layers for r in layer.releases for kind, view in r.items()}
     channels = {kind: len(values.bands(view.name)) for kind, view in kinds.items()}
     largest = max(
@@ -190,7 +193,7 @@ def _render(
     pictures = DecodedPictures(
         values.photos_dir,
         budget_bytes=PICTURES_PER_WORKER * len(kinds) * (job.workers + 1) * largest,
-        load=values.load,
+        load=levelled.load,
     )
     store, frame = picture_store(job), reconstruction.frame
 
@@ -215,7 +218,7 @@ def _render(
 
 REFLECTANCE = Stage(
     name="reflectance",
-    version="1",
+    version="2",
     function=make_reflectance,
     resources=Resources(cpus=2, memory_gb=4.0, minutes=60.0),
 )
