@@ -185,12 +185,12 @@ class _Axes:
     def frame(self, x_label: str, y_label: str) -> str:
         """Return grid lines, tick labels and axis titles."""
         parts = []
-        for value in _ticks(self.x_low, self.x_high):
+        for value in ticks(self.x_low, self.x_high):
             ((x, y),) = self.place(np.array([value]), np.array([self.y_low]))
             parts.append(
                 f'<text x="{x:.1f}" y="{y + 15:.1f}" text-anchor="middle">{value:g}</text>'
             )
-        for value in _ticks(self.y_low, self.y_high):
+        for value in ticks(self.y_low, self.y_high):
             ((x, y),) = self.place(np.array([self.x_low]), np.array([value]))
             parts.append(
                 f'<path class="grid" d="M{x:.1f} {y:.1f} H{CHART_WIDTH - RIGHT}"/>'
@@ -218,7 +218,14 @@ def _span(values: Float) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
+    """Return round values from `low` to `high` for an axis.
+
+    Examples
+    --------
+    >>> ticks(-0.2, 1.0)
+    [-0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
     step = round_length((high - low) / 4)
     first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(k * step, 10) + 0.0 for k in range(first, math.floor(high / step + 1e-9) + 1)]

@@ -88,7 +88,7 @@ def _product(path: Path, tags: Mapping[str, str]) -> Product:
     return Product(
         file=path.name,
         title=name if asked == name.upper() else f"{name} ({path.stem})",
-        purpose=f"{tags.get('TITLE', name)}; values {tags.get('RESTS_ON', '')}.",
+        purpose=f"{tags.get('TITLE', name)}. Values rest on: {tags.get('RESTS_ON', '')}.",
         kind=Kind.INDEX,
         bands=(name,),
         shown=(low, high),

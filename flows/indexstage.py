@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from photogrammetry.indices import Layer
 
 NODATA = -9999.0
+LEFT_OUT = "left_out"
+"""Name of the figure that says which cells have no value."""
+NO_SHADOW = "no shadow (no dark class of its own found)"
 STACK = "stack"
 """Name of the stage's input: the reflectance stack or the orthomosaic."""
 INDEX_TILE = 1024
@@ -99,7 +102,11 @@ def make_indices(job: Job) -> Figures:
         for stem, numbers in found.items():
             counts[stem] += numbers
     masks = _masks_in_words(stack, job.options["mask_shadow"], limit)
-    figures: dict[str, Any] = {"source": stack.path.name, "calibration": stack.in_words()}
+    figures: dict[str, Any] = {
+        "source": stack.path.name,
+        "calibration": stack.in_words(),
+        LEFT_OUT: masks,
+    }
     for order in orders:
         sigma = index_sigma(order, stack, sample)
         finish_cog(
@@ -208,7 +215,7 @@ def _masks_in_words(stack: BandStack, asked: bool, limit: float | None) -> str:
     if any(value is not None for value in stack.saturation):
         said.append("saturated cells")
     if asked:
-        said.append("shadow" if limit is not None else "no shadow (no dark class of its own found)")
+        said.append("shadow" if limit is not None else NO_SHADOW)
     return ", ".join(said)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.bandstack import BandStack, choose_stack
 from flows.catalog import write_catalog
 from flows.indexproducts import read_index_products
-from flows.indexstage import INDICES, STACK, Order, read_orders
+from flows.indexstage import INDICES, LEFT_OUT, NO_SHADOW, STACK, Order, read_orders
 from flows.lock import locked
 from flows.map import MAP_FILES, publish
 from flows.quicklook import write_map_look
@@ -100,6 +100,10 @@ def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent)
             workers=options.workers,
             track=track,
         )
+        if NO_SHADOW in str(result.figures[LEFT_OUT]):
+            warnings += (
+                "no shadow was masked: dark and lit ground are not two classes in this survey",
+            )
         files = [f"{order.stem}.tif" for order in orders]
         publish([result], survey.products_dir, files)
         write_styles(survey.products_dir)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from flows.charts import round_length
+from flows.charts import ticks
 from flows.products import Product
 from flows.ramps import colour_values, ramp_colours
 from tmp.files import replacing
@@ -145,19 +145,6 @@ def _draw_head(sheet: Image.Image, scale: Scale, title: str, lines: Sequence[str
         draw.text((x, y + BAR_HEIGHT_PX + 6), f"{value:g}", fill=INK, font=_font(14), anchor="ma")
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Return round values from `low` to `high` for a colour bar.
-
-    Examples
-    --------
-    >>> ticks(-0.2, 1.0)
-    [-0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    """
-    step = round_length((high - low) / 4)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 10) + 0.0 for number in range(first, last + 1)]
-
-
 def _fitting(draw: ImageDraw.ImageDraw, text: str, room_px: int, size: int = 14) -> str:
     """Cut a text to the room there is."""
     if draw.textlength(text, font=_font(size)) <= room_px:
@@ -173,4 +160,4 @@ def _font(size: int) -> Any:
 
 def _save(sheet: Image.Image, path: Path) -> None:
     with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+        sheet.save(temporary, format="PNG")

@@ -17,22 +17,13 @@ ENTRIES = 256
 RAMPS = {
     # Brown, yellow, green as people know NDVI.  The browns are dull and the greens are not, so that
     # they differ in yellowness too; for many eyes it is all that parts them.
-    "plants": (
-        "#7d5a50",
-        "#b08d7c",
-        "#dcc3a8",
-        "#f8efb4",
-        "#b9d86a",
-        "#62ac45",
-        "#237a38",
-        "#00441b",
-    ),
+    "plants": ("#7d5a50", "#b6947f", "#f0e0b4", "#dfe68c", "#7dbb50", "#278038", "#00441b"),
     "soil": ("#1f4e79", "#6a9fc0", "#cfe0e6", "#f3ead6", "#e0b27a", "#bd6f35", "#7a3012"),
     "water": ("#7a4a1c", "#c0904c", "#ecd9b0", "#f4f4f1", "#b3d3e6", "#5a9bc8", "#12508f"),
     "ice": ("#4d3a2b", "#8d7a68", "#c9c2b8", "#eef2f4", "#a9d3e8", "#4a9cc7", "#0b4f7d"),
     "plain": ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"),
 }
-"""CSS colours at even steps from the low to the high end."""
+"""CSS colours at even steps from the low to the high end; with seven, steps are round numbers."""
 
 
 def ramp_colours(name: str, count: int = ENTRIES) -> NDArray[np.uint8]:

@@ -161,6 +161,36 @@ def test_asking_again_computes_nothing(surveyed: MapRecord) -> None:
     assert first.st_mtime_ns == second.st_mtime_ns
 
 
+def test_a_shadow_that_is_not_there_is_said_not_to_be_masked(surveyed: MapRecord) -> None:
+    options = IndexOptions(indices=("NDVI",), mask_shadow=True)
+    result = compute_indices(surveyed.survey.root, options)
+    plain = compute_indices(surveyed.survey.root, replace(options, mask_shadow=False))
+    said = [warning for warning in result.warnings if "no shadow was masked" in warning]
+    assert len(said) == 1
+    assert not set(said) & set(plain.warnings)
+
+
+def test_shade_across_the_ground_is_masked_when_asked(surveyed: MapRecord) -> None:
+    """A third of the ground gets a seventh of the light; what is left is the lit lawn's NDVI."""
+    grid = write_stack(surveyed)
+    path = surveyed.survey.products_dir / "reflectance.tif"
+    with rasterio.open(path) as file:
+        profile, cells, names, tags = file.profile, file.read(), file.descriptions, file.tags()
+    shade = np.zeros(grid.shape, bool)
+    shade[grid.rows // 2 :, : grid.cols // 3] = True
+    noise = np.random.default_rng(2).normal(1, 0.1, grid.shape)
+    cells = np.where(cells == NODATA, NODATA, cells * noise * np.where(shade, 0.14, 1.0))
+    profile.update(driver="GTiff")
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(cells.astype(np.float32))
+        file.descriptions = names
+        file.update_tags(**tags)
+    options = IndexOptions(indices=("NDVI",), mask_shadow=True)
+    ndvi = read_band(compute_indices(surveyed.survey.root, options).paths[0])
+    assert (ndvi[shade] == NODATA).mean() > 0.98
+    assert (ndvi[~shade] == NODATA).mean() < 0.02
+
+
 def test_without_a_map_there_is_no_report_but_all_else(record: MapRecord) -> None:
     write_captures(record.survey.gpkg_path, record.captures)
     write_stack(record)

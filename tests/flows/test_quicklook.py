@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.quicklook import BAR_WIDTH_PX, MARGIN_PX, Look, Scale, ticks, write_contact_sheet
-from flows.ramps import PAPER, RAMPS, colour_values, ramp_colours
+from flows.charts import ticks
+from flows.quicklook import BAR_WIDTH_PX, MARGIN_PX, Look, Scale, write_contact_sheet
+from flows.ramps import PAPER, RAMPS, colour_values, ramp_colours, ramp_steps
 from photogrammetry.indextable import index_table
 
 NDVI = Scale(name="NDVI", shown=(-0.2, 1.0), ramp="plants")
@@ -102,5 +103,7 @@ def test_long_titles_and_one_odd_picture_fit_the_sheet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", index_table().indices.values(), ids=lambda index: index.name)
 def test_colour_bars_have_a_handful_of_round_ticks(index) -> None:  # type: ignore[no-untyped-def]
     found = ticks(*index.shown)
-    assert 3 <= len(found) <= 9
+    assert 3 <= len(found) <= 10
+    _, steps = ramp_steps(index.ramp, index.shown)
+    np.testing.assert_allclose(steps, [float(f"{step:.3g}") for step in steps], atol=1e-9)
     assert index.shown[0] <= found[0] < found[-1] <= index.shown[1]
