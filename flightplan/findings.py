@@ -100,8 +100,8 @@ class PlanFacts:
     """Largest of a sortie, of the battery's rated capacity."""
     usable_share: float = 0.65
     """What may be spent of it."""
-    path: Float | None = None
-    """Whole way flown, (N, 2), plan metres."""
+    paths: Sequence[Float] = ()
+    """Whole way of each sortie, (N, 2), plan metres."""
     launches: Sequence[Point] = ()
     area: BaseGeometry | None = None
     """What is surveyed, plan metres."""

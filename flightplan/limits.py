@@ -294,7 +294,8 @@ def _of_sight(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
 
 def _of_way(plan: PlanFacts) -> Iterator[Finding]:
     """Yield where the way leaves the fence or enters an exclusion."""
-    way = None if plan.path is None or len(plan.path) < 2 else shapely.linestrings(plan.path)
+    ways = [shapely.linestrings(path) for path in plan.paths if len(path) >= 2]
+    way = shapely.multilinestrings(ways) if ways else None
     if plan.fence is not None and way is not None:
         out_m = way.difference(plan.fence).length
         if out_m > 0.01:

@@ -214,7 +214,7 @@ def _facts(
         points=max(len(way.points) for way in ways),
         energy_share=max(flight.energy_share for flight in sorties.flights),
         usable_share=request.battery.usable,
-        path=np.concatenate(paths),
+        paths=paths,
         launches=tuple({flight.launch for flight in sorties.flights}),
         area=setting.area,
         exclusions=setting.exclusions,

@@ -17,7 +17,7 @@ from tmp.files import replacing
 
 VERSION = 1
 MEASURES = tuple(
-    field.name for field in fields(Line) if field.name not in ("start", "end", "photos")
+    field.name for field in fields(Line) if field.name not in ("start", "end", "photos", "extra")
 )
 """What of a line is kept besides its ends and photographs: run-in, run-out and the like."""
 
@@ -76,6 +76,7 @@ def write_resume(
             "start": start,
             "end": end,
             "photos": line.photos,
+            "extra": line.extra,
             **{name: round(getattr(line, name), 3) for name in MEASURES},
         }
         for i, (line, (start, end)) in enumerate(zip(lines, ends, strict=True))
@@ -127,4 +128,5 @@ def _line(row: Any, frame: PlanFrame, where: str) -> Line:
             raise ValueError("photos is a number from 1, flown is true or false")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where} is damaged ({error}); plan anew") from error
-    return Line(start=(x0, y0), end=(x1, y1), photos=photos, **measures)
+    extra = row.get("extra") is True
+    return Line(start=(x0, y0), end=(x1, y1), photos=photos, extra=extra, **measures)
