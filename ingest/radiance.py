@@ -22,6 +22,10 @@ KELVIN_PER_DN, ZERO_CELSIUS_K = 0.01, 273.15
 """MicaSense writes thermal pixels as hundredths of a kelvin."""
 
 
+BLOCK_VALUES = 1 << 17
+"""Pixel values worked on at a time: what fits into a core's cache."""
+
+
 class Unit(StrEnum):
     """What the numbers of `to_radiance` are."""
 
@@ -100,17 +104,25 @@ def to_radiance(dn: NDArray[np.unsignedinteger], tags: BandTags) -> Float32:
     if tags.band == THERMAL_BAND:
         return np.float32(KELVIN_PER_DN) * dn.astype(np.float32) - np.float32(ZERO_CELSIUS_K)
     black, scale = _black_and_scale(tags)
-    light = dn.astype(np.float32) if _linear(tags) else _display_table(tags.bits)[dn]
-    if black:
-        light -= np.float32(black)
+    gain = None
     if tags.vignetting is not None:
         gain = vignetting_gain(tags.vignetting, dn.shape[0], dn.shape[1])
-        light *= gain if dn.ndim == 2 else gain[..., None]
+    by_row = np.full(len(dn), scale)
     if tags.family is Family.MICASENSE and tags.radiometric is not None:
-        rows = _row_gain(tags, len(dn)) * scale
-        light *= rows.astype(np.float32).reshape(-1, *(1,) * (dn.ndim - 1))
-    else:
-        light *= np.float32(scale)
+        by_row *= _row_gain(tags, len(dn))
+    factors = by_row.astype(np.float32).reshape(-1, *(1,) * (dn.ndim - 1))
+    light = np.empty(dn.shape, np.float32)
+    step = max(1, BLOCK_VALUES * len(dn) // max(dn.size, 1))
+    for start in range(0, len(dn), step):
+        rows = slice(start, start + step)
+        block = light[rows]
+        if _linear(tags):
+            np.subtract(dn[rows], np.float32(black), out=block, dtype=np.float32)
+        else:
+            np.subtract(_display_table(tags.bits)[dn[rows]], np.float32(black), out=block)
+        if gain is not None:
+            block *= gain[rows] if dn.ndim == 2 else gain[rows, :, None]
+        block *= factors[rows]
     return light if light.ndim == 2 else _part_bands(light, tags)
 
 

@@ -94,13 +94,17 @@ class Calibration:
             raise InputError(f"{name}: not calibrated; calibrate it with the rest of its survey")
         return self._by_name[name]
 
-    def to_reflectance(self, name: str, radiance: Float32) -> Float32:
+    def to_reflectance(
+        self, name: str, radiance: Float32, *, out: Float32 | None = None
+    ) -> Float32:
         """Return the reflectance of a photograph, not clipped: snow and glints exceed 1.
 
         Parameters
         ----------
         radiance : ndarray of shape (rows, cols) or (rows, cols, bands), float32
             Of all its channels, in their order.
+        out : ndarray of the same shape, float32, optional
+            Where to put the result; may be `radiance` itself.
 
         Returns
         -------
@@ -117,7 +121,7 @@ class Calibration:
             )
         if radiance.ndim == 2:
             factors, offsets = factors[0], offsets[0]
-        reflectance: Float32 = np.multiply(radiance, factors, dtype=np.float32)
+        reflectance: Float32 = np.multiply(radiance, factors, out=out, dtype=np.float32)
         if offsets.any():
             reflectance += offsets
         return reflectance

@@ -31,6 +31,13 @@ def test_reflectance_is_a_line_of_radiance_without_clipping():
     assert values.dtype == np.float32
 
 
+def test_reflectance_may_take_the_place_of_radiance():
+    radiance = np.ones((2, 3), np.float32)
+    values = Calibration(bands=(band(),)).to_reflectance("red.tif", radiance, out=radiance)
+    assert values is radiance
+    assert radiance.max() == 2.0
+
+
 def test_each_channel_has_its_own_factor():
     bands = tuple(
         band(name, factors={"a.tif": factor})
