@@ -13,10 +13,10 @@ from flightplan.certificate import Asked
 from flightplan.coverage_path import PathOptions, plan_path
 from flightplan.footprints import Photos
 from flightplan.judging import certify
+from flightplan.mending import mend
 from flightplan.motion import Motion
 from flightplan.overlaps import measure_laps
 from flightplan.proof import Coverage, prove
-from flightplan.provenroute import mend
 from flightplan.request import MOST_BAND_M, TERRAIN_BAND, PlanRequest
 from flightplan.routes import Route
 from flightplan.routetime import route_path

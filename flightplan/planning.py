@@ -18,12 +18,12 @@ from flightplan.footprints import Photos
 from flightplan.judging import certify
 from flightplan.laidout import LaidOut, asked_of, lay_out
 from flightplan.limits import check_plan, refuse
+from flightplan.mending import join_routes, mend
 from flightplan.overlaps import measure_laps
 from flightplan.plan import FlightPlan
 from flightplan.pricing import SortieRules, entry, leave
 from flightplan.profile import Profile, follow
 from flightplan.proof import prove
-from flightplan.provenroute import join_routes, mend
 from flightplan.request import PlanRequest
 from flightplan.routes import Line
 from flightplan.setting import Place, Setting
