@@ -20,6 +20,8 @@ CLIPPED_SHARE = 0.1
 """Snow and low sun, well exposed, clip far less than this share of a picture."""
 DARK = 0.04
 """A picture whose brightest parts stay below this share of the range holds mostly noise."""
+LEAST_REACH = 1 / 8
+"""Share of the range that a camera's brightest picture reaches if its files use all their bits."""
 SAME_EXPOSURE = 1.02
 """Ratio up to which two exposures are the same setting."""
 LEAST_RIGS = 3
@@ -45,11 +47,22 @@ def find_overexposed(captures: Sequence[Capture]) -> Verdicts:
 
 
 def find_underexposed(captures: Sequence[Capture]) -> Verdicts:
-    """Find pictures that use next to nothing of the range of values."""
+    """Find pictures that use next to nothing of the range of values.
+
+    Notes
+    -----
+    A camera none of whose pictures reaches an eighth of the range is taken to leave the upper bits
+    of its files unused, as 12 bits in 16 do, and not to have exposed all of them wrongly.
+    """
+    reach: defaultdict[str, float] = defaultdict(float)
+    for capture in captures:
+        reach[capture.camera_id] = max(reach[capture.camera_id], capture.brightness or 0.0)
     return {
         i: f"99 % of the picture is below {c.brightness:.1%} of the range{_exposure(c)}"
         for i, c in enumerate(captures)
-        if c.brightness is not None and 0 < c.brightness < DARK
+        if c.brightness is not None
+        and 0 < c.brightness < DARK
+        and reach[c.camera_id] >= LEAST_REACH
     }
 
 

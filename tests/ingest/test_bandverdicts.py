@@ -101,6 +101,11 @@ def test_exposure_is_judged_with_its_numbers():
     assert list(find_empty([burnt, dim, black])) == [2]
 
 
+def test_twelve_bits_in_sixteen_are_not_taken_for_darkness():
+    photos = [replace(BARE, brightness=b) for b in (0.012, 0.03, 0.06)]
+    assert find_underexposed(photos) == {}
+
+
 def test_snow_and_raking_light_are_no_reason_for_a_flag():
     snow = replace(BARE, clipped_share=0.04, brightness=1.0)
     raking = replace(BARE, clipped_share=0.001, brightness=0.35)
