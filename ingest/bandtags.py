@@ -100,17 +100,18 @@ def _named_bands(tags: Tags) -> tuple[Band, ...]:
     """Return the bands that a file names in Pix4D's or DJI's XMP tags."""
     if _is_rgb(tags):
         return ()
-    names = [name for name in tags.xmp_text("BandName").split(",") if name.strip()]
+    names = [normal_name(name) for name in tags.xmp_text("BandName").split(",")]
     centres = tags.xmp_numbers("CentralWavelength")
     widths = tags.xmp_numbers("WavelengthFWHM")
     return tuple(
         Band(
-            name=normal_name(name),
+            name=name,
             centre_nm=_light(centres[k]) if k < len(centres) else None,
             width_nm=widths[k] if k < len(widths) and widths[k] > 0 else None,
             channel=k,
         )
         for k, name in enumerate(names)
+        if name
     )
 
 
@@ -124,7 +125,7 @@ def _common(tags: Tags) -> dict[str, Any]:
     iso = tags.number("EXIF ISOSpeed") or tags.number("EXIF ISOSpeedRatings")
     bits = int(tags.number("Image BitsPerSample") or 16) if tags.kind == "tiff" else 8
     white = tags.number("Image Tag 0xC61D") or tags.number("Image WhiteLevel")
-    full = SATURATION_16_BIT if bits == 16 else float(2 ** min(bits, 32) - 1)
+    full = SATURATION_16_BIT if bits == 16 else float(2 ** min(max(bits, 1), 32) - 1)
     return {
         "make": tags.text("Image Make"),
         "model": tags.text("Image Model"),
@@ -135,7 +136,7 @@ def _common(tags: Tags) -> dict[str, Any]:
         "f_number": tags.number("EXIF FNumber"),
         "black_level": sum(levels) / len(levels) if levels else None,
         "bits": bits,
-        "saturation_dn": white or full,
+        "saturation_dn": white if white and white > 0 else full,
         "linear": tags.kind == "tiff",
         "capture_id": tags.xmp_text("CaptureUUID", "CaptureId"),
         "flight_id": tags.xmp_text("FlightUUID", "FlightId"),

@@ -53,9 +53,10 @@ def read_photograph(
     problem = why_unreadable(tags)
     picture = None
     if not problem:
-        picture = measure_picture(
-            data, tags, black_dn=bands.black_level or 0.0, saturation_dn=bands.saturation_dn
-        )
+        black_dn, saturation_dn = bands.black_level or 0.0, bands.saturation_dn
+        if not 0 <= black_dn < saturation_dn - 1:  # told among the problems
+            black_dn = 0.0
+        picture = measure_picture(data, tags, black_dn=black_dn, saturation_dn=saturation_dn)
     if picture is None:
         reason = problem or "the picture does not decode"
         return Reading(

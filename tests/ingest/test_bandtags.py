@@ -3,10 +3,12 @@ import math
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingest.bandtags import band_tags, read_band_tags
 from ingest.declared import Declaration
-from ingest.tags import read_tags
+from ingest.tags import Tags, read_tags
 from tmp.bands import Band, Family, PanelMark, PlaneVignetting, RadialVignetting
 
 
@@ -244,6 +246,34 @@ def test_a_damaged_sun_record_is_no_record(tags_of):
     for listed in ("", "****", "QUJD"):
         xmp = {"Camera:BandName": "Red", "Camera:IrradianceList": listed}
         assert tags_of(make="Parrot", model="Sequoia", xmp=xmp).sun == ()
+
+
+NAMES = (
+    *("BandName", "BandFreq", "CentralWavelength", "WavelengthFWHM", "CaptureUUID", "SensorIndex"),
+    *("VignettingData", "VignettingCenter", "VignettingPolynomial", "VignettingPolynomial2D"),
+    *("VignettingPolynomial2DName", "RigRelatives", "RigCameraIndex", "CalibratedHMatrix"),
+    *("IrradianceList", "IrradianceCalibrationMeasurement", "SensorModel", "CalibrationPicture"),
+    *("ReflectArea", "Albedo", "ExposureTime", "SensorGain", "BlackLevel", "SunSensor", "Yaw"),
+    *("Irradiance", "HorizontalIrradiance", "IrradianceScaleToSIUnits", "ImageSource"),
+)
+VALUES = st.one_of(
+    st.text("0123456789.,-+e nmNIRedMS_/()=", max_size=30),
+    st.lists(st.floats(-1e9, 1e9), max_size=10).map(lambda v: ",".join(map(str, v))),
+    st.sampled_from(["-", ",", "nan", "inf", "1e400", "NIR,,Red", "RGB", "Red,Green,Blue"]),
+)
+
+
+@given(
+    st.sampled_from([("DJI", "M3M"), ("Parrot", "Sequoia"), ("MicaSense", "Altum"), ("", "")]),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=8),
+    st.sampled_from(["jpeg", "tiff"]),
+)
+def test_no_nonsense_in_the_tags_makes_reading_fail(camera, said, kind):
+    exif = dict(zip(("Image Make", "Image Model"), camera, strict=True))
+    xmp = {name: (("http://pix4d.com/camera/1.0/", text),) for name, text in said.items()}
+    found = band_tags(Tags(kind=kind, width_px=80, height_px=60, exif=exif, xmp=xmp))
+    assert found.saturation_dn > 0
+    assert bool(found.bands) == (found.family not in (Family.RGB, Family.UNKNOWN))
 
 
 @pytest.mark.real
