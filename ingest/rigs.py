@@ -102,8 +102,11 @@ def _by_name_and_time(captures: Sequence[Capture], grouped: set[int]) -> dict[st
     ]
     named: defaultdict[tuple[str, str], Group] = defaultdict(list)
     for index in free:
-        maker = captures[index].body.partition(" ")[0].casefold()
-        named[maker, name_without_band(captures[index].name)].append(index)
+        body, stem = captures[index].body, name_without_band(captures[index].name)
+        # Two cameras of one make can count alike: without a mark of the band they are two.
+        marked = not captures[index].name.casefold().rpartition(".")[0].endswith(stem)
+        owner = body.partition(" ")[0].casefold() if marked else body
+        named[owner, stem].append(index)
     found = [g for group in named.values() for g in _split(captures, group, SAME_NAME)]
     left = set(free).difference(i for group in found for i in group)
     bodies: defaultdict[str, Group] = defaultdict(list)

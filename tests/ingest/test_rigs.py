@@ -111,6 +111,14 @@ def test_two_cameras_on_one_drone_are_no_rig():
     assert groups(captures) == []
 
 
+def test_two_cameras_of_one_make_that_count_alike_are_no_rig():
+    captures = [
+        photo("one/2024_0601_120000_017.JPG", "red+green+nir", body="MAPIR Survey3W_RGN"),
+        photo("two/2024_0601_120000_017.JPG", "orange+cyan+nir", body="MAPIR Survey3W_OCN"),
+    ]
+    assert groups(captures) == []
+
+
 def test_an_rgb_camera_that_shoots_fast_is_no_rig():
     assert groups([photo(f"{k}.jpg", "", at_s=k / 10) for k in range(4)]) == []
 
