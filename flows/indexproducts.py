@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import rasterio
 
-from flows.bandstack import BandStack
+from flows.bandstack import BandStack, stack_signature
 from flows.products import PRODUCTS, Kind, Product
 from tmp.bands import Band
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from photogrammetry.indextable import Index
 
 INDEX_TAG = "INDEX"
+STACK_TAG, SIGNATURE_TAG = "STACK", "STACK_SIGNATURE"
+"""What an index was computed from, to notice when that has changed since."""
 COPIED = ("SOFTWARE", "ACQUISITION_START", "ACQUISITION_END", "CALIBRATION_LEVEL")
 """Tags of the stack that hold for what is made from it."""
 
@@ -50,6 +52,8 @@ def index_tags(
         "RAMP": index.ramp,
         "NOTE": index.note,
         "WARNINGS": "; ".join(warnings),
+        STACK_TAG: stack.path.name,
+        SIGNATURE_TAG: stack_signature(stack.path),
     }
     if sigma is not None:
         tags["SIGMA"] = f"{sigma:.3f}"
@@ -83,7 +87,7 @@ def _product(path: Path, tags: Mapping[str, str]) -> Product:
         "left out": tags.get("MASKED", ""),
         "reference": " ".join(filter(None, (tags.get("REFERENCE"), tags.get("SOURCE")))),
         "note": tags.get("NOTE", ""),
-        "warning": tags.get("WARNINGS", ""),
+        "warning": "; ".join(filter(None, (tags.get("WARNINGS"), _staleness(path, tags)))),
     }
     return Product(
         file=path.name,
@@ -95,6 +99,14 @@ def _product(path: Path, tags: Mapping[str, str]) -> Product:
         ramp=tags.get("RAMP", "plain"),
         told={key: value for key, value in told.items() if value},
     )
+
+
+def _staleness(path: Path, tags: Mapping[str, str]) -> str:
+    """Say so where the raster that an index was computed from is not the one that lies there."""
+    stack = path.parent / tags.get(STACK_TAG, "")
+    if not stack.is_file() or stack_signature(stack) == tags.get(SIGNATURE_TAG):
+        return ""
+    return f"made from an earlier {stack.name}; run tmp indices again"
 
 
 def _band_said(band: Band) -> str:

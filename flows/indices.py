@@ -19,7 +19,6 @@ from flows.report import MapRecord, write_report
 from flows.store import Result, StageStore
 from flows.styles import write_styles
 from flows.zones import write_zones
-from tmp.calibration import Provenance
 from tmp.captures import choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.progress import Track, silent
@@ -150,11 +149,10 @@ def _judge_level(orders: Sequence[Order], stack: BandStack, *, relative: bool) -
             f"{', '.join(wanting)}: computed from values of unknown level; good for looking at "
             "this map, not for comparing or reporting"
         )
-    if stack.provenance in (Provenance.NONE, Provenance.RELATIVE):
-        warnings.append(
-            f"values are {stack.in_words()}: compare within this map only, not with other dates "
-            "or cameras"
-        )
+    warnings.append(
+        f"values rest on: {stack.in_words()}; compare within this map only, not with other dates "
+        "or cameras"
+    )
     return tuple(warnings)
 
 

@@ -7,6 +7,7 @@ that narrow plots and coarse cells give no jumps.
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from pyproj import CRS, Transformer
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.rasters import read_grid
+
+log = logging.getLogger(__name__)
 
 STATISTICS = ("mean", "median", "std", "p5", "p95", "count", "valid_share")
 """Columns for each index.  ``count`` is the number of cells with a value, edge cells by their
@@ -100,6 +103,8 @@ def read_zones(path: Path) -> Zones:
         layers = pyogrio.list_layers(path)
         holding = [name for name, kind in layers if kind is None or "Polygon" in kind]
         layer = (holding or [layers[0][0]])[0]
+        if len(holding) > 1:
+            log.warning("%s: holds several layers of polygons; taking %r", path, layer)
         meta, _, wkb, columns = pyogrio.raw.read(path, layer=layer, force_2d=True)
     except (DataLayerError, DataSourceError, IndexError) as error:
         said = " ".join(str(error).split())
@@ -115,7 +120,8 @@ def read_zones(path: Path) -> Zones:
         shapes=shapely.make_valid(shapes[polygonal]),
         crs=CRS.from_user_input(meta["crs"]),
         columns={
-            str(name): values[polygonal]
+            # A GeoPackage numbers its rows in a column of that name.
+            "fid_before" if str(name).lower() == "fid" else str(name): values[polygonal]
             for name, values in zip(meta["fields"], columns, strict=True)
         },
     )

@@ -21,7 +21,7 @@ from flows.indices import IndexOptions, compute_indices
 from flows.record import recall_map, remember_map
 from flows.report import MapRecord
 from flows.store import Job, Stage, StageStore
-from flows.zones import read_zones, zonal_statistics
+from flows.zones import read_zones, write_zones, zonal_statistics
 from tmp.bands import Band
 from tmp.captures import write_captures
 from tmp.cli import main
@@ -154,6 +154,18 @@ def test_a_later_map_keeps_the_indices_in_catalogue_and_report(surveyed: MapReco
     assert [p.file for p in read_index_products(surveyed.survey.products_dir)] == ["ndvi.tif"]
 
 
+def test_an_index_of_former_reflectance_is_called_so(surveyed: MapRecord) -> None:
+    compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    (before,) = read_index_products(surveyed.survey.products_dir)
+    write_stack(surveyed, PANEL_TAGS | {"CALIBRATION_RED": "panel, sigma 5.0 %"})
+    (after,) = read_index_products(surveyed.survey.products_dir)
+    assert "earlier reflectance.tif" not in before.told.get("warning", "")
+    assert "earlier reflectance.tif" in after.told["warning"]
+    compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    (again,) = read_index_products(surveyed.survey.products_dir)
+    assert "warning" not in again.told
+
+
 def test_asking_again_computes_nothing(surveyed: MapRecord) -> None:
     options = IndexOptions(indices=("NDVI",))
     first = compute_indices(surveyed.survey.root, options).paths[0].stat()
@@ -205,6 +217,8 @@ def test_an_index_that_needs_reflectance_is_refused_where_its_level_is_unknown(
     write_stack(surveyed, RELATIVE_TAGS)
     with pytest.raises(InputError, match=r"OSAVI: needs reflectance.*relative.*--relative"):
         compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI", "OSAVI")))
+    ndvi = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    assert "compare within this map only" in " ".join(ndvi.warnings)
     allowed = compute_indices(surveyed.survey.root, IndexOptions(indices=("OSAVI",), relative=True))
     assert any("unknown level" in warning for warning in allowed.warnings)
 
@@ -326,6 +340,28 @@ def test_edge_cells_count_by_the_share_inside(surveyed: MapRecord) -> None:
     lawn, asphalt = 0.8, 0.02 / 0.24
     assert found["count"][0] == pytest.approx(17.5, abs=1e-3)
     assert found["mean"][0] == pytest.approx((1.25 * lawn + 0.5 * asphalt) / 1.75, abs=1e-4)
+
+
+def test_a_column_called_fid_and_empty_cells_survive(surveyed: MapRecord) -> None:
+    path = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",))).paths[0]
+    plots = surveyed.survey.root / "plots.geojson"
+    west, south, east, north = read_grid(path).bounds
+    ring = [[west, south], [east, south], [east, north], [west, south]]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"fid": label, "year": year},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+        }
+        for label, year in (("a", 2025), (None, None))
+    ]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32627"}}
+    plots.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
+    csv_path, gpkg_path = write_zones(plots, [path], surveyed.survey.products_dir)
+    with csv_path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["fid_before"], row["year"]) for row in rows] == [("a", "2025"), ("", "")]
+    assert len(pyogrio.raw.read(gpkg_path)[2]) == 2
 
 
 def test_zones_off_the_map_or_without_polygons_are_refused(surveyed: MapRecord) -> None:
