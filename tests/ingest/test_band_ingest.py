@@ -1,6 +1,7 @@
 """Cards with bands, from end to end: several cards, panels, spoilt files, declarations, notes."""
 
 import hashlib
+import shutil
 import subprocess
 from collections import Counter
 from dataclasses import replace
@@ -84,6 +85,8 @@ def test_a_pulled_card_goes_on_where_it_stopped_with_all_cards(band_card, survey
 
 def test_the_manifest_is_checked_by_sha256sum_and_finds_a_changed_bit(band_card, survey):
     ingest_photographs([band_card(count=1)], survey)
+    if shutil.which("sha256sum") is None:
+        pytest.skip("no sha256sum on this machine")
     check = ["sha256sum", "--check", "--quiet", survey.manifest_path.name]
     assert subprocess.run(check, cwd=survey.root, check=False).returncode == 0
     victim = next(survey.photos_dir.rglob("*.TIF"))
