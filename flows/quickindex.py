@@ -97,7 +97,7 @@ def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> 
     of_all = "" if len(chosen) == len(releases) else f" of {len(releases)}, taken evenly"
     level = "" if values.calibration.absolute else ", level unknown"
     lines = [
-        f"{len(chosen)} releases{of_all}; values rest on: {values.calibration.provenance}{level}; "
+        f"Releases shown: {len(chosen)}{of_all}; values rest on: {values.calibration.provenance}{level}; "
         "grey: saturated, or seen by one band only",
         f"{index.title}: {index.in_words()}",
         *said,
