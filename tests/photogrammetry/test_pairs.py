@@ -85,3 +85,37 @@ def test_a_photograph_without_position_among_others_is_compared_with_all(flown):
     captures[5] = replace(captures[5], longitude_deg=None)
     pairs = propose_pairs(captures, {"test": flown.CAMERA}, flown.FRAME, PairOptions())
     assert sum(5 in (p.first, p.second) for p in pairs) == 11
+
+
+def with_bands(captures, *bands: str, rigs: bool):
+    return [
+        replace(c, name=f"{i:03d}_{band}", band=band, rig_id=f"release {i}" if rigs else "")
+        for i, c in enumerate(captures)
+        for band in bands
+    ]
+
+
+def test_bands_released_together_are_compared_and_each_with_its_own_kind(flown):
+    captures = with_bands(grid_of_captures(flown, 2, 6), "red", "nir", rigs=True)
+    pairs = propose_pairs(captures, {"test": flown.CAMERA}, flown.FRAME, PairOptions())
+    across = [(p.first, p.second) for p in pairs if (p.second - p.first) % 2]
+    assert across == [(i, i + 1) for i in range(0, 24, 2)]
+
+
+def test_a_separate_camera_is_compared_with_the_nearest_colour_photographs(flown):
+    captures = with_bands(grid_of_captures(flown, 2, 6), "", "nir", rigs=False)
+    options = PairOptions(across_bands=3)
+    pairs = propose_pairs(captures, {"test": flown.CAMERA}, flown.FRAME, options)
+    across = {(p.first, p.second) for p in pairs if (p.second - p.first) % 2}
+    assert len(across) == 12 * 3
+    assert {(i, i + 1) for i in range(0, 24, 2)} <= across
+
+
+def test_a_band_gives_the_same_pairs_as_if_it_were_alone(flown):
+    alone = grid_of_captures(flown, 3, 6)
+    cameras = {"test": flown.CAMERA}
+    expected = propose_pairs(alone, cameras, flown.FRAME, PairOptions())
+    both = with_bands(alone, "red", "nir", rigs=True)
+    found = propose_pairs(both, cameras, flown.FRAME, PairOptions())
+    red = {(p.first // 2, p.second // 2) for p in found if p.first % 2 == p.second % 2 == 0}
+    assert red == {(p.first, p.second) for p in expected}

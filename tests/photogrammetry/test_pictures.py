@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.pictures import PictureStore, halve, read_photograph
+from photogrammetry.pictures import PictureStore, halve, read_photograph, stretched
 from tmp.errors import PhotographError
 
 
@@ -74,3 +74,29 @@ def test_a_torn_photograph_is_refused_by_name(tmp_path):
     path.write_bytes(b"\xff\xd8\xff nothing more")
     with pytest.raises(PhotographError, match=r"torn\.jpg.*copy it again"):
         read_photograph(path)
+
+
+def test_a_picture_of_16_bits_is_stretched_over_all_8(tmp_path):
+    ramp = np.linspace(5000, 9000, 200 * 300).reshape(200, 300).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "band.tif"), ramp)
+    picture = read_photograph(tmp_path / "band.tif")
+    assert picture.shape == (200, 300, 3)
+    assert picture.dtype == np.uint8
+    assert (picture[0, 0] == 0).all()
+    assert (picture[-1, -1] == 255).all()
+    assert read_photograph(tmp_path / "band.tif", halvings=1).shape == (100, 150, 3)
+
+
+def test_a_quarter_of_the_light_is_half_as_bright_after_stretching():
+    stored = np.zeros((80, 80), np.uint16)
+    stored[:, 40:60], stored[:, 60:] = 1000, 4000
+    assert stretched(stored)[0, [0, 50, 70], 0].tolist() == [0, 128, 255]
+
+
+def test_an_even_picture_is_stretched_to_something_finite():
+    assert np.ptp(stretched(np.full((20, 20), 700, np.uint16))) == 0
+
+
+def test_a_tiff_of_8_bits_is_left_as_it_is(tmp_path, picture):
+    cv2.imwrite(str(tmp_path / "a.tif"), picture)
+    np.testing.assert_array_equal(read_photograph(tmp_path / "a.tif"), picture)
