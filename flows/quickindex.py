@@ -96,8 +96,9 @@ def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> 
         looks[keys[id(release)]] = found
     of_all = "" if len(chosen) == len(releases) else f" of {len(releases)}, taken evenly"
     level = "" if values.calibration.absolute else ", level unknown"
+    rests_on = f"{values.calibration.provenance}{level}"
     lines = [
-        f"Releases shown: {len(chosen)}{of_all}; values rest on: {values.calibration.provenance}{level}; "
+        f"Releases shown: {len(chosen)}{of_all}; values rest on: {rests_on}; "
         "grey: saturated, or seen by one band only",
         f"{index.title}: {index.in_words()}",
         *said,
