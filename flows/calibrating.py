@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from flows.bandvalues import BandValues
 from ingest.albedo import FILE, PanelTable, read_panels
@@ -35,6 +36,20 @@ def calibrate_survey(survey: Survey, captures: Sequence[Capture]) -> BandValues:
         table=_read_table(survey),
     )
     return replace(values, calibration=calibrated.calibration)
+
+
+def target_places(survey: Survey) -> list[tuple[str, tuple[float, float]]]:
+    """Return where people outlined targets: name of the photograph, and x and y of the middle."""
+    return [
+        (
+            target.photograph,
+            (
+                fmean(x for x, _ in target.corners_px),
+                fmean(y for _, y in target.corners_px),
+            ),
+        )
+        for target in _read_table(survey).targets
+    ]
 
 
 def _read_table(survey: Survey) -> PanelTable:

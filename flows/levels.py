@@ -65,6 +65,7 @@ def level_layers(
     layers: Sequence[BandLayer],
     points: NDArray[np.float64],
     values: BandValues,
+    targets: Sequence[tuple[str, tuple[float, float]]] = (),
     *,
     workers: int,
 ) -> LevelledValues:
@@ -76,6 +77,8 @@ def level_layers(
     points : ndarray of shape (N, 3)
         Tie points, world.
     values : BandValues
+    targets : sequence of (str, (x, y))
+        Photographs in which known targets were measured, and where; these keep their level.
     workers : int
     """
     from photogrammetry.levelling import level_photographs
@@ -89,7 +92,9 @@ def level_layers(
             levelling = level_photographs(
                 views, points, partial(values.load, calibrated=False), workers=workers
             )
-            found.append((levelling, {view.name: view for view in views}))
+            by_name = {view.name: view for view in views}
+            seen = [(by_name[name], place) for name, place in targets if name in by_name]
+            found.append((levelling.anchored(seen), by_name))
     return LevelledValues(values=values, levellings=tuple(found))
 
 

@@ -59,7 +59,7 @@ def has_bands(captures: Sequence[Capture]) -> bool:
 
 def make_reflectance(job: Job) -> Figures:
     """Render the reflectance stack of a survey tile by tile."""
-    from flows.calibrating import calibrate_survey
+    from flows.calibrating import calibrate_survey, target_places
     from photogrammetry.bandmosaic import band_layers
     from photogrammetry.views import views_of
 
@@ -85,7 +85,9 @@ def make_reflectance(job: Job) -> Figures:
         nodata=NODATA,
         tile_cells=REFLECTANCE_TILE,
     )
-    levelled = level_layers(layers, reconstruction.points, values, workers=job.workers)
+    levelled = level_layers(
+        layers, reconstruction.points, values, target_places(survey), workers=job.workers
+    )
     _render(job, raster, ground, layers, stack, reconstruction, levelled)
     used = levelled.told(values.calibration.choose(*(entry.band.name for entry in stack)))
     finish_cog(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -48,11 +48,29 @@ class Levelling:
     """Factors that make photographs agree."""
 
     gains: Mapping[str, Float]
-    """Of each photograph, (bands,); their geometric mean is 1."""
+    """Of each photograph, (bands,); their geometric mean is 1 unless anchored."""
     fall_off: Mapping[str, Float]
     """Of each camera, (`FALL_OFF_TERMS`, bands): the logarithm of the factor is their sum with
     the powers of the squared distance from the principal point, as a fraction of half the
     picture's diagonal.  It is 1 at the principal point."""
+
+    def anchored(self, places: Sequence[tuple[View, tuple[float, float]]]) -> Levelling:
+        """Return the levelling whose factors are 1 where known targets were measured.
+
+        Parameters
+        ----------
+        places : sequence of (View, (x, y))
+            Photographs that show a target, and where; with several the mean of them counts.
+        """
+        if not places:
+            return self
+        logs = [
+            _powers(view, np.array([place], float))[0] @ self.fall_off[view.camera.camera_id]
+            + np.log(self.gains[view.name])
+            for view, place in places
+        ]
+        level = np.exp(np.mean(logs, axis=0))
+        return replace(self, gains={name: gain / level for name, gain in self.gains.items()})
 
     def factors(self, view: View) -> Float32:
         """Return the factors of a photograph's pixels, (rows, cols, bands)."""

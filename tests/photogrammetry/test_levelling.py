@@ -51,3 +51,13 @@ def test_gains_have_a_geometric_mean_of_one(uneven):
     found = level_photographs(world.views, points, values.__getitem__)
     logs = np.log([found.gains[view.name][0] for view in world.views])
     assert abs(logs.mean()) < 1e-9
+
+
+def test_photographs_agree_with_the_one_in_which_a_target_was_measured(uneven):
+    world, gains, _, values, points = uneven
+    free = level_photographs(world.views, points, values.__getitem__)
+    held = free.anchored([(world.views[2], (322.0, 238.5))])
+    assert held.gains[world.views[2].name][0] == pytest.approx(1.0, abs=1e-6)
+    ratio = held.gains[world.views[5].name][0]
+    assert ratio == pytest.approx(gains[2] / gains[5], rel=0.02)
+    assert free.anchored([]) is free
