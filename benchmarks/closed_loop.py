@@ -4,7 +4,7 @@
 
 Plans the sample farm over its terrain, renders the photographs of the mission file as a drone with
 RTK takes them on a calm day, maps them, and compares the photographs that the proof counts in each
-place with those that the oriented photographs show to see it on the mapped surface.
+place with the oriented photographs whose frame holds it on the mapped surface.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def compare(planned: Path, mapped: Path) -> None:
     sheet = Grid.from_bounds(ground.grid.bounds, CELL_M, ground.grid.crs)
     reconstruction = reconstruction_of(mapped)
     heights = heights_of(ground, sheet)
-    found = count_overlap(reconstruction, sheet, heights)
+    # What walls hide the plan could not know: its elevation model is that of the bare ground.
+    found = count_overlap(reconstruction, sheet, heights, hidden=True)
     x, y = np.meshgrid(*sheet.cell_centres())
     level = np.full(x.size, float(np.median(reconstruction.points[:, 2])))
     world = reconstruction.frame.world_from_map(np.column_stack([x.ravel(), y.ravel(), level]))
