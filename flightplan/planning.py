@@ -40,6 +40,11 @@ AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
 MENDINGS = 4
 """Most times that a plan is proved with photographs added in between."""
+SHORTENINGS = 3
+"""Most times that sorties are cut shorter for the controller."""
+LEAST_POINTS = 8
+CLIMB_STEP_M = 20.0
+"""Way between places whose heights tell the climb: shorter rises are flown through."""
 NADIR_DEG = -90.0
 LEVEL = "level ground, assumed"
 
@@ -64,8 +69,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     setting = laid.setting
     camera = laid.camera.camera()
     for spare in range(MENDINGS):
-        sorties, guessed = _sorties(laid)
-        ways = tuple(lay_way(flight, setting.terrain, laid.band) for flight in sorties.flights)
+        sorties, ways, guessed = _flights(laid)
         photos = photos_of(sorties, ways)
         coverage = prove(photos, camera, laid.sheet, workers=workers, track=track)
         if coverage.share_below(request.asked_views) == 0 or spare == MENDINGS - 1:
@@ -111,8 +115,24 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     )
 
 
-def _sorties(laid: LaidOut) -> tuple[Sorties, bool]:
-    """Return the flights, and whether their take-off is the platform's choice."""
+def _flights(laid: LaidOut) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
+    """Return sorties with their ways, and whether their take-off is the platform's choice.
+
+    How many waypoints the terrain asks for is known when the ways are laid: if the controller does
+    not take so many, the sorties are cut shorter.
+    """
+    most = laid.request.drone.max_points
+    for _ in range(SHORTENINGS):
+        sorties, guessed = _sorties(laid, most)
+        ways = tuple(lay_way(flight, laid.setting.terrain, laid.band) for flight in sorties.flights)
+        points = max(len(way.points) for way in ways)
+        if points <= laid.request.drone.max_points:
+            break
+        most = max(most * laid.request.drone.max_points // points, LEAST_POINTS)
+    return sorties, ways, guessed
+
+
+def _sorties(laid: LaidOut, most_points: int) -> tuple[Sorties, bool]:
     request, setting, spacing, motion = laid.request, laid.setting, laid.spacing, laid.motion
     route = laid.route
     if laid.oblique is not None:
@@ -126,7 +146,7 @@ def _sorties(laid: LaidOut) -> tuple[Sorties, bool]:
 
     def rules(launches: tuple[Place, ...]) -> SortieRules:
         return SortieRules(
-            drone=request.drone,
+            drone=replace(request.drone, max_points=most_points),
             motion=motion,
             line_speed=lambda line: line_speed(line, spacing, request),
             launches=launches,
@@ -167,8 +187,11 @@ def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
 
 def _climb_m(path: Float, setting: Setting) -> float:
     """Return the metres climbed along a path that follows the ground."""
-    heights = setting.terrain.at(path)
-    return float(np.maximum(np.diff(heights), 0.0).sum())
+    if float(np.hypot(*np.diff(path, axis=0).T).sum()) < CLIMB_STEP_M:
+        return 0.0
+    points = np.column_stack([path, np.zeros(len(path))])
+    ground = follow(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
+    return float(np.maximum(np.diff(ground), 0.0).sum())
 
 
 def photos_of(sorties: Sorties, ways: Sequence[FlightWay]) -> Photos:
