@@ -20,6 +20,7 @@ DISTRIBUTION = "terrestrial-mapping-platform"
 MODULES = {
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
+    "pyserial": "serial",
 }
 """Modules not called like their distribution, beyond changing ``-`` to ``_``."""
 FIRST = ("opencv-python-headless", "rasterio")

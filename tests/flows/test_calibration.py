@@ -77,7 +77,8 @@ def test_what_is_no_photograph_is_refused(tmp_path: Path) -> None:
         # Mean of 1973.1 and 1955.7 in the file's DewarpData.
         ("mirafiori/photos/DJI_0010.JPG", "dji-p4-multispectral", 1964.4),
         ("rededge_panel/IMG_0000_1.tif", "micasense-rededge", 1449.4),
-        ("garfield_sequoia/IMG_161122_163239_0001_NIR.TIF", "parrot-sequoia", 1061.3),
+        # Of the fisheye calibration in the file; 3.98 mm at 3.75 µm would be 1061.3.
+        ("garfield_sequoia/IMG_161122_163239_0001_NIR.TIF", "parrot-sequoia", 1063.9),
         ("brighton/photos/DJI_0018.JPG", "dji-fc300s-4000x2250", 2344.2),
     ],
 )
