@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -23,6 +24,8 @@ MODULES = {
     "pyserial": "serial",
 }
 """Modules not called like their distribution, beyond changing ``-`` to ``_``."""
+PATCHED = ("dronekit",)
+"""Imported only with patches of the package that uses them: here it is enough that they are there."""
 FIRST = ("opencv-python-headless", "rasterio")
 """Imported before the rest: after pycolmap, PNG writing in these two would break."""
 LEAST_MEMORY_GB = 4.0
@@ -73,7 +76,11 @@ def examine_package(name: str) -> Finding:
     except PackageNotFoundError:
         return Finding(part=name, verdict=Verdict.BROKEN, said="not installed", remedy=remedy)
     try:
-        import_module(MODULES.get(name, name.replace("-", "_")))
+        if name in PATCHED:
+            if find_spec(name) is None:
+                raise ImportError(f"no module {name!r}")
+        else:
+            import_module(MODULES.get(name, name.replace("-", "_")))
     except Exception as error:  # a broken wheel may raise anything
         said = f"{number} does not import: {error}"
         return Finding(part=name, verdict=Verdict.BROKEN, said=said, remedy=remedy)
