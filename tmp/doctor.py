@@ -25,7 +25,7 @@ MODULES = {
 }
 """Modules not called like their distribution, beyond changing ``-`` to ``_``."""
 PATCHED = ("dronekit",)
-"""Imported only with patches of the package that uses them: here it is enough that they are there."""
+"""Imported with patches by the part that uses them: here it is enough that they are there."""
 FIRST = ("opencv-python-headless", "rasterio")
 """Imported before the rest: after pycolmap, PNG writing in these two would break."""
 LEAST_MEMORY_GB = 4.0
