@@ -29,7 +29,7 @@ PHOTOGRAPHS = "rehearsal"
 )
 @click.option("--second-height", is_flag=True, help="Add cross lines at 1.35 times the height.")
 @click.option("--oblique", is_flag=True, help="Add lines that look 28° ahead.")
-@click.option("--nir", is_flag=True, help="Add a near infrared camera.")
+@click.option("--nir", is_flag=True, help="Add a near infrared camera, and grey targets.")
 @click.option(
     "--scale",
     type=click.IntRange(min=1),
@@ -50,7 +50,7 @@ def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> N
 
     Without a plan, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
     the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
-    orthomosaic, NDVI and masks.
+    orthomosaic, NDVI and masks, and with --nir the grey targets on the ground.
     """
     from tmp.bars import bar
     from tmp.survey import Survey

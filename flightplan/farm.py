@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pyproj import Transformer
 
-from flightplan.features import Farm, read_farm
+from flightplan.features import Farm, Plate, read_farm
 from flightplan.rehearsal import CONSUMER, Flight, Gnss, Shot, take_photographs
 from flightplan.scene import Scene
 from flightplan.sensor import Sensor
@@ -65,6 +65,20 @@ NIR_CAMERA = Camera(
     distortion_known=True,
     source="rehearsal",
 )
+PLATES = tuple(
+    Plate(
+        centre=np.array([east, 75.8]), side_m=1.2, reflectance=reflectance, heading_deg=heading_deg
+    )
+    for east, reflectance, heading_deg in (
+        (81.6, 0.05, 8.0),
+        (84.1, 0.18, -5.0),
+        (86.6, 0.36, 15.0),
+    )
+)
+"""Grey targets on the level ground amid the farm, in metres from the terrain's corner.
+
+The brightest leaves the colour camera, exposed for grass, room below saturation.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +93,7 @@ class FarmOptions:
     oblique: bool = False
     """Add lines that look 28° ahead of straight down."""
     nir: bool = False
-    """Add a near infrared camera beside the first."""
+    """Add a near infrared camera beside the first, and grey targets on the ground."""
     scale: int = 1
     """Area, as a multiple of the standard one; beyond the terrain lie its mirror images."""
     seed: int = 1
@@ -156,6 +170,8 @@ def farm_rehearsal(
     if photos.is_dir() and any(photos.iterdir()):
         raise InputError(f"{photos}: already holds files; give a new folder")
     farm = read_farm()
+    if options.nir:
+        farm = replace(farm, features=replace(farm.features, plates=PLATES))
     frame = farm_frame(farm)
     rng = np.random.default_rng(options.seed)
     stations = flown(plan_stations(options), rng)

@@ -94,7 +94,27 @@ class House:
         )
 
 
-T = TypeVar("T", Strip, Spot, Boulder, Trench, House)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plate:
+    """A square matt plate that lies level and reflects all bands alike: a target."""
+
+    centre: Float
+    side_m: float
+    reflectance: float
+    heading_deg: float = 0.0
+
+    @property
+    def outline(self) -> Float:
+        """Corners, (4, 2), in the frame of `centre`."""
+        turn = math.radians(self.heading_deg)
+        along = np.array([math.sin(turn), math.cos(turn)]) * self.side_m / 2
+        across = np.array([along[1], -along[0]])
+        return np.stack(
+            [self.centre + i * along + j * across for i, j in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
+        )
+
+
+T = TypeVar("T", Strip, Spot, Boulder, Trench, House, Plate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +129,7 @@ class Features:
     boulders: tuple[Boulder, ...] = ()
     trenches: tuple[Trench, ...] = ()
     houses: tuple[House, ...] = ()
+    plates: tuple[Plate, ...] = ()
     homefields: tuple[Float, ...] = ()
     """Outlines of the manured, greener land, each (N, 2)."""
 
@@ -187,6 +208,7 @@ def _mapped(features: Features, place: Callable[[Float], Float], turn: float) ->
         boulders=tuple(map(turned, features.boulders)),
         trenches=tuple(map(turned, features.trenches)),
         houses=tuple(map(turned, features.houses)),
+        plates=tuple(map(turned, features.plates)),
         homefields=tuple(map(place, features.homefields)),
     )
 

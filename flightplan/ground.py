@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from flightplan.features import Boulder, Farm, Features, Spot, Strip, Trench
+from flightplan.features import Boulder, Farm, Features, Plate, Spot, Strip, Trench
 from flightplan.noise import octaves
 from tmp.grids import Grid
 
@@ -37,6 +37,8 @@ class Shape:
     """Distance from a path's middle in half widths; large far away."""
     stone: NDArray[np.uint8]
     """0, `BOULDER` or `TRENCH`."""
+    plate: F32
+    """Reflectance of the plates that lie on the ground, 0 elsewhere."""
 
 
 def shape_ground(farm: Farm, features: Features, grid: Grid) -> Shape:
@@ -60,7 +62,10 @@ def shape_ground(farm: Farm, features: Features, grid: Grid) -> Shape:
         _dig_trench(height, stone, trench, grid)
     for boulder in features.boulders:
         _put_boulder(height, stone, boulder, grid)
-    return Shape(height=height, wall=wall, stream=stream, path=path, stone=stone)
+    plates = np.zeros(grid.shape, np.float32)
+    for plate in features.plates:
+        _lay_plate(height, plates, plate, grid)
+    return Shape(height=height, wall=wall, stream=stream, path=path, stone=stone, plate=plates)
 
 
 def _bare_terrain(farm: Farm, grid: Grid) -> F32:
@@ -182,3 +187,21 @@ def _put_boulder(height: F32, stone: NDArray[np.uint8], boulder: Boulder, grid: 
     higher = (bulk > 0) & (top > height[window])
     height[window][higher] = top[higher]
     stone[window][higher] = BOULDER
+
+
+def _lay_plate(height: F32, plates: F32, plate: Plate, grid: Grid) -> None:
+    """Lay a plate level on the highest of the ground below it."""
+    x, y = grid.cell_centres()
+    reach = plate.side_m
+    rows = np.flatnonzero(abs(y - plate.centre[1]) < reach)
+    cols = np.flatnonzero(abs(x - plate.centre[0]) < reach)
+    if not rows.size or not cols.size:
+        return
+    east, north = x[cols][None, :] - plate.centre[0], y[rows][:, None] - plate.centre[1]
+    heading = math.radians(plate.heading_deg)
+    along = east * math.sin(heading) + north * math.cos(heading)
+    across = east * math.cos(heading) - north * math.sin(heading)
+    inside = np.maximum(abs(along), abs(across)) <= plate.side_m / 2
+    part = np.ix_(rows, cols)
+    height[part] = np.where(inside, height[part].max(where=inside, initial=-np.inf), height[part])
+    plates[part] = np.where(inside, np.float32(plate.reflectance), plates[part])

@@ -78,6 +78,7 @@ def light_ground(
         cv2.fillPoly(green, [np.round(corners / grid.cell_m).astype(np.int32)], 1.0)
     green = np.asarray(cv2.GaussianBlur(green, (0, 0), 0.7 / grid.cell_m), np.float32)
     layers = np.empty((*grid.shape, 5), np.uint16)
+    covered = shape.plate > 0
     spots = np.array(
         [(s.centre[0] - grid.x_min, grid.y_max - s.centre[1], s.radius_m) for s in features.bare]
     ).reshape(-1, 3)
@@ -87,6 +88,9 @@ def light_ground(
 
     def finish(rows: tuple[int, int]) -> None:
         _paint(layers, cover, shape.stone, spots, place, rows)
+        part, there = layers[slice(*rows)], covered[slice(*rows)]
+        part[there, :4] = np.round(FULL_SCALE * shape.plate[slice(*rows)][there])[:, None]
+        part[there, 4] = 0
         _illuminate(layers, shape.height, top, upper, light, grid.cell_m, rows)
 
     strips = [(row, min(row + 128, grid.rows)) for row in range(0, grid.rows, 128)]

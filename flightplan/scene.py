@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flightplan.features import Farm, House
+from flightplan.features import Farm, House, Plate
 from flightplan.ground import BOULDER, Shape, shape_ground
 from flightplan.light import light_ground, sun_and_sky, upper_bounds
 from flightplan.raycast import BLOCK, Ground
@@ -43,6 +43,8 @@ class Scene:
     ground: Ground
     """Height, radiance and houses, as the kernels take them."""
     houses: tuple[House, ...]
+    """In map coordinates."""
+    plates: tuple[Plate, ...] = ()
     """In map coordinates."""
     wall: F32
     """Height of turf walls above the ground they stand on, (rows, cols)."""
@@ -86,6 +88,7 @@ class Scene:
             grid=grid,
             ground=ground,
             houses=standing,
+            plates=tuple(p for p in features.plates if _on(grid, p)),
             wall=shape.wall,
             stone=shape.stone,
             water=_water(shape),
@@ -132,6 +135,12 @@ class Scene:
     def wall_height(self, grid: Grid) -> F32:
         """Return how far turf walls rise above the ground beside them, on a grid, in metres."""
         return self._resampled(self.wall, grid)
+
+    def plate_height(self, plate: Plate) -> float:
+        """Return the height of a plate above the ellipsoid."""
+        col = int((plate.centre[0] - self.grid.x_min) / self.grid.cell_m)
+        row = int((self.grid.y_max - plate.centre[1]) / self.grid.cell_m)
+        return float(self.ground.height[row, col])
 
     def masks(self, grid: Grid) -> dict[str, Mask]:
         """Return ``open_ground``, ``turf_wall``, ``house`` and ``boulder`` on a grid.
@@ -196,9 +205,9 @@ def _water(shape: Shape) -> Mask:
     return np.asarray(shape.stream < 0.6)
 
 
-def _on(grid: Grid, house: House) -> bool:
+def _on(grid: Grid, thing: House | Plate) -> bool:
     x_min, y_min, x_max, y_max = grid.bounds
-    return bool(x_min < house.centre[0] < x_max and y_min < house.centre[1] < y_max)
+    return bool(x_min < thing.centre[0] < x_max and y_min < thing.centre[1] < y_max)
 
 
 def _house_table(houses: tuple[House, ...], height: F32, grid: Grid) -> F64:

@@ -38,8 +38,9 @@ def write_truth(
 
     ``poses.json``, ``dsm.tif`` (highest surface at cell centres), ``wall_height.tif`` (turf walls
     above the ground beside them), ``orthomosaic.tif`` (seen from straight above), ``ndvi.tif``,
-    ``masks.tif`` (0 or 1: open ground, turf wall, house, boulder) and ``houses.geojson``
-    (footprints in the CRS of the rasters).
+    ``masks.tif`` (0 or 1: open ground, turf wall, house, boulder), ``houses.geojson`` (footprints
+    in the CRS of the rasters) and, if plates of known reflectance lie in the scene,
+    ``targets.geojson`` (corners with height, and reflectance).
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_poses(folder / "poses.json", frame, cameras, shots)
@@ -53,6 +54,8 @@ def write_truth(
     stacked = np.stack(list(masks.values())).astype(np.uint8)
     _write_raster(folder / "masks.tif", stacked, grid, list(masks))
     _write_json(folder / "houses.geojson", _footprints(scene, frame))
+    if scene.plates:
+        _write_json(folder / "targets.geojson", _targets(scene, frame))
     log.info("truth over %d × %d cells written to %s", grid.rows, grid.cols, folder)
 
 
@@ -100,6 +103,25 @@ def _footprints(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
                 "geometry": {"type": "Polygon", "coordinates": [ring]},
             }
         )
+    return _collection(features, frame)
+
+
+def _targets(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
+    features = []
+    for plate in scene.plates:
+        height = scene.plate_height(plate)
+        corners = [[*corner, height] for corner in plate.outline.tolist()]
+        features.append(
+            {
+                "type": "Feature",
+                "properties": {"reflectance": plate.reflectance},
+                "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
+            }
+        )
+    return _collection(features, frame)
+
+
+def _collection(features: list[dict[str, Any]], frame: LocalFrame) -> Mapping[str, Any]:
     crs = {"type": "name", "properties": {"name": frame.crs}}
     return {"type": "FeatureCollection", "crs": crs, "features": features}
 

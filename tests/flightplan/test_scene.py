@@ -1,11 +1,18 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from flightplan.farm import PLATES
 from flightplan.features import Farm
 from flightplan.ground import shape_ground
 from flightplan.raycast import hit_ground, hit_houses, skip_ahead
 from flightplan.scene import Scene
+from flightplan.truth import write_truth
 from tmp.errors import InputError
+from tmp.frames import LocalFrame
 from tmp.grids import Grid
 
 
@@ -81,3 +88,36 @@ def test_truth_in_another_crs_is_refused(house_scene: Scene) -> None:
     grid = Grid(crs="EPSG:32628", x_min=0, y_max=1, cell_m=0.5, rows=2, cols=2)
     with pytest.raises(InputError, match="use the scene's CRS"):
         house_scene.seen_from_above(grid)
+
+
+def test_a_plate_lies_level_and_reflects_what_it_says_in_all_bands(farm: Farm) -> None:
+    plated = replace(farm, features=replace(farm.features, plates=PLATES[:1]))
+    x, y = farm.corner[0] + PLATES[0].centre[0], farm.corner[1] + PLATES[0].centre[1]
+    bounds = (x - 3, y - 3, x + 3, y + 3)
+    scene, bare = Scene.build(plated, bounds), Scene.build(farm, bounds)
+    grid = Grid.from_bounds((x - 0.4, y - 0.4, x + 0.4, y + 0.4), 0.05, farm.crs)
+    (height, radiance), (below, _) = (s.seen_from_above(grid) for s in (scene, bare))
+    assert np.ptp(height) == 0
+    assert height[0, 0] == pytest.approx(scene.plate_height(scene.plates[0]))
+    assert (height >= below).all()
+    assert radiance[..., 1] == pytest.approx(PLATES[0].reflectance, rel=0.01)
+    assert scene.ndvi(radiance) == pytest.approx(0, abs=0.001)
+    assert bare.plates == ()
+    outside = np.s_[:30, :30]
+    assert (scene.ground.layers[outside] == bare.ground.layers[outside]).all()
+
+
+def test_targets_of_known_reflectance_are_part_of_the_truth(
+    farm: Farm, frame: LocalFrame, tmp_path: Path
+) -> None:
+    plated = replace(farm, features=replace(farm.features, plates=PLATES))
+    x, y = farm.corner[0] + PLATES[1].centre[0], farm.corner[1] + PLATES[1].centre[1]
+    scene = Scene.build(plated, (x - 6, y - 6, x + 6, y + 6))
+    grid = Grid.from_bounds((x - 1, y - 1, x + 1, y + 1), 0.1, farm.crs)
+    write_truth(tmp_path, scene, frame, [], [], grid)
+    given = json.loads((tmp_path / "targets.geojson").read_text())["features"]
+    assert [entry["properties"]["reflectance"] for entry in given] == [0.05, 0.18, 0.36]
+    ring = np.array(given[1]["geometry"]["coordinates"][0])
+    assert ring.shape == (5, 3)
+    assert np.linalg.norm(np.diff(ring[:, :2], axis=0), axis=1) == pytest.approx(1.2)
+    assert ring[:, :2].min(axis=0) == pytest.approx([x - 0.65, y - 0.65], abs=0.02)
