@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from statistics import fmean
 
 from flows.bandvalues import BandValues
 from ingest.albedo import FILE, PanelTable, read_panels
-from ingest.calibrating import calibrate_captures
+from ingest.calibrating import Level, calibrate_captures
 from ingest.declared import read_declarations
 from ingest.pixels import read_stored
 from tmp.bands import BandTags
@@ -16,13 +15,17 @@ from tmp.captures import Capture
 from tmp.survey import Survey
 
 
-def calibrate_survey(survey: Survey, captures: Sequence[Capture]) -> BandValues:
+def calibrate_survey(
+    survey: Survey, captures: Sequence[Capture], *, level: Level | None = None
+) -> BandValues:
     """Return the values of a survey's photographs, calibrated as well as the survey allows.
 
     Parameters
     ----------
     captures : sequence of Capture
         All of them: panel pictures calibrate the others.
+    level : callable, optional
+        By what photographs will be multiplied before they are calibrated, at a place in them.
     """
     values = BandValues(photos_dir=survey.photos_dir, declarations=read_declarations(survey.root))
 
@@ -34,22 +37,9 @@ def calibrate_survey(survey: Survey, captures: Sequence[Capture]) -> BandValues:
         load=lambda name: read_stored(survey.photos_dir / name),
         tags_of=tags_of,
         table=_read_table(survey),
+        level=level,
     )
     return replace(values, calibration=calibrated.calibration)
-
-
-def target_places(survey: Survey) -> list[tuple[str, tuple[float, float]]]:
-    """Return where people outlined targets: name of the photograph, and x and y of the middle."""
-    return [
-        (
-            target.photograph,
-            (
-                fmean(x for x, _ in target.corners_px),
-                fmean(y for _, y in target.corners_px),
-            ),
-        )
-        for target in _read_table(survey).targets
-    ]
 
 
 def _read_table(survey: Survey) -> PanelTable:

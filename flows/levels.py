@@ -53,6 +53,13 @@ class LevelledValues:
         ]
         return Calibration(bands=tuple(bands))
 
+    def factors_at(self, name: str, place_px: tuple[float, float]) -> Sequence[float]:
+        """Return the factors of a photograph's bands at one place in it."""
+        if name not in self._by_name:
+            return [1.0] * len(self.values.bands(name))
+        levelling, view = self._by_name[name]
+        return [float(factor) for factor in levelling.factors_at(view, np.array([place_px]))[0]]
+
     def load(self, name: str) -> Float32:
         """Return a photograph's values (rows, cols, bands), float32, as `BandValues.load` does."""
         if name not in self._by_name:
@@ -65,7 +72,6 @@ def level_layers(
     layers: Sequence[BandLayer],
     points: NDArray[np.float64],
     values: BandValues,
-    targets: Sequence[tuple[str, tuple[float, float]]] = (),
     *,
     workers: int,
 ) -> LevelledValues:
@@ -77,8 +83,6 @@ def level_layers(
     points : ndarray of shape (N, 3)
         Tie points, world.
     values : BandValues
-    targets : sequence of (str, (x, y))
-        Photographs in which known targets were measured, and where; these keep their level.
     workers : int
     """
     from photogrammetry.levelling import level_photographs
@@ -92,9 +96,7 @@ def level_layers(
             levelling = level_photographs(
                 views, points, partial(values.load, calibrated=False), workers=workers
             )
-            by_name = {view.name: view for view in views}
-            seen = [(by_name[name], place) for name, place in targets if name in by_name]
-            found.append((levelling.anchored(seen), by_name))
+            found.append((levelling, {view.name: view for view in views}))
     return LevelledValues(values=values, levellings=tuple(found))
 
 

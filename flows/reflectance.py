@@ -59,7 +59,7 @@ def has_bands(captures: Sequence[Capture]) -> bool:
 
 def make_reflectance(job: Job) -> Figures:
     """Render the reflectance stack of a survey tile by tile."""
-    from flows.calibrating import calibrate_survey, target_places
+    from flows.calibrating import calibrate_survey
     from photogrammetry.bandmosaic import band_layers
     from photogrammetry.views import views_of
 
@@ -85,11 +85,13 @@ def make_reflectance(job: Job) -> Figures:
         nodata=NODATA,
         tile_cells=REFLECTANCE_TILE,
     )
-    levelled = level_layers(
-        layers, reconstruction.points, values, target_places(survey), workers=job.workers
-    )
+    levelled = level_layers(layers, reconstruction.points, values, workers=job.workers)
+    if levelled.levellings:
+        # Targets in photographs of unequal exposure agree only once these are levelled.
+        calibrated = calibrate_survey(survey, captures, level=levelled.factors_at)
+        levelled = replace(levelled, values=calibrated)
     _render(job, raster, ground, layers, stack, reconstruction, levelled)
-    used = levelled.told(values.calibration.choose(*(entry.band.name for entry in stack)))
+    used = levelled.told(levelled.values.calibration.choose(*(entry.band.name for entry in stack)))
     finish_cog(
         raster,
         job.out / REFLECTANCE_FILE,
@@ -220,7 +222,7 @@ def _render(
 
 REFLECTANCE = Stage(
     name="reflectance",
-    version="2",
+    version="3",
     function=make_reflectance,
     resources=Resources(cpus=2, memory_gb=4.0, minutes=60.0),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from tmp.bands import UNKNOWN_BAND, BandTags
 from tmp.calibration import Calibration
 from tmp.captures import Capture, CaptureKind, Flag
 from tmp.errors import InputError
+
+Level = Callable[[str, tuple[float, float]], Sequence[float]]
+"""Gives the factors, one for each band, by which the light that a photograph recorded at a place
+(x, y in pixels) is to be multiplied before photographs are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ def calibrate_captures(
     load: Callable[[str], NDArray[Any]],
     tags_of: Callable[[str], BandTags],
     table: PanelTable | None = None,
+    level: Level | None = None,
 ) -> Calibrated:
     """Calibrate all band photographs of a survey.
 
@@ -45,6 +50,8 @@ def calibrate_captures(
         Returns what a photograph says of its bands, by name; those without are passed over.
     table : PanelTable, optional
         What panels reflect, from ``panels.toml``.
+    level : callable, optional
+        What photographs of the survey will be multiplied by; panels count as they look then.
 
     Raises
     ------
@@ -74,8 +81,16 @@ def calibrate_captures(
         if c.kind is CaptureKind.PANEL or c.name in outlined
     ]
     readings = measure_panels(candidates, load, table)
+    if level is not None:
+        readings = [_levelled(reading, tags[reading.photograph], level) for reading in readings]
     shots = [_shot(capture, tags[capture.name]) for capture in usable]
     return Calibrated(calibration=calibrate(shots, readings), readings=tuple(readings))
+
+
+def _levelled(reading: PanelReading, tags: BandTags, level: Level) -> PanelReading:
+    factors = level(reading.photograph, reading.place_px)
+    place = [band.name for band in tags.bands].index(reading.band)
+    return replace(reading, radiance=reading.radiance * float(factors[place]))
 
 
 def _good(capture: Capture) -> bool:

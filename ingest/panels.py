@@ -68,6 +68,8 @@ class PanelReading:
     pixels: int
     reflectance: float | None
     """Of the panel in this band; None where nobody says."""
+    place_px: tuple[float, float] = (0.0, 0.0)
+    """Middle of what was measured, x, y; corner of the first pixel at (0, 0)."""
     time_utc: datetime | None = None
     problem: str = ""
     """Why it must not be used; empty when it may."""
@@ -131,6 +133,7 @@ def measure_panel(
     """Measure a panel in all bands of a photograph, and judge whether it may be used."""
     radiance = to_radiance(dn, tags)
     inside = _mask(dn.shape[:2], np.array(sighting.outline_px))
+    x, y = (float(v) + 0.5 for v in np.mean(sighting.outline_px, axis=0))
     readings = []
     for channel, band in enumerate(tags.bands):
         plane = radiance if radiance.ndim == 2 else radiance[..., channel]
@@ -146,6 +149,7 @@ def measure_panel(
                 variation=float(values.std() / mean) if mean > 0 else float("inf"),
                 pixels=int(values.size),
                 reflectance=_reflectance(band, channel, tags, sighting, table),
+                place_px=(x, y),
                 time_utc=time_utc,
                 problem=problem,
             )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -48,29 +48,11 @@ class Levelling:
     """Factors that make photographs agree."""
 
     gains: Mapping[str, Float]
-    """Of each photograph, (bands,); their geometric mean is 1 unless anchored."""
+    """Of each photograph, (bands,); their geometric mean is 1."""
     fall_off: Mapping[str, Float]
     """Of each camera, (`FALL_OFF_TERMS`, bands): the logarithm of the factor is their sum with
     the powers of the squared distance from the principal point, as a fraction of half the
     picture's diagonal.  It is 1 at the principal point."""
-
-    def anchored(self, places: Sequence[tuple[View, tuple[float, float]]]) -> Levelling:
-        """Return the levelling whose factors are 1 where known targets were measured.
-
-        Parameters
-        ----------
-        places : sequence of (View, (x, y))
-            Photographs that show a target, and where; with several the mean of them counts.
-        """
-        if not places:
-            return self
-        logs = [
-            _powers(view, np.array([place], float))[0] @ self.fall_off[view.camera.camera_id]
-            + np.log(self.gains[view.name])
-            for view, place in places
-        ]
-        level = np.exp(np.mean(logs, axis=0))
-        return replace(self, gains={name: gain / level for name, gain in self.gains.items()})
 
     def factors(self, view: View) -> Float32:
         """Return the factors of a photograph's pixels, (rows, cols, bands)."""
@@ -79,9 +61,13 @@ class Levelling:
             np.arange(camera.width_px) + 0.5,
             np.arange(camera.height_px) + 0.5,
         )
-        powers = _powers(view, np.column_stack([x.ravel(), y.ravel()]))
-        logs = powers @ self.fall_off[camera.camera_id] + np.log(self.gains[view.name])
-        return np.exp(logs).reshape(camera.height_px, camera.width_px, -1).astype(np.float32)
+        found = self.factors_at(view, np.column_stack([x.ravel(), y.ravel()]))
+        return found.reshape(camera.height_px, camera.width_px, -1).astype(np.float32)
+
+    def factors_at(self, view: View, pixels: Float) -> Float:
+        """Return the factors of a photograph at pixels (N, 2), (N, bands)."""
+        logs = _powers(view, pixels) @ self.fall_off[view.camera.camera_id]
+        return np.asarray(np.exp(logs + np.log(self.gains[view.name])))
 
 
 def level_photographs(

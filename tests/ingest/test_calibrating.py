@@ -11,7 +11,9 @@ from ingest.calibrating import calibrate_captures
 from ingest.ingest import ingest_photographs
 from ingest.pixels import read_stored
 from ingest.radiance import to_radiance
+from tmp.bands import Band, BandTags, Family
 from tmp.calibration import Provenance
+from tmp.captures import Capture
 from tmp.errors import InputError
 from tmp.survey import Survey
 
@@ -106,3 +108,56 @@ def test_a_target_outlined_in_no_photograph_is_refused():
     )
     with pytest.raises(InputError, match=r"lost\.tif.*survey\.gpkg"):
         calibrate_captures((), load=read_stored, tags_of=read_band_tags, table=table)
+
+
+def test_targets_in_photographs_of_unequal_exposure_count_as_levelled():
+    exposures = {"1.tif": 1.0, "2.tif": 1.3}
+    reflectances = {"dark": 0.05, "bright": 0.4}
+    outlines = {
+        "dark": ((2.0, 2.0), (18.0, 2.0), (18.0, 18.0), (2.0, 18.0)),
+        "bright": ((22.0, 2.0), (38.0, 2.0), (38.0, 18.0), (22.0, 18.0)),
+    }
+    table = PanelTable(
+        panels={name: PanelAlbedo(by_band={"nir": r}) for name, r in reflectances.items()},
+        targets=tuple(
+            Target(photograph=photo, panel=name, corners_px=corners)
+            for photo in exposures
+            for name, corners in outlines.items()
+        ),
+    )
+
+    def load(name):
+        dn = np.zeros((20, 40), np.uint16)
+        dn[:, :20], dn[:, 20:] = (
+            round(60_000 * exposures[name] * r) for r in reflectances.values()
+        )
+        return dn
+
+    tags = BandTags(
+        family=Family.DECLARED, linear=True, bands=(Band(name="nir"),), bits=16, saturation_dn=65535
+    )
+    captures = [
+        Capture(
+            name=name, source="", sha256="", size_bytes=1, width_px=40, height_px=20,
+            camera_id="c", band="nir",
+        )
+        for name in exposures
+    ]  # fmt: skip
+    asked = []
+
+    def level(name, place_px):
+        asked.append(place_px)
+        return [1 / exposures[name]]
+
+    plain, levelled = (
+        calibrate_captures(captures, load=load, tags_of=lambda _: tags, table=table, level=given)
+        for given in (None, level)
+    )
+    line = levelled.calibration.of("1.tif")[0]
+    assert line.provenance is Provenance.EMPIRICAL_LINE
+    assert line.offset == pytest.approx(0, abs=1e-4)
+    assert plain.calibration.of("1.tif")[0].offset > 0.005
+    assert set(asked) == {(10.0, 10.0), (30.0, 10.0)}
+    radiance = to_radiance(load("2.tif"), tags) / exposures["2.tif"]
+    values = levelled.calibration.to_reflectance("2.tif", radiance[..., None])
+    assert values[10, [10, 30], 0] == pytest.approx(list(reflectances.values()), abs=2e-4)
