@@ -41,7 +41,9 @@ FORMATS_OF = {
     App.MAVLINK: (Format.WPL,),
 }
 """What is written for each app, the one to use first, besides what all get."""
-ALWAYS = (Format.PLAN_ARDUPILOT, Format.KML, Format.GEOJSON)
+ALWAYS = (Format.KML, Format.GEOJSON)
+PX4 = "px4"
+"""Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,8 @@ def _write_missions(
     wanted = FORMATS_OF[plan.request.drone.app]
     suffixes = [FORMATS[one].suffix for one in wanted]
     notes: dict[str, dict[str, None]] = {}
-    for format_ in (*wanted, *ALWAYS):
+    ground_station = Format.PLAN_PX4 if plan.request.drone.key == PX4 else Format.PLAN_ARDUPILOT
+    for format_ in (*wanted, ground_station, *ALWAYS):
         kind = FORMATS[format_]
         place = folder / format_.value if suffixes.count(kind.suffix) > 1 else folder
         place.mkdir(exist_ok=True)
