@@ -49,7 +49,7 @@ def choose_readings(
     if usable and usable[0].photograph not in own:
         minutes = min(_apart(reading, group) for reading in usable).total_seconds() / 60
         reasons.append(f"panel pictured {minutes:.0f} min away, in another flight")
-    return usable, tuple(reasons)
+    return usable, tuple(dict.fromkeys(reasons))
 
 
 def _why_unknown(reading: PanelReading) -> str:
