@@ -13,7 +13,7 @@ import numpy as np
 import shapely
 
 from flightplan.briefing import Briefing, LightWindow, write_briefing
-from flightplan.catalogue import App, Catalogue
+from flightplan.catalogue import App, Catalogue, Drone
 from flightplan.certificate import write_certificate
 from flightplan.formats import FORMATS, Format, write_mission
 from flightplan.mapsheet import DrawnSortie, PlanPicture
@@ -38,12 +38,18 @@ FORMATS_OF = {
     App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
     App.PILOT_2: (Format.DJI_ENTERPRISE,),
     App.LITCHI: (Format.LITCHI,),
-    App.MAVLINK: (Format.WPL,),
+    App.MAVLINK: (),
 }
-"""What is written for each app, the one to use first, besides what all get."""
-ALWAYS = (Format.KML, Format.GEOJSON)
+"""What is written for each app, the one to use first."""
+ALWAYS = (Format.WPL, Format.KML, Format.GEOJSON)
 PX4 = "px4"
 """Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
+
+
+def formats_of(drone: Drone) -> tuple[Format, ...]:
+    """Return the formats that a plan for a drone is written in, the one to use first."""
+    plan = Format.PLAN_PX4 if drone.key == PX4 else Format.PLAN_ARDUPILOT
+    return (*FORMATS_OF[drone.app], plan, *ALWAYS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +87,10 @@ def _write_missions(
     folder: Path, missions: Sequence[Mission], plan: FlightPlan, catalogue: Catalogue
 ) -> tuple[str, ...]:
     """Write what the drone's app may want, with notes; return those of the file to use."""
-    wanted = FORMATS_OF[plan.request.drone.app]
+    wanted = formats_of(plan.request.drone)
     suffixes = [FORMATS[one].suffix for one in wanted]
     notes: dict[str, dict[str, None]] = {}
-    ground_station = Format.PLAN_PX4 if plan.request.drone.key == PX4 else Format.PLAN_ARDUPILOT
-    for format_ in (*wanted, ground_station, *ALWAYS):
+    for format_ in wanted:
         kind = FORMATS[format_]
         place = folder / format_.value if suffixes.count(kind.suffix) > 1 else folder
         place.mkdir(exist_ok=True)
@@ -232,7 +237,7 @@ def _briefing(
     plan: FlightPlan, missions: tuple[Mission, ...], title: str, light: tuple[LightWindow, ...]
 ) -> Briefing:
     request, spacing = plan.request, plan.spacing
-    first = FORMATS_OF[request.drone.app][0]
+    first = formats_of(request.drone)[0]
     wind = request.wind
     return Briefing(
         title=title,
