@@ -1,75 +1,190 @@
 """How well bands lie on each other and how right NDVI is, on a rehearsal whose truth is known.
 
-Run with::
+    python benchmarks/nir.py [--seed N] [--workers N] [--keep FOLDER] [--warm]
 
-    tmp rehearse REHEARSAL --nir
-    tmp ingest REHEARSAL/photos --to SURVEY --link && tmp map SURVEY
-    python benchmarks/nir.py SURVEY REHEARSAL/truth
+Rehearses the farm with a colour and a near infrared camera and three grey targets on the ground,
+outlines the targets in a few photographs as a person would, in ``panels.toml``, and lets
+``tmp ingest``, ``tmp map`` and ``tmp indices`` do the rest.
 
 Registration is the shift of near infrared against red, by phase correlation of edges in windows of
 3 m.  For NDVI the truth is carried to where the survey's positions have put the block: by the
 camera centres, then by an affine transform of what shift is left, as a tilt moves the ground but
-not the cameras.  One square metre of open ground stands for a panel: its true NDVI sets the level
-of near infrared against red; everything else is compared.
+not the cameras.  Values are compared as the product has them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import rasterio
+from measure import (
+    TMP,
+    add_run_options,
+    judge,
+    kernels,
+    reconstruction_of,
+    run,
+    workplace,
+)
 from numpy.typing import NDArray
 
-from tmp.reconstruction import read_reconstruction
+from tmp.cameras import Camera
+from tmp.captures import read_captures
+from tmp.frames import LocalFrame
+from tmp.survey import Survey
 
 Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 WINDOW_M = 3.0
 LEAST_RESPONSE = 0.2
-STANDARD_M = 1.0
+OUTLINED = 0.75
+"""Share of a target's side that a careful person outlines."""
+PHOTOGRAPHS = 3
+"""Of each camera, in which targets are outlined."""
+STEEP = 0.25
+"""Rise over run of ground that counts as a slope."""
+MOST_SHIFT_CELLS = 0.5
+MOST_MEAN, MOST_RMS = 0.01, 0.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Products and truth on the products' grid."""
+
+    red: Float32
+    nir: Float32
+    ndvi: Float32
+    truth: Float32
+    masks: dict[str, Mask]
+    cell_m: float
 
 
 def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("survey", type=Path)
-    parser.add_argument("truth", type=Path)
-    arguments = parser.parse_args()
-    with rasterio.open(arguments.survey / "products" / "reflectance.tif") as file:
+    """Rehearse, map and compare; print figures and verdicts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    add_run_options(parser)
+    asked = parser.parse_args()
+    with workplace(asked.keep) as folder:
+        flown, survey = folder / "flown", folder / "survey"
+        workers = ("--workers", str(asked.workers))
+        environment = kernels(folder, warm=asked.warm)
+        seed = ("--seed", str(asked.seed))
+        run([TMP, "rehearse", flown, "--nir", *seed, *workers], environment=environment)
+        run([TMP, "ingest", flown / "photos", "--to", survey, "--link", *workers])
+        outline_targets(survey, flown / "truth")
+        cost = run([TMP, "map", survey, *workers], environment=environment)
+        cost += run([TMP, "indices", survey, "--index", "NDVI", *workers], environment=environment)
+        print(f"map and NDVI             {cost}")
+        report(survey, flown / "truth")
+
+
+def report(survey: Path, truth: Path) -> None:
+    """Print how a survey's reflectance and NDVI compare with the truth."""
+    with rasterio.open(survey / "products" / "reflectance.tif") as file:
+        for key, said in sorted(file.tags().items()):
+            if key.startswith("CALIBRATION"):
+                print(f"{key}: {said}")
+    found = compare(survey, truth)
+    print(f"cell {100 * found.cell_m:.1f} cm")
+    relief = found.masks["turf_wall"] | found.masks["boulder"] | found.masks["house"]
+    everywhere = np.isfinite(found.truth)
+    report_registration("everywhere", found, everywhere)
+    walls = report_registration("over walls, boulders and houses", found, relief)
+    slopes = report_registration("over slopes", found, found.masks["slope"])
+    mean, rms = report_ndvi(found)
+    judge(
+        max(walls, slopes) <= MOST_SHIFT_CELLS,
+        f"near infrared on red within {MOST_SHIFT_CELLS} GSD (RMS) over walls and slopes",
+    )
+    judge(abs(mean) <= MOST_MEAN, f"mean error of NDVI within {MOST_MEAN}")
+    judge(rms <= MOST_RMS, f"error of NDVI within {MOST_RMS} (RMS)")
+
+
+def outline_targets(survey: Path, truth: Path) -> None:
+    """Write ``panels.toml``: targets outlined where the true cameras see them."""
+    poses = json.loads((truth / "poses.json").read_text())
+    targets = json.loads((truth / "targets.geojson").read_text())["features"]
+    frame = LocalFrame(**poses["frame"])
+    cameras = {name: Camera(**entry) for name, entry in poses["cameras"].items()}
+    names = {Path(c.name).name: c.name for c in read_captures(Survey(root=survey).gpkg_path)}
+    corners = np.array([t["geometry"]["coordinates"][0][:4] for t in targets])
+    corners = corners.mean(axis=1, keepdims=True) * (1 - OUTLINED) + corners * OUTLINED
+    world = frame.world_from_map(corners.reshape(-1, 3))
+    lines = []
+    for i, target in enumerate(targets):
+        reflectance = target["properties"]["reflectance"]
+        lines.append(f'[panels."grey {i}"]\nreflectance = {reflectance}\n')
+    for camera in cameras.values():
+        photos = [p for p in poses["photos"] if p["camera_id"] == camera.camera_id]
+        seen = [(photo, corners_px(photo, camera, world)) for photo in photos]
+        middle = np.array([camera.width_px, camera.height_px]) / 2
+        seen.sort(key=lambda pair: float(abs(pair[1] / middle - 1).max()))
+        for photo, pixels in seen[:PHOTOGRAPHS]:
+            for i, outline in enumerate(pixels.reshape(-1, 4, 2).round(1).tolist()):
+                lines.append(
+                    f'[[targets]]\nphotograph = "{names[photo["name"]]}"\n'
+                    f'panel = "grey {i}"\ncorners_px = {outline}\n'
+                )
+    (survey / "panels.toml").write_text("\n".join(lines), encoding="utf-8")
+
+
+def corners_px(photo: dict[str, Any], camera: Camera, world: Float) -> Float:
+    """Return where a photograph of known pose shows places of the world (N, 3)."""
+    pose = photo["cam_from_world"]
+    cam = world @ np.array(pose["rotation"]).T + np.array(pose["translation"])
+    return camera.pixel_from_cam(cam)
+
+
+def compare(survey: Path, truth: Path) -> Compared:
+    """Read the products, and the truth laid where the survey's positions have put the block."""
+    with rasterio.open(survey / "products" / "reflectance.tif") as file:
         names = list(file.descriptions)
         red, nir = (
             file.read(names.index(name) + 1, masked=True).filled(np.nan) for name in ("red", "nir")
         )
         transform, cell_m = file.transform, file.res[0]
-        provenance = file.tags().get("CALIBRATION", "")
-    matrix = truth_from_map(arguments.survey, arguments.truth)
+    with rasterio.open(survey / "products" / "ndvi.tif") as file:
+        if file.transform != transform:
+            raise SystemExit("ndvi.tif has another grid than reflectance.tif")
+        ndvi = file.read(1, masked=True).filled(np.nan)
+    matrix = truth_from_map(survey, truth)
     x, y = np.meshgrid(np.arange(red.shape[1]) + 0.5, np.arange(red.shape[0]) + 0.5)
     places = np.column_stack([transform.c + x.ravel() * cell_m, transform.f - y.ravel() * cell_m])
     places = places @ matrix[:, :2].T + matrix[:, 2]
-    truth = sample(arguments.truth / "ndvi.tif", 1, places).reshape(red.shape)
-    places = places + shift_left(truth, (nir - red) / (nir + red)) @ np.diag([-cell_m, cell_m])
-    truth = sample(arguments.truth / "ndvi.tif", 1, places).reshape(red.shape)
-    with rasterio.open(arguments.truth / "masks.tif") as file:
+    true = sample(truth / "ndvi.tif", 1, places).reshape(red.shape)
+    places = places + shift_left(true, ndvi) @ np.diag([-cell_m, cell_m])
+    true = sample(truth / "ndvi.tif", 1, places).reshape(red.shape)
+    with rasterio.open(truth / "masks.tif") as file:
         kinds = list(file.descriptions)
     masks = {
-        kind: sample(arguments.truth / "masks.tif", i + 1, places).reshape(red.shape) > 0.5
+        kind: sample(truth / "masks.tif", i + 1, places).reshape(red.shape) > 0.5
         for i, kind in enumerate(kinds)
     }
-    print(f"cell {100 * cell_m:.1f} cm, calibration: {provenance}")
-    relief = masks["turf_wall"] | masks["boulder"] | masks["house"]
-    report_registration("everywhere", red, nir, np.isfinite(truth), cell_m)
-    report_registration("over walls, boulders and houses", red, nir, relief, cell_m)
-    report_ndvi(red, nir, truth, masks, cell_m)
+    heights = sample(truth / "dsm.tif", 1, places).reshape(red.shape)
+    masks["slope"] = steep(heights, cell_m) & masks["open_ground"]
+    return Compared(red=red, nir=nir, ndvi=ndvi, truth=true, masks=masks, cell_m=cell_m)
+
+
+def steep(heights: Float32, cell_m: float) -> Mask:
+    """Tell where the ground, smoothed over half a metre, is a slope."""
+    smooth = cv2.GaussianBlur(np.nan_to_num(heights), (0, 0), 0.5 / cell_m)
+    return np.hypot(*np.gradient(smooth, cell_m)) > STEEP
 
 
 def truth_from_map(survey: Path, truth: Path) -> Float:
     """Return the similarity (2, 3) from map coordinates as oriented to true ones."""
-    newest = max((survey / "work/stages/orientation").glob("*/reconstruction.json"))
-    block = read_reconstruction(newest.parent)
+    block = reconstruction_of(survey)
     true = {
         p["name"]: p["centre_map"] for p in json.loads((truth / "poses.json").read_text())["photos"]
     }
@@ -83,7 +198,7 @@ def truth_from_map(survey: Path, truth: Path) -> Float:
     return np.column_stack([linear, b - linear @ a])
 
 
-def shift_left(truth: NDArray[np.float32], made: NDArray[np.float32]) -> Float:
+def shift_left(truth: Float32, made: Float32) -> Float:
     """Return the shift of `made` against the truth at every cell, (N, 2), affine in the place."""
     side = 256
     window = cv2.createHanningWindow((side, side), cv2.CV_32F)
@@ -104,7 +219,7 @@ def shift_left(truth: NDArray[np.float32], made: NDArray[np.float32]) -> Float:
     return np.column_stack([col.ravel(), row.ravel(), np.ones(col.size)]) @ affine
 
 
-def sample(path: Path, band: int, places: Float) -> NDArray[np.float32]:
+def sample(path: Path, band: int, places: Float) -> Float32:
     """Return a raster's values at map coordinates (N, 2), bilinear; NaN outside."""
     with rasterio.open(path) as file:
         values = file.read(band).astype(np.float32)
@@ -130,76 +245,65 @@ def to_cell_origin(to_cell: rasterio.Affine) -> tuple[float, float]:
     return (~to_cell).c, (~to_cell).f
 
 
-def edges(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def edges(values: Float32) -> Float32:
     """Return the strength of edges of the logarithm."""
     smooth = cv2.GaussianBlur(np.log(np.maximum(values, 1e-6)).astype(np.float32), (0, 0), 0.8)
     return np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
 
 
-def report_registration(
-    where: str,
-    red: NDArray[np.float32],
-    nir: NDArray[np.float32],
-    wanted: NDArray[np.bool_],
-    cell_m: float,
-) -> None:
-    """Print the shift of near infrared against red in cells, from windows that hold the place."""
-    side = round(WINDOW_M / cell_m / 2) * 2
+def report_registration(where: str, found: Compared, wanted: Mask) -> float:
+    """Print the shift of near infrared against red, from windows that hold the place.
+
+    Returns its root mean square in cells.
+    """
+    side = round(WINDOW_M / found.cell_m / 2) * 2
     window = cv2.createHanningWindow((side, side), cv2.CV_32F)
     shifts = []
-    for row in range(0, red.shape[0] - side, side // 2):
-        for col in range(0, red.shape[1] - side, side // 2):
+    for row in range(0, found.red.shape[0] - side, side // 2):
+        for col in range(0, found.red.shape[1] - side, side // 2):
             part = np.s_[row : row + side, col : col + side]
             middle = np.s_[
                 row + side // 4 : row + 3 * side // 4, col + side // 4 : col + 3 * side // 4
             ]
-            whole = np.isfinite(red[part]).all() and np.isfinite(nir[part]).all()
-            if not whole or wanted[middle].mean() < 0.1:
+            red, nir = found.red[part], found.nir[part]
+            if not (np.isfinite(red).all() and np.isfinite(nir).all()):
                 continue
-            first, second = edges(red[part]), edges(nir[part])
+            if wanted[middle].mean() < 0.1:
+                continue
+            first, second = edges(red), edges(nir)
             shift, response = cv2.phaseCorrelate(
                 first - first.mean(), second - second.mean(), window
             )
             if response > LEAST_RESPONSE:
                 shifts.append(shift)
-    found = np.array(shifts)
-    length = np.linalg.norm(found, axis=1)
+    moved = np.array(shifts).reshape(-1, 2)
+    length = np.linalg.norm(moved, axis=1)
+    rms = float(np.sqrt((length**2).mean()))
     print(
-        f"red to NIR {where}: {len(found)} windows, mean ({found[:, 0].mean():+.3f}, "
-        f"{found[:, 1].mean():+.3f}), median {np.median(length):.2f}, "
-        f"RMS {np.sqrt((length**2).mean()):.2f}, 90 % within {np.percentile(length, 90):.2f} cells"
+        f"red to NIR {where}: {len(moved)} windows, mean ({moved[:, 0].mean():+.3f}, "
+        f"{moved[:, 1].mean():+.3f}), median {np.median(length):.2f}, "
+        f"RMS {rms:.2f}, 90 % within {np.percentile(length, 90):.2f} cells"
     )
+    return rms
 
 
-def report_ndvi(
-    red: NDArray[np.float32],
-    nir: NDArray[np.float32],
-    truth: NDArray[np.float32],
-    masks: dict[str, NDArray[np.bool_]],
-    cell_m: float,
-) -> None:
-    """Print the error of NDVI, its level set on one square metre of even, open ground."""
-    known = np.isfinite(truth) & np.isfinite(red) & np.isfinite(nir) & (red > 0) & (nir > 0)
-    side = max(3, round(STANDARD_M / cell_m) | 1)
-    even = known & masks["open_ground"]
-    share = cv2.blur(even.astype(np.float32), (side, side))
-    filled = np.where(known, truth, 0)
-    mean = cv2.blur(filled, (side, side))
-    spread = cv2.blur(filled**2, (side, side)) - mean**2
-    spread[share < 0.999] = np.inf
-    row, col = np.unravel_index(np.argmin(spread), spread.shape)
-    part = np.s_[row - side // 2 : row + side // 2 + 1, col - side // 2 : col + side // 2 + 1]
-    wanted = (1 + truth[part]) / (1 - truth[part])
-    factor = float(np.median(wanted) / (np.median(nir[part]) / np.median(red[part])))
-    ndvi = (factor * nir - red) / (factor * nir + red)
-    print(f"standard: 1 m² of NDVI {np.median(truth[part]):.3f}; near infrared × {factor:.3f}")
-    for name, where in (("everywhere", known), *((k, known & m) for k, m in masks.items())):
-        error = (ndvi - truth)[where]
+def report_ndvi(found: Compared) -> tuple[float, float]:
+    """Print the error of NDVI; returns its mean and root mean square over all that is known."""
+    known = np.isfinite(found.truth) & np.isfinite(found.ndvi)
+    difference = found.ndvi - found.truth
+    for name, where in (
+        ("everywhere", known),
+        *((kind, known & mask) for kind, mask in found.masks.items()),
+    ):
+        error = difference[where]
         low, middle, high = np.percentile(error, [5, 50, 95])
         print(
-            f"NDVI {name}: mean {error.mean():+.4f}, RMS {np.sqrt((error**2).mean()):.4f}, "
-            f"median {middle:+.4f}, 90 % from {low:+.3f} to {high:+.3f}"
+            f"NDVI {name}: {error.size} cells, mean {error.mean():+.4f}, "
+            f"RMS {np.sqrt((error**2).mean()):.4f}, median {middle:+.4f}, "
+            f"90 % from {low:+.3f} to {high:+.3f}"
         )
+    error = difference[known]
+    return float(error.mean()), float(np.sqrt((error**2).mean()))
 
 
 if __name__ == "__main__":
