@@ -7,9 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from flows.map import MapOptions, MapResult
 
 INTERRUPTED = 130
 """Exit status of a shell command that Ctrl-C ended."""
@@ -38,52 +41,70 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-@click.command("map")
-@click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--quality",
-    type=click.Choice(["fast", "normal", "high"]),
-    default="normal",
-    show_default=True,
-    help="How much work is spent on detail.",
+MAP_CHOICES = (
+    click.option(
+        "--quality",
+        type=click.Choice(["fast", "normal", "high"]),
+        default="normal",
+        show_default=True,
+        help="How much work is spent on detail.",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]"),
+    click.option(
+        "--area",
+        type=click.Path(path_type=Path),
+        help="Crop to the polygons of a GeoJSON, GeoPackage, KML or shapefile.",
+    ),
+    click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres."),
+    click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation."),
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-@click.option(
-    "--area",
-    type=click.Path(path_type=Path),
-    help="Crop to the polygons of a GeoJSON, GeoPackage, KML or shapefile.",
-)
-@click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres.")
-@click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation.")
-@resumable
-def map_(
-    survey: Path,
-    quality: str,
-    workers: int | None,
-    area: Path | None,
-    ortho_gsd: float | None,
-    fill: bool,
-) -> None:
-    """Make orthomosaic, surface, point cloud and report of SURVEY.
+"""What a person may choose of a map."""
 
-    Run it again after a change, or after an interruption: what is done already is not done again.
-    """
-    from flows.map import MapOptions, Quality, map_survey
-    from tmp.bars import bar
 
-    options = MapOptions(
-        quality=Quality(quality),
-        workers=workers or available_cores(),
-        area_file=area,
-        ortho_gsd_m=ortho_gsd,
-        fill=fill,
+def map_choices(command: Command) -> Command:
+    """Give a command the options of a map; `map_options` makes them one value."""
+    for option in reversed(MAP_CHOICES):
+        command = option(command)
+    return command
+
+
+def map_options(**chosen: Any) -> MapOptions:
+    """Return the options of a map as they were chosen."""
+    from flows.map import MapOptions, Quality
+
+    return MapOptions(
+        quality=Quality(chosen["quality"]),
+        workers=chosen["workers"] or available_cores(),
+        area_file=chosen["area"],
+        ortho_gsd_m=chosen["ortho_gsd"],
+        fill=chosen["fill"],
     )
-    with bar() as track:
-        result = map_survey(survey, options, track=track)
+
+
+def list_products(result: MapResult) -> None:
+    """Print the paths of a map's products and its report."""
     products = result.survey.products_dir
     for path in sorted([*products.glob("*.tif"), *products.glob("*.laz")]):
         click.echo(path)
     click.echo(result.report_path)
+
+
+@click.command("map")
+@click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+@map_choices
+@resumable
+def map_(survey: Path, **chosen: Any) -> None:
+    """Make orthomosaic, surface, point cloud and report of SURVEY.
+
+    Run it again after a change, or after an interruption: what is done already is not done again.
+    """
+    from flows.map import map_survey
+    from tmp.bars import bar
+
+    options = map_options(**chosen)
+    with bar() as track:
+        result = map_survey(survey, options, track=track)
+    list_products(result)
 
 
 @click.command()

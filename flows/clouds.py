@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from flows.orders import Figures, Job
 from flows.products import CLOUD, DSM, DSM_SIGMA, DSM_VIEWS, ORTHOMOSAIC
 from flows.space import require_space
 from flows.stages import read_survey
-from flows.store import Figures, Job
 from tmp.rasters import TILE_CELLS, read_grid
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from flows.bandstack import BandStack, open_stack
 from flows.indexproducts import index_tags
+from flows.orders import Figures, Job, Stage
+from flows.resources import of_tiles
 from flows.space import require_space
-from flows.store import Figures, Job, Resources, Stage
 from tmp.bands import Band
 from tmp.errors import InputError
 from tmp.grids import Tile
@@ -237,5 +238,5 @@ INDICES = Stage(
     name="indices",
     version="1",
     function=make_indices,
-    resources=Resources(cpus=2, memory_gb=1.0, minutes=20.0),
+    resources=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=2.0),
 )

@@ -13,6 +13,7 @@ from flows.indexproducts import read_index_products
 from flows.indexstage import INDICES, LEFT_OUT, NO_SHADOW, STACK, Order, read_orders
 from flows.lock import locked
 from flows.map import MAP_FILES, publish
+from flows.orders import here
 from flows.quicklook import write_map_look
 from flows.record import recall_map, remember_map
 from flows.report import MapRecord, write_report
@@ -96,7 +97,7 @@ def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent)
             INDICES,
             {STACK: stack.path},
             {"indices": options.as_values(), "mask_shadow": options.mask_shadow},
-            workers=options.workers,
+            run_order=here(options.workers),
             track=track,
         )
         if NO_SHADOW in str(result.figures[LEFT_OUT]):

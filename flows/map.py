@@ -16,6 +16,7 @@ import numpy as np
 from flows.area import refuse_distant_area
 from flows.catalog import write_catalog
 from flows.lock import locked
+from flows.orders import Order, RunOrder, here
 from flows.products import PRODUCTS
 from flows.record import remember_map
 from flows.report import MapRecord, write_report
@@ -92,6 +93,7 @@ def map_survey(
     options: MapOptions,
     *,
     steps: Sequence[Step] | None = None,
+    run_order: RunOrder | None = None,
     track: Track = silent,
 ) -> MapResult:
     """Make the products and the report of a survey; work already done is not done again.
@@ -104,6 +106,8 @@ def map_survey(
     steps : sequence of Step
         Stages in order, the first giving a reconstruction; by default those that the
         photographs call for.
+    run_order : callable, optional
+        How a stage is run; by default on threads of this process.
     track : Track
 
     Raises
@@ -115,17 +119,10 @@ def map_survey(
     SpaceError
         If the disk has too little room.
     """
-    survey = open_survey(root)
-    settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
-    _refuse_too_few(survey, captures)
-    values = _option_values(options, settings, captures)
-    values["calibration"] = calibration_digest(survey, captures)
+    plan = plan_map(root, options, steps=steps)
+    survey, settings, captures = plan.survey, plan.settings, plan.captures
     with locked(survey.work_dir / "lock", "'tmp map'"):
-        chosen = steps_for(captures) if steps is None else steps
-        results = _run_steps(survey, settings, captures, chosen, values, options.workers, track)
+        results = _run_steps(plan, run_order or here(options.workers), track)
         publish(results, survey.products_dir)
         write_styles(survey.products_dir)
         write_catalog(survey, settings, captures)
@@ -142,27 +139,57 @@ def map_survey(
     return MapResult(survey=survey, report_path=report_path, results=tuple(results))
 
 
-def _run_steps(
-    survey: Survey,
-    settings: Settings,
-    captures: Sequence[Capture],
-    steps: Sequence[Step],
-    values: Mapping[str, Any],
-    workers: int,
-    track: Track,
-) -> list[Result]:
-    store = StageStore(root=survey.work_dir / "stages")
-    photographs = Known(path=survey.root, digest=survey_digest(settings, captures))
-    results: dict[str, Result] = {}
-    for step in steps:
-        inputs: dict[str, Input] = {SURVEY: photographs}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapPlan:
+    """What a map will be made of, and in which steps."""
+
+    survey: Survey
+    settings: Settings
+    captures: Sequence[Capture]
+    """With all verdicts applied."""
+    steps: Sequence[Step]
+    values: Mapping[str, Any]
+    """The options that stages know, JSON-able."""
+
+    @property
+    def store(self) -> StageStore:
+        """Where results are kept."""
+        return StageStore(root=self.survey.work_dir / "stages")
+
+    def order(self, step: Step, results: Mapping[str, Result]) -> Order:
+        """Return the order of a step, given the results of those before it."""
+        digest = survey_digest(self.settings, self.captures)
+        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.root, digest=digest)}
         inputs |= {name: results[name].known for name in step.needs}
-        results[step.stage.name] = store.run(
-            step.stage,
-            inputs,
-            {name: values[name] for name in step.options},
-            workers=workers,
-            track=track,
+        return self.store.order(
+            step.stage, inputs, {name: self.values[name] for name in step.options}
+        )
+
+
+def plan_map(root: Path, options: MapOptions, *, steps: Sequence[Step] | None = None) -> MapPlan:
+    """Return what a map will be made of, refusing what cannot be mapped; computes nothing."""
+    survey = open_survey(root)
+    settings = read_settings(survey)
+    captures = choose_captures(
+        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
+    )
+    _refuse_too_few(survey, captures)
+    values = _option_values(options, settings, captures)
+    values["calibration"] = calibration_digest(survey, captures)
+    return MapPlan(
+        survey=survey,
+        settings=settings,
+        captures=captures,
+        steps=steps_for(captures) if steps is None else steps,
+        values=values,
+    )
+
+
+def _run_steps(plan: MapPlan, run_order: RunOrder, track: Track) -> list[Result]:
+    results: dict[str, Result] = {}
+    for step in plan.steps:
+        results[step.stage.name] = plan.store.make(
+            plan.order(step, results), run_order=run_order, track=track
         )
     return list(results.values())
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flows.orders import Figures, Job
 from flows.products import ORTHOMOSAIC
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
-from flows.store import Figures, Job
 from flows.surfaces import (
     GROUND,
     NODATA,
@@ -18,8 +18,8 @@ from flows.surfaces import (
     product_tags,
     read_continued,
 )
+from flows.tiles import work_tiles
 from tmp.grids import Grid, Tile
-from tmp.parallel import map_threads
 from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 
 if TYPE_CHECKING:
@@ -64,11 +64,8 @@ def make_orthomosaic(job: Job) -> Figures:
         cells[:, ~inside_area(grid, tile, job.options["area_wkt"])] = 0
         raster.write(tile, cells)
 
-    missing = raster.missing()
-    for _ in job.track(
-        map_threads(render, missing, workers=job.workers), "Making the orthomosaic", len(missing)
-    ):
-        pass
+    if not work_tiles(job, raster, render, "Making the orthomosaic"):
+        return {}
     pictures.clear()  # the room they took is wanted for compression
     finish_cog(
         raster,

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from flows.bandstack import REFLECTANCE_FILE, wavelength_tags
 from flows.levels import LevelledValues, level_layers
 from flows.mosaics import PICTURES_PER_WORKER, read_ground
+from flows.orders import Figures, Job, Stage
+from flows.resources import of_tiles
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
-from flows.store import Figures, Job, Resources, Stage
 from flows.surfaces import GROUND, NODATA, inside_area, neat, product_tags
+from flows.tiles import work_tiles
 from tmp.bands import UNKNOWN_BAND, Band
 from tmp.captures import Capture
 from tmp.errors import InputError
 from tmp.grids import Grid, Tile
-from tmp.parallel import map_threads
 from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 from tmp.reconstruction import Reconstruction
 
@@ -90,7 +91,8 @@ def make_reflectance(job: Job) -> Figures:
         # Targets in photographs of unequal exposure agree only once these are levelled.
         calibrated = calibrate_survey(survey, captures, level=levelled.factors_at)
         levelled = replace(levelled, values=calibrated)
-    _render(job, raster, ground, layers, stack, reconstruction, levelled)
+    if not _render(job, raster, ground, layers, stack, reconstruction, levelled):
+        return {}
     used = levelled.told(levelled.values.calibration.choose(*(entry.band.name for entry in stack)))
     finish_cog(
         raster,
@@ -182,7 +184,7 @@ def _render(
     stack: Sequence[StackBand],
     reconstruction: Reconstruction,
     levelled: LevelledValues,
-) -> None:
+) -> bool:
     from photogrammetry.bandmosaic import mosaic_bands
     from photogrammetry.labels import ground_window
     from photogrammetry.pictures import DecodedPictures
@@ -213,16 +215,15 @@ def _render(
         cells[:, ~inside_area(raster.grid, tile, job.options["area_wkt"])] = np.nan
         raster.write(tile, np.nan_to_num(cells, nan=NODATA))
 
-    missing = raster.missing()
-    done = map_threads(render, missing, workers=job.workers)
-    for _ in job.track(done, "Making the reflectance stack", len(missing)):
-        pass
+    whole = work_tiles(job, raster, render, "Making the reflectance stack")
     pictures.clear()
+    return whole
 
 
 REFLECTANCE = Stage(
     name="reflectance",
     version="3",
     function=make_reflectance,
-    resources=Resources(cpus=2, memory_gb=4.0, minutes=60.0),
+    resources=of_tiles(cpus=2, base_gb=2.0, gb_per_megapixel=0.2, cpu_s_per_tile=60.0),
+    tiled=True,
 )

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.orders import Figures, Job, Stage
+from flows.resources import of_photographs
 from flows.space import require_space
-from flows.store import Figures, Job, Resources, Stage
 from tmp.captures import Capture, choose_captures, read_captures
 from tmp.errors import PhotographError
 from tmp.parallel import map_threads
@@ -145,5 +146,5 @@ ORIENTATION = Stage(
     name="orientation",
     version="1",
     function=orient_photographs,
-    resources=Resources(cpus=8, memory_gb=8.0, minutes=120.0),
+    resources=of_photographs(cpus=8, base_gb=2.0, gb_per_thousand=8.0, cpu_s_per_megapixel=0.5),
 )

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from flows.clouds import make_cloud
 from flows.mosaics import make_orthomosaic
+from flows.orders import Stage
 from flows.reflectance import REFLECTANCE, has_bands
+from flows.resources import of_tiles
 from flows.stages import ORIENTATION, Step
-from flows.store import Resources, Stage
 from flows.surfaces import measure_surface, write_elevation
 from tmp.captures import Capture
 
@@ -16,25 +17,27 @@ SURFACE = Stage(
     name="surface",
     version="2",
     function=measure_surface,
-    resources=Resources(cpus=2, memory_gb=2.0, minutes=60.0),
+    resources=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.05, cpu_s_per_tile=60.0),
+    tiled=True,
 )
 ELEVATION = Stage(
     name="elevation",
     version="1",
     function=write_elevation,
-    resources=Resources(cpus=2, memory_gb=1.0, minutes=20.0),
+    resources=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
     version="1",
     function=make_orthomosaic,
-    resources=Resources(cpus=2, memory_gb=3.0, minutes=60.0),
+    resources=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.1, cpu_s_per_tile=30.0),
+    tiled=True,
 )
 CLOUD = Stage(
     name="cloud",
     version="1",
     function=make_cloud,
-    resources=Resources(cpus=2, memory_gb=1.0, minutes=20.0),
+    resources=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
 )
 
 STEPS = (

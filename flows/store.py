@@ -12,32 +12,20 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.usage import Usage, measured
+from flows.orders import MANIFEST, Figures, Order, RunOrder, Stage, content_digest, here
+from flows.usage import Usage
 from tmp.files import replacing
 from tmp.progress import Track, silent
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
 KEPT = 2
 """Results kept for each stage: the latest, and one to go back to."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """What a stage asks of the machine that runs it."""
-
-    cpus: int = 1
-    memory_gb: float = 1.0
-    gpus: int = 0
-    minutes: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,37 +37,6 @@ class Known:
 
 
 Input = Path | Known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a stage's function is given: paths and plain values, so that it can run anywhere."""
-
-    inputs: Mapping[str, Path]
-    options: Mapping[str, Any]
-    """JSON-able."""
-    out: Path
-    """Folder for the results."""
-    scratch: Path
-    """Folder for what the stage can resume from; kept when it is stopped, deleted at its end."""
-    workers: int
-    """Threads or processes the stage may use; never changes its result."""
-    track: Track
-
-
-Figures = Mapping[str, Any]
-"""Numbers for the report, JSON-able."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A step of the work: a function from files and options to files."""
-
-    name: str
-    version: str
-    """Raised when the same inputs and options give another result."""
-    function: Callable[[Job], Figures | None]
-    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +71,7 @@ class StageStore:
         inputs: Mapping[str, Input],
         options: Mapping[str, Any],
         *,
-        workers: int = 1,
+        run_order: RunOrder | None = None,
         track: Track = silent,
     ) -> Result:
         """Return a stage's result, running it only if it is not there.
@@ -126,45 +83,42 @@ class StageStore:
             Files or folders by the name the stage knows them by.
         options : mapping
             JSON-able values that change the result.
-        workers : int
+        run_order : callable, optional
+            How it is run; by default on one thread of this process.
         track : Track
+
+        Raises
+        ------
+        FileNotFoundError
+            If an input, or the result just made, is not there.
         """
-        digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
-        key = stage_key(stage, digests, options)
-        folder = self.root / stage.name / key
-        if (found := read_result(folder)) is not None:
-            log.info("%s: nothing has changed; result taken from %s", stage.name, folder)
+        return self.make(self.order(stage, inputs, options), run_order=run_order, track=track)
+
+    def make(
+        self, order: Order, *, run_order: RunOrder | None = None, track: Track = silent
+    ) -> Result:
+        """Return the result of an order, running it only if it is not there; see `run`."""
+        name = order.stage.name
+        if (found := read_result(order.folder)) is not None:
+            log.info("%s: nothing has changed; result taken from %s", name, order.folder)
             return found
-        partial = folder.with_name(f"{key}.part")
-        job = Job(
+        (run_order or here(1))(order, track)
+        self._forget_old(name)
+        made = read_result(order.folder)
+        if made is None:
+            raise FileNotFoundError(f"{order.folder}: the result has gone; run again")
+        return replace(made, reused=False)
+
+    def order(self, stage: Stage, inputs: Mapping[str, Input], options: Mapping[str, Any]) -> Order:
+        """Return the order for a stage's result."""
+        digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
+        return Order(
+            stage=stage,
             inputs={name: _path(source) for name, source in inputs.items()},
+            digests=digests,
             options=options,
-            out=partial,
-            scratch=partial / "scratch",
-            workers=workers,
-            track=track,
+            folder=self.root / stage.name / stage_key(stage, digests, options),
         )
-        job.scratch.mkdir(parents=True, exist_ok=True)
-        with measured() as usage:
-            figures = stage.function(job) or {}
-        shutil.rmtree(job.scratch)
-        manifest = {
-            "stage": stage.name,
-            "version": stage.version,
-            "software": version("terrestrial-mapping-platform"),
-            "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "inputs": digests,
-            "options": dict(options),
-            "figures": dict(figures),
-            "usage": asdict(usage),
-            "files": _listed(partial),
-        }
-        with replacing(partial / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # a result that lost a file
-        partial.replace(folder)
-        self._forget_old(stage.name)
-        return _result(folder, manifest, reused=False)
 
     def _digest(self, source: Input) -> str:
         if isinstance(source, Known):
@@ -253,24 +207,8 @@ def _memoised(path: Path, known: dict[str, str]) -> str:
     stat = path.stat()
     stamp = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
     if stamp not in known:
-        known[stamp] = _content_digest(path)
+        known[stamp] = content_digest(path)
     return known[stamp]
-
-
-def _content_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
-
-
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        path.relative_to(folder).as_posix(): {
-            "size_bytes": path.stat().st_size,
-            "digest": _content_digest(path),
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def _result(folder: Path, manifest: Mapping[str, Any], *, reused: bool) -> Result:

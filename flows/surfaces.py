@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.orders import Figures, Job
 from flows.products import DSM, DSM_CONFIDENCE, DSM_SIGMA, DSM_VIEWS
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
-from flows.store import Figures, Job
+from flows.tiles import work_tiles
 from tmp.errors import InputError
 from tmp.grids import Grid, Tile
 from tmp.parallel import map_threads
@@ -71,11 +72,8 @@ def measure_surface(job: Job) -> Figures:
         )
         ground.write(tile, np.nan_to_num(np.stack(bands), nan=NODATA))
 
-    missing = ground.missing()
-    for _ in job.track(
-        map_threads(measure, missing, workers=job.workers), "Measuring the surface", len(missing)
-    ):
-        pass
+    if not work_tiles(job, ground, measure, "Measuring the surface"):
+        return {}
     return {
         "gsd_m": gsd_m,
         "cell_m": cell_m,

@@ -35,3 +35,7 @@ class SpaceError(TmpError, OSError):
 
 class DeviceError(TmpError, RuntimeError):
     """The requested device cannot be used."""
+
+
+class ExecutionError(TmpError, RuntimeError):
+    """A process or a cluster's job that was to do the work has failed."""

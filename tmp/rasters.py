@@ -209,8 +209,9 @@ def create_tiled(
     if path.exists() and json.loads(path.read_text()) == json.loads(head):
         return raster
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.tif"):
-        stale.unlink()
+    # Without a head there are no tiles: others may start the same raster at this moment.
+    for stale in folder.glob("*.tif") if path.exists() else ():
+        stale.unlink(missing_ok=True)
     with replacing(path) as partial:
         partial.write_text(head)
     return raster

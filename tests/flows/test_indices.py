@@ -18,9 +18,10 @@ from click.testing import CliRunner
 from flows.bandstack import choose_stack, open_stack, wavelength_tags
 from flows.indexproducts import read_index_products
 from flows.indices import IndexOptions, compute_indices
+from flows.orders import Job, Stage
 from flows.record import recall_map, remember_map
 from flows.report import MapRecord
-from flows.store import Job, Stage, StageStore
+from flows.store import StageStore
 from flows.zones import read_zones, write_zones, zonal_statistics
 from tmp.bands import Band
 from tmp.captures import write_captures

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.map import MapOptions, map_survey, publish, survey_digest
+from flows.orders import Figures, Job, Stage
 from flows.report import MapRecord
 from flows.stages import Step
-from flows.store import Figures, Job, Stage
 from flows.surfaces import GROUND
 from tmp.captures import Capture, Flag, write_captures
 from tmp.errors import InputError, NotASurveyError

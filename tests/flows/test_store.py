@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from flows.store import KEPT, DigestMemo, Job, Known, Stage, StageStore, digest_of
+from flows.orders import Job, Stage
+from flows.store import KEPT, DigestMemo, Known, StageStore, digest_of
 
 
 class Copier:

@@ -1,0 +1,1 @@
+"""Where stages run: in processes of this machine, or as jobs of a cluster."""

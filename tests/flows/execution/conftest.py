@@ -1,0 +1,172 @@
+"""Stages that are small, and a Slurm that is three scripts on PATH."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.orders import Order, Stage
+from flows.resources import Resources, SurveySize
+
+STAGES = """
+import os, time
+from pathlib import Path
+
+def paint(job):
+    (job.out / "scratch").mkdir(exist_ok=True)
+    names = [f"r0c{i}" for i in range(job.options["tiles"])]
+    for name in job.shared(names):
+        path = job.out / f"{name}.txt"
+        if not path.exists():
+            with Path(job.options["count"]).open("a") as counted:
+                counted.write(name + "\\n")
+            path.write_text(name)
+    return {} if job.share is not None else {"tiles": len(names)}
+
+def fail(job):
+    from tmp.errors import InputError
+    raise InputError("the card is empty; copy it again")
+
+def crash(job):
+    raise ZeroDivisionError("no photographs")
+
+def sleep(job):
+    time.sleep(job.options["seconds"])
+    return {}
+"""
+FAKE = """#!{python} -S
+import json, os, subprocess, sys, time
+from pathlib import Path
+home = Path({home!r})
+def load():
+    return json.loads((home / "jobs.json").read_text()) if (home / "jobs.json").exists() else {{}}
+def save(jobs):
+    (home / "jobs.part").write_text(json.dumps(jobs))
+    os.replace(home / "jobs.part", home / "jobs.json")
+with (home / "calls.txt").open("a") as calls:
+    calls.write(f"{{time.monotonic()}} {{' '.join(sys.argv)}}\\n")
+"""
+SBATCH = (
+    FAKE
+    + """
+words = [a for a in sys.argv[1:] if not a.startswith("--")]
+script = Path(words[0]).read_text()
+if "--partition=nowhere" in script:
+    sys.exit("sbatch: error: invalid partition specified: nowhere")
+folders = Path(words[2]).read_text().splitlines()
+jobs = load()
+number = 100 + len(jobs)
+name = script.split("--job-name=")[1].split()[0]
+plan = json.loads((home / "plan.json").read_text()) if (home / "plan.json").exists() else []
+(home / f"{{number}}.sh").write_text(script)
+output = [a for a in sys.argv if a.startswith("--output=")][0].split("=", 1)[1]
+for index, folder in enumerate(folders):
+    state = plan.pop(0) if plan else "COMPLETED"
+    reason = "None"
+    with open(output.replace("%a", str(index)), "a") as log:
+        if state == "COMPLETED":
+            done = subprocess.run(
+                [words[1], "-P", "-m", "flows.worker", "--list", words[2]],
+                stdout=log, stderr=log, env=dict(os.environ, SLURM_ARRAY_TASK_ID=str(index)),
+            )
+            state = "COMPLETED" if done.returncode == 0 else "FAILED"
+        elif state == "OOM":
+            log.write("slurmstepd: error: Job 7 exceeded memory limit (9 > 8), being killed\\n")
+            state = "FAILED"
+        elif state.startswith("PENDING"):
+            state, _, reason = state.partition(":")
+    jobs[f"{{number}}_{{index}}"] = [state, reason, name]
+(home / "plan.json").write_text(json.dumps(plan))
+save(jobs)
+print(number)
+"""
+)
+SQUEUE = (
+    FAKE
+    + """
+if (home / "away").exists():
+    (home / "away").unlink(); sys.exit("slurm_load_jobs error: Unable to contact slurm controller")
+for job, (state, reason, name) in load().items():
+    print("|".join([job, state, reason, name]))
+"""
+)
+SCANCEL = (
+    FAKE
+    + """
+jobs = load()
+for job in sys.argv[1:]:
+    if jobs[job][0] in ("PENDING", "RUNNING"):
+        jobs[job][0] = "CANCELLED"
+save(jobs)
+"""
+)
+SINFO = (
+    FAKE
+    + """
+print("cpu* (null)\\ngpu gpu:1")
+"""
+)
+
+
+@pytest.fixture
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Order]:
+    """Return orders for stages of a module that other processes find too."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "small_stages.py").write_text(STAGES)
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), before])))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "small_stages", raising=False)
+
+    def order(name: str, **options: object) -> Order:
+        import small_stages  # type: ignore[import-not-found]
+
+        stage = Stage(
+            name=name, version="1", function=getattr(small_stages, name), tiled=name == "paint"
+        )
+        return Order(
+            stage=stage,
+            inputs={},
+            digests={},
+            options=options,
+            folder=tmp_path / "work" / "stages" / name / "key",
+        )
+
+    return order
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of a Slurm that does jobs at once, or lets them fail as planned."""
+    home = tmp_path / "slurm"
+    home.mkdir()
+    for name, text in (
+        ("sbatch", SBATCH),
+        ("squeue", SQUEUE),
+        ("scancel", SCANCEL),
+        ("sinfo", SINFO),
+    ):
+        path = home / name
+        path.write_text(text.format(python=sys.executable, home=str(home)))
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("flows.execution.slurm.CALL_EVERY_S", 0.0)
+    return home
+
+
+@pytest.fixture
+def size() -> SurveySize:
+    """A survey of sixteen tiles."""
+    return SurveySize(photographs=100, megapixels=1.6)
+
+
+@pytest.fixture
+def asked() -> Resources:
+    """Little."""
+    return Resources(cpus=1, memory_gb=0.5, minutes=5)

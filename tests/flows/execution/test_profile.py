@@ -1,0 +1,50 @@
+"""What a cluster's profile may say."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.execution.profile import Profile, read_profile
+from tmp.errors import InputError
+
+
+def test_stage_takes_what_it_does_not_say_from_the_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(
+        'partition = "cpu"\naccount = "geo"\nat_once = 20\nprologue = ["module load gcc"]\n'
+        '[stage.orientation]\npartition = "himem"\n'
+    )
+    profile = read_profile(path)
+    assert profile.place_of("orientation").partition == "himem"
+    assert profile.place_of("orientation").account == "geo"
+    assert profile.place_of("surface").partition == "cpu"
+    assert profile.at_once == 20
+    assert profile.prologue == ("module load gcc",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('partitoin = "cpu"', "unknown key 'partitoin'; known are .*partition"),
+        ('[stage.surface]\npython = "x"', "unknown key 'python'"),
+        ('partition = "cpu; rm"', "is no word for sbatch"),
+        ('partition = "cpu\\n#SBATCH"', "is no word for sbatch"),
+        ("poll_s = 0", "give a number above 0"),
+        ("[", "cannot be read as a cluster's profile"),
+    ],
+)
+def test_profile_that_cannot_be_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_profile(path)
+
+
+def test_absent_profile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_profile(tmp_path / "no.toml")
+
+
+def test_units_grow_with_tiles_up_to_the_most() -> None:
+    profile = Profile(tiles_per_unit=8, most_units=10)
+    assert [profile.units(tiles) for tiles in (1, 8, 9, 1000)] == [1, 1, 2, 10]
