@@ -13,6 +13,7 @@ from flows.execution.local import LocalExecutor
 from flows.execution.profile import WITHOUT_SHARES, Profile
 from flows.execution.running import UnitRunner, unit_count, unit_resources
 from flows.execution.slurm import SlurmExecutor, require_slurm
+from flows.lock import refuse_if_running
 from flows.map import MapOptions, MapPlan, MapResult, map_survey, plan_map
 from flows.orders import Order
 from flows.prefecting import TaskCaller, as_flow
@@ -81,19 +82,12 @@ def run_survey(
         require_slurm()
     plan = plan_map(root, options, steps=steps)
     book = RunBook(path=plan.survey.work_dir / RUN)
-    if all(result is not None for _, result in steps_done(plan)):
+    done = steps_done(plan)
+    if all(result is not None for _, result in done):
         return map_survey(root, options, steps=steps, track=track)
+    refuse_if_running(plan.survey.work_dir / "lock")
     plan.survey.work_dir.mkdir(exist_ok=True)
-    size = survey_size(plan.captures)
-    require_space(plan.survey.work_dir, size.disk_gb * 1e9, "the run")
-    runner = UnitRunner(
-        executor=_executor(run, options),
-        profile=run.used_profile,
-        size=size,
-        folder=plan.survey.work_dir / UNITS,
-        lenient=not run.strict,
-        cpus=options.workers if run.on is Where.LOCAL else None,
-    )
+    runner = _unit_runner(plan, options, run)
 
     def work(call: TaskCaller) -> MapResult:
         def run_order(order: Order, track: Track) -> None:
@@ -106,12 +100,12 @@ def run_survey(
                 raise
             book.note(name, "done")
 
-        book.begin(run.on, [step.stage.name for step in plan.steps])
-        for step, result in steps_done(plan):
-            if result is not None:
-                book.note(step.stage.name, "nothing has changed")
         return map_survey(root, options, steps=steps, run_order=run_order, track=track)
 
+    book.begin(
+        run.on,
+        {step.stage.name: "nothing has changed" if result else "to do" for step, result in done},
+    )
     return _noted(book, lambda: _called(run, plan.settings.name or plan.survey.root.name, work))
 
 
@@ -126,21 +120,29 @@ def _noted(book: RunBook, work: Callable[[], MapResult]) -> MapResult:
     try:
         result = work()
     except TmpError as error:
-        if book.said:
-            book.end("failed", str(error))
+        book.end("failed", str(error))
         raise
     except BaseException as error:
-        if book.said:
-            book.end("stopped", "" if isinstance(error, KeyboardInterrupt) else repr(error))
+        book.end("stopped", "" if isinstance(error, KeyboardInterrupt) else repr(error))
         raise
     book.end("done")
     return result
 
 
-def _executor(run: RunOptions, options: MapOptions) -> Executor:
-    if run.on is Where.SLURM:
-        return SlurmExecutor(profile=run.used_profile)
-    return LocalExecutor(cpus=options.workers)
+def _unit_runner(plan: MapPlan, options: MapOptions, run: RunOptions) -> UnitRunner:
+    size, local = survey_size(plan.captures), run.on is Where.LOCAL
+    require_space(plan.survey.work_dir, size.disk_gb * 1e9, "the run")
+    executor: Executor = (
+        LocalExecutor(cpus=options.workers) if local else SlurmExecutor(profile=run.used_profile)
+    )
+    return UnitRunner(
+        executor=executor,
+        profile=run.used_profile,
+        size=size,
+        folder=plan.survey.work_dir / UNITS,
+        lenient=not run.strict,
+        cpus=options.workers if local else None,
+    )
 
 
 def steps_done(plan: MapPlan) -> list[tuple[Step, Result | None]]:

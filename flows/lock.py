@@ -39,7 +39,7 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
                 json.dump(holder, file)
             break
         except FileExistsError:
-            _refuse_if_running(path)
+            refuse_if_running(path)
             path.unlink(missing_ok=True)
     try:
         yield
@@ -47,7 +47,8 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _refuse_if_running(path: Path) -> None:
+def refuse_if_running(path: Path) -> None:
+    """Raise `InputError` if a running process holds a lock file."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         process = psutil.Process(holder["pid"])

@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +34,8 @@ class RunBook:
     path: Path
     said: dict[str, Any] = field(default_factory=dict)
 
-    def begin(self, on: str, stages: Sequence[str]) -> None:
-        """Note who runs what."""
+    def begin(self, on: str, stages: Mapping[str, str]) -> None:
+        """Note who runs what, and how each stage is."""
         self.said = {
             "on": on,
             "host": platform.node(),
@@ -44,7 +44,7 @@ class RunBook:
             "began_utc": datetime.now(UTC).isoformat(timespec="seconds"),
             "state": "running",
             "error": "",
-            "stages": dict.fromkeys(stages, "to do"),
+            "stages": dict(stages),
         }
         self._write()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.flow import RunOptions, Where, describe_plan, run_survey
+from flows.lock import locked
 from flows.map import MapOptions, plan_map
 from flows.report import MapRecord
 from flows.resources import SurveySize
@@ -56,12 +57,23 @@ def test_run_on_a_machine_without_slurm_is_refused(
         run_survey(record.survey.root, MapOptions(), RunOptions(on=Where.SLURM))
 
 
+def test_second_run_is_refused_and_leaves_the_book_of_the_first(record: MapRecord) -> None:
+    survey = record.survey
+    write_captures(survey.gpkg_path, record.captures)
+    with (
+        locked(survey.work_dir / "lock", "'tmp map'"),
+        pytest.raises(InputError, match="already at work"),
+    ):
+        run_survey(survey.root, MapOptions(), RunOptions())
+    assert not (survey.work_dir / RUN).exists()
+
+
 def test_status_tells_what_the_book_says(record: MapRecord) -> None:
     survey = record.survey
     with pytest.raises(InputError, match="has not been run"):
         describe_run(survey)
     book = RunBook(path=survey.work_dir / RUN)
-    book.begin("local", ["orientation", "surface"])
+    book.begin("local", {"orientation": "to do", "surface": "to do"})
     book.note("orientation", "running")
     lines = describe_run(survey)
     assert "on local" in lines[0]
