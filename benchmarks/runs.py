@@ -39,19 +39,26 @@ def main() -> None:
     costs = {}
     with workplace(asked.keep) as folder:
         environment = kernels(folder, warm=asked.warm)
-        ways = {"map": (), "run --no-prefect": ("--no-prefect",), "run": ()}
+        # The first compiles kernels; what comes after finds them compiled.
+        ways = {
+            "map, first": (),
+            "map": (),
+            "run --no-prefect": ("--no-prefect",),
+            "run, first": (),
+            "run": (),
+        }
         made = []
         for way, extra in ways.items():
-            copy = folder / way.replace(" ", "")
+            copy = folder / way.replace(" ", "").replace(",", "-")
             shutil.copytree(asked.survey, copy, ignore=shutil.ignore_patterns("work", "products"))
-            command = [TMP, way.split()[0], copy, *extra, "--quality", asked.quality]
+            command = [TMP, way.split()[0].strip(","), copy, *extra, "--quality", asked.quality]
             command += ["--workers", str(asked.workers)]
             costs[way] = run(command, environment=environment, log=folder / "log.txt")
             print(f"tmp {way:<18} {costs[way]}")
             made.append(digests(copy))
         again = run(command, environment=environment, log=folder / "log.txt")
         print(f"tmp run, unchanged     {again}")
-    judge(made[0] == made[1] == made[2] != {}, "the same products, bit for bit")
+    judge(all(found == made[0] != {} for found in made), "the same products, bit for bit")
     for way in ("run --no-prefect", "run"):
         over_s = costs[way].wall_s - costs["map"].wall_s
         judge(
