@@ -19,6 +19,7 @@ from flows.orders import execute
 from flows.usage import Usage
 from tmp.bars import bar
 from tmp.errors import TmpError
+from tmp.heap import share_one_heap
 
 PARENT = "TMP_WORKER_PARENT"
 """Environment variable: the process that the worker must not outlive."""
@@ -28,6 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> int:
     """Do the unit that the arguments name; returns the exit status."""
+    share_one_heap()
     if arguments[0] == "--list":
         lines = Path(arguments[1]).read_text(encoding="utf-8").splitlines()
         folder = Path(lines[int(os.environ[ARRAY_INDEX])])

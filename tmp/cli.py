@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tmp.errors import TmpError
+from tmp.heap import share_one_heap
 
 GROUP = "tmp.commands"
 
@@ -66,6 +67,7 @@ class _Unavailable(click.Command):
 @click.version_option(package_name="terrestrial-mapping-platform", message="%(version)s")
 def main(verbose: int, quiet: int) -> None:
     """Plan drone surveys and turn their photographs into maps."""
+    share_one_heap()
     level = max(logging.DEBUG, logging.WARNING - 10 * (verbose - quiet))
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"
