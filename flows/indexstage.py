@@ -16,10 +16,11 @@ from flows.orders import Figures, Job, Stage
 from flows.resources import of_tiles
 from flows.space import require_space
 from tmp.bands import Band
+from tmp.cogs import finish_cog
 from tmp.errors import InputError
 from tmp.grids import Tile
 from tmp.parallel import map_threads
-from tmp.rasters import TiledRaster, create_tiled, finish_cog, read_reduced, read_window
+from tmp.rasters import TiledRaster, create_tiled, read_reduced, read_window
 
 if TYPE_CHECKING:
     from photogrammetry.indextable import Index

@@ -19,8 +19,9 @@ from flows.surfaces import (
     read_continued,
 )
 from flows.tiles import work_tiles
+from tmp.cogs import finish_cog
 from tmp.grids import Grid, Tile
-from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
+from tmp.rasters import TiledRaster, create_tiled, open_tiled
 
 if TYPE_CHECKING:
     from photogrammetry.labels import Ground

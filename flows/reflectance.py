@@ -21,9 +21,10 @@ from flows.surfaces import GROUND, NODATA, inside_area, neat, product_tags
 from flows.tiles import work_tiles
 from tmp.bands import UNKNOWN_BAND, Band
 from tmp.captures import Capture
+from tmp.cogs import finish_cog
 from tmp.errors import InputError
 from tmp.grids import Grid, Tile
-from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
+from tmp.rasters import TiledRaster, create_tiled, open_tiled
 from tmp.reconstruction import Reconstruction
 
 if TYPE_CHECKING:

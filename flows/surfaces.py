@@ -16,10 +16,11 @@ from flows.products import DSM, DSM_CONFIDENCE, DSM_SIGMA, DSM_VIEWS
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
 from flows.tiles import work_tiles
+from tmp.cogs import finish_cog
 from tmp.errors import InputError
 from tmp.grids import Grid, Tile
 from tmp.parallel import map_threads
-from tmp.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
+from tmp.rasters import TiledRaster, create_tiled, open_tiled
 from tmp.reconstruction import Reconstruction
 
 Array = NDArray[Any]

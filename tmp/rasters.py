@@ -1,9 +1,9 @@
-"""Rasters on disk: tiles while they are made, cloud-optimised GeoTIFF when they are done.
+"""Rasters on disk: tiles while they are made, and reading of what is done.
 
 While a product is computed, each tile is a small file of its own in a folder.  A tile appears by
 being renamed into place, so it is either whole or absent: threads, processes and cluster jobs
 write side by side without a lock, and work that was stopped goes on at the first missing tile.
-`finish_cog` then writes the product people open.
+`tmp.cogs.finish_cog` then writes the product people open.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from rasterio.windows import Window
 from tmp.errors import InputError, SpaceError, VersionError
 from tmp.files import replacing
 from tmp.grids import Grid, Tile
-from tmp.virtual import GDAL_TYPES, mosaic_vrt
+from tmp.virtual import GDAL_TYPES
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,8 @@ class TiledRaster:
             )
         with (
             replacing(self._path(tile)) as partial,
-            _full_disk_said(self.folder),
-            _gdal(),
+            full_disk_said(self.folder),
+            gdal(),
             rasterio.open(
                 partial,
                 "w",
@@ -143,7 +143,7 @@ class TiledRaster:
             row1 = min(source.row + source.rows, tile.row + tile.rows)
             col1 = min(source.col + source.cols, tile.col + tile.cols)
             window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
-            with _gdal(), rasterio.open(self._path(source)) as file:
+            with gdal(), rasterio.open(self._path(source)) as file:
                 out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
                     file.read(window=window)
                 )
@@ -240,74 +240,6 @@ def open_tiled(folder: Path) -> TiledRaster:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CogProfile:
-    """How a product is compressed.
-
-    Notes
-    -----
-    Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
-    a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
-    58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.
-    """
-
-    compress: str = "DEFLATE"
-    level: int = 1
-    predictor: str = "YES"
-    blocksize: int = 512
-
-
-def finish_cog(
-    source: TiledRaster,
-    target: Path,
-    *,
-    overviews: str = "average",
-    descriptions: Sequence[str] = (),
-    units: Sequence[str] = (),
-    tags: Mapping[str, str] | None = None,
-    threads: int = 1,
-    profile: CogProfile | None = None,
-) -> None:
-    """Write a cloud-optimised GeoTIFF from tiles.
-
-    Parameters
-    ----------
-    source : TiledRaster
-        Tiles that were never written become nodata.
-    target : Path
-        Appears only when complete.
-    overviews : str
-        Resampling of the overviews: "average" for measured values and pictures, "nearest"
-        for counts and classes.
-    descriptions, units : sequence of str
-        One for each band, or none.  "red", "green", "blue" and "alpha" also set what a GIS
-        shows them as.
-    tags : mapping of str to str, optional
-        Dataset tags, such as SOFTWARE and VERTICAL_DATUM.
-    threads : int
-        Threads that compress.
-    profile : CogProfile, optional
-    """
-    profile = profile or CogProfile()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mosaic = source.folder / f"{target.stem}.vrt"
-    mosaic.write_text(mosaic_vrt(source, descriptions, units, tags or {}))
-    with replacing(target) as partial, _full_disk_said(target), _gdal():
-        rasterio.shutil.copy(
-            str(mosaic),
-            str(partial),
-            driver="COG",
-            compress=profile.compress,
-            level=profile.level,
-            predictor=profile.predictor,
-            blocksize=profile.blocksize,
-            overview_resampling=overviews.upper(),
-            num_threads=threads,
-            bigtiff="IF_SAFER",
-        )
-    log.info("%s: %d × %d cells of %.3f m", target.name, *source.grid.shape, source.grid.cell_m)
-
-
 def read_grid(path: Path) -> Grid:
     """Return the grid of a raster file.
 
@@ -393,18 +325,19 @@ def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
 
 def _open(path: Path) -> Any:
     try:
-        with _gdal():
+        with gdal():
             return rasterio.open(path)
     except RasterioIOError as error:
         raise InputError(f"{path}: cannot be read as a raster; {error}") from error
 
 
-def _gdal() -> rasterio.Env:
+def gdal() -> rasterio.Env:
+    """Return GDAL's settings: a small cache."""
     return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES)
 
 
 @contextmanager
-def _full_disk_said(path: Path) -> Iterator[None]:
+def full_disk_said(path: Path) -> Iterator[None]:
     """Turn GDAL's failure to write into the reason, where the reason is a full disk."""
     try:
         yield

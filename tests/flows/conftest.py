@@ -14,9 +14,10 @@ from flows.surfaces import GROUND, NODATA
 from flows.usage import Usage
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag, HeightDatum
+from tmp.cogs import finish_cog
 from tmp.frames import LocalFrame
 from tmp.grids import Grid, Tile
-from tmp.rasters import create_tiled, finish_cog, read_grid, read_window
+from tmp.rasters import create_tiled, read_grid, read_window
 from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
 from tmp.survey import Settings, create_survey, write_settings
 

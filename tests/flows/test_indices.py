@@ -26,9 +26,10 @@ from flows.zones import read_zones, write_zones, zonal_statistics
 from tmp.bands import Band
 from tmp.captures import write_captures
 from tmp.cli import main
+from tmp.cogs import finish_cog
 from tmp.errors import InputError
 from tmp.grids import Grid
-from tmp.rasters import create_tiled, finish_cog, read_grid
+from tmp.rasters import create_tiled, read_grid
 from tmp.reconstruction import write_reconstruction
 
 NODATA = -9999.0
