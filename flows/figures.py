@@ -104,7 +104,10 @@ def draw_index(path: Path, product: Product) -> Figure:
             _jpeg(colour_values(index, product.shown, product.ramp)), product.title
         ),
         legend=Legend(
-            entries=tuple((css, f"{step:.3g}") for css, step in zip(colours, steps, strict=True)),
+            entries=tuple(
+                (css, f"{round(step, 10) + 0.0:.3g}")
+                for css, step in zip(colours, steps, strict=True)
+            ),
             gradient=True,
             title=f"{product.title}; the same colours on every date",
         ),
