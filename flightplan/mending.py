@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Float = NDArray[np.float64]
 
 FAR_M = 1000.0
+"""Farther than this beyond the known ground no photograph is tried anyway."""
 
 
 def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[str, ...]]:
