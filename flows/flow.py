@@ -177,13 +177,13 @@ def describe_plan(plan: MapPlan, run: RunOptions, options: MapOptions) -> list[s
         if result is not None:
             lines.append(f"{stage.name:<14}{after:<26}  nothing has changed")
             continue
-        count = unit_count(stage, size, profile)
+        count, cost = unit_count(stage, size, profile), stage.needs(size)
         asked = unit_resources(stage, size, profile, count, cpus)
         lines.append(
             f"{stage.name:<14}{after:<26}{count:>6}{asked.cpus:>6}{asked.memory_gb:>7.1f}"
             f"{asked.gpus:>6}{math.ceil(asked.minutes):>6}"
         )
-        minutes += asked.minutes
-        core_hours += count * asked.cpus * asked.minutes / 60
-    lines.append(f"at most {minutes:.0f} min once jobs start, {core_hours:.1f} core-hours")
+        minutes += cost.cpu_s / asked.cpus / count / 60
+        core_hours += cost.cpu_s / 3600
+    lines.append(f"about {math.ceil(minutes)} min once jobs start, {core_hours:.1f} core-hours")
     return lines

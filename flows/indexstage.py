@@ -239,5 +239,5 @@ INDICES = Stage(
     name="indices",
     version="1",
     function=make_indices,
-    resources=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=2.0),
+    needs=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=2.0),
 )

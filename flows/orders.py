@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from flows.resources import Needs, modest
@@ -55,6 +56,8 @@ class Job:
     """Folder for the results."""
     scratch: Path
     """Folder for what the stage can resume from; kept when it is stopped, deleted at its end."""
+    temporary: Path
+    """Folder of this process alone, on a disk of its own machine; deleted when it ends."""
     workers: int
     """Threads or processes the stage may use; never changes its result."""
     track: Track = silent
@@ -80,9 +83,7 @@ class Stage:
     version: str
     """Raised when the same inputs and options give another result."""
     function: Callable[[Job], Figures | None]
-    resources: Needs = modest
-    tiled: bool = False
-    """Whether its tiles can be shared among units of work."""
+    needs: Needs = modest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ def execute(
     share: Share | None = None,
     lenient: bool = False,
     before: Sequence[Usage] = (),
+    scratch_disk: Path | None = None,
 ) -> Usage:
     """Run an order, or a share of its tiles; the whole order publishes the result.
 
@@ -143,20 +145,27 @@ def execute(
         Whether tiles that cannot be made leave holes, named in the result's figures.
     before : sequence of Usage
         What the shares done before have cost.
+    scratch_disk : Path, optional
+        Folder on a fast disk of this machine for temporary files; by default the survey's own.
     """
     partial = order.partial
-    job = Job(
-        inputs=order.inputs,
-        options=order.options,
-        out=partial,
-        scratch=partial / "scratch",
-        workers=workers,
-        track=track,
-        share=share,
-        holes=[] if lenient else None,
-    )
-    job.scratch.mkdir(parents=True, exist_ok=True)
-    with measured() as usage:
+    scratch = partial / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(prefix="tmp-", dir=scratch_disk or scratch) as temporary,
+        measured() as usage,
+    ):
+        job = Job(
+            inputs=order.inputs,
+            options=order.options,
+            out=partial,
+            scratch=scratch,
+            temporary=Path(temporary),
+            workers=workers,
+            track=track,
+            share=share,
+            holes=[] if lenient else None,
+        )
         figures = dict(order.stage.function(job) or {})
     if share is not None:
         return usage

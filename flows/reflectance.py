@@ -225,6 +225,5 @@ REFLECTANCE = Stage(
     name="reflectance",
     version="3",
     function=make_reflectance,
-    resources=of_tiles(cpus=2, base_gb=2.0, gb_per_megapixel=0.2, cpu_s_per_tile=60.0),
-    tiled=True,
+    needs=of_tiles(cpus=2, base_gb=2.0, gb_per_megapixel=0.2, cpu_s_per_tile=60.0, shared=True),
 )

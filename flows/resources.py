@@ -1,4 +1,4 @@
-"""What a stage asks of the machine that runs it, as a function of the survey's size."""
+"""What a stage costs, as a function of the survey's size, and what its units ask of a machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ NEW_SHARE = 0.1
 TILE_CELLS = 1024**2
 DISK_BYTES_PER_PIXEL = 3.5
 """Of all photographs' pixels: pyramids, tiles, products; measured on the demonstration."""
+START_MINUTES = 10.0
+"""Asked for beyond what the work should take: to start, to load, and for a slow disk."""
+CAUTION = 3.0
+"""Times the expected time that is asked for: nodes differ, and so does the ground."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,37 @@ class Resources:
     memory_gb: float = 1.0
     gpus: int = 0
     minutes: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a stage is expected to cost."""
+
+    cpus: int = 1
+    """Cores that one unit of it uses well."""
+    memory_gb: float = 1.0
+    """Of one unit."""
+    gpus: int = 0
+    """Of one unit."""
+    cpu_s: float = 1.0
+    """Processor time of the whole stage."""
+    parts: int = 1
+    """Into how many units it can be shared at most, such as its tiles or photographs."""
+
+    def minutes(self, units: int = 1) -> float:
+        """Return the time one of so many units should take."""
+        return self.cpu_s / self.cpus / units / 60
+
+    def asked(self, units: int = 1, cpus: int | None = None) -> Resources:
+        """Return what each of so many units asks for, on no more than so many cores."""
+        cpus = self.cpus if cpus is None else cpus
+        expected = self.cpu_s / cpus / units / 60
+        return Resources(
+            cpus=cpus,
+            memory_gb=self.memory_gb,
+            gpus=self.gpus,
+            minutes=math.ceil(START_MINUTES + CAUTION * expected),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +84,8 @@ class SurveySize:
         return self.pixels * DISK_BYTES_PER_PIXEL / 1e9
 
 
-Needs = Callable[[SurveySize], Resources]
-"""What a stage asks for, of a survey of a size."""
+Needs = Callable[[SurveySize], Cost]
+"""What a stage costs for a survey of a size."""
 
 
 def survey_size(captures: Sequence[Capture]) -> SurveySize:
@@ -59,14 +94,19 @@ def survey_size(captures: Sequence[Capture]) -> SurveySize:
     return SurveySize(photographs=len(pixels), megapixels=sum(pixels) / max(len(pixels), 1) / 1e6)
 
 
-def modest(size: SurveySize) -> Resources:
+def modest(size: SurveySize) -> Cost:
     """Ask for one core and little time."""
     del size
-    return Resources()
+    return Cost()
 
 
 def of_photographs(
-    *, cpus: int, base_gb: float, gb_per_thousand: float, cpu_s_per_megapixel: float
+    *,
+    cpus: int,
+    base_gb: float,
+    gb_per_thousand: float,
+    cpu_s_per_megapixel: float,
+    shared: bool = False,
 ) -> Needs:
     """Return the needs of a stage whose work grows with the photographs.
 
@@ -76,21 +116,30 @@ def of_photographs(
     base_gb, gb_per_thousand : float
         Memory, and what a thousand photographs of 12 megapixels add.
     cpu_s_per_megapixel : float
-        Processor time; the time asked for is three times what it would take, and 10 minutes.
+        Processor time, of all photographs' pixels.
+    shared : bool
+        Whether several units can share the photographs.
     """
 
-    def needs(size: SurveySize) -> Resources:
-        cpu_s = size.pixels / 1e6 * cpu_s_per_megapixel
-        return Resources(
+    def needs(size: SurveySize) -> Cost:
+        return Cost(
             cpus=cpus,
             memory_gb=round(base_gb + gb_per_thousand * size.pixels / 12e9, 1),
-            minutes=math.ceil(10 + 3 * cpu_s / cpus / 60),
+            cpu_s=size.pixels / 1e6 * cpu_s_per_megapixel,
+            parts=size.photographs if shared else 1,
         )
 
     return needs
 
 
-def of_tiles(*, cpus: int, base_gb: float, gb_per_megapixel: float, cpu_s_per_tile: float) -> Needs:
+def of_tiles(
+    *,
+    cpus: int,
+    base_gb: float,
+    gb_per_megapixel: float,
+    cpu_s_per_tile: float,
+    shared: bool = False,
+) -> Needs:
     """Return the needs of a stage that works tile by tile.
 
     Parameters
@@ -99,15 +148,17 @@ def of_tiles(*, cpus: int, base_gb: float, gb_per_megapixel: float, cpu_s_per_ti
     base_gb, gb_per_megapixel : float
         Memory, and what each megapixel of one photograph adds: decoded photographs are kept.
     cpu_s_per_tile : float
-        Processor time; the time asked for is three times what all tiles would take, and
-        10 minutes.
+        Processor time of a tile of the orthomosaic.
+    shared : bool
+        Whether several units can share the tiles.
     """
 
-    def needs(size: SurveySize) -> Resources:
-        return Resources(
+    def needs(size: SurveySize) -> Cost:
+        return Cost(
             cpus=cpus,
             memory_gb=round(base_gb + gb_per_megapixel * size.megapixels, 1),
-            minutes=math.ceil(10 + 3 * size.tiles * cpu_s_per_tile / cpus / 60),
+            cpu_s=size.tiles * cpu_s_per_tile,
+            parts=size.tiles if shared else 1,
         )
 
     return needs

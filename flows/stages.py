@@ -146,5 +146,5 @@ ORIENTATION = Stage(
     name="orientation",
     version="1",
     function=orient_photographs,
-    resources=of_photographs(cpus=8, base_gb=2.0, gb_per_thousand=8.0, cpu_s_per_megapixel=0.5),
+    needs=of_photographs(cpus=8, base_gb=2.0, gb_per_thousand=8.0, cpu_s_per_megapixel=0.5),
 )

@@ -17,27 +17,25 @@ SURFACE = Stage(
     name="surface",
     version="2",
     function=measure_surface,
-    resources=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.05, cpu_s_per_tile=60.0),
-    tiled=True,
+    needs=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.05, cpu_s_per_tile=60.0, shared=True),
 )
 ELEVATION = Stage(
     name="elevation",
     version="1",
     function=write_elevation,
-    resources=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
+    needs=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
     version="1",
     function=make_orthomosaic,
-    resources=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.1, cpu_s_per_tile=30.0),
-    tiled=True,
+    needs=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.1, cpu_s_per_tile=30.0, shared=True),
 )
 CLOUD = Stage(
     name="cloud",
     version="1",
     function=make_cloud,
-    resources=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
+    needs=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
 )
 
 STEPS = (

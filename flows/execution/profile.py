@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import tomllib
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from flows.resources import Resources
+from flows.resources import Cost, Resources
 from tmp.errors import InputError
 
 WORD = re.compile(r"[A-Za-z0-9_.,:@+=/&|*()\[\]-]+")
@@ -47,8 +48,8 @@ class Profile:
     """The platform's Python on the nodes."""
     prologue: tuple[str, ...] = ()
     """Lines of shell before the work, such as "module load gcc"; the administrator's own."""
-    tiles_per_unit: int = 8
-    """Tiles of the orthomosaic, about, that one job makes."""
+    unit_minutes: float = 10.0
+    """Time, about, that one job of an array should take."""
     most_units: int = 200
     """Jobs of one array."""
     at_once: int | None = None
@@ -61,7 +62,7 @@ class Profile:
     """Time that a shared disk gets to show what a node wrote."""
 
     def __post_init__(self) -> None:
-        for name in ("tiles_per_unit", "most_units", "at_once", "most_cpus", "poll_s", "grace_s"):
+        for name in ("unit_minutes", "most_units", "at_once", "most_cpus", "poll_s", "grace_s"):
             value = getattr(self, name)
             if value is None and name in ("at_once", "most_cpus"):
                 continue
@@ -72,9 +73,10 @@ class Profile:
         """Return where a stage runs."""
         return self.stages.get(stage, self.place)
 
-    def units(self, tiles: int) -> int:
-        """Return into how many units a stage of so many tiles is shared."""
-        return max(1, min(self.most_units, -(-tiles // self.tiles_per_unit)))
+    def units(self, cost: Cost) -> int:
+        """Return into how many units a stage of some cost is shared."""
+        wanted = math.ceil(cost.minutes() / self.unit_minutes)
+        return max(1, min(self.most_units, cost.parts, wanted))
 
 
 WITHOUT_SHARES = Profile(most_units=1, poll_s=0.05, grace_s=1.0)

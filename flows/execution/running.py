@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,6 @@ from tmp.progress import Track
 LOSSES = 3
 """Times that a unit may be lost before it counts as failed."""
 PAUSE_S = 0.05
-START_MINUTES = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,17 +59,15 @@ class UnitRunner:
 
 def unit_count(stage: Stage, size: SurveySize, profile: Profile) -> int:
     """Return into how many units a stage is shared."""
-    return profile.units(size.tiles) if stage.tiled else 1
+    return profile.units(stage.needs(size))
 
 
 def unit_resources(
     stage: Stage, size: SurveySize, profile: Profile, count: int, cpus: int | None
 ) -> Resources:
     """Return what each of so many units of a stage asks for."""
-    asked = stage.resources(size)
-    minutes = START_MINUTES + max(0.0, asked.minutes - START_MINUTES) / count
-    cpus = cpus or min(asked.cpus, profile.most_cpus or asked.cpus)
-    return replace(asked, cpus=cpus, minutes=math.ceil(minutes))
+    cost = stage.needs(size)
+    return cost.asked(count, cpus or min(cost.cpus, profile.most_cpus or cost.cpus))
 
 
 def run_units(executor: Executor, units: Sequence[Unit], track: Track, label: str) -> None:

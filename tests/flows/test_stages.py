@@ -30,6 +30,7 @@ def job(record: MapRecord, tmp_path: Path) -> Job:
         options={"quality": "normal"},
         out=tmp_path,
         scratch=tmp_path,
+        temporary=tmp_path,
         workers=2,
         track=silent,
     )

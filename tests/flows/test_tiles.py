@@ -20,6 +20,7 @@ def job(tmp_path: Path, share: Share | None = None, holes: list[str] | None = No
         options={},
         out=tmp_path,
         scratch=tmp_path,
+        temporary=tmp_path,
         workers=1,
         share=share,
         holes=holes,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.orders import Order, Stage
-from flows.resources import Resources, SurveySize
+from flows.resources import Cost, Resources, SurveySize
 
 STAGES = """
 import os, time
@@ -113,6 +113,10 @@ print("cpu* (null)\\ngpu gpu:1")
 )
 
 
+def four_minutes(size: SurveySize) -> Cost:
+    return Cost(cpu_s=240, parts=size.tiles)
+
+
 @pytest.fixture
 def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Order]:
     """Return orders for stages of a module that other processes find too."""
@@ -127,9 +131,8 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ord
     def order(name: str, **options: object) -> Order:
         import small_stages  # type: ignore[import-not-found]
 
-        stage = Stage(
-            name=name, version="1", function=getattr(small_stages, name), tiled=name == "paint"
-        )
+        shared = {"needs": four_minutes} if name == "paint" else {}
+        stage = Stage(name=name, version="1", function=getattr(small_stages, name), **shared)
         return Order(
             stage=stage,
             inputs={},

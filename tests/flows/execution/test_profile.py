@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from flows.execution.profile import Profile, read_profile
+from flows.resources import Cost
 from tmp.errors import InputError
 
 
@@ -45,6 +46,8 @@ def test_absent_profile_is_refused(tmp_path: Path) -> None:
         read_profile(tmp_path / "no.toml")
 
 
-def test_units_grow_with_tiles_up_to_the_most() -> None:
-    profile = Profile(tiles_per_unit=8, most_units=10)
-    assert [profile.units(tiles) for tiles in (1, 8, 9, 1000)] == [1, 1, 2, 10]
+def test_units_grow_with_the_work_up_to_the_most_and_to_its_parts() -> None:
+    profile = Profile(unit_minutes=8, most_units=10)
+    costs = [Cost(cpu_s=60 * minutes, parts=50) for minutes in (1, 8, 9, 1000)]
+    assert [profile.units(cost) for cost in costs] == [1, 1, 2, 10]
+    assert profile.units(Cost(cpu_s=60000, parts=3)) == 3

@@ -24,7 +24,7 @@ from tmp.errors import ExecutionError
 from tmp.progress import silent
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))
-PROFILE = Profile(poll_s=0.5, grace_s=5, tiles_per_unit=4)
+PROFILE = Profile(poll_s=0.5, grace_s=5, unit_minutes=1)
 SIZE = SurveySize(photographs=100, megapixels=1.6)
 pytestmark = [
     pytest.mark.slurm,

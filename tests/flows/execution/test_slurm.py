@@ -18,7 +18,7 @@ from flows.store import read_result
 from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
-QUICK = Profile(poll_s=0.01, grace_s=0.05, tiles_per_unit=4)
+QUICK = Profile(poll_s=0.01, grace_s=0.05, unit_minutes=1)
 Orders = Callable[..., Order]
 
 
@@ -67,8 +67,8 @@ def test_job_out_of_time_gets_twice(
 ) -> None:
     plan(slurm, "TIMEOUT")
     run(stages("sleep", seconds=0), size, tmp_path / "units")
-    assert "--time=10\n" in (slurm / "100.sh").read_text()
-    assert "--time=20\n" in (slurm / "101.sh").read_text()
+    assert "--time=11\n" in (slurm / "100.sh").read_text()
+    assert "--time=22\n" in (slurm / "101.sh").read_text()
 
 
 def test_lost_job_is_submitted_again_with_the_same_request(
