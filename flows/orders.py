@@ -151,8 +151,10 @@ def execute(
     partial = order.partial
     scratch = partial / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
+    disk = scratch_disk or partial / "temporary"
+    disk.mkdir(parents=True, exist_ok=True)
     with (
-        TemporaryDirectory(prefix="tmp-", dir=scratch_disk or scratch) as temporary,
+        TemporaryDirectory(prefix="tmp-", dir=disk) as temporary,
         measured() as usage,
     ):
         job = Job(
@@ -183,6 +185,7 @@ def _publish(order: Order, figures: Figures, usage: Usage) -> None:
     """Turn the folder of an order at work into its result."""
     partial = order.partial
     shutil.rmtree(partial / "scratch")
+    shutil.rmtree(partial / "temporary", ignore_errors=True)
     manifest = {
         "stage": order.stage.name,
         "version": order.stage.version,

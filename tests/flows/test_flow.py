@@ -24,8 +24,8 @@ LARGE = SurveySize(photographs=1000, megapixels=12)
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: str(step.stage.name))
 def test_a_larger_survey_asks_for_more_time_and_never_for_less_memory(step: object) -> None:
-    needs = step.stage.resources  # type: ignore[attr-defined]
-    assert needs(LARGE).minutes > needs(SMALL).minutes
+    needs = step.stage.needs  # type: ignore[attr-defined]
+    assert needs(LARGE).cpu_s > needs(SMALL).cpu_s
     assert needs(LARGE).memory_gb >= needs(SMALL).memory_gb
 
 
