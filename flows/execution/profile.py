@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import sys
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,24 @@ class Place:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if value and (not isinstance(value, str) or not WORD.fullmatch(value)):
+            if value != "" and (not isinstance(value, str) or not WORD.fullmatch(value)):
                 raise InputError(f"{entry.name} = {value!r} is no word for sbatch; mend it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """What the units of a stage ask for where the site knows better than the platform."""
+
+    cpus: int | None = None
+    memory_gb: float | None = None
+    minutes: float | None = None
+    gpus: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_number("cpus", self.cpus, whole=True)
+        _require_number("memory_gb", self.memory_gb)
+        _require_number("minutes", self.minutes)
+        _require_number("gpus", self.gpus, whole=True, nought=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +61,14 @@ class Profile:
     """Of stages without one of their own."""
     stages: Mapping[str, Place] = field(default_factory=dict)
     """By stage."""
+    amounts: Mapping[str, Amounts] = field(default_factory=dict)
+    """By stage."""
     python: str = sys.executable
     """The platform's Python on the nodes."""
     prologue: tuple[str, ...] = ()
     """Lines of shell before the work, such as "module load gcc"; the administrator's own."""
+    scratch: str = ""
+    """Folder on a disk of the node itself; "$NAME" is the job's own variable.  Empty: none."""
     unit_minutes: float = 10.0
     """Time, about, that one job of an array should take."""
     most_units: int = 200
@@ -56,31 +77,37 @@ class Profile:
     """Jobs of an array that run at once; None: as many as the cluster lets."""
     most_cpus: int | None = None
     """Cores of the smallest node; no job asks for more."""
-    poll_s: float = 2.0
-    """Time between two looks at the queue."""
+    poll_s: float = 10.0
+    """Most time between two looks at the queue; the first come sooner."""
     grace_s: float = 60.0
     """Time that a shared disk gets to show what a node wrote."""
 
     def __post_init__(self) -> None:
-        for name in ("unit_minutes", "most_units", "at_once", "most_cpus", "poll_s", "grace_s"):
+        for name in ("most_units", "at_once", "most_cpus"):
+            _require_number(name, getattr(self, name), whole=True)
+        for name in ("unit_minutes", "poll_s", "grace_s"):
+            _require_number(name, getattr(self, name))
+        for name in ("python", "scratch"):
             value = getattr(self, name)
-            if value is None and name in ("at_once", "most_cpus"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-                raise InputError(f"{name} = {value!r}; give a number above 0")
+            if not isinstance(value, str) or not value.isprintable():
+                raise InputError(f"{name} = {value!r} is no path; mend it")
+        if self.scratch and not self.scratch.startswith(("/", "$")):
+            raise InputError(f"scratch = {self.scratch!r}; give a path from / or from a $VARIABLE")
 
     def place_of(self, stage: str) -> Place:
         """Return where a stage runs."""
         return self.stages.get(stage, self.place)
 
+    def adjusted(self, stage: str, asked: Resources) -> Resources:
+        """Return what a unit of a stage asks for: what the site says, where it says anything."""
+        own = self.amounts.get(stage, Amounts())
+        said = {entry.name: getattr(own, entry.name) for entry in fields(own)}
+        return replace(asked, **{name: value for name, value in said.items() if value is not None})
+
     def units(self, cost: Cost) -> int:
         """Return into how many units a stage of some cost is shared."""
         wanted = math.ceil(cost.minutes() / self.unit_minutes)
         return max(1, min(self.most_units, cost.parts, wanted))
-
-
-WITHOUT_SHARES = Profile(most_units=1, poll_s=0.05, grace_s=1.0)
-"""One machine: threads share the tiles of a stage, so that one process loads the photographs."""
 
 
 def read_profile(path: Path) -> Profile:
@@ -95,34 +122,72 @@ def read_profile(path: Path) -> Profile:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a cluster's profile; {error}") from error
-    known = {entry.name for entry in fields(Profile)} - {"place", "stages"}
-    words = {entry.name for entry in fields(Place)}
-    _refuse_unknown(path, said, known | words | {"stage"})
     try:
-        place = {key: said[key] for key in words & said.keys()}
-        stages = {}
-        for stage, own in said.get("stage", {}).items():
-            _refuse_unknown(path, own, words)
-            stages[stage] = Place(**(place | own))
-        values = {key: said[key] for key in known & said.keys()}
-        if "prologue" in values:
-            values["prologue"] = tuple(str(line) for line in values["prologue"])
-        return Profile(place=Place(**place), stages=stages, **values)
-    except (InputError, TypeError, AttributeError) as error:
+        return _profile(said)
+    except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _refuse_unknown(path: Path, said: Mapping[str, Any], known: set[str]) -> None:
+def _profile(said: Mapping[str, Any]) -> Profile:
+    words, numbers = _names(Place), _names(Amounts)
+    known = _names(Profile) - {"place", "stages", "amounts"}
+    _refuse_unknown("", said, known | words | {"stage"})
+    place = {key: said[key] for key in words & said.keys()}
+    stages, amounts = {}, {}
+    for stage, own in _table("stage", said.get("stage", {})).items():
+        where = f"stage.{stage}"
+        _refuse_unknown(f"[{where}]: ", _table(where, own), words | numbers)
+        stages[stage] = Place(**(place | {key: own[key] for key in words & own.keys()}))
+        amounts[stage] = Amounts(**{key: own[key] for key in numbers & own.keys()})
+    values = {key: said[key] for key in known & said.keys()}
+    if "prologue" in values:
+        values["prologue"] = _lines(values["prologue"])
+    return Profile(place=Place(**place), stages=stages, amounts=amounts, **values)
+
+
+def _table(name: str, said: object) -> Mapping[str, Any]:
+    if not isinstance(said, dict):
+        raise InputError(f"{name} = {said!r}; write it as a table, such as [stage.surface]")
+    return said
+
+
+def _names(kind: type[Place | Amounts | Profile]) -> set[str]:
+    return {entry.name for entry in fields(kind)}
+
+
+def _lines(said: object) -> tuple[str, ...]:
+    if not isinstance(said, list) or not all(isinstance(line, str) for line in said):
+        raise InputError(f"prologue = {said!r}; give a list of lines")
+    return tuple(said)
+
+
+def _refuse_unknown(where: str, said: Mapping[str, Any], known: Collection[str]) -> None:
     for key in said:
         if key not in known:
-            raise InputError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known))}")
+            near = difflib.get_close_matches(key, known, n=1)
+            remedy = (
+                f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            )
+            raise InputError(f"{where}unknown key {key!r}; {remedy}")
+
+
+def _require_number(name: str, value: object, *, whole: bool = False, nought: bool = False) -> None:
+    if value is None:
+        return
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not fits or value < 0 or (value == 0 and not nought):  # type: ignore[operator]
+        kind, least = "whole number" if whole else "number", "0 or more" if nought else "above 0"
+        raise InputError(f"{name} = {value!r}; give a {kind} {least}")
 
 
 def doubled(resources: Resources, *, memory: bool) -> Resources:
     """Return resources with twice the memory, or twice the time."""
-    return Resources(
-        cpus=resources.cpus,
+    return replace(
+        resources,
         memory_gb=resources.memory_gb * (2 if memory else 1),
-        gpus=resources.gpus,
         minutes=resources.minutes * (1 if memory else 2),
     )
+
+
+WITHOUT_SHARES = Profile(most_units=1, poll_s=0.05, grace_s=1.0)
+"""One machine: threads share the tiles of a stage, so that one process loads the photographs."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution.profile import Profile, read_profile
-from flows.resources import Cost
+from flows.execution.profile import Profile, doubled, read_profile
+from flows.resources import Cost, Resources
 from tmp.errors import InputError
 
 
@@ -23,14 +23,43 @@ def test_stage_takes_what_it_does_not_say_from_the_cluster(tmp_path: Path) -> No
     assert profile.prologue == ("module load gcc",)
 
 
+def test_stage_asks_for_what_the_site_says_and_for_its_own_where_it_says_nothing(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text('[stage.surface]\ngpus = 1\nmemory_gb = 24.5\nqos = "long"\n')
+    profile = read_profile(path)
+    asked = Resources(cpus=4, memory_gb=8.0, minutes=30)
+    got = profile.adjusted("surface", asked)
+    assert got == Resources(cpus=4, memory_gb=24.5, minutes=30, gpus=1)
+    assert profile.adjusted("orthomosaic", asked) == asked
+    assert doubled(got, memory=True) == Resources(cpus=4, memory_gb=49.0, minutes=30, gpus=1)
+
+
+def test_stage_of_a_gpu_can_be_kept_off_it(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text("[stage.surface]\ngpus = 0\n")
+    assert read_profile(path).adjusted("surface", Resources(gpus=1)).gpus == 0
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('partitoin = "cpu"', "unknown key 'partitoin'; known are .*partition"),
-        ('[stage.surface]\npython = "x"', "unknown key 'python'"),
+        ('partitoin = "cpu"', "unknown key 'partitoin'; did you mean 'partition'"),
+        ("qqq = 1", "unknown key 'qqq'; known are .*partition"),
+        ("[stage.surface]\ncpu = 1", r"\[stage.surface\]: .*'cpu'; did you mean 'cpus'"),
+        ("cpus = 1", "unknown key 'cpus'"),
         ('partition = "cpu; rm"', "is no word for sbatch"),
         ('partition = "cpu\\n#SBATCH"', "is no word for sbatch"),
+        ("partition = 3", "is no word for sbatch"),
         ("poll_s = 0", "give a number above 0"),
+        ("most_units = 2.5", "give a whole number above 0"),
+        ("[stage.surface]\ngpus = -1", "give a whole number 0 or more"),
+        ('prologue = "module load gcc"', "give a list of lines"),
+        ('scratch = "scratch"', "give a path from / or from a"),
+        ('python = "a\\nb"', "is no path"),
+        ('stage = "surface"', "write it as a table"),
+        ("stage.surface = 1", "write it as a table"),
         ("[", "cannot be read as a cluster's profile"),
     ],
 )
