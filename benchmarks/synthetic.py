@@ -17,7 +17,9 @@ import cv2  # noqa: F401  # before pycolmap, whose zlib breaks PNG writing in it
 
 from flightplan.farm import FarmOptions, farm_rehearsal
 from flightplan.rehearsal import CONSUMER, RTK
-from flows.map import MapOptions, MapResult, map_survey
+from flows.flow import map_survey
+from flows.map import MapOptions
+from flows.request import SurveyResult
 from flows.truth import Accuracy, compare_with_truth
 from ingest.ingest import ingest_photographs
 from tmp.bars import bar
@@ -63,7 +65,7 @@ def main() -> None:
             report_case(case, made, asked.folder / case.name / "card" / "truth")
 
 
-def run_case(case: Case, folder: Path, workers: int, track: Track) -> MapResult:
+def run_case(case: Case, folder: Path, workers: int, track: Track) -> SurveyResult:
     """Rehearse (once) and map one case."""
     card = folder / "card"
     if not (card / "truth" / "houses.geojson").exists():
@@ -73,9 +75,9 @@ def run_case(case: Case, folder: Path, workers: int, track: Track) -> MapResult:
     return map_survey(survey.root, MapOptions(workers=workers), track=track)
 
 
-def report_case(case: Case, made: MapResult, truth: Path) -> None:
+def report_case(case: Case, made: SurveyResult, truth: Path) -> None:
     """Print a case's errors and verdicts."""
-    reconstruction = read_reconstruction(made.results[0].folder)
+    reconstruction = read_reconstruction(made.folder_of("orientation"))
     print(f"\n== {case.name}: {len(reconstruction.photos)} photographs")
     for result in made.results:
         usage = result.usage

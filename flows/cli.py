@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from flows.map import MapOptions, MapResult
+    from flows.map import MapOptions
+    from flows.request import SurveyResult
 
 INTERRUPTED = 130
 """Exit status of a shell command that Ctrl-C ended."""
@@ -39,6 +40,14 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def split_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of an option that may be repeated and hold several."""
+    del context, parameter
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
 MAP_CHOICES = (
@@ -81,7 +90,7 @@ def map_options(**chosen: Any) -> MapOptions:
     )
 
 
-def list_products(result: MapResult) -> None:
+def list_products(result: SurveyResult) -> None:
     """Print the paths of a map's products and its report."""
     products = result.survey.products_dir
     for path in sorted([*products.glob("*.tif"), *products.glob("*.laz")]):
@@ -98,7 +107,7 @@ def map_(survey: Path, **chosen: Any) -> None:
 
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
-    from flows.map import map_survey
+    from flows.flow import map_survey
     from tmp.bars import bar
 
     options = map_options(**chosen)

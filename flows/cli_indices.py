@@ -6,14 +6,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli import available_cores, resumable
-
-
-def _split(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[str, ...]:
-    del context, parameter
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+from flows.cli import available_cores, resumable, split_names
 
 
 def _pairs(
@@ -50,7 +43,7 @@ def _list_indices(context: click.Context, parameter: click.Parameter, asked: boo
     "--index",
     "indices",
     multiple=True,
-    callback=_split,
+    callback=split_names,
     metavar="NAME,…",
     help="Indices of the table, as NDVI,GNDVI,NDRE.  (repeatable)",
 )

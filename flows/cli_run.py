@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli import list_products, map_choices, map_options, resumable
+from flows.cli import list_products, map_choices, map_options, resumable, split_names
 
 if TYPE_CHECKING:
-    from flows.flow import RunOptions
+    from flows.request import RunOptions, SurveyRequest, SurveyResult
 
 _survey = click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 RUN_CHOICES = (
@@ -29,7 +29,14 @@ RUN_CHOICES = (
         help="The cluster's cluster.toml.",
     ),
     click.option("--strict", is_flag=True, help="Stop at a tile that cannot be made."),
-    click.option("--no-prefect", is_flag=True, help="Keep no record of the run in Prefect."),
+    click.option(
+        "--retry-holes", is_flag=True, help="Try tiles again that could not be made before."
+    ),
+    click.option(
+        "--prefect/--no-prefect",
+        default=None,
+        help="Keep a record of the run in Prefect.  [default: where a server is there to keep it]",
+    ),
 )
 
 
@@ -43,42 +50,101 @@ def run_choices(command: Callable[..., None]) -> Callable[..., None]:
 def run_options(**chosen: Any) -> RunOptions:
     """Return the options of a run as they were chosen."""
     from flows.execution.profile import read_profile
-    from flows.flow import RunOptions, Where
+    from flows.request import RunOptions, Where
 
     return RunOptions(
         on=Where(chosen["on"]),
         profile=None if chosen["profile"] is None else read_profile(chosen["profile"]),
         strict=chosen["strict"],
-        prefect=not chosen["no_prefect"],
+        retry_holes=chosen["retry_holes"],
+        prefect=chosen["prefect"],
     )
 
 
 @click.command()
 @_survey
+@click.option(
+    "--card",
+    "cards",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PHOTOS",
+    help="Take the photographs of a card or folder in first.  (repeatable)",
+)
+@click.option("--link", is_flag=True, help="Link the photographs and do not copy them.")
+@click.option("--crs", metavar="EPSG:CODE", help="Projected CRS of the maps.  [default: UTM zone]")
+@click.option(
+    "--index",
+    "indices",
+    multiple=True,
+    callback=split_names,
+    metavar="NAME,…",
+    help="Indices to compute.  [default: NDVI, where there are bands for it]",
+)
+@click.option(
+    "--until",
+    type=click.Choice(["ingest", "orient", "products", "indices"]),
+    default="indices",
+    show_default=True,
+    help="Stop after a part.",
+)
 @map_choices
 @run_choices
 @click.option("--dry-run", is_flag=True, help="Print what would run and what it asks for.")
 @resumable
 def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
-    """Make products and report of SURVEY, stage by stage, here or on a Slurm cluster.
+    """Make everything of SURVEY, from card to report, here or on a Slurm cluster.
 
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
-    from flows.flow import describe_plan, run_survey
-    from flows.map import plan_map
+    from flows.dryrun import describe_run_plan
+    from flows.flow import run_survey
     from tmp.bars import bar
+    from tmp.survey import Survey
 
-    asked, how = map_options(**chosen), run_options(**chosen)
+    request, how = survey_request(**chosen), run_options(**chosen)
     if dry_run:
-        click.echo("\n".join(describe_plan(plan_map(survey, asked), how, asked)))
+        click.echo("\n".join(describe_run_plan(Survey(root=survey), request, how)))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what 'tmp cancel' sends
     with bar() as track:
-        result = run_survey(survey, asked, how, track=track)
-    for done in result.results:
-        if done.figures.get("holes"):
-            click.echo(f"{done.stage}: holes at tiles {', '.join(done.figures['holes'])}", err=True)
-    list_products(result)
+        result = run_survey(survey, request, how, track=track)
+    tell(result)
+
+
+def survey_request(**chosen: Any) -> SurveyRequest:
+    """Return what is asked of a survey as it was chosen."""
+    from flows.indices import IndexOptions
+    from flows.parts import Part
+    from flows.request import SurveyRequest
+
+    asked = map_options(**chosen)
+    names = chosen["indices"]
+    return SurveyRequest(
+        map=asked,
+        cards=chosen["cards"],
+        link=chosen["link"],
+        crs=chosen["crs"],
+        indices=IndexOptions(indices=names, workers=asked.workers) if names else None,
+        until=Part(chosen["until"]),
+    )
+
+
+def tell(result: SurveyResult) -> None:
+    """Print what a run made, and what it could not make."""
+    for stage, tiles in result.holes.items():
+        click.echo(
+            f"note: {stage}: no result at tiles {', '.join(tiles)}; see 'tmp logs', and "
+            "'tmp run --retry-holes'",
+            err=True,
+        )
+    if result.indices is not None:
+        for warning in result.indices.warnings:
+            click.echo(f"note: {warning}", err=True)
+    if result.report_path is not None:
+        list_products(result)
+    else:
+        click.echo(f"{result.survey.root}: {result.results[-1].stage} is done")
 
 
 @click.command()

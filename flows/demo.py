@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flightplan.farm import farm_rehearsal
-from flows.map import MapOptions, MapResult, map_survey
+from flows.flow import map_survey
+from flows.map import MapOptions
+from flows.request import SurveyResult
+from flows.steps import ORIENTED
 from flows.truth import Accuracy, compare_with_truth
 from ingest.ingest import ingest_photographs
 from tmp.errors import InputError
@@ -23,7 +26,7 @@ SURVEY = "survey"
 class DemoResult:
     """What the demonstration made, and how true it is."""
 
-    map: MapResult
+    map: SurveyResult
     accuracy: Accuracy
 
 
@@ -56,7 +59,7 @@ def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> Dem
     ingest_photographs([card / "photos"], survey, workers=options.workers, track=track)
     made = map_survey(survey.root, options, track=track)
     accuracy = compare_with_truth(
-        read_reconstruction(made.results[0].folder),
+        read_reconstruction(made.folder_of(ORIENTED)),
         survey.products_dir,
         card / "truth",
         fitted=True,

@@ -1,121 +1,173 @@
-"""From an ingested survey to its report, on this machine or a cluster."""
+"""From cards of photographs to products and report: the one flow, on this machine or a cluster."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
+from flows.dryrun import steps_done
 from flows.execution.executor import Executor
 from flows.execution.local import LocalExecutor
-from flows.execution.profile import WITHOUT_SHARES, Profile
-from flows.execution.running import UnitRunner, unit_count, unit_resources
+from flows.execution.running import UnitRunner
 from flows.execution.slurm import SlurmExecutor, require_slurm
-from flows.lock import refuse_if_running
-from flows.map import MapOptions, MapPlan, MapResult, map_survey, plan_map
-from flows.orders import Order
-from flows.prefecting import TaskCaller, as_flow
-from flows.resources import survey_size
+from flows.indices import default_indices, make_indices, plan_indices
+from flows.lock import locked
+from flows.making import Maker
+from flows.map import MapOptions, plan_map
+from flows.orders import RunOrder, here
+from flows.parts import Part, make_products, orient
+from flows.prefecting import PLAIN, Recorder, choose_recorder
+from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.resources import SurveySize, survey_size
 from flows.runs import RUN, UNITS, RunBook
 from flows.space import require_space
 from flows.stages import Step
-from flows.store import Result, read_result
+from flows.steps import ORIENTED
+from flows.store import StageStore, read_result
+from flows.taking import forget_absent, order_ingest
 from tmp.errors import TmpError
 from tmp.progress import Track, silent
+from tmp.survey import Survey
 
 
-class Where(StrEnum):
-    """Where the stages run."""
-
-    LOCAL = "local"
-    SLURM = "slurm"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a survey is run; none of it changes a result."""
-
-    on: Where = Where.LOCAL
-    profile: Profile | None = None
-    """Of the cluster; None for its defaults."""
-    strict: bool = False
-    """Whether a tile that cannot be made stops the run, rather than leaving a named hole."""
-    prefect: bool = True
-    """Whether Prefect keeps a record of the run."""
-
-    @property
-    def used_profile(self) -> Profile:
-        """The profile, or what serves where none was given."""
-        if self.profile is not None:
-            return self.profile
-        return WITHOUT_SHARES if self.on is Where.LOCAL else Profile()
+def map_survey(
+    root: Path, options: MapOptions, *, steps: Sequence[Step] | None = None, track: Track = silent
+) -> SurveyResult:
+    """Make products and report of a survey on threads of this process, as `run_survey` does."""
+    request = SurveyRequest(map=options, until=Part.PRODUCTS)
+    run = RunOptions(on=Where.THREADS, strict=True, prefect=False)
+    return run_survey(root, request, run, steps=steps, track=track)
 
 
 def run_survey(
     root: Path,
-    options: MapOptions,
+    request: SurveyRequest,
     run: RunOptions,
     *,
     steps: Sequence[Step] | None = None,
     track: Track = silent,
-) -> MapResult:
-    """Make the products and the report of a survey by units of work; what is done is kept.
+) -> SurveyResult:
+    """Run a survey from its cards to its report, as far as asked; what is done is kept.
 
     Parameters
     ----------
     root : Path
-        A survey folder.
-    options : MapOptions
+        A survey folder; with cards it may be new.
+    request : SurveyRequest
     run : RunOptions
     steps : sequence of Step, optional
-        As for `map_survey`.
+        Stages of the map in order; by default those that the photographs call for.
     track : Track
 
     Raises
     ------
-    TmpError
-        As `map_survey`; `ExecutionError` if a process or job failed.
+    NotASurveyError, VersionError, InputError
+        Before anything is computed, if the survey or an option cannot be used, another command is
+        at work on it, or the cluster cannot serve.
+    OrientationError
+        If the photographs cannot be oriented.
+    SpaceError
+        If the disk has too little room.
+    ExecutionError
+        If a process or job failed.
     """
     if run.on is Where.SLURM:
         require_slurm()
-    plan = plan_map(root, options, steps=steps)
-    book = RunBook(path=plan.survey.work_dir / RUN)
-    done = steps_done(plan)
-    if all(result is not None for _, result in done):
-        return map_survey(root, options, steps=steps, track=track)
-    refuse_if_running(plan.survey.work_dir / "lock")
-    plan.survey.work_dir.mkdir(exist_ok=True)
-    runner = _unit_runner(plan, options, run)
+    survey = Survey(root=root)
+    if request.cards:
+        order_ingest(survey, request.cards, link=request.link, crs=request.crs)
+    else:
+        plan_map(root, request.map, steps=steps)
+    with locked(survey.work_dir / "lock", run.command):
+        book = RunBook(path=survey.work_dir / RUN)
+        book.begin(run.on, {})
+        recorder = PLAIN if _all_done(survey, request, steps) else choose_recorder(run.prefect)
+        makers = _makers(survey, request, run, recorder, book, track)
 
-    def work(call: TaskCaller) -> MapResult:
-        def run_order(order: Order, track: Track) -> None:
-            name = order.stage.name
-            book.note(name, "running")
-            try:
-                call(name, lambda: runner(order, track))
-            except BaseException:
-                book.note(name, "not done")
-                raise
-            book.note(name, "done")
+        def work() -> SurveyResult:
+            return _run_parts(survey, request, steps, makers, recorder)
 
-        return map_survey(root, options, steps=steps, run_order=run_order, track=track)
-
-    book.begin(
-        run.on,
-        {step.stage.name: "nothing has changed" if result else "to do" for step, result in done},
-    )
-    return _noted(book, lambda: _called(run, plan.settings.name or plan.survey.root.name, work))
+        return _noted(book, lambda: recorder.flow(survey.root.resolve().name, work))
 
 
-def _called(run: RunOptions, name: str, work: Callable[[TaskCaller], MapResult]) -> MapResult:
-    if run.prefect:
-        return as_flow(name.replace("{", "(").replace("}", ")"), work)
-    return work(lambda _, function: function())
+Makers = Callable[[SurveySize], Maker]
+"""Returns what makes the stages of a survey of a size."""
 
 
-def _noted(book: RunBook, work: Callable[[], MapResult]) -> MapResult:
+def _run_parts(
+    survey: Survey,
+    request: SurveyRequest,
+    steps: Sequence[Step] | None,
+    makers: Makers,
+    recorder: Recorder,
+) -> SurveyResult:
+    if request.cards:
+        forget_absent(survey)
+        order, size = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
+        store = StageStore(root=survey.work_dir / "stages")
+        taken = recorder.flow(Part.INGEST, lambda: makers(size)(store, order))
+        if request.until is Part.INGEST:
+            return SurveyResult(survey=survey, results=(taken,))
+    plan = plan_map(survey.root, request.map, steps=steps)
+    make = makers(survey_size(plan.captures))
+    if not (plan.store.root / ORIENTED).exists():
+        require_space(survey.work_dir, survey_size(plan.captures).disk_gb * 1e9, "the run")
+    make.announce(step.stage.name for step in plan.steps)
+    oriented = recorder.flow(Part.ORIENT, lambda: orient(plan, make))
+    if not request.reaches(Part.PRODUCTS):
+        return SurveyResult(survey=survey, results=tuple(oriented.values()))
+    asked = request.map.in_words()
+    made = recorder.flow(Part.PRODUCTS, lambda: make_products(plan, oriented, make, asked))
+    result = SurveyResult(survey=survey, results=made.results, report_path=made.report_path)
+    options = request.indices or default_indices(survey, request.map.workers)
+    if not request.reaches(Part.INDICES) or options is None:
+        return result
+    indices = recorder.flow(Part.INDICES, lambda: make_indices(survey, options, make))
+    return replace(result, indices=indices)
+
+
+def _makers(
+    survey: Survey,
+    request: SurveyRequest,
+    run: RunOptions,
+    recorder: Recorder,
+    book: RunBook,
+    track: Track,
+) -> Makers:
+    runners = _order_runners(survey, run, request.map.workers)
+
+    def of_size(size: SurveySize) -> Maker:
+        return Maker(run_order=runners(size), recorder=recorder, book=book, track=track)
+
+    return of_size
+
+
+def _order_runners(
+    survey: Survey, run: RunOptions, workers: int
+) -> Callable[[SurveySize], RunOrder]:
+    """Return what gives the way in which stages of a survey of a size are run."""
+    if run.on is Where.THREADS:
+        return lambda size: here(workers)
+    on_slurm, profile = run.on is Where.SLURM, run.used_profile
+    executor: Executor = SlurmExecutor(profile=profile) if on_slurm else LocalExecutor(cpus=workers)
+
+    def of_size(size: SurveySize) -> RunOrder:
+        runner = UnitRunner(
+            executor=executor,
+            profile=profile,
+            size=size,
+            folder=survey.work_dir / UNITS,
+            lenient=not run.strict,
+            cpus=None if on_slurm else workers,
+        )
+
+        return runner
+
+    return of_size
+
+
+def _noted(book: RunBook, work: Callable[[], SurveyResult]) -> SurveyResult:
     """Run, and write down how it ended."""
     try:
         result = work()
@@ -129,61 +181,18 @@ def _noted(book: RunBook, work: Callable[[], MapResult]) -> MapResult:
     return result
 
 
-def _unit_runner(plan: MapPlan, options: MapOptions, run: RunOptions) -> UnitRunner:
-    size, local = survey_size(plan.captures), run.on is Where.LOCAL
-    require_space(plan.survey.work_dir, size.disk_gb * 1e9, "the run")
-    executor: Executor = (
-        LocalExecutor(cpus=options.workers) if local else SlurmExecutor(profile=run.used_profile)
-    )
-    return UnitRunner(
-        executor=executor,
-        profile=run.used_profile,
-        size=size,
-        folder=plan.survey.work_dir / UNITS,
-        lenient=not run.strict,
-        cpus=options.workers if local else None,
-    )
-
-
-def steps_done(plan: MapPlan) -> list[tuple[Step, Result | None]]:
-    """Return the steps of a plan and the results that are there already.
-
-    What follows a stage whose result is not there is not there either: its inputs are unknown.
-    """
-    results: dict[str, Result] = {}
-    found: list[tuple[Step, Result | None]] = []
-    for step in plan.steps:
-        result = None
-        if all(name in results for name in step.needs):
-            result = read_result(plan.order(step, results).folder)
-        if result is not None:
-            results[step.stage.name] = replace(result, reused=True)
-        found.append((step, result))
-    return found
-
-
-def describe_plan(plan: MapPlan, run: RunOptions, options: MapOptions) -> list[str]:
-    """Return the graph of a run and what it asks for, in lines; runs nothing."""
-    size, profile = survey_size(plan.captures), run.used_profile
-    cpus = options.workers if run.on is Where.LOCAL else None
-    lines = [
-        f"{size.photographs} photographs of {size.megapixels:.1f} megapixels, about "
-        f"{size.tiles} tiles; disk {size.disk_gb:.1f} GB",
-        f"{'stage':<14}{'after':<26}{'units':>6}{'cpus':>6}{'GB':>7}{'gpus':>6}{'min':>6}",
-    ]
-    minutes = core_hours = 0.0
-    for step, result in steps_done(plan):
-        stage, after = step.stage, ", ".join(step.needs) or "ingest"
-        if result is not None:
-            lines.append(f"{stage.name:<14}{after:<26}  nothing has changed")
-            continue
-        count, cost = unit_count(stage, size, profile), stage.needs(size)
-        asked = unit_resources(stage, size, profile, count, cpus)
-        lines.append(
-            f"{stage.name:<14}{after:<26}{count:>6}{asked.cpus:>6}{asked.memory_gb:>7.1f}"
-            f"{asked.gpus:>6}{math.ceil(asked.minutes):>6}"
-        )
-        minutes += cost.cpu_s / asked.cpus / count / 60
-        core_hours += cost.cpu_s / 3600
-    lines.append(f"about {math.ceil(minutes)} min once jobs start, {core_hours:.1f} core-hours")
-    return lines
+def _all_done(survey: Survey, request: SurveyRequest, steps: Sequence[Step] | None) -> bool:
+    """Tell whether there is nothing to run."""
+    if request.cards:
+        order, _ = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
+        if not survey.gpkg_path.exists() or read_result(order.folder) is None:
+            return False
+        if request.until is Part.INGEST:
+            return True
+    plan = plan_map(survey.root, request.map, steps=steps)
+    if any(result is None for step, result in steps_done(plan)):
+        return False
+    options = request.indices or default_indices(survey, request.map.workers)
+    if not request.reaches(Part.INDICES) or options is None:
+        return True
+    return plan_indices(survey, options).done

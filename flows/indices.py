@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.bandstack import BandStack, choose_stack
+from flows.bandstack import REFLECTANCE_FILE, BandStack, choose_stack
 from flows.catalog import write_catalog
 from flows.indexproducts import read_index_products
 from flows.indexstage import INDICES, LEFT_OUT, NO_SHADOW, STACK, Order, read_orders
 from flows.lock import locked
+from flows.making import Maker
 from flows.map import MAP_FILES, publish
+from flows.orders import Order as StageOrder
 from flows.orders import here
+from flows.quickindex import TRIED
 from flows.quicklook import write_map_look
 from flows.record import recall_map, remember_map
 from flows.report import MapRecord, write_report
-from flows.store import Result, StageStore
+from flows.store import Result, StageStore, read_result
 from flows.styles import write_styles
 from flows.zones import write_zones
 from tmp.captures import choose_captures, read_captures
@@ -88,35 +91,78 @@ def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent)
         arithmetic, an index that needs reflectance where its level is unknown.
     """
     survey = open_survey(root)
+    plan_indices(survey, options)
+    with locked(survey.work_dir / "lock", "'tmp indices'"):
+        return make_indices(survey, options, Maker(run_order=here(options.workers), track=track))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexPlan:
+    """What will be computed."""
+
+    store: StageStore
+    order: StageOrder
+    files: tuple[str, ...]
+    """The index rasters, in the order asked for."""
+    warnings: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there already."""
+        return read_result(self.order.folder) is not None
+
+
+def default_indices(survey: Survey, workers: int) -> IndexOptions | None:
+    """Return the index that a survey's reflectance is first looked at by; None if it has none."""
+    from photogrammetry.indextable import index_table
+
+    if not (survey.products_dir / REFLECTANCE_FILE).exists():
+        return None
+    stack = choose_stack(survey.products_dir, picture=False)
+    computable = {index.name for index in index_table().computable(stack.bands)}
+    found = next((name for name in TRIED if name in computable), None)
+    return None if found is None else IndexOptions(indices=(found,), workers=workers)
+
+
+def plan_indices(survey: Survey, options: IndexOptions) -> IndexPlan:
+    """Return what will be computed, refusing what cannot be; computes nothing."""
     stack = choose_stack(survey.products_dir, picture=options.picture)
     orders = read_orders(options.as_values(), stack)
     _refuse_names_taken(orders, stack)
-    warnings = _judge_level(orders, stack, relative=options.relative)
-    with locked(survey.work_dir / "lock", "'tmp indices'"):
-        result = StageStore(root=survey.work_dir / "stages").run(
-            INDICES,
-            {STACK: stack.path},
-            {"indices": options.as_values(), "mask_shadow": options.mask_shadow},
-            run_order=here(options.workers),
-            track=track,
+    store = StageStore(root=survey.work_dir / "stages")
+    order = store.order(
+        INDICES,
+        {STACK: stack.path},
+        {"indices": options.as_values(), "mask_shadow": options.mask_shadow},
+    )
+    return IndexPlan(
+        store=store,
+        order=order,
+        files=tuple(f"{order.stem}.tif" for order in orders),
+        warnings=_judge_level(orders, stack, relative=options.relative),
+    )
+
+
+def make_indices(survey: Survey, options: IndexOptions, make: Maker) -> IndicesResult:
+    """Compute indices of a survey whose lock is held; see `compute_indices`."""
+    plan = plan_indices(survey, options)
+    warnings = plan.warnings
+    result = make(plan.store, plan.order)
+    if NO_SHADOW in str(result.figures[LEFT_OUT]):
+        warnings += (
+            "no shadow was masked: dark and lit ground are not two classes in this survey",
         )
-        if NO_SHADOW in str(result.figures[LEFT_OUT]):
-            warnings += (
-                "no shadow was masked: dark and lit ground are not two classes in this survey",
-            )
-        files = [f"{order.stem}.tif" for order in orders]
-        publish([result], survey.products_dir, files)
-        write_styles(survey.products_dir)
-        paths = tuple(survey.products_dir / file for file in files)
-        zone_paths: tuple[Path, ...] = ()
-        if options.zones_file is not None:
-            zone_paths = write_zones(options.zones_file, paths, survey.products_dir)
-        report_path = _tell(survey, result, files)
+    publish([result], survey.products_dir, plan.files)
+    write_styles(survey.products_dir)
+    paths = tuple(survey.products_dir / file for file in plan.files)
+    zone_paths: tuple[Path, ...] = ()
+    if options.zones_file is not None:
+        zone_paths = write_zones(options.zones_file, paths, survey.products_dir)
     return IndicesResult(
         survey=survey,
         paths=paths,
         zone_paths=zone_paths,
-        report_path=report_path,
+        report_path=_tell(survey, result, plan.files),
         warnings=warnings,
     )
 

@@ -1,4 +1,4 @@
-"""From a survey folder to its products and report."""
+"""What a map of a survey is made of, in which steps, and where its products are put."""
 
 from __future__ import annotations
 
@@ -14,24 +14,17 @@ from typing import Any
 import numpy as np
 
 from flows.area import refuse_distant_area
-from flows.catalog import write_catalog
-from flows.lock import locked
-from flows.orders import Order, RunOrder, here
+from flows.orders import Order
 from flows.products import PRODUCTS
-from flows.record import remember_map
-from flows.report import MapRecord, write_report
 from flows.stages import SURVEY, Step
 from flows.steps import steps_for
 from flows.store import Input, Known, Result, StageStore, digest_of
-from flows.styles import write_styles
 from ingest.albedo import FILE as PANELS_FILE
 from ingest.declared import FILE as CAMERAS_FILE
 from tmp.areas import read_area
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.files import replacing
-from tmp.progress import Track, silent
-from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
@@ -80,66 +73,6 @@ class MapOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapResult:
-    """What a map left behind."""
-
-    survey: Survey
-    report_path: Path
-    results: tuple[Result, ...]
-
-
-def map_survey(
-    root: Path,
-    options: MapOptions,
-    *,
-    steps: Sequence[Step] | None = None,
-    run_order: RunOrder | None = None,
-    track: Track = silent,
-) -> MapResult:
-    """Make the products and the report of a survey; work already done is not done again.
-
-    Parameters
-    ----------
-    root : Path
-        A survey folder.
-    options : MapOptions
-    steps : sequence of Step
-        Stages in order, the first giving a reconstruction; by default those that the
-        photographs call for.
-    run_order : callable, optional
-        How a stage is run; by default on threads of this process.
-    track : Track
-
-    Raises
-    ------
-    NotASurveyError, VersionError, InputError
-        Before anything is computed, if the survey or an option cannot be used.
-    OrientationError
-        If the photographs cannot be oriented.
-    SpaceError
-        If the disk has too little room.
-    """
-    plan = plan_map(root, options, steps=steps)
-    survey, settings, captures = plan.survey, plan.settings, plan.captures
-    with locked(survey.work_dir / "lock", "'tmp map'"):
-        results = _run_steps(plan, run_order or here(options.workers), track)
-        publish(results, survey.products_dir)
-        write_styles(survey.products_dir)
-        write_catalog(survey, settings, captures)
-        record = MapRecord(
-            survey=survey,
-            settings=settings,
-            captures=captures,
-            reconstruction=read_reconstruction(results[0].folder),
-            results=results,
-            asked=options.in_words(),
-        )
-        report_path = write_report(record)
-        remember_map(record)
-    return MapResult(survey=survey, report_path=report_path, results=tuple(results))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MapPlan:
     """What a map will be made of, and in which steps."""
 
@@ -183,15 +116,6 @@ def plan_map(root: Path, options: MapOptions, *, steps: Sequence[Step] | None = 
         steps=steps_for(captures) if steps is None else steps,
         values=values,
     )
-
-
-def _run_steps(plan: MapPlan, run_order: RunOrder, track: Track) -> list[Result]:
-    results: dict[str, Result] = {}
-    for step in plan.steps:
-        results[step.stage.name] = plan.store.make(
-            plan.order(step, results), run_order=run_order, track=track
-        )
-    return list(results.values())
 
 
 def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:

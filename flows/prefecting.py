@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from flows.store import Result
 
 T = TypeVar("T")
 
@@ -71,3 +74,34 @@ def as_flow(name: str, work: Callable[[TaskCaller], T]) -> T:
 
     survey()
     return found[0]
+
+
+class Recorder(Protocol):
+    """Keeps a record of flows and tasks."""
+
+    def flow(self, name: str, work: Callable[[], T]) -> T:
+        """Call a function as a flow, or as a sub-flow inside one."""
+        ...
+
+    def task(self, name: str, work: Callable[[], Result]) -> Result:
+        """Call a function as a task."""
+        ...
+
+
+class _Plain:
+    def flow(self, name: str, work: Callable[[], T]) -> T:
+        del name
+        return work()
+
+    def task(self, name: str, work: Callable[[], Result]) -> Result:
+        del name
+        return work()
+
+
+PLAIN: Recorder = _Plain()
+
+
+def choose_recorder(asked: bool | None) -> Recorder:
+    """Return what keeps the record of a run."""
+    del asked
+    return PLAIN

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows.report import MapRecord
+from flows.steps import ORIENTED
 from flows.store import Result, read_result
 from tmp.captures import Capture
 from tmp.files import replacing
@@ -38,13 +39,14 @@ def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) 
         return None
     results = [read_result(folder) for folder in folders]
     whole: list[Result] = [result for result in results if result is not None]
-    if not whole or len(whole) < len(results):
+    oriented = next((result for result in whole if result.stage == ORIENTED), None)
+    if oriented is None or len(whole) < len(results):
         return None
     return MapRecord(
         survey=survey,
         settings=settings,
         captures=captures,
-        reconstruction=read_reconstruction(whole[0].folder),
+        reconstruction=read_reconstruction(oriented.folder),
         results=whole,
         asked=document["asked"],
     )

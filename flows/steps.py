@@ -50,6 +50,9 @@ STEPS = (
     Step(stage=CLOUD, needs=("elevation", "orthomosaic")),
 )
 
+ORIENTED = ORIENTATION.name
+"""The step that all products build on."""
+
 BAND_STEPS = (
     Step(
         stage=REFLECTANCE,

@@ -12,7 +12,8 @@ import rasterio
 from shapely import box
 
 from flows.demo import DemoResult, run_demo
-from flows.map import MapOptions, map_survey
+from flows.flow import map_survey
+from flows.map import MapOptions
 from flows.surfaces import GROUND
 from tmp.progress import silent
 from tmp.rasters import open_tiled

@@ -14,7 +14,7 @@ def test_interrupt_ends_in_one_line_and_status_130(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.map.map_survey", stop)
+    monkeypatch.setattr("flows.flow.map_survey", stop)
     result = CliRunner().invoke(main, ["map", str(tmp_path)])
     assert result.exit_code == 130
     assert result.output == "interrupted; run the same command again to go on\n"
@@ -34,7 +34,7 @@ def test_options_reach_the_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         asked.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.map.map_survey", remember)
+    monkeypatch.setattr("flows.flow.map_survey", remember)
     words = ["map", str(tmp_path), "--quality", "fast", "--workers", "3", "--ortho-gsd", "0.05"]
     CliRunner().invoke(main, [*words, "--area", "farm.geojson", "--fill"])
     (options,) = asked

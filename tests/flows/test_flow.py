@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.flow import RunOptions, Where, describe_plan, run_survey
+from flows.dryrun import describe_run_plan
+from flows.flow import run_survey
 from flows.lock import locked
-from flows.map import MapOptions, plan_map
+from flows.map import MapOptions
 from flows.report import MapRecord
+from flows.request import RunOptions, SurveyRequest, Where
 from flows.resources import SurveySize
 from flows.runs import RUN, UNITS, RunBook, cancel_run, describe_run, find_log
 from flows.steps import STEPS
-from flows.watching import ready_cards
 from tmp.captures import write_captures
 from tmp.errors import InputError
 
@@ -36,9 +37,8 @@ def test_size_of_a_survey_is_known_before_its_tiles_are() -> None:
 
 def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
     write_captures(record.survey.gpkg_path, record.captures)
-    options = MapOptions(workers=2)
-    plan = plan_map(record.survey.root, options)
-    lines = describe_plan(plan, RunOptions(on=Where.SLURM), options)
+    request = SurveyRequest(map=MapOptions(workers=2))
+    lines = describe_run_plan(record.survey, request, RunOptions(on=Where.SLURM))
     assert [line.split()[0] for line in lines[2:-1]] == [
         "orientation",
         "surface",
@@ -54,7 +54,7 @@ def test_run_on_a_machine_without_slurm_is_refused(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(InputError, match="has no sbatch"):
-        run_survey(record.survey.root, MapOptions(), RunOptions(on=Where.SLURM))
+        run_survey(record.survey.root, SurveyRequest(), RunOptions(on=Where.SLURM))
 
 
 def test_second_run_is_refused_and_leaves_the_book_of_the_first(record: MapRecord) -> None:
@@ -64,7 +64,7 @@ def test_second_run_is_refused_and_leaves_the_book_of_the_first(record: MapRecor
         locked(survey.work_dir / "lock", "'tmp map'"),
         pytest.raises(InputError, match="already at work"),
     ):
-        run_survey(survey.root, MapOptions(), RunOptions())
+        run_survey(survey.root, SurveyRequest(), RunOptions())
     assert not (survey.work_dir / RUN).exists()
 
 
@@ -96,14 +96,6 @@ def test_log_of_a_tile_is_that_of_the_unit_that_made_it(record: MapRecord) -> No
     assert find_log(survey, "orthomosaic", "r0c0").parent.name == "1-of-2"
     with pytest.raises(InputError, match="no log of 'orthomosaic:r5c5'"):
         find_log(survey, "orthomosaic", "r5c5")
-
-
-def test_card_is_ready_when_its_copy_has_come_to_rest(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "card").mkdir()
-    (tmp_path / "card" / "DJI_0001.JPG").write_bytes(b"x")
-    assert ready_cards(tmp_path, 3600.0) == []
-    assert ready_cards(tmp_path, 0.0) == [tmp_path / "card"]
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.map import MapOptions, map_survey, publish, survey_digest
+from flows.flow import map_survey
+from flows.map import MapOptions, publish, survey_digest
 from flows.orders import Figures, Job, Stage
 from flows.report import MapRecord
 from flows.stages import Step

@@ -91,7 +91,8 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     import cv2
     import rasterio
 
-    from flows.map import MapOptions, Quality, map_survey
+    from flows.flow import map_survey
+    from flows.map import MapOptions, Quality
     from ingest.ingest import ingest_photographs
     from tmp.reconstruction import read_reconstruction
     from tmp.survey import Survey
@@ -99,7 +100,7 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     survey = Survey(root=tmp_path / "survey")
     ingest_photographs([GARFIELD], survey, link=True, crs=None, workers=2)
     result = map_survey(survey.root, MapOptions(quality=Quality.FAST, workers=2))
-    block = read_reconstruction(result.results[0].folder)
+    block = read_reconstruction(result.folder_of("orientation"))
     assert len(block.photos) == 22
     assert block.figures["mean_residual_px"] < 0.4
     with rasterio.open(survey.products_dir / "reflectance.tif") as file:

@@ -1,0 +1,95 @@
+"""The parts of a flow that stand alone: ingest, orient, products, indices.
+
+Each is a sub-flow of Prefect where one keeps a record, and each can be run without those after it.
+All that a part needs of those before it lies in the survey's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from flows.catalog import write_catalog
+from flows.making import Maker
+from flows.map import MapPlan, publish
+from flows.record import remember_map
+from flows.report import MapRecord, write_report
+from flows.stages import Step
+from flows.steps import ORIENTED
+from flows.store import Result
+from flows.styles import write_styles
+from tmp.errors import InputError
+from tmp.reconstruction import read_reconstruction
+
+
+class Part(StrEnum):
+    """A part of a flow."""
+
+    INGEST = "ingest"
+    ORIENT = "orient"
+    PRODUCTS = "products"
+    INDICES = "indices"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Products:
+    """What the parts up to the products made."""
+
+    results: tuple[Result, ...]
+    report_path: Path
+
+
+def orient(plan: MapPlan, make: Maker) -> dict[str, Result]:
+    """Orient the photographs of a survey; returns the results by stage."""
+    return _make_steps(plan, _steps_until_oriented(plan.steps), {}, make)
+
+
+def make_products(
+    plan: MapPlan, oriented: Mapping[str, Result], make: Maker, asked: Mapping[str, str]
+) -> Products:
+    """Make the products of an oriented survey, its catalogue and its report.
+
+    Parameters
+    ----------
+    plan : MapPlan
+    oriented : mapping of Result
+        What `orient` returned.
+    make : Maker
+    asked : mapping of str
+        The options in words, for the report.
+    """
+    left = plan.steps[len(oriented) :]
+    results = tuple(_make_steps(plan, left, oriented, make).values())
+    survey = plan.survey
+    publish(results, survey.products_dir)
+    write_styles(survey.products_dir)
+    write_catalog(survey, plan.settings, plan.captures)
+    record = MapRecord(
+        survey=survey,
+        settings=plan.settings,
+        captures=plan.captures,
+        reconstruction=read_reconstruction(oriented[ORIENTED].folder),
+        results=results,
+        asked=dict(asked),
+    )
+    report_path = write_report(record)
+    remember_map(record)
+    return Products(results=results, report_path=report_path)
+
+
+def _make_steps(
+    plan: MapPlan, steps: Sequence[Step], before: Mapping[str, Result], make: Maker
+) -> dict[str, Result]:
+    results = dict(before)
+    for step in steps:
+        results[step.stage.name] = make(plan.store, plan.order(step, results))
+    return results
+
+
+def _steps_until_oriented(steps: Sequence[Step]) -> Sequence[Step]:
+    names = [step.stage.name for step in steps]
+    if ORIENTED not in names:
+        raise InputError(f"no step is called {ORIENTED!r}, and all others build on it")
+    return steps[: names.index(ORIENTED) + 1]

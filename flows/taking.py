@@ -1,0 +1,99 @@
+"""The stage that takes photographs in: from cards to a survey."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.orders import Figures, Job, Order, Stage
+from flows.resources import SurveySize, of_photographs
+from flows.stages import SURVEY
+from flows.store import Known, StageStore, digest_of
+from ingest.card import find_photographs, refuse_overlap
+from ingest.declared import FILE as CAMERAS_FILE
+from ingest.ingest import check_crs
+from tmp.errors import PhotographError
+from tmp.survey import Survey, create_survey
+
+TYPICAL_MEGAPIXELS = 12.0
+"""Of a photograph that nobody has opened yet."""
+
+
+def take_photographs(job: Job) -> Figures:
+    """Take the photographs of cards into the survey, as `tmp ingest` does."""
+    from ingest.ingest import ingest_photographs
+
+    options = job.options
+    result = ingest_photographs(
+        [Path(card) for card in options["cards"]],
+        Survey(root=job.inputs[SURVEY]),
+        link=options["link"],
+        crs=options["crs"],
+        workers=job.workers,
+        track=job.track,
+    )
+    if result.failed:
+        path, reason = next(iter(result.failed.items()))
+        raise PhotographError(
+            f"{len(result.failed)} files could not be taken in, such as {path}: {reason}; what "
+            "could is in the survey: run again, or go on without the card"
+        )
+    return {
+        "photographs": len(result.captures),
+        "added": len(result.added),
+        "flagged": len(result.flagged),
+    }
+
+
+INGEST = Stage(
+    name="ingest",
+    version="1",
+    function=take_photographs,
+    needs=of_photographs(cpus=4, base_gb=1.0, gb_per_thousand=0.1, cpu_s_per_megapixel=0.05),
+)
+
+
+def order_ingest(
+    survey: Survey, cards: Sequence[Path], *, link: bool, crs: str | None
+) -> tuple[Order, SurveySize]:
+    """Return the order that takes cards in, and the size of what lies on them.
+
+    The result is known by the list of files with their sizes and times: an unchanged card is not
+    read again.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to take, or a card and the survey lie in each other.
+    NotASurveyError
+        If the survey's folder is something else.
+    """
+    check_crs(crs)
+    refuse_overlap(cards, survey.root)
+    files = find_photographs(cards).photographs
+    create_survey(survey.root)
+    listed = []
+    for path in files:
+        stat = path.stat()
+        listed.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    declared = survey.root / CAMERAS_FILE
+    store = StageStore(root=survey.work_dir / "stages")
+    order = store.order(
+        INGEST,
+        {SURVEY: Known(path=survey.root, digest="")},
+        {
+            "cards": [str(card.resolve()) for card in cards],
+            "listed": digest_of(listed),
+            "declared": declared.read_bytes().hex() if declared.is_file() else "",
+            "link": link,
+            "crs": crs,
+        },
+    )
+    return order, SurveySize(photographs=len(files), megapixels=TYPICAL_MEGAPIXELS)
+
+
+def forget_absent(survey: Survey) -> None:
+    """Forget what was taken into a survey whose list of photographs is no longer there."""
+    if not survey.gpkg_path.exists():
+        shutil.rmtree(survey.work_dir / "stages" / INGEST.name, ignore_errors=True)
