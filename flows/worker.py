@@ -14,6 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from flows.execution.progress import ProgressFile
 from flows.execution.units import EXIT, LOG, Outcome, read_work, usage_before, write_outcome
 from flows.orders import execute
 from flows.usage import Usage
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
 def work(folder: Path) -> Usage:
     """Execute the order of a unit; returns what it cost."""
     unit = read_work(folder)
-    with bar() as track:
+    with bar() as lines, ProgressFile(folder, lines) as track:
         return execute(
             unit.order,
             workers=unit.cpus,

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from tmp.progress import Track
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.progress import TaskID
 
 T = TypeVar("T")
 
 LINES_EVERY_S = 30.0
 """Least time between two lines of one stage in a log file."""
+BESIDE_BAR = 59
+"""Columns of a terminal that are beside the bar: label, numbers and times."""
+REFRESHED_HZ = 8
+SPEED_OVER_S = 600.0
+"""The remaining time is judged by what was done in this time: items may take minutes."""
 
 
 @contextmanager
@@ -29,32 +39,63 @@ def bar(stream: TextIO | None = None) -> Iterator[Track]:
         yield _Lines(stream)
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.live import Live
 
-    with Progress(
-        TextColumn("{task.description:<28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(file=stream),
-    ) as progress:
+    console = Console(file=stream)
+    bars = _Bars(console.width)
+    with Live(get_renderable=bars.drawn, console=console, refresh_per_second=REFRESHED_HZ):
+        yield bars
 
-        def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-            task = progress.add_task(label, total=total)
-            for item in items:
-                yield item
-                progress.advance(task)
 
-        yield track
+class _Bars:
+    """Draw a bar for each stage of the work, and below them what was said last."""
+
+    def __init__(self, columns: int) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(bar_width=max(10, min(40, columns - BESIDE_BAR))),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            speed_estimate_period=SPEED_OVER_S,
+        )
+        self._newest: TaskID | None = None
+        self._done = 0
+        self._note = ""
+
+    def __call__(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
+        task = self._newest = self._progress.add_task(label, total=total)
+        self._done = 0
+        for done, item in enumerate(items, start=1):
+            yield item
+            self._progress.update(task, completed=done)
+            if task == self._newest:
+                self._done = done
+        self._note = ""
+
+    def tell(self, note: str, part: float) -> None:
+        """Show a note below the bars, and a part of the items in hand in the newest one."""
+        self._note = note
+        if self._newest is not None:
+            self._progress.update(self._newest, completed=self._done + part)
+
+    def drawn(self) -> Group:
+        """Return what the terminal shows now."""
+        from rich.console import Group
+        from rich.text import Text
+
+        note = Text(f"  {self._note}", style="dim", no_wrap=True, overflow="ellipsis")
+        return Group(self._progress, *([note] if self._note else []))
 
 
 class _Lines:
@@ -62,31 +103,41 @@ class _Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._noted = ""
+        self._last_s = -math.inf
 
     def __call__(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
-        start = last = time.monotonic()
+        start = self._last_s = time.monotonic()
+        self._noted = ""
         done = 0
         for item in items:
             yield item
             done += 1
             now = time.monotonic()
-            if now - last >= LINES_EVERY_S and done < total:
+            if now - self._last_s >= LINES_EVERY_S and done < total:
                 left_s = (now - start) / done * (total - done)
-                self._write(f"{label}: {done} of {total}, about {_duration(left_s)} left")
-                last = now
-        self._write(f"{label}: {done} of {total} in {_duration(time.monotonic() - start)}")
+                self._write(f"{label}: {done} of {total}, about {say_duration(left_s)} left")
+        self._write(f"{label}: {done} of {total} in {say_duration(time.monotonic() - start)}")
+
+    def tell(self, note: str, part: float) -> None:
+        """Write a note that is new, if there has been no line for some time."""
+        del part
+        if note not in ("", self._noted) and time.monotonic() - self._last_s >= LINES_EVERY_S:
+            self._noted = note
+            self._write(note)
 
     def _write(self, line: str) -> None:
+        self._last_s = time.monotonic()
         self._stream.write(line + "\n")
         self._stream.flush()
 
 
-def _duration(seconds: float) -> str:
+def say_duration(seconds: float) -> str:
     """Write a duration as people say it.
 
     Examples
     --------
-    >>> _duration(3.21), _duration(200), _duration(7500)
+    >>> say_duration(3.21), say_duration(200), say_duration(7500)
     ('3.2 s', '3 min', '2 h 5 min')
     """
     if seconds < 60:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from flows.execution.executor import State, Status, Unit
+from flows.execution.progress import PROGRESS
 from flows.execution.units import EXIT, LOG, last_lines, read_outcome
 
 MEMORY_SHARE = 0.9
@@ -38,7 +39,8 @@ class LocalExecutor:
     def submit(self, units: Sequence[Unit]) -> None:
         """Queue units."""
         for unit in units:
-            (unit.folder / EXIT).unlink(missing_ok=True)
+            for earlier in (EXIT, PROGRESS):
+                (unit.folder / earlier).unlink(missing_ok=True)
             self._waiting.append(unit)
         self._admit()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tmp.errors
 from flows.execution.executor import Executor, State, Status, Unit
 from flows.execution.profile import Profile, doubled
+from flows.execution.progress import follow
 from flows.execution.units import LOG, read_outcome, write_unit
 from flows.orders import Order, Share, Stage
 from flows.resources import Resources, SurveySize
@@ -82,21 +83,26 @@ def run_units(executor: Executor, units: Sequence[Unit], track: Track, label: st
     """
     try:
         executor.submit(units)
-        for _ in track(_ends(executor, units), label, len(units)):
-            pass
+        follower = follow(units, track, label)
+        for folder in _ends(executor, units, follower.see):
+            follower.end(folder)
     except BaseException:
         executor.cancel()
         raise
 
 
-def _ends(executor: Executor, units: Sequence[Unit]) -> Iterator[Path]:
-    """Yield units as they are done."""
+def _ends(
+    executor: Executor, units: Sequence[Unit], see: Callable[[Mapping[Path, Status]], None]
+) -> Iterator[Path]:
+    """Yield units as they are done; how they are in the meantime is shown."""
     left = {unit.folder: unit for unit in units}
     losses: Counter[Path] = Counter()
     raised: set[tuple[Path, State]] = set()
     while left:
         again = []
-        for folder, status in executor.poll().items():
+        statuses = executor.poll()
+        see(statuses)
+        for folder, status in statuses.items():
             unit = left.get(folder)
             if unit is None or not status.state.ended:
                 continue

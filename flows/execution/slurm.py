@@ -18,6 +18,7 @@ from pathlib import Path
 
 from flows.execution.executor import State, Status, Unit
 from flows.execution.profile import Profile
+from flows.execution.progress import PROGRESS
 from flows.execution.sbatch import ACTIVE, NEVER, batch_script, judge, read_queue
 from flows.execution.units import EXIT, JOB, LOG, last_lines, read_json, read_outcome, write_job
 from flows.resources import Resources
@@ -145,7 +146,8 @@ class SlurmExecutor:
             batch_script(name, len(units), first.resources, self.profile, first.stage), "utf-8"
         )
         for unit in units:
-            (unit.folder / EXIT).unlink(missing_ok=True)
+            for earlier in (EXIT, PROGRESS):
+                (unit.folder / earlier).unlink(missing_ok=True)
         output = str(folder.resolve()).replace("%", "%%")
         said = self.commands.call(
             *("sbatch", "--parsable", f"--chdir={folder.resolve()}", f"--output={output}/%a.log"),
