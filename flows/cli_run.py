@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,23 +191,46 @@ def cancel(survey: Path) -> None:
 @click.option(
     "--quiet-s",
     type=click.FloatRange(min=0),
-    default=60.0,
+    default=120.0,
     show_default=True,
     help="Seconds without a change after which a copy counts as finished.",
 )
-@click.option("--once", is_flag=True, help="Look once, run what is ready, and end.")
+@click.option("--once", is_flag=True, help="Run what has come to rest, and end.")
 @map_choices
 @run_choices
 @resumable
 def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: Any) -> None:
-    """Ingest and run each folder in INBOX once its copy is finished."""
-    from flows.watching import watch_inbox
+    """Ingest and run each folder in INBOX once its copy is finished.
 
+    A copy is finished when nothing in it has changed for a time, or at once when whoever copies
+    writes a file .complete or flight.json into the folder last.  Nothing is written into INBOX.
+    """
+    from flows.execution.slurm import require_slurm
+    from flows.flow import run_survey
+    from flows.inbox import Inbox
+    from flows.request import SurveyRequest, Where
+    from flows.watching import Watch, refuse_nested, watch_inbox
+    from tmp.bars import bar
+
+    asked, how = map_options(**chosen), run_options(**chosen)
+    surveys = into or inbox.resolve().parent / "surveys"
+    refuse_nested(inbox, surveys)
+    if how.on is Where.SLURM:
+        require_slurm()
+
+    def run_card(card: Path, root: Path) -> str:
+        with bar() as track:
+            result = run_survey(root, SurveyRequest(map=asked, cards=(card,)), how, track=track)
+        holes = "".join(f"; no {stage} at {', '.join(at)}" for stage, at in result.holes.items())
+        return f"{result.report_path}{holes}"
+
+    def say(line: str) -> None:
+        click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}")
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    say(f"watching {inbox}; surveys go to {surveys}")
     watch_inbox(
-        inbox,
-        into or inbox.resolve().parent / "surveys",
-        map_options(**chosen),
-        run_options(**chosen),
-        quiet_s=quiet_s,
+        Inbox(folder=inbox, quiet_s=quiet_s),
+        Watch(surveys=surveys, run_card=run_card, tell=say),
         once=once,
     )

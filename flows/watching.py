@@ -2,94 +2,140 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.execution.units import read_json
-from flows.flow import RunOptions, run_survey
-from flows.map import MapOptions
-from flows.runs import RUN
-from ingest.ingest import ingest_photographs
-from tmp.errors import TmpError
+from flows.inbox import Card, Inbox
+from tmp.errors import InputError, SpaceError, TmpError
+from tmp.files import replacing
 from tmp.survey import Survey
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 10.0
-REFUSED = "watch.txt"
-"""File below a survey's ``work/``: the card's stamp when its run failed, so it is tried once."""
+WATCHED = "watch.json"
+"""File below a survey's ``work/``: what the card was like when its run was done."""
+MORE_ROOM = 1.1
+"""Times the free disk at which a card is tried again that found too little."""
+
+RunCard = Callable[[Path, Path], str]
+"""Takes a card into a survey, both folders, and runs it; returns what came of it, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How a card was when its run failed, so that it is not run over and over."""
+
+    stamp: str
+    free_bytes: int | None = None
+    """Disk there was, where there was too little of it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """Runs the cards of an inbox, one after the other, and remembers what became of them."""
+
+    surveys: Path
+    """Gets a survey of each card, by the card's name."""
+    run_card: RunCard
+    tell: Callable[[str], None] = log.info
+    now_s: Callable[[], float] = time.monotonic
+    _failures: dict[str, Failure] = field(default_factory=dict)
+    _copying: set[str] = field(default_factory=set)
+
+    def attend(self, inbox: Inbox) -> bool:
+        """Look into the inbox, and run the first card that is new or has changed, if any is."""
+        finished, copying = inbox.look()
+        self._tell_copying(copying)
+        for card in finished:
+            if self._is_due(card):
+                self._attempt(card)
+                return True
+        return False
+
+    def _attempt(self, card: Card) -> None:
+        survey = Survey(root=self.surveys / card.name)
+        self._copying.discard(card.name)
+        self.tell(f"{card.name}: copied, {len(card.files)} files; its run starts")
+        began_s = self.now_s()
+        try:
+            self.surveys.mkdir(parents=True, exist_ok=True)
+            said = self.run_card(card.folder, survey.root)
+        except Exception as error:  # one card does not end the watch over the others
+            if not isinstance(error, TmpError):
+                log.exception("%s: the run failed", card.name)
+            free = shutil.disk_usage(self.surveys).free if isinstance(error, SpaceError) else None
+            self._failures[card.name] = Failure(stamp=card.stamp, free_bytes=free)
+            again = "there is more room" if free is not None else "the card changes"
+            self.tell(f"{card.name}: failed: {error}; tried again when {again}, or at a new start")
+            return
+        self._failures.pop(card.name, None)
+        survey.work_dir.mkdir(parents=True, exist_ok=True)
+        with replacing(survey.work_dir / WATCHED) as temporary:
+            temporary.write_text(json.dumps({"card": card.stamp}), encoding="utf-8")
+        self.tell(f"{card.name}: done in {(self.now_s() - began_s) / 60:.1f} min: {said}")
+
+    def _is_due(self, card: Card) -> bool:
+        failure = self._failures.get(card.name)
+        if failure is not None and failure.stamp == card.stamp:
+            if failure.free_bytes is None:
+                return False
+            return shutil.disk_usage(self.surveys).free > failure.free_bytes * MORE_ROOM
+        return self._stamp_done(card.name) != card.stamp
+
+    def _stamp_done(self, name: str) -> str:
+        path = Survey(root=self.surveys / name).work_dir / WATCHED
+        try:
+            return str(json.loads(path.read_text(encoding="utf-8"))["card"])
+        except (OSError, ValueError, KeyError):
+            return ""
+
+    def _tell_copying(self, copying: list[Card]) -> None:
+        """Say of each copy that it has begun, once."""
+        due = {card.name: card for card in copying if self._is_due(card)}
+        for name in sorted(due.keys() - self._copying):
+            self.tell(f"{name}: being copied, {len(due[name].files)} files so far")
+        self._copying = set(due)
 
 
 def watch_inbox(
-    inbox: Path,
-    surveys: Path,
-    options: MapOptions,
-    run: RunOptions,
+    inbox: Inbox,
+    watch: Watch,
     *,
-    quiet_s: float,
     once: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Ingest and run each folder of an inbox when its copy is finished.
+    """Ingest and run each folder of an inbox when its copy is finished; goes on until stopped.
 
     Parameters
     ----------
-    inbox : Path
-        Each folder in it is a card; hidden ones are left alone.
-    surveys : Path
-        Gets a survey of each card, by its name.
-    options : MapOptions
-    run : RunOptions
-    quiet_s : float
-        A copy counts as finished when nothing in it has changed for so long.
+    inbox : Inbox
+        Each folder in it is a card; hidden ones are left alone, and nothing is written there.
+    watch : Watch
     once : bool
-        Whether to end after one look.
+        Whether to run what has come to rest already, and end.
+    sleep : callable
+        Waits for a number of seconds.
     """
-    while True:
-        for card in ready_cards(inbox, quiet_s):
-            _run_card(card, Survey(root=surveys / card.name), options, run)
-        if once:
-            return
-        time.sleep(LOOK_EVERY_S)
-
-
-def ready_cards(inbox: Path, quiet_s: float) -> list[Path]:
-    """Return the folders of an inbox that have files and have not changed for a time."""
-    found = []
-    for card in sorted(inbox.iterdir()):
-        if card.is_dir() and not card.name.startswith("."):
-            changed = _changed_s(card)
-            if changed is not None and time.time() - changed >= quiet_s:
-                found.append(card)
-    return found
-
-
-def _changed_s(card: Path) -> float | None:
-    """Return when a file of a card last changed; None if it has none."""
-    times = []
-    for path in card.rglob("*"):
-        try:
-            stat = path.stat()
-        except FileNotFoundError:  # a copy renames its files when they are whole
-            return time.time()
-        if path.is_file():
-            # A copy may keep the times of the card; the change of the entry is the copy's own.
-            times.append(max(stat.st_mtime, stat.st_ctime))
-    return max(times, default=None)
-
-
-def _run_card(card: Path, survey: Survey, options: MapOptions, run: RunOptions) -> None:
-    stamp = str(_changed_s(card))
-    seen = survey.work_dir / REFUSED
-    done = (read_json(survey.work_dir / RUN) or {}).get("state") == "done"
-    if seen.is_file() and seen.read_text(encoding="utf-8") == stamp:
+    if once:
+        inbox.look()
+        sleep(inbox.quiet_s)
+        while watch.attend(inbox):
+            pass
         return
-    log.info("%s: %s", card.name, "changed after its run" if done else "copied; its run starts")
-    try:
-        survey.root.parent.mkdir(parents=True, exist_ok=True)
-        ingest_photographs([card], survey, workers=options.workers)
-        run_survey(survey.root, options, run)
-    except TmpError as error:
-        log.warning("%s: %s", card.name, error)
-    survey.work_dir.mkdir(parents=True, exist_ok=True)
-    seen.write_text(stamp, encoding="utf-8")
+    while True:
+        if not watch.attend(inbox):
+            sleep(inbox.pause_s)
+
+
+def refuse_nested(inbox: Path, surveys: Path) -> None:
+    """Raise `InputError` if surveys would be taken for cards, or written into one."""
+    if surveys.resolve().is_relative_to(inbox.resolve()):
+        raise InputError(
+            f"{surveys}: the surveys would lie inside the inbox {inbox}, where each folder counts "
+            "as a card; give another folder with --into"
+        )
