@@ -1,6 +1,7 @@
 import io
 
 from tmp import bars
+from tmp.progress import tell
 
 
 class Terminal(io.StringIO):
@@ -47,3 +48,31 @@ def test_work_that_fails_says_nothing_of_success():
     except ValueError:
         pass
     assert log.getvalue() == ""
+
+
+def test_a_note_stands_below_the_bars_and_goes_with_its_stage():
+    screen = Terminal()
+    with bars.bar(screen) as track:
+        for _ in track(range(2), "surface in 2 jobs", 2):
+            tell(track, "surface: 1 at work, 1 waiting: Priority", 0.5)
+    assert "1 waiting: Priority" not in screen.getvalue().splitlines()[-1]
+    assert "2/2" in screen.getvalue()
+
+
+def test_a_log_file_says_what_is_waited_for_once(monkeypatch):
+    monkeypatch.setattr(bars, "LINES_EVERY_S", 0.0)
+    log = io.StringIO()
+    with bars.bar(log) as track:
+        for _ in range(3):
+            tell(track, "surface waits: Priority")
+        tell(track, "")
+    assert log.getvalue() == "surface waits: Priority\n"
+
+
+def test_part_of_an_item_in_hand_moves_the_bar():
+    drawn = bars._Bars(100)
+    steps = iter(drawn(range(4), "surface in 4 jobs", 4))
+    next(steps)
+    next(steps)
+    tell(drawn, "", 0.5)
+    assert drawn._progress.tasks[0].completed == 1.5
