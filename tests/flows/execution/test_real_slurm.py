@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,14 +52,14 @@ UnitRunner(executor=SlurmExecutor(profile=profile), profile=profile,
 
 
 @pytest.fixture(scope="module")
-def conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with CLUSTER["cluster"](tmp_path_factory.mktemp("cluster") / "slurm") as conf:
-        yield conf
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with CLUSTER["cluster"](tmp_path_factory.mktemp("cluster") / "slurm", cpus=4) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
-def on_cluster(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_CONF", str(conf))
+def on_cluster(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
 
 
 def runner(tmp_path: Path) -> UnitRunner:
