@@ -11,7 +11,7 @@ from flows.execution.executor import Executor
 from flows.execution.local import LocalExecutor
 from flows.execution.running import UnitRunner
 from flows.execution.slurm import SlurmExecutor, require_slurm
-from flows.indices import default_indices, make_indices, plan_indices
+from flows.indices import default_indices, make_indices, plan_indices, refuse_unknown
 from flows.lock import locked
 from flows.making import Maker
 from flows.map import MapOptions, plan_map
@@ -28,7 +28,7 @@ from flows.store import StageStore, read_result
 from flows.taking import forget_absent, order_ingest
 from tmp.errors import TmpError
 from tmp.progress import Track, silent
-from tmp.survey import Survey
+from tmp.survey import Survey, create_survey
 
 
 def map_survey(
@@ -74,9 +74,12 @@ def run_survey(
     """
     if run.on is Where.SLURM:
         require_slurm()
+    if request.indices is not None:
+        refuse_unknown(request.indices)
     survey = Survey(root=root)
     if request.cards:
         order_ingest(survey, request.cards, link=request.link, crs=request.crs)
+        create_survey(survey.root)
     else:
         plan_map(root, request.map, steps=steps)
     with locked(survey.work_dir / "lock", run.command):

@@ -124,6 +124,18 @@ def default_indices(survey: Survey, workers: int) -> IndexOptions | None:
     return None if found is None else IndexOptions(indices=(found,), workers=workers)
 
 
+def refuse_unknown(options: IndexOptions) -> None:
+    """Raise `InputError` for an index that is not in the table, or a formula that is none."""
+    from photogrammetry.indextable import index_table
+
+    table = index_table()
+    for asked in options.as_values():
+        if asked["formula"]:
+            table.from_user(asked["name"], asked["formula"])
+        else:
+            table.find(asked["name"])
+
+
 def plan_indices(survey: Survey, options: IndexOptions) -> IndexPlan:
     """Return what will be computed, refusing what cannot be; computes nothing."""
     stack = choose_stack(survey.products_dir, picture=options.picture)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from flows.orders import Figures, Job, Order, Stage
@@ -14,10 +16,12 @@ from ingest.card import find_photographs, refuse_overlap
 from ingest.declared import FILE as CAMERAS_FILE
 from ingest.ingest import check_crs
 from tmp.errors import PhotographError
-from tmp.survey import Survey, create_survey
+from tmp.survey import Survey
 
 TYPICAL_MEGAPIXELS = 12.0
-"""Of a photograph that nobody has opened yet."""
+"""Of a photograph whose header does not say."""
+SAMPLED = 5
+"""Photographs, about, whose headers are looked at before they are taken in."""
 
 
 def take_photographs(job: Job) -> Figures:
@@ -66,13 +70,10 @@ def order_ingest(
     ------
     InputError
         If there is nothing to take, or a card and the survey lie in each other.
-    NotASurveyError
-        If the survey's folder is something else.
     """
     check_crs(crs)
     refuse_overlap(cards, survey.root)
     files = find_photographs(cards).photographs
-    create_survey(survey.root)
     listed = []
     for path in files:
         stat = path.stat()
@@ -90,7 +91,18 @@ def order_ingest(
             "crs": crs,
         },
     )
-    return order, SurveySize(photographs=len(files), megapixels=TYPICAL_MEGAPIXELS)
+    return order, SurveySize(photographs=len(files), megapixels=_megapixels(files))
+
+
+def _megapixels(files: Sequence[Path]) -> float:
+    """Return the size of the photographs, as the headers of a few of them say it."""
+    from PIL import Image
+
+    found = []
+    for path in files[:: max(1, len(files) // SAMPLED)]:
+        with suppress(OSError, Image.DecompressionBombError), Image.open(path) as picture:
+            found.append(picture.width * picture.height / 1e6)
+    return statistics.median(found) if found else TYPICAL_MEGAPIXELS
 
 
 def forget_absent(survey: Survey) -> None:

@@ -1,0 +1,201 @@
+"""One flow from card to report, of parts that stand alone; stand-ins for the stages."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from flows.bandstack import wavelength_tags
+from flows.dryrun import describe_run_plan
+from flows.execution.units import read_json
+from flows.flow import run_survey
+from flows.indices import IndexOptions
+from flows.map import MapOptions
+from flows.orders import Figures, Job, Stage
+from flows.parts import Part
+from flows.report import MapRecord
+from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.runs import RUN
+from flows.stages import Step
+from flows.surfaces import GROUND
+from tmp.bands import Band
+from tmp.cogs import finish_cog
+from tmp.errors import InputError, NotASurveyError
+from tmp.rasters import create_tiled, read_grid
+from tmp.reconstruction import write_reconstruction
+from tmp.survey import Survey
+
+HERE = RunOptions(on=Where.THREADS, prefect=False)
+BANDS = (
+    Band(name="red", centre_nm=660.0, width_nm=40.0),
+    Band(name="nir", centre_nm=790.0, width_nm=40.0),
+)
+
+
+@dataclass
+class Stages:
+    """Stand-ins that count their runs."""
+
+    record: MapRecord
+    products: Path
+    runs: list[str] = field(default_factory=list)
+    holes: bool = False
+
+    def orient(self, job: Job) -> None:
+        self.runs.append("orientation")
+        write_reconstruction(self.record.reconstruction, job.out)
+
+    def measure(self, job: Job) -> Figures:
+        self.runs.append("surface")
+        for name in ("dsm.tif", "orthomosaic.tif"):
+            shutil.copy(self.products / name, job.out)
+        shutil.copytree(self.record.results[-1].folder / GROUND, job.out / GROUND)
+        return {"holes": ["r0c1"]} if self.holes else {}
+
+    def reflect(self, job: Job) -> None:
+        self.runs.append("reflectance")
+        grid = read_grid(self.products / "dsm.tif")
+        raster = create_tiled(job.scratch / "stack", grid, bands=2, nodata=-9999.0)
+        for tile in raster.tiles():
+            red, nir = (np.full((tile.rows, tile.cols), level) for level in (0.1, 0.3))
+            raster.write(tile, np.stack([red, nir]))
+        finish_cog(
+            raster,
+            job.out / "reflectance.tif",
+            descriptions=[band.name for band in BANDS],
+            tags=wavelength_tags(BANDS),
+        )
+
+    def steps(self, *, bands: bool) -> list[Step]:
+        def step(name: str, function: Callable[[Job], Figures | None], *needs: str) -> Step:
+            return Step(stage=Stage(name=name, version="1", function=function), needs=needs)
+
+        reflectance = step("reflectance", self.reflect, "surface")
+        return [
+            step("orientation", self.orient),
+            step("surface", self.measure, "orientation"),
+            *([reflectance] if bands else []),
+        ]
+
+
+@pytest.fixture
+def stages(record: MapRecord, tmp_path: Path) -> Stages:
+    made = shutil.move(record.survey.products_dir, tmp_path / "made")
+    return Stages(record=record, products=Path(made))
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    folder = tmp_path / "card" / "DCIM"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(4)
+    for number in range(3):
+        picture = rng.integers(0, 255, (60, 80, 3), np.uint8)
+        assert cv2.imwrite(str(folder / f"DJI_{number:04d}.JPG"), picture)
+    return tmp_path / "card"
+
+
+def go(
+    stages: Stages, card: Path, *, bands: bool = False, run: RunOptions = HERE, **asked: object
+) -> SurveyResult:
+    request = SurveyRequest(map=MapOptions(), cards=(card,), **asked)  # type: ignore[arg-type]
+    root = stages.record.survey.root.parent / "new"
+    return run_survey(root, request, run, steps=stages.steps(bands=bands))
+
+
+def test_flow_goes_from_card_to_report(stages: Stages, card: Path) -> None:
+    result = go(stages, card)
+    assert stages.runs == ["orientation", "surface"]
+    assert len(list(result.survey.photos_dir.glob("*.JPG"))) == 3
+    assert (result.survey.products_dir / "orthomosaic.tif").exists()
+    assert result.report_path is not None
+    assert "<html" in result.report_path.read_text()
+    assert result.indices is None  # colour alone: nothing is asked of it unless a person asks
+
+
+@pytest.mark.parametrize(
+    ("until", "runs"),
+    [
+        (Part.INGEST, []),
+        (Part.ORIENT, ["orientation"]),
+        (Part.PRODUCTS, ["orientation", "surface", "reflectance"]),
+    ],
+)
+def test_parts_stand_alone(stages: Stages, card: Path, until: Part, runs: list[str]) -> None:
+    result = go(stages, card, bands=True, until=until)
+    assert stages.runs == runs
+    assert (result.report_path is not None) == (until is Part.PRODUCTS)
+    assert go(stages, card, bands=True).indices is not None
+    assert stages.runs == ["orientation", "surface", "reflectance"]
+
+
+def test_survey_with_bands_gets_its_ndvi_and_others_if_asked(stages: Stages, card: Path) -> None:
+    result = go(stages, card, bands=True)
+    assert (result.survey.products_dir / "ndvi.tif").exists()
+    asked = go(stages, card, bands=True, indices=IndexOptions(indices=("NDVI", "SR")))
+    assert (asked.survey.products_dir / "sr.tif").exists()
+    assert len(stages.runs) == 3
+
+
+def test_run_with_nothing_to_do_asks_no_recorder_and_says_so(
+    stages: Stages, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(stages, card, bands=True)
+
+    def refuse(asked: bool | None) -> None:
+        raise AssertionError(asked)
+
+    monkeypatch.setattr("flows.flow.choose_recorder", refuse)
+    result = go(stages, card, bands=True, run=replace(HERE, prefect=True))
+    assert all(found.reused for found in result.results)
+    said = read_json(result.survey.work_dir / RUN)
+    assert said is not None
+    assert said["state"] == "done"
+    assert len(stages.runs) == 3
+
+
+def test_card_is_read_again_only_when_it_or_the_survey_has_changed(
+    stages: Stages, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken() -> bool:
+        return not go(stages, card, until=Part.INGEST).results[0].reused
+
+    assert taken()
+    assert not taken()
+    shutil.copy(card / "DCIM" / "DJI_0001.JPG", card / "DCIM" / "DJI_0009.JPG")
+    assert taken()
+    assert not taken()
+    (stages.record.survey.root.parent / "new" / "survey.gpkg").unlink()
+    assert taken()
+
+
+def test_dry_run_of_a_card_tells_its_size_and_writes_nothing(card: Path, tmp_path: Path) -> None:
+    survey = Survey(root=tmp_path / "new")
+    lines = describe_run_plan(survey, SurveyRequest(cards=(card,)), RunOptions())
+    assert lines[0].startswith("3 photographs of 0.0 megapixels")
+    assert lines[2].startswith("ingest")
+    assert not survey.root.exists()
+
+
+def test_what_cannot_be_a_survey_or_a_card_is_refused_before_anything_is_written(
+    stages: Stages, card: Path, tmp_path: Path
+) -> None:
+    request = SurveyRequest(cards=(tmp_path / "no card",))
+    with pytest.raises(InputError, match="does not exist; is the card in"):
+        run_survey(tmp_path / "new", request, HERE)
+    assert not (tmp_path / "new").exists()
+    request = SurveyRequest(cards=(card,), indices=IndexOptions(indices=("DVI",)))
+    with pytest.raises(InputError, match="no index is called 'DVI'"):
+        run_survey(tmp_path / "new", request, HERE)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(NotASurveyError):
+        run_survey(tmp_path / "card", SurveyRequest(), HERE)
+
+
+def test_holes_are_told_by_stage(stages: Stages, card: Path) -> None:
+    stages.holes = True
+    assert go(stages, card).holes == {"surface": ["r0c1"]}
