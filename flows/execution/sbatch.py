@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from flows.execution.executor import State
 from flows.execution.profile import Place, Profile
@@ -26,35 +28,78 @@ ACTIVE = {
 """States of a job that may still end well."""
 NEVER = frozenset(
     {
-        "PartitionTimeLimit",
-        "PartitionNodeLimit",
-        "PartitionConfig",
+        "AccountNotAllowed",
+        "AssociationTimeLimit",
+        "AssocMaxCpuPerJobLimit",
+        "AssocMaxMemPerJob",
+        "AssocMaxNodePerJobLimit",
+        "AssocMaxWallDurationPerJobLimit",
         "BadConstraints",
         "DependencyNeverSatisfied",
-        "AccountNotAllowed",
-        "QOSNotAllowed",
         "InvalidAccount",
         "InvalidQOS",
-        "AssociationTimeLimit",
-        "QOSTimeLimit",
         "JobHeldAdmin",
-        "JobHeldUser",
+        "PartitionConfig",
+        "PartitionTimeLimit",
+        "QOSMaxCpuPerJobLimit",
+        "QOSMaxMemoryPerJob",
+        "QOSMaxNodePerJobLimit",
+        "QOSMaxWallDurationPerJobLimit",
+        "QOSNotAllowed",
+        "QOSTimeLimit",
     }
 )
 """Reasons of a waiting job that time does not mend."""
+NOT_LAUNCHED = ("launch failed requeued held", "JobHoldMaxRequeue")
+"""Reasons of a job that its node could not start, so that Slurm holds it."""
+WAITS = {
+    "Resources": "for a node with room",
+    "Priority": "behind jobs of higher priority",
+    "JobArrayTaskLimit": "for others of its array: at_once",
+    "BeginTime": "two minutes, as Slurm lets a job that lost its node",
+    "ReqNodeNotAvail": "for nodes that are down, drained or reserved",
+    "Nodes required for job are DOWN": "for nodes that are down, drained or reserved",
+    "PartitionDown": "for its partition, which is down",
+    "PartitionInactive": "for its partition, which takes no jobs now",
+    "PartitionNodeLimit": "for its partition, which has too few nodes that are up",
+    "JobHeldUser": "because someone holds it: scontrol release",
+    "Licenses": "for a licence",
+    "Reservation": "for its reservation",
+    "QOS": "for a limit of its qos",
+    "Assoc": "for a limit of its account",
+}
+"""What a job waits for, by the first letters of Slurm's reason."""
+FINAL = ("TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "CANCELLED")
+"""States that say more of a job's end than the job itself could."""
+MAY_RETURN = frozenset({"NODE_FAIL", "BOOT_FAIL", "PREEMPTED"})
+"""States after which Slurm may start a job once more by itself."""
+QUEUE_FORMAT = "%i|%T|%r|%N|%j"
 MEMORY_SAID = re.compile(
     r"exceeded (job |step )?memory limit|oom[-_ ]kill|MemoryError|out of memory", re.IGNORECASE
 )
 """What logs say of memory where the cluster's state does not."""
 
 
-def batch_script(name: str, count: int, resources: Resources, profile: Profile, stage: str) -> str:
+class Queued(NamedTuple):
+    """How a job is in the queue."""
+
+    state: str = ""
+    """Slurm's word; empty if it does not know the job."""
+    reason: str = ""
+    """Why it waits."""
+    node: str = ""
+    name: str = ""
+
+
+Queue = Mapping[str, Queued]
+"""Jobs by number; those of an array are "7_0"."""
+
+
+def batch_script(count: int, resources: Resources, profile: Profile, stage: str) -> str:
     """Return the script of an array of jobs.
 
     Parameters
     ----------
-    name : str
-        Of the job.
     count : int
         Jobs in the array.
     resources : Resources
@@ -69,42 +114,41 @@ def batch_script(name: str, count: int, resources: Resources, profile: Profile, 
 
     Examples
     --------
-    >>> print(batch_script("tmp-cloud-1", 1, Resources(), Profile(), "cloud"))  # doctest: +ELLIPSIS
+    >>> print(batch_script(1, Resources(), Profile(), "cloud"))  # doctest: +ELLIPSIS
     #!/bin/bash
-    #SBATCH --job-name=tmp-cloud-1
     #SBATCH --array=0-0
     ...
     exec "$1" -P -m flows.worker --list "$2"
     <BLANKLINE>
     """
-    place = profile.place_of(stage)
     limit = f"%{profile.at_once}" if profile.at_once else ""
     options = {
-        "job-name": name,
         "array": f"0-{count - 1}{limit}",
+        "open-mode": "append",
+        **_asked(resources, profile.place_of(stage)),
+    }
+    return _script(options, "requeue", profile, 'exec "$1" -P -m flows.worker --list "$2"')
+
+
+def probe_script(resources: Resources, profile: Profile, place: Place) -> str:
+    """Return the script of a job that looks at a node; see `flows.probe` for its arguments."""
+    return _script(
+        _asked(resources, place), "no-requeue", profile, 'exec "$1" -P -m flows.probe "$2" "$3"'
+    )
+
+
+def _script(options: Mapping[str, str], flag: str, profile: Profile, command: str) -> str:
+    said = [f"#SBATCH --{key}={value}" for key, value in options.items()]
+    return "\n".join(["#!/bin/bash", *said, f"#SBATCH --{flag}", *profile.prologue, command, ""])
+
+
+def _asked(resources: Resources, place: Place) -> dict[str, str]:
+    said = {
         "nodes": "1",
         "ntasks": "1",
         "cpus-per-task": str(resources.cpus),
         "mem": f"{math.ceil(resources.memory_gb * 1e9 / 2**20)}M",
         "time": str(math.ceil(resources.minutes)),
-        "open-mode": "append",
-        **_placed(place, resources),
-    }
-    lines = [f"#SBATCH --{key}={value}" for key, value in options.items()]
-    return "\n".join(
-        [
-            "#!/bin/bash",
-            *lines,
-            "#SBATCH --requeue",
-            *profile.prologue,
-            'exec "$1" -P -m flows.worker --list "$2"',
-            "",
-        ]
-    )
-
-
-def _placed(place: Place, resources: Resources) -> dict[str, str]:
-    said = {
         "partition": place.partition,
         "account": place.account,
         "qos": place.qos,
@@ -114,20 +158,45 @@ def _placed(place: Place, resources: Resources) -> dict[str, str]:
     return {key: value for key, value in said.items() if value}
 
 
-def read_queue(text: str) -> dict[str, tuple[str, str, str]]:
-    """Return state, reason and name of each job from lines of ``%i|%T|%r|%j``.
+def read_queue(text: str) -> dict[str, Queued]:
+    """Return how each job is, from lines of `QUEUE_FORMAT`.
 
     Examples
     --------
-    >>> read_queue("7_0|PENDING|Resources|tmp-cloud")
-    {'7_0': ('PENDING', 'Resources', 'tmp-cloud')}
+    >>> read_queue("7_0|RUNNING|None|n1|tmp-cloud")
+    {'7_0': Queued(state='RUNNING', reason='None', node='n1', name='tmp-cloud')}
     """
     found = {}
     for line in text.splitlines():
-        parts = line.strip().split("|", 3)
-        if len(parts) == 4:
-            found[parts[0]] = (parts[1], parts[2], parts[3])
+        parts = line.strip().split("|", 4)
+        if len(parts) == 5:
+            found[parts[0]] = Queued(*parts[1:])
     return found
+
+
+def array_of(job: str) -> str:
+    """Return the number of a job's array.
+
+    Examples
+    --------
+    >>> array_of("7_12"), array_of("8")
+    ('7', '8')
+    """
+    return job.partition("_")[0]
+
+
+def explain(reason: str) -> str:
+    """Return what a job waits for, in words, with Slurm's own.
+
+    Examples
+    --------
+    >>> explain("QOSMaxCpuPerUserLimit"), explain("None")
+    ('for a limit of its qos (QOSMaxCpuPerUserLimit)', 'to be looked at by Slurm')
+    """
+    if reason in ("", "None"):
+        return "to be looked at by Slurm"
+    first = next((text for start, text in WAITS.items() if reason.startswith(start)), "")
+    return f"{first} ({reason.partition(',')[0]})" if first else reason
 
 
 def judge(state: str, log: str) -> State:

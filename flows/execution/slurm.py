@@ -6,69 +6,50 @@ A job has done its work when its own outcome says so, never because it left the 
 
 from __future__ import annotations
 
-import getpass
 import logging
-import secrets
 import shutil
-import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.execution.batches import Batch, recorded_jobs, unanswered, write_batch
+from flows.execution.commands import Commands
 from flows.execution.executor import State, Status, Unit
 from flows.execution.profile import Profile
 from flows.execution.progress import PROGRESS
-from flows.execution.sbatch import ACTIVE, NEVER, batch_script, judge, read_queue
-from flows.execution.units import EXIT, JOB, LOG, last_lines, read_json, read_outcome, write_job
+from flows.execution.sbatch import (
+    ACTIVE,
+    FINAL,
+    MAY_RETURN,
+    MEMORY_SAID,
+    NEVER,
+    NOT_LAUNCHED,
+    Queue,
+    Queued,
+    array_of,
+    batch_script,
+    explain,
+    judge,
+)
+from flows.execution.units import EXIT, JOB, LOG, last_lines, read_json, read_outcome
 from flows.resources import Resources
 from tmp.errors import ExecutionError, InputError
 
 log = logging.getLogger(__name__)
 
-CALL_EVERY_S = 1 / 3
-"""Least time between two calls of Slurm's commands."""
-AT_A_TIME = 200
-"""Jobs named in one ``scancel``."""
-COMMAND_S = 60.0
-Queue = Mapping[str, tuple[str, str, str]]
-
-
-@dataclass(slots=True, kw_only=True)
-class Commands:
-    """Slurm's commands, called no more often than a login node bears."""
-
-    count: int = 0
-    """Calls made."""
-    _last_s: float = 0.0
-
-    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command; its failure is in the status that comes back."""
-        time.sleep(max(0.0, self._last_s + CALL_EVERY_S - time.monotonic()))
-        try:
-            return subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=COMMAND_S
-            )
-        except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(command, 1, "", "no answer")
-        finally:
-            self._last_s = time.monotonic()
-            self.count += 1
-
-    def queue(self) -> Queue | None:
-        """Return all jobs of this user, those just ended too; None while Slurm is away."""
-        said = self.call(
-            *("squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", "%i|%T|%r|%j")
-        )
-        if said.returncode:
-            log.warning("squeue: %s; asked again later", said.stderr.strip())
-            return None
-        return read_queue(said.stdout)
-
-    def cancel(self, jobs: Sequence[str]) -> None:
-        """End jobs, whether they wait or run."""
-        for start in range(0, len(jobs), AT_A_TIME):
-            self.call("scancel", *jobs[start : start + AT_A_TIME])
+FIRST_POLL_S = 0.5
+"""Time between the first looks at the queue."""
+PATIENCE = 0.1
+"""Share of the time since jobs were submitted that passes until the next look."""
+AWAY_POLL_S = 60.0
+"""Longest time between two looks while Slurm is away."""
+FAILED_GRACE_S = 10.0
+"""Time that a shared disk gets to show the outcome of a job that has failed."""
+MOST_LOSSES = 2
+"""Units that a node may lose before no more are sent to it."""
+ASKED_AT_START = 20
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,15 +61,23 @@ class SlurmExecutor:
     now_s: Callable[[], float] = time.monotonic
     _live: dict[Path, tuple[Unit, str]] = field(default_factory=dict)
     """Units and their jobs, by folder."""
+    _started: set[Path] = field(default_factory=set)
+    """Those seen at work: they may have an outcome."""
     _gone_s: dict[Path, float] = field(default_factory=dict)
     """When a job was first seen to have left the queue without an outcome."""
-    _waits: dict[Path, str] = field(default_factory=dict)
-    _looked_s: float | None = None
+    _told: dict[str, Counter[str]] = field(default_factory=dict)
+    """How many jobs of an array wait for what."""
+    _lost_by: Counter[str] = field(default_factory=Counter)
+    """Units lost by each node."""
+    _submitted_s: float = 0.0
+    _next_look_s: float = 0.0
+    _unheard: int = 0
+    """Looks at the queue since Slurm last answered."""
 
     def submit(self, units: Sequence[Unit]) -> None:
         """Submit units as arrays; those whose job an earlier controller left are taken up."""
         fresh: dict[tuple[str, Resources], list[Unit]] = {}
-        queue = self._queue_at_start() if any((u.folder / JOB).exists() for u in units) else {}
+        queue = self._left_by_another(units)
         for unit in units:
             if (job := _job_at_work(unit, queue)) is not None:
                 log.info("%s: job %s is still at work on it", unit.name, job)
@@ -96,27 +85,28 @@ class SlurmExecutor:
             else:
                 fresh.setdefault((unit.stage, unit.resources), []).append(unit)
         for alike in fresh.values():
-            for start in range(0, len(alike), self.profile.most_units):
-                self._submit(alike[start : start + self.profile.most_units])
+            most = self.profile.most_units
+            if len(alike) > 1:
+                most = min(most, self.commands.most_in_array())
+            for start in range(0, len(alike), most):
+                self._submit(alike[start : start + most])
+        self._submitted_s = self.now_s()
+        pause_s = min(FIRST_POLL_S, self.profile.poll_s) if fresh else 0.0
+        self._next_look_s = self._submitted_s + pause_s
 
     def poll(self) -> Mapping[Path, Status]:
-        """Return how each unit is; an ended one is told once."""
-        now = self.now_s()
-        if self._looked_s is not None and now - self._looked_s < self.profile.poll_s:
+        """Return how each unit is, when it is time to look; an ended one is told once."""
+        if self.now_s() < self._next_look_s or not self._live:
             return {}
-        self._looked_s = now
-        queue = self.commands.queue() if self._live else {}
-        found = {}
-        for folder, (unit, job) in list(self._live.items()):
-            status = self._status(unit, job, queue)
-            if status.state.ended:
-                del self._live[folder]
-                self._gone_s.pop(folder, None)
-                (folder / JOB).unlink(missing_ok=True)
-            elif status.said and self._waits.get(folder) != status.said:
-                self._waits[folder] = status.said
-                log.info("%s: job %s waits: %s", unit.name, job, status.said)
-            found[folder] = status
+        queue = self.commands.queue([job for _, job in self._live.values()])
+        self._choose_next_look(queue)
+        found = {
+            folder: self._status(unit, job, queue) for folder, (unit, job) in self._live.items()
+        }
+        self._tell_waits(found)
+        ended = {folder: status for folder, status in found.items() if status.state.ended}
+        stray = [self._end(folder, status, queue or {}) for folder, status in ended.items()]
+        self.commands.cancel([job for job in stray if job])
         return found
 
     def cancel(self) -> None:
@@ -126,8 +116,20 @@ class SlurmExecutor:
             (folder / JOB).unlink(missing_ok=True)
         self._live.clear()
 
+    def _left_by_another(self, units: Sequence[Unit]) -> Queue:
+        """Return the jobs that an earlier controller may have left to these units."""
+        results = {unit.folder.parent for unit in units}
+        lost = [batch for folder in results for batch in unanswered(folder)]
+        if not lost and not any((unit.folder / JOB).exists() for unit in units):
+            return {}
+        queue = self._queue_at_start()
+        numbers = {entry.name: array_of(job) for job, entry in queue.items()}
+        for batch in lost:
+            batch.record(numbers.get(batch.name, ""))
+        return queue
+
     def _queue_at_start(self) -> Queue:
-        for _ in range(20):
+        for _ in range(ASKED_AT_START):
             if (queue := self.commands.queue()) is not None:
                 return queue
             time.sleep(self.profile.poll_s)
@@ -136,100 +138,150 @@ class SlurmExecutor:
     def _submit(self, units: Sequence[Unit]) -> None:
         """Submit units that ask for the same as one array."""
         first = units[0]
-        folder = first.folder.parent / f"batch-{secrets.token_hex(4)}"
-        folder.mkdir(parents=True)
-        listed = folder / "units.txt"
-        listed.write_text("".join(f"{unit.folder.resolve()}\n" for unit in units), "utf-8")
-        name = job_name(first)
-        script = folder / "job.sh"
-        script.write_text(
-            batch_script(name, len(units), first.resources, self.profile, first.stage), "utf-8"
+        batch = write_batch(
+            units, batch_script(len(units), first.resources, self.profile, first.stage)
         )
         for unit in units:
             for earlier in (EXIT, PROGRESS):
                 (unit.folder / earlier).unlink(missing_ok=True)
-        output = str(folder.resolve()).replace("%", "%%")
-        said = self.commands.call(
-            *("sbatch", "--parsable", f"--chdir={folder.resolve()}", f"--output={output}/%a.log"),
-            *(str(script), self.profile.python, str(listed.resolve())),
-        )
-        if said.returncode:
-            raise InputError(self._refusal(first.stage, said.stderr))
-        job = said.stdout.strip().split(";")[0]
+            self._started.discard(unit.folder)
+        number = self._number(batch)
+        batch.record(number)
         for index, unit in enumerate(units):
-            record = {"id": f"{job}_{index}", "name": name, "log": str(folder / f"{index}.log")}
-            write_job(unit.folder, record)
-            self._live[unit.folder] = (unit, f"{job}_{index}")
+            self._live[unit.folder] = (unit, f"{number}_{index}")
 
-    def _refusal(self, stage: str, said: str) -> str:
-        """Say why sbatch refused, and what there is."""
-        reason = " ".join(said.split()).removeprefix("sbatch: error: ")
-        there = self.commands.call("sinfo", "-h", "-o", "%P %G")
-        offers = ", ".join(sorted(set(there.stdout.splitlines())))
-        return (
-            f"{stage}: Slurm refuses the job: {reason}; the cluster's partitions and GPUs are "
-            f"{offers}: mend the profile"
+    def _number(self, batch: Batch) -> str:
+        """Submit an array and return its number; not to nodes that have lost units."""
+        output = str(batch.folder).replace("%", "%%")
+        what = (
+            *(f"--chdir={batch.folder}", f"--output={output}/%a.log"),
+            *(str(batch.script), self.profile.python, str(batch.listed)),
         )
+        bad = sorted(node for node, losses in self._lost_by.items() if losses >= MOST_LOSSES)
+        try:
+            if bad:
+                try:
+                    return self.commands.submit(batch.name, f"--exclude={','.join(bad)}", *what)
+                except InputError:  # no other node is left
+                    self._lost_by.clear()
+            return self.commands.submit(batch.name, *what)
+        except InputError as error:
+            there = self.commands.call("sinfo", "-h", "-o", "%P %G")
+            offers = ", ".join(sorted(set(there.stdout.splitlines())))
+            raise InputError(
+                f"{batch.stage}: Slurm refuses the job: {error}; the cluster's partitions and "
+                f"GPUs are {offers}: mend the profile"
+            ) from error
+
+    def _choose_next_look(self, queue: Queue | None) -> None:
+        """Look often at first, so that short jobs end soon; seldom later, or if Slurm is away."""
+        now = self.now_s()
+        pause_s = max(min(FIRST_POLL_S, self.profile.poll_s), PATIENCE * (now - self._submitted_s))
+        pause_s = min(pause_s, self.profile.poll_s)
+        if queue is None:
+            if not self._unheard:
+                log.warning("squeue: Slurm does not answer; jobs go on, and it is asked again")
+            self._unheard += 1
+            pause_s = min(AWAY_POLL_S, pause_s * 2**self._unheard)
+        else:
+            self._unheard = 0
+        self._next_look_s = now + pause_s
 
     def _status(self, unit: Unit, job: str, queue: Queue | None) -> Status:
-        outcome = read_outcome(unit.folder)
-        if outcome is not None and outcome.done:
-            return Status(state=State.DONE)
+        entry = Queued() if queue is None else queue.get(job, Queued())
+        waits = ACTIVE.get(entry.state) is State.WAITING
+        if queue is not None and not waits:
+            self._started.add(unit.folder)
+        if unit.folder in self._started:
+            outcome = read_outcome(unit.folder)
+            if outcome is not None and outcome.done:
+                return Status(state=State.DONE)
         if queue is None:
-            return Status(state=State.RUNNING)
-        state, reason, _ = queue.get(job, ("", "", ""))
-        if state in ACTIVE:
+            state = State.RUNNING if unit.folder in self._started else State.WAITING
+            return Status(state=state, said="Slurm does not answer")
+        if waits:
             self._gone_s.pop(unit.folder, None)
-            if state == "PENDING" and reason in NEVER:
-                self.commands.cancel([job])
-                return Status(state=State.REFUSED, said=f"job {job} can never start: {reason}")
-            return Status(state=ACTIVE[state], said=reason if state == "PENDING" else "")
-        if outcome is not None:
-            state_here = State.NO_MEMORY if outcome.kind == "MemoryError" else State.FAILED
-            return Status(state=state_here, said=outcome.error)
-        gone_s = self.now_s() - self._gone_s.setdefault(unit.folder, self.now_s())
-        if state in ("", "COMPLETED") and gone_s < self.profile.grace_s:
-            return Status(state=State.RUNNING)
+            return _waiting(job, entry)
+        if entry.state in ACTIVE:
+            self._gone_s.pop(unit.folder, None)
+            asleep = entry.state in ("SUSPENDED", "STOPPED")
+            return Status(state=State.RUNNING, said="suspended by the cluster" if asleep else "")
+        return self._ended(unit, job, entry)
+
+    def _ended(self, unit: Unit, job: str, entry: Queued) -> Status:
+        """Return how a job ended that has not done its work."""
+        outcome = read_outcome(unit.folder)
+        if outcome is not None and not entry.state.startswith(FINAL):
+            state = State.NO_MEMORY if outcome.kind == "MemoryError" else State.FAILED
+            return Status(state=state, said=outcome.error)
         record = read_json(unit.folder / JOB) or {}
         lines = [last_lines(unit.folder / LOG), last_lines(Path(record.get("log", LOG)))]
         said = " | ".join(line for line in lines if line)
-        return Status(state=judge(state, said), said=f"job {job} {state or 'forgotten'}: {said}")
+        if not entry.state.startswith(FINAL) and not MEMORY_SAID.search(said):
+            grace_s = self.profile.grace_s
+            if entry.state not in ("", "COMPLETED"):
+                grace_s = min(grace_s, FAILED_GRACE_S)
+            since_s = self._gone_s.setdefault(unit.folder, self.now_s())
+            if self.now_s() - since_s < grace_s:
+                return Status(state=State.RUNNING)
+        on = f" on {entry.node}" if entry.node else ""
+        return Status(
+            state=judge(entry.state, said),
+            said=f"job {job}{on} {entry.state or 'forgotten by Slurm'}: {said}",
+        )
+
+    def _end(self, folder: Path, status: Status, queue: Queue) -> str:
+        """Forget a job that has ended; returns it if Slurm could still start it."""
+        _, job = self._live.pop(folder)
+        entry = queue.get(job, Queued())
+        if status.state is State.LOST and entry.node:
+            self._lost_by[entry.node] += 1
+        self._gone_s.pop(folder, None)
+        (folder / JOB).unlink(missing_ok=True)
+        waits = ACTIVE.get(entry.state) is State.WAITING
+        return job if waits or entry.state in MAY_RETURN else ""
+
+    def _tell_waits(self, found: Mapping[Path, Status]) -> None:
+        """Log what the jobs of each array wait for, where it has changed."""
+        arrays: dict[str, Counter[str]] = {}
+        for folder, status in found.items():
+            unit, job = self._live[folder]
+            reasons = arrays.setdefault(f"{unit.stage}: job {array_of(job)}", Counter())
+            if status.state is State.WAITING:
+                reasons[status.said] += 1
+        for array, reasons in arrays.items():
+            if reasons.keys() - self._told.get(array, Counter()).keys():
+                waits = "; ".join(f"{count} wait {said}" for said, count in reasons.items())
+                log.info("%s: %s", array, waits)
+            self._told[array] = reasons
 
 
-def job_name(unit: Unit) -> str:
-    """Return the name of a unit's job, by which it is known again."""
-    return f"tmp-{unit.stage}-{unit.key[:12]}"
+def _waiting(job: str, entry: Queued) -> Status:
+    if entry.reason in NEVER:
+        return Status(state=State.REFUSED, said=f"job {job} can never start: {entry.reason}")
+    if entry.reason.startswith(NOT_LAUNCHED):
+        return Status(state=State.LOST, said=f"job {job}: {entry.reason}")
+    return Status(state=State.WAITING, said=explain(entry.reason))
 
 
 def _job_at_work(unit: Unit, queue: Queue) -> str | None:
     """Return the job that is at work on a unit, if any; numbers are given out again."""
-    job = (read_json(unit.folder / JOB) or {}).get("id", "")
-    state, _, name = queue.get(job, ("", "", ""))
-    return str(job) if state in ACTIVE and name == job_name(unit) else None
-
-
-def recorded_jobs(units: Path) -> dict[str, str]:
-    """Return the jobs recorded below ``work/units`` and their names."""
-    found = {}
-    for path in sorted(units.glob(f"*/*/*/{JOB}")):
-        record = read_json(path)
-        if record is not None:
-            found[record["id"]] = record["name"]
-    return found
+    record = read_json(unit.folder / JOB) or {}
+    entry = queue.get(record.get("id", ""), Queued())
+    at_work = entry.state in ACTIVE and entry.name == record.get("name")
+    return str(record["id"]) if at_work else None
 
 
 def cancel_recorded(units: Path) -> int:
-    """End all jobs that a dead controller has left; returns how many."""
+    """End all jobs that a dead controller has left below ``work/units``; returns how many."""
+    lost = [batch for folder in units.glob("*/*") for batch in unanswered(folder)]
     recorded = recorded_jobs(units)
-    if not recorded:
+    if not recorded and not lost:
         return 0
     commands = Commands()
     queue = commands.queue() or {}
-    left = [
-        job
-        for job, name in recorded.items()
-        if queue.get(job, ("", "", ""))[0] in ACTIVE and queue[job][2] == name
-    ]
+    names = {batch.name for batch in lost} | set(recorded.values())
+    left = [job for job, entry in queue.items() if entry.state in ACTIVE and entry.name in names]
     commands.cancel(left)
     return len(left)
 

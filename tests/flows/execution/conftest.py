@@ -39,50 +39,75 @@ def sleep(job):
     time.sleep(job.options["seconds"])
     return {}
 """
-FAKE = """#!{python} -S
+HEAD = """#!{python} -S
 import json, os, subprocess, sys, time
 from pathlib import Path
 home = Path({home!r})
+"""
+FAKE = """
 def load():
-    return json.loads((home / "jobs.json").read_text()) if (home / "jobs.json").exists() else {{}}
+    return json.loads((home / "jobs.json").read_text()) if (home / "jobs.json").exists() else {}
 def save(jobs):
     (home / "jobs.part").write_text(json.dumps(jobs))
     os.replace(home / "jobs.part", home / "jobs.json")
 with (home / "calls.txt").open("a") as calls:
-    calls.write(f"{{time.monotonic()}} {{' '.join(sys.argv)}}\\n")
+    calls.write(f"{time.monotonic()} {' '.join(sys.argv)}\\n")
 """
 SBATCH = (
     FAKE
     + """
+refusals = home / "refusals.json"
+said = json.loads(refusals.read_text()) if refusals.exists() else []
+if said and not said[0].startswith("taken:"):
+    refusals.write_text(json.dumps(said[1:]))
+    sys.exit("sbatch: error: " + said[0])
 words = [a for a in sys.argv[1:] if not a.startswith("--")]
+asked = dict(a[2:].partition("=")[::2] for a in sys.argv[1:] if a.startswith("--"))
 script = Path(words[0]).read_text()
 if "--partition=nowhere" in script:
     sys.exit("sbatch: error: invalid partition specified: nowhere")
-folders = Path(words[2]).read_text().splitlines()
+if asked.get("exclude", "").count(",") == 1:
+    sys.exit("sbatch: error: Requested node configuration is not available")
+probe = "flows.probe" in script
+folders = [words[2]] if probe else Path(words[2]).read_text().splitlines()
 jobs = load()
-number = 100 + len(jobs)
-name = script.split("--job-name=")[1].split()[0]
+number = 100 + len({job.partition("_")[0] for job in jobs})
 plan = json.loads((home / "plan.json").read_text()) if (home / "plan.json").exists() else []
-(home / f"{{number}}.sh").write_text(script)
-output = [a for a in sys.argv if a.startswith("--output=")][0].split("=", 1)[1]
+(home / f"{number}.sh").write_text(script)
 for index, folder in enumerate(folders):
     state = plan.pop(0) if plan else "COMPLETED"
+    state, _, node = state.partition("@")
     reason = "None"
-    with open(output.replace("%a", str(index)), "a") as log:
-        if state == "COMPLETED":
-            done = subprocess.run(
-                [words[1], "-P", "-m", "flows.worker", "--list", words[2]],
-                stdout=log, stderr=log, env=dict(os.environ, SLURM_ARRAY_TASK_ID=str(index)),
-            )
-            state = "COMPLETED" if done.returncode == 0 else "FAILED"
+    if probe:
+        command = [words[1], "-P", "-m", "flows.probe", *words[2:]]
+    else:
+        command = [words[1], "-P", "-m", "flows.worker", "--list", words[2]]
+    output = Path(asked["output"].replace("%a", str(index)))
+    try:
+        log = output.open("a")
+    except OSError:
+        state, log = "FAILED", open(os.devnull, "a")
+    with log:
+        if state in ("COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL:after"):
+            environment = dict(os.environ, SLURM_ARRAY_TASK_ID=str(index))
+            if state != "TIMEOUT":
+                try:
+                    done = subprocess.run(command, stdout=log, stderr=log, env=environment)
+                    state = "FAILED" if done.returncode and state == "COMPLETED" else state
+                except OSError as error:
+                    log.write(f"{words[1]}: No such file or directory"); state = "FAILED"
         elif state == "OOM":
             log.write("slurmstepd: error: Job 7 exceeded memory limit (9 > 8), being killed\\n")
             state = "FAILED"
         elif state.startswith("PENDING"):
             state, _, reason = state.partition(":")
-    jobs[f"{{number}}_{{index}}"] = [state, reason, name]
+    job = str(number) if probe else f"{number}_{index}"
+    jobs[job] = [state.partition(":")[0], reason, node or "n1", asked["job-name"]]
 (home / "plan.json").write_text(json.dumps(plan))
 save(jobs)
+if said:
+    refusals.write_text(json.dumps(said[1:]))
+    sys.exit("sbatch: error: " + said[0].removeprefix("taken:"))
 print(number)
 """
 )
@@ -91,8 +116,14 @@ SQUEUE = (
     + """
 if (home / "away").exists():
     (home / "away").unlink(); sys.exit("slurm_load_jobs error: Unable to contact slurm controller")
-for job, (state, reason, name) in load().items():
-    print("|".join([job, state, reason, name]))
+after = lambda flag: sys.argv[sys.argv.index(flag) + 1].split(",") if flag in sys.argv else None
+numbers, names = after("-j"), after("-n")
+jobs = load()
+if numbers and len(numbers) == 1 and not any(job.split("_")[0] in numbers for job in jobs):
+    sys.exit("slurm_load_jobs error: Invalid job id specified")
+for job, (state, reason, node, name) in jobs.items():
+    if (numbers is None or job.split("_")[0] in numbers) and (names is None or name in names):
+        print("|".join([job, state, reason, node, name]))
 """
 )
 SCANCEL = (
@@ -100,15 +131,26 @@ SCANCEL = (
     + """
 jobs = load()
 for job in sys.argv[1:]:
-    if jobs[job][0] in ("PENDING", "RUNNING"):
-        jobs[job][0] = "CANCELLED"
+    for one in jobs:
+        if job in (one, one.split("_")[0]) and jobs[one][0] in ("PENDING", "RUNNING"):
+            jobs[one][0] = "CANCELLED"
 save(jobs)
 """
 )
 SINFO = (
     FAKE
     + """
-print("cpu* (null)\\ngpu gpu:1")
+if "%R|%G|%f" in sys.argv:
+    print("cpu|(null)|avx2,rack1\\ngpu|gpu:a100:2(S:0-1)|avx2")
+else:
+    print("cpu* (null)\\ngpu gpu:1")
+"""
+)
+SCONTROL = (
+    FAKE
+    + """
+size = (home / "array_size.txt")
+print("MaxArraySize            = " + (size.read_text() if size.exists() else "1001"))
 """
 )
 
@@ -154,12 +196,13 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("squeue", SQUEUE),
         ("scancel", SCANCEL),
         ("sinfo", SINFO),
+        ("scontrol", SCONTROL),
     ):
         path = home / name
-        path.write_text(text.format(python=sys.executable, home=str(home)))
+        path.write_text(HEAD.format(python=sys.executable, home=str(home)) + text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("flows.execution.slurm.CALL_EVERY_S", 0.0)
+    monkeypatch.setattr("flows.execution.commands.CALL_EVERY_S", 0.0)
     return home
 
 

@@ -7,6 +7,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from flows.execution.commands import Commands
 from flows.execution.profile import Profile
 from flows.execution.running import UnitRunner
-from flows.execution.slurm import Commands, SlurmExecutor
+from flows.execution.slurm import SlurmExecutor
 from flows.execution.units import JOB
 from flows.orders import Order
 from flows.resources import SurveySize
@@ -74,7 +76,7 @@ def runner(tmp_path: Path) -> UnitRunner:
 def left() -> list[str]:
     queue = Commands().queue()
     assert queue is not None
-    return [job for job, (state, _, _) in queue.items() if state in ("PENDING", "RUNNING")]
+    return [job for job, (state, *_) in queue.items() if state in ("PENDING", "RUNNING")]
 
 
 def test_array_makes_each_tile_once(stages: Callable[..., Order], tmp_path: Path) -> None:
@@ -89,17 +91,11 @@ def test_job_cancelled_by_someone_stops_the_run(
     stages: Callable[..., Order], tmp_path: Path
 ) -> None:
     order = stages("sleep", seconds=60)
-    said: list[str] = []
-
-    def cancel_it(items: object, label: str, total: int) -> object:
-        del label, total
-        time.sleep(2)
-        subprocess.run(["scancel", "-u", "root"], check=True)
-        return items
-
+    canceller = threading.Timer(2, subprocess.run, args=(["scancel", "-u", "root"],))
+    canceller.start()
     with pytest.raises(ExecutionError, match="cancelled"):
-        runner(tmp_path)(order, cancel_it)  # type: ignore[arg-type]
-    assert said == []
+        runner(tmp_path)(order, silent)
+    canceller.join()
     assert left() == []
 
 

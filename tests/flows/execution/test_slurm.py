@@ -1,7 +1,9 @@
 """Units as jobs of a Slurm that is three scripts on PATH."""
 
 import json
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from flows.execution.profile import Place, Profile
 from flows.execution.running import UnitRunner, run_units
 from flows.execution.sbatch import batch_script, judge
 from flows.execution.slurm import SlurmExecutor, cancel_recorded, require_slurm
-from flows.execution.units import JOB, write_unit
+from flows.execution.trying import tries_of
+from flows.execution.units import EXIT, JOB, write_unit
 from flows.orders import Order, Share
 from flows.resources import Resources, SurveySize
 from flows.store import read_result
@@ -31,6 +34,21 @@ def run(order: Order, size: SurveySize, folder: Path, profile: Profile = QUICK) 
 
 def plan(slurm: Path, *states: str) -> None:
     (slurm / "plan.json").write_text(json.dumps(states))
+
+
+def calls(slurm: Path, command: str) -> list[str]:
+    lines = (slurm / "calls.txt").read_text().splitlines()
+    return [line for line in lines if Path(line.split()[1]).name == command]
+
+
+def commands(slurm: Path) -> list[str]:
+    lines = (slurm / "calls.txt").read_text().splitlines()
+    return [Path(line.split()[1]).name for line in lines]
+
+
+def job_name(slurm: Path) -> str:
+    (line,) = calls(slurm, "sbatch")
+    return next(word for word in line.split() if word.startswith("--job-name=")).split("=")[1]
 
 
 def test_tiles_are_shared_among_the_jobs_of_one_array_and_each_is_made_once(
@@ -79,7 +97,215 @@ def test_lost_job_is_submitted_again_with_the_same_request(
     assert (slurm / "102.sh").read_text() == (slurm / "100.sh").read_text()
     plan(slurm, *["NODE_FAIL"] * 3)
     with pytest.raises(ExecutionError, match="lost"):
-        run(stages("sleep", seconds=0), size, tmp_path / "units")
+        run(stages("sleep", seconds=1), size, tmp_path / "units")
+
+
+def test_job_that_slurm_may_start_again_by_itself_is_cancelled_before_it_is_submitted_again(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    plan(slurm, "NODE_FAIL")
+    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    assert commands(slurm) == ["sbatch", "squeue", "scancel", "sbatch", "squeue"]
+
+
+def test_node_that_loses_two_units_gets_no_more(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    plan(slurm, "NODE_FAIL@n7", "NODE_FAIL@n7")
+    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    excluded = ["--exclude=n7" in line for line in calls(slurm, "sbatch")]
+    assert excluded == [False, False, True]
+
+
+def test_nodes_are_asked_again_where_no_other_is_left(
+    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    executor = SlurmExecutor(profile=QUICK)
+    executor._lost_by.update({"n7": 2, "n8": 2})
+    order = stages("sleep", seconds=0)
+    executor.submit([write_unit(tmp_path / "units", order, asked, share=None, lenient=False)])
+    excluded = ["--exclude=n7,n8" in line for line in calls(slurm, "sbatch")]
+    assert excluded == [True, False]
+
+
+def test_error_of_a_job_whose_node_failed_is_not_believed(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    plan(slurm, "NODE_FAIL:after", "NODE_FAIL:after")
+    with pytest.raises(InputError, match="the card is empty"):
+        run(stages("fail"), size, tmp_path / "units")
+    assert commands(slurm).count("sbatch") == 3
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Batch job submission failed: Socket timed out on send/recv operation",
+        "Slurm temporarily unable to accept job, sleeping and retrying",
+        "Batch job submission failed: Unable to contact slurm controller (connect failure)",
+    ],
+)
+def test_slurm_that_cannot_take_a_job_now_is_asked_again(
+    said: str,
+    slurm: Path,
+    stages: Orders,
+    size: SurveySize,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flows.execution.commands.RETRY_S", (0.0, 0.0))
+    (slurm / "refusals.json").write_text(json.dumps([said, said]))
+    order = stages("sleep", seconds=0)
+    run(order, size, tmp_path / "units")
+    assert read_result(order.folder)
+    assert commands(slurm).count("sbatch") == 3
+    (slurm / "refusals.json").write_text(json.dumps([said] * 3))
+    with pytest.raises(ExecutionError, match=r"sbatch: .*see whether 'sinfo' answers"):
+        run(stages("sleep", seconds=1), size, tmp_path / "units")
+
+
+def test_job_that_was_taken_though_no_answer_came_is_not_submitted_twice(
+    slurm: Path,
+    stages: Orders,
+    size: SurveySize,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flows.execution.commands.RETRY_S", (0.0,))
+    (slurm / "refusals.json").write_text(json.dumps(["taken:Socket timed out"]))
+    order = stages("sleep", seconds=0)
+    run(order, size, tmp_path / "units")
+    assert read_result(order.folder)
+    assert commands(slurm).count("sbatch") == 1
+
+
+def test_job_whose_controller_died_before_the_answer_is_taken_up(
+    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    plan(slurm, "RUNNING")
+    order = stages("sleep", seconds=0)
+    unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+    SlurmExecutor(profile=QUICK).submit([unit])
+    (unit.folder / JOB).unlink()
+    (number,) = unit.folder.parent.glob("batch-*/number.txt")
+    number.unlink()
+    again = SlurmExecutor(profile=QUICK)
+    again.submit([unit])
+    assert commands(slurm).count("sbatch") == 1
+    number.unlink()
+    assert cancel_recorded(tmp_path / "units") == 1
+
+
+def test_array_is_no_larger_than_the_cluster_allows(
+    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    (slurm / "array_size.txt").write_text("3")
+    order = stages("paint", tiles=8, count=str(tmp_path / "count"))
+    executor = SlurmExecutor(profile=QUICK)
+    units = [
+        write_unit(tmp_path / "units", order, asked, share=Share(index=i, count=8), lenient=False)
+        for i in range(8)
+    ]
+    executor.submit(units)
+    executor.submit(units)
+    assert commands(slurm).count("sbatch") == 6
+    assert "--array=0-1\n" in (slurm / "102.sh").read_text()
+    assert commands(slurm).count("scontrol") == 1
+
+
+def test_only_the_jobs_at_work_are_asked_for(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    run(stages("paint", tiles=10, count=str(tmp_path / "count")), size, tmp_path / "units")
+    asked = [line.split(" -j ")[1].split()[0] for line in calls(slurm, "squeue")]
+    assert set(asked) == {"100", "101"}
+
+
+def test_looks_at_the_queue_become_seldom_and_more_so_while_slurm_is_away(
+    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    plan(slurm, "RUNNING")
+    now_s = 0.0
+    executor = SlurmExecutor(profile=Profile(poll_s=8.0), now_s=lambda: now_s)
+    order = stages("sleep", seconds=0)
+    executor.submit([write_unit(tmp_path / "units", order, asked, share=None, lenient=False)])
+    looks = []
+    for tenth in range(2000):
+        now_s = tenth / 10
+        if now_s == 150:
+            (slurm / "away").touch()
+        if executor.poll():
+            looks.append(now_s)
+    pauses = [later - sooner for sooner, later in pairwise(looks)]
+    assert pauses[0] == pytest.approx(0.5, abs=0.11)
+    assert pauses[looks.index(next(look for look in looks if look > 20))] < 3
+    assert max(pauses) == pytest.approx(16, abs=0.11)
+    assert sorted(pauses)[-2] == pytest.approx(8, abs=0.11)
+
+
+def test_what_jobs_wait_for_is_told_once_for_an_array(
+    slurm: Path,
+    stages: Orders,
+    asked: Resources,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    plan(slurm, "RUNNING", "PENDING:Resources", "PENDING:Resources")
+    order = stages("paint", tiles=3, count=str(tmp_path / "count"))
+    units = [
+        write_unit(tmp_path / "units", order, asked, share=Share(index=i, count=3), lenient=False)
+        for i in range(3)
+    ]
+    executor = SlurmExecutor(profile=Profile(poll_s=0.001))
+    executor.submit(units)
+    for _ in range(3):
+        time.sleep(0.002)
+        said = executor.poll()
+    assert said[units[1].folder].said == "for a node with room (Resources)"
+    assert said[units[0].folder].state is State.RUNNING
+    told = [record.message for record in caplog.records if "wait" in record.message]
+    assert told == ["paint: job 100: 2 wait for a node with room (Resources)"]
+
+
+def test_suspended_and_requeued_jobs_are_at_work_and_those_that_cannot_start_are_lost(
+    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    plan(slurm, "SUSPENDED")
+    unit = write_unit(
+        tmp_path / "units", stages("sleep", seconds=0), asked, share=None, lenient=False
+    )
+    executor = SlurmExecutor(profile=Profile(poll_s=0.001))
+    executor.submit([unit])
+    for state, reason, expected in (
+        ("SUSPENDED", "None", State.RUNNING),
+        ("REQUEUED", "None", State.WAITING),
+        ("PENDING", "BeginTime", State.WAITING),
+        ("COMPLETING", "None", State.RUNNING),
+        ("PENDING", "launch failed requeued held", State.LOST),
+    ):
+        (slurm / "jobs.json").write_text(
+            json.dumps({"100_0": [state, reason, "", job_name(slurm)]})
+        )
+        time.sleep(0.002)
+        assert executor.poll()[unit.folder].state is expected
+    assert commands(slurm)[-1] == "scancel"
+
+
+def test_outcome_that_a_shared_disk_shows_late_is_waited_for(
+    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    order = stages("fail")
+    unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+    executor = SlurmExecutor(profile=Profile(poll_s=0.001, grace_s=0.2))
+    executor.submit([unit])
+    hidden = (unit.folder / EXIT).rename(tmp_path / "hidden.json")
+    time.sleep(0.002)
+    assert executor.poll()[unit.folder].state is State.RUNNING
+    hidden.rename(unit.folder / EXIT)
+    time.sleep(0.002)
+    status = executor.poll()[unit.folder]
+    assert (status.state, status.said) == (State.FAILED, "the card is empty; copy it again")
 
 
 def test_job_that_someone_cancelled_stops_the_run(
@@ -138,10 +364,11 @@ def test_interrupted_run_cancels_its_jobs(
     def interrupt(*_: object) -> object:
         raise KeyboardInterrupt
 
+    tries = tries_of(order.partial, alone=lambda item, resources: units[0], strict=False)
     with pytest.raises(KeyboardInterrupt):
-        run_units(executor, units, interrupt, "painting")  # type: ignore[arg-type]
+        run_units(executor, units, interrupt, "painting", tries)  # type: ignore[arg-type]
     jobs = json.loads((slurm / "jobs.json").read_text())
-    assert {state for state, _, _ in jobs.values()} == {"CANCELLED"}
+    assert {state for state, *_ in jobs.values()} == {"CANCELLED"}
 
 
 def test_job_of_a_killed_controller_is_taken_up_and_not_submitted_twice(
@@ -169,7 +396,7 @@ def test_job_number_given_out_to_another_is_not_taken_up(
     )
     SlurmExecutor(profile=QUICK).submit([unit])
     jobs = json.loads((slurm / "jobs.json").read_text())
-    jobs["100_0"][2] = "someone-else"
+    jobs["100_0"][-1] = "someone-else"
     (slurm / "jobs.json").write_text(json.dumps(jobs))
     assert cancel_recorded(tmp_path / "units") == 0
     SlurmExecutor(profile=QUICK).submit([unit])
@@ -185,7 +412,7 @@ def test_script_has_what_the_stage_and_the_site_ask_for() -> None:
         at_once=3,
     )
     asked = Resources(cpus=4, memory_gb=8.0, gpus=2, minutes=30.5)
-    said = batch_script("tmp-surface-1", 5, asked, profile, "surface").splitlines()
+    said = batch_script(5, asked, profile, "surface").splitlines()
     for line in (
         "#SBATCH --array=0-4%3",
         "#SBATCH --cpus-per-task=4",
@@ -206,6 +433,7 @@ def test_end_of_a_job_is_judged_by_state_and_log() -> None:
     assert judge("TIMEOUT", "") is State.NO_TIME
     assert judge("CANCELLED by 7", "") is State.CANCELLED
     assert judge("NODE_FAIL", "") is State.LOST
+    assert judge("OUT_OF_MEMORY", "") is State.NO_MEMORY
     assert judge("", "") is State.LOST
 
 
