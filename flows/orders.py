@@ -6,23 +6,26 @@ in it.  Its tiles may be shared among several of these; the one that has no shar
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
+import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+from urllib.parse import quote
 
+import psutil
+
+from flows.apart import Ledger
 from flows.resources import Needs, modest
-from flows.usage import Usage, measured
-from tmp.files import replacing
+from flows.results import SCRATCH, TEMPORARY, publish, read_manifest
+from flows.usage import UnitUsage, Usage, measured, summed
 from tmp.progress import Track, silent
-
-MANIFEST = "manifest.json"
 
 T = TypeVar("T")
 
@@ -39,10 +42,33 @@ class Share:
 
     index: int
     count: int
+    only: str | None = None
+    """The one item of it to do, by name, and no other."""
 
-    def of(self, items: Sequence[T]) -> list[T]:
+    def of(self, items: Sequence[T], name: Callable[[T], str] = str) -> list[T]:
         """Return this share; all shares together are all items, each once."""
-        return list(items[self.index :: self.count])
+        share = items[self.index :: self.count]
+        return [item for item in share if self.only in (None, name(item))]
+
+
+WHOLE = "whole"
+
+
+def part_of(share: Share | None) -> str:
+    """Name the part of a stage that a unit does; fit for a folder's name.
+
+    Examples
+    --------
+    >>> part_of(Share(index=2, count=12)), part_of(None)
+    ('3-of-12', 'whole')
+    >>> part_of(Share(index=0, count=1, only="DCIM/1.JPG"))
+    'alone-DCIM%2F1.JPG'
+    """
+    if share is None:
+        return WHOLE
+    if share.only is not None:
+        return f"alone-{quote(share.only, safe='')}"
+    return f"{share.index + 1}-of-{share.count}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +89,19 @@ class Job:
     track: Track = silent
     share: Share | None = None
     """None: the whole stage, which also ends it."""
-    holes: list[str] | None = None
-    """Gets the names of tiles that cannot be made; None: the first one stops the stage."""
+    holes: dict[str, str] | None = None
+    """Gets the tiles that cannot be made and why; None: the first one stops the stage."""
+    made: list[str] = field(default_factory=list)
+    """Gets the names of the tiles that this job has made."""
 
-    def shared(self, items: Sequence[T]) -> list[T]:
-        """Return the items that are this job's."""
-        return list(items) if self.share is None else self.share.of(items)
+    @property
+    def part(self) -> str:
+        """What the job is called among those of its stage."""
+        return part_of(self.share)
+
+    def shared(self, items: Sequence[T], name: Callable[[T], str] = str) -> list[T]:
+        """Return the items that are this job's, which know them by name."""
+        return list(items) if self.share is None else self.share.of(items, name)
 
 
 Figures = Mapping[str, Any]
@@ -122,6 +155,19 @@ def here(workers: int) -> RunOrder:
     return run
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A start of a unit of work."""
+
+    number: int = 1
+    """How often it has been started, this time included."""
+    job: str = ""
+    """The cluster's, if any."""
+
+
+FIRST = Attempt()
+
+
 def execute(
     order: Order,
     *,
@@ -129,10 +175,13 @@ def execute(
     track: Track = silent,
     share: Share | None = None,
     lenient: bool = False,
-    before: Sequence[Usage] = (),
+    before: Sequence[UnitUsage] = (),
     scratch_disk: Path | None = None,
-) -> Usage:
+    attempt: Attempt = FIRST,
+) -> UnitUsage:
     """Run an order, or a share of its tiles; the whole order publishes the result.
+
+    Does nothing if the result is there, as when a cluster starts a job once more.
 
     Parameters
     ----------
@@ -143,18 +192,32 @@ def execute(
     share : Share, optional
     lenient : bool
         Whether tiles that cannot be made leave holes, named in the result's figures.
-    before : sequence of Usage
-        What the shares done before have cost.
+    before : sequence of UnitUsage
+        What the units done before have cost.
     scratch_disk : Path, optional
         Folder on a fast disk of this machine for temporary files; by default the survey's own.
+    attempt : Attempt
+
+    Raises
+    ------
+    SpaceError, OSError
+        If a disk is full.
     """
+    cost = UnitUsage(
+        part=part_of(share),
+        usage=Usage(),
+        host=platform.node(),
+        job=attempt.job,
+        attempts=attempt.number,
+    )
+    if read_manifest(order.folder) is not None:
+        return cost
     partial = order.partial
-    scratch = partial / "scratch"
+    scratch = partial / SCRATCH
     scratch.mkdir(parents=True, exist_ok=True)
-    disk = scratch_disk or partial / "temporary"
-    disk.mkdir(parents=True, exist_ok=True)
     with (
-        TemporaryDirectory(prefix="tmp-", dir=disk) as temporary,
+        Ledger(partial=partial).at_work(cost.part),
+        _temporary_folder(scratch_disk or partial / TEMPORARY) as temporary,
         measured() as usage,
     ):
         job = Job(
@@ -162,59 +225,48 @@ def execute(
             options=order.options,
             out=partial,
             scratch=scratch,
-            temporary=Path(temporary),
+            temporary=temporary,
             workers=workers,
             track=track,
             share=share,
-            holes=[] if lenient else None,
+            holes={} if lenient else None,
         )
         figures = dict(order.stage.function(job) or {})
-    if share is not None:
-        return usage
-    if job.holes:
-        figures["holes"] = sorted(job.holes)
-    for other in before:
-        usage.wall_s += other.wall_s
-        usage.cpu_s += other.cpu_s
-        usage.peak_gb = max(usage.peak_gb, other.peak_gb)
-    _publish(order, figures, usage)
-    return usage
+    cost = replace(cost, usage=usage, items=len(job.made))
+    if share is None:
+        manifest = _manifest(order, figures, job.holes or {}, [*before, cost])
+        publish(partial, order.folder, manifest, keep_scratch=bool(job.holes))
+    return cost
 
 
-def _publish(order: Order, figures: Figures, usage: Usage) -> None:
-    """Turn the folder of an order at work into its result."""
-    partial = order.partial
-    shutil.rmtree(partial / "scratch")
-    shutil.rmtree(partial / "temporary", ignore_errors=True)
-    manifest = {
+@contextmanager
+def _temporary_folder(disk: Path) -> Iterator[Path]:
+    """Yield a new folder; those that killed processes of this machine have left are deleted."""
+    disk.mkdir(parents=True, exist_ok=True)
+    prefix = f"tmp-{platform.node()}-"
+    for path in disk.glob(f"{prefix}*-*"):
+        pid = path.name.removeprefix(prefix).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+    with TemporaryDirectory(
+        prefix=f"{prefix}{os.getpid()}-", dir=disk, ignore_cleanup_errors=True
+    ) as temporary:
+        yield Path(temporary)
+
+
+def _manifest(
+    order: Order, figures: Figures, holes: Mapping[str, str], units: Sequence[UnitUsage]
+) -> dict[str, Any]:
+    """Return what is to be known of a result."""
+    named = {"holes": sorted(holes), "hole_reasons": dict(sorted(holes.items()))} if holes else {}
+    return {
         "stage": order.stage.name,
         "version": order.stage.version,
         "software": version("terrestrial-mapping-platform"),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": dict(order.digests),
         "options": dict(order.options),
-        "figures": dict(figures),
-        "usage": asdict(usage),
-        "files": _listed(partial),
+        "figures": {**figures, **named},
+        "usage": asdict(summed(units)),
+        "units": [asdict(unit) for unit in units],
     }
-    with replacing(partial / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    shutil.rmtree(order.folder, ignore_errors=True)  # a result that lost a file
-    partial.replace(order.folder)
-
-
-def _listed(folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        path.relative_to(folder).as_posix(): {
-            "size_bytes": path.stat().st_size,
-            "digest": content_digest(path),
-        }
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def content_digest(path: Path) -> str:
-    """Return the digest of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()

@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.orders import MANIFEST, Figures, Order, RunOrder, Stage, content_digest, here
-from flows.usage import Usage
+from flows.apart import Ledger
+from flows.orders import Figures, Order, RunOrder, Stage, here
+from flows.results import DOOMED, content_digest, delete, read_manifest, reopen
+from flows.usage import UnitUsage, Usage
 from tmp.files import replacing
 from tmp.progress import Track, silent
 
@@ -52,6 +53,13 @@ class Result:
     """Cost of the run that made the result."""
     reused: bool
     """Whether the result was there already."""
+    units: tuple[UnitUsage, ...] = ()
+    """What each unit of that run cost; the last one ended the stage."""
+
+    @property
+    def holes(self) -> Mapping[str, str]:
+        """The tiles that could not be made, and why."""
+        return dict(self.figures.get("hole_reasons", {}))
 
     @property
     def known(self) -> Known:
@@ -64,6 +72,8 @@ class StageStore:
     """Runs stages and keeps their results below one folder."""
 
     root: Path
+    retry_holes: bool = False
+    """Whether a result with holes counts as not there: only its holes are made again."""
 
     def run(
         self,
@@ -98,16 +108,22 @@ class StageStore:
         self, order: Order, *, run_order: RunOrder | None = None, track: Track = silent
     ) -> Result:
         """Return the result of an order, running it only if it is not there; see `run`."""
-        name = order.stage.name
-        if (found := read_result(order.folder)) is not None:
-            log.info("%s: nothing has changed; result taken from %s", name, order.folder)
+        if (found := self.find(order)) is not None:
+            log.info("%s: nothing has changed; result taken from %s", found.stage, found.folder)
             return found
+        if read_manifest(order.folder) is not None:
+            reopen(order.folder, order.partial)
         (run_order or here(1))(order, track)
-        self._forget_old(name)
+        self._forget_old(order)
         made = read_result(order.folder)
         if made is None:
             raise FileNotFoundError(f"{order.folder}: the result has gone; run again")
         return replace(made, reused=False)
+
+    def find(self, order: Order) -> Result | None:
+        """Return the result of an order; None unless it is there and may be used."""
+        found = read_result(order.folder)
+        return None if found is not None and found.holes and self.retry_holes else found
 
     def order(self, stage: Stage, inputs: Mapping[str, Input], options: Mapping[str, Any]) -> Order:
         """Return the order for a stage's result."""
@@ -125,12 +141,24 @@ class StageStore:
             return source.digest
         return DigestMemo(path=self.root / "digests.json").of(source)
 
-    def _forget_old(self, name: str) -> None:
-        """Delete all but the latest results of a stage, unfinished ones included."""
-        results = [path for path in (self.root / name).iterdir() if path.is_dir()]
-        results.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in results[KEPT:]:
-            shutil.rmtree(path, ignore_errors=True)
+    def _forget_old(self, order: Order) -> None:
+        """Delete all but the latest results of a stage, and what nobody goes on with."""
+        folders = [path for path in order.folder.parent.iterdir() if path.is_dir()]
+        folders.sort(key=_changed_s, reverse=True)
+        stopped = [path for path in folders if path.suffix == ".part"]
+        doomed = [path for path in folders if path.suffix == DOOMED]
+        others = [path for path in folders if not path.suffix and path != order.folder]
+        for path in (*others[KEPT - 1 :], *stopped[KEPT - 1 :], *doomed):
+            if not Ledger(partial=path).alive:
+                delete(path)
+
+
+def _changed_s(path: Path) -> float:
+    """Return when a folder changed; another process may just have deleted it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def stage_key(stage: Stage, digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
@@ -159,15 +187,8 @@ def digest_of(value: Any) -> str:
 
 def read_result(folder: Path) -> Result | None:
     """Return the result in a folder, or None unless its manifest and every file are there."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        whole = all(
-            (folder / name).stat().st_size == entry["size_bytes"]
-            for name, entry in manifest["files"].items()
-        )
-    except (OSError, ValueError, KeyError):
-        return None
-    return _result(folder, manifest, reused=True) if whole else None
+    manifest = read_manifest(folder)
+    return None if manifest is None else _result(folder, manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,14 +232,18 @@ def _memoised(path: Path, known: dict[str, str]) -> str:
     return known[stamp]
 
 
-def _result(folder: Path, manifest: Mapping[str, Any], *, reused: bool) -> Result:
+def _result(folder: Path, manifest: Mapping[str, Any]) -> Result:
     return Result(
         stage=manifest["stage"],
         folder=folder,
         files={name: entry["digest"] for name, entry in manifest["files"].items()},
         figures=manifest["figures"],
         usage=Usage(**manifest["usage"]),
-        reused=reused,
+        reused=True,
+        units=tuple(
+            UnitUsage(**{**unit, "usage": Usage(**unit["usage"])})
+            for unit in manifest.get("units", ())
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,31 @@ class Usage:
     """User and system time of this process and its children."""
     peak_gb: float = 0.0
     """Largest sum of resident memory of this process and its children, in units of 1e9 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitUsage:
+    """What one unit of a stage's work has cost, and where it was done."""
+
+    part: str
+    """ "whole", which share ("3-of-12"), or which item alone ("alone-r3c7")."""
+    usage: Usage
+    host: str
+    job: str = ""
+    """The cluster's, if any."""
+    attempts: int = 1
+    """Times it was started, those that failed included."""
+    items: int = 0
+    """Tiles or photographs made."""
+
+
+def summed(units: Sequence[UnitUsage]) -> Usage:
+    """Return what units have cost together: the times of all, the memory of the largest."""
+    return Usage(
+        wall_s=sum(unit.usage.wall_s for unit in units),
+        cpu_s=sum(unit.usage.cpu_s for unit in units),
+        peak_gb=max((unit.usage.peak_gb for unit in units), default=0.0),
+    )
 
 
 @contextmanager

@@ -9,18 +9,22 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import platform
 import signal
 import sys
 import traceback
 from pathlib import Path
 
 from flows.execution.progress import ProgressFile
-from flows.execution.units import EXIT, LOG, Outcome, read_work, usage_before, write_outcome
-from flows.orders import execute
-from flows.usage import Usage
+from flows.execution.units import EXIT, LOG, begin, costs_before, read_work, write_outcome
+from flows.orders import Attempt, execute
+from flows.usage import UnitUsage, Usage
 from tmp.bars import bar
 from tmp.errors import TmpError
+from tmp.files import disk_full, is_disk_full
 from tmp.heap import share_one_heap
+
+log = logging.getLogger(__name__)
 
 PARENT = "TMP_WORKER_PARENT"
 """Environment variable: the process that the worker must not outlive."""
@@ -39,35 +43,79 @@ def main(arguments: list[str]) -> int:
     _die_with_parent()
     (folder / EXIT).unlink(missing_ok=True)
     _log_to(folder / LOG)
+    attempt, started_utc = begin(folder)
     try:
-        usage = work(folder)
+        cost = work(folder, attempt)
     except Exception as error:
-        if not isinstance(error, TmpError):
+        failure = _as_told(error, folder)
+        if not isinstance(failure, TmpError):
             traceback.print_exc()
-        failed = Outcome(
-            done=False,
-            error=str(error) or type(error).__name__,
-            kind=type(error).__name__,
+        nothing = UnitUsage(
+            part=folder.name,
             usage=Usage(),
+            host=platform.node(),
+            job=attempt.job,
+            attempts=attempt.number,
         )
-        write_outcome(folder, failed)
+        write_outcome(folder, nothing, started_utc=started_utc, error=failure)
         return 1
-    write_outcome(folder, Outcome(done=True, usage=usage))
+    write_outcome(folder, cost, started_utc=started_utc)
     return 0
 
 
-def work(folder: Path) -> Usage:
-    """Execute the order of a unit; returns what it cost."""
+def work(folder: Path, attempt: Attempt) -> UnitUsage:
+    """Execute the order of a unit; returns what it cost.
+
+    A node's own disk that is full, or not there, is done without.
+    """
     unit = read_work(folder)
+    disk = _scratch_disk(unit.scratch)
     with bar() as lines, ProgressFile(folder, lines) as track:
-        return execute(
-            unit.order,
-            workers=unit.cpus,
-            track=track,
-            share=unit.share,
-            lenient=unit.lenient,
-            before=usage_before(folder) if unit.share is None else (),
-        )
+
+        def executed(scratch_disk: Path | None) -> UnitUsage:
+            return execute(
+                unit.order,
+                workers=unit.cpus,
+                track=track,
+                share=unit.share,
+                lenient=unit.lenient,
+                before=costs_before(folder) if unit.share is None else (),
+                scratch_disk=scratch_disk,
+                attempt=attempt,
+            )
+
+        try:
+            return executed(disk)
+        except OSError as error:
+            if disk is None or not is_disk_full(error):
+                raise
+            log.warning("%s; once more with temporary files on the survey's own disk", error)
+        return executed(None)
+
+
+def _as_told(error: Exception, folder: Path) -> Exception:
+    """Return an error as people are told of it."""
+    if isinstance(error, OSError) and is_disk_full(error) and not isinstance(error, TmpError):
+        return disk_full(Path(error.filename or folder))
+    return error
+
+
+def _scratch_disk(said: str) -> Path | None:
+    """Return the folder for temporary files that a profile names; None if it cannot serve."""
+    if not said:
+        return None
+    folder, reason = Path(os.path.expandvars(said)), "may not be written"
+    if "$" in str(folder):
+        reason = "this machine does not set it"
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK | os.X_OK):
+                return folder
+        except OSError as error:
+            reason = str(error)
+    log.warning("scratch = %r: %s; temporary files go to the survey's own disk", said, reason)
+    return None
 
 
 def _log_to(path: Path) -> None:

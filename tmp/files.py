@@ -12,6 +12,24 @@ from pathlib import Path
 
 from tmp.errors import InputError, SpaceError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a full disk, and of a person's full share of it."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error says that a disk, or a person's share of it, is full."""
+    return isinstance(error, SpaceError) or (isinstance(error, OSError) and error.errno in FULL)
+
+
+def disk_full(path: Path) -> SpaceError:
+    """Return the error for a file or folder that could not be written to its full disk."""
+    folder = next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    return SpaceError(
+        f"{path}: the disk is full ({free_gb:.2f} GB free); make room there and run again, which "
+        "goes on where it was"
+    )
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -32,8 +50,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpaceError(f"{path}: the disk is full; make room and run again") from error
+        if error.errno in FULL:
+            raise disk_full(path) from error
         if isinstance(error, PermissionError):
             raise InputError(f"{path}: may not be written; check the folder's permissions") from (
                 error
@@ -70,8 +88,8 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path
     except OSError as error:
         if former.exists() and not folder.exists():
             former.replace(folder)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpaceError(f"{folder}: the disk is full; make room and run again") from error
+        if error.errno in FULL:
+            raise disk_full(folder) from error
         if isinstance(error, PermissionError):
             raise InputError(
                 f"{folder}: may not be written; check the folder's permissions"

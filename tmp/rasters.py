@@ -27,8 +27,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from tmp.errors import InputError, SpaceError, VersionError
-from tmp.files import replacing
+from tmp.errors import InputError, VersionError
+from tmp.files import disk_full, replacing
 from tmp.grids import Grid, Tile
 from tmp.virtual import GDAL_TYPES
 
@@ -343,7 +343,7 @@ def full_disk_said(path: Path) -> Iterator[None]:
         yield
     except (RasterioError, CPLE_BaseError) as error:
         if shutil.disk_usage(path.parent).free < FULL_BYTES:
-            raise SpaceError(f"{path}: the disk is full; make room and run again") from error
+            raise disk_full(path) from error
         raise
 
 

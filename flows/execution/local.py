@@ -1,4 +1,4 @@
-"""Units as processes of this machine, as many at once as its cores and memory take."""
+"""Units as processes of this machine, as many at once as its cores, memory and GPUs take."""
 
 from __future__ import annotations
 
@@ -6,25 +6,39 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from flows.execution.executor import State, Status, Unit
+from flows.execution.machine import (
+    free_memory_gb,
+    gpus,
+    memory_gb,
+    out_of_memory_kills,
+    resident_gb,
+)
 from flows.execution.progress import PROGRESS
 from flows.execution.units import EXIT, LOG, last_lines, read_outcome
 
-MEMORY_SHARE = 0.9
-"""Of the machine's memory that units may ask for together."""
-STOP_S = 5.0
-"""Time a process gets to end by itself."""
+STOP_S = 0.5
+"""Time processes get to end by themselves; what they leave unfinished never counts."""
+LOOK_EVERY_S = 0.5
+"""Time between two looks at the memory that is free."""
+WAITING, RUNNING = Status(state=State.WAITING), Status(state=State.RUNNING)
 
 
-def memory_gb() -> float:
-    """Return the memory that units may use, in units of 1e9 bytes."""
-    return float(psutil.virtual_memory().total) / 1e9 * MEMORY_SHARE
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A unit at work."""
+
+    unit: Unit
+    process: subprocess.Popen[bytes]
+    gpus: tuple[str, ...]
+    """Which it has to itself."""
+    kills: int | None
+    """Processes that the kernel had killed for memory when it started."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,70 +47,125 @@ class LocalExecutor:
 
     cpus: int
     memory_gb: float = field(default_factory=memory_gb)
-    _waiting: list[Unit] = field(default_factory=list)
-    _running: dict[Path, tuple[Unit, subprocess.Popen[bytes]]] = field(default_factory=dict)
+    gpus: tuple[str, ...] = field(default_factory=gpus)
+    _waiting: dict[Path, Unit] = field(default_factory=dict)
+    _running: dict[Path, Running] = field(default_factory=dict)
+    _looked_s: float = 0.0
 
     def submit(self, units: Sequence[Unit]) -> None:
         """Queue units."""
         for unit in units:
             for earlier in (EXIT, PROGRESS):
                 (unit.folder / earlier).unlink(missing_ok=True)
-            self._waiting.append(unit)
+            self._waiting[unit.folder] = unit
+        self._looked_s = 0.0
         self._admit()
 
     def poll(self) -> Mapping[Path, Status]:
         """Return how each unit is; an ended one is told once."""
-        found = {}
-        for folder, (_, process) in list(self._running.items()):
-            if process.poll() is None:
-                found[folder] = Status(state=State.RUNNING)
+        found: dict[Path, Status] = {}
+        for folder, running in list(self._running.items()):
+            if running.process.poll() is None:
+                found[folder] = RUNNING
             else:
                 del self._running[folder]
-                found[folder] = _ended(folder, process.returncode)
+                _signal(running.process, signal.SIGKILL)  # what it may have left behind
+                found[folder] = _ended(running)
+                self._looked_s = 0.0
         self._admit()
-        return found | {unit.folder: Status(state=State.WAITING) for unit in self._waiting}
+        return found | dict.fromkeys(self._waiting, WAITING)
 
     def cancel(self) -> None:
-        """End all processes; those that do not are killed."""
+        """End all processes; those that do not end at once are killed."""
         self._waiting.clear()
-        processes = [process for _, process in self._running.values()]
+        processes = [running.process for running in self._running.values()]
         self._running.clear()
         for process in processes:
             _signal(process, signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_S
         for process in processes:
             try:
-                process.wait(STOP_S)
+                process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _signal(process, signal.SIGKILL)
-                process.wait()
+                pass
+            _signal(process, signal.SIGKILL)
+            process.wait()
 
     def _admit(self) -> None:
         """Start what there is room for; a unit larger than the machine runs alone."""
-        for unit in list(self._waiting):
-            asked = [other.resources for other, _ in self._running.values()]
-            cpus = sum(resources.cpus for resources in asked) + unit.resources.cpus
-            memory = sum(resources.memory_gb for resources in asked) + unit.resources.memory_gb
-            if asked and (cpus > self.cpus or memory > self.memory_gb):
+        now_s = time.monotonic()
+        if not self._waiting or now_s - self._looked_s < LOOK_EVERY_S:
+            return
+        self._looked_s = now_s
+        room = self._room()
+        for folder, unit in list(self._waiting.items()):
+            if room.cpus < 1 and self._running:
                 return
-            self._waiting.remove(unit)
-            self._running[unit.folder] = (unit, _start(unit.folder))
+            if self._running and not room.takes(unit):
+                continue
+            del self._waiting[folder]
+            self._running[folder] = _start(unit, room.free_gpus)
+            room = self._room()
+
+    def _room(self) -> Room:
+        asked = [running.unit.resources for running in self._running.values()]
+        to_come_gb = sum(
+            max(0.0, running.unit.resources.memory_gb - resident_gb(running.process.pid))
+            for running in self._running.values()
+        )
+        used = {gpu for running in self._running.values() for gpu in running.gpus}
+        return Room(
+            cpus=self.cpus - sum(resources.cpus for resources in asked),
+            memory_gb=min(
+                self.memory_gb - sum(resources.memory_gb for resources in asked),
+                free_memory_gb() - to_come_gb,
+            ),
+            free_gpus=tuple(gpu for gpu in self.gpus if gpu not in used),
+            gpus=len(self.gpus),
+        )
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is left of a machine beside the units at work."""
+
+    cpus: int
+    memory_gb: float
+    """Neither asked for by a unit nor used by anybody else."""
+    free_gpus: tuple[str, ...]
+    gpus: int
+    """Of the whole machine."""
+
+    def takes(self, unit: Unit) -> bool:
+        """Tell whether there is room for a unit."""
+        asked = unit.resources
+        return (
+            asked.cpus <= self.cpus
+            and asked.memory_gb <= self.memory_gb
+            and min(asked.gpus, self.gpus) <= len(self.free_gpus)
+        )
+
+
+def _start(unit: Unit, free_gpus: Iterable[str]) -> Running:
     from flows.worker import PARENT
 
-    with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.worker", str(folder)],
+    taken = tuple(free_gpus)[: unit.resources.gpus]
+    surroundings = {PARENT: str(os.getpid()), "CUDA_VISIBLE_DEVICES": ",".join(taken)}
+    kills = out_of_memory_kills()
+    with (unit.folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "flows.worker", str(unit.folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {PARENT: str(os.getpid())},
+            env=os.environ | surroundings,
         )
+    return Running(unit=unit, process=process, gpus=taken, kills=kills)
 
 
-def _ended(folder: Path, status: int) -> Status:
+def _ended(running: Running) -> Status:
+    folder, status = running.unit.folder, running.process.returncode
     outcome = read_outcome(folder)
     if outcome is not None and outcome.done:
         return Status(state=State.DONE)
@@ -104,13 +173,26 @@ def _ended(folder: Path, status: int) -> Status:
         state = State.NO_MEMORY if outcome.kind == "MemoryError" else State.FAILED
         return Status(state=state, said=outcome.error)
     said = last_lines(folder / LOG)
-    if status == -signal.SIGKILL:  # what the kernel does when memory runs out
-        return Status(state=State.NO_MEMORY, said=said or "killed")
-    return Status(state=State.LOST if status < 0 else State.FAILED, said=said)
+    if status == -signal.SIGKILL and _for_memory(running.kills):
+        return Status(state=State.NO_MEMORY, said=said or "killed by the kernel")
+    if status < 0:
+        killed = f"killed by {signal.Signals(-status).name}"
+        return Status(state=State.LOST, said=" | ".join(filter(None, [said, killed])))
+    return Status(state=State.FAILED, said=said)
+
+
+def _for_memory(kills_before: int | None) -> bool:
+    """Tell whether the kernel kills for memory since a process started; if it does not count, yes.
+
+    What somebody else kills is run again as it is.
+    """
+    kills = out_of_memory_kills()
+    return kills_before is None or kills is None or kills > kills_before
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to a process and all that it has started."""
     try:
         os.killpg(process.pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of the dead
         return

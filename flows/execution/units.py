@@ -1,22 +1,29 @@
 """A unit of work on disk: order, log and outcome, so that any machine can take it up.
 
-``work/units/<stage>/<key>/<part>/`` holds ``unit.json`` (what to do), ``log.txt`` (what was said),
-``exit.json`` (how it ended; written last, whole or not at all) and, on a cluster, ``job.json``.
+``work/units/<stage>/<key>/<part>/`` holds ``unit.json`` (what to do), ``starts.txt`` (a line for
+each time it was begun), ``log.txt`` (what was said), ``exit.json`` (how it ended; written last,
+whole or not at all) and, on a cluster, ``job.json``.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
+import platform
+import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from flows.execution.executor import Unit
-from flows.orders import Order, Share, Stage
+from flows.orders import Attempt, Order, Share, Stage, part_of
 from flows.resources import Resources
-from flows.usage import Usage
+from flows.usage import UnitUsage, Usage
 from tmp.errors import InputError
 from tmp.files import replacing
 
@@ -24,36 +31,62 @@ UNIT = "unit.json"
 EXIT = "exit.json"
 JOB = "job.json"
 LOG = "log.txt"
-WHOLE = "whole"
+STARTS = "starts.txt"
 LOG_LINES = 6
+KEYS_KEPT = 2
+"""Orders of a stage whose units stay on disk, for their logs: the latest, and one before it."""
+ORPHAN_S = 7 * 86400.0
+"""Time for which a job that no controller has seen the end of may still be at work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a unit ended."""
+    """How a unit ended, where and when."""
 
     done: bool
     error: str = ""
     kind: str = ""
     """Class of the error."""
     usage: Usage
-
-
-def part_of(share: Share | None) -> str:
-    """Name a share.
-
-    Examples
-    --------
-    >>> part_of(Share(index=2, count=12)), part_of(None)
-    ('3-of-12', 'whole')
-    """
-    return WHOLE if share is None else f"{share.index + 1}-of-{share.count}"
+    items: int = 0
+    """Tiles or photographs made."""
+    attempt: Attempt
+    host: str
+    software: str
+    """Version of the platform."""
+    python: str
+    started_utc: str
+    finished_utc: str
 
 
 def write_unit(
-    root: Path, order: Order, resources: Resources, *, share: Share | None, lenient: bool
+    root: Path,
+    order: Order,
+    resources: Resources,
+    *,
+    share: Share | None,
+    lenient: bool,
+    scratch: str = "",
 ) -> Unit:
-    """Write down a unit of work below ``work/units``; returns it."""
+    """Write down a unit of work; returns it.
+
+    Parameters
+    ----------
+    root : Path
+        ``work/units`` of the survey.
+    order : Order
+    resources : Resources
+    share : Share, optional
+    lenient : bool
+        Whether tiles that cannot be made leave holes.
+    scratch : str
+        Folder for temporary files on the machine that does the unit; may name its variables.
+
+    Raises
+    ------
+    InputError
+        If no other process could find the stage's function.
+    """
     function = order.stage.function
     name = getattr(function, "__qualname__", "?")
     if not name.isidentifier():
@@ -77,8 +110,9 @@ def write_unit(
         "digests": dict(order.digests),
         "options": dict(order.options),
         "folder": str(order.folder.resolve()),
-        "share": None if share is None else [share.index, share.count],
+        "share": None if share is None else asdict(share),
         "lenient": lenient,
+        "scratch": scratch,
         "resources": asdict(resources),
     }
     _write(unit.folder / UNIT, document)
@@ -93,6 +127,7 @@ class Work:
     share: Share | None
     lenient: bool
     cpus: int
+    scratch: str = ""
 
 
 def read_work(folder: Path) -> Work:
@@ -124,14 +159,51 @@ def read_work(folder: Path) -> Work:
     share = said["share"]
     return Work(
         order=order,
-        share=None if share is None else Share(index=share[0], count=share[1]),
+        share=None if share is None else Share(**share),
         lenient=said["lenient"],
         cpus=said["resources"]["cpus"],
+        scratch=said["scratch"],
     )
 
 
-def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Write down how a unit ended."""
+def begin(folder: Path) -> tuple[Attempt, str]:
+    """Note that a unit is begun; returns which start of it this is, and the time."""
+    started_utc, job = datetime.now(UTC).isoformat(timespec="seconds"), cluster_job()
+    with (folder / STARTS).open("a+", encoding="utf-8") as file:
+        file.write(f"{started_utc} {platform.node()} {job}\n")
+        file.seek(0)
+        number = sum(1 for _ in file)
+    return Attempt(number=number, job=job), started_utc
+
+
+def cluster_job() -> str:
+    """Return the number of the cluster's job that this process is; empty outside of one."""
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+
+
+def write_outcome(
+    folder: Path,
+    cost: UnitUsage,
+    *,
+    started_utc: str,
+    error: BaseException | None = None,
+) -> None:
+    """Write down how a unit ended: with its work done, or with an error."""
+    notes = [] if error is None else [str(error), *getattr(error, "__notes__", [])]
+    outcome = Outcome(
+        done=error is None,
+        error=", ".join(filter(None, notes)) or type(error).__name__ if error else "",
+        kind=type(error).__name__ if error else "",
+        usage=cost.usage,
+        items=cost.items,
+        attempt=Attempt(number=cost.attempts, job=cost.job),
+        host=cost.host,
+        software=version("terrestrial-mapping-platform"),
+        python=platform.python_version(),
+        started_utc=started_utc,
+        finished_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     _write(folder / EXIT, asdict(outcome))
 
 
@@ -140,15 +212,54 @@ def read_outcome(folder: Path) -> Outcome | None:
     said = read_json(folder / EXIT)
     if said is None:
         return None
-    return Outcome(
-        done=said["done"], error=said["error"], kind=said["kind"], usage=Usage(**said["usage"])
-    )
+    try:
+        told = {"usage": Usage(**said["usage"]), "attempt": Attempt(**said["attempt"])}
+        return Outcome(**{**said, **told})
+    except (KeyError, TypeError):  # of another version
+        return None
 
 
-def usage_before(folder: Path) -> list[Usage]:
+def costs_before(folder: Path) -> list[UnitUsage]:
     """Return what the other units of a unit's stage have cost."""
-    found = [read_outcome(other) for other in sorted(folder.parent.glob("*-of-*"))]
-    return [outcome.usage for outcome in found if outcome is not None]
+    costs = []
+    for other in sorted(folder.parent.glob(f"*/{EXIT}")):
+        outcome = read_outcome(other.parent)
+        if outcome is not None and other.parent != folder:
+            costs.append(
+                UnitUsage(
+                    part=other.parent.name,
+                    usage=outcome.usage,
+                    host=outcome.host,
+                    job=outcome.attempt.job,
+                    attempts=outcome.attempt.number,
+                    items=outcome.items,
+                )
+            )
+    return costs
+
+
+def forget_old(stage: Path, key: str) -> None:
+    """Delete the units of a stage's earlier orders, but not those that a job may be at work on.
+
+    Parameters
+    ----------
+    stage : Path
+        ``work/units/<stage>``.
+    key : str
+        Of the order at hand.
+    """
+    if not stage.is_dir():
+        return
+    others = [path for path in stage.iterdir() if path.is_dir() and path.name != key]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in others[KEYS_KEPT - 1 :]:
+        if not any(map(_may_be_at_work, folder.glob(f"*/{JOB}"))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _may_be_at_work(job: Path) -> bool:
+    ended = job.with_name(EXIT).exists()
+    return not ended and time.time() - job.stat().st_mtime < ORPHAN_S
 
 
 def last_lines(path: Path) -> str:

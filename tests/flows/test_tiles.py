@@ -14,7 +14,7 @@ from tmp.rasters import TiledRaster, create_tiled
 GRID = Grid(crs=None, x_min=0.0, y_max=8.0, cell_m=1.0, rows=8, cols=8)
 
 
-def job(tmp_path: Path, share: Share | None = None, holes: list[str] | None = None) -> Job:
+def job(tmp_path: Path, share: Share | None = None, holes: dict[str, str] | None = None) -> Job:
     return Job(
         inputs={},
         options={},
@@ -53,9 +53,9 @@ def test_tile_that_cannot_be_made_stops_the_stage_or_leaves_a_named_hole(tmp_pat
     raster = create_tiled(tmp_path / "raster", GRID, tile_cells=4)
     with pytest.raises(ZeroDivisionError):
         work_tiles(job(tmp_path), raster, lambda tile: write(raster, tile), "x")
-    holes: list[str] = []
+    holes: dict[str, str] = {}
     work_tiles(job(tmp_path, holes=holes), raster, lambda tile: write(raster, tile), "x")
-    assert holes == ["r0c1"]
+    assert holes == {"r0c1": "ZeroDivisionError"}
     assert [tile.name for tile in raster.missing()] == ["r0c1"]
 
 
@@ -66,4 +66,4 @@ def test_what_a_person_has_to_mend_is_never_a_hole(tmp_path: Path) -> None:
         raise InputError("no target")
 
     with pytest.raises(InputError, match="no target"):
-        work_tiles(job(tmp_path, holes=[]), raster, refuse, "x")
+        work_tiles(job(tmp_path, holes={}), raster, refuse, "x")

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.execution.executor import State
+from flows.execution.executor import State, Status, Unit
 from flows.execution.local import LocalExecutor
 from flows.execution.profile import WITHOUT_SHARES
 from flows.execution.running import UnitRunner
@@ -21,6 +21,25 @@ from tmp.errors import InputError
 from tmp.progress import silent
 
 Orders = Callable[..., Order]
+
+
+def process_of(unit: Unit) -> psutil.Process:
+    """Return the process that does a unit."""
+    (found,) = [
+        child
+        for child in psutil.Process().children()
+        if str(unit.folder) in " ".join(child.cmdline())
+    ]
+    return found
+
+
+def ended(executor: LocalExecutor, unit: Unit) -> Status:
+    """Return how a unit has ended, within ten seconds."""
+    deadline_s = time.monotonic() + 10
+    while not (status := executor.poll()[unit.folder]).state.ended:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    return status
 
 
 def test_order_is_done_by_a_process_of_its_own(
@@ -66,25 +85,26 @@ def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Pa
     assert not any("flows.worker" in " ".join(child.cmdline()) for child in children)
 
 
-def test_killed_process_counts_as_out_of_memory(
-    stages: Orders, asked: Resources, tmp_path: Path
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_process_killed_by_the_kernel_was_out_of_memory_and_by_anyone_else_is_lost(
+    by_kernel: bool,
+    stages: Orders,
+    asked: Resources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    counts = tmp_path / "vmstat"
+    counts.write_text("nr_free_pages 7\noom_kill 4\n")
+    monkeypatch.setattr("flows.execution.machine.VMSTAT", counts)
     executor = LocalExecutor(cpus=1)
     unit = write_unit(
         tmp_path / "units", stages("sleep", seconds=60), asked, share=None, lenient=False
     )
     executor.submit([unit])
-    (child,) = [
-        child
-        for child in psutil.Process().children()
-        if str(unit.folder) in " ".join(child.cmdline())
-    ]
-    os.kill(child.pid, 9)
-    deadline_s = time.monotonic() + 10
-    while not (status := executor.poll()[unit.folder]).state.ended:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-    assert status.state is State.NO_MEMORY
+    os.kill(process_of(unit).pid, 9)
+    if by_kernel:
+        counts.write_text("nr_free_pages 7\noom_kill 5\n")
+    assert ended(executor, unit).state is (State.NO_MEMORY if by_kernel else State.LOST)
     assert read_outcome(unit.folder) is None
 
 

@@ -1,0 +1,147 @@
+"""What is done about units that end badly: once more, with more, its items alone, or no more."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tmp.errors
+from flows.apart import Ledger
+from flows.execution.executor import State, Status, Unit
+from flows.execution.profile import doubled
+from flows.execution.units import LOG, read_outcome
+from flows.resources import Resources
+from tmp.errors import ExecutionError, TmpError
+from tmp.files import disk_full
+
+log = logging.getLogger(__name__)
+
+LOSSES = 3
+"""Times that a unit may be lost before something is done about it."""
+ROUNDS = 5
+"""Times that items of one unit are set apart; what dies more often dies of something else."""
+FULL_BYTES = 2**20
+"""Room on a disk below which a process may die without a word."""
+MORE = {State.NO_MEMORY: "memory_gb", State.NO_TIME: "minutes"}
+
+Alone = Callable[[str, Resources], Unit]
+"""Makes the unit that does one item alone, of what the resources name."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tries:
+    """What has been tried for the units of one stage."""
+
+    ledger: Ledger
+    """Of the stage's items."""
+    alone: Alone
+    strict: bool
+    """Whether an item that fails alone stops the run."""
+    _losses: Counter[Path] = field(default_factory=Counter)
+    _rounds: Counter[Path] = field(default_factory=Counter)
+    _raised: set[tuple[Path, State]] = field(default_factory=set)
+    _alone: dict[Path, str] = field(default_factory=dict)
+    """The item of each unit that does one alone."""
+
+    def after(self, unit: Unit, status: Status) -> Sequence[Unit]:
+        """Return the units to run for one that ended without its work done.
+
+        A unit that is lost is run again; one that asked for too little gets twice of it.  If that
+        does not help, the items it had in hand are set apart, and each is tried in a unit of its
+        own, with one thread.  An item that fails alone is given up.
+
+        Raises
+        ------
+        TmpError
+            As the unit raised it.
+        ExecutionError
+            If nothing is left to try.
+        """
+        _refuse_full_disk(unit, status)
+        if status.state is State.LOST:
+            self._losses[unit.folder] += 1
+            if self._losses[unit.folder] < LOSSES:
+                log.warning("%s: lost, run again: %s", unit.name, status.said)
+                return [unit]
+        elif status.state not in MORE:
+            raise _error(unit, status)
+        elif unit.folder not in self._alone and (unit.folder, status.state) not in self._raised:
+            self._raised.add((unit.folder, status.state))
+            log.warning("%s: %s, run again with twice of it", unit.name, status.state)
+            memory = status.state is State.NO_MEMORY
+            return [replace(unit, resources=doubled(unit.resources, memory=memory))]
+        if unit.folder in self._alone:
+            self._give_up(unit, status)
+            return []
+        return self._set_apart(unit, status)
+
+    def _set_apart(self, unit: Unit, status: Status) -> Sequence[Unit]:
+        items = self.ledger.in_hand(unit.part)
+        self._rounds[unit.folder] += 1
+        if not items or self._rounds[unit.folder] > ROUNDS:
+            raise _error(unit, status)
+        log.warning("%s: %s; now alone: %s", unit.name, status.state, ", ".join(items))
+        self._losses[unit.folder] = 0
+        self.ledger.set_apart(items)
+        single = {item: self.alone(item, replace(unit.resources, cpus=1)) for item in items}
+        self._alone |= {other.folder: item for item, other in single.items()}
+        return [*single.values(), unit]
+
+    def _give_up(self, unit: Unit, status: Status) -> None:
+        item = self._alone[unit.folder]
+        reason = {
+            State.NO_MEMORY: f"out of memory, alone with {unit.resources.memory_gb:g} GB",
+            State.NO_TIME: f"out of time, alone with {unit.resources.minutes:g} min",
+        }.get(status.state, f"its process died {LOSSES} times: {status.said or 'without a word'}")
+        if self.strict:
+            raise ExecutionError(
+                f"{unit.stage}: {item} cannot be made: {reason}; see {unit.folder / LOG}, or run "
+                "without --strict to leave a hole there"
+            )
+        log.warning("%s: %s is given up: %s", unit.stage, item, reason)
+        self.ledger.give_up(item, reason)
+
+
+def tries_of(partial: Path, alone: Alone, *, strict: bool) -> Tries:
+    """Return what has been tried for a stage at work: nothing yet, in this run.
+
+    What an earlier run has given up stays so, unless this one is strict.
+    """
+    ledger = Ledger(partial=partial)
+    ledger.forget(all_items=strict)
+    return Tries(ledger=ledger, alone=alone, strict=strict)
+
+
+def _refuse_full_disk(unit: Unit, status: Status) -> None:
+    """Raise `SpaceError` if a unit had no room to say how it ended."""
+    said_nothing = read_outcome(unit.folder) is None
+    lost = status.state in (State.LOST, State.FAILED) and said_nothing
+    if lost and shutil.disk_usage(unit.folder).free < FULL_BYTES:
+        raise disk_full(unit.folder)
+
+
+def _error(unit: Unit, status: Status) -> TmpError:
+    outcome = read_outcome(unit.folder)
+    if status.state is State.FAILED and outcome is not None:
+        kind = getattr(tmp.errors, outcome.kind, None)
+        if isinstance(kind, type) and issubclass(kind, TmpError):
+            error: TmpError = kind(outcome.error)
+            return error
+    stage = unit.stage
+    remedy = {
+        State.NO_MEMORY: (
+            f"twice the memory ({unit.resources.memory_gb:g} GB) was too little; give more as "
+            f"memory_gb below [stage.{stage}] of the profile, or use a larger machine"
+        ),
+        State.NO_TIME: (
+            f"twice the time ({unit.resources.minutes:g} min) was too little; give more as "
+            f"minutes below [stage.{stage}] of the profile"
+        ),
+        State.CANCELLED: "run again to go on",
+        State.REFUSED: "mend the profile: partition, most_cpus, account or qos",
+    }.get(status.state, f"see {unit.folder / LOG}")
+    return ExecutionError(f"{unit.name}: {status.state}: {status.said}; {remedy}")
