@@ -82,11 +82,10 @@ for index, folder in enumerate(folders):
         command = [words[1], "-P", "-m", "flows.probe", *words[2:]]
     else:
         command = [words[1], "-P", "-m", "flows.worker", "--list", words[2]]
-    output = Path(asked["output"].replace("%a", str(index)))
-    try:
-        log = output.open("a")
-    except OSError:
-        state, log = "FAILED", open(os.devnull, "a")
+    output = Path(asked["output"].replace("%a", str(index)).replace("%%", "%"))
+    if state == "HIDDEN":
+        state, output = "JobLaunchFailure", Path(os.devnull)
+    log = output.open("a")
     with log:
         if state in ("COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL:after"):
             environment = dict(os.environ, SLURM_ARRAY_TASK_ID=str(index))
@@ -102,6 +101,8 @@ for index, folder in enumerate(folders):
         elif state.startswith("PENDING"):
             state, _, reason = state.partition(":")
     job = str(number) if probe else f"{number}_{index}"
+    if state == "JobLaunchFailure":
+        state, reason = "FAILED", state
     jobs[job] = [state.partition(":")[0], reason, node or "n1", asked["job-name"]]
 (home / "plan.json").write_text(json.dumps(plan))
 save(jobs)

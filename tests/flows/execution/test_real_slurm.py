@@ -10,20 +10,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows.execution.commands import Commands
-from flows.execution.profile import Profile
+from flows.execution.executor import State
+from flows.execution.probe import prepare_cluster
+from flows.execution.profile import Amounts, Place, Profile
 from flows.execution.running import UnitRunner
 from flows.execution.slurm import SlurmExecutor
-from flows.execution.units import JOB
-from flows.orders import Order
-from flows.resources import SurveySize
+from flows.execution.units import JOB, read_json, write_unit
+from flows.orders import Order, Share
+from flows.resources import Resources, SurveySize
 from flows.store import read_result
-from tmp.errors import ExecutionError
+from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))
@@ -37,7 +40,9 @@ pytestmark = [
 CONTROLLER = """
 import sys
 from pathlib import Path
-from flows.execution.profile import Profile
+from flows.execution.executor import State
+from flows.execution.probe import prepare_cluster
+from flows.execution.profile import Amounts, Place, Profile
 from flows.execution.running import UnitRunner
 from flows.execution.slurm import SlurmExecutor
 from flows.orders import Order, Stage
@@ -64,10 +69,10 @@ def on_cluster(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
 
 
-def runner(tmp_path: Path) -> UnitRunner:
+def runner(tmp_path: Path, profile: Profile = PROFILE) -> UnitRunner:
     return UnitRunner(
-        executor=SlurmExecutor(profile=PROFILE),
-        profile=PROFILE,
+        executor=SlurmExecutor(profile=profile),
+        profile=profile,
         size=SIZE,
         folder=tmp_path / "units",
     )
@@ -117,4 +122,157 @@ def test_job_of_a_killed_controller_goes_on_and_is_taken_up(
     again(order, silent)
     assert read_result(order.folder)
     assert len(list(record.parent.parent.glob("batch-*"))) == 1
+    assert left() == []
+
+
+@pytest.fixture
+def survey(tmp_path: Path) -> Path:
+    folder = tmp_path / "survey 100%j é"
+    (folder / "work").mkdir(parents=True)
+    return folder
+
+
+def test_cluster_that_can_do_the_work_passes_in_about_a_job(survey: Path, tmp_path: Path) -> None:
+    profile = replace(
+        PROFILE,
+        place=Place(partition="cpu"),
+        stages={"surface": Place(partition="gpu")},
+        amounts={"surface": Amounts(gpus=1)},
+        scratch=str(tmp_path / "disk" / "$SLURM_JOB_ID"),
+    )
+    began_s = time.monotonic()
+    prepare_cluster(profile, survey)
+    assert time.monotonic() - began_s < 6
+    assert len(list((tmp_path / "disk").iterdir())) == 2
+    assert left() == []
+
+
+def test_what_the_cluster_lacks_is_refused(survey: Path) -> None:
+    for place, said in (
+        (Place(partition="cpus"), "partition = 'cpus'.*all, cpu, gpu, himem, urgent"),
+        (Place(partition="cpu", gres="gpu:a100"), "gres = 'gpu:a100'.*there is none"),
+        (Place(constraint="avx512"), "constraint = 'avx512'.*there is none"),
+    ):
+        with pytest.raises(InputError, match=said):
+            prepare_cluster(replace(PROFILE, place=place), survey)
+    assert left() == []
+
+
+def test_python_that_the_nodes_lack_is_refused(survey: Path) -> None:
+    with pytest.raises(InputError, match=r"node n\d cannot start /no/such/python"):
+        prepare_cluster(replace(PROFILE, python="/no/such/python"), survey)
+    with pytest.raises(InputError, match=r"/usr/bin/python3 on node n\d does not have version"):
+        prepare_cluster(replace(PROFILE, python="/usr/bin/python3"), survey)
+    assert left() == []
+
+
+def test_survey_that_a_node_does_not_see_is_refused(cluster: Any, survey: Path) -> None:
+    cluster.stop_node("n1")
+    cluster.start_node("n1", hiding=survey.parent)
+    began_s = time.monotonic()
+    try:
+        with pytest.raises(InputError, match=r"survey 100%j é: node n1 does not see this folder"):
+            prepare_cluster(replace(PROFILE, place=Place(partition="cpu")), survey)
+        assert time.monotonic() - began_s < 6
+        prepare_cluster(replace(PROFILE, place=Place(partition="himem")), survey)
+    finally:
+        cluster.stop_node("n1")
+        cluster.start_node("n1")
+
+
+def test_preempted_job_starts_again_by_itself_and_is_done_once(
+    stages: Callable[..., Order], tmp_path: Path
+) -> None:
+    order = stages("sleep", seconds=4)
+    on_n1 = replace(PROFILE, place=Place(partition="cpu"), amounts={"sleep": Amounts(cpus=4)})
+    seen: list[str] = []
+
+    def preempt() -> None:
+        command = ["sbatch", "-p", "urgent", "-c4", "--chdir=/", "--output=/dev/null"]
+        subprocess.run([*command, "--wrap=sleep 2"], check=True)
+        while not seen:
+            command = ["squeue", "-h", "-r", "-p", "cpu", "-o", "%T %r"]
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            if "BeginTime" in said:
+                seen.append(said)
+                number = ["squeue", "-h", "-p", "cpu", "-o", "%A"]
+                job = subprocess.run(number, capture_output=True, text=True, check=True).stdout
+                change = ["scontrol", "update", f"job={job.strip()}", "starttime=now"]
+                subprocess.run(change, check=True)
+            time.sleep(0.2)
+
+    preemption = threading.Timer(3, preempt)
+    preemption.start()
+    runner(tmp_path, on_n1)(order, silent)
+    preemption.join()
+    assert seen
+    assert read_result(order.folder)
+    assert len(list((tmp_path / "units" / "sleep" / "key").glob("batch-*"))) == 1
+    assert left() == []
+
+
+def test_job_of_a_node_that_dies_is_done_by_another(
+    cluster: Any, stages: Callable[..., Order], tmp_path: Path
+) -> None:
+    order = stages("sleep", seconds=8)
+    died: list[str] = []
+
+    def kill() -> None:
+        command = ["squeue", "-h", "-t", "running", "-o", "%N"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
+        died.extend(said.stdout.split())
+        cluster.kill_node(died[0])
+        while not released():
+            time.sleep(0.5)
+
+    def released() -> bool:
+        """Let the job go, which Slurm holds for two minutes."""
+        command = ["squeue", "-h", "-o", "%A %r"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        number, _, reason = said.strip().partition(" ")
+        if reason != "BeginTime":
+            return False
+        subprocess.run(["scontrol", "update", f"job={number}", "starttime=now"], check=True)
+        return True
+
+    death = threading.Timer(3, kill)
+    death.start()
+    try:
+        runner(tmp_path)(order, silent)
+    finally:
+        death.join()
+        cluster.start_node(died[0])
+    assert read_result(order.folder)
+    assert left() == []
+
+
+def test_cancelled_task_of_an_array_stops_the_run_and_the_others(
+    stages: Callable[..., Order], tmp_path: Path
+) -> None:
+    order = stages("sleep", seconds=30)
+    executor = SlurmExecutor(profile=PROFILE)
+    units = [
+        write_unit(
+            tmp_path / "units",
+            order,
+            Resources(memory_gb=0.2, minutes=5),
+            share=Share(index=i, count=3),
+            lenient=False,
+        )
+        for i in range(3)
+    ]
+    executor.submit(units)
+    time.sleep(2)
+    job = read_json(units[1].folder / JOB)
+    assert job is not None
+    subprocess.run(["scancel", job["id"]], check=True)
+    states: dict[Path, State] = {}
+    deadline_s = time.monotonic() + 20
+    while states.get(units[1].folder) is not State.CANCELLED:
+        assert time.monotonic() < deadline_s
+        states |= {folder: status.state for folder, status in executor.poll().items()}
+        time.sleep(0.1)
+    assert states[units[0].folder] is State.RUNNING
+    executor.cancel()
+    time.sleep(1)
     assert left() == []
