@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,8 +151,8 @@ def tell(result: SurveyResult) -> None:
 @click.command()
 @_survey
 def status(survey: Path) -> None:
-    """Tell how the run of SURVEY is."""
-    from flows.runs import describe_run
+    """Tell how the run of SURVEY is, stage by stage, or what it has cost."""
+    from flows.status import describe_run
     from tmp.survey import open_survey
 
     click.echo("\n".join(describe_run(open_survey(survey))))
@@ -160,15 +160,25 @@ def status(survey: Path) -> None:
 
 @click.command()
 @_survey
-@click.argument("stage")
-def logs(survey: Path, stage: str) -> None:
-    """Print the log of a STAGE of SURVEY, or of one tile of it: orthomosaic:r3c7."""
-    from flows.runs import find_log
+@click.argument("stage", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on while the stage runs.")
+@resumable
+def logs(survey: Path, stage: str | None, follow: bool) -> None:
+    """Print the log of a STAGE of SURVEY, or of one tile of it: orthomosaic:r3c7.
+
+    Without STAGE, list the logs there are.
+    """
+    from flows.unitlogs import follow_log, list_logs, stage_log
     from tmp.survey import open_survey
 
-    name, _, tile = stage.partition(":")
-    path = find_log(open_survey(survey), name, tile)
-    click.echo(path.read_text(encoding="utf-8", errors="replace"), nl=False)
+    found = open_survey(survey)
+    if stage is None:
+        lines: Iterable[str] = list_logs(found)
+    else:
+        name, _, tile = stage.partition(":")
+        lines = (follow_log if follow else stage_log)(found, name, tile)
+    for line in lines:
+        click.echo(line)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.charts import Curve, MapSheet, curves, data_uri, round_length
+from flows.holes import Hole
 from flows.products import Product
 from flows.ramps import colour_values, ramp_steps
 from tmp.cameras import Camera, distort
@@ -153,15 +155,20 @@ def camera_positions(reconstruction: Reconstruction) -> Float:
     return reconstruction.frame.map_from_world(centres)
 
 
-def draw_cameras(reconstruction: Reconstruction, overlap: NDArray[np.int_], sheet: Grid) -> Figure:
-    """Draw overlap, camera positions, and what separates them from their GNSS positions."""
+def draw_cameras(
+    reconstruction: Reconstruction,
+    overlap: NDArray[np.int_],
+    sheet: Grid,
+    holes: Sequence[Hole] = (),
+) -> Figure:
+    """Draw overlap, camera positions, what parts them from GNSS, and tiles that are missing."""
     classes = np.searchsorted(OVERLAP_STEPS, overlap, side="right")
     palette = np.array([_rgb("#ffffff"), *map(_rgb, OVERLAP_COLOURS)], np.uint8)
     frame = MapSheet(grid=sheet)
     centres = frame.place(camera_positions(reconstruction))
     residuals = [photo.gnss_residual_m for photo in reconstruction.photos]
     factor = _exaggeration(residuals, frame.scale)
-    marks = []
+    marks = _hole_marks(frame, holes)
     for photo, (x, y), residual in zip(reconstruction.photos, centres, residuals, strict=True):
         if residual is not None and factor:
             dx, dy = (factor * frame.scale * value for value in residual[:2])
@@ -183,6 +190,8 @@ def draw_cameras(reconstruction: Reconstruction, overlap: NDArray[np.int_], shee
         if factor
         else ""
     )
+    if any(hole.bounds for hole in holes):
+        note += " Dashed squares are tiles that could not be made."
     return Figure(
         svg=frame.svg(_lossless(palette[classes]), "camera positions and overlap", marks),
         legend=Legend(
@@ -190,8 +199,24 @@ def draw_cameras(reconstruction: Reconstruction, overlap: NDArray[np.int_], shee
             gradient=False,
             title="photographs that see the ground",
         ),
-        note=note,
+        note=note.strip(),
     )
+
+
+def _hole_marks(frame: MapSheet, holes: Sequence[Hole]) -> list[str]:
+    """Return tiles that could not be made as outlines, with the reason to read on them."""
+    marks = []
+    for hole in holes:
+        if hole.bounds is None:
+            continue
+        west, south, east, north = hole.bounds
+        (x0, y0), (x1, y1) = frame.place([(west, north), (east, south)])
+        marks.append(
+            f'<rect class="hole" x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" '
+            f'height="{y1 - y0:.1f}"><title>{escape(f"{hole.stage} {hole.name}: {hole.reason}")}'
+            "</title></rect>"
+        )
+    return marks
 
 
 def draw_distortion(prior: Camera, adjusted: Camera) -> Figure:

@@ -44,9 +44,9 @@ class Maker:
                 raise
 
         result = store.make(order, run_order=run_order, track=self.track)
-        self._note(name, "nothing has changed" if result.reused else "done")
+        self._note(name, "nothing has changed" if result.reused else "done", result)
         return result
 
-    def _note(self, stage: str, state: str) -> None:
+    def _note(self, stage: str, state: str, result: Result | None = None) -> None:
         if self.book is not None:
-            self.book.note(stage, state)
+            self.book.note(stage, state, result)

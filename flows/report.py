@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ from numpy.typing import NDArray
 
 from flows import figures, findings
 from flows.charts import histogram
+from flows.holes import list_holes
 from flows.indexproducts import read_index_products
 from flows.overlap import count_overlap, heights_of
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
+from flows.provenance import installed_packages, installed_version, stage_rows
 from flows.store import Result
 from flows.surfaces import GROUND
+from flows.usage import Usage
 from tmp.captures import Capture
 from tmp.files import replacing
 from tmp.grids import Grid
@@ -38,6 +40,9 @@ SOFTWARE = (
     "pyproj",
     "laspy",
 )
+
+HOLES_NAMED = 60
+"""Holes up to which each has a line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,7 @@ def render_report(record: MapRecord) -> str:
     sheet = figures.overlap_sheet(reconstruction, _bounds(record))
     overlap = count_overlap(reconstruction, sheet, _heights(record, sheet))
     covered = _coverage(record, overlap, sheet)
+    holes = list_holes(record.results)
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
         head=_head(record),
@@ -83,7 +89,7 @@ def render_report(record: MapRecord) -> str:
             reconstruction, record.captures, covered, record.settings.vertical_datum
         ),
         maps=_maps(record),
-        cameras_figure=figures.draw_cameras(reconstruction, overlap, sheet),
+        cameras_figure=figures.draw_cameras(reconstruction, overlap, sheet, holes),
         covered=covered,
         least_covered=findings.LEAST_COVERED,
         residuals=findings.gnss_residuals(reconstruction, record.captures),
@@ -96,11 +102,15 @@ def render_report(record: MapRecord) -> str:
         resolutions=_resolutions(record),
         left_out=findings.not_oriented(reconstruction, record.captures),
         flagged=[capture for capture in record.captures if capture.flags],
-        results=record.results,
+        stages=stage_rows(record.results),
+        total=_total(record.results),
+        holes=holes,
+        holes_named=HOLES_NAMED,
         figures=_further_figures(record),
         files=_files(record),
-        software=[(name, _version(name)) for name in SOFTWARE]
+        software=[(name, installed_version(name)) for name in SOFTWARE]
         + [("Python", platform.python_version()), ("system", platform.platform(terse=True))],
+        packages=installed_packages(),
     )
 
 
@@ -246,6 +256,15 @@ def _further_figures(record: MapRecord) -> list[tuple[str, str]]:
     ]
 
 
+def _total(results: Sequence[Result]) -> Usage:
+    """Return what all stages cost together, whenever they were made."""
+    return Usage(
+        wall_s=sum(result.usage.wall_s for result in results),
+        cpu_s=sum(result.usage.cpu_s for result in results),
+        peak_gb=max((result.usage.peak_gb for result in results), default=0.0),
+    )
+
+
 def _files(record: MapRecord) -> list[tuple[str, str, str]]:
     rows = []
     for product in (*PRODUCTS, *read_index_products(record.survey.products_dir)):
@@ -266,10 +285,3 @@ def _files(record: MapRecord) -> list[tuple[str, str, str]]:
 def _size(path: Path) -> str:
     size = path.stat().st_size
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 0.1):.1f} kB"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

@@ -1,61 +1,126 @@
-"""The book of a survey's run: which stage is how, who runs it; where its logs are; its end."""
+"""The book of a survey's run: who runs what, how each stage is, how the run ended."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import shutil
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from flows.execution.slurm import Commands, cancel_recorded, recorded_jobs
-from flows.execution.units import EXIT, LOG, UNIT, read_json, read_outcome
+from flows.execution.batches import recorded_jobs
+from flows.execution.slurm import cancel_recorded
+from flows.execution.units import read_json
+from flows.lock import living_holder, runs_here, user_name
+from flows.store import Result
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.survey import Survey
 
 RUN = "run.json"
 UNITS = "units"
+LOCK = "lock"
 STOP_S = 30.0
 """Time that a controller gets to cancel its jobs and end."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageNote:
+    """How a stage of a run is."""
+
+    state: str
+    """"to do", "running", "done", "not done", or "nothing has changed"."""
+    began_utc: str = ""
+    """Empty if it has not run."""
+    ended_utc: str = ""
+    folder: str = ""
+    """Of its result, below the survey's ``work/``."""
+
+    @property
+    def took_s(self) -> float | None:
+        """Time from its beginning to its end, or until now; None if it did not run."""
+        return seconds_between(self.began_utc, self.ended_utc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What a run wrote down of itself."""
+
+    on: str
+    host: str
+    user: str = ""
+    pid: int
+    started: float
+    """When its process began, in seconds since 1970."""
+    began_utc: str
+    ended_utc: str = ""
+    state: str
+    """"running", "done", "failed" or "stopped"."""
+    error: str
+    stages: Mapping[str, StageNote]
+
+    @property
+    def took_s(self) -> float | None:
+        """Time from its beginning to its end, or until now."""
+        return seconds_between(self.began_utc, self.ended_utc)
+
+    def alive(self, survey: Survey) -> bool:
+        """Tell whether its controller is at work, on whichever machine."""
+        if self.state != "running":
+            return False
+        if self.host == platform.node():
+            return runs_here(self.pid, self.started)
+        holder = living_holder(survey.work_dir / LOCK)
+        return holder is not None and (holder.host, holder.pid) == (self.host, self.pid)
+
+
 @dataclass(slots=True, kw_only=True)
 class RunBook:
-    """What a run writes down of itself, in ``work/run.json``."""
+    """Writes down how a run goes, in ``work/run.json``."""
 
     path: Path
     said: dict[str, Any] = field(default_factory=dict)
 
     def begin(self, on: str, stages: Mapping[str, str]) -> None:
         """Note who runs what, and how each stage is."""
-        self.said = {
-            "on": on,
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "started": psutil.Process().create_time(),
-            "began_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-            "state": "running",
-            "error": "",
-            "stages": dict(stages),
-        }
+        record = RunRecord(
+            on=on,
+            host=platform.node(),
+            user=user_name(),
+            pid=os.getpid(),
+            started=psutil.Process().create_time(),
+            began_utc=_now_utc(),
+            state="running",
+            error="",
+            stages={name: StageNote(state=state) for name, state in stages.items()},
+        )
+        self.said = asdict(record)
         self._write()
 
-    def note(self, stage: str, state: str) -> None:
-        """Note how a stage is."""
-        self.said["stages"][stage] = state
+    def note(self, stage: str, state: str, result: Result | None = None) -> None:
+        """Note how a stage is, and its result once there is one."""
+        before = self.said["stages"].get(stage, {})
+        entry = before | {"state": state}
+        if state == "running":
+            entry |= {"began_utc": _now_utc(), "ended_utc": ""}
+        elif before.get("state") == "running":
+            entry |= {"ended_utc": _now_utc()}
+        if result is not None:
+            entry |= {"folder": os.path.relpath(result.folder, self.path.parent)}
+        self.said["stages"][stage] = entry
         self._write()
 
     def end(self, state: str, error: str = "") -> None:
         """Note how the run ended."""
-        self.said |= {"state": state, "error": error}
+        self.said |= {"state": state, "error": error, "ended_utc": _now_utc()}
         self._write()
 
     def _write(self) -> None:
@@ -63,53 +128,25 @@ class RunBook:
             temporary.write_text(json.dumps(self.said, indent=1), encoding="utf-8")
 
 
-def describe_run(survey: Survey) -> list[str]:
-    """Return how the last run of a survey is, in lines.
+def read_run(survey: Survey) -> RunRecord:
+    """Return what the last run of a survey wrote down.
 
     Raises
     ------
     InputError
-        If there was none.
+        If there was none, or a newer version of the platform wrote it.
     """
-    said = _read(survey)
-    state = said["state"]
-    if state == "running" and not _alive(said):
-        state = "interrupted; 'tmp run' goes on"
-    lines = [f"on {said['on']}, since {said['began_utc']}, by {said['host']}: {state}"]
-    if said["error"]:
-        lines.append(said["error"])
-    units = survey.work_dir / UNITS
-    for stage, how in said["stages"].items():
-        lines.append(f"  {stage:<14} {how}{_progress(units / stage) if how == 'running' else ''}")
-    recorded = recorded_jobs(units)
-    if recorded and said["on"] == "slurm":
-        queue = Commands().queue() or {}
-        for job in sorted(recorded):
-            if job in queue:
-                lines.append(f"  job {job}: {queue[job][0].lower()} {queue[job][1]}".rstrip())
-    return lines
-
-
-def find_log(survey: Survey, stage: str, tile: str) -> Path:
-    """Return the log of a stage's last run, or of the unit that worked on a tile.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    logs = sorted(
-        (survey.work_dir / UNITS / stage).glob(f"*/*/{LOG}"), key=lambda path: path.stat().st_mtime
-    )
-    if tile:
-        logs = [path for path in logs if _worked_on(path, tile)]
-    if not logs:
-        asked = f"{stage}:{tile}" if tile else stage
+    path = survey.work_dir / RUN
+    said = read_json(path)
+    if said is None:
+        raise InputError(f"{survey.root}: has not been run; start it with 'tmp run'")
+    try:
+        stages = {name: _stage_note(entry) for name, entry in said["stages"].items()}
+        return RunRecord(**said | {"stages": stages})
+    except (TypeError, KeyError) as error:
         raise InputError(
-            f"{survey.root}: no log of {asked!r}; 'tmp status' lists the stages, and stages that "
-            "'tmp map' ran keep none"
-        )
-    return logs[-1]
+            f"{path}: written by another version of the platform; use that one, or run again"
+        ) from error
 
 
 def cancel_run(survey: Survey) -> str:
@@ -118,55 +155,52 @@ def cancel_run(survey: Survey) -> str:
     Raises
     ------
     InputError
-        If there was none, or another machine runs it.
+        If there was none, another machine runs it, or there is no Slurm where it left jobs.
     """
-    said = _read(survey)
-    alive = _alive(said)
-    if alive and said["host"] != platform.node():
-        raise InputError(f"{survey.root}: run by {said['host']}; cancel it there")
+    run = read_run(survey)
+    alive = run.alive(survey)
+    if alive and run.host != platform.node():
+        raise InputError(f"{survey.root}: run by {run.user} on {run.host}; cancel it there")
     if alive:
-        os.kill(said["pid"], signal.SIGTERM)
+        os.kill(run.pid, signal.SIGTERM)
         deadline_s = time.monotonic() + STOP_S
-        while _alive(said) and time.monotonic() < deadline_s:
+        while runs_here(run.pid, run.started) and time.monotonic() < deadline_s:
             time.sleep(0.1)
-    jobs = cancel_recorded(survey.work_dir / UNITS) if said["on"] == "slurm" else 0
+    jobs = _cancel_jobs(survey) if run.on == "slurm" else 0
     if not alive and not jobs:
         return "nothing is running"
     return "stopped; 'tmp run' goes on where it was"
 
 
-def _read(survey: Survey) -> dict[str, Any]:
-    said = read_json(survey.work_dir / RUN)
-    if said is None:
-        raise InputError(f"{survey.root}: has not been run; start it with 'tmp run'")
-    return said
+def _cancel_jobs(survey: Survey) -> int:
+    """End the jobs that a controller left behind; returns how many."""
+    units = survey.work_dir / UNITS
+    if shutil.which("scancel") is None and recorded_jobs(units):
+        raise InputError(
+            f"{survey.root}: its jobs are in a cluster's queue, and this machine has no scancel; "
+            "cancel it on the cluster's login node"
+        )
+    return cancel_recorded(units)
 
 
-def _alive(said: dict[str, Any]) -> bool:
-    """Tell whether the controller is at work; of another machine's only it can tell."""
-    if said["state"] != "running":
-        return False
-    if said["host"] != platform.node():
-        return True
-    try:
-        process = psutil.Process(said["pid"])
-        gone = process.status() == psutil.STATUS_ZOMBIE
-        return not gone and abs(float(process.create_time()) - float(said["started"])) < 1.0
-    except psutil.NoSuchProcess:
-        return False
+def seconds_between(began_utc: str, ended_utc: str) -> float | None:
+    """Return the time between two moments, or from one until now; None if it has not begun.
+
+    Examples
+    --------
+    >>> seconds_between("2026-07-03T09:12:00+00:00", "2026-07-03T09:13:30+00:00")
+    90.0
+    """
+    if not began_utc:
+        return None
+    ended = datetime.fromisoformat(ended_utc or _now_utc())
+    return (ended - datetime.fromisoformat(began_utc)).total_seconds()
 
 
-def _progress(stage: Path) -> str:
-    units = [path.parent for path in stage.glob(f"*/*/{UNIT}")]
-    if len(units) < 2:
-        return ""
-    outcomes = [read_outcome(unit) for unit in units if (unit / EXIT).exists()]
-    done = sum(outcome is not None and outcome.done for outcome in outcomes)
-    return f", {done} of {len(units)} units done"
+def _stage_note(entry: Any) -> StageNote:
+    """Return a stage's note; earlier versions wrote the state alone."""
+    return StageNote(state=entry) if isinstance(entry, str) else StageNote(**entry)
 
 
-def _worked_on(log: Path, tile: str) -> bool:
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        if " tiles: " in line and tile in line.split():
-            return True
-    return False
+def _now_utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,175 @@
+"""How products were made: units, machines and cost of each stage, why it was made, what is missing.
+
+Of a stage of thousands of units only those that tell something are named.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from flows.execution.units import read_json
+from flows.results import MANIFEST
+from flows.store import Result
+from flows.usage import UnitUsage
+
+PLATFORM = "terrestrial-mapping-platform"
+ALL_NAMED = 24
+"""Units up to which each is named."""
+EXTREMES = 6
+"""Of more units: so many of the slowest, of the largest, and of those started more than once."""
+HOSTS_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitRow:
+    """A unit of a stage, and why it is named."""
+
+    unit: UnitUsage
+    remark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRow:
+    """How a stage was made."""
+
+    result: Result
+    why: str
+    """Why it was made, or not made again."""
+    finished_utc: str
+    software: str
+    """Version of the platform that made it, if it is another than this one."""
+
+    @property
+    def units(self) -> int:
+        """Units of work it was shared among."""
+        return len(self.result.units) or 1
+
+    @property
+    def attempts(self) -> int:
+        """Times that units were started."""
+        return sum(unit.attempts for unit in self.result.units) or 1
+
+    @property
+    def hosts(self) -> str:
+        """Machines that did it, by name if they are few."""
+        hosts = Counter(unit.host for unit in self.result.units if unit.host)
+        if len(hosts) > HOSTS_NAMED:
+            return f"{len(hosts)}\N{NO-BREAK SPACE}machines"
+        return ", ".join(host for host, _ in hosts.most_common())
+
+    @property
+    def spread(self) -> str:
+        """How evenly the work was shared; empty for one unit."""
+        times_s = [unit.usage.wall_s for unit in self.result.units]
+        if len(times_s) < 2:
+            return ""
+        return f"a unit took {median(times_s):.1f} s in the middle, {max(times_s):.1f} s at most"
+
+    @property
+    def named(self) -> list[UnitRow]:
+        """The units worth naming: all of few; of many, those that stand out."""
+        return notable_units(self.result.units)
+
+
+def stage_rows(results: Sequence[Result]) -> list[StageRow]:
+    """Return how each stage of a map was made."""
+    rows = []
+    for result in results:
+        manifest = read_json(result.folder / MANIFEST) or {}
+        software = str(manifest.get("software", ""))
+        rows.append(
+            StageRow(
+                result=result,
+                why=explain(result),
+                finished_utc=manifest.get("finished_utc", ""),
+                software="" if software == installed_version(PLATFORM) else software,
+            )
+        )
+    return rows
+
+
+def notable_units(units: Sequence[UnitUsage]) -> list[UnitRow]:
+    """Return units and why they are named: all of few; of many, those that stand out."""
+    slowest = sorted(units, key=lambda unit: -unit.usage.wall_s)[:EXTREMES]
+    largest = sorted(units, key=lambda unit: -unit.usage.peak_gb)[:EXTREMES]
+    repeated = sorted(
+        (unit for unit in units if unit.attempts > 1), key=lambda unit: -unit.attempts
+    )
+    few = len(units) <= ALL_NAMED
+    rows = []
+    for unit in units:
+        remarks = []
+        if not few:
+            remarks += ["among the slowest"] if unit in slowest else []
+            remarks += ["among the largest"] if unit in largest else []
+        if unit in (repeated if few else repeated[:EXTREMES]):
+            remarks.append(f"started {unit.attempts} times")
+        if few or remarks:
+            rows.append(UnitRow(unit=unit, remark=", ".join(remarks)))
+    return rows
+
+
+def explain(result: Result) -> str:
+    """Say why a stage was made, or was not made again."""
+    if result.reused:
+        return "reused: nothing has changed"
+    manifest = read_json(result.folder / MANIFEST) or {}
+    earlier = _manifest_before(result.folder, manifest)
+    if not earlier:
+        return "made for the first time"
+    changes = _changes(earlier, manifest)
+    return "; ".join(changes) if changes else "made again: its result was not there"
+
+
+def installed_version(name: str) -> str:
+    """Return the version of a package of this Python."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def installed_packages() -> list[str]:
+    """Return all packages of this Python, as pip is told to install them again."""
+    found = {(dist.metadata["Name"], dist.version) for dist in distributions()}
+    return sorted((f"{name}=={number}" for name, number in found if name), key=str.lower)
+
+
+def _manifest_before(folder: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the manifest of the result that a stage had before, empty if there is none."""
+    others = [
+        read_json(path) or {}
+        for path in folder.parent.glob(f"*/{MANIFEST}")
+        if path.parent != folder
+    ]
+    finished = manifest.get("finished_utc", "")
+    earlier = [other for other in others if other.get("finished_utc", "") <= finished]
+    return max(earlier, key=lambda other: str(other.get("finished_utc", "")), default={})
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return in words what a result is made of that the one before was not."""
+    changes = []
+    if before.get("version") != after.get("version"):
+        changes.append("the platform makes it in another way now")
+    for name in _differing(before.get("inputs", {}), after.get("inputs", {})):
+        changes.append(f"{name} has changed")
+    for name in _differing(before.get("options", {}), after.get("options", {})):
+        old = before.get("options", {}).get(name)
+        new = after.get("options", {}).get(name)
+        words = [str(value) for value in (old, new)]
+        short = max(map(len, words)) <= 20 and None not in (old, new)
+        said = f"{name.replace('_', ' ')}"
+        changes.append(f"{said}: {words[1]}, was {words[0]}" if short else f"{said} has changed")
+    return changes
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    names = dict.fromkeys([*before, *after])
+    return [name for name in names if before.get(name) != after.get(name)]
