@@ -27,6 +27,7 @@ from measure import (
 )
 
 MOST_GROWTH = 0.1
+ORIENTING = ("features", "matches", "orientation")
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def products_cost(folder: Path, scale: int, workers: int, environment: dict[str,
     run([TMP, "ingest", card / "photos", "--to", survey, "--link", "--workers", str(workers)])
     run_map(survey, workers=workers, environment=environment)
     for stage in (survey / "work" / "stages").iterdir():
-        if stage.is_dir() and stage.name != "orientation":
+        if stage.is_dir() and stage.name not in ORIENTING:
             shutil.rmtree(stage)
     cost = run_map(survey, workers=workers, environment=environment)
     photographs = len(reconstruction_of(survey).photos)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from flows.clouds import make_cloud
 from flows.mosaics import make_orthomosaic
 from flows.orders import Stage
+from flows.orientation import FEATURES, MATCHES, ORIENTATION
 from flows.reflectance import REFLECTANCE, has_bands
-from flows.resources import of_tiles
-from flows.stages import ORIENTATION, Step
+from flows.resources import Raster, of_tiles
+from flows.stages import Step
 from flows.surfaces import measure_surface, write_elevation
 from tmp.captures import Capture
 
@@ -17,29 +18,48 @@ SURFACE = Stage(
     name="surface",
     version="2",
     function=measure_surface,
-    needs=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.05, cpu_s_per_tile=60.0, shared=True),
+    needs=of_tiles(
+        cpus=2,
+        raster=Raster.SURFACE,
+        base_gb=0.8,
+        gb_per_cpu=0.2,
+        cpu_s_per_tile=9.0,
+        end_s_per_tile=0.3,
+        shared=True,
+    ),
 )
 ELEVATION = Stage(
     name="elevation",
     version="1",
     function=write_elevation,
-    needs=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
+    needs=of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0),
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
     version="1",
     function=make_orthomosaic,
-    needs=of_tiles(cpus=2, base_gb=1.5, gb_per_megapixel=0.1, cpu_s_per_tile=30.0, shared=True),
+    needs=of_tiles(
+        cpus=2,
+        raster=Raster.ORTHO,
+        base_gb=0.8,
+        gb_per_cpu=0.15,
+        gb_per_megapixel=0.018,
+        cpu_s_per_tile=0.6,
+        end_s_per_tile=0.15,
+        shared=True,
+    ),
 )
 CLOUD = Stage(
     name="cloud",
     version="1",
     function=make_cloud,
-    needs=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=3.0),
+    needs=of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.7, gb_per_cpu=0.1, cpu_s_per_tile=1.0),
 )
 
 STEPS = (
-    Step(stage=ORIENTATION, options=("quality",)),
+    Step(stage=FEATURES, options=("quality",)),
+    Step(stage=MATCHES, needs=("features",), options=("quality",)),
+    Step(stage=ORIENTATION, needs=("features", "matches"), options=("quality",)),
     Step(stage=SURFACE, needs=("orientation",), options=("quality", "area_wkt")),
     Step(stage=ELEVATION, needs=("surface",), options=("fill", "area_wkt")),
     Step(

@@ -15,7 +15,8 @@ retrieval. CVPR (RootSIFT).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.archives import DAMAGE, open_arrays, read_digest, write_arrays
 from photogrammetry.pictures import read_photograph
 from tmp.captures import Capture
 from tmp.errors import OrientationError, PhotographError
-from tmp.files import replacing
 from tmp.parallel import map_threads
 from tmp.progress import Track, silent
 
@@ -166,31 +167,57 @@ def detect_all(
     failed: dict[str, str] = {}
 
     def detect_one(capture: Capture) -> str:
-        path = features_path(features_dir, capture.name)
-        if path.exists():
+        if read_digest(features_path(features_dir, capture.name)) is not None:
             return ""
-        halvings = int(max(capture.width_px, capture.height_px) >= 2 * options.long_side_px)
         try:
-            picture = read_photograph(photos_dir / capture.name, halvings=halvings)
-        except (PhotographError, OSError) as error:
+            detect_photograph(
+                capture, photos_dir, features_dir, options=options, on_picture=on_picture
+            )
+        except PhotographError as error:
             return str(error)
-        features = detect_features(picture, (capture.width_px, capture.height_px), options)
-        if on_picture is not None:
-            on_picture(capture.name, picture)
-        write_features(features, path)
         return ""
 
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # one thread for each photograph wastes nothing on waiting
-    try:
+    with one_thread_each():
         done: Iterator[tuple[Capture, str]] = map_threads(detect_one, captures, workers=workers)
         for capture, reason in track(done, "Finding keypoints", len(captures)):
             if reason:
                 failed[capture.name] = reason
-    finally:
-        cv2.setNumThreads(threads)
     log.info("keypoints: %d photographs, %d unreadable", len(captures), len(failed))
     return failed
+
+
+def detect_photograph(
+    capture: Capture,
+    photos_dir: Path,
+    features_dir: Path,
+    *,
+    options: FeatureOptions,
+    on_picture: OnPicture | None = None,
+) -> None:
+    """Decode a photograph and write its features; see `detect_all`.
+
+    Raises
+    ------
+    PhotographError
+        If the photograph cannot be read.
+    """
+    halvings = int(max(capture.width_px, capture.height_px) >= 2 * options.long_side_px)
+    picture = read_photograph(photos_dir / capture.name, halvings=halvings)
+    features = detect_features(picture, (capture.width_px, capture.height_px), options)
+    if on_picture is not None:
+        on_picture(capture.name, picture)
+    write_features(features, features_path(features_dir, capture.name))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let OpenCV use one thread while photographs share the cores: none waits for another."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def features_path(features_dir: Path, name: str) -> Path:
@@ -199,16 +226,20 @@ def features_path(features_dir: Path, name: str) -> Path:
 
 
 def write_features(features: Features, path: Path) -> None:
-    """Write features as an uncompressed npz file, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        np.savez(
-            partial,
-            size_px=np.array([features.width_px, features.height_px]),
-            xy_px=features.xy_px,
-            scale_px=features.scale_px,
-            descriptors=features.descriptors,
-        )
+    """Write features to a file, complete or not at all."""
+    arrays = {
+        "size_px": np.array([features.width_px, features.height_px]),
+        "xy_px": features.xy_px,
+        "scale_px": features.scale_px,
+        "descriptors": features.descriptors,
+    }
+    write_arrays(path, arrays)
+
+
+def read_keypoints(path: Path) -> NDArray[np.float32]:
+    """Return `Features.xy_px` alone; see `read_features`."""
+    with _opened(path) as stored:
+        return np.asarray(stored["xy_px"], np.float32)
 
 
 def read_features(path: Path) -> Features:
@@ -219,15 +250,21 @@ def read_features(path: Path) -> Features:
     OrientationError
         If the file is missing or damaged.
     """
+    with _opened(path) as stored:
+        width_px, height_px = (int(v) for v in stored["size_px"])
+        return Features(
+            width_px=width_px,
+            height_px=height_px,
+            xy_px=stored["xy_px"],
+            scale_px=stored["scale_px"],
+            descriptors=stored["descriptors"],
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     try:
-        with np.load(path) as stored:
-            width_px, height_px = (int(v) for v in stored["size_px"])
-            return Features(
-                width_px=width_px,
-                height_px=height_px,
-                xy_px=stored["xy_px"],
-                scale_px=stored["scale_px"],
-                descriptors=stored["descriptors"],
-            )
-    except (OSError, ValueError, KeyError) as error:
+        with open_arrays(path) as stored:
+            yield stored
+    except DAMAGE as error:
         raise OrientationError(f"{path}: keypoints unreadable ({error}); delete it") from error

@@ -1,34 +1,39 @@
 """Orient the photographs of a survey: from JPEGs to poses, lens and tie points in the world.
 
-`orient` does everything; `detect`, `match` and `solve` are its three steps, for a caller that
-keeps the results of each.  All of them remember under ``work_dir`` what is done for each
-photograph, so that an interrupted run goes on where it was.
+`orient` does everything.  Its steps are functions of an `OrientTask`, for a caller that shares
+their work out: `find_keypoints` of some photographs, `collect_keypoints` of all, `propose` pairs,
+match them by a `matcher`, and `solve`.  Keypoints and matches are kept below ``work_dir``, each
+photograph for itself: what is there is not made again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from threadpoolctl import threadpool_limits
 
+from photogrammetry.archives import read_digest
 from photogrammetry.features import (
     FeatureOptions,
     OnPicture,
     detect_all,
     features_path,
-    read_features,
+    read_keypoints,
 )
 from photogrammetry.matching import MatchOptions
 from photogrammetry.outcome import count_matches, describe, explain_left_out
-from photogrammetry.pairs import PairOptions, propose_pairs
+from photogrammetry.pairs import Pair, PairOptions, propose_pairs
+from photogrammetry.pairwise import MatchPlaces, PairMatcher, group_pairs, match_all
 from photogrammetry.settle import SettleOptions, settle
 from photogrammetry.sfm import Photographs, SfmOptions, reconstruct
 from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks, spanning_tracks
-from photogrammetry.verification import VerifiedPair, VerifyOptions, ideal_keypoints, match_all
+from photogrammetry.verification import VerifiedPair, VerifyOptions, ideal_keypoints
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.errors import OrientationError
@@ -52,6 +57,52 @@ class OrientOptions:
     settling: SettleOptions = field(default_factory=SettleOptions)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrientTask:
+    """What is to be oriented, how, and where its files lie."""
+
+    captures: Sequence[Capture]
+    """All of the survey's; those with a flag that leaves them out are named in the result."""
+    cameras: Mapping[str, Camera]
+    """Interior orientation from the metadata, by camera id."""
+    photos_dir: Path
+    """Where the photographs lie, by `Capture.name`."""
+    frame: LocalFrame
+    """The world of the result; without origin the result has a world of its own."""
+    work_dir: Path
+    """For keypoints and matches."""
+    options: OrientOptions = field(default_factory=OrientOptions)
+
+    @property
+    def used(self) -> list[Capture]:
+        """The captures that are to be used, by name."""
+        return sorted((c for c in self.captures if c.used), key=lambda capture: capture.name)
+
+    @property
+    def places(self) -> MatchPlaces:
+        """Where keypoints and matches lie; the results of other options lie elsewhere."""
+        chosen = self.options
+        matching = (chosen.features, chosen.matching, chosen.verification)
+        return MatchPlaces(
+            features_dir=self.work_dir / f"keypoints-{_digest(chosen.features)}",
+            matches_dir=self.work_dir / f"matches-{_digest(matching)}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keypoints:
+    """Which photographs have keypoints, and why others cannot be read; both by name."""
+
+    digests: Mapping[str, str]
+    """Of their content."""
+    unreadable: Mapping[str, str]
+
+    def usable(self, captures: Sequence[Capture]) -> list[Capture]:
+        """Return the captures with keypoints, by name: what the indices of pairs refer to."""
+        found = [capture for capture in captures if capture.name in self.digests]
+        return sorted(found, key=lambda capture: capture.name)
+
+
 def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
@@ -64,20 +115,10 @@ def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
     track: Track = silent,
     on_picture: OnPicture | None = None,
 ) -> Reconstruction:
-    """Orient the photographs of a survey.
+    """Orient the photographs of a survey; for the first six arguments see `OrientTask`.
 
     Parameters
     ----------
-    captures : sequence of Capture
-        All of the survey's; those with a flag that leaves them out are named in the result.
-    cameras : mapping of Camera
-        Interior orientation from the metadata, by camera id.
-    photos_dir : Path
-        Where the photographs lie, by `Capture.name`.
-    frame : LocalFrame
-        The world of the result; without origin the result has a world of its own.
-    work_dir : Path
-        For keypoints, matches and COLMAP's database.
     on_picture : callable, optional
         Given each photograph's name and decoded picture, see `features.detect_all`.
 
@@ -86,120 +127,142 @@ def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
     OrientationError
         With fewer than two usable photographs, or when none overlap.
     """
-    unreadable = detect(
-        captures,
-        photos_dir,
-        work_dir,
+    task = OrientTask(
+        captures=captures,
+        cameras=cameras,
+        photos_dir=photos_dir,
+        frame=frame,
+        work_dir=work_dir,
         options=options,
-        workers=workers,
-        track=track,
-        on_picture=on_picture,
     )
-    captures = [replace(c, reason=unreadable.get(c.name, c.reason)) for c in captures]
-    pairs = match(captures, cameras, frame, work_dir, options=options, workers=workers, track=track)
-    return solve(
-        captures, cameras, frame, work_dir, pairs, options=options, workers=workers, track=track
+    refuse_too_few(task)
+    unreadable = find_keypoints(
+        task, task.used, workers=workers, on_picture=on_picture, track=track
     )
+    keypoints = collect_keypoints(task, unreadable)
+    groups = group_pairs(propose(task, keypoints))
+    with one_blas_thread():
+        verified = match_all(groups, matcher(task, keypoints), workers=workers, track=track)
+    with TemporaryDirectory(prefix="colmap-", dir=work_dir) as temporary:
+        return solve(task, keypoints, verified, Path(temporary), workers=workers, track=track)
 
 
-def usable(captures: Sequence[Capture], work_dir: Path, options: OrientOptions) -> list[Capture]:
-    """Return the captures that are to be used and have keypoints, by name."""
-    folder = _features_dir(work_dir, options)
-    found = [c for c in captures if c.used and features_path(folder, c.name).exists()]
-    return sorted(found, key=lambda capture: capture.name)
+def refuse_too_few(task: OrientTask) -> None:
+    """Raise `OrientationError` with fewer than two usable photographs."""
+    count = len(task.used)
+    if count < 2:
+        raise OrientationError(
+            f"{task.photos_dir}: {count} usable photograph{'s' * (count != 1)}; "
+            "at least two that overlap are needed"
+        )
 
 
-def detect(
+def find_keypoints(
+    task: OrientTask,
     captures: Sequence[Capture],
-    photos_dir: Path,
-    work_dir: Path,
     *,
-    options: OrientOptions,
     workers: int,
     track: Track = silent,
     on_picture: OnPicture | None = None,
 ) -> dict[str, str]:
-    """Find keypoints; return why photographs could not be read, by name."""
-    used = sorted((c for c in captures if c.used), key=lambda capture: capture.name)
-    if len(used) < 2:
-        raise OrientationError(
-            f"{photos_dir}: {len(used)} usable photograph{'s' * (len(used) != 1)}; "
-            "at least two that overlap are needed"
-        )
+    """Find the keypoints of photographs that have none; returns why some cannot be read."""
     return detect_all(
-        used,
-        photos_dir,
-        _features_dir(work_dir, options),
-        options=options.features,
+        captures,
+        task.photos_dir,
+        task.places.features_dir,
+        options=task.options.features,
         workers=workers,
         on_picture=on_picture,
         track=track,
     )
 
 
-def match(
-    captures: Sequence[Capture],
-    cameras: Mapping[str, Camera],
-    frame: LocalFrame,
-    work_dir: Path,
-    *,
-    options: OrientOptions,
-    workers: int,
-    track: Track = silent,
-) -> list[VerifiedPair]:
-    """Match photographs whose footprints should overlap; indices are those of `usable`."""
-    used = usable(captures, work_dir, options)
-    pairs = propose_pairs(used, cameras, frame, options.pairs)
+def collect_keypoints(task: OrientTask, unreadable: Mapping[str, str]) -> Keypoints:
+    """Return which photographs have keypoints, given why others cannot be read."""
+    folder = task.places.features_dir
+    found = {c.name: read_digest(features_path(folder, c.name)) for c in task.used}
+    return Keypoints(
+        digests={name: digest for name, digest in found.items() if digest is not None},
+        unreadable=unreadable,
+    )
+
+
+def propose(task: OrientTask, keypoints: Keypoints) -> list[Pair]:
+    """Return the pairs to compare, indices being those of `Keypoints.usable`.
+
+    Raises
+    ------
+    OrientationError
+        If there are none.
+    """
+    used = keypoints.usable(task.captures)
+    pairs = propose_pairs(used, task.cameras, task.frame, task.options.pairs)
     if not pairs:
         raise OrientationError(
             f"none of {len(used)} photographs overlap by their recorded positions; "
             "fly with at least 70 % overlap, or check the positions"
         )
-    folders = (_features_dir(work_dir, options), _matches_dir(work_dir, options))
-    with threadpool_limits(limits=1, user_api="blas"):  # one thread for each photograph
-        verified = match_all(
-            pairs,
-            used,
-            cameras,
-            folders,
-            options=(options.matching, options.verification),
-            workers=workers,
-            track=track,
-        )
-    if not verified:
-        raise OrientationError(
-            f"nothing matches between {len(used)} photographs ({len(pairs)} pairs compared); "
-            "do they overlap and show textured ground?"
-        )
-    return verified
+    return pairs
+
+
+def matcher(task: OrientTask, keypoints: Keypoints) -> PairMatcher:
+    """Return what matches the pairs of a task."""
+    return PairMatcher(
+        keypoints.usable(task.captures),
+        task.cameras,
+        keypoints.digests,
+        task.places,
+        (task.options.matching, task.options.verification),
+    )
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let linear algebra use one thread while photographs, or COLMAP's own, share the cores."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def solve(
-    captures: Sequence[Capture],
-    cameras: Mapping[str, Camera],
-    frame: LocalFrame,
-    work_dir: Path,
+    task: OrientTask,
+    keypoints: Keypoints,
     pairs: Sequence[VerifiedPair],
+    scratch_dir: Path,
     *,
-    options: OrientOptions,
     workers: int,
     track: Track = silent,
 ) -> Reconstruction:
-    """Turn verified pairs into poses, lens and tie points in the world."""
-    used = usable(captures, work_dir, options)
-    photographs = _load_photographs(used, cameras, _features_dir(work_dir, options))
+    """Turn verified pairs into poses, lens and tie points in the world.
+
+    Parameters
+    ----------
+    scratch_dir : Path
+        An empty folder for COLMAP's database, best on a disk of this machine.
+
+    Raises
+    ------
+    OrientationError
+        If the photographs cannot be joined.
+    """
+    used, options = keypoints.usable(task.captures), task.options
+    if not pairs:
+        raise OrientationError(
+            f"nothing matches between {len(used)} photographs; "
+            "do they overlap and show textured ground?"
+        )
+    photographs = _load_photographs(used, task.cameras, task.places.features_dir)
     joined = build_tracks(
         [len(xy) for xy in photographs.xy_px], [(p.first, p.second, p.inliers) for p in pairs]
     )
     joined = spanning_tracks(joined, [c.rig_id for c in used])
     long_sides = [max(c.width_px, c.height_px) for c in used]
     chosen = choose_tracks(joined, photographs.xy_px, long_sides, options.tracks)
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         blocks = reconstruct(
             photographs,
             pairs,
             chosen,
-            work_dir / "colmap",
+            scratch_dir,
             options=options.sfm,
             threads=workers,
             track=track,
@@ -212,12 +275,21 @@ def solve(
         by_name = {c.name: c for c in used}
         mine = [by_name[name] for name in blocks[0].names]
         solution = settle(
-            blocks[0], mine, cameras, frame, options=options.settling, threads=workers, track=track
+            blocks[0],
+            mine,
+            task.cameras,
+            task.frame,
+            options=options.settling,
+            threads=workers,
+            track=track,
         )
+    captures = [
+        replace(c, reason=keypoints.unreadable.get(c.name, c.reason)) for c in task.captures
+    ]
     return describe(
         solution,
         mine,
-        cameras,
+        task.cameras,
         left_out=explain_left_out(captures, used, blocks, pairs),
         counts=count_matches(pairs, joined, blocks),
     )
@@ -226,7 +298,7 @@ def solve(
 def _load_photographs(
     captures: Sequence[Capture], cameras: Mapping[str, Camera], features_dir: Path
 ) -> Photographs:
-    xy_px = [read_features(features_path(features_dir, c.name)).xy_px for c in captures]
+    xy_px = [read_keypoints(features_path(features_dir, c.name)) for c in captures]
     in_use = {c.camera_id: cameras[c.camera_id] for c in captures}
     return Photographs(
         names=tuple(c.name for c in captures),
@@ -237,15 +309,6 @@ def _load_photographs(
             ideal_keypoints(in_use[c.camera_id], xy) for c, xy in zip(captures, xy_px, strict=True)
         ],
     )
-
-
-def _features_dir(work_dir: Path, options: OrientOptions) -> Path:
-    return work_dir / f"keypoints-{_digest(options.features)}"
-
-
-def _matches_dir(work_dir: Path, options: OrientOptions) -> Path:
-    chosen = (options.features, options.matching, options.verification)
-    return work_dir / f"matches-{_digest(chosen)}"
 
 
 def _digest(options: object) -> str:

@@ -1,4 +1,4 @@
-"""Match all proposed pairs and keep the matches that one motion of the camera explains.
+"""Keep the matches of two photographs that one motion of the camera explains.
 
 COLMAP is given *ideal* keypoints: freed of the distortion that is known beforehand and scaled
 to a common size, so that its thresholds mean the same for every camera.
@@ -6,29 +6,17 @@ to a common size, so that its thresholds mean the same for every camera.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import cv2  # noqa: F401  before pycolmap, whose zlib would otherwise serve OpenCV's PNG writer
 import numpy as np
 import pycolmap
 from numpy.typing import NDArray
 
-from photogrammetry.features import Features, features_path, read_features
-from photogrammetry.matching import Matches, MatchOptions, match_features
+from photogrammetry.matching import Matches
 from photogrammetry.pairs import Pair
 from tmp.cameras import Camera
-from tmp.captures import Capture
-from tmp.files import replacing
-from tmp.parallel import map_threads
-from tmp.progress import Track, silent
 
-log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 
 IDEAL_LONG_SIDE_PX = 2000
@@ -117,104 +105,3 @@ def verify_pair(
         matrices=np.array([np.zeros((3, 3)) if matrix is None else matrix for matrix in found]),
         inliers=np.asarray(geometry.inlier_matches, np.uint32),
     )
-
-
-def match_all(
-    pairs: Sequence[Pair],
-    captures: Sequence[Capture],
-    cameras: Mapping[str, Camera],
-    folders: tuple[Path, Path],
-    *,
-    options: tuple[MatchOptions, VerifyOptions],
-    workers: int,
-    track: Track = silent,
-) -> list[VerifiedPair]:
-    """Match and verify pairs of photographs, remembering what is done.
-
-    Parameters
-    ----------
-    folders : tuple of Path
-        Where the keypoints are, and where the matches are kept, one file for the pairs of each
-        first photograph.
-    """
-    features_dir, matches_dir = folders
-
-    @lru_cache(maxsize=64)
-    def load(index: int) -> tuple[Features, Float]:
-        capture = captures[index]
-        features = read_features(features_path(features_dir, capture.name))
-        return features, ideal_keypoints(cameras[capture.camera_id], features.xy_px)
-
-    def match_one(group: list[Pair]) -> list[VerifiedPair]:
-        first = group[0].first
-        wanted = [captures[pair.second].name for pair in group]
-        path = matches_dir / f"{captures[first].name}.npz"
-        if (stored := read_matches(path, group, wanted)) is not None:
-            return stored
-        verified = []
-        for pair in group:
-            (a, xy_a), (b, xy_b) = load(pair.first), load(pair.second)
-            matches = match_features(a, b, options[0], expected=bool(pair.overlap))
-            ideals = tuple(
-                ideal_camera(cameras[captures[i].camera_id]) for i in (pair.first, pair.second)
-            )
-            found = verify_pair(pair, (ideals[0], ideals[1]), (xy_a, xy_b), matches, options[1])
-            if found is not None:
-                verified.append(found)
-        write_matches(path, verified, wanted, captures)
-        return verified
-
-    groups = [list(g) for _, g in itertools.groupby(sorted(pairs), key=lambda pair: pair.first)]
-    done = map_threads(match_one, groups, workers=workers)
-    found = [v for _, vs in track(done, "Matching photographs", len(groups)) for v in vs]
-    log.info("matches: %d of %d pairs verified", len(found), len(pairs))
-    return sorted(found, key=lambda v: (v.first, v.second))
-
-
-def _fingerprint(wanted: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(wanted).encode()).hexdigest()
-
-
-def write_matches(
-    path: Path,
-    verified: Sequence[VerifiedPair],
-    wanted: Sequence[str],
-    captures: Sequence[Capture],
-) -> None:
-    """Write the verified pairs of one first photograph, complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        np.savez(
-            partial,
-            wanted=np.array(_fingerprint(wanted)),
-            second=np.array([captures[v.second].name for v in verified], str),
-            configuration=np.array([v.configuration for v in verified], int),
-            matrices=np.array([v.matrices for v in verified]).reshape(-1, 3, 3, 3),
-            counts=np.array([len(v.inliers) for v in verified], int),
-            inliers=np.concatenate([np.zeros((0, 2), np.uint32), *(v.inliers for v in verified)]),
-        )
-
-
-def read_matches(
-    path: Path, group: Sequence[Pair], wanted: Sequence[str]
-) -> list[VerifiedPair] | None:
-    """Read what `write_matches` wrote; None if it is not there or answers another question."""
-    if not path.exists():
-        return None
-    index = {name: pair.second for name, pair in zip(wanted, group, strict=True)}
-    with np.load(path) as stored:
-        if str(stored["wanted"]) != _fingerprint(wanted):
-            return None
-        parts = np.split(stored["inliers"], np.cumsum(stored["counts"])[:-1])
-        return [
-            VerifiedPair(
-                first=group[0].first,
-                second=index[str(name)],
-                configuration=int(configuration),
-                matrices=matrices,
-                inliers=inliers,
-            )
-            for name, configuration, matrices, inliers in zip(
-                stored["second"], stored["configuration"], stored["matrices"], parts, strict=False
-            )
-        ]

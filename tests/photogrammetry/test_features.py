@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from photogrammetry.archives import read_digest
 from photogrammetry.features import (
     FeatureOptions,
     detect_all,
     detect_features,
     features_path,
     read_features,
+    read_keypoints,
     spread_by_scale,
     to_root_sift,
     write_features,
@@ -91,6 +95,20 @@ def test_damaged_features_are_refused_by_name(tmp_path):
     path.write_bytes(b"not an archive")
     with pytest.raises(OrientationError, match=r"a\.jpg\.npz: keypoints unreadable"):
         read_features(path)
+
+
+def test_digest_is_that_of_the_content_and_none_for_a_damaged_file(tmp_path):
+    features = detect_features(blobs(), (480, 480), FeatureOptions())
+    first, second, other = (tmp_path / name for name in ("1.npz", "2.npz", "3.npz"))
+    write_features(features, first)
+    write_features(features, second)
+    write_features(replace(features, xy_px=features.xy_px + 1), other)
+    assert read_digest(first) == read_digest(second) is not None
+    assert read_digest(other) != read_digest(first)
+    assert np.array_equal(read_keypoints(first), features.xy_px)
+    first.write_bytes(first.read_bytes()[:1000])
+    assert read_digest(first) is None
+    assert read_digest(tmp_path / "none.npz") is None
 
 
 def test_each_photograph_is_decoded_once_and_handed_on(tmp_path, flown):

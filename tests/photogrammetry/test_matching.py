@@ -3,22 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.features import (
-    FeatureOptions,
-    Features,
-    detect_features,
-    features_path,
-    write_features,
-)
+from photogrammetry.features import Features
 from photogrammetry.matching import MatchOptions, estimate_homography, match_features
 from photogrammetry.pairs import Pair
-from photogrammetry.pictures import read_photograph
 from photogrammetry.verification import (
     VerifyOptions,
     ideal_camera,
     ideal_keypoints,
-    match_all,
-    read_matches,
     verify_pair,
 )
 
@@ -128,34 +119,3 @@ def test_too_few_matches_are_no_pair(flown):
     keypoints = (np.zeros((1, 2)), np.zeros((1, 2)))
     pair = Pair(first=0, second=1)
     assert verify_pair(pair, (camera, camera), keypoints, none, VerifyOptions()) is None
-
-
-def test_matches_are_remembered_until_the_question_changes(tmp_path, flown):
-    poses = flown.stations()[:3]
-    flown.photograph_ground(tmp_path / "photos", poses)
-    captures = flown.captures_of(poses)
-    folders = (tmp_path / "keypoints", tmp_path / "matches")
-    for capture in captures:
-        picture = read_photograph(tmp_path / "photos" / capture.name)
-        features = detect_features(picture, (800, 600), FeatureOptions(keypoints=1500))
-        write_features(features, features_path(folders[0], capture.name))
-    pairs = [Pair(first=0, second=1), Pair(first=0, second=2), Pair(first=1, second=2)]
-
-    def run():
-        return match_all(
-            pairs,
-            captures,
-            {"test": flown.CAMERA},
-            folders,
-            options=(MatchOptions(), VerifyOptions()),
-            workers=2,
-        )
-
-    first = run()
-    assert [(v.first, v.second) for v in first] == [(0, 1), (0, 2), (1, 2)]
-    stamp = (folders[1] / "000.jpg.npz").stat().st_mtime_ns
-    again = run()
-    assert (folders[1] / "000.jpg.npz").stat().st_mtime_ns == stamp
-    assert all(np.array_equal(a.inliers, b.inliers) for a, b in zip(first, again, strict=True))
-    other = read_matches(folders[1] / "000.jpg.npz", pairs[:1], ["001.jpg"])
-    assert other is None
