@@ -154,6 +154,15 @@ size = (home / "array_size.txt")
 print("MaxArraySize            = " + (size.read_text() if size.exists() else "1001"))
 """
 )
+SACCT = (
+    FAKE
+    + """
+accounts = home / "accounts.txt"
+if not accounts.exists():
+    sys.exit("Slurm accounting storage is disabled")
+print(accounts.read_text())
+"""
+)
 
 
 def four_minutes(size: SurveySize) -> Cost:
@@ -198,6 +207,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("scancel", SCANCEL),
         ("sinfo", SINFO),
         ("scontrol", SCONTROL),
+        ("sacct", SACCT),
     ):
         path = home / name
         path.write_text(HEAD.format(python=sys.executable, home=str(home)) + text)
