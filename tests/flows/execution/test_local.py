@@ -1,8 +1,11 @@
 """Units as processes of this machine."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +14,11 @@ import pytest
 
 from flows.execution.executor import State, Status, Unit
 from flows.execution.local import LocalExecutor
+from flows.execution.machine import gpus
 from flows.execution.profile import WITHOUT_SHARES
 from flows.execution.running import UnitRunner
 from flows.execution.units import read_outcome, write_unit
-from flows.orders import Order, Share
+from flows.orders import Job, Order, Share
 from flows.resources import Resources, SurveySize
 from flows.store import read_result
 from tmp.errors import InputError
@@ -71,6 +75,180 @@ def test_units_wait_for_cores_and_memory(stages: Orders, asked: Resources, tmp_p
     states = [status.state for status in executor.poll().values()]
     assert states.count(State.WAITING) == 1
     executor.cancel()
+
+
+def several(order: Order, resources: Sequence[Resources], root: Path) -> list[Unit]:
+    count = len(resources)
+    return [
+        write_unit(root, order, asked, share=Share(index=i, count=count), lenient=False)
+        for i, asked in enumerate(resources)
+    ]
+
+
+def states(executor: LocalExecutor) -> list[State]:
+    return [status.state for status in executor.poll().values()]
+
+
+def test_unit_waits_while_others_outside_use_the_memory_and_runs_alone_else(
+    stages: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.execution.local.free_memory_gb", lambda: 3.0)
+    order = stages("sleep", seconds=60)
+    asked = Resources(cpus=1, memory_gb=2.0)
+    executor = LocalExecutor(cpus=8, memory_gb=32.0)
+    executor.submit(several(order, [asked] * 3, tmp_path / "units"))
+    try:
+        assert states(executor).count(State.RUNNING) == 1
+        monkeypatch.setattr("flows.execution.local.free_memory_gb", lambda: 30.0)
+        executor.submit([])
+        assert states(executor).count(State.RUNNING) == 3
+    finally:
+        executor.cancel()
+    executor.submit(several(order, [replace(asked, memory_gb=500.0)], tmp_path / "units"))
+    try:
+        assert states(executor) == [State.RUNNING]
+    finally:
+        executor.cancel()
+
+
+def test_smaller_unit_goes_before_one_that_has_to_wait(stages: Orders, tmp_path: Path) -> None:
+    order = stages("sleep", seconds=60)
+    asked = [Resources(cpus=cpus, memory_gb=0.1) for cpus in (2, 3, 1)]
+    executor = LocalExecutor(cpus=4)
+    units = several(order, asked, tmp_path / "units")
+    executor.submit(units)
+    found = executor.poll()
+    executor.cancel()
+    assert [found[unit.folder].state for unit in units] == [
+        State.RUNNING,
+        State.WAITING,
+        State.RUNNING,
+    ]
+
+
+def test_each_unit_sees_its_own_gpus_and_none_it_did_not_ask_for(
+    stages: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-5")
+    order = stages("sleep", seconds=60)
+    asked = [Resources(cpus=1, memory_gb=0.1, gpus=gpus) for gpus in (1, 1, 1, 0)]
+    executor = LocalExecutor(cpus=8)
+    units = several(order, asked, tmp_path / "units")
+    executor.submit(units)
+    try:
+        assert states(executor).count(State.WAITING) == 1
+        seen = {
+            unit.part: process_of(unit).environ()["CUDA_VISIBLE_DEVICES"]
+            for unit in (units[0], units[1], units[3])
+        }
+        assert seen == {"1-of-4": "0", "2-of-4": "GPU-5", "4-of-4": ""}
+        os.kill(process_of(units[0]).pid, 9)
+        assert ended(executor, units[0]).state is State.LOST
+        assert process_of(units[2]).environ()["CUDA_VISIBLE_DEVICES"] == "0"
+    finally:
+        executor.cancel()
+
+
+def test_gpus_are_counted_where_nothing_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: A (UUID: y)'\n")
+    program.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert gpus() == ("0", "1")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert gpus() == ()
+
+
+def family(parent: psutil.Process, count: int) -> list[psutil.Process]:
+    """Return a process and all it has started, once there are so many."""
+    deadline_s = time.monotonic() + 10
+    while len(found := [parent, *parent.children(recursive=True)]) < count:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    return found
+
+
+def all_end(processes: Sequence[psutil.Process]) -> bool:
+    """Tell whether processes end within a second; the dead that nobody buries count as ended."""
+    deadline_s = time.monotonic() + 1
+    while time.monotonic() < deadline_s:
+        if not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_what_a_killed_worker_has_started_ends_with_it(
+    stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    executor = LocalExecutor(cpus=1)
+    order = stages("sleep", seconds=60)
+    unit = write_unit(
+        tmp_path / "units",
+        replace(order, stage=replace(order.stage, function=start_child)),
+        asked,
+        share=None,
+        lenient=False,
+    )
+    executor.submit([unit])
+    worker, child = family(process_of(unit), 2)
+    worker.kill()
+    assert ended(executor, unit).state is State.LOST
+    assert all_end([worker, child])
+    executor.submit([unit])
+    processes = family(process_of(unit), 2)
+    began_s = time.monotonic()
+    executor.cancel()
+    assert time.monotonic() - began_s < 1
+    assert all_end(processes)
+
+
+def start_child(job: Job) -> None:
+    """Do nothing, in a process that starts another."""
+    subprocess.run(["sleep", "60"], check=False)
+
+
+CONTROLLER = """
+import sys
+from pathlib import Path
+from flows.execution.local import LocalExecutor
+from flows.execution.running import UnitRunner
+from flows.execution.profile import WITHOUT_SHARES
+from flows.orders import Order, Stage
+from flows.resources import SurveySize
+from tmp.progress import silent
+import small_stages, signal
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+root = Path(sys.argv[1])
+order = Order(stage=Stage(name="sleep", version="1", function=small_stages.sleep), inputs={},
+    digests={}, options={"seconds": 60}, folder=root / "stages" / "sleep" / "key")
+UnitRunner(executor=LocalExecutor(cpus=1), profile=WITHOUT_SHARES,
+    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(order, silent)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_controller_that_is_stopped_leaves_no_process_after_a_second(
+    number: signal.Signals, stages: Orders, tmp_path: Path
+) -> None:
+    stages("sleep", seconds=0)  # puts their module where other processes find it
+    controller = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER, str(tmp_path)], stderr=subprocess.DEVNULL
+    )
+    processes = family(psutil.Process(controller.pid), 2)
+    begun = tmp_path / "units" / "sleep" / "key" / "whole" / "progress.json"
+    deadline_s = time.monotonic() + 10
+    while not begun.exists():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+    controller.send_signal(number)
+    began_s = time.monotonic()
+    controller.wait(10)
+    assert all_end(processes[1:])
+    assert time.monotonic() - began_s < 1.5
 
 
 def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Path) -> None:
