@@ -30,7 +30,7 @@ def steps_done(plan: MapPlan) -> list[tuple[Step, Result | None]]:
     for step in plan.steps:
         result = None
         if all(name in results for name in step.needs):
-            result = read_result(plan.order(step, results).folder)
+            result = plan.store.find(plan.order(step, results))
         if result is not None:
             results[step.stage.name] = replace(result, reused=True)
         found.append((step, result))
@@ -45,7 +45,7 @@ def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -
         order, size = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
         taking = [(Step(stage=INGEST), read_result(order.folder))]
     if survey.gpkg_path.exists():
-        plan = plan_map(survey.root, request.map)
+        plan = plan_map(survey.root, request.map, retry_holes=run.tries_holes)
         steps, size = steps_done(plan), survey_size(plan.captures)
     else:
         steps = [(step, None) for step in STEPS]

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flows.crew import choose_crew
 from flows.dryrun import steps_done
-from flows.execution.executor import Executor
-from flows.execution.local import LocalExecutor
-from flows.execution.running import UnitRunner
-from flows.execution.slurm import SlurmExecutor, require_slurm
-from flows.indices import default_indices, make_indices, plan_indices, refuse_unknown
+from flows.execution.slurm import require_slurm
+from flows.indices import (
+    IndexOptions,
+    default_indices,
+    make_indices,
+    plan_indices,
+    refuse_unknown,
+)
 from flows.lock import locked
 from flows.making import Maker
-from flows.map import MapOptions, plan_map
-from flows.orders import RunOrder, here
+from flows.map import MapOptions, MapPlan, plan_map
+from flows.orders import Order
 from flows.parts import Part, make_products, orient
 from flows.prefecting import PLAIN, Recorder, choose_recorder
 from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
 from flows.resources import SurveySize, survey_size
-from flows.runs import RUN, UNITS, RunBook
+from flows.runs import RUN, RunBook
 from flows.space import require_space
 from flows.stages import Step
 from flows.steps import ORIENTED
-from flows.store import StageStore, read_result
+from flows.store import StageStore
 from flows.taking import forget_absent, order_ingest
 from tmp.errors import TmpError
 from tmp.progress import Track, silent
@@ -83,91 +87,98 @@ def run_survey(
     else:
         plan_map(root, request.map, steps=steps)
     with locked(survey.work_dir / "lock", run.command):
-        book = RunBook(path=survey.work_dir / RUN)
-        book.begin(run.on, {})
-        recorder = PLAIN if _all_done(survey, request, steps) else choose_recorder(run.prefect)
-        makers = _makers(survey, request, run, recorder, book, track)
+        return _Run(survey=survey, request=request, how=run, steps=steps, track=track).go()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One run, whose survey is locked."""
+
+    survey: Survey
+    request: SurveyRequest
+    how: RunOptions
+    steps: Sequence[Step] | None
+    track: Track
+
+    def go(self) -> SurveyResult:
+        """Run, and write down how it went."""
+        book = RunBook(path=self.survey.work_dir / RUN)
+        book.begin(self.how.on, {})
 
         def work() -> SurveyResult:
-            return _run_parts(survey, request, steps, makers, recorder)
+            recorder = PLAIN if self._all_done() else choose_recorder(self.how.prefect)
+            name = self.survey.root.resolve().name
+            return recorder.flow(name, lambda: self._parts(book, recorder))
 
-        return _noted(book, lambda: recorder.flow(survey.root.resolve().name, work))
+        return _noted(book, work)
 
+    def _parts(self, book: RunBook, recorder: Recorder) -> SurveyResult:
+        crew = choose_crew(self.survey, self.how, self.request.map.workers)
 
-Makers = Callable[[SurveySize], Maker]
-"""Returns what makes the stages of a survey of a size."""
+        def maker(size: SurveySize) -> Maker:
+            return Maker(run_order=crew(size), recorder=recorder, book=book, track=self.track)
 
+        if self.request.cards:
+            forget_absent(self.survey)
+            order, size = self._ingest()
+            taken = recorder.flow(Part.INGEST, lambda: maker(size)(self._store, order))
+            if self.request.until is Part.INGEST:
+                return SurveyResult(survey=self.survey, results=(taken,))
+        plan = self._plan()
+        size = survey_size(plan.captures)
+        if not (plan.store.root / ORIENTED).exists():
+            require_space(self.survey.work_dir, size.disk_gb * 1e9, "the run")
+        return self._map(plan, maker(size), recorder)
 
-def _run_parts(
-    survey: Survey,
-    request: SurveyRequest,
-    steps: Sequence[Step] | None,
-    makers: Makers,
-    recorder: Recorder,
-) -> SurveyResult:
-    if request.cards:
-        forget_absent(survey)
-        order, size = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
-        store = StageStore(root=survey.work_dir / "stages")
-        taken = recorder.flow(Part.INGEST, lambda: makers(size)(store, order))
-        if request.until is Part.INGEST:
-            return SurveyResult(survey=survey, results=(taken,))
-    plan = plan_map(survey.root, request.map, steps=steps)
-    make = makers(survey_size(plan.captures))
-    if not (plan.store.root / ORIENTED).exists():
-        require_space(survey.work_dir, survey_size(plan.captures).disk_gb * 1e9, "the run")
-    make.announce(step.stage.name for step in plan.steps)
-    oriented = recorder.flow(Part.ORIENT, lambda: orient(plan, make))
-    if not request.reaches(Part.PRODUCTS):
-        return SurveyResult(survey=survey, results=tuple(oriented.values()))
-    asked = request.map.in_words()
-    made = recorder.flow(Part.PRODUCTS, lambda: make_products(plan, oriented, make, asked))
-    result = SurveyResult(survey=survey, results=made.results, report_path=made.report_path)
-    options = request.indices or default_indices(survey, request.map.workers)
-    if not request.reaches(Part.INDICES) or options is None:
-        return result
-    indices = recorder.flow(Part.INDICES, lambda: make_indices(survey, options, make))
-    return replace(result, indices=indices)
+    def _map(self, plan: MapPlan, make: Maker, recorder: Recorder) -> SurveyResult:
+        survey, asked = self.survey, self.request.map.in_words()
+        make.announce(step.stage.name for step in plan.steps)
+        oriented = recorder.flow(Part.ORIENT, lambda: orient(plan, make))
+        if not self.request.reaches(Part.PRODUCTS):
+            return SurveyResult(survey=survey, results=tuple(oriented.values()))
+        made = recorder.flow(Part.PRODUCTS, lambda: make_products(plan, oriented, make, asked))
+        recorder.note_report(made.report_path)
+        result = SurveyResult(survey=survey, results=made.results, report_path=made.report_path)
+        options = self._indices()
+        if options is None:
+            return result
+        indices = recorder.flow(Part.INDICES, lambda: make_indices(survey, options, make))
+        return replace(result, indices=indices)
 
+    def _all_done(self) -> bool:
+        """Tell whether there is nothing to run."""
+        if self.request.cards:
+            order, _ = self._ingest()
+            if not self.survey.gpkg_path.exists() or self._store.find(order) is None:
+                return False
+            if self.request.until is Part.INGEST:
+                return True
+        if any(result is None for _, result in steps_done(self._plan())):
+            return False
+        options = self._indices()
+        return options is None or plan_indices(self.survey, options).done
 
-def _makers(
-    survey: Survey,
-    request: SurveyRequest,
-    run: RunOptions,
-    recorder: Recorder,
-    book: RunBook,
-    track: Track,
-) -> Makers:
-    runners = _order_runners(survey, run, request.map.workers)
+    @property
+    def _store(self) -> StageStore:
+        return StageStore(root=self.survey.work_dir / "stages")
 
-    def of_size(size: SurveySize) -> Maker:
-        return Maker(run_order=runners(size), recorder=recorder, book=book, track=track)
-
-    return of_size
-
-
-def _order_runners(
-    survey: Survey, run: RunOptions, workers: int
-) -> Callable[[SurveySize], RunOrder]:
-    """Return what gives the way in which stages of a survey of a size are run."""
-    if run.on is Where.THREADS:
-        return lambda size: here(workers)
-    on_slurm, profile = run.on is Where.SLURM, run.used_profile
-    executor: Executor = SlurmExecutor(profile=profile) if on_slurm else LocalExecutor(cpus=workers)
-
-    def of_size(size: SurveySize) -> RunOrder:
-        runner = UnitRunner(
-            executor=executor,
-            profile=profile,
-            size=size,
-            folder=survey.work_dir / UNITS,
-            lenient=not run.strict,
-            cpus=None if on_slurm else workers,
+    def _plan(self) -> MapPlan:
+        return plan_map(
+            self.survey.root,
+            self.request.map,
+            steps=self.steps,
+            retry_holes=self.how.tries_holes,
         )
 
-        return runner
+    def _ingest(self) -> tuple[Order, SurveySize]:
+        request = self.request
+        return order_ingest(self.survey, request.cards, link=request.link, crs=request.crs)
 
-    return of_size
+    def _indices(self) -> IndexOptions | None:
+        """Return the indices to compute of the products; None for none."""
+        if not self.request.reaches(Part.INDICES):
+            return None
+        return self.request.indices or default_indices(self.survey, self.request.map.workers)
 
 
 def _noted(book: RunBook, work: Callable[[], SurveyResult]) -> SurveyResult:
@@ -182,20 +193,3 @@ def _noted(book: RunBook, work: Callable[[], SurveyResult]) -> SurveyResult:
         raise
     book.end("done")
     return result
-
-
-def _all_done(survey: Survey, request: SurveyRequest, steps: Sequence[Step] | None) -> bool:
-    """Tell whether there is nothing to run."""
-    if request.cards:
-        order, _ = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
-        if not survey.gpkg_path.exists() or read_result(order.folder) is None:
-            return False
-        if request.until is Part.INGEST:
-            return True
-    plan = plan_map(survey.root, request.map, steps=steps)
-    if any(result is None for step, result in steps_done(plan)):
-        return False
-    options = request.indices or default_indices(survey, request.map.workers)
-    if not request.reaches(Part.INDICES) or options is None:
-        return True
-    return plan_indices(survey, options).done

@@ -83,11 +83,13 @@ class MapPlan:
     steps: Sequence[Step]
     values: Mapping[str, Any]
     """The options that stages know, JSON-able."""
+    retry_holes: bool = False
+    """Whether results with holes count as not there."""
 
     @property
     def store(self) -> StageStore:
         """Where results are kept."""
-        return StageStore(root=self.survey.work_dir / "stages")
+        return StageStore(root=self.survey.work_dir / "stages", retry_holes=self.retry_holes)
 
     def order(self, step: Step, results: Mapping[str, Result]) -> Order:
         """Return the order of a step, given the results of those before it."""
@@ -99,7 +101,13 @@ class MapPlan:
         )
 
 
-def plan_map(root: Path, options: MapOptions, *, steps: Sequence[Step] | None = None) -> MapPlan:
+def plan_map(
+    root: Path,
+    options: MapOptions,
+    *,
+    steps: Sequence[Step] | None = None,
+    retry_holes: bool = False,
+) -> MapPlan:
     """Return what a map will be made of, refusing what cannot be mapped; computes nothing."""
     survey = open_survey(root)
     settings = read_settings(survey)
@@ -115,6 +123,7 @@ def plan_map(root: Path, options: MapOptions, *, steps: Sequence[Step] | None = 
         captures=captures,
         steps=steps_for(captures) if steps is None else steps,
         values=values,
+        retry_holes=retry_holes,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +45,11 @@ class RunOptions:
         if self.profile is not None:
             return self.profile
         return Profile() if self.on is Where.SLURM else WITHOUT_SHARES
+
+    @property
+    def tries_holes(self) -> bool:
+        """Whether a result with holes counts as not there."""
+        return self.strict or self.retry_holes
 
     @property
     def command(self) -> str:
@@ -89,6 +95,6 @@ class SurveyResult:
         return next(result.folder for result in self.results if result.stage == stage)
 
     @property
-    def holes(self) -> dict[str, list[str]]:
-        """Tiles that could not be made, by stage."""
-        return {r.stage: r.figures["holes"] for r in self.results if r.figures.get("holes")}
+    def holes(self) -> dict[str, Mapping[str, str]]:
+        """The tiles of each stage that could not be made, and why."""
+        return {result.stage: result.holes for result in self.results if result.holes}

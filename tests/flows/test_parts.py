@@ -53,8 +53,10 @@ class Stages:
         self.runs.append("surface")
         for name in ("dsm.tif", "orthomosaic.tif"):
             shutil.copy(self.products / name, job.out)
-        shutil.copytree(self.record.results[-1].folder / GROUND, job.out / GROUND)
-        return {"holes": ["r0c1"]} if self.holes else {}
+        shutil.copytree(
+            self.record.results[-1].folder / GROUND, job.out / GROUND, dirs_exist_ok=True
+        )
+        return {"hole_reasons": {"r0c1": "out of memory"}} if self.holes else {}
 
     def reflect(self, job: Job) -> None:
         self.runs.append("reflectance")
@@ -198,4 +200,9 @@ def test_what_cannot_be_a_survey_or_a_card_is_refused_before_anything_is_written
 
 def test_holes_are_told_by_stage(stages: Stages, card: Path) -> None:
     stages.holes = True
-    assert go(stages, card).holes == {"surface": ["r0c1"]}
+    assert go(stages, card).holes == {"surface": {"r0c1": "out of memory"}}
+    stages.holes = False
+    assert go(stages, card).holes != {}
+    assert stages.runs == ["orientation", "surface"]
+    assert go(stages, card, run=replace(HERE, retry_holes=True)).holes == {}
+    assert stages.runs == ["orientation", "surface", "surface"]
