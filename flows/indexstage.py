@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flows.bandstack import BandStack, open_stack
 from flows.indexproducts import index_tags
 from flows.orders import Figures, Job, Stage
-from flows.resources import of_tiles
+from flows.resources import Raster, of_tiles
 from flows.space import require_space
 from tmp.bands import Band
 from tmp.cogs import finish_cog
@@ -239,5 +239,5 @@ INDICES = Stage(
     name="indices",
     version="1",
     function=make_indices,
-    needs=of_tiles(cpus=2, base_gb=1.0, gb_per_megapixel=0.0, cpu_s_per_tile=2.0),
+    needs=of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.5),
 )

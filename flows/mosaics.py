@@ -8,12 +8,12 @@ import numpy as np
 
 from flows.orders import Figures, Job
 from flows.products import ORTHOMOSAIC
+from flows.resources import SURFACE_CELLS
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
 from flows.surfaces import (
     GROUND,
     NODATA,
-    SURFACE_CELLS,
     inside_area,
     product_tags,
     read_continued,

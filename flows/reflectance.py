@@ -14,7 +14,7 @@ from flows.bandstack import REFLECTANCE_FILE, wavelength_tags
 from flows.levels import LevelledValues, level_layers
 from flows.mosaics import PICTURES_PER_WORKER, read_ground
 from flows.orders import Figures, Job, Stage
-from flows.resources import of_tiles
+from flows.resources import Raster, of_tiles
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_oriented, read_survey
 from flows.surfaces import GROUND, NODATA, inside_area, neat, product_tags
@@ -225,5 +225,14 @@ REFLECTANCE = Stage(
     name="reflectance",
     version="3",
     function=make_reflectance,
-    needs=of_tiles(cpus=2, base_gb=2.0, gb_per_megapixel=0.2, cpu_s_per_tile=60.0, shared=True),
+    needs=of_tiles(
+        cpus=2,
+        raster=Raster.ORTHO,
+        base_gb=1.0,
+        gb_per_cpu=0.2,
+        gb_per_megapixel=0.2,
+        cpu_s_per_tile=3.0,
+        end_s_per_tile=0.5,
+        shared=True,
+    ),
 )

@@ -1,22 +1,47 @@
-"""What a stage costs, as a function of the survey's size, and what its units ask of a machine."""
+"""What a stage costs, as a function of the survey's size, and what its units ask of a machine.
+
+The figures that stages give were measured with ``benchmarks/costs.py``, which also judges how far
+what is asked for lies above what is used.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from tmp.captures import Capture
+if TYPE_CHECKING:
+    from tmp.cameras import Camera
+    from tmp.captures import Capture
 
 NEW_SHARE = 0.1
 """Share of a photograph that no photograph before it showed, at a survey's usual overlaps."""
 TILE_CELLS = 1024**2
-DISK_BYTES_PER_PIXEL = 3.5
-"""Of all photographs' pixels: pyramids, tiles, products; measured on the demonstration."""
+PICTURE_BYTES_PER_PIXEL = 1.3
+SURFACE_BYTES_PER_CELL = 60.0
+ORTHO_BYTES_PER_CELL = 11.0
+"""Disk for what is kept of each photograph while a survey is worked on, for tiles and products."""
+SURFACE_CELLS = {"fast": 6.0, "normal": 3.75, "high": 1.5}
+"""By quality: cell of the surface in ground sample distances."""
+FEATURE_WORK = {"fast": 0.6, "normal": 1.0, "high": 2.3}
+"""By quality: work on a photograph for its keypoints; goes with the area that is searched."""
+SAME_WORK: Mapping[str, float] = MappingProxyType({})
+NO_CAMERAS: Mapping[str, Camera] = MappingProxyType({})
 START_MINUTES = 10.0
 """Asked for beyond what the work should take: to start, to load, and for a slow disk."""
 CAUTION = 3.0
 """Times the expected time that is asked for: nodes differ, and so does the ground."""
+
+
+class Raster(StrEnum):
+    """What a map's rasters are made at: the surface's cell, or the orthomosaic's."""
+
+    SURFACE = "surface"
+    ORTHO = "ortho"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +61,15 @@ class Cost:
     cpus: int = 1
     """Cores that one unit of it uses well."""
     memory_gb: float = 1.0
-    """Of one unit."""
+    """Of one unit, however many cores it has."""
+    gb_per_cpu: float = 0.0
+    """What each of its cores adds."""
     gpus: int = 0
     """Of one unit."""
     cpu_s: float = 1.0
     """Processor time of the whole stage."""
+    end_s: float = 0.0
+    """Part of it that one unit does when all shares are done."""
     parts: int = 1
     """Into how many units it can be shared at most, such as its tiles or photographs."""
 
@@ -51,12 +80,18 @@ class Cost:
     def asked(self, units: int = 1, cpus: int | None = None) -> Resources:
         """Return what each of so many units asks for, on no more than so many cores."""
         cpus = self.cpus if cpus is None else cpus
-        expected = self.cpu_s / cpus / units / 60
+        return self._asked(self.cpu_s / cpus / units, cpus)
+
+    def asked_at_end(self, cpus: int | None = None) -> Resources:
+        """Return what the unit asks for that ends a stage whose shares are done."""
+        return self._asked(self.end_s, self.cpus if cpus is None else cpus)
+
+    def _asked(self, expected_s: float, cpus: int) -> Resources:
         return Resources(
             cpus=cpus,
-            memory_gb=self.memory_gb,
+            memory_gb=round(self.memory_gb + self.gb_per_cpu * cpus, 1),
             gpus=self.gpus,
-            minutes=math.ceil(START_MINUTES + CAUTION * expected),
+            minutes=math.ceil(START_MINUTES + CAUTION * expected_s / 60),
         )
 
 
@@ -67,6 +102,9 @@ class SurveySize:
     photographs: int
     megapixels: float
     """Of one photograph, on average."""
+    quality: str = "normal"
+    ortho_cell: float = 1.0
+    """Cell of the orthomosaic, in ground sample distances of the photographs."""
 
     @property
     def pixels(self) -> float:
@@ -74,24 +112,71 @@ class SurveySize:
         return self.photographs * self.megapixels * 1e6
 
     @property
+    def cells(self) -> float:
+        """Expected cells of the ground, each as large as a pixel shows.
+
+        Of a square block: its rim is seen as well, which counts where photographs are few.
+        """
+        along = 1 + math.sqrt(NEW_SHARE) * (math.sqrt(max(self.photographs, 1)) - 1)
+        return self.megapixels * 1e6 * along**2
+
+    @property
     def tiles(self) -> int:
-        """Expected tiles of the orthomosaic at the photographs' own cell."""
-        return max(1, math.ceil(self.pixels * NEW_SHARE / TILE_CELLS))
+        """Expected tiles of an orthomosaic at the photographs' own cell."""
+        return max(1, math.ceil(self.cells / TILE_CELLS))
+
+    def tiles_of(self, raster: Raster) -> int:
+        """Return the expected tiles of 1024 x 1024 cells of a raster of the map."""
+        surface = raster is Raster.SURFACE
+        cell = SURFACE_CELLS[self.quality] if surface else self.ortho_cell
+        return max(1, math.ceil(self.cells / cell**2 / TILE_CELLS))
 
     @property
     def disk_gb(self) -> float:
         """Expected disk below ``work/`` and ``products/``, in units of 1e9 bytes."""
-        return self.pixels * DISK_BYTES_PER_PIXEL / 1e9
+        tiles = (
+            self.tiles_of(Raster.SURFACE) * SURFACE_BYTES_PER_CELL
+            + self.tiles_of(Raster.ORTHO) * ORTHO_BYTES_PER_CELL
+        )
+        return (self.pixels * PICTURE_BYTES_PER_PIXEL + tiles * TILE_CELLS) / 1e9
 
 
 Needs = Callable[[SurveySize], Cost]
 """What a stage costs for a survey of a size."""
 
 
-def survey_size(captures: Sequence[Capture]) -> SurveySize:
-    """Return the size of a survey: of the photographs that are used."""
-    pixels = [capture.width_px * capture.height_px for capture in captures if capture.used]
-    return SurveySize(photographs=len(pixels), megapixels=sum(pixels) / max(len(pixels), 1) / 1e6)
+def survey_size(
+    captures: Sequence[Capture],
+    cameras: Mapping[str, Camera] = NO_CAMERAS,
+    *,
+    quality: str = "normal",
+    ortho_gsd_m: float | None = None,
+) -> SurveySize:
+    """Return the size of a survey: of the photographs that are used, and of what is asked.
+
+    Parameters
+    ----------
+    captures : sequence of Capture
+    cameras : mapping of Camera
+        By camera id; tells how large a pixel's ground is, where flying heights are recorded.
+    quality : str
+    ortho_gsd_m : float, optional
+        Cell that is asked for; None for the photographs' own.
+    """
+    used = [capture for capture in captures if capture.used]
+    pixels = [capture.width_px * capture.height_px for capture in used]
+    own_m = [
+        capture.height_takeoff_m / cameras[capture.camera_id].fx_px
+        for capture in used
+        if capture.height_takeoff_m and capture.height_takeoff_m > 0
+        if capture.camera_id in cameras
+    ]
+    return SurveySize(
+        photographs=len(pixels),
+        megapixels=sum(pixels) / max(len(pixels), 1) / 1e6,
+        quality=quality,
+        ortho_cell=ortho_gsd_m / median(own_m) if ortho_gsd_m and own_m else 1.0,
+    )
 
 
 def modest(size: SurveySize) -> Cost:
@@ -104,8 +189,11 @@ def of_photographs(
     *,
     cpus: int,
     base_gb: float,
-    gb_per_thousand: float,
-    cpu_s_per_megapixel: float,
+    gb_per_thousand: float = 0.0,
+    gb_per_cpu: float = 0.0,
+    cpu_s_per_photograph: float = 0.0,
+    cpu_s_per_megapixel: float = 0.0,
+    work: Mapping[str, float] = SAME_WORK,
     shared: bool = False,
 ) -> Needs:
     """Return the needs of a stage whose work grows with the photographs.
@@ -113,19 +201,24 @@ def of_photographs(
     Parameters
     ----------
     cpus : int
-    base_gb, gb_per_thousand : float
-        Memory, and what a thousand photographs of 12 megapixels add.
-    cpu_s_per_megapixel : float
-        Processor time, of all photographs' pixels.
+    base_gb, gb_per_thousand, gb_per_cpu : float
+        Memory, and what a thousand photographs and each core add.
+    cpu_s_per_photograph, cpu_s_per_megapixel : float
+        Processor time of each photograph, and of each megapixel of it.
+    work : mapping of float
+        By quality, how many times the processor time, and memory of a core, at normal quality.
     shared : bool
         Whether several units can share the photographs.
     """
 
     def needs(size: SurveySize) -> Cost:
+        each_s = cpu_s_per_photograph + cpu_s_per_megapixel * size.megapixels
+        times = work.get(size.quality, 1.0)
         return Cost(
             cpus=cpus,
-            memory_gb=round(base_gb + gb_per_thousand * size.pixels / 12e9, 1),
-            cpu_s=size.pixels / 1e6 * cpu_s_per_megapixel,
+            memory_gb=base_gb + gb_per_thousand * size.photographs / 1000,
+            gb_per_cpu=gb_per_cpu * times,
+            cpu_s=size.photographs * each_s * times,
             parts=size.photographs if shared else 1,
         )
 
@@ -135,9 +228,12 @@ def of_photographs(
 def of_tiles(
     *,
     cpus: int,
+    raster: Raster = Raster.ORTHO,
     base_gb: float,
-    gb_per_megapixel: float,
+    gb_per_cpu: float = 0.0,
+    gb_per_megapixel: float = 0.0,
     cpu_s_per_tile: float,
+    end_s_per_tile: float = 0.0,
     shared: bool = False,
 ) -> Needs:
     """Return the needs of a stage that works tile by tile.
@@ -145,20 +241,31 @@ def of_tiles(
     Parameters
     ----------
     cpus : int
-    base_gb, gb_per_megapixel : float
-        Memory, and what each megapixel of one photograph adds: decoded photographs are kept.
+    raster : Raster
+        Whose tiles of 1024 x 1024 cells count.
+    base_gb, gb_per_cpu : float
+        Memory, and what each core adds.
+    gb_per_megapixel : float
+        What each megapixel of a photograph adds for each core, and once more: decoded
+        photographs are kept.
     cpu_s_per_tile : float
-        Processor time of a tile of the orthomosaic.
+        Processor time of a tile.
+    end_s_per_tile : float
+        Part of it that is left when all tiles are made, such as writing the product.
     shared : bool
         Whether several units can share the tiles.
     """
 
     def needs(size: SurveySize) -> Cost:
+        tiles = size.tiles_of(raster)
+        kept_gb = gb_per_megapixel * size.megapixels
         return Cost(
             cpus=cpus,
-            memory_gb=round(base_gb + gb_per_megapixel * size.megapixels, 1),
-            cpu_s=size.tiles * cpu_s_per_tile,
-            parts=size.tiles if shared else 1,
+            memory_gb=base_gb + kept_gb,
+            gb_per_cpu=gb_per_cpu + kept_gb,
+            cpu_s=tiles * cpu_s_per_tile,
+            end_s=tiles * end_s_per_tile,
+            parts=tiles if shared else 1,
         )
 
     return needs

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flows.orders import Figures, Job
 from flows.products import DSM, DSM_CONFIDENCE, DSM_SIGMA, DSM_VIEWS
+from flows.resources import SURFACE_CELLS
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
 from flows.tiles import work_tiles
@@ -25,8 +26,6 @@ from tmp.reconstruction import Reconstruction
 
 Array = NDArray[Any]
 
-SURFACE_CELLS = {"fast": 6.0, "normal": 3.75, "high": 1.5}
-"""By quality: cell of the surface in ground sample distances."""
 SURFACE_TILE = 512
 NODATA = -9999.0
 NO_VIEWS = 255

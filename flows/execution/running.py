@@ -13,7 +13,7 @@ from flows.execution.progress import follow
 from flows.execution.trying import Tries, tries_of
 from flows.execution.units import forget_old, write_unit
 from flows.orders import WHOLE, Order, Share, Stage
-from flows.resources import Resources, SurveySize
+from flows.resources import Cost, Resources, SurveySize
 from tmp.progress import Track
 
 PAUSE_S = 0.05
@@ -47,7 +47,7 @@ class UnitRunner:
             shares = [Share(index=index, count=count) for index in range(count)]
             units = [self._unit(order, share, asked) for share in shares]
             run_units(self.executor, units, track, f"{order.stage.name} in {count} jobs", tries)
-        asked = unit_resources(order.stage, self.size, self.profile, 1, self.cpus)
+            asked = end_resources(order.stage, self.size, self.profile, self.cpus)
         run_units(self.executor, [self._unit(order, None, asked)], track, order.stage.name, tries)
 
     def _unit(self, order: Order, share: Share | None, resources: Resources) -> Unit:
@@ -71,8 +71,17 @@ def unit_resources(
 ) -> Resources:
     """Return what each of so many units of a stage asks for."""
     cost = stage.needs(size)
-    asked = cost.asked(count, cpus or min(cost.cpus, profile.most_cpus or cost.cpus))
-    return profile.adjusted(stage.name, asked)
+    return profile.adjusted(stage.name, cost.asked(count, cpus or _cpus(cost, profile)))
+
+
+def end_resources(stage: Stage, size: SurveySize, profile: Profile, cpus: int | None) -> Resources:
+    """Return what the unit asks for that ends a stage whose shares are done."""
+    cost = stage.needs(size)
+    return profile.adjusted(stage.name, cost.asked_at_end(cpus or _cpus(cost, profile)))
+
+
+def _cpus(cost: Cost, profile: Profile) -> int:
+    return min(cost.cpus, profile.most_cpus or cost.cpus)
 
 
 def run_units(
