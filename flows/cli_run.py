@@ -134,9 +134,9 @@ def survey_request(**chosen: Any) -> SurveyRequest:
 def tell(result: SurveyResult) -> None:
     """Print what a run made, and what it could not make."""
     for stage, tiles in result.holes.items():
+        reasons = "; ".join(f"{tile}: {reason}" for tile, reason in tiles.items())
         click.echo(
-            f"note: {stage}: no result at tiles {', '.join(tiles)}; see 'tmp logs', and "
-            "'tmp run --retry-holes'",
+            f"note: {stage} has holes: {reasons}; 'tmp run --retry-holes' tries them again",
             err=True,
         )
     if result.indices is not None:
