@@ -1,0 +1,172 @@
+"""Send 2 000 tiny tiles through arrays of jobs on a private Slurm, and see what that costs.
+
+python benchmarks/arrays.py [--tiles 2000] [--cpus 8]
+
+Needs root and Slurm's daemons (``python tests/flows/execution/slurm_cluster.py`` gets them).
+Slurm's own latency is that of bare arrays of ``true`` of the same shape, run before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import resource
+import runpy
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measure import judge, workplace
+
+from flows.execution.commands import Commands
+from flows.execution.profile import Profile
+from flows.execution.running import UnitRunner
+from flows.execution.sbatch import ACTIVE
+from flows.execution.slurm import SlurmExecutor
+from flows.orders import Order, Stage
+from flows.resources import Cost, Needs, SurveySize
+from flows.store import read_result
+from tmp.progress import silent
+
+CLUSTER = Path(__file__).parents[1] / "tests" / "flows" / "execution" / "slurm_cluster.py"
+MEMORY_MB = 500
+CALLS_A_SECOND = 3.0
+OVERHEAD_S = 0.3
+TILE_CPU_S = 60.0
+"""What a tile is said to cost, so that the default profile shares it as it shares real ones."""
+STAGE = """
+from pathlib import Path
+
+def paint(job):
+    names = [f"r{index}" for index in range(job.options["tiles"])]
+    for name in job.shared(names):
+        path = job.out / f"{name}.txt"
+        if not path.exists():
+            path.write_text(name)
+            with open(job.options["count"], "a") as counted:
+                counted.write(name + "\\n")
+    return None if job.share is not None else {"tiles": len(names)}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One way to share the tiles."""
+
+    units: int
+    profile: Profile
+
+
+def main() -> None:
+    """Run bare arrays and stages of as many units, and print what each took."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tiles", type=int, default=2000)
+    parser.add_argument("--cpus", type=int, default=8, help="of each of the three nodes")
+    parser.add_argument("--keep", type=Path, help="work in this new folder and leave it")
+    asked = parser.parse_args()
+    tools = runpy.run_path(str(CLUSTER))
+    if reason := tools["why_not"]():
+        sys.exit(f"no cluster can be started: {reason}")
+    whole = Profile(most_units=asked.tiles, unit_minutes=TILE_CPU_S / 60)
+    with workplace(asked.keep) as folder, tools["cluster"](folder / "c", cpus=asked.cpus) as slurm:
+        os.environ["SLURM_CONF"] = str(slurm.conf)
+        paint = _stage(folder)
+        for name, profile in (("one tile a job", whole), ("shared as by default", Profile())):
+            cost = Cost(memory_gb=0.2, cpu_s=asked.tiles * TILE_CPU_S, parts=asked.tiles)
+            run = Run(units=profile.units(cost), profile=profile)
+            stage = Stage(name="paint", version="1", function=paint, needs=_always(cost))
+            _measure(name, run, stage, folder / name.replace(" ", "-"), asked.tiles)
+
+
+def _always(cost: Cost) -> Needs:
+    return lambda _: cost
+
+
+def _stage(folder: Path) -> Callable[..., Any]:
+    """Return the stage's function, from a module that the workers find too."""
+    modules = folder / "modules"
+    modules.mkdir()
+    (modules / "tiny_stage.py").write_text(STAGE)
+    sys.path.insert(0, str(modules))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(modules), os.environ.get("PYTHONPATH")])
+    )
+    function: Callable[..., Any] = importlib.import_module("tiny_stage").paint
+    return function
+
+
+def _measure(name: str, run: Run, stage: Stage, folder: Path, tiles: int) -> None:
+    bare_s = _bare_array(run.units, folder / "bare")
+    count = folder / "count.txt"
+    order = Order(
+        stage=stage,
+        inputs={},
+        digests={},
+        options={"tiles": tiles, "count": str(count)},
+        folder=folder / "work" / "stages" / "paint" / "key",
+    )
+    executor = SlurmExecutor(profile=run.profile)
+    runner = UnitRunner(
+        executor=executor,
+        profile=run.profile,
+        size=SurveySize(photographs=1, megapixels=1),
+        folder=folder / "work" / "units",
+    )
+    began_s, began_cpu_s = time.monotonic(), time.process_time()
+    runner(order, silent)
+    took_s, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
+    calls = executor.commands.count
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    over_s = (took_s - bare_s) / tiles
+    print(
+        f"{name}: {run.units} jobs, {took_s:.1f} s; a bare array of as many {bare_s:.1f} s; "
+        f"{calls} calls of Slurm; controller {cpu_s:.1f} CPU-seconds, {memory_mb:.0f} MB"
+    )
+    made = Counter(count.read_text().split())
+    result = read_result(order.folder)
+    judge(
+        len(made) == tiles == len(result.files if result else ()) and set(made.values()) == {1},
+        f"{len(made)} tiles, each made once",
+    )
+    judge(memory_mb < MEMORY_MB, f"controller: {memory_mb:.0f} MB, {MEMORY_MB} MB asked")
+    judge(
+        calls / took_s <= CALLS_A_SECOND,
+        f"{calls / took_s:.2f} calls of Slurm a second, {CALLS_A_SECOND:g} asked",
+    )
+    judge(
+        over_s < OVERHEAD_S,
+        f"{over_s:.3f} s a tile beyond Slurm's own {bare_s / tiles:.3f} s, {OVERHEAD_S:g} s asked",
+    )
+
+
+def _bare_array(count: int, folder: Path) -> float:
+    """Run an array of ``true``; returns how long it took."""
+    folder.mkdir(parents=True)
+    commands = Commands()
+    began_s = time.monotonic()
+    said = subprocess.run(
+        [
+            *("sbatch", "--parsable", f"--array=0-{count - 1}", "--mem=200M", "--time=10"),
+            *(f"--chdir={folder}", f"--output={folder}/%a.log", "--wrap=true"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    while True:
+        queue = commands.queue([said.stdout.strip()])
+        if queue is not None and not any(entry.state in ACTIVE for entry in queue.values()):
+            return time.monotonic() - began_s
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()
