@@ -23,6 +23,7 @@ from pathlib import Path
 
 import psutil
 
+from tmp.bars import say_time
 from tmp.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Holder:
     def __str__(self) -> str:
         """Say who holds it, as the next one is told."""
         return (
-            f"by {self.user} on {self.host} since {self.since_utc} (process {self.pid})"
+            f"by {self.user} on {self.host} since {say_time(self.since_utc)} (process {self.pid})"
             if self.user
             else f"process {self.pid}"
         )

@@ -11,10 +11,11 @@ from flows.execution.commands import Commands
 from flows.execution.executor import State
 from flows.execution.sbatch import Queue, Queued
 from flows.execution.unitviews import UnitView, view_units
+from flows.orders import WHOLE
 from flows.results import MANIFEST
 from flows.runs import UNITS, RunRecord, StageNote, read_run, seconds_between
 from flows.store import Result, read_result
-from tmp.bars import say_duration
+from tmp.bars import say_duration, say_time
 from tmp.survey import Survey
 
 REUSED = "nothing has changed"
@@ -58,7 +59,7 @@ def _headline(survey: Survey, run: RunRecord, alive: bool) -> str:
     state = run.state if alive or run.state != "running" else "interrupted; 'tmp run' goes on"
     took = f" ({say_duration(run.took_s)})" if run.took_s is not None and _ended(run, alive) else ""
     who = f"{run.user} on {run.host}" if run.user else run.host
-    return f"{survey.root}: on {run.on}, since {run.began_utc}{took}, by {who}: {state}"
+    return f"{survey.root}: on {run.on}, since {say_time(run.began_utc)}{took}, by {who}: {state}"
 
 
 def _ended(run: RunRecord, alive: bool) -> bool:
@@ -173,14 +174,15 @@ def _summary(seen: Sequence[_Seen], note: StageNote) -> str:
     told = [f"{states[State.RUNNING]} at work"]
     if states[State.WAITING]:
         told.append(_waiting(seen))
-    parts = states[State.DONE] + sum(
+    shares = [one for one in seen if one.unit.part != WHOLE]
+    parts = sum(one.state is State.DONE for one in shares) + sum(
         one.unit.progress.part
-        for one in seen
+        for one in shares
         if one.state is State.RUNNING and one.unit.progress is not None
     )
     took_s = seconds_between(note.began_utc, note.ended_utc)
-    if parts and took_s is not None:
-        told.append(f"about {say_duration(took_s / parts * (len(seen) - parts))} left")
+    if took_s is not None and 0 < parts < len(shares):
+        told.append(f"about {say_duration(took_s / parts * (len(shares) - parts))} left")
     return ", ".join(told)
 
 
@@ -216,7 +218,7 @@ def _queue(run: RunRecord, alive: bool) -> Queue | None:
     """Return the cluster's queue, empty for a run elsewhere; None if it cannot be asked."""
     if run.on != "slurm" or not (alive or run.state == "running"):
         return {}
-    return Commands().queue() if shutil.which("squeue") else None
+    return Commands().queue(user=run.user) if shutil.which("squeue") else None
 
 
 def _few(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from flows.execution.executor import State
 from flows.execution.unitviews import UnitView, cluster_logs, view_units
 from flows.runs import UNITS, read_run
+from tmp.bars import say_time
 from tmp.errors import InputError
 from tmp.survey import Survey
 
@@ -100,9 +101,9 @@ def header(stage: str, unit: UnitView) -> str:
     told += [unit.host] if unit.host else []
     told += [f"job {unit.job}"] if unit.job else []
     if outcome is not None:
-        told.append(f"{outcome.started_utc} to {outcome.finished_utc}")
+        told.append(f"{say_time(outcome.started_utc)} to {say_time(outcome.finished_utc)}")
     elif starts:
-        told.append(f"since {starts[-1].split()[0]}")
+        told.append(f"since {say_time(starts[-1].split()[0])}")
     told += [f"started {len(starts)} times"] if len(starts) > 1 else []
     return f"== {'; '.join(told)}; {unit.state}"
 

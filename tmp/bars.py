@@ -1,4 +1,4 @@
-"""Progress for people: a bar with the remaining time, or sparse lines without a terminal."""
+"""Progress for people: bars with the remaining time, or sparse lines without a terminal."""
 
 from __future__ import annotations
 
@@ -144,3 +144,14 @@ def say_duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def say_time(utc: str) -> str:
+    """Write a moment, given in ISO 8601 and UTC, as people read it.
+
+    Examples
+    --------
+    >>> say_time("2026-07-03T09:12:00+00:00")
+    '2026-07-03 09:12:00 UTC'
+    """
+    return utc.replace("T", " ").removesuffix("+00:00") + " UTC"

@@ -65,9 +65,13 @@ class Commands:
             return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} here")
 
     def queue(
-        self, jobs: Collection[str] | None = None, *, name: str | None = None
+        self,
+        jobs: Collection[str] | None = None,
+        *,
+        name: str | None = None,
+        user: str | None = None,
     ) -> Queue | None:
-        """Return jobs of this user, those that ended a moment ago too; None while Slurm is away.
+        """Return jobs of a user, those that ended a moment ago too; None while Slurm is away.
 
         Parameters
         ----------
@@ -75,8 +79,11 @@ class Commands:
             Only these and their arrays, so that others cost nothing; by default all.
         name : str, optional
             Only jobs of this name.
+        user : str, optional
+            By default the one who asks.
         """
-        command = ["squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", QUEUE_FORMAT]
+        whose = user or getpass.getuser()
+        command = ["squeue", "-h", "-r", "-t", "all", "-u", whose, "-o", QUEUE_FORMAT]
         if jobs is not None:
             command += ["-j", ",".join(sorted({array_of(job) for job in jobs}))]
         if name is not None:

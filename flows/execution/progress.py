@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import threading
 import time
@@ -22,7 +21,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from flows.execution.executor import State, Status, Unit
-from flows.execution.units import read_json
+from flows.execution.units import cluster_job, read_json
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.progress import Track, silent, tell
@@ -145,12 +144,9 @@ class ProgressFile:
 
     def _write(self) -> None:
         first = max(0, len(self._phases) - PHASES_KEPT)
-        job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID", ""))
-        if job and (index := os.environ.get("SLURM_ARRAY_TASK_ID")):
-            job = f"{job}_{index}"
         document = Progress(
             host=platform.node(),
-            job=job,
+            job=cluster_job(),
             began_utc=self._began_utc,
             first=first,
             phases=tuple(self._phases[first:]),

@@ -69,7 +69,7 @@ def test_holder_on_another_machine_is_named_and_believed_while_it_touches_its_lo
     path = tmp_path / "lock"
     _held_elsewhere(path, touched_s_ago=lock.STALE_S - 60)
     with (
-        pytest.raises(InputError, match="by gudrun on node7 since 2026-07-03T09:12:00"),
+        pytest.raises(InputError, match="by gudrun on node7 since 2026-07-03 09:12:00 UTC"),
         locked(path, "'tmp map'"),
     ):
         pass

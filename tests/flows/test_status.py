@@ -156,7 +156,7 @@ def test_status_says_what_jobs_wait_for(
         part(f"{index + 1}-of-3", job=f"17_{index}")
     reasons = {"17_0": "Priority", "17_1": "Priority", "17_2": "Resources"}
     queue = {job: Queued("PENDING", reason) for job, reason in reasons.items()}
-    monkeypatch.setattr("flows.status.Commands.queue", lambda commands: queue)
+    monkeypatch.setattr("flows.status.Commands.queue", lambda commands, user: queue)
     monkeypatch.setattr("shutil.which", lambda name: name)
     assert "    0 at work, 3 waiting: Priority (2), Resources (1)" in describe_run(survey)
 
