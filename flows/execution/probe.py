@@ -20,7 +20,15 @@ from typing import Any
 from flows.execution.commands import Commands
 from flows.execution.offers import require_offered
 from flows.execution.profile import Place, Profile
-from flows.execution.sbatch import ACTIVE, NEVER, NOT_LAUNCHED, Queued, explain, probe_script
+from flows.execution.sbatch import (
+    ACTIVE,
+    NEVER,
+    NOT_LAUNCHED,
+    Queued,
+    explain,
+    options_of,
+    probe_script,
+)
 from flows.execution.slurm import require_slurm
 from flows.execution.units import last_lines, read_json
 from flows.probe import ANSWER, DISTRIBUTION, QUESTION
@@ -159,12 +167,13 @@ def _submitted(
 
 
 def _submit(probe: _Probe, profile: Profile, commands: Commands) -> str:
-    script = probe.folder / "job.sh"
-    script.write_text(probe_script(ASKED, profile, probe.place), encoding="utf-8")
+    script, text = probe.folder / "job.sh", probe_script(ASKED, profile, probe.place)
+    script.write_text(text, encoding="utf-8")
     output = str(probe.log).replace("%", "%%")
     try:
         return commands.submit(
             f"tmp-probe-{probe.folder.parent.name}-{probe.folder.name}",
+            *options_of(text),
             *("--chdir=/", f"--output={output}", str(script)),
             *(profile.python, str(probe.folder), profile.scratch),
         )

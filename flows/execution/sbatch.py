@@ -158,6 +158,20 @@ def _asked(resources: Resources, place: Place) -> dict[str, str]:
     return {key: value for key, value in said.items() if value}
 
 
+def options_of(script: str) -> list[str]:
+    r"""Return the options that a script asks for, to be said on the command line too.
+
+    There they count more than what a person's ``SBATCH_`` variables say.
+
+    Examples
+    --------
+    >>> options_of("#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --requeue\nmodule load gcc")
+    ['--nodes=1', '--requeue']
+    """
+    mark = "#SBATCH "
+    return [line.removeprefix(mark) for line in script.splitlines() if line.startswith(mark)]
+
+
 def read_queue(text: str) -> dict[str, Queued]:
     """Return how each job is, from lines of `QUEUE_FORMAT`.
 

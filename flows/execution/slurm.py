@@ -32,6 +32,7 @@ from flows.execution.sbatch import (
     batch_script,
     explain,
     judge,
+    options_of,
 )
 from flows.execution.units import EXIT, JOB, LOG, last_lines, read_json, read_outcome
 from flows.resources import Resources
@@ -154,6 +155,7 @@ class SlurmExecutor:
         """Submit an array and return its number; not to nodes that have lost units."""
         output = str(batch.folder).replace("%", "%%")
         what = (
+            *options_of(batch.script.read_text(encoding="utf-8")),
             *(f"--chdir={batch.folder}", f"--output={output}/%a.log"),
             *(str(batch.script), self.profile.python, str(batch.listed)),
         )

@@ -428,6 +428,15 @@ def test_script_has_what_the_stage_and_the_site_ask_for() -> None:
     assert said[-2:] == ["module load gcc", 'exec "$1" -P -m flows.worker --list "$2"']
 
 
+def test_what_the_script_asks_for_counts_more_than_a_persons_variables(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    profile = Profile(place=Place(partition="cpu"), poll_s=0.01)
+    run(stages("sleep", seconds=0), size, tmp_path / "units", profile)
+    (line,) = calls(slurm, "sbatch")
+    assert {"--partition=cpu", "--array=0-0", "--requeue"} <= set(line.split())
+
+
 def test_end_of_a_job_is_judged_by_state_and_log() -> None:
     assert judge("FAILED", "error: exceeded memory limit (3 > 2)") is State.NO_MEMORY
     assert judge("TIMEOUT", "") is State.NO_TIME
