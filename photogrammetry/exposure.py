@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import spsolve
 
 from photogrammetry.pictures import THUMBNAIL_LEVEL, PictureStore
 from photogrammetry.views import View
@@ -15,12 +17,16 @@ from photogrammetry.views import View
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
+Int = NDArray[np.int64]
 
 MOST_POINTS = 5_000
 DARKEST_DN, BRIGHTEST_DN = 8, 247
 """Values outside this range are clipped or close to it, and say nothing of the exposure."""
 ROBUST_SCALE = 0.1
 """Residual in natural logarithms from which a sample counts less."""
+ROUNDS = 6
+BEYOND = 3.0
+"""Times the size of a picture within which points are projected: no lens bends further."""
 RESTRAINT = 0.2
 """Weight of the wish for a gain of 1 against that of all samples of a photograph.
 
@@ -53,54 +59,78 @@ def balance_exposures(views: Sequence[View], points: Float, store: PictureStore)
     """
     if len(points) > MOST_POINTS:
         points = points[np.linspace(0, len(points) - 1, MOST_POINTS).astype(int)]
-    samples = np.stack([_sample_thumbnail(view, points, store) for view in views])
-    gains = np.column_stack([_solve_gains(samples[:, :, band]) for band in range(3)])
+    found = [_sample_thumbnail(view, points, store) for view in views]
+    view_of = np.repeat(np.arange(len(views)), [len(seen) for seen, _ in found])
+    point_of = np.concatenate([seen for seen, _ in found])
+    logarithms = np.concatenate([values for _, values in found])
+    gains = np.column_stack(
+        [_solve_gains(view_of, point_of, logarithms[:, band], len(views)) for band in range(3)]
+    )
     log.info("gains of %d photographs: %.3f to %.3f", len(views), gains.min(), gains.max())
     return gains
 
 
-def _sample_thumbnail(view: View, points: Float, store: PictureStore) -> NDArray[np.float32]:
-    """Return the logarithms of a thumbnail's values at points (N, 3); NaN where unusable."""
-    thumbnail = store.thumbnail(view.name)
-    cam = view.pose.cam_from_world(points)
-    pixels = view.camera.pixel_from_cam(cam)
-    with np.errstate(invalid="ignore"):
-        seen = (
-            (pixels[:, 0] > 0)
-            & (pixels[:, 1] > 0)
-            & (pixels[:, 0] < view.camera.width_px)
-            & (pixels[:, 1] < view.camera.height_px)
-        )
+def _sample_thumbnail(view: View, points: Float, store: PictureStore) -> tuple[Int, Float]:
+    """Return which of some points (N, 3) a view sees, and logarithms of its thumbnail there.
+
+    Returns
+    -------
+    indices : ndarray of shape (S,)
+    logarithms : ndarray of shape (S, 3)
+        NaN where unusable.
+    """
+    camera, cam = view.camera, view.pose.cam_from_world(points)
+    reach = BEYOND * np.array([camera.width_px / camera.fx_px, camera.height_px / camera.fy_px])
+    near = np.flatnonzero((np.abs(cam[:, :2]) < reach * cam[:, 2:]).all(axis=1))
+    pixels = camera.pixel_from_cam(cam[near])
+    inside = np.all((pixels > 0) & (pixels < [camera.width_px, camera.height_px]), axis=1)
     # Corner origin to OpenCV's centre origin.
-    at = np.where(seen[:, None], pixels / 2.0**THUMBNAIL_LEVEL - 0.5, 0.0).astype(np.float32)
+    at = (pixels[inside] / 2.0**THUMBNAIL_LEVEL - 0.5).astype(np.float32)
+    if len(at) == 0:
+        return near[inside], np.zeros((0, 3))
     values = np.asarray(
         cv2.remap(
-            thumbnail,
+            store.thumbnail(view.name),
             at[:, 0][None],
             at[:, 1][None],
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         ),
-        np.float32,
+        float,
     )[0]
-    usable = seen[:, None] & (values >= DARKEST_DN) & (values <= BRIGHTEST_DN)
-    return np.where(usable, np.log(np.maximum(values, 1.0)), np.nan).astype(np.float32)
+    usable = (values >= DARKEST_DN) & (values <= BRIGHTEST_DN)
+    return near[inside], np.where(usable, np.log(np.maximum(values, 1.0)), np.nan)
 
 
-def _solve_gains(samples: NDArray[np.float32]) -> Float:
-    """Solve the gains of one band from logarithms (V, N)."""
-    known = np.isfinite(samples) & (np.isfinite(samples).sum(axis=0) > 1)
-    values = np.where(known, samples, np.float32(0.0))
-    weights = known.astype(np.float32)
-    gains = np.zeros(len(samples))
-    for _ in range(6):
-        mass = np.maximum(weights.sum(axis=0), np.float32(1e-9))
-        matrix = np.diag(weights.sum(axis=1, dtype=float)) - (weights / mass) @ weights.T
-        mean = (weights * values).sum(axis=0) / mass
-        right = -(weights * (values - mean)).sum(axis=1)
-        matrix += np.eye(len(matrix)) * max(RESTRAINT * weights.sum() / len(matrix), 1e-9)
-        gains = np.linalg.solve(matrix, right)
-        adjusted = values + gains[:, None].astype(np.float32)
-        centre = (weights * adjusted).sum(axis=0) / mass
-        weights = known / (1 + ((adjusted - centre) / np.float32(ROBUST_SCALE)) ** 2)
+def _solve_gains(view_of: Int, point_of: Int, logarithms: Float, views: int) -> Float:
+    """Solve the gains of one band.
+
+    Parameters
+    ----------
+    view_of, point_of : ndarray of shape (S,)
+        View and point of each sample.
+    logarithms : ndarray of shape (S,)
+        NaN where unusable.
+    views : int
+
+    Returns
+    -------
+    ndarray of shape (views,)
+    """
+    usable = np.isfinite(logarithms)
+    usable &= np.bincount(point_of[usable], minlength=point_of.max(initial=0) + 1)[point_of] > 1
+    view_of, point_of, values = view_of[usable], point_of[usable], logarithms[usable]
+    weights, gains = np.ones(len(values)), np.zeros(views)
+    for _ in range(ROUNDS):
+        mass = np.maximum(np.bincount(point_of, weights), 1e-9)
+        mean = np.bincount(point_of, weights * values) / mass
+        right = -np.bincount(view_of, weights * (values - mean[point_of]), minlength=views)
+        seen = csr_array((weights, (view_of, point_of)), shape=(views, len(mass)))
+        share = csr_array((weights / mass[point_of], (view_of, point_of)), shape=seen.shape)
+        restraint = max(RESTRAINT * weights.sum() / views, 1e-9)
+        own = np.bincount(view_of, weights, minlength=views) + restraint
+        gains = spsolve((diags_array(own) - share @ seen.T).tocsc(), right)
+        adjusted = values + gains[view_of]
+        centre = np.bincount(point_of, weights * adjusted) / mass
+        weights = 1 / (1 + ((adjusted - centre[point_of]) / ROBUST_SCALE) ** 2)
     return np.asarray(np.exp(gains - gains.mean()))
