@@ -7,7 +7,6 @@ away, the run goes on without it.
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -156,12 +155,9 @@ class PrefectRecorder:
             return call.outcome()
         self._results, self._report = [], None
         self._recorded(call, lambda: self._call_outermost(name, call))
-        try:
-            return call.outcome()
-        except Exception:
-            raise
-        except BaseException as error:
-            raise _as_interrupt(error) from None
+        if call.error is not None:
+            raise _as_interrupt(call.error)
+        return call.outcome()
 
     def task(self, name: str, work: Callable[[], Result]) -> Result:
         """Call a function as a task, with what it made as artifacts."""
@@ -273,11 +269,7 @@ class PrefectRecorder:
 
 
 def _as_interrupt(error: BaseException) -> BaseException:
-    """Return what stopped a run as Python's own signal handling would have raised it."""
-    from prefect.context import FlowRunContext
+    """Return what stopped a run as Python's own handling of the signal would have raised it."""
     from prefect.exceptions import TerminationSignal
 
-    own = FlowRunContext.get() is None  # else Prefect's own runner waits for its signal
-    if own and isinstance(error, TerminationSignal) and error.signal == signal.SIGTERM:
-        return KeyboardInterrupt()
-    return error
+    return KeyboardInterrupt() if isinstance(error, TerminationSignal) else error
