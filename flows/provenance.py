@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from flows.execution.accounting import Accounted, read_accounting
 from flows.execution.units import read_json
 from flows.results import MANIFEST
 from flows.store import Result
@@ -41,9 +42,10 @@ class StageRow:
     result: Result
     why: str
     """Why it was made, or not made again."""
-    finished_utc: str
     software: str
     """Version of the platform that made it, if it is another than this one."""
+    accounts: Mapping[str, Accounted]
+    """What its jobs have taken by the cluster's account, where it keeps one."""
 
     @property
     def units(self) -> int:
@@ -72,13 +74,33 @@ class StageRow:
         return f"a unit took {median(times_s):.1f} s in the middle, {max(times_s):.1f} s at most"
 
     @property
+    def accounted(self) -> str:
+        """What its jobs have taken by the cluster's account; empty where it keeps none."""
+        jobs = {unit.job for unit in self.result.units}
+        found = [account for job, account in self.accounts.items() if job in jobs]
+        if not found:
+            return ""
+        cpu_s = sum(account.cpu_s for account in found)
+        largest_gb = max(account.max_rss_gb for account in found)
+        return (
+            f"by the cluster's account {len(found)} jobs took {cpu_s:.0f} s of processor time "
+            f"and {largest_gb:.2f} GB at most"
+        )
+
+    @property
     def named(self) -> list[UnitRow]:
         """The units worth naming: all of few; of many, those that stand out."""
         return notable_units(self.result.units)
 
 
 def stage_rows(results: Sequence[Result]) -> list[StageRow]:
-    """Return how each stage of a map was made."""
+    """Return how each stage of a map was made.
+
+    A cluster's accounting is asked for the jobs of stages that were not reused: of old ones the
+    numbers may have been given out again.
+    """
+    jobs = {unit.job for result in results if not result.reused for unit in result.units}
+    accounts = read_accounting(jobs - {""}) if jobs - {""} else {}
     rows = []
     for result in results:
         manifest = read_json(result.folder / MANIFEST) or {}
@@ -87,7 +109,7 @@ def stage_rows(results: Sequence[Result]) -> list[StageRow]:
             StageRow(
                 result=result,
                 why=explain(result),
-                finished_utc=manifest.get("finished_utc", ""),
+                accounts={} if result.reused else accounts,
                 software="" if software == installed_version(PLATFORM) else software,
             )
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.execution.accounting import Accounted
 from flows.holes import list_holes
 from flows.orders import Job, Stage
 from flows.provenance import (
@@ -58,6 +59,12 @@ def _result(folder: Path, **changes: object) -> Result:
     return replace(result, **changes)  # type: ignore[arg-type]
 
 
+@pytest.fixture(autouse=True)
+def _ask_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a cluster that this machine may belong to be."""
+    monkeypatch.setattr("flows.provenance.read_accounting", lambda jobs: {})
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> StageStore:
     return StageStore(root=tmp_path / "stages")
@@ -82,6 +89,21 @@ def test_stage_says_how_often_its_units_were_started_and_where(tmp_path: Path) -
     assert row.spread == "a unit took 10.6 s in the middle, 900.0 s at most"
     (alone,) = stage_rows([_result(tmp_path, units=_units(1))])
     assert (alone.hosts, alone.spread) == ("n1", "")
+
+
+def test_stage_says_what_the_cluster_accounted_for_jobs_of_this_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Accounted(state="COMPLETED", node="n1", elapsed_s=5, cpu_s=4, max_rss_gb=1.5)
+    monkeypatch.setattr(
+        "flows.provenance.read_accounting", lambda jobs: dict.fromkeys(jobs, account)
+    )
+    made = _result(tmp_path, units=_units(12))
+    fresh, reused = stage_rows([made, replace(made, reused=True)])
+    assert fresh.accounted == (
+        "by the cluster's account 12 jobs took 48 s of processor time and 1.50 GB at most"
+    )
+    assert reused.accounted == ""
 
 
 def test_result_of_an_earlier_version_counts_as_one_unit(tmp_path: Path) -> None:
