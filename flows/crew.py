@@ -10,13 +10,18 @@ from flows.execution.local import LocalExecutor
 from flows.execution.probe import prepare_cluster
 from flows.execution.running import UnitRunner
 from flows.execution.slurm import SlurmExecutor
+from flows.indexstage import INDICES
 from flows.orders import Order, RunOrder, here
 from flows.request import RunOptions, Where
 from flows.resources import SurveySize
 from flows.runs import UNITS
+from flows.steps import BAND_STEPS, STEPS
+from flows.taking import INGEST
 from tmp.progress import Track
 from tmp.survey import Survey
 
+STAGES = (INGEST.name, *(step.stage.name for step in (*STEPS, *BAND_STEPS)), INDICES.name)
+"""Names that a cluster's profile may give places and amounts to."""
 Crew = Callable[[SurveySize], RunOrder]
 """Gives the way in which stages of a survey of a size are run."""
 
@@ -36,6 +41,7 @@ def choose_crew(survey: Survey, run: RunOptions, workers: int) -> Crew:
     if run.on is Where.LOCAL:
         local = LocalExecutor(cpus=workers)
         return lambda size: _runner(survey, run, size, local, workers)
+    run.used_profile.require_stages(STAGES)
     slurm = SlurmExecutor(profile=run.used_profile)
     prepare = cache(lambda: prepare_cluster(run.used_profile, survey.root))
 

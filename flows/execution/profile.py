@@ -104,6 +104,12 @@ class Profile:
         said = {entry.name: getattr(own, entry.name) for entry in fields(own)}
         return replace(asked, **{name: value for name, value in said.items() if value is not None})
 
+    def require_stages(self, known: Collection[str]) -> None:
+        """Raise `InputError` if a stage is named that the platform does not have."""
+        for stage in self.stages:
+            if stage not in known:
+                raise InputError(f"[stage.{stage}]: unknown stage; {_nearest(stage, known)}")
+
     def units(self, cost: Cost) -> int:
         """Return into how many units a stage of some cost is shared."""
         wanted = math.ceil(cost.minutes() / self.unit_minutes)
@@ -164,11 +170,12 @@ def _lines(said: object) -> tuple[str, ...]:
 def _refuse_unknown(where: str, said: Mapping[str, Any], known: Collection[str]) -> None:
     for key in said:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            remedy = (
-                f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-            )
-            raise InputError(f"{where}unknown key {key!r}; {remedy}")
+            raise InputError(f"{where}unknown key {key!r}; {_nearest(key, known)}")
+
+
+def _nearest(said: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(said, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
 
 
 def _require_number(name: str, value: object, *, whole: bool = False, nought: bool = False) -> None:

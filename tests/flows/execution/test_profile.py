@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.crew import STAGES
 from flows.execution.profile import Profile, doubled, read_profile
 from flows.resources import Cost, Resources
 from tmp.errors import InputError
@@ -68,6 +69,16 @@ def test_profile_that_cannot_be_is_refused(tmp_path: Path, text: str, said: str)
     path.write_text(text)
     with pytest.raises(InputError, match=said):
         read_profile(path)
+
+
+def test_stage_that_the_platform_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.toml"
+    path.write_text("[stage.orientaton]\nmemory_gb = 200\n")
+    profile = read_profile(path)
+    with pytest.raises(InputError, match=r"orientaton.*unknown stage; did you mean 'orientation'"):
+        profile.require_stages(STAGES)
+    path.write_text("[stage.orientation]\nmemory_gb = 200\n")
+    read_profile(path).require_stages(STAGES)
 
 
 def test_absent_profile_is_refused(tmp_path: Path) -> None:
