@@ -72,6 +72,11 @@ class RunRecord:
         """Time from its beginning to its end, or until now."""
         return seconds_between(self.began_utc, self.ended_utc)
 
+    @property
+    def by_units(self) -> bool:
+        """Whether its stages are done by processes or jobs, which leave logs."""
+        return self.on != "threads"
+
     def alive(self, survey: Survey) -> bool:
         """Tell whether its controller is at work, on whichever machine."""
         if self.state != "running":

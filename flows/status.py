@@ -134,7 +134,7 @@ def _under_way(
     alive: bool,
 ) -> list[str]:
     """Return the lines of a stage that runs, or that ended without a result."""
-    units = view_units(survey.work_dir / UNITS / stage) if note.began_utc or note.state else []
+    units = view_units(survey.work_dir / UNITS / stage) if run.by_units else []
     seen = [_see(unit, queue or {}, alive) for unit in units]
     done = sum(one.state is State.DONE for one in seen)
     state = note.state

@@ -173,6 +173,15 @@ def test_status_without_squeue_says_so_and_nothing_fails(
     assert "squeue is absent" in lines[-1]
 
 
+def test_status_of_a_map_made_on_threads_shows_no_units_of_an_earlier_run(
+    survey: Survey, book: RunBook, part: Part
+) -> None:
+    part("whole", done=5)
+    book.said["on"] = "threads"
+    book.note("surface", "running")
+    assert describe_run(survey)[-1].split()[:2] == ["surface", "running"]
+
+
 def paint(job: Job) -> dict[str, object]:
     (job.out / "tile.txt").write_text("x")
     return {"tiles": 1}
