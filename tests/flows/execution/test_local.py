@@ -25,6 +25,8 @@ from tmp.errors import InputError
 from tmp.progress import silent
 
 Orders = Callable[..., Order]
+PATIENCE_S = 60.0
+"""For a machine that is busy with other things."""
 
 
 def process_of(unit: Unit) -> psutil.Process:
@@ -38,8 +40,8 @@ def process_of(unit: Unit) -> psutil.Process:
 
 
 def ended(executor: LocalExecutor, unit: Unit) -> Status:
-    """Return how a unit has ended, within ten seconds."""
-    deadline_s = time.monotonic() + 10
+    """Return how a unit has ended."""
+    deadline_s = time.monotonic() + PATIENCE_S
     while not (status := executor.poll()[unit.folder]).state.ended:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
@@ -164,7 +166,7 @@ def test_gpus_are_counted_where_nothing_names_them(
 
 def family(parent: psutil.Process, count: int) -> list[psutil.Process]:
     """Return a process and all it has started, once there are so many."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + PATIENCE_S
     while len(found := [parent, *parent.children(recursive=True)]) < count:
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
@@ -194,14 +196,16 @@ def test_what_a_killed_worker_has_started_ends_with_it(
         lenient=False,
     )
     executor.submit([unit])
-    worker, child = family(process_of(unit), 2)
-    worker.kill()
-    assert ended(executor, unit).state is State.LOST
-    assert all_end([worker, child])
-    executor.submit([unit])
-    processes = family(process_of(unit), 2)
-    began_s = time.monotonic()
-    executor.cancel()
+    try:
+        worker, child = family(process_of(unit), 2)
+        worker.kill()
+        assert ended(executor, unit).state is State.LOST
+        assert all_end([worker, child])
+        executor.submit([unit])
+        processes = family(process_of(unit), 2)
+    finally:
+        began_s = time.monotonic()
+        executor.cancel()
     assert time.monotonic() - began_s < 1
     assert all_end(processes)
 
@@ -238,17 +242,21 @@ def test_controller_that_is_stopped_leaves_no_process_after_a_second(
     controller = subprocess.Popen(
         [sys.executable, "-c", CONTROLLER, str(tmp_path)], stderr=subprocess.DEVNULL
     )
-    processes = family(psutil.Process(controller.pid), 2)
-    begun = tmp_path / "units" / "sleep" / "key" / "whole" / "progress.json"
-    deadline_s = time.monotonic() + 10
-    while not begun.exists():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-    controller.send_signal(number)
-    began_s = time.monotonic()
-    controller.wait(10)
-    assert all_end(processes[1:])
-    assert time.monotonic() - began_s < 1.5
+    try:
+        processes = family(psutil.Process(controller.pid), 2)
+        begun = tmp_path / "units" / "sleep" / "key" / "whole" / "progress.json"
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not begun.exists():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        controller.send_signal(number)
+        began_s = time.monotonic()
+        controller.wait(PATIENCE_S)
+        assert all_end(processes[1:])
+        assert time.monotonic() - began_s < 1.5
+    finally:
+        controller.kill()
+        controller.wait()
 
 
 def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Path) -> None:
