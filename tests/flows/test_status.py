@@ -67,14 +67,14 @@ def part(survey: Survey, monkeypatch: pytest.MonkeyPatch) -> Part:
             at_work = Progress(host=host, job=job, began_utc="", first=0, phases=(phase,))
             (folder / "progress.json").write_text(json.dumps(asdict(at_work)))
         if ended or error:
-            monkeypatch.setattr("platform.node", lambda: host)
-            attempt, started_utc = begin(folder)
-            cost = UnitUsage(
-                part=name, usage=Usage(), host=host, job=attempt.job, attempts=attempt.number
-            )
-            failure = ValueError(error) if error else None
-            write_outcome(folder, cost, started_utc=started_utc, error=failure)
-            monkeypatch.undo()
+            with monkeypatch.context() as there:
+                there.setattr("platform.node", lambda: host)
+                attempt, started_utc = begin(folder)
+                cost = UnitUsage(
+                    part=name, usage=Usage(), host=host, job=attempt.job, attempts=attempt.number
+                )
+                failure = ValueError(error) if error else None
+                write_outcome(folder, cost, started_utc=started_utc, error=failure)
         return folder
 
     return write
