@@ -8,10 +8,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from flows.cli_run import watch
 from flows.inbox import Inbox, list_card
+from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
 from flows.watching import WATCHED, Watch, refuse_nested, watch_inbox
 from tmp.errors import InputError, SpaceError
+from tmp.survey import Survey
 
 QUIET_S = 60.0
 LOOK_S = 10.0
@@ -74,10 +78,15 @@ def watched(
     inbox: Path, clock: Clock, runs: Runs, *, told: list[str] | None = None, once: bool = False
 ) -> None:
     lines: list[str] = [] if told is None else told
-    watch = Watch(surveys=inbox.parent / "surveys", run_card=runs, tell=lines.append, now_s=clock)
+    attending = Watch(
+        surveys=inbox.parent / "surveys", run_card=runs, tell=lines.append, now_s=clock
+    )
     try:
         watch_inbox(
-            Inbox(folder=inbox, quiet_s=QUIET_S, now_s=clock), watch, once=once, sleep=clock.sleep
+            Inbox(folder=inbox, quiet_s=QUIET_S, now_s=clock),
+            attending,
+            once=once,
+            sleep=clock.sleep,
         )
     except KeyboardInterrupt:
         pass
@@ -247,3 +256,32 @@ def test_surveys_inside_the_inbox_are_refused(inbox: Path) -> None:
     with pytest.raises(InputError, match="each folder counts as a card"):
         refuse_nested(inbox, inbox / "surveys")
     refuse_nested(inbox, inbox.parent / "surveys")
+
+
+def test_command_runs_each_card_into_a_survey_of_its_name(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(inbox / "flight7" / "DJI_0001.JPG")()
+    asked: list[tuple[Path, tuple[Path, ...], Where]] = []
+
+    def run_survey(
+        root: Path, request: SurveyRequest, run: RunOptions, **_: object
+    ) -> SurveyResult:
+        asked.append((root, request.cards, run.on))
+        return SurveyResult(survey=Survey(root=root), report_path=root / "report.html")
+
+    monkeypatch.setattr("flows.flow.run_survey", run_survey)
+    monkeypatch.setattr("flows.cli_run.signal.signal", lambda *_: None)
+    said = CliRunner().invoke(watch, [str(inbox), "--once", "--quiet-s", "0"])
+    assert said.exit_code == 0, said.output
+    survey = inbox.parent / "surveys" / "flight7"
+    assert asked == [(survey, (inbox / "flight7",), Where.LOCAL)]
+    assert said.output.splitlines()[-1].endswith(f"done in 0.0 min: {survey}/report.html")
+
+
+def test_watch_over_a_cluster_that_is_not_there_is_refused_at_once(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    said = CliRunner().invoke(watch, [str(inbox), "--once", "--on", "slurm"])
+    assert isinstance(said.exception, InputError)
