@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,16 @@ def list_holes(results: Sequence[Result]) -> list[Hole]:
             bounds = None if placed is None else _bounds(*placed, name)
             holes.append(Hole(stage=result.stage, name=name, reason=reason, bounds=bounds))
     return holes
+
+
+def hole_warnings(holes: Sequence[Hole]) -> list[str]:
+    """Return what a reader of the map has to know of its holes, a sentence for each stage."""
+    counts = Counter(hole.stage for hole in holes)
+    return [
+        f"{count} {'piece' if count == 1 else 'pieces'} of the {stage} could not be made, and what "
+        "builds on them is missing too; each is named below with the reason."
+        for stage, count in counts.items()
+    ]
 
 
 def _tiling(result: Result) -> tuple[Grid, int] | None:

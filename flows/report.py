@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flows import figures, findings
 from flows.charts import histogram
-from flows.holes import list_holes
+from flows.holes import hole_warnings, list_holes
 from flows.indexproducts import read_index_products
 from flows.overlap import count_overlap, heights_of
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
@@ -85,9 +85,12 @@ def render_report(record: MapRecord) -> str:
         title=record.settings.name,
         head=_head(record),
         asked=record.asked,
-        warnings=findings.list_warnings(
-            reconstruction, record.captures, covered, record.settings.vertical_datum
-        ),
+        warnings=[
+            *hole_warnings(holes),
+            *findings.list_warnings(
+                reconstruction, record.captures, covered, record.settings.vertical_datum
+            ),
+        ],
         maps=_maps(record),
         cameras_figure=figures.draw_cameras(reconstruction, overlap, sheet, holes),
         covered=covered,
