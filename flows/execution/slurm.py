@@ -147,9 +147,9 @@ class SlurmExecutor:
                 (unit.folder / earlier).unlink(missing_ok=True)
             self._started.discard(unit.folder)
         number = self._number(batch)
-        batch.record(number)
         for index, unit in enumerate(units):
             self._live[unit.folder] = (unit, f"{number}_{index}")
+        batch.record(number)
 
     def _number(self, batch: Batch) -> str:
         """Submit an array and return its number; not to nodes that have lost units."""

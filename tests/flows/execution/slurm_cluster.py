@@ -95,6 +95,16 @@ class Cluster:
         """Environment of commands that speak to it."""
         return os.environ | {"SLURM_CONF": str(self.conf)}
 
+    def start_controller(self) -> None:
+        """Start the controller; the queue is as it was."""
+        self.start("slurmctld", ["slurmctld", "-D", "-i", "-f", str(self.conf)])
+
+    def kill_controller(self) -> None:
+        """Kill the controller; jobs go on."""
+        process = self._daemons.pop("slurmctld")
+        process.kill()
+        process.wait()
+
     def start_node(self, name: str, *, hiding: Path | None = None) -> None:
         """Start a node, in which a folder is empty if one is to be hidden; wait until it is up."""
         command = ["slurmd", "-D", "-N", name, "-f", str(self.conf)]
@@ -207,7 +217,7 @@ def cluster(root: Path, *, cpus: int = 2) -> Iterator[Cluster]:
                 *(f"--seed-file={munge}/seed", f"--log-file={root}/log/munged.log"),
             ],
         )
-        running.start("slurmctld", ["slurmctld", "-D", "-i", "-f", str(running.conf)])
+        running.start_controller()
         for node in NODES:
             running.start_node(node)
         yield running

@@ -246,6 +246,25 @@ def test_job_of_a_node_that_dies_is_done_by_another(
     assert left() == []
 
 
+def test_slurm_that_restarts_meanwhile_loses_nothing(
+    cluster: Any, stages: Callable[..., Order], tmp_path: Path
+) -> None:
+    order = stages("sleep", seconds=6)
+
+    def restart() -> None:
+        cluster.kill_controller()
+        time.sleep(4)
+        cluster.start_controller()
+
+    restarting = threading.Timer(2, restart)
+    restarting.start()
+    runner(tmp_path)(order, silent)
+    restarting.join()
+    assert read_result(order.folder)
+    assert len(list((tmp_path / "units" / "sleep" / "key").glob("batch-*"))) == 1
+    assert left() == []
+
+
 def test_cancelled_task_of_an_array_stops_the_run_and_the_others(
     stages: Callable[..., Order], tmp_path: Path
 ) -> None:
