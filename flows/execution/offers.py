@@ -17,7 +17,7 @@ FEATURE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 def require_offered(profile: Profile, commands: Commands) -> None:
     """Raise `InputError` if the profile names what the cluster does not have."""
-    said = commands.call("sinfo", "-h", "-o", "%R|%G|%f")
+    said = commands.call("sinfo", "-h", "-a", "-o", "%R|%G|%f")
     if said.returncode:
         raise ExecutionError(f"sinfo: {' '.join(said.stderr.split())}; see whether Slurm runs")
     offers = [_offer(line) for line in said.stdout.splitlines() if line.count("|") == 2]
