@@ -14,6 +14,7 @@ from flows.execution.trying import Tries, tries_of
 from flows.execution.units import forget_old, write_unit
 from flows.orders import WHOLE, Order, Share, Stage
 from flows.resources import Cost, Resources, SurveySize
+from tmp.errors import InputError
 from tmp.progress import Track
 
 PAUSE_S = 0.05
@@ -134,6 +135,19 @@ def _ends(
         again = [unit for unit in held if unit.part != WHOLE or len(left) == 1]
         if again:
             held = [] if len(again) == len(held) else [u for u in held if u.part == WHOLE]
-            executor.submit(again)
+            held += _submit(executor, again, tries)
+            left |= {unit.folder: unit for unit in held}
         elif left:
             time.sleep(PAUSE_S)
+
+
+def _submit(executor: Executor, units: Sequence[Unit], tries: Tries) -> list[Unit]:
+    """Submit units; returns what to run for those whose raised request nothing can serve."""
+    executor.submit([unit for unit in units if not tries.is_raised(unit)])
+    instead: list[Unit] = []
+    for unit in filter(tries.is_raised, units):
+        try:
+            executor.submit([unit])
+        except InputError as error:
+            instead += tries.after_refusal(unit, error)
+    return instead

@@ -26,7 +26,8 @@ ROUNDS = 5
 """Times that items of one unit are set apart; what dies more often dies of something else."""
 FULL_BYTES = 2**20
 """Room on a disk below which a process may die without a word."""
-MORE = {State.NO_MEMORY: "memory_gb", State.NO_TIME: "minutes"}
+SHORT = (State.NO_MEMORY, State.NO_TIME)
+"""States of units that asked for too little."""
 
 Alone = Callable[[str, Resources], Unit]
 """Makes the unit that does one item alone, of what the resources name."""
@@ -44,6 +45,8 @@ class Tries:
     _losses: Counter[Path] = field(default_factory=Counter)
     _rounds: Counter[Path] = field(default_factory=Counter)
     _raised: set[tuple[Path, State]] = field(default_factory=set)
+    _lower: dict[Unit, Unit] = field(default_factory=dict)
+    """Units as they were, by those that ask for twice."""
     _alone: dict[Path, str] = field(default_factory=dict)
     """The item of each unit that does one alone."""
 
@@ -67,17 +70,32 @@ class Tries:
             if self._losses[unit.folder] < LOSSES:
                 log.warning("%s: lost, run again: %s", unit.name, status.said)
                 return [unit]
-        elif status.state not in MORE:
+        elif status.state is State.REFUSED and self.is_raised(unit):
+            return self.after_refusal(unit, _error(unit, status))
+        elif status.state not in SHORT:
             raise _error(unit, status)
         elif unit.folder not in self._alone and (unit.folder, status.state) not in self._raised:
             self._raised.add((unit.folder, status.state))
             log.warning("%s: %s, run again with twice of it", unit.name, status.state)
             memory = status.state is State.NO_MEMORY
-            return [replace(unit, resources=doubled(unit.resources, memory=memory))]
+            raised = replace(unit, resources=doubled(unit.resources, memory=memory))
+            self._lower[raised] = unit
+            return [raised]
         if unit.folder in self._alone:
             self._give_up(unit, status)
             return []
         return self._set_apart(unit, status)
+
+    def is_raised(self, unit: Unit) -> bool:
+        """Tell whether a unit asks for twice of what it did at first."""
+        return unit in self._lower
+
+    def after_refusal(self, unit: Unit, error: TmpError) -> Sequence[Unit]:
+        """Return the units to run for a raised one that no machine can serve, or raise `error`."""
+        lower = self._lower[unit]
+        if not self.ledger.in_hand(unit.part):
+            raise error
+        return self._set_apart(lower, Status(state=State.REFUSED, said=str(error)))
 
     def _set_apart(self, unit: Unit, status: Status) -> Sequence[Unit]:
         items = self.ledger.in_hand(unit.part)
