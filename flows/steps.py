@@ -36,7 +36,7 @@ ELEVATION = Stage(
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
-    version="1",
+    version="2",
     function=make_orthomosaic,
     needs=of_tiles(
         cpus=2,

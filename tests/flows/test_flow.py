@@ -8,12 +8,9 @@ from flows.lock import locked
 from flows.map import MapOptions
 from flows.report import MapRecord
 from flows.request import RunOptions, SurveyRequest, Where
-from flows.resources import SurveySize
 from flows.runs import RUN
-from flows.steps import STEPS
 from tmp.captures import write_captures
 from tmp.errors import InputError
-
 
 
 def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
