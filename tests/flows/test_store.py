@@ -1,9 +1,11 @@
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.apart import Ledger
 from flows.orders import Job, Stage
 from flows.store import KEPT, DigestMemo, Known, StageStore, digest_of
 
@@ -113,6 +115,34 @@ def test_only_the_latest_results_of_a_stage_are_kept(
     kept = list((tmp_path / "work" / "copy").iterdir())
     assert len(kept) == KEPT
     assert latest.folder in kept
+
+
+def test_work_of_a_process_that_is_alive_is_not_deleted(
+    tmp_path: Path, text: Path, copier: Copier
+) -> None:
+    store = StageStore(root=tmp_path / "work")
+    stopped = [tmp_path / "work" / "copy" / f"{name}.part" for name in "abcd"]
+    with Ledger(partial=stopped[0]).at_work("1-of-4"):
+        for folder in stopped[1:]:
+            folder.mkdir(parents=True)
+        (tmp_path / "work" / "copy" / ".e.0a.old").mkdir()
+        store.run(stage(copier), {"text": text}, {"times": 1})
+        names = {path.name for path in (tmp_path / "work" / "copy").iterdir()}
+        assert "a.part" in names
+        assert len(names) <= 3
+        assert ".e.0a.old" not in names
+
+
+def test_result_says_what_each_of_its_units_cost(
+    tmp_path: Path, text: Path, copier: Copier
+) -> None:
+    store = StageStore(root=tmp_path / "work")
+    store.run(stage(copier), {"text": text}, {"times": 1})
+    again = store.run(stage(copier), {"text": text}, {"times": 1})
+    (unit,) = again.units
+    assert (unit.part, unit.host, unit.attempts) == ("whole", platform.node(), 1)
+    assert unit.usage == again.usage
+    assert again.holes == {}
 
 
 def test_known_digest_stands_in_for_reading(tmp_path: Path, copier: Copier, text: Path) -> None:

@@ -1,0 +1,91 @@
+"""Results on disk: published once and whole, deleted at once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.results import MANIFEST, SCRATCH, _listed, delete, publish, read_manifest, reopen
+
+
+def make(partial: Path, text: str = "turf") -> None:
+    (partial / SCRATCH).mkdir(parents=True)
+    (partial / SCRATCH / "r0c0").write_text("tile")
+    (partial / "ground").mkdir()
+    (partial / "ground" / "r0c0").write_text(text)
+    (partial / "ground" / ".r0c1.n1.4711.part.tif").write_text("half")
+
+
+def test_what_killed_processes_left_is_no_part_of_a_result(tmp_path: Path) -> None:
+    make(tmp_path / "key.part")
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+    manifest = read_manifest(tmp_path / "key")
+    assert manifest is not None
+    assert list(manifest["files"]) == ["ground/r0c0"]
+    assert {path.name for path in (tmp_path / "key").rglob("*")} == {"ground", "r0c0", MANIFEST}
+
+
+def test_result_that_keeps_its_scratch_folder_is_opened_again_with_it(tmp_path: Path) -> None:
+    make(tmp_path / "key.part")
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=True)
+    manifest = read_manifest(tmp_path / "key")
+    assert manifest is not None
+    assert list(manifest["files"]) == ["ground/r0c0"]
+    reopen(tmp_path / "key", tmp_path / "key.part")
+    assert read_manifest(tmp_path / "key") is None
+    assert read_manifest(tmp_path / "key.part") is None
+    assert (tmp_path / "key.part" / SCRATCH / "r0c0").exists()
+
+
+def test_result_that_lost_a_file_is_replaced(tmp_path: Path) -> None:
+    for _ in range(2):
+        make(tmp_path / "key.part")
+        publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+        (tmp_path / "key" / "ground" / "r0c0").unlink()
+        assert read_manifest(tmp_path / "key") is None
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_second_publisher_leaves_the_first_ones_result_alone(tmp_path: Path) -> None:
+    make(tmp_path / "key.part", "first")
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+    make(tmp_path / "key.part", "second")
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+    assert (tmp_path / "key" / "ground" / "r0c0").read_text() == "first"
+    assert not (tmp_path / "key.part").exists()
+
+
+@pytest.mark.parametrize("lost", ["the folder", "a file"])
+def test_publisher_whose_folder_another_has_taken_is_content(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "key.part", "mine")
+    make(tmp_path / "other.part", "another's")
+
+    def overtaken(folder: Path) -> dict[str, object]:
+        publish(tmp_path / "other.part", tmp_path / "key", {}, keep_scratch=False)
+        if lost == "the folder":
+            shutil.rmtree(folder)
+        raise FileNotFoundError(folder)
+
+    calls = [overtaken, _listed]
+    monkeypatch.setattr("flows.results._listed", lambda folder: calls.pop(0)(folder))
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+    assert (tmp_path / "key" / "ground" / "r0c0").read_text() == "another's"
+    assert not (tmp_path / "key.part").exists()
+
+
+def test_publisher_that_fails_with_no_result_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+
+
+def test_half_deleted_result_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "key.part")
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
+    monkeypatch.setattr("flows.results.shutil.rmtree", lambda *_, **__: None)  # killed right there
+    delete(tmp_path / "key")
+    assert read_manifest(tmp_path / "key") is None
+    assert not (tmp_path / "key").exists()
