@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 DEPLOYMENT = "after-flight"
 SERVICE = "TMP_SERVICE"
 """Environment variable that tells the processes of runs what service they belong to."""
+
+POLL_S = 0.1
+"""Time between two looks at runs that are to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +262,10 @@ def _end_runs() -> None:
     for run in runs:
         with suppress(psutil.NoSuchProcess):
             run.terminate()
-    psutil.wait_procs(runs, timeout=STOP_S)
+    deadline_s = time.monotonic() + STOP_S
+    # Not waited for by `wait`, which would take their exit status away from Prefect's runner.
+    while any(run.is_running() for run in runs) and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
 
 
 def _is_run(process: psutil.Process) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
+from flows.prefectserver import QUIET
 from flows.report import MapRecord
 from flows.store import Result
 from flows.surfaces import GROUND, NODATA
@@ -44,6 +52,7 @@ ADJUSTED = Camera(
 )
 FRAME = LocalFrame(origin=(-21.9, 64.1, 30.0), crs="EPSG:32627")
 GNSS_SIGMA_M = 2.0
+PREFECT_START_S = 90.0
 
 
 @pytest.fixture(scope="session")
@@ -188,3 +197,44 @@ def write_products(folder: Path, frame: LocalFrame) -> None:
             descriptions=("red", "green", "blue", "alpha") if len(bands) == 4 else ("height",),
             units=tuple(unit),
         )
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of this machine at which nothing answers."""
+    return _free_port()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A private server of Prefect; the address of its API."""
+    home, port = tmp_path_factory.mktemp("prefect"), _free_port()
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment = kept | QUIET | {"PREFECT_HOME": str(home), "PREFECT_SERVER_UI_ENABLED": "false"}
+    prefect = Path(sys.executable).with_name("prefect")
+    command = [str(prefect), "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}/api"
+    until_s = time.monotonic() + PREFECT_START_S
+    with (
+        (home / "log.txt").open("w") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            while not _answers(url) and process.poll() is None and time.monotonic() < until_s:
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,131 @@
+"""Runs that Prefect's server asks for: what a service lets them do, and that they are started."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import prefectserver, serving
+from flows.announcing import INGESTED, announce_ingest
+from flows.execution.profile import read_profile
+from flows.parts import Part
+from flows.request import Where
+from flows.serving import Service, deployment, serve_runs
+from tmp.errors import InputError
+
+ASKED = {
+    "cards": ("/card",),
+    "quality": "fast",
+    "until": "orient",
+    "area": "",
+    "ortho_gsd_m": 0.05,
+    "indices": ("NDVI",),
+}
+
+
+def test_service_reads_what_it_wrote(tmp_path: Path) -> None:
+    service = Service(surveys=tmp_path, on="slurm", profile_path=tmp_path / "c.toml", workers=3)
+    assert Service.from_text(service.to_text()) == service
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc", "", "."])
+def test_run_outside_the_folder_of_surveys_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="all this service runs"):
+        Service(surveys=tmp_path).survey(name)
+
+
+def test_survey_is_given_by_name_or_path(tmp_path: Path) -> None:
+    service = Service(surveys=tmp_path)
+    assert service.survey("farm") == service.survey(str(tmp_path / "farm")) == tmp_path / "farm"
+
+
+def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("flows.flow.run_survey", lambda *given: seen.extend(given))
+    profile = tmp_path / "cluster.toml"
+    profile.write_text('partition = "cpu"\n')
+    service = Service(surveys=tmp_path, on="slurm", profile_path=profile, workers=3)
+    serving.run_asked(service, tmp_path / "farm", ASKED)
+    root, request, run = seen
+    assert root == tmp_path / "farm"
+    assert (request.map.quality, request.map.ortho_gsd_m, request.map.workers) == ("fast", 0.05, 3)
+    assert (request.cards, request.until) == ((Path("/card"),), Part.ORIENT)
+    assert request.indices.indices == ("NDVI",)
+    assert (run.on, run.profile) == (Where.SLURM, read_profile(profile))
+
+
+def test_deployment_is_found_by_its_module_and_started_by_an_ingest() -> None:
+    made = deployment(2)
+    assert (made.flow_name, made.name, made.concurrency_limit) == ("survey", "after-flight", 2)
+    assert made.entrypoint == "flows.serving.after_flight"
+    trigger = made.triggers[0]
+    assert trigger.expect == {INGESTED}
+    assert trigger.parameters == {"survey": "{{ event.payload.survey }}"}
+
+
+def test_service_without_a_server_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "find_server", lambda: None)
+    with pytest.raises(InputError, match="none is configured; start one with"):
+        serve_runs(Service(surveys=tmp_path), 1)
+    silent = prefectserver.Server(url="http://127.0.0.1:1/api", answers=False)
+    monkeypatch.setattr(serving, "find_server", lambda: silent)
+    with pytest.raises(InputError, match="1/api does not answer"):
+        serve_runs(Service(surveys=tmp_path), 1)
+
+
+def test_nothing_is_announced_where_nobody_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.announcing.find_server", lambda: None)
+    assert not announce_ingest(tmp_path)
+
+
+@pytest.mark.slow
+def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
+    prefect_server: str, tmp_path: Path
+) -> None:
+    farm = tmp_path / "surveys" / "farm"
+    farm.mkdir(parents=True)
+    environment = os.environ | {
+        "PREFECT_API_URL": prefect_server,
+        "PREFECT_HOME": str(tmp_path),
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+    command = [str(Path(sys.executable).with_name("tmp")), "serve", str(farm.parent)]
+    code = (
+        "from pathlib import Path; from flows.announcing import announce_ingest\n"
+        f"announce_ingest(Path({str(farm)!r}))"
+    )
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:
+        try:
+            wait_for(prefect_server, "deployments", 1)
+            for _ in range(2):
+                subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+            asked = {"state": {"type": {"any_": ["FAILED"]}}, "name": {"any_": ["farm"]}}
+            ended = wait_for(prefect_server, "flow_runs", 1, flow_runs=asked)
+        finally:
+            service.send_signal(signal.SIGTERM)
+        said = service.communicate(timeout=60)[1]
+    assert len(ended) == 1
+    assert ended[0]["state"]["message"].startswith(f"{farm}: is not a survey (no survey.toml)")
+    assert said == "interrupted; run the same command again to go on\n"
+
+
+def wait_for(url: str, kind: str, count: int, **asked: Any) -> list[Any]:
+    for _ in range(300):
+        found = httpx.post(f"{url}/{kind}/filter", json=asked, timeout=20.0).json()
+        if len(found) >= count:
+            return list(found)
+        time.sleep(0.2)
+    raise AssertionError(json.dumps(found))
