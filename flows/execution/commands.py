@@ -23,6 +23,8 @@ AT_A_TIME = 200
 COMMAND_S = 60.0
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
 """Pauses before a job is submitted again to a Slurm that is away: five minutes in all."""
+RETRY_CANCEL_S = (1.0, 2.0, 4.0)
+"""Pauses before a Slurm that is away is told again to end jobs: people wait for it."""
 AWAY = re.compile(
     r"socket timed out|temporarily unable|unable to contact|zero bytes were transmitted|"
     r"connection (refused|reset|timed out)|no answer|temporarily unavailable|"
@@ -138,10 +140,24 @@ class Commands:
         queue = self.queue(name=name) or {}
         return next((array_of(job) for job, entry in queue.items() if entry.name == name), None)
 
-    def cancel(self, jobs: Sequence[str]) -> None:
-        """End jobs, whether they wait or run."""
-        for start in range(0, len(jobs), AT_A_TIME):
-            self.call("scancel", *jobs[start : start + AT_A_TIME])
+    def cancel(self, jobs: Sequence[str]) -> bool:
+        """End jobs, whether they wait or run; returns whether Slurm has heard it."""
+        parts = [jobs[start : start + AT_A_TIME] for start in range(0, len(jobs), AT_A_TIME)]
+        return not [part for part in parts if not self._cancelled(part)]
+
+    def _cancelled(self, jobs: Sequence[str]) -> bool:
+        for pause_s in (*RETRY_CANCEL_S, None):
+            said = self.call("scancel", *jobs)
+            if not said.returncode or not AWAY.search(said.stderr):
+                return True
+            if pause_s is not None:
+                time.sleep(pause_s)
+        log.warning(
+            "scancel: %s; jobs left: %d; 'tmp cancel' ends them when Slurm answers",
+            said.stderr.strip(),
+            len(jobs),
+        )
+        return False
 
     def most_in_array(self) -> int:
         """Return how many jobs an array may have, as the cluster is configured."""

@@ -112,9 +112,9 @@ class SlurmExecutor:
 
     def cancel(self) -> None:
         """End all jobs that have not ended."""
-        self.commands.cancel([job for _, job in self._live.values()])
-        for folder in self._live:
-            (folder / JOB).unlink(missing_ok=True)
+        if self.commands.cancel([job for _, job in self._live.values()]):
+            for folder in self._live:
+                (folder / JOB).unlink(missing_ok=True)
         self._live.clear()
 
     def _left_by_another(self, units: Sequence[Unit]) -> Queue:

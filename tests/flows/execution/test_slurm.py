@@ -371,6 +371,32 @@ def test_interrupted_run_cancels_its_jobs(
     assert {state for state, *_ in jobs.values()} == {"CANCELLED"}
 
 
+def test_jobs_that_slurm_was_not_there_to_cancel_are_found_later(
+    slurm: Path,
+    stages: Orders,
+    asked: Resources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("flows.execution.commands.RETRY_CANCEL_S", (0.0,))
+    plan(slurm, "RUNNING")
+    unit = write_unit(
+        tmp_path / "units", stages("sleep", seconds=0), asked, share=None, lenient=False
+    )
+    executor = SlurmExecutor(profile=QUICK)
+    executor.submit([unit])
+    working = (slurm / "scancel").rename(slurm / "scancel.there")
+    (slurm / "scancel").write_text(
+        "#!/bin/sh\necho 'Unable to contact slurm controller' >&2; exit 1\n"
+    )
+    (slurm / "scancel").chmod(0o755)
+    executor.cancel()
+    assert "jobs left: 1; 'tmp cancel' ends them" in caplog.text
+    working.rename(slurm / "scancel")
+    assert cancel_recorded(tmp_path / "units") == 1
+
+
 def test_job_of_a_killed_controller_is_taken_up_and_not_submitted_twice(
     slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
 ) -> None:
