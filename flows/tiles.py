@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from flows.apart import Ledger
 from flows.orders import Job
 from tmp.errors import ExecutionError, TmpError
 from tmp.files import disk_full, is_disk_full
-from tmp.grids import Tile
 from tmp.parallel import map_threads
-from tmp.rasters import TiledRaster
+
+if TYPE_CHECKING:
+    from tmp.grids import Tile
+    from tmp.rasters import TiledRaster
 
 log = logging.getLogger(__name__)
 
