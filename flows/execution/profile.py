@@ -69,7 +69,7 @@ class Profile:
     """Lines of shell before the work, such as "module load gcc"; the administrator's own."""
     scratch: str = ""
     """Folder on a disk of the node itself; "$NAME" is the job's own variable.  Empty: none."""
-    unit_minutes: float = 10.0
+    unit_minutes: float = 2.0
     """Time, about, that one job of an array should take."""
     most_units: int = 200
     """Jobs of one array."""
