@@ -55,6 +55,7 @@ NEIGHBOURS = 10
 FEWEST_COMMON = 30
 
 Float = NDArray[np.float64]
+Int = NDArray[np.int64]
 
 
 def stations(count: int, random: np.random.Generator) -> list[Pose]:
@@ -71,7 +72,7 @@ def stations(count: int, random: np.random.Generator) -> list[Pose]:
     return poses
 
 
-def observe(poses: Sequence[Pose], random: np.random.Generator) -> list[tuple[NDArray, Float]]:
+def observe(poses: Sequence[Pose], random: np.random.Generator) -> list[tuple[Int, Float]]:
     """Return the points, by index, that each photograph shows, and where."""
     centres = np.array([pose.centre for pose in poses])
     low, high = centres[:, :2].min(axis=0) - 50, centres[:, :2].max(axis=0) + 50
@@ -91,7 +92,7 @@ def observe(poses: Sequence[Pose], random: np.random.Generator) -> list[tuple[ND
     return found
 
 
-def match(poses: Sequence[Pose], seen: Sequence[tuple[NDArray, Float]]) -> list[VerifiedPair]:
+def match(poses: Sequence[Pose], seen: Sequence[tuple[Int, Float]]) -> list[VerifiedPair]:
     """Return what matching would have found between neighbours."""
     centres = np.array([pose.centre for pose in poses])
     _, near = cKDTree(centres[:, :2]).query(centres[:, :2], k=min(NEIGHBOURS + 1, len(poses)))

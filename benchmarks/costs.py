@@ -17,7 +17,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from measure import judge, kernels, workplace
 
 from flows.map import MapOptions, Quality, plan_map
 from flows.orders import Order, execute
-from flows.resources import SurveySize, modest, survey_size
+from flows.resources import Cost, SurveySize, modest, survey_size
 from flows.store import Result
 from tmp.heap import share_one_heap
 from tmp.progress import Track
@@ -97,7 +97,8 @@ def timed(order: Order, workers: int) -> list[Phase]:
 def map_timed(survey: Path, quality: Quality, workers: int) -> list[Recorded]:
     """Make all stages of a survey's map, each in a process of its own."""
     plan = plan_map(survey, MapOptions(quality=quality, workers=workers))
-    context, results, recorded = multiprocessing.get_context("spawn"), {}, []
+    context, recorded = multiprocessing.get_context("spawn"), []
+    results: dict[str, Result] = {}
     for step in plan.steps:
         phases: list[Phase] = []
 
@@ -108,7 +109,7 @@ def map_timed(survey: Path, quality: Quality, workers: int) -> list[Recorded]:
             with ProcessPoolExecutor(1, mp_context=context, initializer=share_one_heap) as pool:
                 phases.extend(pool.submit(timed, plain, workers).result())
 
-        result: Result = plan.store.make(plan.order(step, results), run_order=run_order)
+        result = plan.store.make(plan.order(step, results), run_order=run_order)
         results[step.stage.name] = result
         usage = result.usage
         recorded.append(
@@ -224,7 +225,7 @@ def print_costs(size: SurveySize, runs: dict[int, list[Recorded]]) -> None:
         )
 
 
-def judge_stage(cost: Any, runs: dict[int, Sequence[Recorded]], name: str) -> None:
+def judge_stage(cost: Cost, runs: dict[int, list[Recorded]], name: str) -> None:
     """Print whether what a stage expects and asks for covers what it took."""
     used = {w: next(run for run in runs[w] if run.stage == name) for w in runs}
     ratio = cost.cpu_s / used[1].cpu_s
