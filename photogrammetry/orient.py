@@ -238,13 +238,21 @@ def solve(
     ----------
     scratch_dir : Path
         An empty folder for COLMAP's database, best on a disk of this machine.
+    workers : int
+        Threads, for blocks of more photographs than `SfmOptions.global_above`.
 
     Raises
     ------
     OrientationError
         If the photographs cannot be joined.
+
+    Notes
+    -----
+    Several threads of COLMAP and Ceres add up in the order they finish, so that no two results
+    are the same in their last digits.  Blocks that are quickly solved are solved by one thread.
     """
     used, options = keypoints.usable(task.captures), task.options
+    threads = workers if len(used) > options.sfm.global_above else 1
     if not pairs:
         raise OrientationError(
             f"nothing matches between {len(used)} photographs; "
@@ -264,7 +272,7 @@ def solve(
             chosen,
             scratch_dir,
             options=options.sfm,
-            threads=workers,
+            threads=threads,
             track=track,
         )
         if not blocks:
@@ -280,7 +288,7 @@ def solve(
             task.cameras,
             task.frame,
             options=options.settling,
-            threads=workers,
+            threads=threads,
             track=track,
         )
     captures = [

@@ -83,10 +83,12 @@ def propose_pairs(
     for i, j in _pairs_across_bands(captures, frame, positioned, bands, options):
         pairs.setdefault((i, j), Pair(first=i, second=j))
     adrift = set(range(len(captures))).difference(positioned)
-    exhaustive = len(captures) <= options.exhaustive_below
-    for i, j in itertools.combinations(range(len(captures)), 2):
-        if (i in adrift or j in adrift) and (exhaustive or j - i <= options.sequence):
-            pairs.setdefault((i, j), Pair(first=i, second=j))
+    reach = len(captures) if len(captures) <= options.exhaustive_below else options.sequence
+    for i in adrift:
+        for j in range(max(i - reach, 0), min(i + reach + 1, len(captures))):
+            if i != j:
+                first, second = min(i, j), max(i, j)
+                pairs.setdefault((first, second), Pair(first=first, second=second))
     log.info("pairs: %d for %d photographs", len(pairs), len(captures))
     return [pairs[key] for key in sorted(pairs)]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ def reconstruct(
     tracks : Tracks
         Tie points to compute with; matches outside them are ignored.
     work_dir : Path
-        For COLMAP's database, made anew.
+        For COLMAP's database, which nothing needs afterwards; empty, or not there yet.
 
     Returns
     -------
@@ -83,7 +82,6 @@ def reconstruct(
         Pieces that could not be joined, the largest first; poses and points in frames of their
         own.  Observations are at full size, with the distortion still in them.
     """
-    shutil.rmtree(work_dir, ignore_errors=True)
     (work_dir / "models").mkdir(parents=True)
     database = work_dir / "database.db"
     write_database(database, photographs, pairs, tracks)
@@ -109,8 +107,7 @@ def write_database(
 ) -> None:
     """Write COLMAP's database; ids are indices plus one."""
     label = [np.full(len(xy), -1) for xy in photographs.xy_px]
-    for photo, of_photo in enumerate(label):
-        mine = tracks.photo == photo
+    for of_photo, mine in zip(label, tracks.by_photo(len(label)), strict=True):
         of_photo[tracks.keypoint[mine]] = tracks.track[mine]
     camera_index = {key: i for i, key in enumerate(sorted(photographs.cameras), 1)}
     with pycolmap.Database.open(str(path)) as database, pycolmap.DatabaseTransaction(database):
@@ -241,8 +238,9 @@ def _to_block(model: pycolmap.Reconstruction, photographs: Photographs) -> Block
             observations.append((index[element.image_id], number, element.point2D_idx))
     photo, point_of, keypoint = np.array(observations, np.int64).reshape(-1, 3).T
     xy_px = np.empty((len(photo), 2))
-    for image_id, position in index.items():
-        mine = photo == position
+    starts = np.cumsum(np.bincount(photo, minlength=len(index)))[:-1]
+    by_photo = np.split(np.argsort(photo, kind="stable"), starts)
+    for image_id, mine in zip(image_ids, by_photo, strict=True):
         xy_px[mine] = photographs.xy_px[image_id - 1][keypoint[mine]]
     return Block(
         names=tuple(photographs.names[i - 1] for i in image_ids),

@@ -41,6 +41,11 @@ class Tracks:
         """Number of photographs that see each track."""
         return np.bincount(self.track)
 
+    def by_photo(self, photos: int) -> list[Int]:
+        """Return the indices of each photograph's observations."""
+        order = np.argsort(self.photo, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.photo, minlength=photos))[:-1])
+
     def kept(self, tracks: NDArray[np.bool_]) -> Tracks:
         """Return only some of the tracks, counted anew."""
         mine = tracks[self.track]
@@ -129,8 +134,8 @@ def choose_tracks(
     """
     lengths = tracks.lengths
     cell = np.empty(len(tracks.photo), np.int64)
-    for photo, long_side_px in enumerate(long_sides_px):
-        mine = tracks.photo == photo
+    for photo, mine in enumerate(tracks.by_photo(len(long_sides_px))):
+        long_side_px = long_sides_px[photo]
         place = (xy_px[photo][tracks.keypoint[mine]] // (long_side_px / options.cells)).astype(int)
         cell[mine] = (photo * (options.cells + 1) + place[:, 1]) * (options.cells + 1) + place[:, 0]
     order = np.lexsort((-tracks.keypoint, -lengths[tracks.track], cell))
