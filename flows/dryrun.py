@@ -10,7 +10,7 @@ from flows.execution.running import unit_count, unit_resources
 from flows.map import MapPlan, plan_map
 from flows.orders import Stage
 from flows.request import RunOptions, SurveyRequest, Where
-from flows.resources import SurveySize, survey_size
+from flows.resources import SurveySize
 from flows.stages import Step
 from flows.steps import STEPS
 from flows.store import Result, read_result
@@ -46,7 +46,7 @@ def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -
         taking = [(Step(stage=INGEST), read_result(order.folder))]
     if survey.gpkg_path.exists():
         plan = plan_map(survey.root, request.map, retry_holes=run.tries_holes)
-        steps, size = steps_done(plan), survey_size(plan.captures)
+        steps, size = steps_done(plan), plan.size
     else:
         steps = [(step, None) for step in STEPS]
     table = _Table(size=size, run=run, workers=request.map.workers)

@@ -23,7 +23,7 @@ from flows.orders import Order
 from flows.parts import Part, make_products, orient
 from flows.prefecting import PLAIN, Recorder, choose_recorder
 from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
-from flows.resources import SurveySize, survey_size
+from flows.resources import SurveySize
 from flows.runs import RUN, RunBook
 from flows.space import require_space
 from flows.stages import Step
@@ -125,7 +125,7 @@ class _Run:
             if self.request.until is Part.INGEST:
                 return SurveyResult(survey=self.survey, results=(taken,))
         plan = self._plan()
-        size = survey_size(plan.captures)
+        size = plan.size
         if not (plan.store.root / ORIENTED).exists():
             require_space(self.survey.work_dir, size.disk_gb * 1e9, "the run")
         return self._map(plan, maker(size), recorder)

@@ -16,6 +16,7 @@ import numpy as np
 from flows.area import refuse_distant_area
 from flows.orders import Order
 from flows.products import PRODUCTS
+from flows.resources import SurveySize, survey_size
 from flows.stages import SURVEY, Step
 from flows.steps import steps_for
 from flows.store import Input, Known, Result, StageStore, digest_of
@@ -85,6 +86,16 @@ class MapPlan:
     """The options that stages know, JSON-able."""
     retry_holes: bool = False
     """Whether results with holes count as not there."""
+
+    @property
+    def size(self) -> SurveySize:
+        """What the cost of the map depends on."""
+        return survey_size(
+            self.captures,
+            self.settings.cameras,
+            quality=self.values["quality"],
+            ortho_gsd_m=self.values["ortho_gsd_m"],
+        )
 
     @property
     def store(self) -> StageStore:
