@@ -239,5 +239,5 @@ INDICES = Stage(
     name="indices",
     version="1",
     function=make_indices,
-    needs=of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.5),
+    needs=of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2),
 )

@@ -54,7 +54,9 @@ INGEST = Stage(
     name="ingest",
     version="1",
     function=take_photographs,
-    needs=of_photographs(cpus=4, base_gb=1.0, gb_per_thousand=0.1, cpu_s_per_megapixel=0.05),
+    needs=of_photographs(
+        cpus=4, base_gb=0.6, gb_per_thousand=0.1, gb_per_cpu=0.1, cpu_s_per_megapixel=0.02
+    ),
 )
 
 
