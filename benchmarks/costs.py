@@ -27,7 +27,7 @@ from measure import judge, kernels, workplace
 
 from flows.map import MapOptions, Quality, plan_map
 from flows.orders import Order, execute
-from flows.resources import Cost, SurveySize, modest, survey_size
+from flows.resources import Cost, SurveySize, modest
 from flows.store import Result
 from tmp.heap import share_one_heap
 from tmp.progress import Track
@@ -191,7 +191,7 @@ def record_survey(survey: Path, folder: Path, quality: Quality) -> dict[str, Any
         runs[workers] = map_timed(copy, quality, workers)
         disk_bytes = max(disk_bytes, disk.stop())
     plan = plan_map(copy, MapOptions(quality=quality))
-    size = survey_size(plan.captures, plan.settings.cameras, quality=quality)
+    size = plan.size
     print(
         f"\n{survey}: {size.photographs} photographs of {size.megapixels:.1f} megapixels, "
         f"quality {quality}, {size.tiles} tiles expected; at most {disk_bytes / 1e9:.2f} GB of "
