@@ -37,8 +37,8 @@ T = TypeVar("T")
 WORKERS = (2, 1)
 """The first run compiles kernels where there are none; times are taken from the second."""
 MOST_OVER = 3.0
-FLOOR_GB = 1.0
-"""Memory that may be asked for, however little is used."""
+FLOOR_GB, FLOOR_S = 1.0, 20.0
+"""Memory that may be asked for, and processor time expected, however little is used."""
 DISK_PERIOD_S = 0.5
 
 
@@ -230,7 +230,7 @@ def judge_stage(cost: Cost, runs: dict[int, list[Recorded]], name: str) -> None:
     used = {w: next(run for run in runs[w] if run.stage == name) for w in runs}
     ratio = cost.cpu_s / used[1].cpu_s
     judge(
-        1 / MOST_OVER <= ratio <= MOST_OVER,
+        1 / MOST_OVER <= ratio and cost.cpu_s <= max(FLOOR_S, MOST_OVER * used[1].cpu_s),
         f"{name}: {ratio:.1f} times the processor time used is expected",
     )
     for workers, run in used.items():
