@@ -197,7 +197,8 @@ def _waiting(seen: Sequence[_Seen]) -> str:
 def _at_work(seen: _Seen) -> str:
     """Say where a unit is at work, on what, and how far it is."""
     unit = seen.unit
-    told = [unit.part, unit.host or seen.node] + ([f"job {unit.job}"] if unit.job else [])
+    part = "" if unit.part == WHOLE else unit.part
+    told = [part, unit.host or seen.node] + ([f"job {unit.job}"] if unit.job else [])
     if (phase := unit.phase) is not None:
         told.append(f"{phase.label}: {phase.done} of {phase.total}")
         if phase.left_s:

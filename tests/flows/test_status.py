@@ -136,6 +136,14 @@ def test_status_shows_units_at_work_and_the_time_left(
     assert "    2-of-4, n2, job 17_1, Measuring the surface: 5 of 10, about 1 min left" in lines
 
 
+def test_status_of_a_stage_in_one_piece_says_what_it_is_at(
+    survey: Survey, book: RunBook, part: Part
+) -> None:
+    book.note("surface", "running")
+    part("whole", done=5)
+    assert describe_run(survey)[-1] == ("    n1, Measuring the surface: 5 of 10, about 1 min left")
+
+
 def test_status_of_a_large_array_is_short(survey: Survey, book: RunBook, part: Part) -> None:
     book.note("surface", "running")
     for index in range(1, 31):
