@@ -217,9 +217,9 @@ def test_status_is_quick_with_two_thousand_units(survey: Survey, book: RunBook, 
     book.note("surface", "running")
     for index in range(1, 2001):
         part(f"{index}-of-2000", done=1 if index > 1950 else None)
-    began_s = time.perf_counter()
+    began_s = time.process_time()  # others may be at work on this machine
     describe_run(survey)
-    assert time.perf_counter() - began_s < 2.0
+    assert time.process_time() - began_s < 2.0
 
 
 def test_log_of_a_stage_is_that_of_all_its_units_in_order(survey: Survey, part: Part) -> None:

@@ -80,14 +80,14 @@ def test_progress_is_written_twice_a_second_at_most_and_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "WRITE_EVERY_S", 0.05)
-    written = set()
+    written, began_s = set(), time.monotonic()
     with ProgressFile(tmp_path) as track:
         for _ in track(range(400), "Measuring the surface", 400):
             time.sleep(0.001)
             found = read_progress(tmp_path)
             assert found is not None
             written.add(found.phases[0].done if found.phases else 0)
-    assert 2 < len(written) < 25
+    assert 2 < len(written) < (time.monotonic() - began_s) / 0.05 + 3
 
 
 def test_a_disk_that_is_full_does_not_end_the_work(tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_a_disk_that_is_full_does_not_end_the_work(tmp_path: Path) -> None:
 
 def test_counting_costs_next_to_nothing(tmp_path: Path) -> None:
     with ProgressFile(tmp_path) as track:
-        began_s = time.perf_counter()
+        began_s = time.process_time()
         for _ in track(range(10_000), "Matching photographs", 10_000):
             pass
-        took_s = time.perf_counter() - began_s
+        took_s = time.process_time() - began_s
     assert took_s / 10_000 < 50e-6
 
 
