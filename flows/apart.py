@@ -11,10 +11,11 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from tmp.files import replacing
@@ -23,6 +24,7 @@ LEDGER = "ledger"
 """Folder of it below that of a stage at work; no part of the result."""
 AT_WORK = "at-work"
 APART = "apart.json"
+RETRIED = "retried.json"
 BEAT_S = 60.0
 """Time between two signs of life of a process at work."""
 DEAD_S = 600.0
@@ -82,10 +84,7 @@ class Ledger:
 
     def apart(self) -> dict[str, str]:
         """Return the items set apart and why they were given up: "" while they are tried alone."""
-        try:
-            found: dict[str, str] = json.loads((self.folder / APART).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        found: dict[str, str] = self._read_json(APART, {})
         return found
 
     def given_up(self) -> dict[str, str]:
@@ -94,21 +93,36 @@ class Ledger:
 
     def set_apart(self, items: Iterable[str]) -> None:
         """Let other processes leave items alone."""
-        self._write(dict.fromkeys(items, "") | self.apart())
+        self._write_json(APART, dict.fromkeys(items, "") | self.apart())
 
     def give_up(self, item: str, reason: str) -> None:
         """Let nobody try an item again."""
-        self._write(self.apart() | {item: reason})
+        self._write_json(APART, self.apart() | {item: reason})
 
     def forget(self, *, all_items: bool) -> None:
         """Let items be tried again: all of them, or those that have not been given up."""
         if (self.folder / APART).exists():
-            self._write({} if all_items else self.given_up())
+            self._write_json(APART, {} if all_items else self.given_up())
 
-    def _write(self, apart: Mapping[str, str]) -> None:
+    def retry(self, items: Iterable[str]) -> None:
+        """Note that of a stage which was at its end nothing but these items is to be made."""
+        self._write_json(RETRIED, list(items))
+
+    def retried(self) -> list[str]:
+        """Return the items that alone are to be made; empty for a stage that is made anew."""
+        found: list[str] = self._read_json(RETRIED, [])
+        return found
+
+    def _write_json(self, name: str, value: object) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / APART) as temporary:
-            temporary.write_text(json.dumps(dict(apart), indent=1), encoding="utf-8")
+        with replacing(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+    def _read_json(self, name: str, absent: Any) -> Any:
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return absent
 
     @property
     def alive(self) -> bool:

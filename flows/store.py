@@ -111,8 +111,9 @@ class StageStore:
         if (found := self.find(order)) is not None:
             log.info("%s: nothing has changed; result taken from %s", found.stage, found.folder)
             return found
-        if read_manifest(order.folder) is not None:
+        if (kept := read_result(order.folder)) is not None:
             reopen(order.folder, order.partial)
+            Ledger(partial=order.partial).retry(kept.holes)
         (run_order or here(1))(order, track)
         self._forget_old(order)
         made = read_result(order.folder)

@@ -12,6 +12,8 @@ import os
 import platform
 import signal
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 PARENT = "TMP_WORKER_PARENT"
 """Environment variable: the process that the worker must not outlive."""
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
+WATCH_EVERY_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -132,13 +135,22 @@ def _log_to(path: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """Let the kernel end this process with its controller, where the kernel can."""
+    """Let this process end with its controller, at once where the kernel sees to it."""
     parent = os.environ.get(PARENT)
-    if parent is None or not sys.platform.startswith("linux"):
+    if parent is None:
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    else:
+        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
     if os.getppid() != int(parent):  # it died before
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.execution.executor import Executor, State, Status, Unit
@@ -46,8 +46,10 @@ class UnitRunner:
         tries = tries_of(order.partial, alone, strict=not self.lenient)
         if count > 1:
             shares = [Share(index=index, count=count) for index in range(count)]
-            units = [self._unit(order, share, asked) for share in shares]
-            run_units(self.executor, units, track, f"{order.stage.name} in {count} jobs", tries)
+            units = [alone(item, replace(asked, cpus=1)) for item in tries.ledger.retried()]
+            units = units or [self._unit(order, share, asked) for share in shares]
+            label = f"{order.stage.name} in {len(units)} jobs"
+            run_units(self.executor, units, track, label, tries)
             asked = end_resources(order.stage, self.size, self.profile, self.cpus)
         run_units(self.executor, [self._unit(order, None, asked)], track, order.stage.name, tries)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from flows.execution.profile import doubled
 from flows.execution.units import LOG, read_outcome
 from flows.resources import Resources
 from tmp.errors import ExecutionError, TmpError
-from tmp.files import disk_full
+from tmp.files import disk_full, is_disk_full
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +23,8 @@ LOSSES = 3
 """Times that a unit may be lost before something is done about it."""
 ROUNDS = 5
 """Times that items of one unit are set apart; what dies more often dies of something else."""
-FULL_BYTES = 2**20
-"""Room on a disk below which a process may die without a word."""
+ROOM_BYTES = 2**16
+"""Room on a disk without which a process may die without a word."""
 SHORT = (State.NO_MEMORY, State.NO_TIME)
 """States of units that asked for too little."""
 
@@ -136,10 +135,16 @@ def tries_of(partial: Path, alone: Alone, *, strict: bool) -> Tries:
 
 def _refuse_full_disk(unit: Unit, status: Status) -> None:
     """Raise `SpaceError` if a unit had no room to say how it ended."""
-    said_nothing = read_outcome(unit.folder) is None
-    lost = status.state in (State.LOST, State.FAILED) and said_nothing
-    if lost and shutil.disk_usage(unit.folder).free < FULL_BYTES:
-        raise disk_full(unit.folder)
+    if status.state not in (State.LOST, State.FAILED) or read_outcome(unit.folder) is not None:
+        return
+    probe = unit.folder / "room.txt"
+    try:
+        probe.write_bytes(bytes(ROOM_BYTES))
+    except OSError as error:
+        if is_disk_full(error):
+            raise disk_full(unit.folder) from error
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _error(unit: Unit, status: Status) -> TmpError:

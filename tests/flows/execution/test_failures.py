@@ -25,6 +25,7 @@ from tmp.progress import silent
 
 STAGES = '''
 import ctypes, os, resource, signal
+from contextlib import suppress
 from pathlib import Path
 from flows.tiles import work_items
 
@@ -60,6 +61,12 @@ def go_wrong(fault, job):
         (job.temporary / "large").write_bytes(bytes(2**21))
     if fault == "larger":
         (job.scratch / "larger").write_bytes(bytes(2**21))
+
+    if fault == "killed, the disk full":
+        with (job.scratch / "larger").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(2**12))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 def frame(job):
     (job.out / "framed.txt").write_text("[" + (job.inputs["tiles"] / "picture.txt").read_text())
@@ -133,6 +140,26 @@ def survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Survey:
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let units count as failed when they are lost for the first time."""
     monkeypatch.setattr("flows.execution.trying.LOSSES", 1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Return what makes a disk of a size, or gives one another size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def sized(size: str) -> Path:
+        remount = ["-o", f"remount,size={size}"] if folder.is_mount() else ["-o", f"size={size}"]
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", *remount, "tmpfs", str(folder)], capture_output=True
+        )
+        if done.returncode:
+            pytest.skip("no disk of a size may be made here")
+        return folder
+
+    yield sized
+    if folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_tile_that_kills_its_process_leaves_a_named_hole_and_the_others_are_made(
@@ -222,6 +249,29 @@ def test_only_the_holes_are_made_again_and_only_when_asked(survey: Survey) -> No
     assert again.run().reused
 
 
+def test_cluster_gets_no_jobs_but_for_the_holes(survey: Survey) -> None:
+    survey.fault("r0c5", "raises")
+    profile = Profile(unit_minutes=1)
+    survey.run(profile=profile)
+    shutil.rmtree(survey.root / "units")
+    again = Survey(survey.root, retry_holes=True)
+    (survey.faults / "r0c5").unlink()
+    mended = again.run(profile=profile)
+    assert [unit.part for unit in mended.units] == ["alone-r0c5", "whole"]
+    assert (mended.folder / "picture.txt").read_text() == ALL
+
+
+def test_unit_without_room_for_its_outcome_says_that_the_disk_is_full(
+    survey: Survey, small_disk: Callable[[str], Path]
+) -> None:
+    disk = small_disk("1m")
+    survey.fault("r0c4", "killed, the disk full")
+    on_disk = Survey(disk)
+    on_disk.faults = survey.faults
+    with pytest.raises(SpaceError, match=r"the disk is full \(0.00 GB free\)"):
+        on_disk.run(cpus=1)
+
+
 def test_what_follows_is_made_again_only_if_a_hole_could_be_made(survey: Survey) -> None:
     survey.fault("r0c5", "raises")
     survey.frame(survey.run())
@@ -247,26 +297,6 @@ def test_stage_of_nothing_but_holes_is_an_error(survey: Survey) -> None:
         survey.fault(f"r0c{index}", "raises")
     with pytest.raises(ExecutionError, match="none of 6 could be made; the first: Zero"):
         survey.run()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return what makes a disk of a size, or gives one another size."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def sized(size: str) -> Path:
-        remount = ["-o", f"remount,size={size}"] if folder.is_mount() else ["-o", f"size={size}"]
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", *remount, "tmpfs", str(folder)], capture_output=True
-        )
-        if done.returncode:
-            pytest.skip("no disk of a size may be made here")
-        return folder
-
-    yield sized
-    if folder.is_mount():
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_full_scratch_disk_of_a_node_is_done_without(

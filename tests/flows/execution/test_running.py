@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,14 +74,11 @@ def test_two_thousand_units_cost_the_controller_little(
 ) -> None:
     monkeypatch.setattr("flows.execution.running.PAUSE_S", 0.0)
     executor = ListExecutor(ends=done)
-    tracemalloc.start()
     began_s = time.process_time()
     runner(executor, tmp_path, profile=Profile(most_units=2000))(order(tmp_path), silent)
-    took_s, (_, peak_bytes) = time.process_time() - began_s, tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    took_s = time.process_time() - began_s
     assert len(executor.submitted) == 2001
-    assert peak_bytes < 20e6
-    assert took_s < 10  # of which most is what tracing costs
+    assert took_s < 10  # 0.8 s where nothing else runs
 
 
 def test_time_that_was_too_short_is_doubled_then_the_tiles_in_hand_are_tried_alone(
