@@ -3,6 +3,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,13 @@ def _held_elsewhere(path: Path, *, touched_s_ago: float = 0.0) -> None:
     path.write_text(json.dumps(holder))
     touched_s = time.time() - touched_s_ago
     os.utime(path, (touched_s, touched_s))
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def test_second_command_is_refused_while_the_first_runs(tmp_path: Path) -> None:
@@ -94,11 +102,9 @@ def test_held_lock_is_touched_and_its_loss_is_said(
     path = tmp_path / "lock"
     with locked(path, "'tmp map'"):
         os.utime(path, (1.0, 1.0))
-        time.sleep(0.3)
-        assert path.stat().st_mtime > 1.0
+        _wait_for(lambda: path.stat().st_mtime > 1.0)
         _held_elsewhere(path)
-        time.sleep(0.3)
-    assert "lost, although this process" in caplog.text
+        _wait_for(lambda: "lost, although this process" in caplog.text)
     assert "node7" in path.read_text()  # what is another's stays
 
 
@@ -116,7 +122,7 @@ def test_of_many_who_find_a_dead_holder_one_gets_the_lock(
             with locked(path, "'tmp run'"):
                 held[0] += 1
                 most[0] = max(most[0], held[0])
-                time.sleep(0.5)
+                _wait_for(lambda: len(refused) == 7)
                 held[0] -= 1
         except InputError as error:
             refused.append(str(error))
