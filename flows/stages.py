@@ -63,7 +63,8 @@ def complete_pictures(job: Job, captures: Sequence[Capture]) -> None:
         with suppress(PhotographError):  # said by the orientation, which leaves it out
             save_picture(job, capture)
 
-    missing = [c for c in captures if c.used and not store.has(c.name, finest_level=1)]
+    used = {capture.name: capture for capture in captures if capture.used}
+    missing = [used[name] for name in store.lacking(used)]
     done = map_threads(decode, missing, workers=job.workers)
     if missing:
         for _ in job.track(done, "Decoding photographs", len(missing)):

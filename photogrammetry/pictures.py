@@ -11,7 +11,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +135,14 @@ class PictureStore:
         except (OSError, ValueError):
             return False
         return bool(head["levels"][0]["level"] <= finest_level)
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """Return the photographs without a pyramid, from one look at the folder.
+
+        A disk shared by many machines has no room for a look at every file from every job.
+        """
+        stored = set(self.folder.glob("*.json"))
+        return [name for name in names if self._stem(name).with_suffix(".json") not in stored]
 
     def save(self, name: str, picture: Picture, *, halvings: int) -> None:
         """Store the pyramid and thumbnail of a decoded photograph.

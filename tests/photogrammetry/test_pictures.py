@@ -55,6 +55,13 @@ def test_a_store_knows_what_it_has(tmp_path, picture):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_store_names_what_it_lacks(tmp_path, picture):
+    store = PictureStore(folder=tmp_path / "pictures")
+    assert store.lacking(["a.jpg", "day 1/b.jpg"]) == ["a.jpg", "day 1/b.jpg"]
+    store.save("day 1/b.jpg", picture, halvings=0)
+    assert store.lacking(["a.jpg", "day 1/b.jpg"]) == ["a.jpg"]
+
+
 def test_a_torn_head_file_counts_as_absent(tmp_path, picture):
     store = PictureStore(folder=tmp_path)
     store.save("a.jpg", picture, halvings=0)
