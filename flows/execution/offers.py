@@ -54,19 +54,19 @@ def _offer(line: str) -> _Offer:
 def _require_place(where: str, place: Place, amounts: Amounts, offers: Sequence[_Offer]) -> None:
     partitions = [name for name in place.partition.split(",") if name]
     for name in partitions:
-        _require(f"{where}partition", name, {offer.partition for offer in offers})
+        _require(where, "partition", name, {offer.partition for offer in offers})
     here = [offer for offer in offers if not partitions or offer.partition in partitions]
     inside = f" in partition {place.partition}" if partitions else ""
     if amounts.gpus or place.gres != GPU:
-        _require(f"{where}gres", place.gres, (g for o in here for g in o.gpus), inside)
+        _require(where, "gres", place.gres, (g for o in here for g in o.gpus), inside)
     for feature in FEATURE.findall(place.constraint):
-        _require(f"{where}constraint", feature, (f for o in here for f in o.features), inside)
+        _require(where, "constraint", feature, (f for o in here for f in o.features), inside)
 
 
-def _require(what: str, name: str, there: Iterable[str], inside: str = "") -> None:
+def _require(where: str, kind: str, name: str, there: Iterable[str], inside: str = "") -> None:
     found = sorted(set(there))
     if name not in found:
-        offer = f"there are {', '.join(found)}" if found else "there is none"
         raise InputError(
-            f"{what} = {name!r}: the cluster has no such one{inside}; {offer}: mend the profile"
+            f"{where}{kind} = {name!r}: the cluster has no such {kind}{inside}; it has "
+            f"{', '.join(found) or 'none'}: mend the profile"
         )

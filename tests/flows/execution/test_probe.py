@@ -92,20 +92,23 @@ def test_each_place_is_looked_at_once(slurm: Path, survey: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "said"),
     [
-        (Profile(place=Place(partition="cpus")), "partition = 'cpus'.*there are cpu, gpu: mend"),
+        (
+            Profile(place=Place(partition="cpus")),
+            "partition = 'cpus'.*no such partition; it has cpu, gpu: mend",
+        ),
         (
             Profile(stages={"surface": Place(partition="cpu", gres="gpu:a100")}),
-            r"\[stage.surface\] gres = 'gpu:a100'.* in partition cpu; there is none",
+            r"\[stage.surface\] gres = 'gpu:a100'.* in partition cpu; it has none",
         ),
         (
             Profile(
                 stages={"surface": Place(gres="gpu:h100")}, amounts={"surface": Amounts(gpus=1)}
             ),
-            "gres = 'gpu:h100'.*there are gpu, gpu:a100",
+            "gres = 'gpu:h100'.*it has gpu, gpu:a100",
         ),
         (
             Profile(place=Place(constraint="avx2&rack9")),
-            "constraint = 'rack9'.*there are avx2, rack1",
+            "constraint = 'rack9'.*it has avx2, rack1",
         ),
     ],
 )
