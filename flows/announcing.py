@@ -6,7 +6,7 @@ import logging
 import uuid
 from pathlib import Path
 
-from flows.prefectserver import configure, find_server
+from flows.prefectserver import find_server, using
 from tmp.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,17 @@ def announce_ingest(root: Path) -> bool:
     server = find_server()
     if server is None or not server.answers:
         return False
-    configure(server.url)
+    with using(server):
+        return _announce(Survey(root=root.resolve()))
+
+
+def _announce(survey: Survey) -> bool:
     from prefect.context import FlowRunContext
     from prefect.events import emit_event
     from prefect.events.worker import EventsWorker
 
     if FlowRunContext.get() is not None:
         return False
-    survey = Survey(root=root.resolve())
     told = emit_event(
         INGESTED,
         resource={

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from flows.prefectserver import configure, find_server
+from flows.prefectserver import Server, find_server, using
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -91,8 +91,7 @@ def choose_recorder(asked: bool | None) -> Recorder:
             "Prefect's server at %s does not answer; the run goes on without its record", server.url
         )
         return PLAIN
-    configure(server.url if server is not None else None)
-    return PrefectRecorder()
+    return PrefectRecorder(server=server)
 
 
 @dataclass(slots=True)
@@ -137,6 +136,8 @@ class _Call(Generic[T]):
 class PrefectRecorder:
     """Keeps the record with Prefect: a flow of sub-flows and thin tasks."""
 
+    server: Server | None
+    """None: one that Prefect starts for the time of the run."""
     flow_run_id: str = ""
     _open: list[str] = field(default_factory=list)
     """Names of the flows under way, the outermost first."""
@@ -154,7 +155,8 @@ class PrefectRecorder:
             self._recorded(call, lambda: self._call_flow(name, self._open[0], call))
             return call.outcome()
         self._results, self._report = [], None
-        self._recorded(call, lambda: self._call_outermost(name, call))
+        with using(self.server):
+            self._recorded(call, lambda: self._call_outermost(name, call))
         if call.error is not None:
             raise _as_interrupt(call.error)
         return call.outcome()

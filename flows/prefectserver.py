@@ -10,6 +10,8 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +73,21 @@ def configured_url() -> str | None:
     return None
 
 
-def configure(url: str | None = None) -> None:
-    """Set Prefect up, before it is imported; what a person has set is kept.
+@contextmanager
+def using(server: Server | None) -> Iterator[None]:
+    """Have Prefect talk to a server within the block; None: to one that it starts itself."""
+    configure()
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    Parameters
-    ----------
-    url : str, optional
-        The server's API; None: what is configured, or one that Prefect starts for the run.
-    """
+    with temporary_settings({} if server is None else {PREFECT_API_URL: server.url}):
+        yield
+
+
+def configure() -> None:
+    """Set Prefect up, before it is imported; what a person has set is kept."""
     os.environ.update(QUIET)
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
-    if url is not None and URL not in os.environ and "prefect" not in sys.modules:
-        os.environ[URL] = url
     if not _profiles_path().exists() and "PREFECT_HOME" not in os.environ:
         cache_dir().mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_HOME"] = str(cache_dir())

@@ -23,7 +23,7 @@ import psutil
 
 from flows.announcing import INGESTED, RESOURCE
 from flows.prefecting import FLOW
-from flows.prefectserver import configure, find_server
+from flows.prefectserver import configure, find_server, using
 from flows.runs import STOP_S
 from tmp.errors import InputError, TmpError
 
@@ -223,13 +223,14 @@ def serve_runs(service: Service, at_once: int) -> None:
             "and set PREFECT_API_URL"
         )
     os.environ[SERVICE] = service.to_text()
-    mark_dead_runs()
-    runner = _Runner(limit=at_once)
-    runner.add_deployment(deployment(at_once))
-    try:
-        asyncio.run(runner.serve())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    with using(server):
+        mark_dead_runs()
+        runner = _Runner(limit=at_once)
+        runner.add_deployment(deployment(at_once))
+        try:
+            asyncio.run(runner.serve())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 class _Runner(Runner):

@@ -294,3 +294,19 @@ def test_ingest_is_announced_once_for_the_same_photographs(
             break
         time.sleep(0.1)
     assert [event["payload"] for event in events] == [{"survey": str(tmp_path)}]
+
+
+@pytest.mark.slow
+def test_prefect_asked_for_needs_no_server_and_keeps_its_files_in_our_cache(tmp_path: Path) -> None:
+    code = (
+        "from flows.prefecting import choose_recorder\n"
+        "print(choose_recorder(True).flow('Test farm', lambda: 1))\n"
+    )
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment = kept | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (0, "1\n", "")
+    assert (tmp_path / "cache" / "terrestrial-mapping-platform" / "prefect").is_dir()
+    assert not (tmp_path / "home" / ".prefect").exists()
