@@ -87,7 +87,7 @@ def test_second_map_does_nothing_again(root: Path, fakes: Fakes) -> None:
     again = map_survey(root, MapOptions(workers=2), steps=fakes.steps)
     assert fakes.runs == ["orientation", "surface"]
     assert all(result.reused for result in again.results)
-    assert "taken from an earlier run" in again.report_path.read_text()
+    assert "reused: nothing has changed" in again.report_path.read_text()
 
 
 def test_changed_option_redoes_only_the_stages_it_touches(root: Path, fakes: Fakes) -> None:
