@@ -25,7 +25,11 @@ from flows.apart import Ledger
 from flows.resources import Needs, modest
 from flows.results import SCRATCH, TEMPORARY, publish, read_manifest
 from flows.usage import UnitUsage, Usage, measured, summed
+from tmp.files import disk_full
 from tmp.progress import Track, silent
+
+FULL_BYTES = 2**20
+"""Free on a disk that is as good as full."""
 
 T = TypeVar("T")
 
@@ -34,10 +38,12 @@ T = TypeVar("T")
 class Share:
     """The part of a stage's tiles that one of several units of work does.
 
+    Neighbours stay together, so that a photograph is decoded by as few units as possible.
+
     Examples
     --------
     >>> Share(index=1, count=3).of(["r0c0", "r0c1", "r0c2", "r0c3", "r0c4"])
-    ['r0c1', 'r0c4']
+    ['r0c1', 'r0c2']
     """
 
     index: int
@@ -47,7 +53,8 @@ class Share:
 
     def of(self, items: Sequence[T], name: Callable[[T], str] = str) -> list[T]:
         """Return this share; all shares together are all items, each once."""
-        share = items[self.index :: self.count]
+        start, end = (len(items) * edge // self.count for edge in (self.index, self.index + 1))
+        share = items[start:end]
         return [item for item in share if self.only in (None, name(item))]
 
 
@@ -251,7 +258,13 @@ def _temporary_folder(disk: Path) -> Iterator[Path]:
     with TemporaryDirectory(
         prefix=f"{prefix}{os.getpid()}-", dir=disk, ignore_cleanup_errors=True
     ) as temporary:
-        yield Path(temporary)
+        try:
+            yield Path(temporary)
+        except Exception as error:
+            # Libraries in C do not say why a file could not be written.
+            if not isinstance(error, OSError) and shutil.disk_usage(disk).free < FULL_BYTES:
+                raise disk_full(disk) from error
+            raise
 
 
 def _manifest(
