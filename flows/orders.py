@@ -31,9 +31,6 @@ from tmp.progress import Track, silent
 FULL_BYTES = 2**20
 """Free on a disk that is as good as full."""
 
-FULL_BYTES = 2**20
-"""Free on a disk that is as good as full."""
-
 T = TypeVar("T")
 
 
