@@ -6,6 +6,7 @@ of that.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,21 @@ _QUICK_NDVI = click.Option(
 @click.pass_context
 def ingest(context: click.Context, /, quick_ndvi: bool, **options: Any) -> None:
     """Take photographs in, as `ingest.cli.ingest` does, and look at them if asked."""
-    context.invoke(take_in, **options)
+    from flows.announcing import announce_ingest
+    from flows.lock import locked
+    from tmp.survey import Survey
+
+    root: Path = options["root"]
+    survey = Survey(root=root)
+    lock = survey.work_dir / "lock"
+    with locked(lock, "'tmp ingest'") if survey.toml_path.exists() else nullcontext():
+        context.invoke(take_in, **options)
+    announce_ingest(root)
     if not quick_ndvi:
         return
     from flows.quickindex import write_quick_ndvi
     from tmp.bars import bar
 
-    root: Path = options["root"]
     with bar() as track:
         path = write_quick_ndvi(root, workers=options["workers"] or available_cores(), track=track)
     click.echo(path)

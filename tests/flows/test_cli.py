@@ -1,10 +1,13 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from flows import cli
+from flows.lock import locked
 from tmp.cli import main
 
 
@@ -48,3 +51,15 @@ def test_demo_refuses_a_folder_that_holds_other_things(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert (tmp_path / "thesis.docx").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+def test_ingest_waits_its_turn_like_every_other_command(tmp_path: Path) -> None:
+    survey, card = tmp_path / "survey", tmp_path / "card"
+    card.mkdir()
+    cv2.imwrite(str(card / "DJI_0001.JPG"), np.full((60, 80, 3), 90, np.uint8))
+    words = ["ingest", str(card), "--to", str(survey)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    with locked(survey / "work" / "lock", "'tmp map'"):
+        refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 1
+    assert "'tmp map' is already at work on it" in refused.output
