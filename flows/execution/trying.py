@@ -113,7 +113,7 @@ class Tries:
         reason = {
             State.NO_MEMORY: f"out of memory, alone with {unit.resources.memory_gb:g} GB",
             State.NO_TIME: f"out of time, alone with {unit.resources.minutes:g} min",
-        }.get(status.state, f"its process died {LOSSES} times: {status.said or 'without a word'}")
+        }.get(status.state, _death(status))
         if self.strict:
             raise ExecutionError(
                 f"{unit.stage}: {item} cannot be made: {reason}; see {unit.folder / LOG}, or run "
@@ -121,6 +121,12 @@ class Tries:
             )
         log.warning("%s: %s is given up: %s", unit.stage, item, reason)
         self.ledger.give_up(item, reason)
+
+
+def _death(status: Status) -> str:
+    """Say how a process died, by the last that was said of it but for the course of its work."""
+    said = [line for line in status.said.split(" | ") if " INFO " not in line]
+    return f"its process died {LOSSES} times{': ' + said[-1] if said else ''}"
 
 
 def tries_of(partial: Path, alone: Alone, *, strict: bool) -> Tries:
