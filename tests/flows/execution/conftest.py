@@ -14,7 +14,7 @@ from flows.orders import Order, Stage
 from flows.resources import Cost, Resources, SurveySize
 
 STAGES = """
-import os, time
+import os, subprocess, time
 from pathlib import Path
 
 def paint(job):
@@ -34,6 +34,9 @@ def fail(job):
 
 def crash(job):
     raise ZeroDivisionError("no photographs")
+
+def start_child(job):
+    subprocess.run(["sleep", "60"], check=False)
 
 def sleep(job):
     time.sleep(job.options["seconds"])

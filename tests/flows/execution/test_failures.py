@@ -28,6 +28,7 @@ import ctypes, os, resource, signal
 from contextlib import suppress
 from pathlib import Path
 from flows.tiles import work_items
+from tmp.files import replacing
 
 def tiles(job):
     """Make six tiles; what goes wrong with one is said in a file of its name."""
@@ -37,7 +38,8 @@ def tiles(job):
         fault = Path(job.options["faults"]) / name
         if fault.exists():
             go_wrong(fault.read_text(), job)
-        (job.scratch / name).write_text(name * 3)
+        with replacing(job.scratch / name) as partial:
+            partial.write_text(name * 3)
 
     names = [f"r0c{i}" for i in range(6)]
     made = lambda name: (job.scratch / name).exists()

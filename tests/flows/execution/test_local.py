@@ -18,7 +18,7 @@ from flows.execution.machine import gpus
 from flows.execution.profile import WITHOUT_SHARES
 from flows.execution.running import UnitRunner
 from flows.execution.units import read_outcome, write_unit
-from flows.orders import Job, Order, Share
+from flows.orders import Order, Share
 from flows.resources import Resources, SurveySize
 from flows.store import read_result
 from tmp.errors import InputError
@@ -187,14 +187,7 @@ def test_what_a_killed_worker_has_started_ends_with_it(
     stages: Orders, asked: Resources, tmp_path: Path
 ) -> None:
     executor = LocalExecutor(cpus=1)
-    order = stages("sleep", seconds=60)
-    unit = write_unit(
-        tmp_path / "units",
-        replace(order, stage=replace(order.stage, function=start_child)),
-        asked,
-        share=None,
-        lenient=False,
-    )
+    unit = write_unit(tmp_path / "units", stages("start_child"), asked, share=None, lenient=False)
     executor.submit([unit])
     try:
         worker, child = family(process_of(unit), 2)
@@ -208,11 +201,6 @@ def test_what_a_killed_worker_has_started_ends_with_it(
         executor.cancel()
     assert time.monotonic() - began_s < 1
     assert all_end(processes)
-
-
-def start_child(job: Job) -> None:
-    """Do nothing, in a process that starts another."""
-    subprocess.run(["sleep", "60"], check=False)
 
 
 CONTROLLER = """
