@@ -71,13 +71,13 @@ def main() -> None:
             workers=asked.workers,
             environment=kernels(folder, warm=asked.warm),
         )
-        made = compare_here(bench)
+        made, stages = compare_here(bench)
         if asked.slurm:
-            compare_on_slurm(bench, made)
+            compare_on_slurm(bench, made, stages)
 
 
-def compare_here(bench: Bench) -> Path:
-    """Map and run on this machine; returns the survey that was run."""
+def compare_here(bench: Bench) -> tuple[dict[str, str], int]:
+    """Map and run on this machine; returns the products' digests and the number of stages."""
     costs, made = {}, {}
     # The first compiles kernels; what comes after finds them compiled.
     for way in ("map, first", "map", "run"):
@@ -89,14 +89,13 @@ def compare_here(bench: Bench) -> Path:
     judge(all(found == made["map"] != {} for found in made.values()), "the same products, bitwise")
     over_s = costs["run"].wall_s - costs["map"].wall_s
     judge(over_s < OVERHEAD_S, f"tmp run: {over_s:.1f} s over tmp map, {OVERHEAD_S:g} s asked")
+    stages = len(manifests(copy))
     judge_rerun(bench, copy)
-    return copy
+    return made["run"], stages
 
 
-def compare_on_slurm(bench: Bench, here: Path) -> None:
+def compare_on_slurm(bench: Bench, expected: dict[str, str], stages: int) -> None:
     """Run stage by stage as jobs, then by arrays, and compare with what was run here."""
-    expected = digests(here)
-    stages = len(manifests(here))
     with private_cluster(bench.folder) as _:
         here_s = bench.run("run", bench.copy("again"), "--no-prefect").wall_s
         for way, minutes in (("one job a stage", 1e6), ("arrays", 0.05)):

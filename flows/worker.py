@@ -1,12 +1,15 @@
-"""Do one unit of work: ``python -m flows.worker FOLDER``, here or on a node of a cluster.
+"""Do a unit of work: ``python -m flows.worker FOLDER``, here or on a node of a cluster.
 
 ``--list FILE`` takes the folder from the line of a file that the cluster's array index says.
-The worker knows nothing of Prefect and nothing of Slurm but that index.
+``--next FOLDER`` goes on with the folders that standard input names, a JSON string a line, to its
+end or to the first unit that is not done.  The worker knows nothing of Prefect and nothing of Slurm
+but that index.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import platform
@@ -24,10 +27,11 @@ from flows.usage import UnitUsage, Usage
 from tmp.bars import bar
 from tmp.errors import TmpError
 from tmp.files import disk_full, is_disk_full
-from tmp.heap import share_one_heap
+from tmp.heap import give_back_heap, share_one_heap
 
 log = logging.getLogger(__name__)
 
+NEXT = "--next"
 PARENT = "TMP_WORKER_PARENT"
 """Environment variable: the process that the worker must not outlive."""
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
@@ -38,12 +42,20 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> int:
     """Do the unit that the arguments name; returns the exit status."""
     share_one_heap()
+    _die_with_parent()
     if arguments[0] == "--list":
         lines = Path(arguments[1]).read_text(encoding="utf-8").splitlines()
-        folder = Path(lines[int(os.environ[ARRAY_INDEX])])
-    else:
-        folder = Path(arguments[0])
-    _die_with_parent()
+        return do(Path(lines[int(os.environ[ARRAY_INDEX])]))
+    if arguments[0] != NEXT:
+        return do(Path(arguments[0]))
+    status = do(Path(arguments[1]))
+    while status == 0 and (line := sys.stdin.readline()):
+        status = do(Path(json.loads(line)))
+    return status
+
+
+def do(folder: Path) -> int:
+    """Do the unit in a folder and write down how it ended; returns 0 if it is done."""
     (folder / EXIT).unlink(missing_ok=True)
     _log_to(folder / LOG)
     attempt, started_utc = begin(folder)
@@ -62,6 +74,7 @@ def main(arguments: list[str]) -> int:
         )
         write_outcome(folder, nothing, started_utc=started_utc, error=failure)
         return 1
+    give_back_heap()  # the next unit's peak is its own
     write_outcome(folder, cost, started_utc=started_utc)
     return 0
 

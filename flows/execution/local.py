@@ -1,13 +1,20 @@
-"""Units as processes of this machine, as many at once as its cores, memory and GPUs take."""
+"""Units as processes of this machine, as many at once as its cores, memory and GPUs take.
+
+A process that has done its unit well is given the next one: what it has loaded need not be loaded
+again for each stage.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,18 +37,25 @@ WAITING, RUNNING = Status(state=State.WAITING), Status(state=State.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A process that does units, one after the other."""
+
+    process: subprocess.Popen[bytes]
+    gpus: tuple[str, ...]
+    """Which it has to itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A unit at work."""
 
     unit: Unit
-    process: subprocess.Popen[bytes]
-    gpus: tuple[str, ...]
-    """Which it has to itself."""
+    worker: Worker
     kills: int | None
     """Processes that the kernel had killed for memory when it started."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, weakref_slot=True, kw_only=True)
 class LocalExecutor:
     """Runs units as processes of this machine."""
 
@@ -50,7 +64,11 @@ class LocalExecutor:
     gpus: tuple[str, ...] = field(default_factory=gpus)
     _waiting: dict[Path, Unit] = field(default_factory=dict)
     _running: dict[Path, Running] = field(default_factory=dict)
+    _idle: list[Worker] = field(default_factory=list)
     _looked_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _end, self._idle)
 
     def submit(self, units: Sequence[Unit]) -> None:
         """Queue units."""
@@ -65,31 +83,27 @@ class LocalExecutor:
         """Return how each unit is; an ended one is told once."""
         found: dict[Path, Status] = {}
         for folder, running in list(self._running.items()):
-            if running.process.poll() is None:
-                found[folder] = RUNNING
-            else:
-                del self._running[folder]
-                _signal(running.process, signal.SIGKILL)  # what it may have left behind
+            process = running.worker.process
+            if process.poll() is not None:
+                _clear_away(process)
                 found[folder] = _ended(running)
-                self._looked_s = 0.0
+            elif _is_done(folder):
+                self._idle.append(running.worker)
+                found[folder] = Status(state=State.DONE)
+            else:
+                found[folder] = RUNNING
+                continue
+            del self._running[folder]
+            self._looked_s = 0.0
         self._admit()
         return found | dict.fromkeys(self._waiting, WAITING)
 
     def cancel(self) -> None:
         """End all processes; those that do not end at once are killed."""
         self._waiting.clear()
-        processes = [running.process for running in self._running.values()]
+        self._idle += [running.worker for running in self._running.values()]
         self._running.clear()
-        for process in processes:
-            _signal(process, signal.SIGTERM)
-        deadline_s = time.monotonic() + STOP_S
-        for process in processes:
-            try:
-                process.wait(max(0.0, deadline_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
-            _signal(process, signal.SIGKILL)
-            process.wait()
+        _end(self._idle)
 
     def _admit(self) -> None:
         """Start what there is room for; a unit larger than the machine runs alone."""
@@ -104,16 +118,26 @@ class LocalExecutor:
             if self._running and not room.takes(unit):
                 continue
             del self._waiting[folder]
-            self._running[folder] = _start(unit, room.free_gpus)
+            self._running[folder] = self._start(unit, room.free_gpus[: unit.resources.gpus])
             room = self._room()
+
+    def _start(self, unit: Unit, taken: tuple[str, ...]) -> Running:
+        """Give a unit to a process that has nothing to do, or to a new one."""
+        kills = out_of_memory_kills()
+        for worker in self._idle:
+            if worker.gpus == taken and _hand_over(worker, unit):
+                self._idle.remove(worker)
+                return Running(unit=unit, worker=worker, kills=kills)
+        worker = Worker(process=_new_process(unit, taken), gpus=taken)
+        return Running(unit=unit, worker=worker, kills=kills)
 
     def _room(self) -> Room:
         asked = [running.unit.resources for running in self._running.values()]
         to_come_gb = sum(
-            max(0.0, running.unit.resources.memory_gb - resident_gb(running.process.pid))
+            max(0.0, running.unit.resources.memory_gb - resident_gb(running.worker.process.pid))
             for running in self._running.values()
         )
-        used = {gpu for running in self._running.values() for gpu in running.gpus}
+        used = {gpu for running in self._running.values() for gpu in running.worker.gpus}
         return Room(
             cpus=self.cpus - sum(resources.cpus for resources in asked),
             memory_gb=min(
@@ -146,26 +170,63 @@ class Room:
         )
 
 
-def _start(unit: Unit, free_gpus: Iterable[str]) -> Running:
-    from flows.worker import PARENT
+def _new_process(unit: Unit, taken: Sequence[str]) -> subprocess.Popen[bytes]:
+    from flows.worker import NEXT, PARENT
 
-    taken = tuple(free_gpus)[: unit.resources.gpus]
     surroundings = {PARENT: str(os.getpid()), "CUDA_VISIBLE_DEVICES": ",".join(taken)}
-    kills = out_of_memory_kills()
     with (unit.folder / LOG).open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.worker", str(unit.folder)],
-            stdin=subprocess.DEVNULL,
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "flows.worker", NEXT, str(unit.folder)],
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
             env=os.environ | surroundings,
         )
-    return Running(unit=unit, process=process, gpus=taken, kills=kills)
+
+
+def _hand_over(worker: Worker, unit: Unit) -> bool:
+    """Give an idle process its next unit; False if it has gone."""
+    assert worker.process.stdin is not None
+    if worker.process.poll() is not None:
+        return False
+    try:
+        worker.process.stdin.write(json.dumps(str(unit.folder)).encode() + b"\n")
+        worker.process.stdin.flush()
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _end(workers: list[Worker]) -> None:
+    """End processes; those that do not end at once are killed."""
+    for worker in workers:
+        _signal(worker.process, signal.SIGTERM)
+    deadline_s = time.monotonic() + STOP_S
+    for worker in workers:
+        process = worker.process
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        _clear_away(process)
+    workers.clear()
+
+
+def _clear_away(process: subprocess.Popen[bytes]) -> None:
+    """End a process if need be, and all that it may have left behind."""
+    _signal(process, signal.SIGKILL)
+    process.wait()
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def _is_done(folder: Path) -> bool:
+    outcome = read_outcome(folder) if (folder / EXIT).exists() else None
+    return outcome is not None and outcome.done
 
 
 def _ended(running: Running) -> Status:
-    folder, status = running.unit.folder, running.process.returncode
+    folder, status = running.unit.folder, running.worker.process.returncode
     outcome = read_outcome(folder)
     if outcome is not None and outcome.done:
         return Status(state=State.DONE)

@@ -63,6 +63,30 @@ def test_order_is_done_by_a_process_of_its_own(
     assert result.usage.peak_gb > 0
 
 
+def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
+    stages: Orders, asked: Resources, tmp_path: Path
+) -> None:
+    def done_by(executor: LocalExecutor, times: int) -> tuple[State, int]:
+        order = stages("tell_process", times=times)
+        order = replace(order, folder=order.folder.with_name(f"key\n{times}"))
+        unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+        executor.submit([unit])
+        return ended(executor, unit).state, int((unit.folder / "log.txt").read_text().split()[-1])
+
+    executor = LocalExecutor(cpus=1)
+    first, again = done_by(executor, 1), done_by(executor, 2)
+    assert first == again
+    assert first[0] is State.DONE
+    assert psutil.pid_exists(first[1])
+    other = write_unit(tmp_path / "units", stages("fail"), asked, share=None, lenient=False)
+    executor.submit([other])
+    assert ended(executor, other).state is State.FAILED
+    assert done_by(executor, 3)[1] != first[1]
+    processes = psutil.Process().children()
+    del executor
+    assert all_end(processes)
+
+
 def test_units_wait_for_cores_and_memory(stages: Orders, asked: Resources, tmp_path: Path) -> None:
     order = stages("paint", tiles=3, count=str(tmp_path / "count"))
     executor = LocalExecutor(cpus=8, memory_gb=1.2)
