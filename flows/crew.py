@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
+from threading import Event
 
+from flows.execution.commands import Commands
 from flows.execution.executor import Executor
 from flows.execution.local import LocalExecutor
 from flows.execution.probe import prepare_cluster
@@ -22,8 +25,18 @@ from tmp.survey import Survey
 
 STAGES = (INGEST.name, *(step.stage.name for step in (*STEPS, *BAND_STEPS)), INDICES.name)
 """Names that a cluster's profile may give places and amounts to."""
-Crew = Callable[[SurveySize], RunOrder]
-"""Gives the way in which stages of a survey of a size are run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Those who run the stages of a survey."""
+
+    of_size: Callable[[SurveySize], RunOrder]
+    """Gives the way in which stages of a survey of a size are run."""
+    side_by_side: bool = False
+    """Whether there is room for several stages at the same time."""
+    stopping: Event = field(default_factory=Event)
+    """Set to have all stages at work stop."""
 
 
 def choose_crew(survey: Survey, run: RunOptions, workers: int) -> Crew:
@@ -37,24 +50,28 @@ def choose_crew(survey: Survey, run: RunOptions, workers: int) -> Crew:
         Cores of this machine to use.
     """
     if run.on is Where.THREADS:
-        return lambda size: here(workers)
+        return Crew(of_size=lambda size: here(workers))
     if run.on is Where.LOCAL:
         local = LocalExecutor(cpus=workers)
-        return lambda size: _runner(survey, run, size, local, workers)
-    run.used_profile.require_stages(STAGES)
-    slurm = SlurmExecutor(profile=run.used_profile)
-    prepare = cache(lambda: prepare_cluster(run.used_profile, survey.root))
+        return Crew(of_size=lambda size: _runner(survey, run, size, local, workers))
+    return _cluster_crew(survey, run)
+
+
+def _cluster_crew(survey: Survey, run: RunOptions) -> Crew:
+    profile, commands = run.used_profile, Commands()
+    profile.require_stages(STAGES)
+    prepare = cache(lambda: prepare_cluster(profile, survey.root))
 
     def of_size(size: SurveySize) -> RunOrder:
-        runner = _runner(survey, run, size, slurm, None)
-
         def run_order(order: Order, track: Track) -> None:
             prepare()
-            runner(order, track)
+            # Each stage looks after its own jobs, as it may not be the only one at work.
+            executor = SlurmExecutor(profile=profile, commands=commands)
+            _runner(survey, run, size, executor, None)(order, track)
 
         return run_order
 
-    return of_size
+    return Crew(of_size=of_size, side_by_side=True, stopping=commands.stopping)
 
 
 def _runner(

@@ -116,7 +116,14 @@ class _Run:
         crew = choose_crew(self.survey, self.how, self.request.map.workers)
 
         def maker(size: SurveySize) -> Maker:
-            return Maker(run_order=crew(size), recorder=recorder, book=book, track=self.track)
+            return Maker(
+                run_order=crew.of_size(size),
+                recorder=recorder,
+                book=book,
+                track=self.track,
+                side_by_side=crew.side_by_side,
+                stop=crew.stopping.set,
+            )
 
         if self.request.cards:
             forget_absent(self.survey)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from flows.orders import Order, RunOrder
@@ -21,6 +21,10 @@ class Maker:
     recorder: Recorder = PLAIN
     book: RunBook | None = None
     track: Track = silent
+    side_by_side: bool = False
+    """Whether several stages may be made at the same time."""
+    stop: Callable[[], None] = lambda: None
+    """Has all stages at work stop, which then raise."""
 
     def announce(self, stages: Iterable[str]) -> None:
         """Note the stages that are to come."""

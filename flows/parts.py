@@ -7,6 +7,8 @@ All that a part needs of those before it lies in the survey's folder.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -82,10 +84,36 @@ def make_products(
 def _make_steps(
     plan: MapPlan, steps: Sequence[Step], before: Mapping[str, Result], make: Maker
 ) -> dict[str, Result]:
+    if make.side_by_side:
+        return _make_side_by_side(plan, steps, before, make)
     results = dict(before)
     for step in steps:
         results[step.stage.name] = make(plan.store, plan.order(step, results))
     return results
+
+
+def _make_side_by_side(
+    plan: MapPlan, steps: Sequence[Step], before: Mapping[str, Result], make: Maker
+) -> dict[str, Result]:
+    """Make each step as soon as what it needs is there."""
+    results, left = dict(before), list(steps)
+    at_work: dict[Future[Result], Step] = {}
+    with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
+        try:
+            while left or at_work:
+                ready = [step for step in left if set(step.needs) <= results.keys()]
+                for step in ready or ([] if at_work else left[:1]):
+                    left.remove(step)
+                    order = plan.order(step, results)
+                    # Prefect knows by the context which flow a task belongs to.
+                    made = pool.submit(copy_context().run, make, plan.store, order)
+                    at_work[made] = step
+                for made in wait(at_work, return_when=FIRST_COMPLETED).done:
+                    results[at_work.pop(made).stage.name] = made.result()
+        except BaseException:
+            make.stop()  # or the pool would wait for the others to do all their work
+            raise
+    return {name: results[name] for name in (*before, *(step.stage.name for step in steps))}
 
 
 def _steps_until_oriented(steps: Sequence[Step]) -> Sequence[Step]:

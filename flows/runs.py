@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -93,6 +94,8 @@ class RunBook:
 
     path: Path
     said: dict[str, Any] = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """Stages may be made side by side."""
 
     def begin(self, on: str, stages: Mapping[str, str]) -> None:
         """Note who runs what, and how each stage is."""
@@ -112,16 +115,17 @@ class RunBook:
 
     def note(self, stage: str, state: str, result: Result | None = None) -> None:
         """Note how a stage is, and its result once there is one."""
-        before = self.said["stages"].get(stage, {})
-        entry = before | {"state": state}
-        if state == "running":
-            entry |= {"began_utc": _now_utc(), "ended_utc": ""}
-        elif before.get("state") == "running":
-            entry |= {"ended_utc": _now_utc()}
-        if result is not None:
-            entry |= {"folder": os.path.relpath(result.folder, self.path.parent)}
-        self.said["stages"][stage] = entry
-        self._write()
+        with self._turn:
+            before = self.said["stages"].get(stage, {})
+            entry = before | {"state": state}
+            if state == "running":
+                entry |= {"began_utc": _now_utc(), "ended_utc": ""}
+            elif before.get("state") == "running":
+                entry |= {"ended_utc": _now_utc()}
+            if result is not None:
+                entry |= {"folder": os.path.relpath(result.folder, self.path.parent)}
+            self.said["stages"][stage] = entry
+            self._write()
 
     def end(self, state: str, error: str = "") -> None:
         """Note how the run ended."""

@@ -45,6 +45,8 @@ COMMENT = "terrestrial-mapping-platform"
 class Commands:
     """Slurm's commands, as one user of them."""
 
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set from outside to have nothing more submitted nor waited for."""
     count: int = 0
     """Calls made."""
     _last_s: float = 0.0
@@ -65,6 +67,11 @@ class Commands:
             return subprocess.CompletedProcess(command, 1, "", "no answer")
         except FileNotFoundError:
             return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} here")
+
+    def refuse_if_stopping(self) -> None:
+        """Raise `ExecutionError` if work is to stop."""
+        if self.stopping.is_set():
+            raise ExecutionError("stopped with the run; run again to go on")
 
     def queue(
         self,
@@ -126,9 +133,10 @@ class Commands:
                     raise InputError(reason)
                 if pause_s is not None:
                     log.warning("sbatch: %s; again in %g s", reason, pause_s)
-                    time.sleep(pause_s)
+                    self.stopping.wait(pause_s)
                 if (taken := self.find(name)) is not None:
                     return taken
+                self.refuse_if_stopping()
         except KeyboardInterrupt:
             if (taken := self.find(name)) is not None:
                 self.cancel([taken])

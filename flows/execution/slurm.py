@@ -96,7 +96,14 @@ class SlurmExecutor:
         self._next_look_s = self._submitted_s + pause_s
 
     def poll(self) -> Mapping[Path, Status]:
-        """Return how each unit is, when it is time to look; an ended one is told once."""
+        """Return how each unit is, when it is time to look; an ended one is told once.
+
+        Raises
+        ------
+        ExecutionError
+            If it has been asked to stop.
+        """
+        self.commands.refuse_if_stopping()
         if self.now_s() < self._next_look_s or not self._live:
             return {}
         queue = self.commands.queue([job for _, job in self._live.values()])
@@ -133,7 +140,8 @@ class SlurmExecutor:
         for _ in range(ASKED_AT_START):
             if (queue := self.commands.queue()) is not None:
                 return queue
-            time.sleep(self.profile.poll_s)
+            self.commands.stopping.wait(self.profile.poll_s)
+            self.commands.refuse_if_stopping()
         raise ExecutionError("squeue: Slurm does not answer; see 'sinfo', and run again")
 
     def _submit(self, units: Sequence[Unit]) -> None:

@@ -4,18 +4,20 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Barrier, Event
 
 import cv2
 import numpy as np
 import pytest
 
 from flows.bandstack import wavelength_tags
+from flows.crew import Crew
 from flows.dryrun import describe_run_plan
 from flows.execution.units import read_json
 from flows.flow import run_survey
 from flows.indices import IndexOptions
 from flows.map import MapOptions
-from flows.orders import Figures, Job, Stage
+from flows.orders import Figures, Job, Stage, here
 from flows.parts import Part
 from flows.report import MapRecord
 from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
@@ -24,7 +26,7 @@ from flows.stages import Step
 from flows.surfaces import GROUND
 from tmp.bands import Band
 from tmp.cogs import finish_cog
-from tmp.errors import InputError, NotASurveyError
+from tmp.errors import ExecutionError, InputError, NotASurveyError
 from tmp.rasters import create_tiled, read_grid
 from tmp.reconstruction import write_reconstruction
 from tmp.survey import Survey
@@ -206,3 +208,61 @@ def test_holes_are_told_by_stage(stages: Stages, card: Path) -> None:
     assert stages.runs == ["orientation", "surface"]
     assert go(stages, card, run=replace(HERE, retry_holes=True)).holes == {}
     assert stages.runs == ["orientation", "surface", "surface"]
+
+
+class Pair:
+    """Two stages that build on the first alone; each waits until both are at work."""
+
+    def __init__(self, stages: Stages, *, fails: bool) -> None:
+        self.stages, self.fails = stages, fails
+        self.stopping, self.stopped = Event(), False
+        self.barrier = Barrier(2, timeout=30)
+
+    def measure(self, job: Job) -> Figures:
+        self.barrier.wait()
+        return self.stages.measure(job)
+
+    def other(self, job: Job) -> Figures:
+        self.barrier.wait()
+        if self.fails:
+            self.stopped = self.stopping.wait(30)
+            raise ExecutionError("stopped with the run")
+        return {}
+
+    def fail(self, job: Job) -> Figures:
+        self.barrier.wait()
+        raise InputError("the card is empty")
+
+    def run(self, card: Path) -> SurveyResult:
+        def step(name: str, function: Callable[[Job], Figures | None], *needs: str) -> Step:
+            return Step(stage=Stage(name=name, version="1", function=function), needs=needs)
+
+        steps = [
+            step("orientation", self.stages.orient),
+            step("surface", self.fail if self.fails else self.measure, "orientation"),
+            step("other", self.other, "orientation"),
+            step("last", lambda job: {}, "surface", "other"),
+        ]
+        crew = Crew(of_size=lambda size: here(1), side_by_side=True, stopping=self.stopping)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("flows.flow.choose_crew", lambda *_: crew)
+            request = SurveyRequest(cards=(card,))
+            root = self.stages.record.survey.root.parent / "new"
+            return run_survey(root, request, HERE, steps=steps)
+
+
+def test_stages_that_do_not_need_each_other_are_made_side_by_side(
+    stages: Stages, card: Path
+) -> None:
+    result = Pair(stages, fails=False).run(card)
+    assert [r.stage for r in result.results] == ["orientation", "surface", "other", "last"]
+    said = read_json(result.survey.work_dir / RUN)
+    assert said is not None
+    assert {entry["state"] for entry in said["stages"].values()} == {"done"}
+
+
+def test_stage_that_fails_stops_the_one_beside_it(stages: Stages, card: Path) -> None:
+    pair = Pair(stages, fails=True)
+    with pytest.raises(InputError, match="the card is empty"):
+        pair.run(card)
+    assert pair.stopped

@@ -7,7 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import httpx
@@ -166,8 +170,19 @@ def test_run_is_a_flow_of_sub_flows_with_the_surveys_name_and_its_stages_have_pa
     ids = []
 
     def products() -> Result:
-        recorder.task("surface", lambda: made("surface", reused=True))
-        return recorder.task("orthomosaic", lambda: made("orthomosaic"))
+        both = Barrier(2, timeout=30)
+
+        def task(name: str, *, reused: bool) -> Result:
+            def work() -> Result:
+                both.wait()  # stages of a cluster are made side by side
+                return made(name, reused=reused)
+
+            return recorder.task(name, work)
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(copy_context().run, partial(task, "surface", reused=True))
+            last = pool.submit(copy_context().run, partial(task, "orthomosaic", reused=False))
+        return last.result()
 
     def work() -> Result:
         ids.append(recorder.flow_run_id)

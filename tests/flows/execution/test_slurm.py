@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -476,3 +477,15 @@ def test_machine_without_slurm_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(InputError, match="has no sbatch"):
         require_slurm()
+
+
+def test_executor_that_is_asked_to_stop_cancels_its_jobs(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    plan(slurm, "RUNNING")
+    executor = SlurmExecutor(profile=QUICK)
+    runner = UnitRunner(executor=executor, profile=QUICK, size=size, folder=tmp_path / "units")
+    Timer(0.5, executor.commands.stopping.set).start()
+    with pytest.raises(ExecutionError, match="stopped with the run"):
+        runner(stages("sleep", seconds=0), silent)
+    assert json.loads((slurm / "jobs.json").read_text())["100_0"][0] == "CANCELLED"
