@@ -48,18 +48,18 @@ DECODE_S = 0.01
 """Each further megapixel of a photograph, at half its size."""
 LOAD_S = 1.0
 """A unit's start: interpreter, libraries, its order."""
-LOAD_PHOTOGRAPH_S = {"orthomosaic": 0.0035}
-"""What each photograph adds to that: its gain, where pictures are blended; ..."""
 LOAD_RECORD_S = 0.0007
-"""... and its record and pose."""
+"""What each photograph adds to that: its record and pose."""
+EXPOSURE_S = 0.0035
+"""A photograph's gain, in the stage that solves them."""
 DIGEST_BYTES_S = 0.8e9
 REPORT_S, REPORT_PHOTOGRAPH_S = 3.0, 0.001
 STEEPER = 1.3
 """A power by which the adjustment may grow beyond what was measured."""
 WRITERS = 16
 """Units that could write a product's parts."""
-BESIDE = "elevation"
-"""The stage that is made beside the one after it, which does not need it."""
+BESIDE = ("exposure", "elevation")
+"""Stages that are made beside the one after them, which does not need them."""
 PIECE, SEAMS = 800, 1.5
 """Photographs of a piece of the block, and times the work that its overlap with others makes."""
 
@@ -158,6 +158,11 @@ def works(
             seconds = DENSE * adjustment_s(size.photographs, power)
             end = Task(seconds=seconds, cpus=asked.cpus, memory_gb=asked.memory_gb)
             found.append(Work(name=name, shares=(), end=end))
+        elif name == "exposure":
+            asked = cost.asked()
+            seconds = LOAD_S + size.photographs * (LOAD_RECORD_S + EXPOSURE_S)
+            end = Task(seconds=seconds, cpus=asked.cpus, memory_gb=asked.memory_gb)
+            found.append(Work(name=name, shares=(), end=end))
         else:
             found.append(_shared(name, cost, size, recorded, profile, random))
     return found
@@ -172,7 +177,7 @@ def _shared(
     larger = size.cells / recorded.size.cells
     end_s = recorded.end_s(name) * larger
     end_s += recorded.stages[name]["size_bytes"] * larger / DIGEST_BYTES_S
-    load_s = LOAD_S + size.photographs * (LOAD_RECORD_S + LOAD_PHOTOGRAPH_S.get(name, 0.0))
+    load_s = LOAD_S + size.photographs * LOAD_RECORD_S
     units, asked = profile.units(cost), cost.asked()
     shares_s = [
         load_s + max(float(share.sum()) / cost.cpus, float(share.max()))
@@ -206,14 +211,14 @@ def simulate(
     profile: Profile,
     power: float | None = None,
 ) -> Outcome:
-    """Run a survey through the model; the surface model is made beside the orthomosaic."""
+    """Run a survey through the model."""
     outcome, latency = Outcome(), Latency(poll_s=profile.poll_s)
-    beside_s = 0.0
+    beside, beside_s, everywhere = "", 0.0, nodes
     for work in works(size, recorded, profile, power):
         outcome.core_s += sum(task.cpus * task.seconds for task in (*work.shares, work.end))
-        if work.name == BESIDE:
-            beside_s = run_array([work.end], nodes, latency, outcome.seconds)
-            outcome.serial_s[work.name] = 0.0
+        if work.name in BESIDE:
+            beside, beside_s = work.name, run_array([work.end], nodes, latency, outcome.seconds)
+            outcome.serial_s[beside] = 0.0
             nodes = [replace(nodes[0], cpus=nodes[0].cpus - work.end.cpus), *nodes[1:]]
             continue
         if work.shares:
@@ -222,8 +227,9 @@ def simulate(
         outcome.seconds = run_array([work.end], nodes, latency, before_s)
         outcome.serial_s[work.name] = outcome.seconds - before_s
         if beside_s > outcome.seconds:
-            outcome.serial_s[BESIDE] = beside_s - outcome.seconds
+            outcome.serial_s[beside] = beside_s - outcome.seconds
             outcome.seconds = beside_s
+        nodes = everywhere
     report_s = REPORT_S + REPORT_PHOTOGRAPH_S * size.photographs
     outcome.serial_s["report"] = report_s
     outcome.seconds += report_s

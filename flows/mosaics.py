@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flows.exposure import EXPOSURE, read_gains
 from flows.orders import Figures, Job
 from flows.products import ORTHOMOSAIC
 from flows.resources import SURFACE_CELLS
@@ -34,7 +35,6 @@ MOSAIC_BYTES_PER_CELL = 4 + 3
 
 def make_orthomosaic(job: Job) -> Figures:
     """Render the true orthomosaic of a survey tile by tile."""
-    from photogrammetry.exposure import balance_exposures
     from photogrammetry.labels import ground_window
     from photogrammetry.mosaic import mosaic_tile
     from photogrammetry.pictures import DecodedPictures
@@ -51,8 +51,7 @@ def make_orthomosaic(job: Job) -> Figures:
         job.scratch / "mosaic", grid, bands=4, dtype=np.uint8, tile_cells=MOSAIC_TILE
     )
     views, store = views_of(reconstruction), picture_store(job)
-    solved = balance_exposures(views, reconstruction.points, store)
-    gains = {view.name: gain for view, gain in zip(views, solved, strict=True)}
+    gains = read_gains(job.inputs[EXPOSURE.name])
     largest = max(view.camera.width_px * view.camera.height_px * 3 for view in views)
     pictures = DecodedPictures(
         survey.photos_dir, budget_bytes=PICTURES_PER_WORKER * (job.workers + 1) * largest
@@ -75,11 +74,7 @@ def make_orthomosaic(job: Job) -> Figures:
         tags=product_tags(settings.vertical_datum),
         threads=job.workers,
     )
-    return {
-        "cell_m": gsd_m,
-        "least_gain": float(solved.min()),
-        "greatest_gain": float(solved.max()),
-    }
+    return {"cell_m": gsd_m}
 
 
 def _native_gsd(surface: Grid, quality: str) -> float:

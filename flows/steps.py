@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.clouds import make_cloud
+from flows.exposure import EXPOSURE
 from flows.mosaics import make_orthomosaic
 from flows.orders import Stage
 from flows.orientation import FEATURES, MATCHES, ORIENTATION
@@ -36,7 +37,7 @@ ELEVATION = Stage(
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
-    version="2",
+    version="3",
     function=make_orthomosaic,
     needs=of_tiles(
         cpus=2,
@@ -60,11 +61,12 @@ STEPS = (
     Step(stage=FEATURES, options=("quality",)),
     Step(stage=MATCHES, needs=("features",), options=("quality",)),
     Step(stage=ORIENTATION, needs=("features", "matches"), options=("quality",)),
+    Step(stage=EXPOSURE, needs=("orientation",), options=("quality",)),
     Step(stage=SURFACE, needs=("orientation",), options=("quality", "area_wkt")),
     Step(stage=ELEVATION, needs=("surface",), options=("fill", "area_wkt")),
     Step(
         stage=ORTHOMOSAIC,
-        needs=("orientation", "surface"),
+        needs=("orientation", "exposure", "surface"),
         options=("quality", "area_wkt", "ortho_gsd_m"),
     ),
     Step(stage=CLOUD, needs=("elevation", "orthomosaic")),

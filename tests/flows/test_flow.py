@@ -21,6 +21,7 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "features",
         "matches",
         "orientation",
+        "exposure",
         "surface",
         "elevation",
         "orthomosaic",
