@@ -23,6 +23,8 @@ class State(StrEnum):
     NO_TIME = "out of time"
     LOST = "lost"
     """Killed, or its node failed: again it may well succeed."""
+    DISPLACED = "displaced"
+    """By jobs that go first: again as often as it happens."""
     CANCELLED = "cancelled"
     REFUSED = "refused"
     """The cluster will never start it."""

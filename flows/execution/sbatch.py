@@ -229,4 +229,4 @@ def judge(state: str, log: str) -> State:
         return State.NO_TIME
     if state.startswith("CANCELLED"):
         return State.CANCELLED
-    return State.LOST
+    return State.DISPLACED if state == "PREEMPTED" else State.LOST

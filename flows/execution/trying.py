@@ -52,7 +52,7 @@ class Tries:
     def after(self, unit: Unit, status: Status) -> Sequence[Unit]:
         """Return the units to run for one that ended without its work done.
 
-        A unit that is lost is run again; one that asked for too little gets twice of it.  If that
+        A unit that is lost or displaced is run again; one that asked for too little gets twice of it.  If that
         does not help, the items it had in hand are set apart, and each is tried in a unit of its
         own, with one thread.  An item that fails alone is given up.
 
@@ -64,6 +64,9 @@ class Tries:
             If nothing is left to try.
         """
         _refuse_full_disk(unit, status)
+        if status.state is State.DISPLACED:
+            log.info("%s: %s, run again", unit.name, status.said)
+            return [unit]
         if status.state is State.LOST:
             self._losses[unit.folder] += 1
             if self._losses[unit.folder] < LOSSES:

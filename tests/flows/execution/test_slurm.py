@@ -101,6 +101,14 @@ def test_lost_job_is_submitted_again_with_the_same_request(
         run(stages("sleep", seconds=1), size, tmp_path / "units")
 
 
+def test_job_that_others_displace_is_submitted_again_however_often(
+    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+) -> None:
+    plan(slurm, *["PREEMPTED"] * 5)
+    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    assert (slurm / "105.sh").exists()
+
+
 def test_job_that_slurm_may_start_again_by_itself_is_cancelled_before_it_is_submitted_again(
     slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
 ) -> None:
