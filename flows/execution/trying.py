@@ -52,9 +52,9 @@ class Tries:
     def after(self, unit: Unit, status: Status) -> Sequence[Unit]:
         """Return the units to run for one that ended without its work done.
 
-        A unit that is lost or displaced is run again; one that asked for too little gets twice of it.  If that
-        does not help, the items it had in hand are set apart, and each is tried in a unit of its
-        own, with one thread.  An item that fails alone is given up.
+        A unit that is lost or displaced is run again; one that asked for too little gets twice of
+        it.  If that does not help, the items it had in hand are set apart, and each is tried in a
+        unit of its own, with one thread.  An item that fails alone is given up.
 
         Raises
         ------
