@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flows.execution.running import unit_count, unit_resources
+from flows.indexstage import INDICES
 from flows.map import MapPlan, plan_map
-from flows.orders import Stage
+from flows.parts import Part
+from flows.reflectance import REFLECTANCE
 from flows.request import RunOptions, SurveyRequest, Where
 from flows.resources import SurveySize
 from flows.stages import Step
-from flows.steps import STEPS
+from flows.steps import ORIENTED, ORTHOMOSAIC, STEPS
 from flows.store import Result, read_result
 from flows.taking import INGEST, order_ingest
 from tmp.survey import Survey
-
-LEGEND = f"{'stage':<14}{'after':<26}{'units':>6}{'cpus':>6}{'GB':>7}{'gpus':>6}{'min':>6}"
 
 
 def steps_done(plan: MapPlan) -> list[tuple[Step, Result | None]]:
@@ -38,57 +38,102 @@ def steps_done(plan: MapPlan) -> list[tuple[Step, Result | None]]:
 
 
 def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -> list[str]:
-    """Return the graph of a run and what it asks for, in lines."""
-    steps: Sequence[tuple[Step, Result | None]]
-    taking: list[tuple[Step, Result | None]] = []
+    """Return the graph of a run, what its units should take and what they ask for, in lines."""
+    known: dict[str, Result | None] = {}
+    steps: list[Step] = []
     if request.cards:
         order, size = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
-        taking = [(Step(stage=INGEST), read_result(order.folder))]
-    if survey.gpkg_path.exists():
+        steps, known = [Step(stage=INGEST)], {INGEST.name: read_result(order.folder)}
+    if survey.gpkg_path.exists() or not request.cards:
         plan = plan_map(survey.root, request.map, retry_holes=run.tries_holes)
-        steps, size = steps_done(plan), plan.size
+        size = plan.size
+        known |= {step.stage.name: result for step, result in steps_done(plan)}
+        steps += plan.steps
     else:
-        steps = [(step, None) for step in STEPS]
-    table = _Table(size=size, run=run, workers=request.map.workers)
-    rows = [table.row(step, result) for step, result in (*taking, *steps)]
-    total_min, core_hours = (sum(column) for column in zip(*(r.time for r in rows), strict=True))
+        steps += STEPS
+    steps = _asked_for(steps, request)
+    rows = [_row(step, known.get(step.stage.name), size, request, run) for step in steps]
     return [
         f"{size.photographs} photographs of {size.megapixels:.1f} megapixels, about "
         f"{size.tiles} tiles; disk {size.disk_gb:.1f} GB",
-        LEGEND,
-        *(row.line for row in rows),
-        f"about {math.ceil(total_min)} min once jobs start, {core_hours:.1f} core-hours",
+        *_as_table(rows),
+        _in_all(steps, rows, run),
     ]
+
+
+def _asked_for(steps: Sequence[Step], request: SurveyRequest) -> list[Step]:
+    """Return the steps that are run, indices included, as far as is asked."""
+    names = [step.stage.name for step in steps]
+    if request.until is Part.INGEST:
+        return [step for step in steps if step.stage is INGEST]
+    if request.until is Part.ORIENT:
+        return list(steps[: names.index(ORIENTED) + 1])
+    source = REFLECTANCE.name if REFLECTANCE.name in names else ORTHOMOSAIC.name
+    wanted = request.indices is not None or source == REFLECTANCE.name
+    computed = [Step(stage=INDICES, needs=(source,))] if wanted else []
+    return [*steps, *(computed if request.reaches(Part.INDICES) else ())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    line: str
-    time: tuple[float, float]
-    """Minutes if all units run at once, and core-hours."""
+    """What a stage takes and asks for."""
+
+    words: tuple[str, ...]
+    minutes: float = 0.0
+    """If all its units run at once."""
+    core_hours: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    """Says what stages ask for."""
+def _row(
+    step: Step, result: Result | None, size: SurveySize, request: SurveyRequest, run: RunOptions
+) -> _Row:
+    stage, after = step.stage, ", ".join(step.needs)
+    if result is not None:
+        return _Row(words=(stage.name, after, "nothing has changed"))
+    cost, profile = stage.needs(size), run.used_profile
+    cpus = None if run.on is Where.SLURM else request.map.workers
+    count = unit_count(stage, size, profile)
+    asked = unit_resources(stage, size, profile, count, cpus)
+    minutes = cost.cpu_s / min(cost.cpus, asked.cpus) / count / 60
+    numbers = (
+        f"{count}",
+        f"{asked.cpus}",
+        f"{asked.memory_gb:.1f}",
+        f"{asked.gpus}",
+        f"{minutes:.1f}",
+        f"{math.ceil(asked.minutes)}",
+    )
+    return _Row(words=(stage.name, after, *numbers), minutes=minutes, core_hours=cost.cpu_s / 3600)
 
-    size: SurveySize
-    run: RunOptions
-    workers: int
 
-    def row(self, step: Step, result: Result | None) -> _Row:
-        name, after = step.stage.name, ", ".join(step.needs) or INGEST.name
-        if result is not None:
-            return _Row(line=f"{name:<14}{after:<26}  nothing has changed", time=(0.0, 0.0))
-        return self._asked(step.stage, f"{name:<14}{'' if step.stage is INGEST else after:<26}")
+def _as_table(rows: Sequence[_Row]) -> list[str]:
+    """Return rows below a legend, numbers to the right."""
+    legend = ("stage", "after", "units", "cpus", "GB", "gpus", "takes min", "asks min")
+    lines = [legend, *(row.words for row in rows)]
+    whole = [line for line in lines if len(line) == len(legend)]
+    names, afters = (max(len(line[column]) for line in lines) for column in (0, 1))
+    widths = [max(len(line[column]) for line in whole) for column in range(2, len(legend))]
+    table = []
+    for name, after, *others in lines:
+        if len(others) == len(widths):
+            others = [f"{word:>{width}}" for word, width in zip(others, widths, strict=True)]
+        table.append("  ".join([f"{name:<{names}}", f"{after:<{afters}}", *others]).rstrip())
+    return table
 
-    def _asked(self, stage: Stage, start: str) -> _Row:
-        profile, cost = self.run.used_profile, stage.needs(self.size)
-        cpus = None if self.run.on is Where.SLURM else self.workers
-        count = unit_count(stage, self.size, profile)
-        asked = unit_resources(stage, self.size, profile, count, cpus)
-        line = (
-            f"{start}{count:>6}{asked.cpus:>6}{asked.memory_gb:>7.1f}{asked.gpus:>6}"
-            f"{math.ceil(asked.minutes):>6}"
-        )
-        return _Row(line=line, time=(cost.cpu_s / asked.cpus / count / 60, cost.cpu_s / 3600))
+
+def _in_all(steps: Sequence[Step], rows: Sequence[_Row], run: RunOptions) -> str:
+    """Say what all takes: on a cluster, what does not need each other is made side by side."""
+    ends: dict[str, float] = {}
+    latest = 0.0
+    for step, row in zip(steps, rows, strict=True):
+        began = latest
+        if run.on is Where.SLURM and step.needs:
+            began = max(ends.get(name, 0.0) for name in step.needs)
+        ends[step.stage.name] = began + row.minutes
+        latest = max(latest, ends[step.stage.name])
+    core_hours = sum(row.core_hours for row in rows)
+    said = f"about {math.ceil(latest)} min once jobs start, {core_hours:.1f} core-hours"
+    cores = run.used_profile.most_cpus
+    if run.on is Where.SLURM and cores:
+        said += f", {core_hours / cores:.2f} node-hours of {cores} cores"
+    return said

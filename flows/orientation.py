@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.orders import Figures, Job, Stage
-from flows.resources import FEATURE_WORK, of_photographs
+from flows.resources import FEATURE_WORK, Cost, SurveySize, of_photographs
 from flows.space import require_space
 from flows.stages import (
     FEATURE_SIZES,
@@ -248,9 +248,15 @@ MATCHES = Stage(
         shared=True,
     ),
 )
-ORIENTATION = Stage(
-    name="orientation",
-    version="2",
-    function=orient_block,
-    needs=of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4),
-)
+
+
+def _of_block(size: SurveySize) -> Cost:
+    """Return the cost of solving a block: a small one by one thread, the same on any machine."""
+    cost = BLOCK_NEEDS(size)
+    return replace(cost, cpus=1) if size.photographs <= SMALL_BLOCK else cost
+
+
+SMALL_BLOCK = 300
+"""Photographs up to which `photogrammetry.sfm` solves a block by one thread."""
+BLOCK_NEEDS = of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
+ORIENTATION = Stage(name="orientation", version="2", function=orient_block, needs=_of_block)

@@ -3,9 +3,12 @@
 import pytest
 
 from flows.dryrun import describe_run_plan
+from flows.execution.profile import Profile
 from flows.flow import run_survey
+from flows.indices import IndexOptions
 from flows.lock import locked
-from flows.map import MapOptions
+from flows.map import MapOptions, Quality
+from flows.parts import Part
 from flows.report import MapRecord
 from flows.request import RunOptions, SurveyRequest, Where
 from flows.runs import RUN
@@ -28,6 +31,25 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "cloud",
     ]
     assert not (record.survey.work_dir / "stages").exists()
+
+
+def test_dry_run_goes_as_far_as_is_asked_and_counts_what_runs_side_by_side_once(
+    record: MapRecord,
+) -> None:
+    write_captures(record.survey.gpkg_path, record.captures)
+
+    def last(on: Where = Where.LOCAL, **asked: object) -> list[str]:
+        request = SurveyRequest(map=MapOptions(quality=Quality.HIGH), **asked)  # type: ignore[arg-type]
+        run = RunOptions(on=on, profile=Profile(most_cpus=4))
+        return describe_run_plan(record.survey, request, run)[-2:]
+
+    assert last(until=Part.ORIENT)[0].split()[0] == "orientation"
+    assert last(until=Part.PRODUCTS)[0].split()[0] == "cloud"
+    assert last(indices=IndexOptions(indices=("VARI",)))[0].split()[:2] == [
+        "indices",
+        "orthomosaic",
+    ]
+    assert last(Where.SLURM)[1].endswith("node-hours of 4 cores")
 
 
 def test_run_on_a_machine_without_slurm_is_refused(
