@@ -48,5 +48,5 @@ EXPOSURE = Stage(
     name="exposure",
     version="1",
     function=solve_exposures,
-    needs=of_photographs(cpus=1, base_gb=0.4, gb_per_thousand=0.2, cpu_s_per_photograph=0.01),
+    needs=of_photographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01),
 )
