@@ -50,8 +50,8 @@ LOAD_S = 1.0
 """A unit's start: interpreter, libraries, its order."""
 LOAD_RECORD_S = 0.0007
 """What each photograph adds to that: its record and pose."""
-EXPOSURE_S = 0.0035
-"""A photograph's gain, in the stage that solves them."""
+EXPOSURE_S = 0.01
+"""A photograph's gain, in the stage that solves them, at two points for each of 10 000."""
 DIGEST_BYTES_S = 0.8e9
 REPORT_S, REPORT_PHOTOGRAPH_S = 3.0, 0.001
 STEEPER = 1.3

@@ -25,7 +25,7 @@ def solve_exposures(job: Job) -> Figures:
     _, _, captures = read_survey(job)
     complete_pictures(job, captures)
     views = views_of(reconstruction)
-    solved = balance_exposures(views, reconstruction.points, picture_store(job))
+    solved = balance_exposures(views, reconstruction.points, picture_store(job), track=job.track)
     gains = {view.name: gain.tolist() for view, gain in zip(views, solved, strict=True)}
     with replacing(job.out / GAINS_FILE) as temporary:
         temporary.write_text(json.dumps(gains, indent=0), encoding="utf-8")

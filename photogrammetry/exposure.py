@@ -13,13 +13,16 @@ from scipy.sparse.linalg import spsolve
 
 from photogrammetry.pictures import THUMBNAIL_LEVEL, PictureStore
 from photogrammetry.views import View
+from tmp.progress import Track, silent
 
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-MOST_POINTS = 5_000
+LEAST_POINTS, POINTS_PER_VIEW = 5_000, 2
+"""Points that are compared: so many at most in a small survey, and in a large one so many for each
+photograph, which then sees some twenty of them."""
 DARKEST_DN, BRIGHTEST_DN = 8, 247
 """Values outside this range are clipped or close to it, and say nothing of the exposure."""
 ROBUST_SCALE = 0.1
@@ -34,7 +37,9 @@ Neighbours disagree a little by their view of the sun; along a line of photograp
 differences would add up and bleach its end."""
 
 
-def balance_exposures(views: Sequence[View], points: Float, store: PictureStore) -> Float:
+def balance_exposures(
+    views: Sequence[View], points: Float, store: PictureStore, *, track: Track = silent
+) -> Float:
     """Solve gains that make photographs agree where they overlap.
 
     Parameters
@@ -44,6 +49,7 @@ def balance_exposures(views: Sequence[View], points: Float, store: PictureStore)
         Points of the ground in world coordinates, such as tie points.
     store : PictureStore
         Holds the thumbnails.
+    track : Track
 
     Returns
     -------
@@ -57,9 +63,13 @@ def balance_exposures(views: Sequence[View], points: Float, store: PictureStore)
     Brown, M. & Lowe, D. G. (2007), Automatic panoramic image stitching using invariant features,
     IJCV 74(1), section 6.
     """
-    if len(points) > MOST_POINTS:
-        points = points[np.linspace(0, len(points) - 1, MOST_POINTS).astype(int)]
-    found = [_sample_thumbnail(view, points, store) for view in views]
+    most = max(LEAST_POINTS, POINTS_PER_VIEW * len(views))
+    if len(points) > most:
+        points = points[np.linspace(0, len(points) - 1, most).astype(int)]
+    found = [
+        _sample_thumbnail(view, points, store)
+        for view in track(views, "Comparing exposures", len(views))
+    ]
     view_of = np.repeat(np.arange(len(views)), [len(seen) for seen, _ in found])
     point_of = np.concatenate([seen for seen, _ in found])
     logarithms = np.concatenate([values for _, values in found])
