@@ -55,6 +55,7 @@ def examine() -> Iterator[Finding]:
     yield _python()
     yield from _machine()
     yield _graphics()
+    yield _cluster()
     names = core_requirements()
     for name in sorted(names, key=lambda name: (name not in FIRST, name)):
         yield examine_package(name)
@@ -135,6 +136,12 @@ def _graphics() -> Finding:
         else "none; everything runs on the processor"
     )
     return Finding(part="GPU", verdict=Verdict.GOOD, said=said)
+
+
+def _cluster() -> Finding:
+    found = shutil.which("sbatch")
+    said = f"Slurm, {found}" if found else "none here; 'tmp run --on slurm' needs a login node"
+    return Finding(part="cluster", verdict=Verdict.GOOD, said=said)
 
 
 def _open3d() -> Finding:
