@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows.store import digest_of
+from flows.results import digest_of
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INDEX_TAG = "INDEX"
 STACK_TAG, SIGNATURE_TAG = "STACK", "STACK_SIGNATURE"
 """What an index was computed from, to notice when that has changed since."""
-COPIED = ("SOFTWARE", "ACQUISITION_START", "ACQUISITION_END", "CALIBRATION_LEVEL")
+COPIED = ("SOFTWARE", "ENVIRONMENT", "ACQUISITION_START", "ACQUISITION_END", "CALIBRATION_LEVEL")
 """Tags of the stack that hold for what is made from it."""
 
 

@@ -17,9 +17,10 @@ from flows.area import refuse_distant_area
 from flows.orders import Order
 from flows.products import PRODUCTS
 from flows.resources import SurveySize, survey_size
+from flows.results import digest_of
 from flows.stages import SURVEY, Step
 from flows.steps import steps_for
-from flows.store import Input, Known, Result, StageStore, digest_of
+from flows.store import Input, Known, Result, StageStore
 from ingest.albedo import FILE as PANELS_FILE
 from ingest.declared import FILE as CAMERAS_FILE
 from tmp.areas import read_area

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import psutil
 
 from flows.apart import Ledger
+from flows.environment import DISTRIBUTION, environment
 from flows.resources import Needs, modest
 from flows.results import SCRATCH, TEMPORARY, publish, read_manifest
 from flows.usage import UnitUsage, Usage, measured, summed
@@ -275,7 +276,8 @@ def _manifest(
     return {
         "stage": order.stage.name,
         "version": order.stage.version,
-        "software": version("terrestrial-mapping-platform"),
+        "software": version(DISTRIBUTION),
+        "environment": environment(),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "inputs": dict(order.digests),
         "options": dict(order.options),

@@ -13,13 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from flows.environment import DISTRIBUTION
 from flows.execution.accounting import Accounted, read_accounting
 from flows.execution.units import read_json
 from flows.results import MANIFEST
 from flows.store import Result
 from flows.usage import UnitUsage
 
-PLATFORM = "terrestrial-mapping-platform"
 ALL_NAMED = 24
 """Units up to which each is named."""
 EXTREMES = 6
@@ -110,7 +110,7 @@ def stage_rows(results: Sequence[Result]) -> list[StageRow]:
                 result=result,
                 why=explain(result),
                 accounts={} if result.reused else accounts,
-                software="" if software == installed_version(PLATFORM) else software,
+                software="" if software == installed_version(DISTRIBUTION) else software,
             )
         )
     return rows

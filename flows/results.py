@@ -110,3 +110,15 @@ def content_digest(path: Path) -> str:
     """Return the digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Digest a JSON-able value; the order of a mapping's keys does not matter.
+
+    Examples
+    --------
+    >>> digest_of({"a": 1, "b": 2.5}) == digest_of({"b": 2.5, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()

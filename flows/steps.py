@@ -31,7 +31,7 @@ SURFACE = Stage(
 )
 ELEVATION = Stage(
     name="elevation",
-    version="1",
+    version="2",
     function=write_elevation,
     needs=of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0),
 )

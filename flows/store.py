@@ -8,7 +8,6 @@ stopped, so a stage that keeps finished tiles in its scratch folder goes on wher
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import Any
 
 from flows.apart import Ledger
 from flows.orders import Figures, Order, RunOrder, Stage, here
-from flows.results import DOOMED, content_digest, delete, read_manifest, reopen
+from flows.results import DOOMED, content_digest, delete, digest_of, read_manifest, reopen
 from flows.usage import UnitUsage, Usage
 from tmp.files import replacing
 from tmp.progress import Track, silent
@@ -172,18 +171,6 @@ def stage_key(stage: Stage, digests: Mapping[str, str], options: Mapping[str, An
             "options": dict(options),
         }
     )[:24]
-
-
-def digest_of(value: Any) -> str:
-    """Digest a JSON-able value; the order of a mapping's keys does not matter.
-
-    Examples
-    --------
-    >>> digest_of({"a": 1, "b": 2.5}) == digest_of({"b": 2.5, "a": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
 def read_result(folder: Path) -> Result | None:

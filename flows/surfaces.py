@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.environment import DISTRIBUTION, environment_in_short
 from flows.orders import Figures, Job
 from flows.products import DSM, DSM_CONFIDENCE, DSM_SIGMA, DSM_VIEWS
 from flows.resources import SURFACE_CELLS
@@ -194,7 +195,8 @@ def inside_area(grid: Grid, tile: Tile, area_wkt: str | None) -> NDArray[np.bool
 def product_tags(vertical_datum: str) -> dict[str, str]:
     """Return the tags that every raster carries."""
     return {
-        "SOFTWARE": f"Terrestrial Mapping Platform {version('terrestrial-mapping-platform')}",
+        "SOFTWARE": f"Terrestrial Mapping Platform {version(DISTRIBUTION)}",
+        "ENVIRONMENT": environment_in_short(),
         "VERTICAL_DATUM": str(vertical_datum),
     }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from flows.orders import Figures, Job, Order, Stage
 from flows.resources import SurveySize, of_photographs
+from flows.results import digest_of
 from flows.stages import SURVEY
-from flows.store import Known, StageStore, digest_of
+from flows.store import Known, StageStore
 from ingest.card import find_photographs, refuse_overlap
 from ingest.declared import FILE as CAMERAS_FILE
 from ingest.ingest import check_crs

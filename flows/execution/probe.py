@@ -33,7 +33,7 @@ from flows.execution.slurm import require_slurm
 from flows.execution.units import last_lines, read_json
 from flows.probe import ANSWER, DISTRIBUTION, QUESTION
 from flows.resources import Resources
-from flows.store import digest_of
+from flows.results import digest_of
 from tmp.errors import InputError
 from tmp.files import replacing
 

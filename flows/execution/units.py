@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from flows.environment import DISTRIBUTION
 from flows.execution.executor import Unit
 from flows.orders import Attempt, Order, Share, Stage, part_of
 from flows.resources import Resources
@@ -199,7 +200,7 @@ def write_outcome(
         items=cost.items,
         attempt=Attempt(number=cost.attempts, job=cost.job),
         host=cost.host,
-        software=version("terrestrial-mapping-platform"),
+        software=version(DISTRIBUTION),
         python=platform.python_version(),
         started_utc=started_utc,
         finished_utc=datetime.now(UTC).isoformat(timespec="seconds"),

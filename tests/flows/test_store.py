@@ -1,13 +1,16 @@
+import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flows.apart import Ledger
 from flows.orders import Job, Stage
-from flows.store import KEPT, DigestMemo, Known, StageStore, digest_of
+from flows.results import MANIFEST, digest_of
+from flows.store import KEPT, DigestMemo, Known, StageStore
 
 
 class Copier:
@@ -172,3 +175,11 @@ def test_missing_input_is_an_error(tmp_path: Path, copier: Copier) -> None:
 def test_digest_tells_values_apart() -> None:
     assert digest_of({"a": 1}) != digest_of({"a": 2})
     assert digest_of({"a": None}) != digest_of({})
+
+
+def test_result_says_with_which_versions_it_was_made(tmp_path: Path) -> None:
+    result = StageStore(root=tmp_path).run(stage(lambda job: None), {}, {})
+    said = json.loads((result.folder / MANIFEST).read_text())["environment"]
+    assert said["python"] == platform.python_version()
+    assert said["numpy"] == np.__version__
+    assert "pytest" not in said
