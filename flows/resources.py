@@ -70,6 +70,8 @@ class Cost:
     """Processor time of the whole stage."""
     end_s: float = 0.0
     """Part of it that one unit does when all shares are done."""
+    end_cpus: int = 1
+    """Cores that this unit uses well."""
     parts: int = 1
     """Into how many units it can be shared at most, such as its tiles or photographs."""
 
@@ -84,7 +86,8 @@ class Cost:
 
     def asked_at_end(self, cpus: int | None = None) -> Resources:
         """Return what the unit asks for that ends a stage whose shares are done."""
-        return self._asked(self.end_s, self.cpus if cpus is None else cpus)
+        cpus = max(self.cpus, self.end_cpus) if cpus is None else cpus
+        return self._asked(self.end_s, cpus)
 
     def _asked(self, expected_s: float, cpus: int) -> Resources:
         return Resources(
@@ -225,7 +228,7 @@ def of_photographs(
     return needs
 
 
-def of_tiles(
+def of_tiles(  # noqa: PLR0913  one argument for each thing that costs
     *,
     cpus: int,
     raster: Raster = Raster.ORTHO,
@@ -234,6 +237,7 @@ def of_tiles(
     gb_per_megapixel: float = 0.0,
     cpu_s_per_tile: float,
     end_s_per_tile: float = 0.0,
+    end_cpus: int = 1,
     shared: bool = False,
 ) -> Needs:
     """Return the needs of a stage that works tile by tile.
@@ -252,6 +256,8 @@ def of_tiles(
         Processor time of a tile.
     end_s_per_tile : float
         Part of it that is left when all tiles are made, such as writing the product.
+    end_cpus : int
+        Cores that this part uses well.
     shared : bool
         Whether several units can share the tiles.
     """
@@ -265,6 +271,7 @@ def of_tiles(
             gb_per_cpu=gb_per_cpu + kept_gb,
             cpu_s=tiles * cpu_s_per_tile,
             end_s=tiles * end_s_per_tile,
+            end_cpus=end_cpus,
             parts=tiles if shared else 1,
         )
 

@@ -47,6 +47,7 @@ ORTHOMOSAIC = Stage(
         gb_per_megapixel=0.018,
         cpu_s_per_tile=0.6,
         end_s_per_tile=0.15,
+        end_cpus=4,
         shared=True,
     ),
 )

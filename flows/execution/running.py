@@ -13,7 +13,7 @@ from flows.execution.progress import follow
 from flows.execution.trying import Tries, tries_of
 from flows.execution.units import forget_old, write_unit
 from flows.orders import WHOLE, Order, Share, Stage
-from flows.resources import Cost, Resources, SurveySize
+from flows.resources import Resources, SurveySize
 from tmp.errors import InputError
 from tmp.progress import Track
 
@@ -74,17 +74,18 @@ def unit_resources(
 ) -> Resources:
     """Return what each of so many units of a stage asks for."""
     cost = stage.needs(size)
-    return profile.adjusted(stage.name, cost.asked(count, cpus or _cpus(cost, profile)))
+    return profile.adjusted(stage.name, cost.asked(count, cpus or _at_most(cost.cpus, profile)))
 
 
 def end_resources(stage: Stage, size: SurveySize, profile: Profile, cpus: int | None) -> Resources:
     """Return what the unit asks for that ends a stage whose shares are done."""
     cost = stage.needs(size)
-    return profile.adjusted(stage.name, cost.asked_at_end(cpus or _cpus(cost, profile)))
+    wanted = max(cost.cpus, cost.end_cpus)
+    return profile.adjusted(stage.name, cost.asked_at_end(cpus or _at_most(wanted, profile)))
 
 
-def _cpus(cost: Cost, profile: Profile) -> int:
-    return min(cost.cpus, profile.most_cpus or cost.cpus)
+def _at_most(cpus: int, profile: Profile) -> int:
+    return min(cpus, profile.most_cpus or cpus)
 
 
 def run_units(

@@ -110,6 +110,15 @@ def test_photographs_kept_in_memory_count_once_for_each_core_and_once_more() -> 
     assert asked.memory_gb == pytest.approx(1.0 + 0.1 * 10 * (3 + 1))
 
 
+def test_unit_that_ends_a_stage_may_use_more_cores_than_its_shares() -> None:
+    needs = of_tiles(
+        cpus=2, base_gb=1.0, gb_per_cpu=0.5, cpu_s_per_tile=9.0, end_s_per_tile=1.0, end_cpus=4
+    )
+    cost = needs(SurveySize(photographs=500, megapixels=20))
+    assert (cost.asked(7).cpus, cost.asked_at_end().cpus, cost.asked_at_end(3).cpus) == (2, 4, 3)
+    assert cost.asked_at_end().memory_gb == 3.0
+
+
 def test_more_detail_takes_more_time_and_memory_of_each_core() -> None:
     needs = of_photographs(
         cpus=1, base_gb=1.0, gb_per_cpu=0.5, cpu_s_per_photograph=2.0, work={"high": 3.0}
