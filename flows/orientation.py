@@ -30,6 +30,7 @@ from flows.tiles import work_items
 from tmp.captures import Capture
 from tmp.errors import PhotographError
 from tmp.files import replacing
+from tmp.parallel import one_thread_each
 from tmp.progress import silent
 from tmp.reconstruction import write_reconstruction
 
@@ -52,7 +53,6 @@ def find_features(job: Job) -> Figures:
     from photogrammetry.features import (
         detect_photograph,
         features_path,
-        one_thread_each,
     )
     from photogrammetry.orient import Keypoints, refuse_too_few
 

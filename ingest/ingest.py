@@ -30,7 +30,6 @@ from ingest.card import (
 from ingest.declared import Declaration, declare_bands, read_declarations
 from ingest.flights import number_flights
 from ingest.panelsearch import find_panels, mark_panel
-from ingest.quality import single_threads
 from ingest.reading import Reading, read_photograph
 from ingest.rigs import group_rigs
 from ingest.verdicts import fill_heights, judge
@@ -45,7 +44,7 @@ from tmp.captures import (
 )
 from tmp.errors import InputError, PhotographError
 from tmp.frames import LocalFrame, choose_utm_crs
-from tmp.parallel import map_threads
+from tmp.parallel import map_threads, one_thread_each
 from tmp.progress import Track, silent
 from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings
 
@@ -174,7 +173,7 @@ def _take_all(
 
     outcomes: dict[Path, Outcome] = {}
     results = map_threads(attempt, jobs, workers=workers or os.cpu_count() or 1)
-    with single_threads():
+    with one_thread_each():
         for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
             outcomes[path] = outcome
     return outcomes

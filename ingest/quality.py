@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,17 +41,6 @@ class Picture:
     """Share of the pixels with a saturated channel, 0 to 1."""
     brightness: float
     """Pixel value that 99 % stay below, from black (0) to saturation (1); may lie outside."""
-
-
-@contextmanager
-def single_threads() -> Iterator[None]:
-    """Let OpenCV work on one thread for each photograph, where several are read at once."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def measure_picture(

@@ -29,7 +29,7 @@ from photogrammetry.archives import DAMAGE, open_arrays, read_digest, write_arra
 from photogrammetry.pictures import read_photograph
 from tmp.captures import Capture
 from tmp.errors import OrientationError, PhotographError
-from tmp.parallel import map_threads
+from tmp.parallel import map_threads, one_thread_each
 from tmp.progress import Track, silent
 
 log = logging.getLogger(__name__)
@@ -207,17 +207,6 @@ def detect_photograph(
     if on_picture is not None:
         on_picture(capture.name, picture)
     write_features(features, features_path(features_dir, capture.name))
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Let OpenCV use one thread while photographs share the cores: none waits for another."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def features_path(features_dir: Path, name: str) -> Path:
