@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Let OpenCV use one thread while several photographs share the cores: none waits for another."""
+    """Let OpenCV use one thread where several photographs share the cores."""
     import cv2
 
     threads = cv2.getNumThreads()
