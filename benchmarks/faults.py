@@ -38,6 +38,8 @@ MEMORY_STAGE = "orthomosaic"
 OUTAGE_S = 5.0
 """Time after which the dead node is started again."""
 PATIENCE_S = 1800.0
+ENDING_S = 10.0
+"""Time that Slurm gets to end jobs that were cancelled."""
 UNCHANGED_S = 5.0
 
 
@@ -217,7 +219,10 @@ def cancel_task(field: Field, chance: random.Random) -> None:
     _, said = field.end()
     print(f"cancelled {job} on {node}: the run ended after {time.monotonic() - began_s:.1f} s")
     print(f"    {said}")
-    judge(queued() == [], "cancelled task: the run took its other jobs with it")
+    deadline_s = time.monotonic() + ENDING_S
+    while (left := queued()) and time.monotonic() < deadline_s:
+        time.sleep(0.2)
+    judge(not left, "cancelled task: the run took its other jobs with it")
 
 
 def fill_disk(field: Field) -> None:
