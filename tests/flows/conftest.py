@@ -17,6 +17,7 @@ import pytest
 
 from flows.prefectserver import QUIET
 from flows.report import MapRecord
+from flows.runs import RUN, RunBook
 from flows.store import Result
 from flows.surfaces import GROUND, NODATA
 from flows.usage import Usage
@@ -27,7 +28,7 @@ from tmp.frames import LocalFrame
 from tmp.grids import Grid, Tile
 from tmp.rasters import create_tiled, read_grid, read_window
 from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
-from tmp.survey import Settings, create_survey, write_settings
+from tmp.survey import Settings, Survey, create_survey, write_settings
 
 CAMERA = Camera(
     camera_id="Testcam_800x600",
@@ -153,6 +154,22 @@ def record(
         results=results,
         asked={"quality": "normal"},
     )
+
+
+@pytest.fixture
+def survey(tmp_path: Path) -> Survey:
+    """An empty survey."""
+    found = create_survey(tmp_path / "farm", name="Farm")
+    found.work_dir.mkdir(exist_ok=True)
+    return found
+
+
+@pytest.fixture
+def book(survey: Survey) -> RunBook:
+    """The book of its run, just begun."""
+    book = RunBook(path=survey.work_dir / RUN)
+    book.begin("local", {"orientation": "to do", "surface": "to do"})
+    return book
 
 
 def write_ground(folder: Path, dsm: Path) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -17,21 +16,7 @@ from flows.runs import LOCK, RUN, UNITS, RunBook, cancel_run, read_run
 from flows.store import Result
 from flows.usage import Usage
 from tmp.errors import InputError
-from tmp.survey import Survey, create_survey
-
-
-@pytest.fixture
-def survey(tmp_path: Path) -> Survey:
-    found = create_survey(tmp_path / "farm", name="Farm")
-    found.work_dir.mkdir(exist_ok=True)
-    return found
-
-
-@pytest.fixture
-def book(survey: Survey) -> RunBook:
-    book = RunBook(path=survey.work_dir / RUN)
-    book.begin("local", {"orientation": "to do", "surface": "to do"})
-    return book
+from tmp.survey import Survey
 
 
 @pytest.fixture

@@ -15,28 +15,13 @@ from flows.execution.progress import Phase, Progress
 from flows.execution.sbatch import Queued
 from flows.execution.units import begin, write_outcome
 from flows.orders import Job, Stage
-from flows.runs import RUN, UNITS, RunBook
+from flows.runs import UNITS, RunBook
 from flows.status import describe_run
 from flows.store import StageStore
 from flows.unitlogs import follow_log, list_logs, stage_log
 from flows.usage import UnitUsage, Usage
 from tmp.errors import InputError
-from tmp.survey import Survey, create_survey
-
-
-@pytest.fixture
-def survey(tmp_path: Path) -> Survey:
-    found = create_survey(tmp_path / "farm", name="Farm")
-    found.work_dir.mkdir(exist_ok=True)
-    return found
-
-
-@pytest.fixture
-def book(survey: Survey) -> RunBook:
-    book = RunBook(path=survey.work_dir / RUN)
-    book.begin("local", {"orientation": "to do", "surface": "to do"})
-    return book
-
+from tmp.survey import Survey
 
 Part = Callable[..., Path]
 
