@@ -50,6 +50,22 @@ def split_names(
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
+def split_sigma(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
+    """Return the two values of an option like ``3,6``."""
+    del context, parameter
+    if value is None:
+        return None
+    try:
+        level_m, up_m = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r}; give two numbers of metres, horizontal and vertical, as 3,6"
+        ) from None
+    return level_m, up_m
+
+
 MAP_CHOICES = (
     click.option(
         "--quality",
@@ -66,6 +82,19 @@ MAP_CHOICES = (
     ),
     click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres."),
     click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation."),
+    click.option(
+        "--heights",
+        type=click.Choice(["auto", "trust", "ignore"]),
+        default="auto",
+        show_default=True,
+        help="Whether recorded heights give the map its tilt: auto drops heights that drift.",
+    ),
+    click.option(
+        "--position-sigma",
+        metavar="H,V",
+        callback=split_sigma,
+        help="Accuracy of all recorded positions in metres, horizontal and vertical.",
+    ),
 )
 """What a person may choose of a map."""
 
@@ -80,6 +109,7 @@ def map_choices(command: Command) -> Command:
 def map_options(**chosen: Any) -> MapOptions:
     """Return the options of a map as they were chosen."""
     from flows.map import MapOptions, Quality
+    from tmp.captures import HeightUse
 
     return MapOptions(
         quality=Quality(chosen["quality"]),
@@ -87,6 +117,8 @@ def map_options(**chosen: Any) -> MapOptions:
         area_file=chosen["area"],
         ortho_gsd_m=chosen["ortho_gsd"],
         fill=chosen["fill"],
+        heights=HeightUse(chosen["heights"]),
+        position_sigma_m=chosen["position_sigma"],
     )
 
 

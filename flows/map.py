@@ -24,7 +24,7 @@ from flows.store import Input, Known, Result, StageStore
 from ingest.albedo import FILE as PANELS_FILE
 from ingest.declared import FILE as CAMERAS_FILE
 from tmp.areas import read_area
-from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind, HeightUse, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.survey import Settings, Survey, open_survey, read_settings
@@ -51,6 +51,10 @@ class MapOptions:
     """Cell of the orthomosaic; None for the photographs' own."""
     fill: bool = False
     """Whether holes in the surface are closed by interpolation."""
+    heights: HeightUse = HeightUse.AUTO
+    """Whether recorded GNSS heights give the map its tilt and height."""
+    position_sigma_m: tuple[float, float] | None = None
+    """Standard deviation of recorded positions, horizontal and vertical; None for those recorded."""
     workers: int = 1
     """Threads; never changes the result."""
 
@@ -58,6 +62,13 @@ class MapOptions:
         if self.ortho_gsd_m is not None and not 0.001 <= self.ortho_gsd_m <= 100:
             raise InputError(
                 f"orthomosaic cell of {self.ortho_gsd_m!r} m; give metres between 0.001 and 100"
+            )
+        if self.position_sigma_m is not None and not all(
+            0.001 <= sigma_m <= 1e4 for sigma_m in self.position_sigma_m
+        ):
+            raise InputError(
+                f"position sigma of {self.position_sigma_m!r} m; give two values between 0.001 and "
+                "10000, horizontal and vertical"
             )
         if self.workers < 1:
             raise InputError(f"{self.workers} workers; give at least 1")
@@ -70,6 +81,10 @@ class MapOptions:
             "area": "all" if self.area_file is None else self.area_file.name,
             "cell of the orthomosaic": "as the photographs" if gsd is None else f"{100 * gsd:g} cm",
             "holes": "filled" if self.fill else "left empty",
+            "recorded heights": str(self.heights),
+            "accuracy of positions": "as recorded"
+            if self.position_sigma_m is None
+            else "{:g} m horizontally, {:g} m vertically".format(*self.position_sigma_m),
             "workers": str(self.workers),
         }
 
@@ -203,6 +218,10 @@ def _option_values(
         else _area_wkt(options.area_file, settings, captures),
         "ortho_gsd_m": options.ortho_gsd_m,
         "fill": options.fill,
+        "heights": str(options.heights),
+        "position_sigma_m": None
+        if options.position_sigma_m is None
+        else list(options.position_sigma_m),
     }
 
 

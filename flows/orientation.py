@@ -27,7 +27,7 @@ from flows.stages import (
     save_picture,
 )
 from flows.tiles import work_items
-from tmp.captures import Capture
+from tmp.captures import Capture, HeightUse
 from tmp.errors import PhotographError
 from tmp.files import replacing
 from tmp.parallel import one_thread_each
@@ -165,9 +165,11 @@ def orient_block(job: Job) -> Figures:
 def _task(job: Job) -> OrientTask:
     from photogrammetry.features import FeatureOptions
     from photogrammetry.orient import OrientOptions, OrientTask
+    from photogrammetry.settle import SettleOptions
 
     survey, settings, captures = read_survey(job)
     long_side_px, keypoints = FEATURE_SIZES[job.options["quality"]]
+    sigma_m = job.options.get("position_sigma_m")
     return OrientTask(
         captures=captures,
         cameras=settings.cameras,
@@ -175,7 +177,11 @@ def _task(job: Job) -> OrientTask:
         frame=settings.frame,
         work_dir=survey.work_dir / BLOCK,
         options=OrientOptions(
-            features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints)
+            features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints),
+            settling=SettleOptions(
+                heights=HeightUse(job.options.get("heights", HeightUse.AUTO)),
+                position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
+            ),
         ),
     )
 
@@ -259,4 +265,4 @@ def _of_block(size: SurveySize) -> Cost:
 SMALL_BLOCK = 300
 """Photographs up to which `photogrammetry.sfm` solves a block by one thread."""
 BLOCK_NEEDS = of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
-ORIENTATION = Stage(name="orientation", version="2", function=orient_block, needs=_of_block)
+ORIENTATION = Stage(name="orientation", version="3", function=orient_block, needs=_of_block)

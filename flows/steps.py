@@ -61,7 +61,11 @@ CLOUD = Stage(
 STEPS = (
     Step(stage=FEATURES, options=("quality",)),
     Step(stage=MATCHES, needs=("features",), options=("quality",)),
-    Step(stage=ORIENTATION, needs=("features", "matches"), options=("quality",)),
+    Step(
+        stage=ORIENTATION,
+        needs=("features", "matches"),
+        options=("quality", "heights", "position_sigma_m"),
+    ),
     Step(stage=EXPOSURE, needs=("orientation",), options=("quality",)),
     Step(stage=SURFACE, needs=("orientation",), options=("quality", "area_wkt")),
     Step(stage=ELEVATION, needs=("surface",), options=("fill", "area_wkt")),

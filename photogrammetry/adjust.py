@@ -50,7 +50,9 @@ class Known:
     cameras: tuple[Camera, ...]
     """Interior orientations beforehand: the means of the priors, with `focal_sigma`."""
     rotations: Float
-    """cam_from_world from the gimbal, (N, 3, 3); NaN where there is none."""
+    """cam_from_world from gimbal or vertical, (N, 3, 3); NaN where nothing is known of it."""
+    tilt_sigma_deg: float = 2.0
+    """Standard deviation of the tilt that all rotations have in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,8 @@ class AdjustOptions:
     """Of k1, k2, k3 where no calibration is known."""
     calibrated_radial_sigma: float = 0.02
     tangential_sigma: float = 0.002
-    gimbal_tilt_sigma_deg: float = 2.0
-    gimbal_yaw_sigma_deg: float = 10.0
+    yaw_sigma_deg: float = 10.0
+    """Of the heading of a gimbal; compasses are worse than horizons."""
     max_iterations: int = 40
     tolerance: float = 1e-6
     """Relative decrease of the cost below which the solution counts as found."""
@@ -252,12 +254,12 @@ class _Priors:
             self.problem.add_residual_block(cost, loss, [self._pose(int(photo)).params])
 
     def add_rotations(self, known: Known, options: AdjustOptions) -> None:
-        """Pull rotations to the gimbal's, all of them with the weight of one.
+        """Pull rotations to those known, all of them with the weight of one.
 
-        A gimbal's error is common to a flight: a thousand records know no more than one.
+        Their error is common to a flight: a thousand records of a gimbal know no more than one.
         """
         recorded = np.flatnonzero(np.isfinite(known.rotations).all(axis=(1, 2)))
-        tilt, yaw = np.radians([options.gimbal_tilt_sigma_deg, options.gimbal_yaw_sigma_deg])
+        tilt, yaw = np.radians([known.tilt_sigma_deg, options.yaw_sigma_deg])
         sigmas = np.array([tilt, tilt, yaw, *3 * [UNSAID_M]]) / self.unit_px
         covariance = np.diag(sigmas**2) * len(recorded)
         for photo in recorded:

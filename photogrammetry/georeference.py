@@ -1,4 +1,4 @@
-"""From the frame a block grew in to the local frame of the survey: a robust similarity.
+"""From the frame a block grew in to the local frame of the survey: place, heading, scale and level.
 
 References
 ----------
@@ -10,22 +10,86 @@ Rousseeuw, P. J. (1984). Least median of squares regression. JASA 79.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.adjust import Known
 from photogrammetry.block import Block
+from photogrammetry.time_slip import estimate_slip, steps_of
+from photogrammetry.vertical import BELIEVED_SIGMAS, GIMBAL, Vertical
+from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 ASSUMED_HEIGHT = 100.0
 """Height of the cameras above the ground of a block whose scale nothing is known of."""
 COLLINEAR = 0.03
 """Spread across a line of positions over the spread along it, below which it fixes no tilt."""
+LEAST_SPREAD_M = 1e-3
+"""Standard deviation of positions below which they are one place."""
+LEAST_RELATIVE = 0.8
+"""Share of the photographs that must have a height above take-off for it to be used."""
+RELATIVE_SIGMA_M = 2.0
+"""Standard deviation of a barometric height above take-off, drift over a flight included."""
+UNUSED_SIGMA_M = 1e3
+"""Standard deviation of a height that is not used; not infinite, so that the block has a place."""
+LEAST_OBSERVED = 6
+"""Positions from which on their scatter says something of their quality."""
+INDEPENDENT = 9
+"""Positions of consumer receivers that count as independent of each other."""
+RTK_SIGMA_M = 0.3
+"""Horizontal standard deviation below which a position is a fixed or float RTK solution's."""
 UP = np.array([0.0, 0.0, 1.0])
+
+
+class HeightSource(StrEnum):
+    """Which heights a block was placed by."""
+
+    GNSS = "GNSS"
+    RELATIVE = "above take-off"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeightVerdict:
+    """How recorded heights compare with a block that was laid down level."""
+
+    plausible: bool
+    tilt_deg: float
+    """Tilt that the heights ask for."""
+    limit_deg: float
+    """Tilt up to which they are plausible."""
+    range_m: float
+    """Between the heights' 2nd and 98th percentile of differences from the block."""
+    scatter_m: float
+    """Standard deviation, robust, about the plane that fits the differences best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A block in the world, and what holds it there from now on."""
+
+    block: Block
+    known: Known
+    """Positions, standard deviations and rotations as they are to be weighed."""
+    vertical: Vertical
+    """As estimated without positions, in the frame the block came in."""
+    heights: HeightSource
+    judged: HeightVerdict
+    scatter_m: tuple[float, float]
+    """Standard deviation, robust, of the positions about the placed block: level axes and up."""
+    slip: float
+    """Photographs by which the positions were late, and have been set back."""
+    tilt_sigma_deg: float
+    """Standard deviation of the block's tilt, with all that is known."""
+    scale_sigma: float
+    """Standard deviation of its horizontal scale, as a fraction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +107,31 @@ class Similarity:
         return np.asarray(self.scale * points @ self.rotation.T + self.translation)
 
 
-def georeference(block: Block, positions: Float, rotations: Float) -> Block:
+def georeference(
+    block: Block,
+    known: Known,
+    vertical: Vertical,
+    *,
+    heights: HeightUse = HeightUse.AUTO,
+    relative: Float | None = None,
+    order: NDArray[np.int64] | None = None,
+) -> Placement:
     """Bring a block into the world of its GNSS positions.
 
     Parameters
     ----------
-    positions : ndarray of shape (N, 3)
-        Recorded projection centres, world; NaN where there is none.
-    rotations : ndarray of shape (N, 3, 3)
-        cam_from_world from the gimbal; NaN where there is none.
-
-    Returns
-    -------
-    Block
+    block : Block
+    known : Known
+        Positions in the world, NaN where there is none, with their standard deviations.
+    vertical : Vertical
+        The block's, found without positions.
+    heights : HeightUse
+        Whether the heights of positions give the block its tilt.
+    relative : ndarray of shape (N,), optional
+        Heights above a level of their own (take-off), NaN where unknown; they take the place of
+        heights that are not believed.
+    order : ndarray of shape (N,), optional
+        The photographs in the order they were taken; as they are, if not given.
 
     Raises
     ------
@@ -64,32 +140,91 @@ def georeference(block: Block, positions: Float, rotations: Float) -> Block:
 
     Notes
     -----
-    Positions along one line leave the tilt about it open.  It is then taken from the gimbal
-    angles, and where there are none the cameras are taken to look straight down.
+    Positions and heights are judged apart, because receivers are worse in height and because
+    heights that drift lean the whole block.  The block is first laid down level, by its vertical,
+    on the horizontal positions.  The plane through what then remains of the heights is the tilt
+    they ask for.  Where it is more than three standard deviations (of the vertical, and of a plane
+    through such heights) the heights do not belong to this block, and it stays level.
     """
-    known = np.asarray(np.isfinite(positions).all(axis=1))
-    source, target = block.centres[known], positions[known]
-    centred = target - target.mean(axis=0) if len(target) else np.zeros((1, 3))
-    spread = np.linalg.svd(centred, compute_uv=False)
-    if len(target) < 2 or spread[0] < 1e-3 * np.sqrt(len(target)):
+    placed = _placed(known)
+    target = known.positions[placed]
+    spread = _spread(target[:, :2])
+    if len(target) < 2 or spread[0] < LEAST_SPREAD_M:
         raise OrientationError(
-            f"{int(known.sum())} of {len(known)} oriented photographs have a position of their "
+            f"{int(placed.sum())} of {len(placed)} oriented photographs have a position of their "
             "own; two at different places are needed to place the block"
         )
-    if len(target) < 3 or spread[1] < COLLINEAR * spread[0]:
-        similarity = _fit_line(block, known, target, rotations)
-    else:
-        similarity = fit_similarity_robustly(source, target)
-    return block.transformed(similarity.scale, similarity.rotation, similarity.translation)
+    level_block = _lay_level(block, placed, target, vertical)
+    order = np.arange(len(placed)) if order is None else order
+    slip = estimate_slip(level_block.centres, known.positions, order)
+    if slip:
+        log.warning("positions are late by %.2f photographs: set back", slip)
+        back = slip * steps_of(level_block.centres, order)
+        known = replace(known, positions=known.positions - back)
+        target = known.positions[placed]
+        level_block = _lay_level(block, placed, target, vertical)
+    stated_m = float(np.median(known.position_sigmas[placed, 2]))
+    judged = judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
+    believed = heights is HeightUse.TRUST or (heights is HeightUse.AUTO and judged.plausible)
+    if believed:
+        extended = len(target) >= 3 and spread[1] >= COLLINEAR * spread[0]
+        found = _fit_positions(block, placed, target) if extended else level_block
+        kept = _weighed(found, known, HeightSource.GNSS, None)
+        return _placement(found, block, kept, vertical, judged, HeightSource.GNSS, slip)
+    log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
+    source = HeightSource.NONE
+    if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
+        flown = np.isfinite(relative)
+        second = judge_heights(
+            level_block.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
+        )
+        source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
+    kept = _weighed(level_block, known, source, relative)
+    return _placement(level_block, block, kept, vertical, judged, source, slip)
 
 
-def level(block: Block) -> Block:
-    """Bring a block without positions into a frame where its cameras look down on average.
+def judge_heights(
+    centres: Float, heights_m: Float, stated_sigma_m: float, vertical_sigma_deg: float
+) -> HeightVerdict:
+    """Judge recorded heights against a block that was laid down level.
+
+    Parameters
+    ----------
+    centres : ndarray of shape (N, 3)
+        Projection centres of the block, world.
+    heights_m : ndarray of shape (N,)
+        Recorded heights of the same.
+    stated_sigma_m : float
+        Their stated standard deviation.
+    vertical_sigma_deg : float
+        Standard deviation of the block's vertical.
+    """
+    off = heights_m - centres[:, 2]
+    level = centres[:, :2] - np.median(centres[:, :2], axis=0)
+    _, _, axes = np.linalg.svd(level - level.mean(axis=0), full_matrices=False)
+    spread = _spread(level)
+    count = 1 if len(off) < 4 or spread[1] < COLLINEAR * spread[0] else 2
+    along = level @ axes[:count].T
+    slope, scatter_m = _fit_slope(along, off)
+    noise_m = max(scatter_m, stated_sigma_m)
+    sigmas_deg = np.degrees(np.arctan(noise_m / (np.sqrt(len(off)) * spread[:count])))
+    tilts_deg = np.degrees(np.arctan(np.abs(slope)))
+    limits_deg = BELIEVED_SIGMAS * np.hypot(sigmas_deg, vertical_sigma_deg)
+    return HeightVerdict(
+        plausible=bool((tilts_deg <= limits_deg).all()),
+        tilt_deg=float(np.degrees(np.arctan(np.linalg.norm(slope)))),
+        limit_deg=float(limits_deg.min()),
+        range_m=float(np.ptp(np.percentile(off, [2, 98]))),
+        scatter_m=scatter_m,
+    )
+
+
+def level(block: Block, vertical: Vertical) -> Block:
+    """Bring a block without positions into a frame where its vertical points up.
 
     The tie points' median lies at zero and the cameras `ASSUMED_HEIGHT` above it.
     """
-    rotation = _turn(block.rotations[:, 2].mean(axis=0), -UP)
-    turned = block.transformed(1.0, rotation, np.zeros(3))
+    turned = block.transformed(1.0, _turn(vertical.up, UP), np.zeros(3))
     ground = np.median(turned.points, axis=0)
     scale = ASSUMED_HEIGHT / max(float(np.median(turned.centres[:, 2]) - ground[2]), 1e-9)
     return turned.transformed(scale, np.eye(3), -scale * ground)
@@ -139,24 +274,168 @@ def fit_similarity_robustly(
     return best
 
 
-def _fit_line(
-    block: Block, known: NDArray[np.bool_], target: Float, rotations: Float
-) -> Similarity:
-    """Fit positions along a line, with the directions of view for what they leave open."""
-    source = block.centres[known]
-    axes = block.rotations[known]
-    recorded = rotations[known]
-    bare = ~np.isfinite(recorded).all(axis=(1, 2))
-    ratio = np.linalg.norm(target - target.mean(0)) / np.linalg.norm(source - source.mean(0))
-    arm = float(np.linalg.norm(target - target.mean(0)) / np.sqrt(len(target)))
-    views = recorded[:, 2].copy()
-    views[bare] = -UP
-    sources = [source, source + axes[:, 2] * arm / ratio]
-    targets = [target, target + views * arm]
-    if not bare.any():  # the heading counts as well
-        sources.append(source + axes[:, 0] * arm / ratio)
-        targets.append(target + recorded[:, 0] * arm)
-    return fit_similarity(np.vstack(sources), np.vstack(targets))
+def _fit_positions(block: Block, placed: Mask, target: Float) -> Block:
+    fit = fit_similarity_robustly(block.centres[placed], target)
+    return block.transformed(fit.scale, fit.rotation, fit.translation)
+
+
+def _lay_level(block: Block, placed: Mask, target: Float, vertical: Vertical) -> Block:
+    """Lay a block down by its vertical, and by the horizontal positions."""
+    turned = block.transformed(1.0, _turn(vertical.up, UP), np.zeros(3))
+    centres = turned.centres[placed]
+    scale, heading_rad, shift = _fit_level_similarity(centres[:, :2], target[:, :2])
+    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
+    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    rise = float(np.median(target[:, 2] - scale * centres[:, 2]))
+    return turned.transformed(scale, rotation, np.array([*shift, rise]))
+
+
+def _fit_level_similarity(
+    source: Float, target: Float, *, trials: int = 300, seed: int = 1
+) -> tuple[float, float, Float]:
+    """Fit scale, heading (radians) and shift to points (N, 2) of which up to half may be wrong.
+
+    As complex numbers the points are related by ``t = a s + b``.
+    """
+    s, t = source @ [1, 1j], target @ [1, 1j]
+    random = np.random.default_rng(seed)
+
+    def fit(weights: Float) -> tuple[complex, complex]:
+        s_mean, t_mean = weights @ s / weights.sum(), weights @ t / weights.sum()
+        product = weights * np.conj(s - s_mean)
+        a = complex(product @ (t - t_mean) / (product @ (s - s_mean)))
+        return a, complex(t_mean - a * s_mean)
+
+    best, best_median = fit(np.ones(len(s))), np.inf
+    apart = np.abs(s - np.median(s))
+    for _ in range(trials if len(s) > 2 else 0):
+        i, j = random.choice(len(s), size=2, replace=False)
+        if abs(s[i] - s[j]) < np.median(apart):  # two neighbours fix neither scale nor heading
+            continue
+        a = (t[i] - t[j]) / (s[i] - s[j])
+        trial = complex(a), complex(t[i] - a * s[i])
+        median = float(np.median(np.abs(trial[0] * s + trial[1] - t)))
+        if median < best_median:
+            best, best_median = trial, median
+    for _ in range(20 if len(s) > 2 else 0):
+        residual = np.abs(best[0] * s + best[1] - t)
+        spread = max(1.4826 * float(np.median(residual)), 1e-9)
+        best = fit(1 / (1 + (residual / (2 * spread)) ** 2))
+    a, b = best
+    return abs(a), float(np.angle(a)), np.array([b.real, b.imag])
+
+
+def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
+    """Fit values (N,) by a constant and slopes (K,) robustly; return them and the scatter."""
+    design = np.column_stack([along, np.ones(len(along))])
+    weights, solution, scatter = np.ones(len(values)), np.zeros(design.shape[1]), 0.0
+    for _ in range(20):
+        root = np.sqrt(weights)
+        solution = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        residual = values - design @ solution
+        scatter = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+        weights = 1 / (1 + (residual / max(2 * scatter, 1e-9)) ** 2)
+    return solution[:-1], scatter
+
+
+def _weighed(block: Block, known: Known, source: HeightSource, relative: Float | None) -> Known:
+    """Return positions of a placed block with the heights it has, weighed by what is observed.
+
+    Positions weigh by their scatter about the block where that is worse than what they claim.
+    """
+    placed = _placed(known)
+    positions, sigmas = known.positions.copy(), known.position_sigmas.copy()
+    if source is not HeightSource.GNSS:
+        positions[placed, 2] = block.centres[placed, 2]
+        sigmas[:, 2] = UNUSED_SIGMA_M
+    if source is HeightSource.RELATIVE and relative is not None:
+        flown = placed & np.isfinite(relative)
+        rise = float(np.median(block.centres[flown, 2] - relative[flown]))
+        positions[flown, 2], sigmas[flown, 2] = relative[flown] + rise, RELATIVE_SIGMA_M
+    kept = replace(known, positions=positions)
+    if placed.sum() >= LEAST_OBSERVED:
+        level_m, up_m = _scatter(block, kept)
+        sigmas = np.maximum(sigmas, [level_m, level_m, up_m])
+    return replace(kept, position_sigmas=sigmas)
+
+
+def _placement(  # noqa: PLR0913  what was found, one after the other
+    block: Block,
+    before: Block,
+    known: Known,
+    vertical: Vertical,
+    judged: HeightVerdict,
+    source: HeightSource,
+    slip: float,
+) -> Placement:
+    """Return a placed block with what it is to be held by, and how firmly it is placed."""
+    if GIMBAL not in vertical.evidence:
+        known = replace(known, rotations=_upright(block, before, vertical))
+    tilt_sigma_deg, scale_sigma = _doubt(known, vertical, source)
+    return Placement(
+        block=block,
+        known=replace(known, tilt_sigma_deg=vertical.sigma_deg),
+        vertical=vertical,
+        heights=source,
+        judged=judged,
+        scatter_m=_scatter(block, known),
+        slip=slip,
+        tilt_sigma_deg=tilt_sigma_deg,
+        scale_sigma=scale_sigma,
+    )
+
+
+def _placed(known: Known) -> Mask:
+    return np.asarray(np.isfinite(known.positions).all(axis=1))
+
+
+def _scatter(block: Block, known: Known) -> tuple[float, float]:
+    """Return the robust standard deviation of positions about a block, level axes and up."""
+    off = block.centres - known.positions
+    off = off[np.isfinite(off).all(axis=1)]
+    spread = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
+    return float(np.hypot(spread[0], spread[1]) / np.sqrt(2)), float(spread[2])
+
+
+def _doubt(known: Known, vertical: Vertical, source: HeightSource) -> tuple[float, float]:
+    """Return the standard deviations of tilt (degrees) and scale (fraction) of a placed block.
+
+    Notes
+    -----
+    A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
+    ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
+    one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a
+    fixed RTK solution are apart.  Tilts by positions and by the vertical are joined.
+    """
+    placed = _placed(known)
+    level_m, _, up_m = np.median(known.position_sigmas[placed], axis=0)
+    spread = _spread(known.positions[placed, :2])
+    most = placed.sum() if level_m < RTK_SIGMA_M else min(placed.sum(), INDEPENDENT)
+    scale_sigma = level_m / (np.sqrt(most) * np.linalg.norm(spread))
+    weight = vertical.sigma_deg**-2
+    if source is not HeightSource.NONE and placed.sum() >= 3:
+        across = max(float(spread[-1]), COLLINEAR * float(spread[0]))
+        weight += np.degrees(np.arctan(up_m / (np.sqrt(most) * across))) ** -2
+    return float(weight**-0.5), float(scale_sigma)
+
+
+def _spread(points: Float) -> Float:
+    """Return the standard deviations of points (N, K) along their principal axes, (K,)."""
+    singular = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return np.asarray(singular / np.sqrt(max(len(points), 1)))
+
+
+def _upright(block: Block, before: Block, vertical: Vertical) -> Float:
+    """Return the rotations (N, 3, 3) of a placed block if its vertical pointed up.
+
+    Parameters
+    ----------
+    before : Block
+        The same block in the frame of `vertical`.
+    """
+    rotations = block.rotations
+    world_from_before = rotations[0].T @ before.rotations[0]
+    return np.asarray(rotations @ _turn(world_from_before @ vertical.up, UP).T)
 
 
 def _turn(from_direction: Float, to_direction: Float) -> Float:

@@ -68,24 +68,17 @@ def collect_known(
     )
 
 
-def pinned(known: Known, block: Block) -> Known:
-    """Return `known` with what keeps a block that nothing else holds where it is.
+def held_in_place(known: Known, block: Block) -> Known:
+    """Return `known` with what keeps a block without positions where it is.
 
-    A block without positions is held by its own projection centres, loosely; one whose tilt the
-    positions leave open, and whose gimbal is silent, by its own rotations.
+    It is held by its own projection centres, loosely, and by its own rotations.
     """
-    if np.isfinite(known.rotations).any():
-        rotations = known.rotations
-    else:
-        rotations = block.rotations
-    if np.isfinite(known.positions).all(axis=1).sum() >= 2:
-        return replace(known, rotations=rotations)
     extent = float(np.linalg.norm(np.ptp(block.centres, axis=0)))
     return replace(
         known,
         positions=block.centres,
         position_sigmas=np.full((len(block.names), 3), 0.1 * extent),
-        rotations=rotations,
+        rotations=block.rotations,
     )
 
 

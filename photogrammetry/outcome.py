@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.block import Block
 from photogrammetry.observability import height_above_ground_m, warn_of_weak_scale
+from photogrammetry.placement_words import warn_of_positions
 from photogrammetry.settle import Solution
 from photogrammetry.tracks import Tracks
 from photogrammetry.verification import VerifiedPair
@@ -22,8 +23,6 @@ HISTOGRAM_STEP_PX = 0.1
 HISTOGRAM_BINS = 40
 FOCAL_SURPRISE = 3.0
 """Standard deviations of the metadata's focal length beyond which its change is worth a warning."""
-POSITION_SURPRISE = 5.0
-"""Standard deviations of a recorded position beyond which its residual is worth a warning."""
 
 
 def describe(
@@ -164,8 +163,26 @@ def _measure(
         "sigma_px": solution.sigma_px,
         "height_agl_m": height_above_ground_m(block),
         "height_takeoff_m": float(np.median(recorded)) if recorded else None,
+        **_measure_placement(solution),
         "gnss_rms_m": np.sqrt((off**2).mean(axis=0)).tolist() if len(off) else None,
         "residual_histogram": {"step_px": HISTOGRAM_STEP_PX, "counts": histogram.tolist()},
+    }
+
+
+def _measure_placement(solution: Solution) -> dict[str, Any]:
+    """Return how the block was placed and how firmly; empty for one without a place."""
+    placement = solution.placement
+    if placement is None:
+        return {}
+    return {
+        "level_from": ", ".join(placement.vertical.evidence),
+        "heights_from": str(placement.heights),
+        "tilt_sigma_deg": placement.tilt_sigma_deg,
+        "scale_sigma": placement.scale_sigma,
+        "heights_tilt_deg": placement.judged.tilt_deg,
+        "heights_range_m": placement.judged.range_m,
+        "positions_scatter_m": list(placement.scatter_m),
+        "positions_late_by_photographs": placement.slip,
     }
 
 
@@ -185,17 +202,9 @@ def _warn(
     if not solution.frame.referenced:
         warnings.append(
             "The photographs carry no usable positions: the result has no place on Earth and an "
-            "arbitrary scale. Give positions or ground control to measure in it."
+            "arbitrary scale. Compare lengths in it with one another, not with metres."
         )
-    off = solution.block.centres - solution.known.positions
-    with np.errstate(invalid="ignore"):
-        far = np.linalg.norm(off / solution.known.position_sigmas, axis=1) > POSITION_SURPRISE
-    for photo in np.flatnonzero(far):
-        warnings.append(
-            f"{solution.block.names[photo]}: the recorded position is "
-            f"{np.linalg.norm(off[photo]):.1f} m from where the tie points put the photograph, "
-            "far beyond its stated accuracy; it was given little weight."
-        )
+    warnings += warn_of_positions(solution)
     for key, camera in adjusted.items():
         prior = cameras[key]
         before_px = float(np.sqrt(prior.fx_px * prior.fy_px))

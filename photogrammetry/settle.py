@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from photogrammetry.adjust import AdjustOptions, Known, TieWeight, adjust
 from photogrammetry.block import Block
-from photogrammetry.georeference import georeference, level
-from photogrammetry.known import collect_known, pinned, with_flying_height
+from photogrammetry.georeference import Placement, georeference, level
+from photogrammetry.known import collect_known, held_in_place, with_flying_height
 from photogrammetry.observability import assess_vertical_scale
+from photogrammetry.vertical import estimate_vertical
 from tmp.cameras import Camera
-from tmp.captures import Capture
+from tmp.captures import Capture, HeightUse
 from tmp.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import VerticalScale
@@ -45,6 +47,10 @@ class SettleOptions:
     """Observations further off than this many times the spread of all are dropped."""
     assess_scale: bool = True
     """Whether to solve again at other focal lengths and tell how firm the vertical scale is."""
+    heights: HeightUse = HeightUse.AUTO
+    """Whether recorded GNSS heights give the block its tilt."""
+    position_sigma_m: tuple[float, float] | None = None
+    """Standard deviation of all positions, horizontal and vertical; None for those recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +59,9 @@ class Solution:
 
     block: Block
     known: Known
-    """Positions are NaN where the block has no place on Earth."""
+    """As recorded; positions are NaN where the block has no place on Earth."""
+    placement: Placement | None
+    """How the block came to its place; None where it has none."""
     frame: LocalFrame
     sigma_px: float
     """Standard deviation of an image coordinate, the unknowns allowed for."""
@@ -84,15 +92,24 @@ def settle(
     cameras : mapping of Camera
         From the metadata, by camera id.
     """
-    known = collect_known(captures, cameras, frame)
-    recorded = known.positions
-    placed = int(np.isfinite(recorded).all(axis=1).sum()) >= 2
-    if placed:
-        block = georeference(block, recorded, known.rotations)
+    recorded = _recorded(captures, cameras, frame, options)
+    vertical = estimate_vertical(block, recorded.rotations)
+    placement = None
+    if int(np.isfinite(recorded.positions).all(axis=1).sum()) >= 2:
+        relative = np.array([c.height_takeoff_m or np.nan for c in captures], float)
+        placement = georeference(
+            block,
+            recorded,
+            vertical,
+            heights=options.heights,
+            relative=relative,
+            order=_order_taken(captures),
+        )
+        block, known = placement.block, placement.known
     else:
-        block, frame = level(block), LocalFrame(origin=None, crs=None)
-        recorded = np.full_like(recorded, np.nan)
-    known = pinned(replace(known, positions=recorded), block)
+        block, frame = level(block, vertical), LocalFrame(origin=None, crs=None)
+        recorded = replace(recorded, positions=np.full_like(recorded.positions, np.nan))
+        known = held_in_place(recorded, block)
     block = replace(block, cameras=known.cameras)
     settings = replace(options.adjustment, threads=threads)
     observations = len(block.photo)
@@ -103,17 +120,48 @@ def settle(
         block = adjust(block, known, weight, settings if last else hasty)
         block = without_strays(block) if last else without_outliers(block, options)
         weight = weigh(block, options)
-        if number == 0 and placed:
+        if number == 0 and placement is not None:
             known = with_flying_height(known, block, captures)
     scale = assess_vertical_scale(block, known, weight, settings) if options.assess_scale else None
     return Solution(
         block=block,
-        known=replace(known, positions=recorded),
+        known=recorded,
+        placement=placement,
         frame=frame,
         sigma_px=observation_sigma_px(block),
         dropped=observations - len(block.photo),
         scale=scale,
     )
+
+
+def _order_taken(captures: Sequence[Capture]) -> NDArray[np.int64]:
+    """Return the indices of captures by camera and time, or by name where times are not known."""
+    timed = all(capture.time_utc is not None for capture in captures)
+    order = sorted(
+        range(len(captures)),
+        key=lambda i: (
+            captures[i].body,
+            captures[i].band,
+            str(captures[i].time_utc) if timed else "",
+            captures[i].name,
+        ),
+    )
+    return np.array(order)
+
+
+def _recorded(
+    captures: Sequence[Capture],
+    cameras: Mapping[str, Camera],
+    frame: LocalFrame,
+    options: SettleOptions,
+) -> Known:
+    """Collect what is recorded, with the standard deviations of a user who knows better."""
+    known = collect_known(captures, cameras, frame)
+    if options.position_sigma_m is None:
+        return known
+    level_m, up_m = options.position_sigma_m
+    sigmas = np.broadcast_to([level_m, level_m, up_m], known.position_sigmas.shape)
+    return replace(known, position_sigmas=sigmas.copy())
 
 
 def observation_sigma_px(block: Block) -> float:

@@ -34,6 +34,15 @@ class HeightDatum(StrEnum):
     UNKNOWN = "unknown"
 
 
+class HeightUse(StrEnum):
+    """Whether recorded GNSS heights give a map its tilt and height."""
+
+    AUTO = "auto"
+    """Where they are in keeping with gimbal, views and flight."""
+    TRUST = "trust"
+    IGNORE = "ignore"
+
+
 class Flag(StrEnum):
     """Why a photograph is not used by default, or deserves a second look."""
 

@@ -13,7 +13,7 @@ from photogrammetry.adjust import (
     camera_from_parameters,
     camera_parameters,
 )
-from photogrammetry.known import collect_known, pinned, with_flying_height
+from photogrammetry.known import collect_known, held_in_place, with_flying_height
 from photogrammetry.observability import assess_vertical_scale, warn_of_weak_scale
 from photogrammetry.settle import SettleOptions, observation_sigma_px, weigh, without_outliers
 
@@ -164,6 +164,6 @@ def test_no_position_is_trusted_beyond_the_floor(flown):
 def test_a_block_without_positions_is_held_where_it_is(flown):
     block, poses = flown.flown_block(noise_px=0.3)
     captures = [replace(c, longitude_deg=None) for c in flown.captures_of(poses)]
-    known = pinned(collect_known(captures, {"test": flown.CAMERA}, flown.FRAME), block)
+    known = held_in_place(collect_known(captures, {"test": flown.CAMERA}, flown.FRAME), block)
     found = adjust(block, known, WEIGHT, AdjustOptions())
     assert np.linalg.norm(found.centres.mean(axis=0) - block.centres.mean(axis=0)) < 0.5

@@ -6,13 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from photogrammetry.adjust import Known
 from photogrammetry.georeference import (
     ASSUMED_HEIGHT,
+    HeightSource,
     fit_similarity,
     fit_similarity_robustly,
     georeference,
     level,
 )
+from photogrammetry.vertical import estimate_vertical
+from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
@@ -38,14 +42,36 @@ def test_a_third_of_wrong_positions_does_not_disturb():
     assert fit.scale == pytest.approx(5, rel=0.005)
 
 
+def known_of(block, positions, *, sigmas=(3.0, 6.0), rotations=None):
+    count = len(block.names)
+    return Known(
+        positions=np.asarray(positions, float),
+        position_sigmas=np.tile([sigmas[0], sigmas[0], sigmas[1]], (count, 1)).astype(float),
+        cameras=block.cameras,
+        rotations=np.full((count, 3, 3), np.nan) if rotations is None else rotations,
+    )
+
+
+def place(block, positions, *, rotations=None, **options):
+    """Place a block that has been moved to a frame of its own."""
+    away = block.transformed(0.2, RANDOM, np.array([3.0, 4.0, 5.0]))
+    known = known_of(away, positions, rotations=rotations)
+    return georeference(away, known, estimate_vertical(away, known.rotations), **options)
+
+
+def tilt_deg(block, truth):
+    """Return how far the world's vertical is off, by the rotations of the photographs."""
+    off = truth.rotations.transpose(0, 2, 1) @ block.rotations
+    return float(np.degrees(np.arccos(np.clip(off[:, 2, 2], -1, 1))).max())
+
+
 def test_a_block_is_brought_back_to_its_world(flown):
     block, poses = flown.flown_block(noise_px=0)
-    away = block.transformed(0.2, RANDOM, np.array([3.0, 4.0, 5.0]))
-    nothing = np.full((len(poses), 3, 3), np.nan)
-    back = georeference(away, np.array([p.centre for p in poses]), nothing)
-    assert np.allclose(back.centres, [p.centre for p in poses], atol=1e-6)
-    assert np.allclose(back.points, block.points, atol=1e-6)
-    assert np.abs(back.residuals()).max() < 1e-6
+    placed = place(block, [p.centre for p in poses])
+    assert placed.heights is HeightSource.GNSS
+    assert np.allclose(placed.block.centres, [p.centre for p in poses], atol=1e-6)
+    assert np.allclose(placed.block.points, block.points, atol=1e-6)
+    assert np.abs(placed.block.residuals()).max() < 1e-6
 
 
 @pytest.mark.parametrize("gimbal", [True, False])
@@ -63,26 +89,91 @@ def test_one_straight_line_takes_its_tilt_from_the_views(flown, gimbal):
         xy_px=line.xy_px,
     )
     rotations = np.array([p.rotation for p in poses[:5]])
-    away = line.transformed(0.2, RANDOM, np.zeros(3))
-    recorded = rotations if gimbal else np.full((5, 3, 3), np.nan)
-    back = georeference(away, np.array([p.centre for p in poses[:5]]), recorded)
+    placed = place(line, [p.centre for p in poses[:5]], rotations=rotations if gimbal else None)
     angle = np.degrees(
-        (Rotation.from_matrix(back.rotations) * Rotation.from_matrix(rotations).inv()).magnitude()
+        (
+            Rotation.from_matrix(placed.block.rotations) * Rotation.from_matrix(rotations).inv()
+        ).magnitude()
     )
     assert angle.max() < (0.5 if gimbal else 2.0)  # the views wobble by one degree
 
 
+@pytest.mark.parametrize("gimbal", [True, False])
+def test_heights_that_climb_while_the_drone_flew_level_do_not_tilt_the_block(flown, gimbal):
+    block, poses = flown.flown_block(noise_px=0)
+    positions = np.array([p.centre for p in poses])
+    positions[:, 2] += np.linspace(0, 100, len(poses))
+    rotations = np.array([p.rotation for p in poses]) if gimbal else None
+    placed = place(block, positions, rotations=rotations)
+    assert placed.heights is HeightSource.NONE
+    assert placed.judged.range_m > 80
+    assert tilt_deg(placed.block, block) < 2.5
+    assert placed.block.centres[:, :2] == pytest.approx(positions[:, :2], abs=1.5)
+
+
+def test_heights_that_are_off_by_a_constant_are_believed(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    placed = place(block, np.array([p.centre for p in poses]) + np.array([0, 0, 77.0]))
+    assert placed.heights is HeightSource.GNSS
+    assert np.median(placed.block.centres[:, 2]) == pytest.approx(117, abs=1)
+
+
+def test_heights_above_take_off_take_the_place_of_heights_that_drift(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    positions = np.array([p.centre for p in poses])
+    relative = positions[:, 2].copy()
+    positions[:, 2] += np.linspace(0, 100, len(poses))
+    placed = place(block, positions, relative=relative)
+    assert placed.heights is HeightSource.RELATIVE
+    assert placed.known.positions[:, 2] - relative == pytest.approx(
+        np.full(15, (placed.known.positions[:, 2] - relative).mean()), abs=1e-6
+    )
+
+
+def test_what_the_user_says_of_heights_is_done(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    good = np.array([p.centre for p in poses])
+    ignored = place(block, good, heights=HeightUse.IGNORE)
+    assert ignored.heights is HeightSource.NONE
+    drifting = good + np.linspace(0, 100, len(poses))[:, None] * [0, 0, 1]
+    trusted = place(block, drifting, heights=HeightUse.TRUST)
+    assert trusted.heights is HeightSource.GNSS
+    assert tilt_deg(trusted.block, block) > 10
+
+
+def test_positions_worse_than_they_claim_weigh_less(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    random = np.random.default_rng(4)
+    scattered = np.array([p.centre for p in poses]) + random.normal(scale=[12, 12, 1], size=(15, 3))
+    placed = place(block, scattered)
+    assert 6 < np.median(placed.known.position_sigmas[:, 0]) < 20
+    assert np.median(placed.known.position_sigmas[:, 2]) >= 6.0
+    assert placed.scale_sigma > 0.05
+
+
+def test_the_tilt_of_firm_heights_is_known_better_than_that_of_loose_ones(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    away = block.transformed(0.2, RANDOM, np.zeros(3))
+    doubts = []
+    for sigmas in ((0.02, 0.03), (3.0, 6.0)):
+        known = known_of(away, [p.centre for p in poses], sigmas=sigmas)
+        placed = georeference(away, known, estimate_vertical(away, known.rotations))
+        doubts.append((placed.tilt_sigma_deg, placed.scale_sigma))
+    assert doubts[0][0] < 0.1 < doubts[1][0]
+    # 3 m in nine independent positions that spread by 12.7 m and 9.8 m: 3 / (3 * 16.1).
+    assert doubts[1][1] == pytest.approx(0.062, abs=0.005)
+
+
 def test_positions_at_one_place_are_refused(flown):
     block, poses = flown.flown_block(noise_px=0)
-    nothing = np.full((len(poses), 3, 3), np.nan)
-    same = np.ones((len(poses), 3))
     with pytest.raises(OrientationError, match="two at different places"):
-        georeference(block, same, nothing)
+        place(block, np.ones((len(poses), 3)))
 
 
 def test_a_block_without_positions_is_levelled(flown):
     block, _ = flown.flown_block(noise_px=0)
-    levelled = level(block.transformed(0.2, RANDOM, np.ones(3)))
+    away = block.transformed(0.2, RANDOM, np.ones(3))
+    levelled = level(away, estimate_vertical(away, np.full((15, 3, 3), np.nan)))
     assert np.median(levelled.points[:, 2]) == pytest.approx(0, abs=1e-9)
     assert np.median(levelled.centres[:, 2]) == pytest.approx(ASSUMED_HEIGHT)
     assert levelled.rotations[:, 2, 2].mean() < -0.99

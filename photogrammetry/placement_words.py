@@ -1,0 +1,99 @@
+"""What a reader must know of how a block was placed: in plain words, each with its remedy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from photogrammetry.georeference import HeightSource, Placement
+from photogrammetry.settle import Solution
+
+SURPRISE = 5.0
+"""Standard deviations of a recorded position beyond which its residual is worth a warning."""
+WORSE = 1.5
+"""Observed over stated standard deviation from which positions are worse than they claim."""
+NAMED = 3
+"""Photographs named of those whose positions are far off."""
+
+
+def warn_of_positions(solution: Solution) -> list[str]:
+    """Say what is wrong with recorded positions and heights, and what was done about it."""
+    placement = solution.placement
+    if placement is None:
+        return []
+    return [
+        *_warn_of_heights(placement),
+        *_warn_of_slip(placement),
+        *_warn_of_scatter(solution, placement),
+        *_warn_of_single(solution, placement),
+    ]
+
+
+def _warn_of_heights(placement: Placement) -> list[str]:
+    if placement.heights is HeightSource.GNSS:
+        return []
+    judged = placement.judged
+    level = " and ".join(
+        filter(None, (", ".join(placement.vertical.evidence[:-1]), placement.vertical.evidence[-1]))
+    )
+    instead = (
+        "heights above take-off were used in their place"
+        if placement.heights is HeightSource.RELATIVE
+        else f"the map is levelled by {level} instead"
+    )
+    if judged.plausible:  # the user asked for it
+        return [f"The recorded heights were not used, as asked: {instead}."]
+    return [
+        f"The recorded heights drift by {judged.range_m:.0f} m against the photographs and would "
+        f"tilt the map by {judged.tilt_deg:.0f}°. They were not used; {instead}, to about "
+        f"{placement.tilt_sigma_deg:.1f}° ({np.tan(np.radians(placement.tilt_sigma_deg)):.0%} "
+        "slope), and lies only roughly at its height. Slopes of the whole ground cannot be told "
+        "from this tilt; shapes and relief within it can be used. If you know that the heights "
+        "are right, run again with --heights trust."
+    ]
+
+
+def _warn_of_slip(placement: Placement) -> list[str]:
+    if not placement.slip:
+        return []
+    how = "late" if placement.slip > 0 else "early"
+    return [
+        f"Recorded positions come {abs(placement.slip):.1f} photographs too {how}: the clocks of "
+        "camera and receiver disagree. They were moved along the flight accordingly."
+    ]
+
+
+def _warn_of_scatter(solution: Solution, placement: Placement) -> list[str]:
+    placed = np.isfinite(solution.known.positions).all(axis=1)
+    stated = np.median(solution.known.position_sigmas[placed], axis=0)
+    level_m, up_m = placement.scatter_m
+    worse = []
+    if level_m > WORSE * stated[0]:
+        worse.append(f"{level_m:.1f} m horizontally (stated: {stated[0]:.1g} m)")
+    if placement.heights is HeightSource.GNSS and up_m > WORSE * stated[2]:
+        worse.append(f"{up_m:.1f} m in height (stated: {stated[2]:.1g} m)")
+    if not worse:
+        return []
+    return [
+        f"Recorded positions scatter by {' and '.join(worse)} about the photographs' own geometry "
+        "and were weighed accordingly: the scale of the map is known to about "
+        f"{100 * placement.scale_sigma:.0f} %, its place to a few metres at best. Lay it over a "
+        "known map, or compare a length you have measured on the ground."
+    ]
+
+
+def _warn_of_single(solution: Solution, placement: Placement) -> list[str]:
+    """Name photographs whose positions are far off, by the weights they were given."""
+    off = solution.block.centres - placement.known.positions
+    with np.errstate(invalid="ignore"):
+        sigmas = np.linalg.norm(off / placement.known.position_sigmas, axis=1)
+    far = np.flatnonzero(sigmas > SURPRISE)
+    if len(far) == 0:
+        return []
+    worst = far[np.argsort(-sigmas[far])][:NAMED]
+    named = ", ".join(f"{solution.block.names[i]} by {np.linalg.norm(off[i]):.1f} m" for i in worst)
+    more = f" and {len(far) - len(worst)} more" if len(far) > len(worst) else ""
+    verb = "position lies" if len(far) == 1 else "positions lie"
+    return [
+        f"{len(far)} recorded {verb} far from where the tie points put the photograph "
+        f"({named}{more}), beyond all stated accuracy, and got little weight."
+    ]
