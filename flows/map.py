@@ -54,7 +54,7 @@ class MapOptions:
     heights: HeightUse = HeightUse.AUTO
     """Whether recorded GNSS heights give the map its tilt and height."""
     position_sigma_m: tuple[float, float] | None = None
-    """Standard deviation of recorded positions, horizontal and vertical; None for those recorded."""
+    """Standard deviation of positions, horizontal and vertical; None for those recorded."""
     workers: int = 1
     """Threads; never changes the result."""
 

@@ -82,10 +82,16 @@ class Placement:
     """As estimated without positions, in the frame the block came in."""
     heights: HeightSource
     judged: HeightVerdict
-    scatter_m: tuple[float, float]
-    """Standard deviation, robust, of the positions about the placed block: level axes and up."""
     slip: float
     """Photographs by which the positions were late, and have been set back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmness:
+    """How firmly a block is placed."""
+
+    scatter_m: tuple[float, float]
+    """Standard deviation, robust, of the positions about the block: level axes and up."""
     tilt_sigma_deg: float
     """Standard deviation of the block's tilt, with all that is known."""
     scale_sigma: float
@@ -169,8 +175,7 @@ def georeference(
     if believed:
         extended = len(target) >= 3 and spread[1] >= COLLINEAR * spread[0]
         found = _fit_positions(block, placed, target) if extended else level_block
-        kept = _weighed(found, known, HeightSource.GNSS, None)
-        return _placement(found, block, kept, vertical, judged, HeightSource.GNSS, slip)
+        return _placement(found, block, known, vertical, judged, HeightSource.GNSS, slip)
     log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
     source = HeightSource.NONE
     if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
@@ -179,7 +184,7 @@ def georeference(
             level_block.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
         )
         source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
-    kept = _weighed(level_block, known, source, relative)
+    kept = _with_heights(level_block, known, source, relative)
     return _placement(level_block, block, kept, vertical, judged, source, slip)
 
 
@@ -338,28 +343,66 @@ def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
     return solution[:-1], scatter
 
 
-def _weighed(block: Block, known: Known, source: HeightSource, relative: Float | None) -> Known:
-    """Return positions of a placed block with the heights it has, weighed by what is observed.
+def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
+    """Weigh positions by their scatter about an adjusted block where that is worse than stated.
 
-    Positions weigh by their scatter about the block where that is worse than what they claim.
+    Parameters
+    ----------
+    block : Block
+        Adjusted, so that its own deformation by a lens not yet known is not laid to the positions.
+    known : Known
+        To be weighed.
+    stated : Known
+        With the standard deviations that positions came with.
+    """
+    if _placed(known).sum() < LEAST_OBSERVED:
+        return known
+    level_m, up_m = _scatter(block, known)
+    floor = np.array([level_m, level_m, up_m])
+    return replace(known, position_sigmas=np.maximum(stated.position_sigmas, floor))
+
+
+def assess_firmness(block: Block, known: Known, placement: Placement) -> Firmness:
+    """Return how firmly an adjusted block is placed.
+
+    Notes
+    -----
+    A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
+    ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
+    one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a
+    fixed RTK solution are apart.  Tilts by positions and by the vertical are joined.
     """
     placed = _placed(known)
+    level_m, _, up_m = np.median(known.position_sigmas[placed], axis=0)
+    spread = _spread(known.positions[placed, :2])
+    most = placed.sum() if level_m < RTK_SIGMA_M else min(placed.sum(), INDEPENDENT)
+    weight = placement.vertical.sigma_deg**-2
+    if placement.heights is not HeightSource.NONE and placed.sum() >= 3:
+        across = max(float(spread[-1]), COLLINEAR * float(spread[0]))
+        weight += np.degrees(np.arctan(up_m / (np.sqrt(most) * across))) ** -2
+    return Firmness(
+        scatter_m=_scatter(block, known),
+        tilt_sigma_deg=float(weight**-0.5),
+        scale_sigma=float(level_m / (np.sqrt(most) * np.linalg.norm(spread))),
+    )
+
+
+def _with_heights(
+    block: Block, known: Known, source: HeightSource, relative: Float | None
+) -> Known:
+    """Return what is known of a level block's photographs without the GNSS heights."""
+    placed = _placed(known)
     positions, sigmas = known.positions.copy(), known.position_sigmas.copy()
-    if source is not HeightSource.GNSS:
-        positions[placed, 2] = block.centres[placed, 2]
-        sigmas[:, 2] = UNUSED_SIGMA_M
+    positions[placed, 2] = block.centres[placed, 2]
+    sigmas[:, 2] = UNUSED_SIGMA_M
     if source is HeightSource.RELATIVE and relative is not None:
         flown = placed & np.isfinite(relative)
         rise = float(np.median(block.centres[flown, 2] - relative[flown]))
         positions[flown, 2], sigmas[flown, 2] = relative[flown] + rise, RELATIVE_SIGMA_M
-    kept = replace(known, positions=positions)
-    if placed.sum() >= LEAST_OBSERVED:
-        level_m, up_m = _scatter(block, kept)
-        sigmas = np.maximum(sigmas, [level_m, level_m, up_m])
-    return replace(kept, position_sigmas=sigmas)
+    return replace(known, positions=positions, position_sigmas=sigmas)
 
 
-def _placement(  # noqa: PLR0913  what was found, one after the other
+def _placement(
     block: Block,
     before: Block,
     known: Known,
@@ -368,20 +411,16 @@ def _placement(  # noqa: PLR0913  what was found, one after the other
     source: HeightSource,
     slip: float,
 ) -> Placement:
-    """Return a placed block with what it is to be held by, and how firmly it is placed."""
+    """Return a placed block with what it is to be held by."""
     if GIMBAL not in vertical.evidence:
         known = replace(known, rotations=_upright(block, before, vertical))
-    tilt_sigma_deg, scale_sigma = _doubt(known, vertical, source)
     return Placement(
         block=block,
         known=replace(known, tilt_sigma_deg=vertical.sigma_deg),
         vertical=vertical,
         heights=source,
         judged=judged,
-        scatter_m=_scatter(block, known),
         slip=slip,
-        tilt_sigma_deg=tilt_sigma_deg,
-        scale_sigma=scale_sigma,
     )
 
 
@@ -395,28 +434,6 @@ def _scatter(block: Block, known: Known) -> tuple[float, float]:
     off = off[np.isfinite(off).all(axis=1)]
     spread = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
     return float(np.hypot(spread[0], spread[1]) / np.sqrt(2)), float(spread[2])
-
-
-def _doubt(known: Known, vertical: Vertical, source: HeightSource) -> tuple[float, float]:
-    """Return the standard deviations of tilt (degrees) and scale (fraction) of a placed block.
-
-    Notes
-    -----
-    A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
-    ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
-    one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a
-    fixed RTK solution are apart.  Tilts by positions and by the vertical are joined.
-    """
-    placed = _placed(known)
-    level_m, _, up_m = np.median(known.position_sigmas[placed], axis=0)
-    spread = _spread(known.positions[placed, :2])
-    most = placed.sum() if level_m < RTK_SIGMA_M else min(placed.sum(), INDEPENDENT)
-    scale_sigma = level_m / (np.sqrt(most) * np.linalg.norm(spread))
-    weight = vertical.sigma_deg**-2
-    if source is not HeightSource.NONE and placed.sum() >= 3:
-        across = max(float(spread[-1]), COLLINEAR * float(spread[0]))
-        weight += np.degrees(np.arctan(up_m / (np.sqrt(most) * across))) ** -2
-    return float(weight**-0.5), float(scale_sigma)
 
 
 def _spread(points: Float) -> Float:

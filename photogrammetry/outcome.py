@@ -171,17 +171,17 @@ def _measure(
 
 def _measure_placement(solution: Solution) -> dict[str, Any]:
     """Return how the block was placed and how firmly; empty for one without a place."""
-    placement = solution.placement
-    if placement is None:
+    placement, firmness = solution.placement, solution.firmness
+    if placement is None or firmness is None:
         return {}
     return {
         "level_from": ", ".join(placement.vertical.evidence),
         "heights_from": str(placement.heights),
-        "tilt_sigma_deg": placement.tilt_sigma_deg,
-        "scale_sigma": placement.scale_sigma,
+        "tilt_sigma_deg": firmness.tilt_sigma_deg,
+        "scale_sigma": firmness.scale_sigma,
         "heights_tilt_deg": placement.judged.tilt_deg,
         "heights_range_m": placement.judged.range_m,
-        "positions_scatter_m": list(placement.scatter_m),
+        "positions_scatter_m": list(firmness.scatter_m),
         "positions_late_by_photographs": placement.slip,
     }
 

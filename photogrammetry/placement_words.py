@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from photogrammetry.georeference import HeightSource, Placement
+from photogrammetry.georeference import Firmness, HeightSource, Placement
 from photogrammetry.settle import Solution
 
 SURPRISE = 5.0
@@ -17,24 +17,23 @@ NAMED = 3
 
 def warn_of_positions(solution: Solution) -> list[str]:
     """Say what is wrong with recorded positions and heights, and what was done about it."""
-    placement = solution.placement
-    if placement is None:
+    placement, firmness = solution.placement, solution.firmness
+    if placement is None or firmness is None:
         return []
     return [
-        *_warn_of_heights(placement),
+        *_warn_of_heights(placement, firmness),
         *_warn_of_slip(placement),
-        *_warn_of_scatter(solution, placement),
-        *_warn_of_single(solution, placement),
+        *_warn_of_scatter(solution, firmness, placement.heights),
+        *_warn_of_single(solution),
     ]
 
 
-def _warn_of_heights(placement: Placement) -> list[str]:
+def _warn_of_heights(placement: Placement, firmness: Firmness) -> list[str]:
     if placement.heights is HeightSource.GNSS:
         return []
     judged = placement.judged
-    level = " and ".join(
-        filter(None, (", ".join(placement.vertical.evidence[:-1]), placement.vertical.evidence[-1]))
-    )
+    *others, last = placement.vertical.evidence
+    level = f"{', '.join(others)} and {last}" if others else last
     instead = (
         "heights above take-off were used in their place"
         if placement.heights is HeightSource.RELATIVE
@@ -45,7 +44,7 @@ def _warn_of_heights(placement: Placement) -> list[str]:
     return [
         f"The recorded heights drift by {judged.range_m:.0f} m against the photographs and would "
         f"tilt the map by {judged.tilt_deg:.0f}°. They were not used; {instead}, to about "
-        f"{placement.tilt_sigma_deg:.1f}° ({np.tan(np.radians(placement.tilt_sigma_deg)):.0%} "
+        f"{firmness.tilt_sigma_deg:.1f}° ({np.tan(np.radians(firmness.tilt_sigma_deg)):.0%} "
         "slope), and lies only roughly at its height. Slopes of the whole ground cannot be told "
         "from this tilt; shapes and relief within it can be used. If you know that the heights "
         "are right, run again with --heights trust."
@@ -62,30 +61,30 @@ def _warn_of_slip(placement: Placement) -> list[str]:
     ]
 
 
-def _warn_of_scatter(solution: Solution, placement: Placement) -> list[str]:
+def _warn_of_scatter(solution: Solution, firmness: Firmness, heights: HeightSource) -> list[str]:
     placed = np.isfinite(solution.known.positions).all(axis=1)
     stated = np.median(solution.known.position_sigmas[placed], axis=0)
-    level_m, up_m = placement.scatter_m
+    level_m, up_m = firmness.scatter_m
     worse = []
     if level_m > WORSE * stated[0]:
         worse.append(f"{level_m:.1f} m horizontally (stated: {stated[0]:.1g} m)")
-    if placement.heights is HeightSource.GNSS and up_m > WORSE * stated[2]:
+    if heights is HeightSource.GNSS and up_m > WORSE * stated[2]:
         worse.append(f"{up_m:.1f} m in height (stated: {stated[2]:.1g} m)")
     if not worse:
         return []
     return [
         f"Recorded positions scatter by {' and '.join(worse)} about the photographs' own geometry "
         "and were weighed accordingly: the scale of the map is known to about "
-        f"{100 * placement.scale_sigma:.0f} %, its place to a few metres at best. Lay it over a "
+        f"{100 * firmness.scale_sigma:.0f} %, its place to a few metres at best. Lay it over a "
         "known map, or compare a length you have measured on the ground."
     ]
 
 
-def _warn_of_single(solution: Solution, placement: Placement) -> list[str]:
+def _warn_of_single(solution: Solution) -> list[str]:
     """Name photographs whose positions are far off, by the weights they were given."""
-    off = solution.block.centres - placement.known.positions
+    off = solution.block.centres - solution.weighed.positions
     with np.errstate(invalid="ignore"):
-        sigmas = np.linalg.norm(off / placement.known.position_sigmas, axis=1)
+        sigmas = np.linalg.norm(off / solution.weighed.position_sigmas, axis=1)
     far = np.flatnonzero(sigmas > SURPRISE)
     if len(far) == 0:
         return []

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from photogrammetry.adjust import AdjustOptions, Known, TieWeight, adjust
 from photogrammetry.block import Block
-from photogrammetry.georeference import Placement, georeference, level
+from photogrammetry.georeference import (
+    Firmness,
+    Placement,
+    assess_firmness,
+    georeference,
+    level,
+    weigh_positions,
+)
 from photogrammetry.known import collect_known, held_in_place, with_flying_height
 from photogrammetry.observability import assess_vertical_scale
 from photogrammetry.vertical import estimate_vertical
@@ -60,8 +67,12 @@ class Solution:
     block: Block
     known: Known
     """As recorded; positions are NaN where the block has no place on Earth."""
+    weighed: Known
+    """As it was believed in the last adjustment."""
     placement: Placement | None
     """How the block came to its place; None where it has none."""
+    firmness: Firmness | None
+    """How firmly it is placed; None where it has no place."""
     frame: LocalFrame
     sigma_px: float
     """Standard deviation of an image coordinate, the unknowns allowed for."""
@@ -120,13 +131,17 @@ def settle(
         block = adjust(block, known, weight, settings if last else hasty)
         block = without_strays(block) if last else without_outliers(block, options)
         weight = weigh(block, options)
-        if number == 0 and placement is not None:
-            known = with_flying_height(known, block, captures)
+        if placement is not None:
+            if number == 0:
+                known = with_flying_height(known, block, captures)
+            known = weigh_positions(block, known, placement.known)
     scale = assess_vertical_scale(block, known, weight, settings) if options.assess_scale else None
     return Solution(
         block=block,
         known=recorded,
+        weighed=known,
         placement=placement,
+        firmness=None if placement is None else assess_firmness(block, known, placement),
         frame=frame,
         sigma_px=observation_sigma_px(block),
         dropped=observations - len(block.photo),

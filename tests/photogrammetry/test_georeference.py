@@ -10,10 +10,12 @@ from photogrammetry.adjust import Known
 from photogrammetry.georeference import (
     ASSUMED_HEIGHT,
     HeightSource,
+    assess_firmness,
     fit_similarity,
     fit_similarity_robustly,
     georeference,
     level,
+    weigh_positions,
 )
 from photogrammetry.vertical import estimate_vertical
 from tmp.captures import HeightUse
@@ -146,9 +148,17 @@ def test_positions_worse_than_they_claim_weigh_less(flown):
     random = np.random.default_rng(4)
     scattered = np.array([p.centre for p in poses]) + random.normal(scale=[12, 12, 1], size=(15, 3))
     placed = place(block, scattered)
-    assert 6 < np.median(placed.known.position_sigmas[:, 0]) < 20
-    assert np.median(placed.known.position_sigmas[:, 2]) >= 6.0
-    assert placed.scale_sigma > 0.05
+    weighed = weigh_positions(placed.block, placed.known, placed.known)
+    assert 6 < np.median(weighed.position_sigmas[:, 0]) < 20
+    assert np.median(weighed.position_sigmas[:, 2]) >= 6.0
+    assert assess_firmness(placed.block, weighed, placed).scale_sigma > 0.05
+
+
+def test_positions_as_good_as_they_claim_keep_their_weight(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    placed = place(block, [p.centre for p in poses])
+    weighed = weigh_positions(placed.block, placed.known, placed.known)
+    assert np.array_equal(weighed.position_sigmas, placed.known.position_sigmas)
 
 
 def test_the_tilt_of_firm_heights_is_known_better_than_that_of_loose_ones(flown):
@@ -158,10 +168,10 @@ def test_the_tilt_of_firm_heights_is_known_better_than_that_of_loose_ones(flown)
     for sigmas in ((0.02, 0.03), (3.0, 6.0)):
         known = known_of(away, [p.centre for p in poses], sigmas=sigmas)
         placed = georeference(away, known, estimate_vertical(away, known.rotations))
-        doubts.append((placed.tilt_sigma_deg, placed.scale_sigma))
-    assert doubts[0][0] < 0.1 < doubts[1][0]
+        doubts.append(assess_firmness(placed.block, placed.known, placed))
+    assert doubts[0].tilt_sigma_deg < 0.1 < doubts[1].tilt_sigma_deg
     # 3 m in nine independent positions that spread by 12.7 m and 9.8 m: 3 / (3 * 16.1).
-    assert doubts[1][1] == pytest.approx(0.062, abs=0.005)
+    assert doubts[1].scale_sigma == pytest.approx(0.062, abs=0.005)
 
 
 def test_positions_at_one_place_are_refused(flown):
