@@ -162,7 +162,7 @@ def adjust_block(count: int, threads: int) -> tuple[int, dict[str, Usage]]:
     mine = [by_name[name] for name in blocks[0].names]
     with measured() as weighted:
         settle(
-            blocks[0],
+            blocks[:1],
             mine,
             {CAMERA.camera_id: CAMERA},
             FRAME,

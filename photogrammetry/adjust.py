@@ -51,8 +51,9 @@ class Known:
     """Interior orientations beforehand: the means of the priors, with `focal_sigma`."""
     rotations: Float
     """cam_from_world from gimbal or vertical, (N, 3, 3); NaN where nothing is known of it."""
-    tilt_sigma_deg: float = 2.0
-    """Standard deviation of the tilt that all rotations have in common."""
+    tilt_sigmas_deg: Float
+    """Standard deviation of each rotation's tilt, (N,): that of the tilt they have in common, times
+    the root of their number, so that all together weigh as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,15 +255,16 @@ class _Priors:
             self.problem.add_residual_block(cost, loss, [self._pose(int(photo)).params])
 
     def add_rotations(self, known: Known, options: AdjustOptions) -> None:
-        """Pull rotations to those known, all of them with the weight of one.
+        """Pull rotations to those known.
 
         Their error is common to a flight: a thousand records of a gimbal know no more than one.
         """
         recorded = np.flatnonzero(np.isfinite(known.rotations).all(axis=(1, 2)))
-        tilt, yaw = np.radians([known.tilt_sigma_deg, options.yaw_sigma_deg])
-        sigmas = np.array([tilt, tilt, yaw, *3 * [UNSAID_M]]) / self.unit_px
-        covariance = np.diag(sigmas**2) * len(recorded)
+        yaw_deg = options.yaw_sigma_deg * np.sqrt(len(recorded))
         for photo in recorded:
+            tilt_deg = known.tilt_sigmas_deg[photo]
+            turn = np.radians([tilt_deg, tilt_deg, yaw_deg])
+            covariance = np.diag((np.array([*turn, *3 * [UNSAID_M]]) / self.unit_px) ** 2)
             pose = self._pose(int(photo))
             prior = pycolmap.Rigid3d(pycolmap.Rotation3d(known.rotations[photo]), pose.translation)
             cost = pycolmap.cost_functions.AbsolutePosePriorCost(covariance, prior)

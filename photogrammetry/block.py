@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ class Block:
     """Tie point of each observation, (K,)."""
     xy_px: Float
     """Image coordinates of each observation, full size, corner origin, (K, 2)."""
+    track: Int = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Track that each tie point was made from, (M,), the same in all pieces of a block; empty
+    where it is no longer known."""
 
     @property
     def rotations(self) -> Float:
@@ -91,6 +94,7 @@ class Block:
         return replace(
             self,
             points=self.points[alive],
+            track=self.track[alive] if len(self.track) else self.track,
             photo=self.photo[observations],
             point=index[self.point[observations]],
             xy_px=self.xy_px[observations],

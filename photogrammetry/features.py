@@ -50,6 +50,10 @@ class FeatureOptions:
     """SIFT's contrast threshold; low, because the choice is made by scale and not by contrast."""
     cells: int = 16
     """Cells along the long side of the grid over which keypoints are spread."""
+    few: float = 0.25
+    """Share of the keypoints wanted below which fainter ones are sought: snow, sand, haze."""
+    faintest: float = 0.003
+    """Contrast threshold below which there is but noise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +93,13 @@ def detect_features(
     if reduction < 1:
         size = (round(grey.shape[1] * reduction), round(grey.shape[0] * reduction))
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    sift = cv2.SIFT.create(contrastThreshold=options.contrast, enable_precise_upscale=True)
-    found = sift.detect(grey)
+    contrast = options.contrast
+    while True:
+        sift = cv2.SIFT.create(contrastThreshold=contrast, enable_precise_upscale=True)
+        found = sift.detect(grey)
+        if len(found) >= options.few * options.keypoints or contrast <= options.faintest:
+            break
+        contrast = max(contrast / 3, options.faintest)
     xy = np.asarray(cv2.KeyPoint.convert(found), np.float32).reshape(-1, 2)
     scale = np.array([k.size for k in found], np.float32)
     kept = spread_by_scale(xy, scale, grey.shape, options)

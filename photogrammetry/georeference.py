@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.adjust import Known
 from photogrammetry.block import Block
+from photogrammetry.known import as_one
 from photogrammetry.time_slip import estimate_slip, steps_of
 from photogrammetry.vertical import BELIEVED_SIGMAS, GIMBAL, Vertical
 from tmp.captures import HeightUse
@@ -416,7 +417,7 @@ def _placement(
         known = replace(known, rotations=_upright(block, before, vertical))
     return Placement(
         block=block,
-        known=replace(known, tilt_sigma_deg=vertical.sigma_deg),
+        known=replace(known, tilt_sigmas_deg=as_one(vertical.sigma_deg, known.rotations)),
         vertical=vertical,
         heights=source,
         judged=judged,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from photogrammetry.adjust import Known
 from photogrammetry.block import Block
 from photogrammetry.pairs import gimbal_rotation
+from photogrammetry.vertical import GIMBAL_SIGMA_DEG, VIEWS_SIGMA_DEG
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.frames import LocalFrame
@@ -65,7 +66,14 @@ def collect_known(
         position_sigmas=np.maximum(np.array(sigmas, float), floor),
         cameras=tuple(squared(cameras[key]) for key in in_use),
         rotations=rotations,
+        tilt_sigmas_deg=as_one(GIMBAL_SIGMA_DEG, rotations),
     )
+
+
+def as_one(sigma_deg: float, rotations: Float) -> Float:
+    """Return the standard deviations (N,) by which all rotations together weigh as one."""
+    recorded = int(np.isfinite(rotations).all(axis=(1, 2)).sum())
+    return np.full(len(rotations), sigma_deg * np.sqrt(max(recorded, 1)))
 
 
 def held_in_place(known: Known, block: Block) -> Known:
@@ -79,6 +87,7 @@ def held_in_place(known: Known, block: Block) -> Known:
         positions=block.centres,
         position_sigmas=np.full((len(block.names), 3), 0.1 * extent),
         rotations=block.rotations,
+        tilt_sigmas_deg=as_one(VIEWS_SIGMA_DEG, block.rotations),
     )
 
 

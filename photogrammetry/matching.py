@@ -26,6 +26,8 @@ Float32 = NDArray[np.float32]
 Matches = NDArray[np.uint32]
 """Indices into the keypoints of the first and of the second photograph, (M, 2)."""
 
+COARSE_RATIO = 0.85
+"""Best distance over second best below which two keypoints of whole photographs are alike."""
 ROOT_SIFT_LENGTH = 512.0
 """Length of the vectors in `Features.descriptors`."""
 
@@ -38,7 +40,7 @@ class MatchOptions:
     """Keypoints of each photograph, the largest, that are compared all against all."""
     patient_keypoints: int = 2500
     """As many on a second attempt, where the photographs are known to overlap: woods need it."""
-    coarse_ratio: float = 0.85
+    coarse_ratio: float = COARSE_RATIO
     """Best distance over second best, for the coarse comparison."""
     coarse_error: float = 0.03
     """Misfit allowed to the homography, as a fraction of the picture's long side: relief."""
@@ -78,6 +80,16 @@ def match_features(
     if homography is None:
         return none
     return match_nearby(first, second, homography, options)
+
+
+def count_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
+    """Count the descriptors (N, 128) of two photographs that pass ratio and mutual test."""
+    if min(len(first), len(second)) < 2:
+        return 0
+    similarity = _unit(first) @ _unit(second).T
+    forward, ok = _best(similarity, COARSE_RATIO)
+    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
+    return int((ok & (backward[forward] == np.arange(len(forward)))).sum())
 
 
 def estimate_homography(

@@ -21,18 +21,22 @@ from threadpoolctl import threadpool_limits
 from photogrammetry.archives import read_digest
 from photogrammetry.features import (
     FeatureOptions,
+    Features,
     OnPicture,
     detect_all,
     features_path,
+    read_features,
     read_keypoints,
 )
+from photogrammetry.growth import Grower
 from photogrammetry.matching import MatchOptions
 from photogrammetry.outcome import count_matches, describe, explain_left_out
 from photogrammetry.pairs import Pair, PairOptions, propose_pairs
 from photogrammetry.pairwise import MatchPlaces, PairMatcher, group_pairs, match_all
+from photogrammetry.rematching import PATIENT, SecondLook
 from photogrammetry.settle import SettleOptions, settle
-from photogrammetry.sfm import Photographs, SfmOptions, reconstruct
-from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks, spanning_tracks
+from photogrammetry.sfm import Photographs, SfmOptions
+from photogrammetry.tracks import TrackOptions
 from photogrammetry.verification import VerifiedPair, VerifyOptions, ideal_keypoints
 from tmp.cameras import Camera
 from tmp.captures import Capture
@@ -54,6 +58,7 @@ class OrientOptions:
     verification: VerifyOptions = field(default_factory=VerifyOptions)
     tracks: TrackOptions = field(default_factory=TrackOptions)
     sfm: SfmOptions = field(default_factory=SfmOptions)
+    second: SecondLook = field(default_factory=SecondLook)
     settling: SettleOptions = field(default_factory=SettleOptions)
 
 
@@ -253,44 +258,21 @@ def solve(
     """
     used, options = keypoints.usable(task.captures), task.options
     threads = workers if len(used) > options.sfm.global_above else 1
-    if not pairs:
-        raise OrientationError(
-            f"nothing matches between {len(used)} photographs; "
-            "do they overlap and show textured ground?"
-        )
-    photographs = _load_photographs(used, task.cameras, task.places.features_dir)
-    joined = build_tracks(
-        [len(xy) for xy in photographs.xy_px], [(p.first, p.second, p.inliers) for p in pairs]
-    )
-    joined = spanning_tracks(joined, [c.rig_id for c in used])
-    long_sides = [max(c.width_px, c.height_px) for c in used]
-    chosen = choose_tracks(joined, photographs.xy_px, long_sides, options.tracks)
     with one_blas_thread():
-        blocks = reconstruct(
-            photographs,
-            pairs,
-            chosen,
-            scratch_dir,
-            options=options.sfm,
-            threads=threads,
-            track=track,
-        )
-        if not blocks:
-            raise OrientationError(
-                f"{len(used)} photographs match in {len(pairs)} pairs but cannot be joined; "
-                "more overlap is needed, and a camera that moves between photographs"
-            )
-        by_name = {c.name: c for c in used}
-        mine = [by_name[name] for name in blocks[0].names]
+        grown = _grower(task, keypoints, scratch_dir, workers, threads).grow(pairs, track=track)
+        if not grown.blocks:
+            raise OrientationError(_why_nothing(used, grown.pairs))
         solution = settle(
-            blocks[0],
-            mine,
+            grown.blocks,
+            used,
             task.cameras,
             task.frame,
             options=options.settling,
             threads=threads,
             track=track,
         )
+    by_name = {c.name: c for c in used}
+    mine = [by_name[name] for name in solution.block.names]
     captures = [
         replace(c, reason=keypoints.unreadable.get(c.name, c.reason)) for c in task.captures
     ]
@@ -298,8 +280,46 @@ def solve(
         solution,
         mine,
         task.cameras,
-        left_out=explain_left_out(captures, used, blocks, pairs),
-        counts=count_matches(pairs, joined, blocks),
+        left_out=explain_left_out(captures, used, solution, grown.blocks, grown.pairs),
+        counts=count_matches(grown.pairs, grown.tracks, grown.blocks),
+    )
+
+
+def _grower(
+    task: OrientTask, keypoints: Keypoints, scratch_dir: Path, workers: int, threads: int
+) -> Grower:
+    used, folder = keypoints.usable(task.captures), task.places.features_dir
+    patient = replace(task, options=replace(task.options, matching=PATIENT))
+
+    def rematch(again: Sequence[Pair]) -> list[VerifiedPair]:
+        return match_all(group_pairs(again), matcher(patient, keypoints), workers=workers)
+
+    def read(photo: int) -> Features:
+        return read_features(features_path(folder, used[photo].name))
+
+    return Grower(
+        captures=used,
+        photographs=_load_photographs(used, task.cameras, folder),
+        frame=task.frame,
+        tracks=task.options.tracks,
+        sfm=task.options.sfm,
+        second=task.options.second,
+        rematch=rematch,
+        read_features=read,
+        scratch_dir=scratch_dir,
+        threads=threads,
+    )
+
+
+def _why_nothing(used: Sequence[Capture], pairs: Sequence[VerifiedPair]) -> str:
+    if not pairs:
+        return (
+            f"nothing matches between {len(used)} photographs; "
+            "do they overlap and show textured ground?"
+        )
+    return (
+        f"{len(used)} photographs match in {len(pairs)} pairs but cannot be joined; "
+        "more overlap is needed, and a camera that moves between photographs"
     )
 
 

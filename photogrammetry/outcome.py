@@ -80,10 +80,11 @@ def count_matches(
 def explain_left_out(
     captures: Sequence[Capture],
     used: Sequence[Capture],
+    solution: Solution,
     blocks: Sequence[Block],
     pairs: Sequence[VerifiedPair],
 ) -> dict[str, str]:
-    """Say of each photograph outside the first block why it is there."""
+    """Say of each photograph outside the solution why it is there."""
     reasons: dict[str, str] = {}
     known = {capture.name for capture in used}
     for capture in captures:
@@ -96,12 +97,15 @@ def explain_left_out(
         for index in (pair.first, pair.second):
             partners[index] += 1
             matches[index] += len(pair.inliers)
-    piece = {name: block for block in blocks[1:] for name in block.names}
-    oriented = set(blocks[0].names)
+    piece = {name: block for block in blocks for name in block.names}
+    refused = {} if solution.laid is None else solution.laid.refused
+    oriented = set(solution.block.names)
     for index, capture in enumerate(used):
         if capture.name in oriented:
             continue
-        if (block := piece.get(capture.name)) is not None:
+        if capture.name in refused:
+            reason = refused[capture.name]
+        elif (block := piece.get(capture.name)) is not None:
             reason = (
                 f"joins only {len(block.names) - 1} others to a piece of its own, "
                 "without enough overlap with the block"
@@ -205,6 +209,14 @@ def _warn(
             "arbitrary scale. Compare lengths in it with one another, not with metres."
         )
     warnings += warn_of_positions(solution)
+    if solution.laid is not None and solution.laid.beside:
+        counts = " and ".join(str(len(names)) for names in solution.laid.beside)
+        warnings.append(
+            f"The photographs fall into {len(solution.laid.beside) + 1} pieces that share no "
+            f"ground. Those of {counts} photographs were laid beside the largest by their own "
+            "positions alone: heights and places may jump by metres from one piece to the next. Fly the gap "
+            "between them to join them."
+        )
     for key, camera in adjusted.items():
         prior = cameras[key]
         before_px = float(np.sqrt(prior.fx_px * prior.fy_px))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.adjust import AdjustOptions, Known, TieWeight, adjust
+from photogrammetry.beside import Laid, lay_beside
 from photogrammetry.block import Block
 from photogrammetry.georeference import (
     Firmness,
@@ -73,6 +74,8 @@ class Solution:
     """How the block came to its place; None where it has none."""
     firmness: Firmness | None
     """How firmly it is placed; None where it has no place."""
+    laid: Laid | None
+    """What was laid beside the largest piece, and what could not be; None without positions."""
     frame: LocalFrame
     sigma_px: float
     """Standard deviation of an image coordinate, the unknowns allowed for."""
@@ -82,7 +85,7 @@ class Solution:
 
 
 def settle(
-    block: Block,
+    blocks: Sequence[Block],
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
     frame: LocalFrame,
@@ -91,36 +94,51 @@ def settle(
     threads: int,
     track: Track = silent,
 ) -> Solution:
-    """Place a block in the world and adjust it in three rounds.
+    """Place a block in the world, other pieces beside it, and adjust all in three rounds.
 
     The first round finds the lens, robustly; the second has weights from what the first left,
     and the flying height; the third is free of outliers.
 
     Parameters
     ----------
+    blocks : sequence of Block
+        Pieces that share nothing, the largest first; the others are laid beside it where they have
+        positions that allow it.
     captures : sequence of Capture
-        Of the block's photographs, in its order.
+        Of all their photographs.
     cameras : mapping of Camera
         From the metadata, by camera id.
     """
-    recorded = _recorded(captures, cameras, frame, options)
+    by_name = {capture.name: capture for capture in captures}
+
+    def mine(block: Block) -> list[Capture]:
+        return [by_name[name] for name in block.names]
+
+    def recorded_of(block: Block) -> Known:
+        return _recorded(mine(block), cameras, frame, options)
+
+    block, recorded = blocks[0], recorded_of(blocks[0])
     vertical = estimate_vertical(block, recorded.rotations)
-    placement = None
+    placement, laid = None, None
     if int(np.isfinite(recorded.positions).all(axis=1).sum()) >= 2:
-        relative = np.array([c.height_takeoff_m or np.nan for c in captures], float)
         placement = georeference(
             block,
             recorded,
             vertical,
             heights=options.heights,
-            relative=relative,
-            order=_order_taken(captures),
+            relative=_relative_heights(mine(block)),
+            order=_order_taken(mine(block)),
         )
-        block, known = placement.block, placement.known
+        laid = lay_beside(
+            placement, blocks[1:], recorded_of, lambda piece: _relative_heights(mine(piece))
+        )
+        block, stated = laid.block, laid.known
+        recorded = recorded_of(block)
     else:
         block, frame = level(block, vertical), LocalFrame(origin=None, crs=None)
         recorded = replace(recorded, positions=np.full_like(recorded.positions, np.nan))
-        known = held_in_place(recorded, block)
+        stated = held_in_place(recorded, block)
+    known = stated
     block = replace(block, cameras=known.cameras)
     settings = replace(options.adjustment, threads=threads)
     observations = len(block.photo)
@@ -133,8 +151,8 @@ def settle(
         weight = weigh(block, options)
         if placement is not None:
             if number == 0:
-                known = with_flying_height(known, block, captures)
-            known = weigh_positions(block, known, placement.known)
+                known = with_flying_height(known, block, mine(block))
+            known = weigh_positions(block, known, stated)
     scale = assess_vertical_scale(block, known, weight, settings) if options.assess_scale else None
     return Solution(
         block=block,
@@ -142,11 +160,16 @@ def settle(
         weighed=known,
         placement=placement,
         firmness=None if placement is None else assess_firmness(block, known, placement),
+        laid=laid,
         frame=frame,
         sigma_px=observation_sigma_px(block),
         dropped=observations - len(block.photo),
         scale=scale,
     )
+
+
+def _relative_heights(captures: Sequence[Capture]) -> NDArray[np.float64]:
+    return np.array([c.height_takeoff_m or np.nan for c in captures], float)
 
 
 def _order_taken(captures: Sequence[Capture]) -> NDArray[np.int64]:

@@ -26,6 +26,7 @@ from tmp.progress import Track, silent
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+Int = NDArray[np.int64]
 
 pycolmap.logging.minloglevel = 2  # errors; ours are raised, COLMAP's chatter helps no user
 
@@ -39,6 +40,10 @@ class SfmOptions:
 
     global_above: int = 300
     """Photographs above which poses are solved all at once instead of one after the other."""
+    overlap: int = 20
+    """Photographs that a growing piece may share with another before it stops."""
+    min_inliers: int = 15
+    """Tie points that a photograph must see to join: what makes a pair makes a photograph."""
     max_error_px: float = 4.0
     """Of a tie point, in the ideal picture, beyond which an observation is dropped."""
     seed: int = 1
@@ -96,7 +101,8 @@ def reconstruct(
         for _ in track(growth.registered(), label, count):
             pass
         models = growth.models
-    blocks = [_to_block(model, photographs) for model in models]
+    track_of = _labels(photographs, tracks)
+    blocks = [_to_block(model, photographs, track_of) for model in models]
     blocks.sort(key=lambda block: (-len(block.names), block.names))
     log.info("reconstruction: pieces of %s photographs", [len(b.names) for b in blocks])
     return blocks
@@ -106,9 +112,7 @@ def write_database(
     path: Path, photographs: Photographs, pairs: Sequence[VerifiedPair], tracks: Tracks
 ) -> None:
     """Write COLMAP's database; ids are indices plus one."""
-    label = [np.full(len(xy), -1) for xy in photographs.xy_px]
-    for of_photo, mine in zip(label, tracks.by_photo(len(label)), strict=True):
-        of_photo[tracks.keypoint[mine]] = tracks.track[mine]
+    label = _labels(photographs, tracks)
     camera_index = {key: i for i, key in enumerate(sorted(photographs.cameras), 1)}
     with pycolmap.Database.open(str(path)) as database, pycolmap.DatabaseTransaction(database):
         for key, index in camera_index.items():
@@ -131,6 +135,14 @@ def write_database(
             a, b = label[pair.first][pair.inliers[:, 0]], label[pair.second][pair.inliers[:, 1]]
             geometry = _two_view_geometry(pair, (a >= 0) & (a == b))
             database.write_two_view_geometry(pair.first + 1, pair.second + 1, geometry)
+
+
+def _labels(photographs: Photographs, tracks: Tracks) -> list[Int]:
+    """Return the track of each keypoint of each photograph, -1 for none."""
+    label = [np.full(len(xy), -1) for xy in photographs.xy_px]
+    for of_photo, mine in zip(label, tracks.by_photo(len(label)), strict=True):
+        of_photo[tracks.keypoint[mine]] = tracks.track[mine]
+    return label
 
 
 def _two_view_geometry(pair: VerifiedPair, kept: NDArray[np.bool_]) -> pycolmap.TwoViewGeometry:
@@ -197,11 +209,11 @@ def _incremental_options(options: SfmOptions, threads: int) -> pycolmap.Incremen
     chosen.random_seed = options.seed
     chosen.extract_colors = False
     chosen.min_model_size = 2
-    chosen.max_model_overlap = 1
+    chosen.max_model_overlap = options.overlap
     chosen.ba_refine_focal_length = False
     chosen.mapper.abs_pose_refine_focal_length = False
     chosen.mapper.abs_pose_refine_extra_params = False
-    chosen.mapper.abs_pose_min_num_inliers = 15  # what makes a pair makes a photograph
+    chosen.mapper.abs_pose_min_num_inliers = options.min_inliers
     chosen.mapper.filter_max_reproj_error = options.max_error_px
     # The block is adjusted again at the end: here it need only hold together.
     chosen.ba_global_frames_ratio = 1.4
@@ -226,7 +238,9 @@ def _solve_globally(
     return [models[key] for key in sorted(models)]
 
 
-def _to_block(model: pycolmap.Reconstruction, photographs: Photographs) -> Block:
+def _to_block(
+    model: pycolmap.Reconstruction, photographs: Photographs, track_of: Sequence[Int]
+) -> Block:
     image_ids = sorted(i for i, image in model.images.items() if image.has_pose)
     index = {image_id: photo for photo, image_id in enumerate(image_ids)}
     camera_ids = sorted({photographs.camera_ids[i - 1] for i in image_ids})
@@ -237,11 +251,12 @@ def _to_block(model: pycolmap.Reconstruction, photographs: Photographs) -> Block
         for element in point.track.elements:
             observations.append((index[element.image_id], number, element.point2D_idx))
     photo, point_of, keypoint = np.array(observations, np.int64).reshape(-1, 3).T
-    xy_px = np.empty((len(photo), 2))
+    xy_px, track = np.empty((len(photo), 2)), np.full(len(points), -1)
     starts = np.cumsum(np.bincount(photo, minlength=len(index)))[:-1]
     by_photo = np.split(np.argsort(photo, kind="stable"), starts)
     for image_id, mine in zip(image_ids, by_photo, strict=True):
         xy_px[mine] = photographs.xy_px[image_id - 1][keypoint[mine]]
+        track[point_of[mine]] = track_of[image_id - 1][keypoint[mine]]
     return Block(
         names=tuple(photographs.names[i - 1] for i in image_ids),
         cameras=tuple(photographs.cameras[key] for key in camera_ids),
@@ -251,4 +266,5 @@ def _to_block(model: pycolmap.Reconstruction, photographs: Photographs) -> Block
         photo=photo,
         point=point_of,
         xy_px=xy_px,
+        track=track,
     )

@@ -94,6 +94,7 @@ def known_of(block: Block, *, sigma_m: float, camera: Camera = CAMERA, seed: int
         position_sigmas=np.full((count, 3), sigma_m),
         cameras=(camera,),
         rotations=np.full((count, 3, 3), np.nan),
+        tilt_sigmas_deg=np.full(count, 2.0),
     )
 
 

@@ -51,6 +51,7 @@ def known_of(block, positions, *, sigmas=(3.0, 6.0), rotations=None):
         position_sigmas=np.tile([sigmas[0], sigmas[0], sigmas[1]], (count, 1)).astype(float),
         cameras=block.cameras,
         rotations=np.full((count, 3, 3), np.nan) if rotations is None else rotations,
+        tilt_sigmas_deg=np.full(count, 2.0),
     )
 
 
