@@ -23,8 +23,8 @@ import numpy as np
 import rasterio  # noqa: F401  before pycolmap
 
 from ingest.ingest import ingest_photographs
-from photogrammetry.georeference import fit_similarity
 from photogrammetry.orient import OrientOptions, orient
+from photogrammetry.similarity import fit_similarity
 from tmp.reconstruction import Reconstruction, write_reconstruction
 from tmp.survey import Survey
 

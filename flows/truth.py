@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flows.accuracy import Spread, edge_displacements, picture_shifts, spread, wall_relief
 from flows.products import DSM, ORTHOMOSAIC
-from photogrammetry.georeference import fit_similarity
+from photogrammetry.similarity import fit_similarity
 from tmp.errors import InputError
 from tmp.grids import Grid, Tile
 from tmp.rasters import read_grid, read_window

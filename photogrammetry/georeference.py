@@ -1,11 +1,4 @@
-"""From the frame a block grew in to the local frame of the survey: place, heading, scale and level.
-
-References
-----------
-Umeyama, S. (1991). Least-squares estimation of transformation parameters between two point
-patterns. IEEE PAMI 13(4).
-Rousseeuw, P. J. (1984). Least median of squares regression. JASA 79.
-"""
+"""From the frame a block grew in to that of the survey: place, heading, scale and level."""
 
 from __future__ import annotations
 
@@ -19,7 +12,8 @@ from numpy.typing import NDArray
 from photogrammetry.adjust import Known
 from photogrammetry.block import Block
 from photogrammetry.known import as_one
-from photogrammetry.time_slip import estimate_slip, steps_of
+from photogrammetry.similarity import fit_level_similarity, fit_similarity_robustly
+from photogrammetry.time_slip import centres_later, estimate_slip
 from photogrammetry.vertical import BELIEVED_SIGMAS, GIMBAL, Vertical
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
@@ -99,21 +93,6 @@ class Firmness:
     """Standard deviation of its horizontal scale, as a fraction."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Similarity:
-    """``target = scale * rotation @ source + translation``."""
-
-    scale: float
-    rotation: Float
-    """(3, 3)."""
-    translation: Float
-    """(3,)."""
-
-    def __call__(self, points: Float) -> Float:
-        """Transform points (N, 3)."""
-        return np.asarray(self.scale * points @ self.rotation.T + self.translation)
-
-
 def georeference(
     block: Block,
     known: Known,
@@ -166,8 +145,7 @@ def georeference(
     slip = estimate_slip(level_block.centres, known.positions, order)
     if slip:
         log.warning("positions are late by %.2f photographs: set back", slip)
-        back = slip * steps_of(level_block.centres, order)
-        known = replace(known, positions=known.positions - back)
+        known = _set_back(known, level_block, order, slip)
         target = known.positions[placed]
         level_block = _lay_level(block, placed, target, vertical)
     stated_m = float(np.median(known.position_sigmas[placed, 2]))
@@ -236,48 +214,17 @@ def level(block: Block, vertical: Vertical) -> Block:
     return turned.transformed(scale, np.eye(3), -scale * ground)
 
 
-def fit_similarity(source: Float, target: Float, weights: Float | None = None) -> Similarity:
-    """Fit a similarity to corresponding points (N, 3) by weighted least squares.
-
-    Notes
-    -----
-    Umeyama (1991), equations 40 to 43.
-    """
-    share = np.ones(len(source)) if weights is None else np.asarray(weights, float)
-    share = share / share.sum()
-    source_mean, target_mean = share @ source, share @ target
-    s, t = source - source_mean, target - target_mean
-    u, singular, vt = np.linalg.svd((t * share[:, None]).T @ s)
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    rotation = u @ np.diag(sign) @ vt
-    scale = float(singular @ sign / (share @ (s**2).sum(axis=1)))
-    return Similarity(
-        scale=scale, rotation=rotation, translation=target_mean - scale * rotation @ source_mean
-    )
-
-
-def fit_similarity_robustly(
-    source: Float, target: Float, *, trials: int = 200, seed: int = 1
-) -> Similarity:
-    """Fit a similarity to points (N, 3) of which up to half may be wrong.
-
-    The least median of squares over random triplets starts a reweighted fit (Cauchy's weights).
-    """
-    random = np.random.default_rng(seed)
-    best, best_median = fit_similarity(source, target), np.inf
-    for _ in range(trials):
-        few = random.choice(len(source), size=3, replace=False)
-        trial = fit_similarity(source[few], target[few])
-        if not np.isfinite(trial.scale) or trial.scale <= 0:
-            continue
-        median = float(np.median(np.linalg.norm(trial(source) - target, axis=1)))
-        if median < best_median:
-            best, best_median = trial, median
-    for _ in range(20):
-        residual = np.linalg.norm(best(source) - target, axis=1)
-        spread = max(1.4826 * float(np.median(residual)), 1e-9)
-        best = fit_similarity(source, target, 1 / (1 + (residual / (2 * spread)) ** 2))
-    return best
+def _set_back(known: Known, block: Block, order: NDArray[np.int64], slip: float) -> Known:
+    """Move positions that are late back along the flight, by the block's own shape."""
+    placed = _placed(known)
+    late = centres_later(block.centres, order, slip)
+    scale, heading_rad, _ = fit_level_similarity(late[placed, :2], known.positions[placed, :2])
+    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
+    turn = scale * np.array([[cosine, -sine], [sine, cosine]])
+    positions = known.positions.copy()
+    positions[:, :2] -= (late - block.centres)[:, :2] @ turn.T
+    positions[:, 2] -= scale * (late - block.centres)[:, 2]
+    return replace(known, positions=positions)
 
 
 def _fit_positions(block: Block, placed: Mask, target: Float) -> Block:
@@ -289,46 +236,11 @@ def _lay_level(block: Block, placed: Mask, target: Float, vertical: Vertical) ->
     """Lay a block down by its vertical, and by the horizontal positions."""
     turned = block.transformed(1.0, _turn(vertical.up, UP), np.zeros(3))
     centres = turned.centres[placed]
-    scale, heading_rad, shift = _fit_level_similarity(centres[:, :2], target[:, :2])
+    scale, heading_rad, shift = fit_level_similarity(centres[:, :2], target[:, :2])
     cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
     rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     rise = float(np.median(target[:, 2] - scale * centres[:, 2]))
     return turned.transformed(scale, rotation, np.array([*shift, rise]))
-
-
-def _fit_level_similarity(
-    source: Float, target: Float, *, trials: int = 300, seed: int = 1
-) -> tuple[float, float, Float]:
-    """Fit scale, heading (radians) and shift to points (N, 2) of which up to half may be wrong.
-
-    As complex numbers the points are related by ``t = a s + b``.
-    """
-    s, t = source @ [1, 1j], target @ [1, 1j]
-    random = np.random.default_rng(seed)
-
-    def fit(weights: Float) -> tuple[complex, complex]:
-        s_mean, t_mean = weights @ s / weights.sum(), weights @ t / weights.sum()
-        product = weights * np.conj(s - s_mean)
-        a = complex(product @ (t - t_mean) / (product @ (s - s_mean)))
-        return a, complex(t_mean - a * s_mean)
-
-    best, best_median = fit(np.ones(len(s))), np.inf
-    apart = np.abs(s - np.median(s))
-    for _ in range(trials if len(s) > 2 else 0):
-        i, j = random.choice(len(s), size=2, replace=False)
-        if abs(s[i] - s[j]) < np.median(apart):  # two neighbours fix neither scale nor heading
-            continue
-        a = (t[i] - t[j]) / (s[i] - s[j])
-        trial = complex(a), complex(t[i] - a * s[i])
-        median = float(np.median(np.abs(trial[0] * s + trial[1] - t)))
-        if median < best_median:
-            best, best_median = trial, median
-    for _ in range(20 if len(s) > 2 else 0):
-        residual = np.abs(best[0] * s + best[1] - t)
-        spread = max(1.4826 * float(np.median(residual)), 1e-9)
-        best = fit(1 / (1 + (residual / (2 * spread)) ** 2))
-    a, b = best
-    return abs(a), float(np.angle(a)), np.array([b.real, b.imag])
 
 
 def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:

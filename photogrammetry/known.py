@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,47 @@ def squared(camera: Camera) -> Camera:
     return replace(camera, fx_px=focal_px, fy_px=focal_px)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlyingHeight:
+    """Height above ground by the barometer and by the block."""
+
+    recorded_m: float
+    """Median height above take-off."""
+    solved_m: float
+    """Median height of the cameras above the tie points."""
+    sigma_m: float
+    """Standard deviation of the recorded height as one above the surveyed ground."""
+    agrees: bool
+    """Whether both may be right: the lens as the metadata have it, and level ground to take-off."""
+
+
+def compare_flying_height(
+    known: Known, block: Block, captures: Sequence[Capture]
+) -> FlyingHeight | None:
+    """Compare recorded and solved flying height; None where they say nothing of each other."""
+    heights = np.array([c.height_takeoff_m or np.nan for c in captures])
+    downward = float(-block.rotations[:, 2, 2].mean())
+    positioned = np.isfinite(known.positions).all(axis=1).sum()
+    if len(known.cameras) != 1 or positioned < 3 or downward < LOOKING_DOWN:
+        return None
+    if np.isfinite(heights).mean() < 0.5 or np.nanmedian(heights) < 5:
+        return None
+    low, high = np.percentile(block.points[:, 2], [16, 84])
+    flown = np.isfinite(heights)
+    above = block.centres[flown, 2] - np.median(block.points[:, 2])
+    recorded_m, solved_m = float(np.median(heights[flown])), float(np.median(above))
+    sigma_m = float(
+        np.sqrt(BAROMETER_SIGMA_M**2 + (TAKEOFF_SIGMA * recorded_m) ** 2 + ((high - low) / 2) ** 2)
+    )
+    lens, solved = known.cameras[0], block.cameras[0]
+    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * recorded_m / solved_m
+    limit_px = np.hypot(focal_px * sigma_m / recorded_m, lens.focal_sigma * lens.fx_px)
+    agrees = bool(abs(focal_px - lens.fx_px) <= AGREEMENT_SIGMAS * limit_px)
+    if not agrees:
+        log.info("height above take-off does not fit the lens: %.1f m not used", recorded_m)
+    return FlyingHeight(recorded_m=recorded_m, solved_m=solved_m, sigma_m=sigma_m, agrees=agrees)
+
+
 def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) -> Known:
     """Let the recorded height above take-off speak for the focal length.
 
@@ -116,27 +157,13 @@ def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) 
     and the relief.  The two statements are joined by their weights unless they contradict each
     other, when the take-off point evidently lay elsewhere.
     """
-    heights = np.array([c.height_takeoff_m or np.nan for c in captures])
-    downward = float(-block.rotations[:, 2, 2].mean())
-    positioned = np.isfinite(known.positions).all(axis=1).sum()
-    if len(known.cameras) != 1 or positioned < 3 or downward < LOOKING_DOWN:
+    flown = compare_flying_height(known, block, captures)
+    if flown is None or not flown.agrees:
         return known
-    if np.isfinite(heights).mean() < 0.5 or np.nanmedian(heights) < 5:
-        return known
-    low, high = np.percentile(block.points[:, 2], [16, 84])
-    flown = np.isfinite(heights)
-    above = block.centres[flown, 2] - np.median(block.points[:, 2])
-    recorded_m, solved_m = float(np.median(heights[flown])), float(np.median(above))
-    sigma_m = np.sqrt(
-        BAROMETER_SIGMA_M**2 + (TAKEOFF_SIGMA * recorded_m) ** 2 + ((high - low) / 2) ** 2
-    )
     lens, solved = known.cameras[0], block.cameras[0]
-    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * recorded_m / solved_m
-    sigma_px = focal_px * sigma_m / recorded_m
+    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * flown.recorded_m / flown.solved_m
+    sigma_px = focal_px * flown.sigma_m / flown.recorded_m
     lens_sigma_px = lens.focal_sigma * lens.fx_px
-    if abs(focal_px - lens.fx_px) > AGREEMENT_SIGMAS * np.hypot(sigma_px, lens_sigma_px):
-        log.info("height above take-off does not fit the lens: %.1f m not used", recorded_m)
-        return known
     weights = np.array([lens_sigma_px**-2, sigma_px**-2])
     joined_px = float(weights @ [lens.fx_px, focal_px] / weights.sum())
     joined = replace(

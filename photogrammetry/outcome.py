@@ -214,8 +214,8 @@ def _warn(
         warnings.append(
             f"The photographs fall into {len(solution.laid.beside) + 1} pieces that share no "
             f"ground. Those of {counts} photographs were laid beside the largest by their own "
-            "positions alone: heights and places may jump by metres from one piece to the next. Fly the gap "
-            "between them to join them."
+            "positions alone: heights and places may jump by metres from one piece to the next. "
+            "Fly the gap between them to join them."
         )
     for key, camera in adjusted.items():
         prior = cameras[key]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.block import Block
-from photogrammetry.georeference import Similarity, fit_similarity_robustly
+from photogrammetry.similarity import Similarity, fit_similarity_robustly
 from tmp.cameras import Camera
 
 log = logging.getLogger(__name__)

@@ -25,6 +25,7 @@ def warn_of_positions(solution: Solution) -> list[str]:
         *_warn_of_slip(placement),
         *_warn_of_scatter(solution, firmness, placement.heights),
         *_warn_of_single(solution),
+        *_warn_of_flying_height(solution),
     ]
 
 
@@ -95,4 +96,19 @@ def _warn_of_single(solution: Solution) -> list[str]:
     return [
         f"{len(far)} recorded {verb} far from where the tie points put the photograph "
         f"({named}{more}), beyond all stated accuracy, and got little weight."
+    ]
+
+
+def _warn_of_flying_height(solution: Solution) -> list[str]:
+    flown = solution.flown
+    if flown is None or flown.agrees:
+        return []
+    apart_m = flown.solved_m - flown.recorded_m
+    return [
+        f"By lens and positions the cameras flew {flown.solved_m:.0f} m above the ground, by the "
+        f"barometer {flown.recorded_m:.0f} m above take-off. Either the ground surveyed lies "
+        f"{abs(apart_m):.0f} m {'below' if apart_m > 0 else 'above'} the take-off point, or the "
+        f"focal length in the metadata is {abs(flown.solved_m / flown.recorded_m - 1):.0%} too "
+        f"{'long' if apart_m > 0 else 'short'} and all relief stretched with it. Check the camera "
+        "in survey.toml."
     ]

@@ -20,7 +20,13 @@ from photogrammetry.georeference import (
     level,
     weigh_positions,
 )
-from photogrammetry.known import collect_known, held_in_place, with_flying_height
+from photogrammetry.known import (
+    FlyingHeight,
+    collect_known,
+    compare_flying_height,
+    held_in_place,
+    with_flying_height,
+)
 from photogrammetry.observability import assess_vertical_scale
 from photogrammetry.vertical import estimate_vertical
 from tmp.cameras import Camera
@@ -76,6 +82,8 @@ class Solution:
     """How firmly it is placed; None where it has no place."""
     laid: Laid | None
     """What was laid beside the largest piece, and what could not be; None without positions."""
+    flown: FlyingHeight | None
+    """Flying height as recorded and as solved; None where they cannot be compared."""
     frame: LocalFrame
     sigma_px: float
     """Standard deviation of an image coordinate, the unknowns allowed for."""
@@ -153,7 +161,10 @@ def settle(
             if number == 0:
                 known = with_flying_height(known, block, mine(block))
             known = weigh_positions(block, known, stated)
-    scale = assess_vertical_scale(block, known, weight, settings) if options.assess_scale else None
+    flown = None if placement is None else compare_flying_height(known, block, mine(block))
+    scale = None
+    if options.assess_scale:
+        scale = _doubted(assess_vertical_scale(block, known, weight, settings), flown)
     return Solution(
         block=block,
         known=recorded,
@@ -161,11 +172,20 @@ def settle(
         placement=placement,
         firmness=None if placement is None else assess_firmness(block, known, placement),
         laid=laid,
+        flown=flown,
         frame=frame,
         sigma_px=observation_sigma_px(block),
         dropped=observations - len(block.photo),
         scale=scale,
     )
+
+
+def _doubted(scale: VerticalScale, flown: FlyingHeight | None) -> VerticalScale:
+    """Count a contradiction between lens and barometer as doubt: one of them is wrong."""
+    if flown is None or flown.agrees:
+        return scale
+    half = abs(flown.recorded_m / flown.solved_m - 1) / 2
+    return replace(scale, sigma_scale=float(np.hypot(scale.sigma_scale, half)), weak=True)
 
 
 def _relative_heights(captures: Sequence[Capture]) -> NDArray[np.float64]:

@@ -80,8 +80,6 @@ def test_a_piece_whose_positions_contradict_its_flying_height_is_refused(flown):
         right = known_of(found, truth)
         return replace(right, positions=right.positions * np.array([0.3, 0.3, 1.0]))
 
-    laid = lay_beside(
-        placement, [piece], squeezed, lambda found: np.full(len(found.names), np.nan)
-    )
+    laid = lay_beside(placement, [piece], squeezed, lambda found: np.full(len(found.names), np.nan))
     assert laid.beside == ()
     assert "contradict" in laid.refused["009.jpg"]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from photogrammetry.adjust import Known
@@ -11,8 +9,6 @@ from photogrammetry.georeference import (
     ASSUMED_HEIGHT,
     HeightSource,
     assess_firmness,
-    fit_similarity,
-    fit_similarity_robustly,
     georeference,
     level,
     weigh_positions,
@@ -22,26 +18,6 @@ from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
-
-
-@given(st.integers(0, 1000), st.floats(0.01, 100))
-def test_a_similarity_is_recovered_exactly(seed: int, scale: float):
-    random = np.random.default_rng(seed)
-    rotation = Rotation.random(random_state=seed).as_matrix()
-    source, shift = random.normal(size=(6, 3)), random.normal(size=3)
-    fit = fit_similarity(source, scale * source @ rotation.T + shift)
-    assert fit.scale == pytest.approx(scale, rel=1e-9)
-    assert np.allclose(fit.rotation, rotation, atol=1e-9)
-    assert np.allclose(fit.translation, shift, atol=1e-8 * max(scale, 1))
-
-
-def test_a_third_of_wrong_positions_does_not_disturb():
-    random = np.random.default_rng(1)
-    source = random.normal(size=(30, 3))
-    target = 5 * source @ RANDOM.T + random.normal(scale=0.01, size=(30, 3))
-    target[:10] += random.normal(scale=100, size=(10, 3))
-    fit = fit_similarity_robustly(source, target)
-    assert fit.scale == pytest.approx(5, rel=0.005)
 
 
 def known_of(block, positions, *, sigmas=(3.0, 6.0), rotations=None):

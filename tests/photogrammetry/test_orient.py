@@ -7,9 +7,9 @@ import pytest
 
 from ingest.ingest import ingest_photographs
 from photogrammetry.features import FeatureOptions
-from photogrammetry.georeference import fit_similarity
 from photogrammetry.orient import OrientOptions, orient
 from photogrammetry.settle import SettleOptions
+from photogrammetry.similarity import fit_similarity
 from photogrammetry.tracks import TrackOptions
 from tmp.captures import Flag
 from tmp.errors import OrientationError

@@ -52,7 +52,7 @@ def test_pieces_that_share_photographs_become_one_block_with_each_once(flown):
 
 def test_a_third_piece_joins_through_the_second(flown):
     block, _ = flown.flown_block(noise_px=0)
-    lines = [part(block, range(0, 6)), away(part(block, range(5, 11))), part(block, range(10, 15))]
+    lines = [part(block, range(6)), away(part(block, range(5, 11))), part(block, range(10, 15))]
     assert [len(b.names) for b in join_pieces([lines[0], lines[2], lines[1]])] == [15]
 
 

@@ -84,7 +84,7 @@ def photographs_of(flown, block):
 
 
 def test_a_block_is_reconstructed_up_to_a_similarity(tmp_path, flown):
-    from photogrammetry.georeference import fit_similarity
+    from photogrammetry.similarity import fit_similarity
 
     block, poses = flown.flown_block(noise_px=0.2)
     photographs, pairs, tracks = photographs_of(flown, block)
@@ -108,7 +108,7 @@ def test_a_block_is_reconstructed_up_to_a_similarity(tmp_path, flown):
 
 
 def test_the_global_solution_agrees(tmp_path, flown):
-    from photogrammetry.georeference import fit_similarity
+    from photogrammetry.similarity import fit_similarity
 
     block, poses = flown.flown_block(noise_px=0.2)
     photographs, pairs, tracks = photographs_of(flown, block)
