@@ -164,7 +164,8 @@ def settle(
     flown = None if placement is None else compare_flying_height(known, block, mine(block))
     scale = None
     if options.assess_scale:
-        scale = _doubted(assess_vertical_scale(block, known, weight, settings), flown)
+        scale = assess_vertical_scale(block, known, weight, settings)
+        scale = _doubted(scale, flown, block, recorded)
     return Solution(
         block=block,
         known=recorded,
@@ -180,12 +181,29 @@ def settle(
     )
 
 
-def _doubted(scale: VerticalScale, flown: FlyingHeight | None) -> VerticalScale:
-    """Count a contradiction between lens and barometer as doubt: one of them is wrong."""
-    if flown is None or flown.agrees:
-        return scale
-    half = abs(flown.recorded_m / flown.solved_m - 1) / 2
-    return replace(scale, sigma_scale=float(np.hypot(scale.sigma_scale, half)), weak=True)
+def _doubted(
+    scale: VerticalScale, flown: FlyingHeight | None, block: Block, recorded: Known
+) -> VerticalScale:
+    """Count contradictions about the lens as doubt about the vertical scale.
+
+    Notes
+    -----
+    Where the adjusted focal length is further from the metadata's than its standard deviation, that
+    of the scale is multiplied by their ratio (Birge's), as all of them are evidently too small.
+    Half the difference between lens and barometer counts where they exclude each other.
+
+    References
+    ----------
+    Birge, R. T. (1932). The calculation of errors by the method of least squares. Physical Review
+    40, 207.
+    """
+    ratio = max(
+        abs(adjusted.fx_px / prior.fx_px - 1) / prior.focal_sigma
+        for adjusted, prior in zip(block.cameras, recorded.cameras, strict=True)
+    )
+    apart = 0.0 if flown is None or flown.agrees else abs(flown.recorded_m / flown.solved_m - 1)
+    sigma = float(np.hypot(scale.sigma_scale * max(ratio, 1.0), apart / 2))
+    return replace(scale, sigma_scale=sigma, weak=scale.weak or apart > 0)
 
 
 def _relative_heights(captures: Sequence[Capture]) -> NDArray[np.float64]:
