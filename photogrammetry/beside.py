@@ -28,6 +28,8 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 LEAST_PHOTOGRAPHS = 3
+MOST_HIGHER = 0.7
+"""Share of the flying height by which a piece may be flown higher or lower than the block."""
 MOST_STRETCH = 1.5
 """Flying height of a piece against the block's, or its inverse, beyond which they contradict."""
 
@@ -90,16 +92,18 @@ def _lay(
     if np.isfinite(recorded.positions).all(axis=1).sum() < LEAST_PHOTOGRAPHS:
         return f"{apart}, which has too few positions to be laid beside the block"
     vertical = estimate_vertical(piece, recorded.rotations)
+    below_m = _height_above_ground(block)
     try:
         placed = georeference(piece, recorded, vertical, heights=heights, relative=relative)
+        higher_m = _how_much_higher(block, placed)
+        if abs(higher_m) > MOST_HIGHER * below_m:  # no drone's doing: heights that drift
+            placed = georeference(piece, recorded, vertical, heights=HeightUse.IGNORE)
+            higher_m = 0.0
     except OrientationError:
         return f"{apart}, whose positions are all at one place"
     # Over one level of ground a piece flown higher has as much more below it.
-    higher_m = 0.0
-    if placed.heights is not HeightSource.NONE:
-        higher_m = float(np.median(placed.block.centres[:, 2]) - np.median(block.centres[:, 2]))
-    expected_m = _height_above_ground(block) + higher_m
-    stretch = max(expected_m, 1e-6) / _height_above_ground(placed.block)
+    expected_m = below_m + higher_m
+    stretch = expected_m / _height_above_ground(placed.block)
     if not 1 / MOST_STRETCH < stretch < MOST_STRETCH:
         return (
             f"{apart}, which by its positions was flown {1 / stretch:.1f} times as high above the "
@@ -107,6 +111,12 @@ def _lay(
         )
     level_m = float(np.median(block.centres[:, 2])) + higher_m
     return replace(placed, block=_stretched(placed.block, stretch, level_m))
+
+
+def _how_much_higher(block: Block, placed: Placement) -> float:
+    if placed.heights is HeightSource.NONE:
+        return 0.0
+    return float(np.median(placed.block.centres[:, 2]) - np.median(block.centres[:, 2]))
 
 
 def _stretched(piece: Block, stretch: float, level_m: float) -> Block:

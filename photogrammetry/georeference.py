@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from photogrammetry.adjust import Known
 from photogrammetry.block import Block
 from photogrammetry.known import as_one
-from photogrammetry.similarity import fit_level_similarity, fit_similarity_robustly
+from photogrammetry.similarity import fit_level_similarity
 from photogrammetry.time_slip import centres_later, estimate_slip
 from photogrammetry.vertical import BELIEVED_SIGMAS, GIMBAL, Vertical
 from tmp.captures import HeightUse
@@ -56,6 +56,10 @@ class HeightVerdict:
     """How recorded heights compare with a block that was laid down level."""
 
     plausible: bool
+    slope: Float
+    """Metres that the heights ask the block to rise for each metre east and north, (2,)."""
+    joined_slope: Float
+    """The same, joined with the block's vertical by their weights."""
     tilt_deg: float
     """Tilt that the heights ask for."""
     limit_deg: float
@@ -130,7 +134,8 @@ def georeference(
     heights that drift lean the whole block.  The block is first laid down level, by its vertical,
     on the horizontal positions.  The plane through what then remains of the heights is the tilt
     they ask for.  Where it is more than three standard deviations (of the vertical, and of a plane
-    through such heights) the heights do not belong to this block, and it stays level.
+    through such heights) the heights do not belong to this block, and it stays level.  Otherwise
+    it is tilted by as much of it as the weights of both allow.
     """
     placed = _placed(known)
     target = known.positions[placed]
@@ -140,20 +145,22 @@ def georeference(
             f"{int(placed.sum())} of {len(placed)} oriented photographs have a position of their "
             "own; two at different places are needed to place the block"
         )
-    level_block = _lay_level(block, placed, target, vertical)
+    level_block = _lay_level(block, placed, target, vertical.up)
     order = np.arange(len(placed)) if order is None else order
     slip = estimate_slip(level_block.centres, known.positions, order)
     if slip:
         log.warning("positions are late by %.2f photographs: set back", slip)
         known = _set_back(known, level_block, order, slip)
         target = known.positions[placed]
-        level_block = _lay_level(block, placed, target, vertical)
+        level_block = _lay_level(block, placed, target, vertical.up)
     stated_m = float(np.median(known.position_sigmas[placed, 2]))
     judged = judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
     believed = heights is HeightUse.TRUST or (heights is HeightUse.AUTO and judged.plausible)
     if believed:
-        extended = len(target) >= 3 and spread[1] >= COLLINEAR * spread[0]
-        found = _fit_positions(block, placed, target) if extended else level_block
+        slope = judged.slope if heights is HeightUse.TRUST else judged.joined_slope
+        world_from_block = level_block.rotations[0].T @ block.rotations[0]
+        up = world_from_block.T @ np.array([*slope, 1.0])
+        found = _lay_level(block, placed, target, up)
         return _placement(found, block, known, vertical, judged, HeightSource.GNSS, slip)
     log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
     source = HeightSource.NONE
@@ -189,14 +196,17 @@ def judge_heights(
     spread = _spread(level)
     count = 1 if len(off) < 4 or spread[1] < COLLINEAR * spread[0] else 2
     along = level @ axes[:count].T
-    slope, scatter_m = _fit_slope(along, off)
+    rises, scatter_m = _fit_slope(along, off)
     noise_m = max(scatter_m, stated_sigma_m)
     sigmas_deg = np.degrees(np.arctan(noise_m / (np.sqrt(len(off)) * spread[:count])))
-    tilts_deg = np.degrees(np.arctan(np.abs(slope)))
+    tilts_deg = np.degrees(np.arctan(np.abs(rises)))
     limits_deg = BELIEVED_SIGMAS * np.hypot(sigmas_deg, vertical_sigma_deg)
+    weights = vertical_sigma_deg**2 / (vertical_sigma_deg**2 + sigmas_deg**2)
     return HeightVerdict(
         plausible=bool((tilts_deg <= limits_deg).all()),
-        tilt_deg=float(np.degrees(np.arctan(np.linalg.norm(slope)))),
+        slope=rises @ axes[:count],
+        joined_slope=(weights * rises) @ axes[:count],
+        tilt_deg=float(np.degrees(np.arctan(np.linalg.norm(rises)))),
         limit_deg=float(limits_deg.min()),
         range_m=float(np.ptp(np.percentile(off, [2, 98]))),
         scatter_m=scatter_m,
@@ -227,14 +237,9 @@ def _set_back(known: Known, block: Block, order: NDArray[np.int64], slip: float)
     return replace(known, positions=positions)
 
 
-def _fit_positions(block: Block, placed: Mask, target: Float) -> Block:
-    fit = fit_similarity_robustly(block.centres[placed], target)
-    return block.transformed(fit.scale, fit.rotation, fit.translation)
-
-
-def _lay_level(block: Block, placed: Mask, target: Float, vertical: Vertical) -> Block:
-    """Lay a block down by its vertical, and by the horizontal positions."""
-    turned = block.transformed(1.0, _turn(vertical.up, UP), np.zeros(3))
+def _lay_level(block: Block, placed: Mask, target: Float, up: Float) -> Block:
+    """Lay a block down by its up direction (3,), and by the horizontal positions."""
+    turned = block.transformed(1.0, _turn(up, UP), np.zeros(3))
     centres = turned.centres[placed]
     scale, heading_rad, shift = fit_level_similarity(centres[:, :2], target[:, :2])
     cosine, sine = np.cos(heading_rad), np.sin(heading_rad)

@@ -85,9 +85,8 @@ def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
         f"focal length in the metadata ({evidence}): relief may be stretched by about "
         f"{100 * scale.sigma_scale:.1f} %, and the whole ground lie "
         f"{scale.sigma_scale * scale.height_agl_m[1]:.2f} m too high or too low (one standard "
-        "deviation). To mend it, add oblique "
-        "photographs (camera 20 to 30° from the vertical), a flight line at another height, or "
-        "ground control points at different heights."
+        "deviation). To mend it, add oblique photographs (camera 20 to 30° from the vertical) or "
+        "some flight lines at another height."
     )
 
 

@@ -14,7 +14,7 @@ from photogrammetry.similarity import fit_level_similarity
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-LEAST_PHOTOGRAPHS = 10
+LEAST_PHOTOGRAPHS = 16
 MOST_SLIP, COARSE, FINE = 3.0, 0.25, 0.05
 """Photographs that positions may be early or late, and steps in which that is sought."""
 LEAST_GAIN = 0.5

@@ -31,10 +31,10 @@ def known_of(block, positions, *, sigmas=(3.0, 6.0), rotations=None):
     )
 
 
-def place(block, positions, *, rotations=None, **options):
+def place(block, positions, *, rotations=None, sigmas=(3.0, 6.0), **options):
     """Place a block that has been moved to a frame of its own."""
     away = block.transformed(0.2, RANDOM, np.array([3.0, 4.0, 5.0]))
-    known = known_of(away, positions, rotations=rotations)
+    known = known_of(away, positions, sigmas=sigmas, rotations=rotations)
     return georeference(away, known, estimate_vertical(away, known.rotations), **options)
 
 
@@ -46,10 +46,10 @@ def tilt_deg(block, truth):
 
 def test_a_block_is_brought_back_to_its_world(flown):
     block, poses = flown.flown_block(noise_px=0)
-    placed = place(block, [p.centre for p in poses])
+    placed = place(block, [p.centre for p in poses], sigmas=(0.01, 1e-6))
     assert placed.heights is HeightSource.GNSS
-    assert np.allclose(placed.block.centres, [p.centre for p in poses], atol=1e-6)
-    assert np.allclose(placed.block.points, block.points, atol=1e-6)
+    assert np.allclose(placed.block.centres, [p.centre for p in poses], atol=1e-3)
+    assert np.allclose(placed.block.points, block.points, atol=1e-3)
     assert np.abs(placed.block.residuals()).max() < 1e-6
 
 
@@ -107,6 +107,17 @@ def test_heights_above_take_off_take_the_place_of_heights_that_drift(flown):
     assert placed.known.positions[:, 2] - relative == pytest.approx(
         np.full(15, (placed.known.positions[:, 2] - relative).mean()), abs=1e-6
     )
+
+
+def test_loose_heights_of_a_small_block_hardly_tilt_it(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    positions = np.array([p.centre for p in poses])
+    # 12 degrees by heights good to 10 m each, of which a slope is known to 8 degrees.
+    positions[:, 2] += np.tan(np.radians(12)) * (positions[:, 1] - positions[:, 1].mean())
+    rotations = np.array([p.rotation for p in poses])
+    placed = place(block, positions, rotations=rotations, sigmas=(3.0, 10.0))
+    assert placed.heights is HeightSource.GNSS
+    assert tilt_deg(placed.block, block) < 2.0
 
 
 def test_what_the_user_says_of_heights_is_done(flown):
