@@ -45,6 +45,7 @@ class PhotoTags:
     band: str = "RGB"
     wavelength_nm: float | None = None
     """Centre of a single band."""
+    model: str = MODEL
 
 
 def _rational(value: float, denominator: int) -> IFDRational:
@@ -64,7 +65,7 @@ def to_exif(tags: PhotoTags, width_px: int, height_px: int) -> Image.Exif:
     exif = Image.Exif()
     stamp = tags.time.strftime("%Y:%m:%d %H:%M:%S")
     zone = tags.time.strftime("%z")
-    exif[Base.Make], exif[Base.Model] = MAKE, MODEL
+    exif[Base.Make], exif[Base.Model] = MAKE, tags.model
     exif[Base.Software] = "tmp rehearse"
     exif[Base.Orientation] = 1
     exif[Base.DateTime] = stamp
@@ -130,7 +131,7 @@ def to_xmp(tags: PhotoTags) -> bytes:
         ' <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\n'
         '  <rdf:Description rdf:about=""\n'
         f'   xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:drone-dji="{DJI_NAMESPACE}"\n'
-        f'   tiff:Make="{MAKE}" tiff:Model="{MODEL}"\n{lines}/>\n'
+        f'   tiff:Make="{MAKE}" tiff:Model={quoteattr(tags.model)}\n{lines}/>\n'
         " </rdf:RDF>\n</x:xmpmeta>\n"
         '<?xpacket end="w"?>'
     ).encode()

@@ -72,6 +72,18 @@ def light_ground(
     light : ndarray of shape (11,)
         From `sun_and_sky`.
     """
+    layers = paint_ground(shape, features, grid, workers=workers)
+    illuminate_ground(layers, shape.height, top, light, grid, workers=workers)
+    return layers
+
+
+def paint_ground(
+    shape: Shape, features: Features, grid: Grid, *, workers: int
+) -> NDArray[np.uint16]:
+    """Return reflectance of the ground in four bands and contrast of its detail, (rows, cols, 5).
+
+    Counts per unit reflectance are `flightplan.rendering.FULL_SCALE`.
+    """
     green = np.zeros(grid.shape, np.float32)
     for outline in features.homefields:
         corners = np.column_stack([outline[:, 0] - grid.x_min, grid.y_max - outline[:, 1]])
@@ -84,19 +96,41 @@ def light_ground(
     ).reshape(-1, 3)
     place = np.array([grid.x_min % 10000.0, grid.y_max % 10000.0, grid.cell_m])
     cover = np.stack([green, shape.wall, shape.stream, shape.path])
-    upper = upper_bounds(top)
 
     def finish(rows: tuple[int, int]) -> None:
         _paint(layers, cover, shape.stone, spots, place, rows)
         part, there = layers[slice(*rows)], covered[slice(*rows)]
         part[there, :4] = np.round(FULL_SCALE * shape.plate[slice(*rows)][there])[:, None]
         part[there, 4] = 0
-        _illuminate(layers, shape.height, top, upper, light, grid.cell_m, rows)
 
-    strips = [(row, min(row + 128, grid.rows)) for row in range(0, grid.rows, 128)]
-    for _ in map_threads(finish, strips, workers=workers):
+    for _ in map_threads(finish, _strips(grid), workers=workers):
         pass
     return layers
+
+
+def illuminate_ground(
+    layers: NDArray[np.uint16], height: F32, top: F32, light: F64, grid: Grid, *, workers: int
+) -> None:
+    """Turn reflectance (rows, cols, 5) into radiance in place: sunlight, shadows, open sky.
+
+    Parameters
+    ----------
+    height, top : ndarray of shape (rows, cols)
+        The ground, and the highest surface, which casts the shadows.
+    light : ndarray of shape (11,)
+        From `sun_and_sky`.
+    """
+    upper = upper_bounds(top)
+
+    def finish(rows: tuple[int, int]) -> None:
+        _illuminate(layers, height, top, upper, light, grid.cell_m, rows)
+
+    for _ in map_threads(finish, _strips(grid), workers=workers):
+        pass
+
+
+def _strips(grid: Grid) -> list[tuple[int, int]]:
+    return [(row, min(row + 128, grid.rows)) for row in range(0, grid.rows, 128)]
 
 
 @njit(cache=True, nogil=True, inline="always")

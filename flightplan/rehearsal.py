@@ -6,6 +6,7 @@ The photographs carry metadata with stated errors, as a drone's do; the truth is
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flightplan.exif import PhotoTags, write_photograph
+from flightplan.exif import MODEL, PhotoTags, write_photograph
 from flightplan.raycast import BLOCK, Triple
 from flightplan.rendering import photograph
 from flightplan.scene import Scene
@@ -71,11 +72,19 @@ class Flight:
     """Resolution of the focal plane in the metadata; 1632 pixels on 13.2 mm."""
     focal_error: float = -0.01
     """Recorded minus true focal length, as a fraction of the true one."""
+    speed_m_s: float = 0.0
+    """Speed along each station's heading while the shutter is open."""
+    readout_s: float = 0.0
+    """Time from reading the first row to reading the last; 0 for a global shutter."""
     prefix: str = "REH"
+    model: str = MODEL
+    """Model of the camera in the metadata."""
 
     def __post_init__(self) -> None:
         if self.band not in BANDS:
             raise InputError(f"band {self.band!r} is unknown; choose one of {sorted(BANDS)}")
+        if self.readout_s < 0:
+            raise InputError(f"readout of {self.readout_s!r} s is negative; give 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +101,21 @@ class Shot:
 
 
 def render(
-    scene: Scene, frame: LocalFrame, camera: Camera, station: Station, *, band: str = "rgb"
+    scene: Scene,
+    frame: LocalFrame,
+    camera: Camera,
+    station: Station,
+    *,
+    band: str = "rgb",
+    sweep_m: float = 0.0,
 ) -> F32:
     """Return the radiance (rows, cols, bands) that a camera at a station receives.
+
+    Parameters
+    ----------
+    sweep_m : float
+        How far the camera moves along its heading between reading the first row and the last:
+        a rolling shutter.  The station is where the middle row is read.
 
     Notes
     -----
@@ -108,16 +129,32 @@ def render(
     """
     lattice_from_cam, centre = _lattice_from_cam(scene, frame, station)
     out = np.zeros((camera.height_px, camera.width_px, BANDS[band]), np.float32)
-    lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
     brown = (camera.k1, camera.k2, camera.p1, camera.p2, camera.k3)
     patch = _patch_px(scene, camera, lattice_from_cam, centre)
-    misses = photograph(scene.ground, lens + brown, lattice_from_cam, centre, patch, out)
+    strip = LARGEST_PATCH_PX if sweep_m else camera.height_px
+    misses = 0
+    for row in range(0, camera.height_px, strip):
+        part = out[row : row + strip]
+        if sweep_m:
+            share = (row + len(part) / 2) / camera.height_px - 0.5
+            here = _moved(station, share * sweep_m)
+            lattice_from_cam, centre = _lattice_from_cam(scene, frame, here)
+        lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px - row)
+        misses += photograph(scene.ground, lens + brown, lattice_from_cam, centre, patch, part)
     if misses:
         raise InputError(
             f"the photograph at {np.round(station.position, 1).tolist()} m sees beyond the scene "
             f"({misses / out[..., 0].size / 4:.1%} of its rays); build the scene larger"
         )
     return out
+
+
+def _moved(station: Station, ahead_m: float) -> Station:
+    """Return a station so far ahead along its heading."""
+    yaw = math.radians(station.yaw_deg)
+    east, north, up = station.position
+    ahead = (east + ahead_m * math.sin(yaw), north + ahead_m * math.cos(yaw), up)
+    return replace(station, position=ahead)
 
 
 def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tuple[F64, Triple]:
@@ -180,7 +217,14 @@ def take_photographs(
         number, station, stream = job
         rng = np.random.default_rng(stream)
         shot = record(number, station, frame, flight, rng)
-        radiance = render(scene, frame, flight.camera, station, band=flight.band)
+        radiance = render(
+            scene,
+            frame,
+            flight.camera,
+            station,
+            band=flight.band,
+            sweep_m=flight.speed_m_s * flight.readout_s,
+        )
         pixels = develop(expose(radiance, flight.camera, flight.sensor, rng))
         write_photograph(folder / shot.name, pixels, shot.tags, quality=flight.sensor.jpeg_quality)
         return shot
@@ -212,6 +256,7 @@ def record(
         gimbal_pitch_deg=station.pitch_deg + float(pitch),
         gimbal_roll_deg=station.roll_deg + float(roll),
         rtk_sigma_m=gnss.sigma_m if gnss.rtk else None,
+        model=flight.model,
     )
     if flight.band == "nir":
         tags = replace(tags, band="NIR", wavelength_nm=NIR_NM)
