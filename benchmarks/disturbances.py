@@ -89,9 +89,7 @@ def read_card(folder: Path) -> Card:
     origin = document["frame"]["origin"]
     return Card(
         folder=folder,
-        frame=LocalFrame(
-            origin=(origin[0], origin[1], origin[2]), crs=document["frame"]["crs"]
-        ),
+        frame=LocalFrame(origin=(origin[0], origin[1], origin[2]), crs=document["frame"]["crs"]),
         cameras={name: Camera(**entry) for name, entry in document["cameras"].items()},
         shots=tuple(_shot(entry) for entry in document["shots"]),
         hopeless=tuple(document["hopeless"]),
@@ -153,7 +151,7 @@ def retag(
     width, height = Image.open(source).size
     exif, xmp = to_exif(tags, width, height), to_xmp(tags)
     if not position:
-        del exif[IFD.GPSInfo]
+        exif.get_ifd(IFD.GPSInfo).clear()
         xmp = _without(xmp, POSITION_ENTRIES)
     if not gimbal:
         xmp = _without(xmp, ("Gimbal",))
@@ -188,11 +186,9 @@ def _without(xmp: bytes, names: Iterable[str]) -> bytes:
 def moved(tags: PhotoTags, frame: LocalFrame, east: float, north: float, up: float) -> PhotoTags:
     """Return tags whose recorded position is off by so many metres."""
     recorded = [[tags.longitude_deg, tags.latitude_deg, tags.height_ellipsoid_m]]
-    world = frame.world_from_geodetic(recorded) + [[east, north, up]]
+    world = frame.world_from_geodetic(recorded) + np.array([east, north, up])
     longitude, latitude, height = frame.geodetic_from_world(world)[0].tolist()
-    return replace(
-        tags, longitude_deg=longitude, latitude_deg=latitude, height_ellipsoid_m=height
-    )
+    return replace(tags, longitude_deg=longitude, latitude_deg=latitude, height_ellipsoid_m=height)
 
 
 # What goes wrong with the metadata

@@ -182,7 +182,9 @@ PLANS = {
     "tilt-45": Plan(stations=lines(pitch_deg=-45.0)),
     "cross": Plan(stations=cross_lines),
     "thin": Plan(
-        stations=lines(overlap=Overlap(front=0.60, side=0.30), size_m=(SIZE_M[0] + 50, SIZE_M[1] + 70))
+        stations=lines(
+            overlap=Overlap(front=0.60, side=0.30), size_m=(SIZE_M[0] + 50, SIZE_M[1] + 70)
+        )
     ),
     "cloud": Plan(stations=lines(), lights=2, light=_clouded),
     "shadow": Plan(stations=lines(), lights=4, light=_low_sun),

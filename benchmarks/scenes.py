@@ -21,15 +21,12 @@ from flightplan.light import (
     LUSH,
     SOIL,
     STONE,
-    illuminate_ground,
     paint_ground,
     sun_and_sky,
-    upper_bounds,
 )
 from flightplan.noise import octaves, scattered, value_noise
-from flightplan.raycast import BLOCK, Ground
 from flightplan.rendering import FULL_SCALE
-from flightplan.scene import Scene, _house_table, _on, _with_roofs
+from flightplan.scene import Scene
 from flightplan.stations import Station
 from tmp.cameras import Camera
 from tmp.frames import LocalFrame
@@ -112,7 +109,7 @@ def farm_country(farm: Farm, bounds: Bounds, cell_m: float, *, workers: int = 1)
         height=shape.height,
         reflectance=paint_ground(shape, features, grid, workers=workers),
         water=np.zeros(grid.shape, bool),
-        houses=tuple(house for house in features.houses if _on(grid, house)),
+        houses=features.houses,
     )
 
 
@@ -128,28 +125,15 @@ def lit(country: Country, farm: Farm, *, cloud: float = 0.0, workers: int = 1) -
     sunlight = light[3:7] * light[2]
     light[7:11] += 0.5 * cloud * sunlight
     light[3:7] *= 1.0 - cloud
-    houses = _house_table(country.houses, country.height, grid)
-    layers = country.reflectance.copy()
-    top = _with_roofs(country.height, houses, grid.cell_m)
-    illuminate_ground(layers, country.height, top, light, grid, workers=workers)
-    ground = Ground(
-        height=country.height,
-        upper=upper_bounds(country.height),
-        upper_far=upper_bounds(country.height, BLOCK * BLOCK),
-        layers=layers,
-        houses=houses,
-        light=light,
-        cell_m=grid.cell_m,
-    )
-    nothing = np.zeros(grid.shape, np.float32)
-    return Scene(
-        grid=grid,
-        ground=ground,
+    scene = Scene.lit(
+        grid,
+        country.height,
+        country.reflectance.copy(),
+        light,
         houses=country.houses,
-        wall=nothing,
-        stone=nothing.astype(np.uint8),
-        water=country.water,
+        workers=workers,
     )
+    return replace(scene, water=country.water)
 
 
 def noise(grid: Grid, wavelength_m: float, count: int, seed: int) -> F32:
@@ -163,15 +147,16 @@ def noise(grid: Grid, wavelength_m: float, count: int, seed: int) -> F32:
 def with_wood(country: Country, *, seed: int = 5) -> Country:
     """Return a country whose western half is under trees of 8 to 15 m.
 
-    Crowns 3 to 7 m across stand on a jittered lattice and close over about nine tenths of the
-    ground; their surface is uneven by a quarter of a metre.
+    Crowns 3 to 8 m across stand on a jittered lattice and close over about nine tenths of the
+    ground; their surface is uneven by a quarter of a metre, their sides are dark.  They stand
+    still: wind is not rehearsed.
     """
     east, _ = country.centres()
     border = country.middle[0] + 12.0 * noise(country.grid, 40.0, 3, seed)
     wood = east < border
     height, tone = country.height.copy(), np.zeros(country.grid.shape, np.float32)
     rng = np.random.default_rng(seed)
-    _plant_trees(height, tone, country.height, wood, country.grid.cell_m, 4.4, rng)
+    _plant_trees(height, tone, country.height, wood, country.grid.cell_m, 3.7, rng)
     leaves = tone > 0
     bumps = noise(country.grid, 0.9, 4, seed + 1)
     height[leaves] += (0.35 * bumps)[leaves]
@@ -315,9 +300,10 @@ def water_surface(
     sun = scene.ground.light[:3] * np.array([1.0, -1.0, 1.0])
     incidence = -(rays * normal).sum(axis=1)
     fresnel = 0.02 + 0.98 * (1.0 - np.clip(incidence, 0, 1)) ** 5
-    sky = 0.9 + 1.6 * (1.0 - np.clip(mirrored[:, 2], 0, 1)) ** 2
-    glint = 60.0 * np.exp(-np.arccos(np.clip(mirrored @ sun, -1, 1)) ** 2 / (2 * 0.06**2))
-    body = np.array([0.018, 0.032, 0.034])
+    sky = 0.7 + 2.5 * (1.0 - np.clip(mirrored[:, 2], 0, 1))
+    glint = 60.0 * np.exp(-(np.arccos(np.clip(mirrored @ sun, -1, 1)) ** 2) / (2 * 0.06**2))
+    toward = 1.0 + 1.6 * (slopes @ (sun[:2] / np.linalg.norm(sun[:2])))
+    body = np.array([0.018, 0.032, 0.034]) * np.clip(toward, 0.3, 3.0)[:, None]
     light = fresnel[:, None] * (sky[:, None] * np.array([0.75, 0.9, 1.1]) + glint[:, None]) + body
     full = (camera.width_px, camera.height_px)
     radiance = cv2.resize(
@@ -360,7 +346,7 @@ def _plant_trees(
     for row in np.arange(0.5 * step, rows, step):
         for col in np.arange(0.5 * step, cols, step):
             r, c = (np.array([row, col]) + rng.normal(0, 0.28 * step, 2)).tolist()
-            tall, radius = rng.uniform(8.0, 15.0), rng.uniform(1.5, 3.5)
+            tall, radius = rng.uniform(8.0, 15.0), rng.uniform(1.6, 4.0)
             bright = float(rng.uniform(0.6, 1.5))
             i, j = int(r), int(c)
             if not (0 <= i < rows and 0 <= j < cols) or not wood[i, j] or rng.random() < 0.05:
@@ -372,11 +358,12 @@ def _plant_trees(
             )
             y, x = np.mgrid[part]
             away2 = ((x - c) ** 2 + (y - r) ** 2) * cell_m**2 / radius**2
-            deep = min(0.45 * tall, 1.8 * radius)
-            crown = ground[i, j] + tall - deep * (1.0 - np.sqrt(np.clip(1.0 - away2, 0, 1)))
+            deep = min(0.7 * tall, 2.6 * radius)
+            rise = np.sqrt(np.clip(1.0 - away2, 0, 1))
+            crown = ground[i, j] + tall - deep * (1.0 - rise)
             higher = (away2 < 1.0) & (crown > height[part])
             height[part][higher] = crown[higher]
-            tone[part][higher] = bright
+            tone[part][higher] = bright * (0.15 + 0.85 * rise[higher])
 
 
 @njit(cache=True, nogil=True)

@@ -60,23 +60,6 @@ def upper_bounds(height: F32, block: int = BLOCK) -> F32:
     return np.asarray(cv2.dilate(blocks, np.ones((3, 3), np.uint8)) + np.float32(1e-3))
 
 
-def light_ground(
-    shape: Shape, top: F32, features: Features, light: F64, grid: Grid, *, workers: int
-) -> NDArray[np.uint16]:
-    """Return radiance of the ground in four bands and contrast of its detail, (rows, cols, 5).
-
-    Parameters
-    ----------
-    top : ndarray of shape (rows, cols)
-        Highest surface, houses included, for the shadows.
-    light : ndarray of shape (11,)
-        From `sun_and_sky`.
-    """
-    layers = paint_ground(shape, features, grid, workers=workers)
-    illuminate_ground(layers, shape.height, top, light, grid, workers=workers)
-    return layers
-
-
 def paint_ground(
     shape: Shape, features: Features, grid: Grid, *, workers: int
 ) -> NDArray[np.uint16]:

@@ -8,7 +8,7 @@ and truth rasters ask the same functions, so the truth is that of the geometry r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flightplan.features import Farm, House, Plate
 from flightplan.ground import BOULDER, Shape, shape_ground
-from flightplan.light import light_ground, sun_and_sky, upper_bounds
+from flightplan.light import illuminate_ground, paint_ground, sun_and_sky, upper_bounds
 from flightplan.raycast import BLOCK, Ground
 from flightplan.rendering import look_down
 from tmp.errors import InputError
@@ -70,28 +70,65 @@ class Scene:
         grid = Grid.from_bounds(bounds, cell_m, farm.crs)
         features = farm.features_over(bounds)
         shape = shape_ground(farm, features, grid)
-        standing = tuple(h for h in features.houses if _on(grid, h))
-        houses = _house_table(standing, shape.height, grid)
-        light = sun_and_sky(farm)
-        top = _with_roofs(shape.height, houses, cell_m)
-        layers = light_ground(shape, top, features, light, grid, workers=workers)
-        ground = Ground(
-            height=shape.height,
-            upper=upper_bounds(shape.height),
-            upper_far=upper_bounds(shape.height, BLOCK * BLOCK),
-            layers=layers,
-            houses=houses,
-            light=light,
-            cell_m=cell_m,
+        scene = cls.lit(
+            grid,
+            shape.height,
+            paint_ground(shape, features, grid, workers=workers),
+            sun_and_sky(farm),
+            houses=features.houses,
+            workers=workers,
         )
-        return cls(
-            grid=grid,
-            ground=ground,
-            houses=standing,
+        return replace(
+            scene,
             plates=tuple(p for p in features.plates if _on(grid, p)),
             wall=shape.wall,
             stone=shape.stone,
             water=_water(shape),
+        )
+
+    @classmethod
+    def lit(
+        cls,
+        grid: Grid,
+        height: F32,
+        reflectance: NDArray[np.uint16],
+        light: F64,
+        *,
+        houses: tuple[House, ...] = (),
+        workers: int = 2,
+    ) -> Scene:
+        """Return bare ground of any shape and colour, with houses, in a given light.
+
+        Parameters
+        ----------
+        height : ndarray of shape (rows, cols)
+            Of the ground above the ellipsoid.
+        reflectance : ndarray of shape (rows, cols, 5)
+            As `flightplan.light.paint_ground` returns it; turned into radiance in place.
+        light : ndarray of shape (11,)
+            From `flightplan.light.sun_and_sky`.
+        houses : tuple of House
+            In map coordinates; those off the grid are left out.
+        """
+        standing = tuple(house for house in houses if _on(grid, house))
+        table = _house_table(standing, height, grid)
+        top = _with_roofs(height, table, grid.cell_m)
+        illuminate_ground(reflectance, height, top, light, grid, workers=workers)
+        return cls(
+            grid=grid,
+            ground=Ground(
+                height=height,
+                upper=upper_bounds(height),
+                upper_far=upper_bounds(height, BLOCK * BLOCK),
+                layers=reflectance,
+                houses=table,
+                light=light,
+                cell_m=grid.cell_m,
+            ),
+            houses=standing,
+            wall=np.zeros(grid.shape, np.float32),
+            stone=np.zeros(grid.shape, np.uint8),
+            water=np.zeros(grid.shape, bool),
         )
 
     def lattice_from_map(self, points: ArrayLike) -> F64:
