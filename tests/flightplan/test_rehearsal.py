@@ -98,6 +98,27 @@ def test_relief_displaces_a_spot_as_the_camera_model_says(
     assert found == pytest.approx(expected, abs=0.02)
 
 
+def test_a_rolling_shutter_sees_each_row_from_where_the_camera_is_then(
+    spot_scene: SpotScene, frame: LocalFrame
+) -> None:
+    scene, sweep_m = spot_scene(np.zeros((1000, 1000)), (2.0, 6.5)), 0.24
+    station = Station(position=(0.0, 0.0, 22.0), yaw_deg=0.0)
+    still = expected = projected_centroid(frame, station, (2.0, 6.5), 0.0, 0.0)
+    for _ in range(5):
+        ahead_m = (expected[1] / CAMERA.height_px - 0.5) * sweep_m
+        there = replace(station, position=(0.0, ahead_m, 22.0))
+        expected = projected_centroid(frame, there, (2.0, 6.5), 0.0, 0.0)
+    found = centroid(render(scene, frame, CAMERA, station, sweep_m=sweep_m))
+    # Eight rows are read at a time: a hundredth of a pixel of movement from strip to strip.
+    assert found == pytest.approx(expected, abs=0.05)
+    assert abs(found[1] - still[1]) > 1.5
+
+
+def test_a_negative_readout_is_refused(farm: Farm) -> None:
+    with pytest.raises(InputError, match="readout of -0.01 s is negative"):
+        Flight(camera=CAMERA, start=farm.captured, readout_s=-0.01)
+
+
 def test_a_photograph_that_sees_beyond_the_scene_is_refused(
     spot_scene: SpotScene, frame: LocalFrame
 ) -> None:

@@ -70,6 +70,22 @@ def test_ndvi_tells_grass_from_roof(house_scene: Scene, grid: Grid) -> None:
     assert np.median(ndvi[masks["house"]]) < 0.2
 
 
+def test_level_ground_in_the_sun_has_the_radiance_of_its_reflectance(grid: Grid) -> None:
+    reflectance = np.full((*grid.shape, 5), 8000, np.uint16)
+    light = np.array([0.6, 0.0, 0.8, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2, 0.2, 0.2])
+    scene = Scene.lit(grid, np.full(grid.shape, 3.0, np.float32), reflectance, light)
+    height, radiance = scene.seen_from_above(
+        Grid.from_bounds(
+            (grid.x_min + 1, grid.y_max - 2, grid.x_min + 2, grid.y_max - 1), 0.1, grid.crs
+        )
+    )
+    assert height == pytest.approx(3.0)
+    # Detail below the raster's cell varies about the mean.
+    assert radiance.mean() == pytest.approx(0.2, abs=0.01)
+    assert not scene.houses
+    assert not scene.water.any()
+
+
 def test_the_ground_goes_on_without_a_step_into_its_mirror_image(farm: Farm) -> None:
     edge = farm.corner[0] + farm.size_m[0]
     north = farm.corner[1] + 60
