@@ -8,7 +8,11 @@ tilt
     Angle between the map's vertical and the true one.  Where the projection centres lie along
     one line the centres leave it open, and it is taken from the mean of the rotations.
 scale
-    Scale of the map over the true one, minus 1.
+    Scale of the map over the true one by the projection centres, minus 1; without a meaning where
+    the map has no place on Earth.
+relief
+    Depth of the ground below the projection centres over the true depth, after the fit, minus 1:
+    the median over the cells measured.  The platform's ``sigma_scale`` states its doubt.
 bend
     RMS distance of the projection centres from the true ones after the fit.
 complete
@@ -71,7 +75,8 @@ class Figures:
     tilt_sigma_deg: float | None = None
     """As the map states it."""
     scale_error: float = float("nan")
-    scale_sigma: float | None = None
+    relief_error: float = float("nan")
+    relief_sigma: float | None = None
     """As the map states it."""
     bend_m: float = float("nan")
     complete: float = 0.0
@@ -107,7 +112,7 @@ def figures_of(survey: Survey, card: Card, truth: Truth) -> Figures:
     oriented = [name for name in mine if name in names]
     fit, bend_m = _laid(made, mine, card)
     scale = made.vertical_scale
-    complete, false, ortho = _ground(survey.products_dir, card, truth, fit)
+    complete, relief, false, ortho = _ground(survey.products_dir, card, truth, fit)
     return Figures(
         oriented=len(oriented),
         possible=len(names),
@@ -115,7 +120,8 @@ def figures_of(survey: Survey, card: Card, truth: Truth) -> Figures:
         tilt_deg=_tilt_deg(fit),
         tilt_sigma_deg=_stated_tilt(stated, made),
         scale_error=1.0 / fit.scale - 1.0,
-        scale_sigma=None if scale is None else scale.sigma_scale,
+        relief_error=relief,
+        relief_sigma=None if scale is None else scale.sigma_scale,
         bend_m=bend_m,
         complete=complete,
         false=false,
@@ -188,10 +194,10 @@ def _stated_tilt(stated: dict[str, Any], made: Reconstruction) -> float | None:
 
 def _ground(
     products: Path, card: Card, truth: Truth, fit: Similarity
-) -> tuple[float, float, float]:
-    """Return completeness, share of false ground, and coverage of the orthomosaic."""
+) -> tuple[float, float, float, float]:
+    """Return completeness, error of the relief, share of false ground, and the orthomosaic's."""
     if not (products / DSM.file).is_file() or not np.isfinite(fit.scale):
-        return 0.0, float("nan"), 0.0
+        return 0.0, float("nan"), float("nan"), 0.0
     grid, height = _band(products / DSM.file)
     places = _truth_places(truth)
     views = truth.views([shot.name for shot in card.possible])
@@ -200,15 +206,22 @@ def _ground(
     in_map[known] = (places[known] - fit.translation) @ fit.rotation / fit.scale
     water = truth.water[::VIEW_STEP, ::VIEW_STEP].ravel()
     wanted = (views.ravel() >= LEAST_VIEWS) & ~water & known
-    measured = np.isfinite(_at(grid, height, in_map[wanted]))
+    found = _at(grid, height, in_map[wanted])
+    measured = np.isfinite(found)
     complete = float(measured.mean())
+    relief = float("nan")
+    if measured.any():
+        eyes_m = np.mean([shot.station.pose.centre for shot in card.possible], axis=0)
+        eye_m = card.frame.map_from_world(eyes_m[None])[0, 2]
+        error = fit.scale * (found - in_map[wanted][:, 2])[measured]
+        relief = float(-np.median(error / (eye_m - places[wanted, 2][measured])))
     seen = (views.ravel() >= 1) & known
     if (products / ORTHOMOSAIC.file).is_file():
         ortho_grid, alpha = _band(products / ORTHOMOSAIC.file, 4)
         ortho = float((np.nan_to_num(_at(ortho_grid, alpha, in_map[seen])) > 0).mean())
     else:
         ortho = 0.0
-    return complete, _false(products, truth, fit, grid, height), ortho
+    return complete, relief, _false(products, truth, fit, grid, height), ortho
 
 
 def _false(products: Path, truth: Truth, fit: Similarity, grid: Grid, height: F32) -> float:

@@ -1,6 +1,6 @@
 """Map surveys that something is wrong with, and judge map, exit status and words against truth.
 
-    python benchmarks/robustness.py FOLDER [--only NAME]... [--workers N] [--list]
+    python benchmarks/robustness.py FOLDER [--only NAME]... [--workers N] [--judge] [--list]
 
 Each case is a small rehearsed survey of about 30 photographs of a megapixel (7 cm a pixel, 54 m
 above the ground) with one disturbance.  It is taken in and mapped by ``tmp ingest`` and ``tmp map
@@ -9,11 +9,15 @@ in `mapquality`.  A row is good when
 
 - the exit status is 0 if at least half of the photographs that can be oriented are, and at least
   half of the ground that three of them see is measured, and 3 (or 1, without a map) if not;
-- the words that a user sees tell what has to be told: one of the case's ``must_say``, and none
-  of its ``must_not_say``.
+- the words that a user sees (what the commands print, the warnings, the reasons why photographs
+  were left out) tell what has to be told: one of the case's ``must_say``, and none of its
+  ``must_not_say``;
+- tilt and relief keep within three of the standard deviations that the map states, or, where it
+  states none, within `UNSTATED_TILT_DEG`.
 
 Surveys are rendered once; run again after a change of the mapping code, the cases are mapped
-anew.  The table is written to FOLDER as ``robustness.md`` and ``robustness.json``.
+anew.  With --judge the maps that are there are only judged again.  The table is written to
+FOLDER as ``robustness.md`` and ``robustness.json``.
 """
 
 from __future__ import annotations
@@ -43,6 +47,9 @@ from tmp.survey import Survey
 PATIENCE_S = 900.0
 GOOD_SHARE = 0.5
 PARTIAL, ERROR = 3, 1
+SIGMAS = 3.0
+UNSTATED_TILT_DEG = 3.0
+RUN = "run.json"
 ALARMS = ("drift", "blurred", "straggler", "arbitrary", "time slip", "partial")
 """Words that a survey without fault gives no reason for."""
 
@@ -88,7 +95,7 @@ CASES = (
         name="two-flights",
         about="second half 45 min later and 7 m beside, 18 m above",
         prepare=disturb.two_flights,
-        must_say=("flight", "offset", "disagree"),
+        must_say=("offset", "disagree", "do not agree", "beyond its stated accuracy"),
     ),
     Case(
         name="third-unplaced",
@@ -100,14 +107,14 @@ CASES = (
         name="unplaced",
         about="no photograph has a position",
         prepare=lambda card, folder: disturb.untold(card, folder, positions=lambda n: False),
-        must_say=("arbitrary", "no position", "scale is unknown"),
+        must_say=("arbitrary", "scale is unknown", "no place"),
         arbitrary=True,
     ),
     Case(
         name="time-slip",
         about="each photograph carries the next one's position",
         prepare=disturb.shifted_by_one,
-        must_say=("position", "time", "shift"),
+        must_say=("time slip", "clock", "next photograph", "disagree", "beyond its stated"),
     ),
     Case(
         name="no-angles",
@@ -119,13 +126,12 @@ CASES = (
         name="wrong-focal",
         about="focal length 15 % too long in the metadata",
         prepare=disturb.wrong_focal,
-        must_say=("focal",),
+        must_say=("focal length in the metadata", "focal length dis", "focal length does not"),
     ),
     Case(
         name="rolling-shutter",
         about="rows read in 30 ms at 8 m/s: 24 cm",
         plan="readout",
-        must_say=("rolling shutter", "shutter", "readout"),
     ),
     Case(name="tilt-15", about="camera tilted 15° ahead", plan="tilt-15"),
     Case(name="tilt-30", about="camera tilted 30° ahead", plan="tilt-30"),
@@ -135,7 +141,7 @@ CASES = (
         name="weak-join",
         about="two strips joined by four photographs",
         prepare=lambda card, folder: disturb.only(card, folder, _weak_join),
-        must_say=("weak", "joined", "bridge", "few tie", "tilt"),
+        must_say=("weakly", "loosely", "joined", "bridge", "hinge", "few tie"),
     ),
     Case(
         name="every-third-missing",
@@ -146,7 +152,7 @@ CASES = (
         name="thin-overlap",
         about="60 % overlap along the lines, 30 % across",
         plan="thin",
-        must_say=("overlap",),
+        must_say=("overlap", "fewer than three", "fewer than 3"),
     ),
     Case(name="cloud", about="a cloud from the middle of the flight on", plan="cloud"),
     Case(name="moving-shadow", about="a low sun that turns 66° during the flight", plan="shadow"),
@@ -177,7 +183,7 @@ CASES = (
         name="strays",
         about="six thumbnails and two screenshots among the photographs",
         prepare=disturb.with_strays,
-        must_say=("thumb", "screenshot"),
+        must_say=("thumb_", "screenshot"),
     ),
     Case(name="slope", about="a hillside of 35°, lines along it", plan="slope"),
 )
@@ -213,6 +219,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--only", action="append", choices=[case.name for case in CASES])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--judge", action="store_true", help="do not map again")
     parser.add_argument("--list", action="store_true", help="print the cases and end")
     asked = parser.parse_args()
     if asked.list or asked.folder is None:
@@ -224,7 +231,9 @@ def main() -> None:
     for case in CASES:
         if asked.only is None or case.name in asked.only:
             with bar() as track:
-                outcome = run_case(case, asked.folder, workers=asked.workers, track=track)
+                outcome = run_case(
+                    case, asked.folder, workers=asked.workers, judge=asked.judge, track=track
+                )
             outcomes.append(outcome)
             print(row(outcome), flush=True)
             write_table(outcomes, asked.folder)
@@ -233,20 +242,22 @@ def main() -> None:
     print(f"{good} of {len(outcomes)} told the truth; {cpu_s:.0f} CPU-seconds of mapping")
 
 
-def run_case(case: Case, folder: Path, *, workers: int, track: Track) -> Outcome:
+def run_case(case: Case, folder: Path, *, workers: int, judge: bool, track: Track) -> Outcome:
     """Rehearse (once), prepare (once) and map one case, and compare it with the truth."""
     home = folder / "cases" / case.name
     card = _card(case, folder, home / "card", workers=workers, track=track)
     survey = Survey(root=home / "survey")
-    shutil.rmtree(survey.root, ignore_errors=True)
-    threads = ["--workers", str(workers)]
-    took = _run([TMP, "ingest", str(card.photos), "--to", str(survey.root), "--link", *threads])
-    if took.status == 0:
-        mapped = _run([TMP, "map", str(survey.root), "--quality", "fast", *threads])
-        took = took.then(mapped)
-    (home / "said.txt").write_text(took.said, encoding="utf-8")
+    if judge and (home / RUN).is_file():
+        took = _Run(**json.loads((home / RUN).read_text(encoding="utf-8")))
+    else:
+        took = _ingest_and_map(card, survey, workers=workers)
+        (home / RUN).write_text(json.dumps(asdict(took), ensure_ascii=False), encoding="utf-8")
     figures = figures_of(survey, card, read_truth(folder / "sets" / case.plan))
     good = figures.oriented >= GOOD_SHARE * figures.possible and figures.complete >= GOOD_SHARE
+    # The folders' names would tell what is wrong.
+    said = took.said.replace(str(home), "")
+    heard = "\n".join([said, *figures.warnings, *_reasons(figures)])
+    wrong = [*judge_words(case, heard), *judge_figures(case, figures)]
     return Outcome(
         name=case.name,
         about=case.about,
@@ -255,20 +266,42 @@ def run_case(case: Case, folder: Path, *, workers: int, track: Track) -> Outcome
         expected=(0,) if good else (PARTIAL, ERROR),
         cpu_s=took.cpu_s,
         wall_s=took.wall_s,
-        told=judge_words(case, "\n".join([took.said, *figures.warnings, *_reasons(figures)])),
-        last_lines=tuple(took.said.strip().splitlines()[-8:]),
+        told="; ".join(wrong) or "yes",
+        last_lines=tuple(said.strip().splitlines()[-8:]),
     )
 
 
-def judge_words(case: Case, said: str) -> str:
-    """Return ``yes`` if a user is told what has to be told, or what is wrong."""
+def _ingest_and_map(card: Card, survey: Survey, *, workers: int) -> _Run:
+    """Take in and map photographs as a user does."""
+    shutil.rmtree(survey.root, ignore_errors=True)
+    threads = ["--workers", str(workers)]
+    took = _run([TMP, "ingest", str(card.photos), "--to", str(survey.root), "--link", *threads])
+    if took.status == 0:
+        took = took.then(_run([TMP, "map", str(survey.root), "--quality", "fast", *threads]))
+    return took
+
+
+def judge_words(case: Case, said: str) -> list[str]:
+    """Return what is wrong with what a user is told."""
     heard = said.casefold()
-    wrong = [word for word in case.must_not_say if word in heard]
-    if wrong:
-        return f"says {wrong[0]!r}"
+    wrong = [f"says {word!r}" for word in case.must_not_say if word in heard]
     if case.must_say and not any(word in heard for word in case.must_say):
-        return f"silent on {' / '.join(map(repr, case.must_say))}"
-    return "yes"
+        wrong.append(f"silent on {case.must_say[0]!r}")
+    return wrong
+
+
+def judge_figures(case: Case, figures: Figures) -> list[str]:
+    """Return which of the map's own statements about its tilt and scale do not hold."""
+    if case.arbitrary or not figures.oriented:
+        return []
+    wrong = []
+    allowed_deg = SIGMAS * (figures.tilt_sigma_deg or UNSTATED_TILT_DEG / SIGMAS)
+    if figures.tilt_deg > allowed_deg:
+        wrong.append(f"tilted {figures.tilt_deg:.1f}°")
+    sigma, error = figures.relief_sigma, abs(figures.relief_error)
+    if sigma is not None and error > SIGMAS * sigma:
+        wrong.append(f"relief off by {error / sigma:.0f} σ")
+    return wrong
 
 
 def _reasons(figures: Figures) -> list[str]:
@@ -327,7 +360,7 @@ def _run(command: Sequence[str]) -> _Run:
 
 
 COLUMNS = (
-    "case", "oriented", "tilt °", "σ", "scale %", "σ", "bend m", "complete %", "false %",
+    "case", "oriented", "tilt °", "σ", "scale %", "relief %", "σ", "bend m", "complete %", "false %",
     "ortho %", "exit", "CPU s", "told",
 )  # fmt: skip
 HEADER = f"| {COLUMNS[0]:20} | {' | '.join(COLUMNS[1:])} |\n|{'|'.join(['---'] * len(COLUMNS))}|"
@@ -345,7 +378,8 @@ def row(outcome: Outcome) -> str:
         f"{figures.tilt_deg:.2f}",
         _or_dash(figures.tilt_sigma_deg, 1, 2),
         scale,
-        _or_dash(figures.scale_sigma, 100, 2),
+        f"{100 * figures.relief_error:+.2f}",
+        _or_dash(figures.relief_sigma, 100, 2),
         f"{figures.bend_m:.2f}",
         f"{100 * figures.complete:.1f}",
         f"{100 * figures.false:.2f}",
