@@ -360,8 +360,8 @@ def _run(command: Sequence[str]) -> _Run:
 
 
 COLUMNS = (
-    "case", "oriented", "tilt °", "σ", "scale %", "relief %", "σ", "bend m", "complete %", "false %",
-    "ortho %", "exit", "CPU s", "told",
+    "case", "oriented", "tilt °", "σ", "scale %", "relief %", "σ", "bend m",
+    "complete %", "false %", "ortho %", "exit", "CPU s", "told",
 )  # fmt: skip
 HEADER = f"| {COLUMNS[0]:20} | {' | '.join(COLUMNS[1:])} |\n|{'|'.join(['---'] * len(COLUMNS))}|"
 
