@@ -115,7 +115,7 @@ def test_a_rolling_shutter_sees_each_row_from_where_the_camera_is_then(
 
 
 def test_a_negative_readout_is_refused(farm: Farm) -> None:
-    with pytest.raises(InputError, match="readout of -0.01 s is negative"):
+    with pytest.raises(InputError, match=r"readout of -0\.01 s is negative"):
         Flight(camera=CAMERA, start=farm.captured, readout_s=-0.01)
 
 
