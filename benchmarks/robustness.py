@@ -13,7 +13,7 @@ in `mapquality`.  A row is good when
   were left out) tell what has to be told: one of the case's ``must_say``, and none of its
   ``must_not_say``;
 - tilt and relief keep within three of the standard deviations that the map states, or, where it
-  states none, within `UNSTATED_TILT_DEG`.
+  states none, within `UNSTATED_TILT_DEG`; the scale, within `UNSTATED_SCALE`.
 
 Surveys are rendered once; run again after a change of the mapping code, the cases are mapped
 anew.  With --judge the maps that are there are only judged again.  The table is written to
@@ -49,6 +49,8 @@ GOOD_SHARE = 0.5
 PARTIAL, ERROR = 3, 1
 SIGMAS = 3.0
 UNSTATED_TILT_DEG = 3.0
+UNSTATED_SCALE = 0.03
+"""Positions of a few metres fix the tilt of these surveys to 1° and their scale to 1 %."""
 RUN = "run.json"
 ALARMS = ("drift", "blurred", "straggler", "arbitrary", "time slip", "partial")
 """Words that a survey without fault gives no reason for."""
@@ -298,6 +300,8 @@ def judge_figures(case: Case, figures: Figures) -> list[str]:
     allowed_deg = SIGMAS * (figures.tilt_sigma_deg or UNSTATED_TILT_DEG / SIGMAS)
     if figures.tilt_deg > allowed_deg:
         wrong.append(f"tilted {figures.tilt_deg:.1f}°")
+    if abs(figures.scale_error) > UNSTATED_SCALE:
+        wrong.append(f"scale off by {100 * abs(figures.scale_error):.0f} %")
     sigma, error = figures.relief_sigma, abs(figures.relief_error)
     if sigma is not None and error > SIGMAS * sigma:
         wrong.append(f"relief off by {error / sigma:.0f} σ")
@@ -315,10 +319,15 @@ def _card(case: Case, folder: Path, home: Path, *, workers: int, track: Track) -
     other = None if case.also is None else rehearsed(sets, case.also, workers=workers, track=track)
     if (home / SHOTS).is_file():
         return read_card(home)
+    beside = home.with_name("card.part")
+    shutil.rmtree(beside, ignore_errors=True)
     shutil.rmtree(home, ignore_errors=True)
     if other is None:
-        return case.prepare(base, home)
-    return disturb.joined(base, home, other, hopeless=True, later=timedelta(days=90))
+        case.prepare(base, beside)
+    else:
+        disturb.joined(base, beside, other, hopeless=True, later=timedelta(days=90))
+    beside.rename(home)
+    return read_card(home)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
