@@ -78,11 +78,9 @@ class Case:
 
 
 def _weak_join(number: int) -> bool:
-    """Keep the outer two of four lines of eight, and two photographs of each between them."""
+    """Keep the outer two of four lines of eight, and one photograph of each between them."""
     line, place = divmod(number, 8)
-    if line in (0, 3):
-        return True
-    return place >= 6 if line == 1 else place < 2
+    return line in (0, 3) or place == (7 if line == 1 else 0)
 
 
 CASES = (
@@ -141,9 +139,8 @@ CASES = (
     Case(name="cross-lines", about="lines across, a third higher", plan="cross"),
     Case(
         name="weak-join",
-        about="two strips joined by four photographs",
+        about="two strips joined by two photographs at one end",
         prepare=lambda card, folder: disturb.only(card, folder, _weak_join),
-        must_say=("weakly", "loosely", "joined", "bridge", "hinge", "few tie"),
     ),
     Case(
         name="every-third-missing",
