@@ -340,12 +340,12 @@ def altered(
     return made
 
 
-def smeared(pixels: Pixels, *, length_px: int = 25) -> Pixels:
+def smeared(pixels: Pixels, *, length_px: int = 15) -> Pixels:
     """Return a picture blurred by the camera's own movement, and out of focus."""
     kernel = np.zeros((length_px, length_px), np.float32)
     cv2.line(kernel, (0, length_px // 4), (length_px - 1, 3 * length_px // 4), 1.0)
     moved_px = cv2.filter2D(pixels, -1, kernel / kernel.sum())
-    return np.asarray(cv2.GaussianBlur(moved_px, (0, 0), 3.0), np.uint8)
+    return np.asarray(cv2.GaussianBlur(moved_px, (0, 0), 1.2), np.uint8)
 
 
 def blurred(card: Card, folder: Path, *, every: int = 10) -> Card:
