@@ -17,8 +17,8 @@ bend
     RMS distance of the projection centres from the true ones after the fit.
 complete
     Share of the ground seen by at least three photographs that can be oriented, by true poses
-    and true terrain, from no farther than 2.5 flying heights and not through other ground, for
-    which the surface model has a height.  Open water does not count.
+    and true terrain, no more than 55° off the vertical and not through other ground, for which
+    the surface model has a height.  Open water does not count.
 false
     Share of the cells of the surface model, over the rehearsed ground, whose height differs by
     more than max(5 σ, 10 GSD) from every true height within one and a half cells around.  σ is

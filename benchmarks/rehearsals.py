@@ -51,8 +51,8 @@ HEIGHT_M = GSD_M * SMALL.fx_px
 SIZE_M = (120.0, 100.0)
 OVERLAP = Overlap(front=0.75, side=0.65)
 SLOPE = math.tan(math.radians(35.0))
-FARTHEST = 2.5
-"""Distance, in flying heights, beyond which a photograph does not count as seeing the ground."""
+MOST_SLANT = math.tan(math.radians(55.0))
+"""Tangent of the angle off the vertical beyond which no photograph counts as seeing the ground."""
 TRUTH_CELL_M = 2 * GSD_M
 VIEW_STEP = 2
 """Cells of the truth from one place whose views are counted to the next."""
@@ -258,7 +258,7 @@ def rehearsed(folder: Path, name: str, *, workers: int = 1, track: Track = silen
         shots += [shot for _, shot in track(done, f"photographs of {name}", len(jobs))]
     shots.sort(key=lambda shot: shot.tags.time)
     card = Card(folder=home, frame=frame, cameras=cameras, shots=tuple(shots))
-    write_truth(home / TRUTH, scene, card, stations_height_m=HEIGHT_M, workers=workers)
+    write_truth(home / TRUTH, scene, card, workers=workers)
     return write_card(card)
 
 
@@ -288,9 +288,7 @@ def _shoot(
     return shot
 
 
-def write_truth(
-    path: Path, scene: Scene, card: Card, *, stations_height_m: float, workers: int
-) -> None:
+def write_truth(path: Path, scene: Scene, card: Card, *, workers: int) -> None:
     """Write heights, water and what each photograph sees of the ground."""
     grid = Grid.from_bounds(scene.grid.bounds, TRUTH_CELL_M, scene.grid.crs)
     height, _ = scene.seen_from_above(grid, samples=1, workers=workers)
@@ -306,8 +304,7 @@ def write_truth(
         ]
     )
     world = card.frame.world_from_map(np.nan_to_num(places))
-    farthest = FARTHEST * stations_height_m
-    seen = [_sees(card, shot, height, grid, places, world, farthest) for shot in card.shots]
+    seen = [_sees(card, shot, height, grid, places, world) for shot in card.shots]
     bits = np.packbits(np.stack(seen), axis=0, bitorder="little")
     with replacing(path) as beside, beside.open("wb") as out:
         np.savez_compressed(
@@ -328,12 +325,12 @@ def _sees(
     grid: Grid,
     places: NDArray[np.float64],
     world: NDArray[np.float64],
-    farthest_m: float,
 ) -> NDArray[np.bool_]:
-    """Return which places (N,) a photograph sees from no farther than so."""
+    """Return which places (N,) a photograph sees, at no more than `MOST_SLANT`."""
     camera, pose = card.cameras[shot.camera_id], shot.station.pose
-    away = np.linalg.norm(world - pose.centre, axis=1)
-    inside = np.isfinite(places[:, 2]) & (away < farthest_m)
+    away = pose.centre - world
+    slant = np.hypot(away[:, 0], away[:, 1]) < MOST_SLANT * away[:, 2]
+    inside = np.isfinite(places[:, 2]) & slant
     pixels = camera.pixel_from_cam(pose.cam_from_world(world[inside]))
     inside[inside] = (
         (pixels[:, 0] > 0)

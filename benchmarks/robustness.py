@@ -394,7 +394,7 @@ def row(outcome: Outcome) -> str:
         f"{outcome.cpu_s:.0f}",
         outcome.told,
     )
-    return f"| {' | '.join(cells)} |".replace("nan", "–")
+    return f"| {' | '.join(cells)} |".replace("+nan", "–").replace("nan", "–")
 
 
 def _or_dash(value: float | None, factor: float, digits: int) -> str:
