@@ -73,6 +73,8 @@ class Case:
     must_say: tuple[str, ...] = ()
     """Lower case; one of them has to be said."""
     must_not_say: tuple[str, ...] = ()
+    only_its_own: bool = False
+    """Whether pictures that are none of the survey's must stay out of the block."""
     arbitrary: bool = False
     """Whether scale and place are lost, so that they are not judged."""
 
@@ -183,6 +185,7 @@ CASES = (
         about="six thumbnails and two screenshots among the photographs",
         prepare=disturb.with_strays,
         must_say=("thumb_", "screenshot"),
+        only_its_own=True,
     ),
     Case(name="slope", about="a hillside of 35°, lines along it", plan="slope"),
 )
@@ -290,10 +293,12 @@ def judge_words(case: Case, said: str) -> list[str]:
 
 
 def judge_figures(case: Case, figures: Figures) -> list[str]:
-    """Return which of the map's own statements about its tilt and scale do not hold."""
-    if case.arbitrary or not figures.oriented:
-        return []
+    """Return what is wrong with the map and not stated: strangers, tilt, scale, relief."""
     wrong = []
+    if case.only_its_own and figures.others:
+        wrong.append(f"uses {figures.others} that are no photographs of the survey")
+    if case.arbitrary or not figures.oriented:
+        return wrong
     allowed_deg = SIGMAS * (figures.tilt_sigma_deg or UNSTATED_TILT_DEG / SIGMAS)
     if figures.tilt_deg > allowed_deg:
         wrong.append(f"tilted {figures.tilt_deg:.1f}°")
