@@ -13,7 +13,8 @@ in `mapquality`.  A row is good when
   were left out) tell what has to be told: one of the case's ``must_say``, and none of its
   ``must_not_say``;
 - tilt and relief keep within three of the standard deviations that the map states, or, where it
-  states none, within `UNSTATED_TILT_DEG`; the scale, within `UNSTATED_SCALE`.
+  states none, within `UNSTATED_TILT_DEG`; the scale, within `UNSTATED_SCALE`; and no more than
+  `MOST_FALSE` of the ground is false.
 
 Surveys are rendered once; run again after a change of the mapping code, the cases are mapped
 anew.  With --judge the maps that are there are only judged again.  The table is written to
@@ -51,6 +52,7 @@ SIGMAS = 3.0
 UNSTATED_TILT_DEG = 3.0
 UNSTATED_SCALE = 0.03
 """Positions of a few metres fix the tilt of these surveys to 1° and their scale to 1 %."""
+MOST_FALSE = 0.05
 RUN = "run.json"
 ALARMS = ("drift", "blurred", "straggler", "arbitrary", "time slip", "partial")
 """Words that a survey without fault gives no reason for."""
@@ -294,6 +296,8 @@ def judge_words(case: Case, said: str) -> list[str]:
 def judge_figures(case: Case, figures: Figures) -> list[str]:
     """Return what is wrong with the map and not stated: strangers, tilt, scale, relief."""
     wrong = []
+    if figures.false > MOST_FALSE:
+        wrong.append(f"{100 * figures.false:.0f} % false ground")
     if case.only_its_own and figures.others:
         wrong.append(f"uses {figures.others} that are no photographs of the survey")
     if case.arbitrary or not figures.oriented:
