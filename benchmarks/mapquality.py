@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 from rehearsals import GSD_M, VIEW_STEP, Truth
 
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC
-from photogrammetry.georeference import Similarity, fit_similarity
+from photogrammetry.similarity import Similarity, fit_similarity
 from tmp.errors import TmpError
 from tmp.grids import Grid
 from tmp.rasters import read_grid
