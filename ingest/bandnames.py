@@ -38,15 +38,15 @@ _SPELLINGS = {
     "gre": "green",
     "r": "red",
     "n": "nir",
-    "near infrared": "nir",
-    "near ir": "nir",
+    "nearinfrared": "nir",
+    "nearir": "nir",
     "re": "rededge",
     "reg": "rededge",
-    "red edge": "rededge",
     "panchromatic": "panchro",
     "pan": "panchro",
     "thermal": "lwir",
 }
+"""Our spelling of names that are written without blanks; none of ours is spelled once more."""
 
 _RANGES_NM = {
     "blue": (400.0, 520.0),
@@ -59,20 +59,25 @@ _RANGES_NM = {
 }
 """Wavelengths that a band of this name can be centred at."""
 
+_WAVELENGTH = re.compile(r"-[_\s]*([0-9]+)[_\s]*\Z")
+_BLANKS = re.compile(r"[-_\s]+")
+
 
 def normal_name(text: str) -> str:
-    """Return a maker's name of a band in our spelling.
+    """Return a maker's name of a band in our spelling, which is its own normal name.
+
+    A dash stays only before a wavelength in digits at the end; others are blanks, as underscores
+    are, and blanks go.
 
     Examples
     --------
-    >>> [normal_name(text) for text in ("NIR", "Red edge", "GRE", "Red edge-740", "RedEdge")]
+    >>> [normal_name(text) for text in ("NIR", "Red edge", "GRE", "Red edge-740", "Red-Edge")]
     ['nir', 'rededge', 'green', 'rededge-740', 'rededge']
     """
-    name, dash, wavelength = text.strip().casefold().replace("_", " ").partition("-")
-    if dash and not wavelength.strip().isdigit():
-        name, dash, wavelength = f"{name} {wavelength}", "", ""
-    name = re.sub(r"\s+", " ", name).strip()
-    return _SPELLINGS.get(name, name.replace(" ", "")) + dash + wavelength.strip()
+    said = text.strip().casefold()
+    wavelength = _WAVELENGTH.search(said)
+    name = _BLANKS.sub("", said[: wavelength.start()] if wavelength else said)
+    return _SPELLINGS.get(name, name) + (f"-{wavelength[1]}" if wavelength else "")
 
 
 def why_implausible(band: Band) -> str:

@@ -1,8 +1,5 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ingest.bandnames import normal_name
 from ingest.declared import find_declaration, how_to_declare, read_declarations
 from tmp.bands import Band
 from tmp.errors import InputError
@@ -93,8 +90,3 @@ def test_what_to_write_for_an_unknown_camera_is_one_line_that_reads_back(declare
     assert key in said
     assert channels in said
     assert declare(f"{key}\n{channels}")[0].band == "nir"
-
-
-@given(st.text(max_size=30))
-def test_a_normal_name_stays_as_it_is(text):
-    assert normal_name(normal_name(text)) == normal_name(text)

@@ -113,7 +113,7 @@ def test_tags_of_a_real_photograph_take_under_five_milliseconds(real_data: Path)
 
 
 def _seconds(contents):
-    start = time.perf_counter()
+    start = time.thread_time()  # which other work on the machine adds little to
     for data in contents:
         read_tags(data)
-    return time.perf_counter() - start
+    return time.thread_time() - start
