@@ -31,7 +31,7 @@ def _held_elsewhere(path: Path, *, touched_s_ago: float = 0.0) -> None:
 
 
 def _wait_for(happened: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)

@@ -37,7 +37,7 @@ def vehicles() -> ModuleType:
 @pytest.fixture
 def patience() -> Patience:
     """Short waits, for a link without distance."""
-    return Patience(hello_s=2.0, reply_s=0.1, again_s=0.05, silence_s=0.3)
+    return Patience(hello_s=60.0, reply_s=0.1, again_s=0.05, silence_s=0.3)
 
 
 Meet = Callable[..., tuple[Any, Link]]

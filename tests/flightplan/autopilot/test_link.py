@@ -35,7 +35,7 @@ def test_a_refused_command_comes_with_what_the_autopilot_said(meet: Meet) -> Non
 
 def test_a_command_is_given_until_it_is_answered(meet: Meet) -> None:
     vehicle, link = meet(loss=0.3, seed=4)
-    patience = Patience(reply_s=0.1, silence_s=4.0)
+    patience = Patience(reply_s=0.1, silence_s=60.0)
     for _ in range(2):
         link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1.0, what="fence", patience=patience)
     assert len(vehicle.commands) >= 2
@@ -51,7 +51,7 @@ def test_no_answer_to_a_command_is_an_error(meet: Meet, patience: Patience) -> N
 def test_a_closed_connection_is_seen(meet: Meet, capfd: pytest.CaptureFixture[str]) -> None:
     vehicle, link = meet(tcp=True)
     vehicle.hang_up()
-    until_s = time.monotonic() + 2.0
+    until_s = time.monotonic() + 60.0
     while link.open and time.monotonic() < until_s:
         time.sleep(0.01)
     assert not link.open

@@ -27,6 +27,8 @@ from tmp.progress import silent
 Orders = Callable[..., Order]
 PATIENCE_S = 60.0
 """For a machine that is busy with other things."""
+LONG_S = 3600.0
+"""Work that no test waits for: within `PATIENCE_S` it ends only because something ends it."""
 
 
 def process_of(unit: Unit) -> psutil.Process:
@@ -119,7 +121,7 @@ def test_unit_waits_while_others_outside_use_the_memory_and_runs_alone_else(
     stages: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flows.execution.local.free_memory_gb", lambda: 3.0)
-    order = stages("sleep", seconds=60)
+    order = stages("sleep", seconds=LONG_S)
     asked = Resources(cpus=1, memory_gb=2.0)
     executor = LocalExecutor(cpus=8, memory_gb=32.0)
     executor.submit(several(order, [asked] * 3, tmp_path / "units"))
@@ -138,7 +140,7 @@ def test_unit_waits_while_others_outside_use_the_memory_and_runs_alone_else(
 
 
 def test_smaller_unit_goes_before_one_that_has_to_wait(stages: Orders, tmp_path: Path) -> None:
-    order = stages("sleep", seconds=60)
+    order = stages("sleep", seconds=LONG_S)
     asked = [Resources(cpus=cpus, memory_gb=0.1) for cpus in (2, 3, 1)]
     executor = LocalExecutor(cpus=4)
     units = several(order, asked, tmp_path / "units")
@@ -156,7 +158,7 @@ def test_each_unit_sees_its_own_gpus_and_none_it_did_not_ask_for(
     stages: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-5")
-    order = stages("sleep", seconds=60)
+    order = stages("sleep", seconds=LONG_S)
     asked = [Resources(cpus=1, memory_gb=0.1, gpus=gpus) for gpus in (1, 1, 1, 0)]
     executor = LocalExecutor(cpus=8)
     units = several(order, asked, tmp_path / "units")
@@ -198,8 +200,8 @@ def family(parent: psutil.Process, count: int) -> list[psutil.Process]:
 
 
 def all_end(processes: Sequence[psutil.Process]) -> bool:
-    """Tell whether processes end within a second; the dead that nobody buries count as ended."""
-    deadline_s = time.monotonic() + 1
+    """Tell whether processes end; the dead that nobody buries count as ended."""
+    deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         if not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
             return True
@@ -221,9 +223,34 @@ def test_what_a_killed_worker_has_started_ends_with_it(
         executor.submit([unit])
         processes = family(process_of(unit), 2)
     finally:
-        began_s = time.monotonic()
         executor.cancel()
-    assert time.monotonic() - began_s < 1
+    assert all_end(processes)
+
+
+def test_processes_together_get_half_a_second_to_end_by_themselves(
+    stages: Orders, asked: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = LocalExecutor(cpus=3)
+    order = stages("sleep", seconds=LONG_S)
+    units = several(order, [asked] * 3, tmp_path / "units")
+    executor.submit(units)
+    clock_s, waits_s = [1000.0], []
+
+    def deaf(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        """Wait in vain, on a clock of its own; once killed, whatever it takes."""
+        if timeout is None:
+            return real_wait(process)
+        waits_s.append(timeout)
+        clock_s[0] += timeout
+        raise subprocess.TimeoutExpired("worker", timeout)
+
+    real_wait = subprocess.Popen.wait
+    processes = [process_of(unit) for unit in units]
+    monkeypatch.setattr("flows.execution.local.time.monotonic", lambda: clock_s[0])
+    monkeypatch.setattr(subprocess.Popen, "wait", deaf)
+    executor.cancel()
+    monkeypatch.undo()
+    assert waits_s == [0.5, 0.0, 0.0]
     assert all_end(processes)
 
 
@@ -240,14 +267,14 @@ import small_stages, signal
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 root = Path(sys.argv[1])
 order = Order(stage=Stage(name="sleep", version="1", function=small_stages.sleep), inputs={},
-    digests={}, options={"seconds": 60}, folder=root / "stages" / "sleep" / "key")
+    digests={}, options={"seconds": 3600}, folder=root / "stages" / "sleep" / "key")
 UnitRunner(executor=LocalExecutor(cpus=1), profile=WITHOUT_SHARES,
     size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(order, silent)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_controller_that_is_stopped_leaves_no_process_after_a_second(
+def test_controller_that_is_stopped_leaves_no_process(
     number: signal.Signals, stages: Orders, tmp_path: Path
 ) -> None:
     stages("sleep", seconds=0)  # puts their module where other processes find it
@@ -262,17 +289,15 @@ def test_controller_that_is_stopped_leaves_no_process_after_a_second(
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         controller.send_signal(number)
-        began_s = time.monotonic()
         controller.wait(PATIENCE_S)
         assert all_end(processes[1:])
-        assert time.monotonic() - began_s < 1.5
     finally:
         controller.kill()
         controller.wait()
 
 
 def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Path) -> None:
-    order = stages("sleep", seconds=60)
+    order = stages("sleep", seconds=LONG_S)
     executor = LocalExecutor(cpus=1)
     unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
     executor.submit([unit])
@@ -296,7 +321,7 @@ def test_process_killed_by_the_kernel_was_out_of_memory_and_by_anyone_else_is_lo
     monkeypatch.setattr("flows.execution.machine.VMSTAT", counts)
     executor = LocalExecutor(cpus=1)
     unit = write_unit(
-        tmp_path / "units", stages("sleep", seconds=60), asked, share=None, lenient=False
+        tmp_path / "units", stages("sleep", seconds=LONG_S), asked, share=None, lenient=False
     )
     executor.submit([unit])
     os.kill(process_of(unit).pid, 9)

@@ -31,6 +31,8 @@ from tmp.progress import silent
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))
 PROFILE = Profile(poll_s=0.5, grace_s=5, unit_minutes=1)
+PATIENCE_S = 60.0
+"""For a machine that is busy with other things; a job here takes a second or two."""
 SIZE = SurveySize(photographs=100, megapixels=1.6)
 pytestmark = [
     pytest.mark.slurm,
@@ -86,7 +88,7 @@ def at_work() -> list[str]:
 
 def left() -> list[str]:
     """Return the jobs still there once those that have done their work had time to end."""
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + PATIENCE_S
     while (found := at_work()) and time.monotonic() < deadline_s:
         time.sleep(0.2)
     return found
@@ -119,7 +121,7 @@ def test_job_of_a_killed_controller_goes_on_and_is_taken_up(
     command = [sys.executable, "-c", CONTROLLER, str(tmp_path)]
     controller = subprocess.Popen(command, env=os.environ)
     record = tmp_path / "units" / "sleep" / "key" / "whole" / JOB
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + PATIENCE_S
     while not record.exists():
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
@@ -150,7 +152,7 @@ def test_cluster_that_can_do_the_work_passes_in_about_a_job(survey: Path, tmp_pa
     )
     began_s = time.monotonic()
     prepare_cluster(profile, survey)
-    assert time.monotonic() - began_s < 6
+    assert time.monotonic() - began_s < PATIENCE_S
     assert len(list((tmp_path / "disk").iterdir())) == 2
     assert left() == []
 
@@ -181,7 +183,7 @@ def test_survey_that_a_node_does_not_see_is_refused(cluster: Any, survey: Path) 
     try:
         with pytest.raises(InputError, match=r"survey 100%j é: node n1 does not see this folder"):
             prepare_cluster(replace(PROFILE, place=Place(partition="cpu")), survey)
-        assert time.monotonic() - began_s < 6
+        assert time.monotonic() - began_s < PATIENCE_S
         prepare_cluster(replace(PROFILE, place=Place(partition="himem")), survey)
     finally:
         cluster.stop_node("n1")
@@ -294,7 +296,7 @@ def test_cancelled_task_of_an_array_stops_the_run_and_the_others(
     assert job is not None
     subprocess.run(["scancel", job["id"]], check=True)
     states: dict[Path, State] = {}
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + PATIENCE_S
     while states.get(units[1].folder) is not State.CANCELLED:
         assert time.monotonic() < deadline_s
         states |= {folder: status.state for folder, status in executor.poll().items()}

@@ -306,7 +306,7 @@ def test_outcome_that_a_shared_disk_shows_late_is_waited_for(
 ) -> None:
     order = stages("fail")
     unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
-    executor = SlurmExecutor(profile=Profile(poll_s=0.001, grace_s=0.2))
+    executor = SlurmExecutor(profile=Profile(poll_s=0.001, grace_s=60))
     executor.submit([unit])
     hidden = (unit.folder / EXIT).rename(tmp_path / "hidden.json")
     time.sleep(0.002)
