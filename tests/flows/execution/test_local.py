@@ -264,6 +264,8 @@ from flows.orders import Order, Stage
 from flows.resources import SurveySize
 from tmp.progress import silent
 import small_stages, signal
+# A shell that runs the tests in the background has its children ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 root = Path(sys.argv[1])
 order = Order(stage=Stage(name="sleep", version="1", function=small_stages.sleep), inputs={},
