@@ -42,6 +42,7 @@ from tmp.captures import (
     read_captures,
     write_captures,
 )
+from tmp.datums import describe_datum_shift
 from tmp.errors import InputError, PhotographError
 from tmp.frames import LocalFrame, choose_utm_crs
 from tmp.parallel import map_threads, one_thread_each
@@ -153,8 +154,16 @@ def ingest_photographs(
         already=sum(outcome is None for outcome in outcomes.values()),
         failed={str(p): o for p, o in outcomes.items() if isinstance(o, str)},
         ignored=found.ignored,
-        notes=tuple(find_disagreements(chosen)),
+        notes=(*find_disagreements(chosen), *_datum_notes(settings)),
     )
+
+
+def _datum_notes(settings: Settings) -> list[str]:
+    """Return what is amiss with the way from WGS 84 to the CRS of the products."""
+    if settings.crs is None or settings.origin is None:
+        return []
+    words = describe_datum_shift(settings.crs, *settings.origin[:2]).in_words()
+    return [words] if words else []
 
 
 def _take_all(

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from ingest.ingest import choose_origin, ingest_photographs
+from ingest.summary import summarise
 from tmp.captures import Flag, HeightDatum, read_captures
+from tmp.datums import describe_datum_shift
 from tmp.errors import InputError, NotASurveyError, VersionError
 from tmp.survey import Survey, read_settings, write_settings
 
@@ -32,6 +34,22 @@ def test_a_card_becomes_a_survey_with_frame_cameras_and_rows(card, survey):
     assert [c.name for c in rows] == sorted(result.added)
     assert rows[0].gimbal_pitch_deg == -90
     assert rows[0].height_takeoff_m == 40
+
+
+def test_a_crs_whose_grid_file_is_missing_is_told_of_once(make_jpeg, survey, tmp_path):
+    place = tmp_path / "sheffield"
+    place.mkdir()
+    for i in range(2):
+        photograph = make_jpeg(seed=i, lon_lat=(-1.5, 53.4 + 0.0002 * i))
+        (place / f"DJI_{i:04d}.JPG").write_bytes(photograph)
+    result = ingest_photographs([place], survey, crs="EPSG:27700")
+    shift = describe_datum_shift("EPSG:27700", -1.5, 53.4)
+    assert list(result.notes) == [shift.in_words()] * bool(shift.in_words())
+    assert sum("EPSG:27700" in line for line in summarise(result) if "MIND" in line) <= 1
+
+
+def test_a_utm_zone_needs_no_note(card, survey):
+    assert ingest_photographs([card()], survey).notes == ()
 
 
 def test_the_card_is_left_exactly_as_it_was(card, survey, tmp_path):
