@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit status of a shell command that Ctrl-C ended."""
+PARTIAL = 3
+"""Exit status of a command whose map holds less than half the photographs or of the ground."""
+STATUSES = """Exit status: 0 if the map holds at least half of the photographs that were to be
+mapped and at least half of the ground flown; 3 if it holds less (a partial map: the products are
+written all the same); 1 for an error; 2 for a wrong option; 130 when interrupted."""
 
 Command = Callable[..., None]
 
@@ -123,14 +130,41 @@ def map_options(**chosen: Any) -> MapOptions:
 
 
 def list_products(result: SurveyResult) -> None:
-    """Print the paths of a map's products and its report."""
+    """Print the paths of a map's products and its report, and how it came out."""
     products = result.survey.products_dir
     for path in sorted([*products.glob("*.tif"), *products.glob("*.laz")]):
         click.echo(path)
     click.echo(result.report_path)
+    tell_verdict(result)
 
 
-@click.command("map")
+def tell_verdict(result: SurveyResult) -> None:
+    """Print how a map came out."""
+    if result.verdict is None or result.report_path is None:
+        return
+    for line in result.verdict.in_words(result.report_path):
+        click.echo(_wrapped(line))
+
+
+def exit_as(result: SurveyResult) -> None:
+    """End the command with `PARTIAL` if its map is partial."""
+    from flows.verdict import End
+
+    if result.verdict is not None and result.verdict.end is End.PARTIAL:
+        sys.exit(PARTIAL)
+
+
+def _wrapped(line: str) -> str:
+    """Break a line for people at a terminal; programs get it whole."""
+    if not sys.stdout.isatty():
+        return line
+    width = min(max(shutil.get_terminal_size().columns, 40), 100)
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+@click.command("map", epilog=STATUSES)
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @map_choices
 @resumable
@@ -146,9 +180,10 @@ def map_(survey: Path, **chosen: Any) -> None:
     with bar() as track:
         result = map_survey(survey, options, track=track)
     list_products(result)
+    exit_as(result)
 
 
-@click.command()
+@click.command(epilog=STATUSES)
 @click.argument(
     "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("tmp-demo")
 )
@@ -169,3 +204,5 @@ def demo(folder: Path, workers: int | None) -> None:
     for line in result.accuracy.in_words():
         click.echo(line)
     click.echo(f"report: {result.map.report_path}")
+    tell_verdict(result.map)
+    exit_as(result.map)

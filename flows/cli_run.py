@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows.cli import list_products, map_choices, map_options, resumable, split_names
+from flows.cli import (
+    STATUSES,
+    exit_as,
+    list_products,
+    map_choices,
+    map_options,
+    resumable,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from flows.request import RunOptions, SurveyRequest, SurveyResult
@@ -62,7 +70,7 @@ def run_options(**chosen: Any) -> RunOptions:
     )
 
 
-@click.command()
+@click.command(epilog=STATUSES)
 @_survey
 @click.option(
     "--card",
@@ -111,6 +119,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
     with bar() as track:
         result = run_survey(survey, request, how, track=track)
     tell(result)
+    exit_as(result)
 
 
 def survey_request(**chosen: Any) -> SurveyRequest:
@@ -232,7 +241,8 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
         with bar() as track:
             result = run_survey(root, SurveyRequest(map=asked, cards=(card,)), how, track=track)
         holes = "".join(f"; no {stage} at {', '.join(at)}" for stage, at in result.holes.items())
-        return f"{result.report_path}{holes}"
+        ended = "" if result.verdict is None else f"; {result.verdict.summary}"
+        return f"{result.report_path}{holes}{ended}"
 
     def say(line: str) -> None:
         click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.charts import Curve, MapSheet, curves, data_uri, round_length
+from flows.ground import Ground
 from flows.holes import Hole
 from flows.products import Product
 from flows.ramps import colour_values, ramp_steps
@@ -26,14 +27,16 @@ Picture = NDArray[np.uint8]
 
 LONGEST = 1400
 """Longest side of a picture in the report, in pixels."""
-OVERLAP_CELLS = 160
-"""Longest side of the overlap raster, in cells."""
-MARGIN_M = 3.0
-"""Ground shown beyond the outermost camera."""
 OVERLAP_STEPS = (1, 2, 3, 5, 8, 12)
 """Least number of photographs of each class of the overlap map."""
 OVERLAP_COLOURS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
 PAPER = 255
+UNMAPPED = "#d6006c"
+"""Hatching of ground that was flown and not mapped: on no ground, and not on the overlap map."""
+RIM = "#7a8791"
+"""Hatching of ground that one photograph sees."""
+HATCH_PX, HATCHED = 14, 5
+"""Distance and width of the lines of the hatching, in pixels of the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,9 @@ def draw_surface(path: Path) -> Figure:
     lit[np.isnan(height)] = PAPER
     return Figure(
         svg=MapSheet(grid=grid).svg(_jpeg(lit), "surface model"),
-        legend=_gradient_legend(low, high, cv2.COLORMAP_VIRIDIS, "height in metres", lifted=True),
+        legend=_gradient_legend(
+            low, high, cv2.COLORMAP_VIRIDIS, f"height in {_unit(grid)}", lifted=True
+        ),
     )
 
 
@@ -91,7 +96,7 @@ def draw_sigma(path: Path) -> Figure:
     return Figure(
         svg=MapSheet(grid=grid).svg(_jpeg(colours), "standard deviation of heights"),
         legend=_gradient_legend(
-            0.0, high, cv2.COLORMAP_MAGMA, "standard deviation of height in metres"
+            0.0, high, cv2.COLORMAP_MAGMA, f"standard deviation of height in {_unit(grid)}"
         ),
     )
 
@@ -138,15 +143,78 @@ def hillshade(height: NDArray[np.float32], cell_m: float) -> NDArray[np.float32]
     return np.asarray(np.clip(cosine, 0, 1), np.float32)
 
 
-def overlap_sheet(
-    reconstruction: Reconstruction, bounds: tuple[float, float, float, float]
-) -> Grid:
-    """Choose the grid of the overlap map: the products' bounds and every camera position."""
-    centres = camera_positions(reconstruction)
-    west, south = np.minimum(bounds[:2], centres[:, :2].min(axis=0) - MARGIN_M)
-    east, north = np.maximum(bounds[2:], centres[:, :2].max(axis=0) + MARGIN_M)
-    cell_m = max(east - west, north - south) / OVERLAP_CELLS
-    return Grid.from_bounds((west, south, east, north), cell_m, reconstruction.frame.crs)
+def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | None) -> Figure:
+    """Draw which ground was flown and not mapped, over the orthomosaic where there is one.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    ground : Ground
+    picture : Path or None
+        The orthomosaic; without it the ground that was mapped is grey.
+    """
+    frame = MapSheet(grid=ground.sheet)
+    drawn = _laid_on(ground.sheet, picture)
+    rows, cols = drawn.shape[:2]
+    size = (cols, rows)
+    mapped = cv2.resize(ground.measured.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    if picture is None:
+        drawn[mapped >= 0.5] = 160
+    lines = (np.add.outer(np.arange(rows), np.arange(cols)) % HATCH_PX) < HATCHED
+    for cells, css in ((ground.unmapped & ~ground.rim, UNMAPPED), (ground.rim, RIM)):
+        bare = cv2.resize(cells.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        drawn[bare] = 0.6 * drawn[bare] + 0.4 * PAPER
+        drawn[bare & lines] = _rgb(css)
+    marks = [
+        f'<circle class="camera" cx="{x:.1f}" cy="{y:.1f}" r="4">'
+        f"<title>{escape(photo.name)}</title></circle>"
+        for photo, (x, y) in zip(
+            reconstruction.photos, frame.place(camera_positions(reconstruction)), strict=True
+        )
+    ]
+    for one in ground.left_out:
+        ((x, y),) = frame.place([one.place])
+        marks.append(
+            f'<path class="lost" d="M{x - 7:.1f} {y - 7:.1f} l14 14 m0 -14 l-14 14">'
+            f"<title>{escape(one.name)}: left out</title></path>"
+        )
+    entries = [
+        (_hatching(UNMAPPED), "flown, but without a measured height"),
+        (_hatching(RIM), "rim that one photograph sees, which none can measure"),
+        ("#111", "photograph (dot)"),
+    ]
+    if ground.left_out:
+        entries.append(("#e31a1c", "photograph left out, where it was recorded (cross)"))
+    return Figure(
+        svg=frame.svg(_jpeg(drawn), "ground flown and not mapped", marks),
+        legend=Legend(entries=tuple(entries), gradient=False, title=""),
+    )
+
+
+def _hatching(css: str) -> str:
+    """Return the hatching of a legend's swatch."""
+    return f"repeating-linear-gradient(45deg, {css} 0 3px, #fff 3px 7px)"
+
+
+def _laid_on(sheet: Grid, picture: Path | None) -> NDArray[np.float32]:
+    """Return an orthomosaic laid onto a sheet, `LONGEST` pixels long, white where it is empty."""
+    factor = LONGEST / max(sheet.shape)
+    rows, cols = max(1, round(sheet.rows * factor)), max(1, round(sheet.cols * factor))
+    paper = np.full((rows, cols, 3), PAPER, np.float32)
+    if picture is None:
+        return paper
+    bands, grid = read_reduced(picture, LONGEST)
+    rgba = np.moveaxis(np.ma.getdata(bands), 0, 2).astype(np.float32)
+    step = sheet.cell_m / factor
+    x = sheet.x_min + (np.arange(cols) + 0.5) * step
+    y = sheet.y_max - (np.arange(rows) + 0.5) * step
+    j = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
+    i = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
+    on_rows, on_cols = (i >= 0) & (i < grid.rows), (j >= 0) & (j < grid.cols)
+    part = rgba[np.ix_(i[on_rows], j[on_cols])]
+    alpha = part[..., 3:] / 255
+    paper[np.ix_(on_rows, on_cols)] = part[..., :3] * alpha + PAPER * (1 - alpha)
+    return paper
 
 
 def camera_positions(reconstruction: Reconstruction) -> Float:
@@ -278,6 +346,11 @@ def _gradient_legend(
         gradient=True,
         title=title,
     )
+
+
+def _unit(grid: Grid) -> str:
+    """Return what lengths on a grid are in: without a place there is no scale either."""
+    return "units" if grid.crs is None else "metres"
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

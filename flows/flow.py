@@ -30,6 +30,7 @@ from flows.stages import Step
 from flows.steps import ORIENTED
 from flows.store import StageStore
 from flows.taking import forget_absent, order_ingest
+from flows.verdict import End
 from tmp.errors import TmpError
 from tmp.progress import Track, silent
 from tmp.survey import Survey, create_survey
@@ -145,7 +146,12 @@ class _Run:
             return SurveyResult(survey=survey, results=tuple(oriented.values()))
         made = recorder.flow(Part.PRODUCTS, lambda: make_products(plan, oriented, make, asked))
         recorder.note_report(made.report_path)
-        result = SurveyResult(survey=survey, results=made.results, report_path=made.report_path)
+        result = SurveyResult(
+            survey=survey,
+            results=made.results,
+            report_path=made.report_path,
+            verdict=made.verdict,
+        )
         options = self._indices()
         if options is None:
             return result
@@ -198,5 +204,8 @@ def _noted(book: RunBook, work: Callable[[], SurveyResult]) -> SurveyResult:
     except BaseException as error:
         book.end("stopped", "" if isinstance(error, KeyboardInterrupt) else repr(error))
         raise
-    book.end("done")
+    if result.verdict is not None and result.verdict.end is End.PARTIAL:
+        book.end(str(End.PARTIAL), result.verdict.summary)
+    else:
+        book.end("done")
     return result

@@ -240,6 +240,7 @@ def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
         reconstruction=record.reconstruction,
         results=[*others, result],
         asked=record.asked,
+        area_wkt=record.area_wkt,
     )
     remember_map(record)
     return write_report(record)

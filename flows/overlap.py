@@ -79,7 +79,7 @@ def count_overlap(
     world = reconstruction.frame.world_from_map(places)
     count = np.zeros(len(world), int)
     for photo in reconstruction.photos:
-        near = _in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
+        near = in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
         if not hidden:
             (centre,) = reconstruction.frame.map_from_world(photo.pose.centre[None])
             near = near[_open(sheet, height_m, places[near], centre)]
@@ -87,8 +87,8 @@ def count_overlap(
     return count.reshape(sheet.shape)
 
 
-def _in_frame(world: Float, camera: Camera, pose: Pose) -> NDArray[np.int_]:
-    """Return which points (N, 3) lie within a photograph."""
+def in_frame(world: Float, camera: Camera, pose: Pose) -> NDArray[np.int_]:
+    """Return the indices of the points (N, 3), world, that lie within a photograph."""
     in_cam = pose.cam_from_world(world)
     # Far outside the picture the distortion polynomial can fold points back into it.
     reach = 1.2 * np.hypot(camera.width_px, camera.height_px) / 2 / camera.fx_px

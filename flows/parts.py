@@ -17,11 +17,12 @@ from flows.catalog import write_catalog
 from flows.making import Maker
 from flows.map import MapPlan, publish
 from flows.record import remember_map
-from flows.report import MapRecord, write_report
+from flows.report import MapRecord, assess_map, write_report
 from flows.stages import Step
 from flows.steps import ORIENTED
 from flows.store import Result
 from flows.styles import write_styles
+from flows.verdict import Verdict
 from tmp.errors import InputError
 from tmp.reconstruction import read_reconstruction
 
@@ -41,6 +42,8 @@ class Products:
 
     results: tuple[Result, ...]
     report_path: Path
+    verdict: Verdict
+    """How the map came out."""
 
 
 def orient(plan: MapPlan, make: Maker) -> dict[str, Result]:
@@ -75,10 +78,12 @@ def make_products(
         reconstruction=read_reconstruction(oriented[ORIENTED].folder),
         results=results,
         asked=dict(asked),
+        area_wkt=plan.values.get("area_wkt"),
     )
-    report_path = write_report(record)
+    assessed = assess_map(record)
+    report_path = write_report(record, assessed)
     remember_map(record)
-    return Products(results=results, report_path=report_path)
+    return Products(results=results, report_path=report_path, verdict=assessed.verdict)
 
 
 def _make_steps(

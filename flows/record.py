@@ -24,6 +24,7 @@ def remember_map(record: MapRecord) -> None:
     folders = [result.folder.resolve() for result in record.results]
     document = {
         "asked": record.asked,
+        "area_wkt": record.area_wkt,
         "results": [folder.relative_to(work).as_posix() for folder in folders],
     }
     with replacing(survey.work_dir / RECORD) as temporary:
@@ -49,4 +50,5 @@ def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) 
         reconstruction=read_reconstruction(oriented.folder),
         results=whole,
         asked=document["asked"],
+        area_wkt=document.get("area_wkt"),
     )

@@ -10,22 +10,21 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
 
 from flows import figures, findings
 from flows.charts import histogram
-from flows.holes import hole_warnings, list_holes
+from flows.ground import Ground, survey_ground
+from flows.holes import Hole, hole_warnings, list_holes
 from flows.indexproducts import read_index_products
-from flows.overlap import count_overlap, heights_of
+from flows.positions import far_positions, gnss_residuals, say_open_shape, shape_left_open
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.provenance import installed_packages, installed_version, stage_rows
 from flows.store import Result
-from flows.surfaces import GROUND
 from flows.usage import Usage
+from flows.verdict import Verdict, judge_map, say_ha, write_quality
 from tmp.captures import Capture
 from tmp.files import replacing
-from tmp.grids import Grid
-from tmp.rasters import open_tiled, read_grid
+from tmp.rasters import read_grid
 from tmp.reconstruction import Reconstruction, VerticalScale
 from tmp.survey import Settings, Survey
 
@@ -57,18 +56,58 @@ class MapRecord:
     """Stages in the order they ran."""
     asked: dict[str, str]
     """Options of the command, in words."""
+    area_wkt: str | None = None
+    """Polygon that the map was asked of, map coordinates; None for all there is."""
+
+    @property
+    def scaled(self) -> bool:
+        """Whether metres mean anything in the map."""
+        return self.reconstruction.frame.referenced
 
 
-def write_report(record: MapRecord) -> Path:
-    """Write ``report.html`` and return its path."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """How a map came out, and where on the ground."""
+
+    ground: Ground
+    holes: Sequence[Hole]
+    verdict: Verdict
+
+
+def assess_map(record: MapRecord) -> Assessment:
+    """Find out how a map came out; command, report and ``quality.json`` all say this."""
+    ground = survey_ground(
+        record.reconstruction,
+        record.captures,
+        record.settings.cameras,
+        record.results,
+        record.survey.products_dir,
+        area_wkt=record.area_wkt,
+    )
+    holes = list_holes(record.results)
+    verdict = judge_map(
+        record.reconstruction,
+        record.captures,
+        ground.coverage(),
+        record.settings.vertical_datum,
+        hole_warnings=hole_warnings(holes),
+    )
+    return Assessment(ground=ground, holes=holes, verdict=verdict)
+
+
+def write_report(record: MapRecord, assessed: Assessment | None = None) -> Path:
+    """Write ``report.html`` and ``quality.json``; returns the path of the report."""
+    assessed = assessed or assess_map(record)
+    write_quality(assessed.verdict, record.survey.quality_path)
     path = record.survey.report_path
     with replacing(path) as temporary:
-        temporary.write_text(render_report(record), encoding="utf-8")
+        temporary.write_text(render_report(record, assessed), encoding="utf-8")
     return path
 
 
-def render_report(record: MapRecord) -> str:
+def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
     """Return the report as one HTML page that needs nothing else."""
+    assessed = assessed or assess_map(record)
     environment = Environment(
         loader=PackageLoader("flows"),
         autoescape=True,
@@ -76,26 +115,24 @@ def render_report(record: MapRecord) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    reconstruction = record.reconstruction
-    sheet = figures.overlap_sheet(reconstruction, _bounds(record))
-    overlap = count_overlap(reconstruction, sheet, _heights(record, sheet))
-    covered = _coverage(record, overlap, sheet)
-    holes = list_holes(record.results)
+    reconstruction, captures = record.reconstruction, record.captures
+    ground, verdict, holes = assessed.ground, assessed.verdict, assessed.holes
+    shape = shape_left_open(reconstruction, captures)
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
         head=_head(record),
         asked=record.asked,
-        warnings=[
-            *hole_warnings(holes),
-            *findings.list_warnings(
-                reconstruction, record.captures, covered, record.settings.vertical_datum
-            ),
-        ],
+        verdict=verdict,
+        verdict_rows=_verdict_rows(verdict),
+        ground_figure=figures.draw_ground(
+            reconstruction, ground, _present(record, ORTHOMOSAIC.file)
+        ),
+        unit="m" if record.scaled else "units",
         maps=_maps(record),
-        cameras_figure=figures.draw_cameras(reconstruction, overlap, sheet, holes),
-        covered=covered,
-        least_covered=findings.LEAST_COVERED,
-        residuals=findings.gnss_residuals(reconstruction, record.captures),
+        cameras_figure=figures.draw_cameras(reconstruction, ground.overlap, ground.sheet, holes),
+        coverage_rows=_coverage_rows(verdict),
+        residuals=gnss_residuals(reconstruction, captures),
+        open_shape=say_open_shape(reconstruction, captures, shape),
         mean_residual_px=findings.mean_residual_px(reconstruction),
         histogram=_residual_histogram(reconstruction),
         tie_points=len(reconstruction.points),
@@ -103,7 +140,8 @@ def render_report(record: MapRecord) -> str:
         vertical_scale=findings.say_vertical_scale(reconstruction.vertical_scale),
         trials=_trials(reconstruction.vertical_scale),
         resolutions=_resolutions(record),
-        left_out=findings.not_oriented(reconstruction, record.captures),
+        left_out=sorted(verdict.left_out.items()),
+        far=far_positions(reconstruction, captures) if record.scaled else [],
         flagged=[capture for capture in record.captures if capture.flags],
         stages=stage_rows(record.results),
         total=_total(record.results),
@@ -136,9 +174,43 @@ def _head(record: MapRecord) -> list[tuple[str, str]]:
     rows.append(("Photographs", f"{oriented} oriented of {len(captures)} in the survey"))
     cameras = sorted({photo.camera_id for photo in reconstruction.photos})
     rows.append(("Cameras", ", ".join(cameras)))
-    height_m = findings.camera_height_m(reconstruction)
-    rows.append(("Flying height", f"{height_m:.1f} m above the ground (median)"))
+    height = findings.camera_height_m(reconstruction)
+    unit = "m" if record.scaled else "units of arbitrary length"
+    rows.append(("Flying height", f"{height:.1f} {unit} above the ground (median)"))
     return rows
+
+
+def _verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the figures of the first box; areas only where there is a scale."""
+    covered = verdict.covered
+    oriented, total = verdict.photographs_oriented, verdict.photographs_total
+    rows = [("Photographs oriented", f"{oriented} of {total} ({100 * oriented / total:.0f} %)")]
+    if verdict.scaled:
+        rows.append(("Ground flown", say_ha(covered.flown_ha)))
+    else:
+        rows.append(("Scale", "none: lengths, heights and areas are in units, not in metres"))
+    rows.append(_of_flown("Mapped, with heights", covered.mapped_ha, verdict))
+    rows.append(_of_flown("Drawn on the orthomosaic", covered.drawn_ha, verdict))
+    return rows
+
+
+def _of_flown(what: str, hectares: float, verdict: Verdict) -> tuple[str, str]:
+    flown_ha = verdict.covered.flown_ha
+    share = f"{100 * hectares / flown_ha if flown_ha else 0.0:.0f} % of the ground flown"
+    return what, f"{say_ha(hectares)}, {share}" if verdict.scaled else share
+
+
+def _coverage_rows(verdict: Verdict) -> list[tuple[str, str, str]]:
+    """Return each kind of ground, its area, and the share of it that has a height."""
+    covered = verdict.covered
+    return [
+        (what, say_ha(hectares) if verdict.scaled else "", f"{100 * share:.0f} %")
+        for what, hectares, share in (
+            ("photographs to be mapped look at", covered.flown_ha, covered.mapped_of_flown),
+            ("two or more photographs see", covered.seen_by_two_ha, covered.measured_of_two),
+            ("three or more photographs see", covered.seen_by_three_ha, covered.measured_of_three),
+        )
+    ]
 
 
 def _degrees(value: float, letters: str) -> str:
@@ -148,40 +220,6 @@ def _degrees(value: float, letters: str) -> str:
 def _present(record: MapRecord, file: str) -> Path | None:
     path = record.survey.products_dir / file
     return path if path.exists() else None
-
-
-def _bounds(record: MapRecord) -> tuple[float, float, float, float]:
-    """Return the products' bounds, or those of the tie points where there are no products."""
-    for product in (DSM, ORTHOMOSAIC):
-        if (path := _present(record, product.file)) is not None:
-            return read_grid(path).bounds
-    points = record.reconstruction.frame.map_from_world(record.reconstruction.points)
-    low, high = np.percentile(points[:, :2], [1, 99], axis=0)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
-def _heights(record: MapRecord, sheet: Grid) -> NDArray[np.float64]:
-    """Return the map height of the ground in each cell of a sheet."""
-    for result in record.results:
-        if result.stage == "surface":
-            return heights_of(open_tiled(result.folder / GROUND), sheet)
-    points = record.reconstruction.frame.map_from_world(record.reconstruction.points)
-    return np.full(sheet.shape, float(np.median(points[:, 2])))
-
-
-def _coverage(
-    record: MapRecord, overlap: NDArray[np.int_], sheet: Grid
-) -> findings.Coverage | None:
-    path = _present(record, DSM.file)
-    if path is None:
-        return None
-    share = findings.measured_share(path, sheet)
-    grid = read_grid(path)
-    # With --area the sheet reaches farther than the map: judge only what was asked for.
-    x, y = sheet.cell_centres()
-    west, south, east, north = grid.bounds
-    asked = ((y > south) & (y < north))[:, None] & ((x > west) & (x < east))[None]
-    return findings.coverage(np.where(asked, overlap, 0), share, sheet.cell_m)
 
 
 def _maps(record: MapRecord) -> list[tuple[str, str, figures.Figure]]:
@@ -230,17 +268,16 @@ def _calibrations(reconstruction: Reconstruction) -> list[dict[str, Any]]:
 
 
 def _resolutions(record: MapRecord) -> list[tuple[str, str]]:
-    gsd_m = findings.photograph_gsd_m(record.reconstruction)
-    rows = [("pixel of a photograph on the ground", f"{100 * gsd_m:.2f} cm")]
+    gsd = findings.photograph_gsd_m(record.reconstruction)
+
+    def size(length: float) -> str:
+        return f"{100 * length:.2f} cm" if record.scaled else f"{length:.3g} units"
+
+    rows = [("pixel of a photograph on the ground", size(gsd))]
     for product in (ORTHOMOSAIC, DSM):
         if (path := _present(record, product.file)) is not None:
-            cell_m = read_grid(path).cell_m
-            rows.append(
-                (
-                    f"cell of {product.file}",
-                    f"{100 * cell_m:.2f} cm ({cell_m / gsd_m:.1f} pixels)",
-                )
-            )
+            cell = read_grid(path).cell_m
+            rows.append((f"cell of {product.file}", f"{size(cell)} ({cell / gsd:.1f} pixels)"))
     return rows
 
 
@@ -250,13 +287,31 @@ def _further_figures(record: MapRecord) -> list[tuple[str, str]]:
     given += [(result.stage, result.figures) for result in record.results]
     return [
         (
-            f"{stage}: {key.replace('_', ' ')}",
+            f"{stage}: {_worded(key, record.scaled)}",
             f"{value:.4g}" if isinstance(value, float) else str(value),
         )
         for stage, numbers in given
         for key, value in numbers.items()
         if isinstance(value, int | float | str)
     ]
+
+
+_UNITS = {"m": ("m", "units"), "m2": ("m²", "square units"), "px": ("px", "px"), "s": ("s", "s")}
+"""Unit of a figure by the last part of its key: with a scale, and without one."""
+
+
+def _worded(key: str, scaled: bool) -> str:
+    """Return a figure's key as words with its unit.
+
+    Examples
+    --------
+    >>> _worded("height_agl_m", True), _worded("seen_twice_m2", False)
+    ('height agl, m', 'seen twice, square units')
+    """
+    name, _, suffix = key.rpartition("_")
+    if not name or suffix not in _UNITS:
+        return key.replace("_", " ")
+    return f"{name.replace('_', ' ')}, {_UNITS[suffix][0 if scaled else 1]}"
 
 
 def _total(results: Sequence[Result]) -> Usage:
@@ -277,6 +332,7 @@ def _files(record: MapRecord) -> list[tuple[str, str, str]]:
     others = (
         (survey.gpkg_path, "One row per photograph: position, sigma, time, verdicts."),
         (survey.toml_path, "What was asked; edit it and run again."),
+        (survey.quality_path, "How the map came out, in figures that programs read."),
         (survey.catalog_path, "Static STAC catalogue of the products."),
     )
     for path, purpose in others:

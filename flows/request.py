@@ -12,6 +12,7 @@ from flows.indices import IndexOptions, IndicesResult
 from flows.map import MapOptions
 from flows.parts import Part
 from flows.store import Result
+from flows.verdict import Verdict
 from tmp.survey import Survey
 
 
@@ -89,6 +90,8 @@ class SurveyResult:
     report_path: Path | None = None
     """None where the run ended before the products."""
     indices: IndicesResult | None = None
+    verdict: Verdict | None = None
+    """How the map came out; None where the run ended before the products."""
 
     def folder_of(self, stage: str) -> Path:
         """Return the folder of a stage's results."""

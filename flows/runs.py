@@ -64,7 +64,7 @@ class RunRecord:
     began_utc: str
     ended_utc: str = ""
     state: str
-    """"running", "done", "failed" or "stopped"."""
+    """"running", "done", "partial", "failed" or "stopped"."""
     error: str
     stages: Mapping[str, StageNote]
 

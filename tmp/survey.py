@@ -76,6 +76,11 @@ class Survey:
         return self.root / "report.html"
 
     @property
+    def quality_path(self) -> Path:
+        """How the map came out, in figures."""
+        return self.root / "quality.json"
+
+    @property
     def catalog_path(self) -> Path:
         """Static STAC catalogue over the products."""
         return self.root / "catalog.json"

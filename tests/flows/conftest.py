@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -153,6 +155,30 @@ def record(
         reconstruction=reconstruction,
         results=results,
         asked={"quality": "normal"},
+    )
+
+
+@pytest.fixture
+def unscaled(record: MapRecord) -> MapRecord:
+    """The same survey of photographs without positions: no place, and no scale."""
+    nowhere = LocalFrame(origin=None, crs=None)
+    shutil.rmtree(record.survey.products_dir)
+    write_products(record.survey.products_dir, nowhere)
+    return replace(
+        record,
+        settings=Settings(name="nowhere", cameras={}),
+        captures=tuple(
+            replace(capture, longitude_deg=None, latitude_deg=None, height_m=None)
+            for capture in record.captures
+        ),
+        reconstruction=replace(
+            record.reconstruction,
+            frame=nowhere,
+            photos=tuple(
+                replace(photo, gnss_residual_m=None) for photo in record.reconstruction.photos
+            ),
+        ),
+        results=(),
     )
 
 

@@ -7,8 +7,14 @@ import pytest
 from click.testing import CliRunner
 
 from flows import cli
+from flows.ground import Coverage
 from flows.lock import locked
+from flows.request import SurveyResult
+from flows.store import Result
+from flows.usage import Usage
+from flows.verdict import Verdict
 from tmp.cli import main
+from tmp.survey import Survey
 
 
 def test_interrupt_ends_in_one_line_and_status_130(
@@ -28,6 +34,82 @@ def test_folder_that_is_no_survey_is_refused_in_one_line(tmp_path: Path) -> None
     assert result.exit_code == 1
     assert "is not a survey" in result.output
     assert result.output.count("\n") == 1
+
+
+def ended(survey: Survey, mapped_ha: float) -> SurveyResult:
+    """Return the result of a map of a share of one hectare."""
+    covered = Coverage(
+        flown_ha=1.0,
+        mapped_ha=mapped_ha,
+        drawn_ha=mapped_ha,
+        seen_by_two_ha=0.9,
+        seen_by_three_ha=0.6,
+        measured_of_two=mapped_ha,
+        measured_of_three=mapped_ha,
+    )
+    verdict = Verdict(photographs_total=9, photographs_oriented=9, covered=covered, scaled=True)
+    return SurveyResult(survey=survey, report_path=survey.report_path, verdict=verdict)
+
+
+@pytest.mark.parametrize(("mapped_ha", "status"), [(0.8, 0), (0.3, cli.PARTIAL)])
+@pytest.mark.parametrize("command", ["map", "run"])
+def test_status_and_last_lines_say_how_the_map_came_out(
+    monkeypatch: pytest.MonkeyPatch, survey: Survey, command: str, mapped_ha: float, status: int
+) -> None:
+    survey.products_dir.mkdir()
+    for name in ("dsm.tif", "cloud.laz"):
+        (survey.products_dir / name).touch()
+    for function in ("flows.flow.map_survey", "flows.flow.run_survey"):
+        monkeypatch.setattr(function, lambda *_, **__: ended(survey, mapped_ha))
+    result = CliRunner().invoke(main, [command, str(survey.root)])
+    assert result.exit_code == status == (0 if mapped_ha >= 0.5 else 3)
+    paths, report, verdict = (
+        result.output.splitlines()[:2],
+        result.output.splitlines()[2],
+        result.output.splitlines()[3:],
+    )
+    assert [Path(path).name for path in paths] == ["cloud.laz", "dsm.tif"]
+    assert report == str(survey.report_path)
+    assert verdict[0].startswith(("complete: " if status == 0 else "partial: ") + "9 of 9")
+    assert f"{mapped_ha:.2f} ha mapped of 1.00 ha flown" in verdict[0]
+    assert verdict[-1].startswith("next: ")
+
+
+def test_run_that_ends_before_the_products_has_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, survey: Survey
+) -> None:
+    done = Result(
+        stage="orientation",
+        folder=survey.root,
+        files={},
+        figures={},
+        usage=Usage(),
+        reused=False,
+    )
+    result = SurveyResult(survey=survey, results=(done,))
+    monkeypatch.setattr("flows.flow.run_survey", lambda *_, **__: result)
+    said = CliRunner().invoke(main, ["run", str(survey.root), "--until", "orient"])
+    assert said.exit_code == 0
+    assert said.output == f"{survey.root}: orientation is done\n"
+
+
+@pytest.mark.parametrize("command", ["map", "run", "demo"])
+def test_help_tells_the_exit_status(command: str) -> None:
+    said = " ".join(CliRunner().invoke(main, [command, "--help"]).output.split())
+    assert "3 if it holds less (a partial map: the products are written all the same)" in said
+
+
+def test_lines_are_broken_for_people_and_left_whole_for_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = "warning: " + "word " * 40 + "--fill"
+    assert cli._wrapped(line) == line
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    broken = cli._wrapped(line).splitlines()
+    assert max(map(len, broken)) <= 60
+    assert all(part.startswith("  ") for part in broken[1:])
+    assert broken[-1].endswith("--fill")
 
 
 def test_options_reach_the_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

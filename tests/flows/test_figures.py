@@ -1,19 +1,25 @@
+import base64
+import re
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from flows.charts import MapSheet, histogram, round_length
-from flows.figures import camera_positions, draw_cameras, hillshade, overlap_sheet
+from flows.figures import (
+    Figure,
+    draw_cameras,
+    draw_ground,
+    draw_sigma,
+    draw_surface,
+    hillshade,
+)
+from flows.ground import Ground, LeftOut, choose_sheet
+from flows.report import MapRecord
 from tmp.grids import Grid
+from tmp.rasters import read_grid
 from tmp.reconstruction import Reconstruction
-
-
-def test_cameras_lie_on_the_sheet(reconstruction: Reconstruction) -> None:
-    sheet = overlap_sheet(reconstruction, (0.0, 0.0, 0.0, 0.0))
-    inside = camera_positions(reconstruction)[:, :2]
-    west, south, east, north = sheet.bounds
-    assert ((inside > (west, south)) & (inside < (east, north))).all()
 
 
 def test_residual_vectors_are_drawn_towards_their_side(reconstruction: Reconstruction) -> None:
@@ -21,7 +27,7 @@ def test_residual_vectors_are_drawn_towards_their_side(reconstruction: Reconstru
         replace(photo, gnss_residual_m=(0.5, 0.0, -1.0)) for photo in reconstruction.photos
     )
     moved = replace(reconstruction, photos=photos)
-    sheet = overlap_sheet(moved, (500_000.0, 7_110_000.0, 500_010.0, 7_110_010.0))
+    sheet = choose_sheet(moved, (500_000.0, 7_110_000.0, 500_010.0, 7_110_010.0))
     figure = draw_cameras(moved, np.ones(sheet.shape, int), sheet)
     assert figure.svg.count('class="residual down"') == len(photos)
     assert "drawn " in figure.note
@@ -50,3 +56,70 @@ def test_lengths_are_round(longest: float, chosen: float) -> None:
 def test_histogram_puts_what_lies_beyond_into_its_last_column() -> None:
     chart = histogram([0.5, 99.0], np.array([0.0, 1.0, 2.0]), "x", "y")
     assert chart.count('class="column"') == 2
+
+
+def flown(block: Reconstruction, measured: float, overlap: int = 3) -> Ground:
+    """Ground all of which was flown and measured to the same share."""
+    sheet = choose_sheet(block, (5e5, 7.11e6, 5e5, 7.11e6))
+    return Ground(
+        sheet=sheet,
+        overlap=np.full(sheet.shape, overlap),
+        flown=np.ones(sheet.shape, bool),
+        measured=np.full(sheet.shape, measured),
+        drawn=np.zeros(sheet.shape),
+        asked=np.ones(sheet.shape, bool),
+    )
+
+
+def picture_of(figure: Figure) -> np.ndarray:
+    (data,) = re.findall(r'href="data:[^,]*,([^"]*)"', figure.svg)
+    return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+
+
+def pink(figure: Figure) -> float:
+    """Return the share of a picture that is hatched as flown and not mapped."""
+    blue, green, red = np.moveaxis(picture_of(figure).astype(int), 2, 0)
+    return float(((red - green > 100) & (red - blue > 50)).mean())
+
+
+def test_ground_that_was_flown_and_not_mapped_is_hatched(reconstruction: Reconstruction) -> None:
+    bare, mapped = (
+        draw_ground(reconstruction, flown(reconstruction, share), None) for share in (0.0, 1.0)
+    )
+    assert 0.25 < pink(bare) < 0.5
+    assert pink(mapped) == 0.0
+    rim = draw_ground(reconstruction, flown(reconstruction, 0.0, overlap=1), None)
+    assert pink(rim) == 0.0
+
+
+def test_photographs_left_out_are_crosses(reconstruction: Reconstruction) -> None:
+    ground = flown(reconstruction, 1.0)
+    corners = np.array([(0, 0), (9, 0), (9, 9), (0, 9)]) + (5e5, 7.11e6)
+    one = LeftOut(name="<lost>.jpg", place=(5e5, 7.11e6), footprint=corners)
+    figure = draw_ground(reconstruction, replace(ground, left_out=(one,)), None)
+    assert figure.svg.count('class="lost"') == 1
+    assert "&lt;lost&gt;.jpg: left out" in figure.svg
+    assert figure.svg.count('class="camera"') == len(reconstruction.photos)
+    assert figure.legend is not None
+    assert "left out" in figure.legend.entries[-1][1]
+    assert draw_ground(reconstruction, ground, None).svg.count('class="lost"') == 0
+
+
+def test_orthomosaic_lies_where_its_ground_is(record: MapRecord) -> None:
+    path = record.survey.products_dir / "orthomosaic.tif"
+    ground = replace(flown(record.reconstruction, 1.0), sheet=read_grid(path))
+    picture = picture_of(draw_ground(record.reconstruction, ground, path))
+    # The hole lies 20 m west and 10 m north of the middle of 80 × 70 m.
+    rows, cols, _ = picture.shape
+    assert picture[round(rows * 25 / 70), round(cols * 20 / 80)].min() > 245
+    assert picture[round(rows * 45 / 70), round(cols * 60 / 80)].min() < 200
+
+
+def test_legends_of_heights_are_in_metres_only_where_there_is_a_scale(
+    unscaled: MapRecord,
+) -> None:
+    folder = unscaled.survey.products_dir
+    for draw, name in ((draw_surface, "dsm.tif"), (draw_sigma, "dsm_sigma.tif")):
+        legend = draw(folder / name).legend
+        assert legend is not None
+        assert legend.title.endswith("in units")

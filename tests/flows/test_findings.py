@@ -1,37 +1,34 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from flows.findings import (
     camera_height_m,
-    coverage,
-    gnss_residuals,
+    in_doubt,
     interior_changes,
     list_warnings,
-    measured_share,
     not_oriented,
     photograph_gsd_m,
     say_vertical_scale,
 )
-from flows.report import MapRecord
+from flows.ground import Coverage
 from tmp.captures import Capture, Flag, HeightDatum
-from tmp.grids import Grid
-from tmp.rasters import read_grid
+from tmp.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
 
 
-def test_residuals_are_summarised_for_each_axis(
-    reconstruction: Reconstruction, captures: tuple[Capture, ...]
-) -> None:
-    photos = tuple(
-        replace(photo, gnss_residual_m=(0.1, -0.2 if i % 2 else 0.2, 0.0))
-        for i, photo in enumerate(reconstruction.photos)
+@pytest.fixture
+def good(reconstruction: Reconstruction) -> Reconstruction:
+    """A block that nothing is to be said against."""
+    assert reconstruction.vertical_scale is not None
+    return replace(
+        reconstruction,
+        left_out={},
+        photos=tuple(
+            replace(photo, gnss_residual_m=(0.01, -0.01, 0.02)) for photo in reconstruction.photos
+        ),
+        vertical_scale=replace(reconstruction.vertical_scale, weak=False, sigma_scale=0.001),
     )
-    east, north, up = gnss_residuals(replace(reconstruction, photos=photos), captures)
-    assert (east.axis, east.mean_m, east.rms_m) == ("east", pytest.approx(0.1), pytest.approx(0.1))
-    assert (north.mean_m, north.rms_m, north.largest_m) == pytest.approx((0.0, 0.2, 0.2))
-    assert (north.stated_sigma_m, up.stated_sigma_m) == (2.0, 4.0)
 
 
 def test_gsd_and_height_are_those_of_a_pinhole(reconstruction: Reconstruction) -> None:
@@ -52,39 +49,24 @@ def test_change_of_focal_length_is_told_in_sigmas(reconstruction: Reconstruction
     assert rows["k1"].in_sigmas is None
 
 
-def test_measured_share_of_a_raster_with_a_hole(record: MapRecord) -> None:
-    path = record.survey.products_dir / "dsm.tif"
-    fine = read_grid(path)
-    sheet = Grid.from_bounds(fine.bounds, 2.0, fine.crs)
-    share = measured_share(path, sheet)
-    assert share.max() == 1.0
-    hole_m2 = (1 - share[1:-1, 1:-1]).sum() * sheet.cell_m**2
-    assert hole_m2 == pytest.approx(np.pi * 5**2, rel=0.02)
-
-
-def test_coverage_counts_ground_that_three_photographs_see() -> None:
-    overlap = np.zeros((20, 20), int)
-    overlap[5:15, 5:15] = 3
-    measured = np.zeros((20, 20))
-    measured[5:15, 5:10] = 1.0
-    found = coverage(overlap, measured, cell_m=10.0)
-    assert found.seen_ha == pytest.approx(1.0)
-    assert found.measured_ha == pytest.approx(0.5)
-    assert found.measured_of_seen == pytest.approx(0.5)
-
-
-def test_good_map_gives_no_warning(
-    reconstruction: Reconstruction, captures: tuple[Capture, ...]
-) -> None:
-    assert reconstruction.vertical_scale is not None
-    good = replace(
-        reconstruction,
-        left_out={},
-        vertical_scale=replace(reconstruction.vertical_scale, weak=False, sigma_scale=0.001),
+def covered(measured: float) -> Coverage:
+    """A hectare that three photographs see, of which a share was measured."""
+    return Coverage(
+        flown_ha=1.0,
+        mapped_ha=measured,
+        drawn_ha=1.0,
+        seen_by_two_ha=1.0,
+        seen_by_three_ha=1.0,
+        measured_of_two=measured,
+        measured_of_three=measured,
     )
-    precise = [replace(capture, sigma_horizontal_m=0.02) for capture in captures]
-    covered = coverage(np.full((9, 9), 5), np.ones((9, 9)), 1.0)
-    assert list_warnings(good, precise, covered, HeightDatum.ELLIPSOID) == []
+
+
+def test_good_map_gives_no_warning(good: Reconstruction, captures: tuple[Capture, ...]) -> None:
+    precise = [
+        replace(capture, sigma_horizontal_m=0.02, sigma_vertical_m=0.04) for capture in captures
+    ]
+    assert list_warnings(good, precise, covered(1.0), HeightDatum.ELLIPSOID) == []
 
 
 def test_warning_that_orientation_gave_is_not_given_twice(
@@ -98,9 +80,9 @@ def test_warning_that_orientation_gave_is_not_given_twice(
 def test_holes_and_unknown_heights_are_warned_of(
     reconstruction: Reconstruction, captures: tuple[Capture, ...]
 ) -> None:
-    covered = coverage(np.full((9, 9), 5), np.full((9, 9), 0.5), 1.0)
-    text = " ".join(list_warnings(reconstruction, captures, covered, HeightDatum.UNKNOWN))
-    assert "Only 50 % of the ground" in text
+    text = " ".join(list_warnings(reconstruction, captures, covered(0.5), HeightDatum.UNKNOWN))
+    assert "50 % of the ground that 3 or more photographs see could not be measured" in text
+    assert "the usual causes are water" in text
     assert "--fill" in text
     assert "vertical_datum in survey.toml" in text
 
@@ -119,3 +101,26 @@ def test_photograph_unused_for_its_flag_is_not_reported_as_failed(
 def test_vertical_scale_is_said_in_words(reconstruction: Reconstruction) -> None:
     assert "do not fix the vertical scale" in say_vertical_scale(reconstruction.vertical_scale)
     assert say_vertical_scale(None) == "Not examined."
+
+
+@pytest.mark.parametrize(
+    "warning", ["The heights drift by 4 m along the flight.", "The block leans by 6°: see there."]
+)
+def test_a_block_in_doubt_is_not_blamed_on_water(
+    good: Reconstruction, captures: tuple[Capture, ...], warning: str
+) -> None:
+    doubtful = replace(good, warnings=(warning,))
+    assert in_doubt(doubtful, captures)
+    *_, unmeasured = list_warnings(doubtful, captures, covered(0.5), HeightDatum.ELLIPSOID)
+    assert unmeasured.startswith("The orientation itself is in doubt")
+    assert "water" not in unmeasured
+    assert not in_doubt(good, captures)
+
+
+def test_nothing_is_recommended_that_cannot_be_done(
+    reconstruction: Reconstruction, captures: tuple[Capture, ...]
+) -> None:
+    nowhere = replace(reconstruction, frame=LocalFrame(origin=None, crs=None))
+    for block in (reconstruction, nowhere):
+        said = " ".join(list_warnings(block, captures, covered(0.5), HeightDatum.UNKNOWN))
+        assert "ground control" not in said

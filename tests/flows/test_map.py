@@ -1,5 +1,6 @@
 """The order of work, with small stand-ins for the stages."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,16 @@ import pytest
 from flows.flow import map_survey
 from flows.map import MapOptions, publish, survey_digest
 from flows.orders import Figures, Job, Stage
-from flows.report import MapRecord
+from flows.record import recall_map
+from flows.report import MapRecord, assess_map
+from flows.runs import read_run
 from flows.stages import Step
 from flows.surfaces import GROUND
-from tmp.captures import Capture, Flag, write_captures
+from flows.verdict import End
+from tmp.captures import Capture, Flag, read_captures, write_captures
 from tmp.errors import InputError, NotASurveyError
 from tmp.reconstruction import Reconstruction, write_reconstruction
+from tmp.survey import read_settings
 
 
 @dataclass
@@ -151,3 +156,30 @@ def test_product_is_copied_where_the_disk_has_no_links(
     (path,) = publish(result.results, tmp_path / "usb")
     assert path.stat().st_nlink == 1
     assert path.read_bytes() == (root / "products" / "dsm.tif").read_bytes()
+
+
+def test_map_of_few_photographs_is_partial_and_the_book_says_so(root: Path, fakes: Fakes) -> None:
+    fakes.reconstruction = replace(fakes.reconstruction, photos=fakes.reconstruction.photos[:6])
+    result = map_survey(root, MapOptions(), steps=fakes.steps)
+    assert result.verdict is not None
+    assert result.verdict.end is End.PARTIAL
+    assert (root / "products" / "dsm.tif").exists()
+    quality = json.loads((root / "quality.json").read_text())
+    assert (quality["verdict"], quality["photographs_oriented"]) == ("partial", 6)
+    run = read_run(result.survey)
+    assert run.state == "partial"
+    assert run.error == result.verdict.summary
+
+
+def test_area_of_the_map_is_what_is_judged_and_is_remembered(root: Path, fakes: Fakes) -> None:
+    square = [(0, 0, 0), (20, 0, 0), (20, 20, 0), (0, 20, 0), (0, 0, 0)]
+    corners = fakes.reconstruction.frame.geodetic_from_world(square)[:, :2].tolist()
+    area = root.parent / "area.geojson"
+    area.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
+    result = map_survey(root, MapOptions(area_file=area), steps=fakes.steps)
+    assert result.verdict is not None
+    assert result.verdict.covered.flown_ha == pytest.approx(0.04, rel=0.06)
+    settings = read_settings(result.survey)
+    again = recall_map(result.survey, settings, read_captures(result.survey.gpkg_path))
+    assert again is not None
+    assert assess_map(again).verdict.covered.flown_ha == result.verdict.covered.flown_ha

@@ -172,7 +172,8 @@ def test_hole_that_is_no_tile_has_no_place(record: MapRecord) -> None:
 
 def test_report_names_what_is_missing_and_draws_it(record: MapRecord) -> None:
     page = render_report(_with_holes(record))
-    warnings = page[page.index("Before you use this map") : page.index("</section>")]
+    warned = page.index("Before you use this map")
+    warnings = page[warned : page.index("</section>", warned)]
     assert "1 piece of the surface could not be made" in warnings
     assert "What could not be made" in page
     assert "ValueError: no &lt;light&gt;" in page

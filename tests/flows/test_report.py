@@ -1,9 +1,12 @@
+import json
 import re
 from dataclasses import replace
 
-from flows.report import MapRecord, render_report, write_report
-from tmp.frames import LocalFrame
-from tmp.survey import Settings
+import pytest
+
+from flows.report import MapRecord, assess_map, render_report, write_report
+from flows.store import Result
+from flows.usage import Usage
 
 
 def test_report_names_what_was_left_out_and_why(record: MapRecord) -> None:
@@ -44,26 +47,86 @@ def test_report_is_written_where_people_look_for_it(record: MapRecord) -> None:
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
-def test_report_without_products_or_positions_says_so(record: MapRecord) -> None:
-    for product in record.survey.products_dir.iterdir():
+def test_report_without_products_or_positions_says_so(unscaled: MapRecord) -> None:
+    for product in unscaled.survey.products_dir.iterdir():
         product.unlink()
-    bare = replace(
-        record,
-        settings=Settings(name="nowhere", cameras={}),
-        captures=tuple(
-            replace(capture, longitude_deg=None, latitude_deg=None, height_m=None)
-            for capture in record.captures
-        ),
-        reconstruction=replace(
-            record.reconstruction,
-            frame=LocalFrame(origin=None, crs=None),
-            photos=tuple(
-                replace(photo, gnss_residual_m=None) for photo in record.reconstruction.photos
-            ),
-            vertical_scale=None,
-        ),
-        results=(),
-    )
-    page = render_report(bare)
+    block = replace(unscaled.reconstruction, vertical_scale=None)
+    page = render_report(replace(unscaled, reconstruction=block))
     assert "no true scale" in page
     assert "nothing to compare with" in page
+
+
+def text_of(page: str) -> str:
+    """Return what a reader sees: no styles, no pictures, no lists of software."""
+    body = page[page.index("<body>") : page.index("<h3>Software</h3>")]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+def test_without_a_scale_no_number_of_the_report_is_in_metres(unscaled: MapRecord) -> None:
+    block = replace(
+        unscaled.reconstruction,
+        figures={"height_agl_m": 40.0, "gnss_rms_m": 1.0, "mean_residual_px": 0.6},
+    )
+    cloud = Result(
+        stage="cloud",
+        folder=unscaled.survey.work_dir,
+        files={},
+        figures={"measured_m2": 71.0},
+        usage=Usage(),
+        reused=False,
+    )
+    said = text_of(render_report(replace(unscaled, reconstruction=block, results=(cloud,))))
+    said = said.replace("not in metres", "")
+    assert re.findall(r"\d\s?(?:m|cm|mm|km|ha|m²)\b", said) == []
+    assert (
+        re.findall(r", m\b|, m²|\bin (?:metres|hectares)\b", said.replace("not in metres", ""))
+        == []
+    )
+    for wording in ("units of arbitrary length", "height agl, units", "height in units"):
+        assert wording in said
+
+
+def test_first_box_says_how_the_map_came_out_before_anything_else(record: MapRecord) -> None:
+    page = render_report(record)
+    box = page[page.index('<section class="verdict complete">') : page.index("</section>")]
+    assert "16 of 18 (89 %)" in box
+    assert "1 (DJI_0016.JPG): only 6 matches with its neighbours" in box
+    assert "ground flown and not mapped" in box
+    assert 'class="lost"' in box
+    assert "photograph left out, where it was recorded (cross)" in box
+
+
+def test_box_of_a_partial_map_is_amber_and_says_what_to_do(record: MapRecord) -> None:
+    few = replace(record.reconstruction, photos=record.reconstruction.photos[:6])
+    page = render_report(replace(record, reconstruction=few))
+    box = page[page.index('<section class="verdict partial">') : page.index("</section>")]
+    assert "This is a partial map: it holds less than half of the photographs" in box
+    assert "To do: fly what was left out again" in box
+
+
+def test_command_report_and_file_say_the_same(record: MapRecord) -> None:
+    assessed = assess_map(record)
+    write_report(record, assessed)
+    quality = json.loads(record.survey.quality_path.read_text(encoding="utf-8"))
+    covered = assessed.verdict.covered
+    assert quality["mapped_ha"] == pytest.approx(covered.mapped_ha, abs=1e-4)
+    mapped = f"{covered.mapped_ha:.2f} ha"
+    assert mapped in text_of(record.survey.report_path.read_text(encoding="utf-8"))
+    assert mapped in assessed.verdict.summary
+
+
+def test_coverage_is_given_of_two_and_of_three_photographs(record: MapRecord) -> None:
+    said = text_of(render_report(record))
+    rows = re.findall(r"photographs (?:to be mapped look at|see) ([\d.]+) ha (\d+) %", said)
+    areas = [float(area) for area, _ in rows]
+    assert len(rows) == 3
+    assert areas == sorted(areas, reverse=True)
+    assert all(int(share) <= 100 for _, share in rows)
+
+
+def test_far_positions_stand_in_the_table_of_photographs(record: MapRecord) -> None:
+    first, *rest = record.reconstruction.photos
+    off = replace(first, gnss_residual_m=(80.0, 0.0, 0.0))
+    block = replace(record.reconstruction, photos=(off, *rest))
+    said = text_of(render_report(replace(record, reconstruction=block)))
+    assert "position far off recorded 80.0 m from where the tie points put it" in said

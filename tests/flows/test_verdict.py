@@ -1,0 +1,161 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.ground import Coverage
+from flows.verdict import End, Group, Verdict, judge_map, write_quality
+from tmp.captures import Capture, Flag, HeightDatum
+from tmp.frames import LocalFrame
+from tmp.reconstruction import Reconstruction
+
+Captures = tuple[Capture, ...]
+
+
+def covered(mapped: float = 0.8, flown: float = 1.0) -> Coverage:
+    return Coverage(
+        flown_ha=flown,
+        mapped_ha=mapped,
+        drawn_ha=0.9 * flown,
+        seen_by_two_ha=0.9 * flown,
+        seen_by_three_ha=0.6 * flown,
+        measured_of_two=0.85,
+        measured_of_three=0.95,
+    )
+
+
+def verdict(oriented: int = 18, total: int = 18, **changes: object) -> Verdict:
+    known: dict[str, object] = {"covered": covered(), "scaled": True} | changes
+    return Verdict(photographs_total=total, photographs_oriented=oriented, **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("oriented", "mapped", "end"),
+    [
+        (18, 0.8, End.COMPLETE),
+        (9, 0.5, End.COMPLETE),
+        (8, 0.8, End.PARTIAL),
+        (18, 0.49, End.PARTIAL),
+        (0, 0.0, End.PARTIAL),
+    ],
+)
+def test_a_map_is_complete_from_half_the_photographs_and_half_the_ground(
+    oriented: int, mapped: float, end: End
+) -> None:
+    assert verdict(oriented, covered=covered(mapped)).end is end
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1), st.floats(0, 1))
+def test_more_is_never_worse(oriented: int, more: int, mapped: float, other: float) -> None:
+    low, high = sorted((mapped, other))
+    before = verdict(oriented, 100, covered=covered(low))
+    after = verdict(oriented + more, 100, covered=covered(high))
+    assert before.end is End.PARTIAL or after.end is End.COMPLETE
+
+
+def test_last_lines_give_counts_areas_and_what_to_do() -> None:
+    lines = verdict(covered=covered(0.75, 1.25)).in_words(Path("farm/report.html"))
+    assert lines == [
+        "complete: 18 of 18 photographs oriented; 0.75 ha mapped of 1.25 ha flown (60 %); "
+        "the orthomosaic shows 1.12 ha (90 %)",
+        "next: open farm/report.html",
+    ]
+
+
+def test_last_lines_of_a_partial_map_say_what_was_left_out_and_warn_in_short_first() -> None:
+    few = "{} matches with 3 photographs were too few"
+    left_out = {f"{i}.jpg": few.format(10 + i) for i in range(7)} | {"z.jpg": "matches no other"}
+    warnings = ("a long warning of great weight", "short", "middling one", "of no weight")
+    lines = verdict(
+        10, 18 + 4, left_out=left_out, warnings=warnings, not_used={"b.jpg": "blurred"}
+    ).in_words(Path("r.html"))
+    assert lines[0].startswith("partial: 10 of 22 photographs oriented")
+    assert lines[1:] == [
+        "left out: 7 (0.jpg, 1.jpg, …): 10 matches with 3 photographs were too few",
+        "left out: 1 (z.jpg): matches no other",
+        "not used: 1 (b.jpg): not used for their flags; see the report",
+        "warning: short",
+        "warning: middling one",
+        "warning: a long warning of great weight",
+        "warning: 1 more in the report",
+        "next: fly what was left out again with more overlap (80 % along, 70 % across) and take "
+        "both flights in with 'tmp ingest'; open r.html",
+    ]
+
+
+def test_without_a_scale_nothing_is_in_metres() -> None:
+    found = verdict(scaled=False)
+    text = " ".join(found.in_words(Path("r.html")))
+    assert "80 % of the ground flown mapped" in text
+    assert "measure a known length" in text
+    assert " ha" not in text
+    document = found.document()
+    assert all(document[key] is None for key in document if key.endswith("_ha"))
+    assert document["mapped_of_flown"] == 0.8
+
+
+def test_photographs_are_grouped_by_reason_whatever_its_numbers() -> None:
+    left_out = {"b.jpg": "b.jpg: cannot be read", "a.jpg": "a.jpg: cannot be read"}
+    assert verdict(left_out=left_out).groups() == [
+        Group(names=("a.jpg", "b.jpg"), reason="a.jpg: cannot be read")
+    ]
+
+
+def test_verdict_of_a_block(reconstruction: Reconstruction, captures: Captures) -> None:
+    flagged = [
+        replace(c, flags=(Flag.DUPLICATE,), reason="same as DJI_0001")
+        if c.name == "DJI_0017.JPG"
+        else c
+        for c in captures
+    ]
+    found = judge_map(
+        reconstruction, flagged, covered(), HeightDatum.ELLIPSOID, hole_warnings=["one hole"]
+    )
+    assert (found.photographs_oriented, found.photographs_total) == (16, 17)
+    assert found.left_out == {"DJI_0016.JPG": "only 6 matches with its neighbours"}
+    assert found.not_used == {"DJI_0017.JPG": "same as DJI_0001"}
+    assert found.warnings[0] == "one hole"
+    assert found.figures["gsd_m"] == pytest.approx(40 / 705, rel=1e-2)
+    assert found.figures["crs"] == "EPSG:32627"
+    assert len(found.figures["gnss_rms_m"]) == 3
+
+
+def test_a_photograph_that_vanished_without_a_reason_counts_as_left_out(
+    reconstruction: Reconstruction, captures: Captures
+) -> None:
+    found = judge_map(reconstruction, captures, covered(), HeightDatum.ELLIPSOID)
+    assert found.photographs_total == 18
+    assert found.left_out["DJI_0017.JPG"] == "not oriented"
+
+
+def test_quality_is_written_whole_with_null_for_what_has_no_scale(
+    reconstruction: Reconstruction, captures: Captures, tmp_path: Path
+) -> None:
+    nowhere = replace(
+        reconstruction,
+        frame=LocalFrame(origin=None, crs=None),
+        photos=tuple(replace(p, gnss_residual_m=None) for p in reconstruction.photos),
+    )
+    path = tmp_path / "quality.json"
+    write_quality(judge_map(nowhere, captures, covered(), HeightDatum.UNKNOWN), path)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["verdict"] == "complete"
+    metric = [key for key in found if key.endswith(("_ha", "_m"))]
+    assert {"flown_ha", "mapped_ha", "drawn_ha", "gsd_m", "height_agl_m"} <= set(metric)
+    assert all(found[key] is None for key in metric)
+    assert found["crs_accuracy_m"] is None
+    assert [file.name for file in tmp_path.iterdir()] == ["quality.json"]
+
+
+def test_a_grid_file_that_is_missing_is_a_warning_with_its_name(
+    reconstruction: Reconstruction, captures: Captures
+) -> None:
+    british = replace(reconstruction, frame=LocalFrame(origin=(-1.5, 53.4, 80.0), crs="EPSG:27700"))
+    found = judge_map(british, captures, covered(), HeightDatum.ELLIPSOID)
+    if found.figures["crs_accuracy_m"] != 2.0:
+        pytest.skip("this machine has the grid file")
+    assert found.figures["crs_better_grid"] == "uk_os_OSTN15_NTv2_OSGBtoETRS.tif"
+    assert sum("uk_os_OSTN15" in warning for warning in found.warnings) == 1
