@@ -58,9 +58,11 @@ def test_histogram_puts_what_lies_beyond_into_its_last_column() -> None:
     assert chart.count('class="column"') == 2
 
 
-def flown(block: Reconstruction, measured: float, overlap: int = 3) -> Ground:
+def flown(
+    block: Reconstruction, measured: float, *, overlap: int = 3, sheet: Grid | None = None
+) -> Ground:
     """Ground all of which was flown and measured to the same share."""
-    sheet = choose_sheet(block, (5e5, 7.11e6, 5e5, 7.11e6))
+    sheet = sheet or choose_sheet(block, (5e5, 7.11e6, 5e5, 7.11e6))
     return Ground(
         sheet=sheet,
         overlap=np.full(sheet.shape, overlap),
@@ -94,7 +96,7 @@ def test_ground_that_was_flown_and_not_mapped_is_hatched(reconstruction: Reconst
 
 def test_photographs_left_out_are_crosses(reconstruction: Reconstruction) -> None:
     ground = flown(reconstruction, 1.0)
-    corners = np.array([(0, 0), (9, 0), (9, 9), (0, 9)]) + (5e5, 7.11e6)
+    corners = np.add([(0, 0), (9, 0), (9, 9), (0, 9)], (5e5, 7.11e6))
     one = LeftOut(name="<lost>.jpg", place=(5e5, 7.11e6), footprint=corners)
     figure = draw_ground(reconstruction, replace(ground, left_out=(one,)), None)
     assert figure.svg.count('class="lost"') == 1
@@ -107,7 +109,7 @@ def test_photographs_left_out_are_crosses(reconstruction: Reconstruction) -> Non
 
 def test_orthomosaic_lies_where_its_ground_is(record: MapRecord) -> None:
     path = record.survey.products_dir / "orthomosaic.tif"
-    ground = replace(flown(record.reconstruction, 1.0), sheet=read_grid(path))
+    ground = flown(record.reconstruction, 1.0, sheet=read_grid(path))
     picture = picture_of(draw_ground(record.reconstruction, ground, path))
     # The hole lies 20 m west and 10 m north of the middle of 80 × 70 m.
     rows, cols, _ = picture.shape
