@@ -185,7 +185,8 @@ def position_warnings(
                 "had little weight; the table of photographs has them."
             )
         if axes and axes[0].stated_sigma_m > LOOSE_POSITION_M:
-            warnings.append(_say_loose(axes, sum(c.positioned and c.used for c in captures)))
+            known = sum(c.positioned and c.used for c in captures)
+            warnings.append(_say_loose(axes, known, shape_left_open(reconstruction, captures)))
     if datum in (HeightDatum.UNKNOWN, HeightDatum.BAROMETRIC):
         warnings.append(
             f"What heights are measured from is {datum}: compare them within this map only, or "
@@ -230,13 +231,18 @@ def _say_contradicted(
     )
 
 
-def _say_loose(axes: Sequence[AxisResidual], count: int) -> str:
+def _say_loose(axes: Sequence[AxisResidual], count: int, shape: OpenShape | None) -> str:
     sigma_m = axes[0].stated_sigma_m
     shift_m = sigma_m / math.sqrt(max(1, min(count, 9)))
+    leaves = (
+        "any tilt about the flight line"
+        if shape is None
+        else f"a tilt of {shape.tilt_deg:.2g}° and a scale of {100 * shape.scale:.2g} %"
+    )
     return (
-        f"Positions are good to about {sigma_m:g} m each, so the whole map may lie {shift_m:.1f} m "
-        "or more from its true place, and more in height; what lies near to each other in it is "
-        "far better. Lay it over a known map to place it."
+        f"Positions are good to about {sigma_m:g} m each: the whole map may lie {shift_m:.1f} m or "
+        f"more from its true place, more in height, and they leave {leaves} open. What lies near "
+        "to each other in it is far better. Lay it over a known map to place it."
     )
 
 

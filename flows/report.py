@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
         head=_head(record),
-        asked=record.asked,
+        asked=_asked(record),
         verdict=verdict,
         verdict_rows=_verdict_rows(verdict),
         ground_figure=figures.draw_ground(
@@ -178,6 +179,16 @@ def _head(record: MapRecord) -> list[tuple[str, str]]:
     unit = "m" if record.scaled else "units of arbitrary length"
     rows.append(("Flying height", f"{height:.1f} {unit} above the ground (median)"))
     return rows
+
+
+def _asked(record: MapRecord) -> dict[str, str]:
+    """Return the options in words; what is given in metres is in units without a scale."""
+    if record.scaled:
+        return record.asked
+    return {
+        name: re.sub(r"([\d.]+) cm\b", lambda found: f"{float(found[1]) / 100:g} units", value)
+        for name, value in record.asked.items()
+    }
 
 
 def _verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:

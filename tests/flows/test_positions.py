@@ -112,6 +112,12 @@ def test_loose_positions_that_fit_are_said_to_shift_the_map(
     assert not contradicted(reconstruction, captures)
     (said,) = position_warnings(reconstruction, captures, HeightDatum.ELLIPSOID)
     assert said.startswith("Positions are good to about 2 m each")
+    shape = shape_left_open(reconstruction, captures)
+    assert shape is not None
+    assert f"a tilt of {shape.tilt_deg:.2g}° and a scale of {100 * shape.scale:.2g} % open" in said
+    strip = replace(reconstruction, photos=reconstruction.photos[:4])
+    (said,) = position_warnings(strip, captures, HeightDatum.ELLIPSOID)
+    assert "any tilt about the flight line open" in said
 
 
 @pytest.mark.parametrize("far", [16, 4])

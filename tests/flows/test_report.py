@@ -75,7 +75,11 @@ def test_without_a_scale_no_number_of_the_report_is_in_metres(unscaled: MapRecor
         usage=Usage(),
         reused=False,
     )
-    said = text_of(render_report(replace(unscaled, reconstruction=block, results=(cloud,))))
+    asked = {"cell of the orthomosaic": "5 cm"}
+    said = text_of(
+        render_report(replace(unscaled, reconstruction=block, results=(cloud,), asked=asked))
+    )
+    assert "cell of the orthomosaic 0.05 units" in said
     said = said.replace("not in metres", "")
     assert re.findall(r"\d\s?(?:m|cm|mm|km|ha|m²)\b", said) == []
     assert (
