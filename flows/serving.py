@@ -141,7 +141,10 @@ def after_flight(
         return Failed(message=str(error))
     except KeyboardInterrupt:  # as which runs end that are stopped; Prefect knows its own
         raise TerminationSignal(signal.SIGTERM) from None
-    return Completed(message=f"report: {result.report_path}" if result.report_path else None)
+    if result.report_path is None:
+        return Completed(message=None)
+    ended = "" if result.verdict is None else f"{result.verdict.summary}; "
+    return Completed(message=f"{ended}report: {result.report_path}")
 
 
 def run_asked(service: Service, survey: Path, asked: dict[str, Any]) -> SurveyResult:
