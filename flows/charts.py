@@ -115,7 +115,7 @@ class MapSheet:
             f'<g transform="translate(14 {height - 14:.1f})">'
             f'<path class="bar-halo" d="M0 -7 V0 H{length:.1f} V-7"/>'
             f'<path class="bar" d="M0 -7 V0 H{length:.1f} V-7"/>'
-            f'<text class="halo" x="{length / 2:.1f}" y="-10" text-anchor="middle">{label}</text>'
+            f'<text class="halo" y="-10">{label}</text>'
             "</g>"
         )
 
