@@ -121,7 +121,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
     shape = shape_left_open(reconstruction, captures)
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
-        head=_head(record),
+        head=_head(record, verdict),
         asked=_asked(record),
         verdict=verdict,
         verdict_rows=_verdict_rows(verdict),
@@ -156,7 +156,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
     )
 
 
-def _head(record: MapRecord) -> list[tuple[str, str]]:
+def _head(record: MapRecord, verdict: Verdict) -> list[tuple[str, str]]:
     captures, reconstruction = record.captures, record.reconstruction
     rows = []
     times = sorted(capture.time_utc for capture in captures if capture.time_utc is not None)
@@ -167,7 +167,9 @@ def _head(record: MapRecord) -> list[tuple[str, str]]:
     origin = reconstruction.frame.origin
     if origin is not None:
         rows.append(("Place", f"{_degrees(origin[1], 'NS')} {_degrees(origin[0], 'EW')}"))
-        rows.append(("Map coordinates", f"{reconstruction.frame.crs}"))
+        shift_m = verdict.figures.get("crs_accuracy_m")
+        good = f", reached from WGS 84 to {shift_m:g} m" if shift_m else ""
+        rows.append(("Map coordinates", f"{reconstruction.frame.crs}{good}"))
         rows.append(("Heights from", str(record.settings.vertical_datum)))
     else:
         rows.append(("Place", "unknown: no positions"))

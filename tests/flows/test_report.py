@@ -119,6 +119,14 @@ def test_command_report_and_file_say_the_same(record: MapRecord) -> None:
     assert mapped in assessed.verdict.summary
 
 
+def test_accuracy_of_the_way_to_another_datum_stands_in_the_report(record: MapRecord) -> None:
+    assessed = assess_map(record)
+    assert "reached from WGS 84" not in render_report(record, assessed)
+    figures = {**assessed.verdict.figures, "crs_accuracy_m": 2.0}
+    british = replace(assessed, verdict=replace(assessed.verdict, figures=figures))
+    assert "EPSG:32627, reached from WGS 84 to 2 m" in render_report(record, british)
+
+
 def test_coverage_is_given_of_two_and_of_three_photographs(record: MapRecord) -> None:
     said = text_of(render_report(record))
     rows = re.findall(r"photographs (?:to be mapped look at|see) ([\d.]+) ha (\d+) %", said)
