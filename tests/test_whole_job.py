@@ -15,6 +15,7 @@ from flows.demo import DemoResult, run_demo
 from flows.flow import map_survey
 from flows.map import MapOptions
 from flows.surfaces import GROUND
+from flows.verdict import End
 from tmp.progress import silent
 from tmp.rasters import open_tiled
 
@@ -52,6 +53,18 @@ def test_the_orthomosaic_is_true_to_one_pixel(demo: DemoResult) -> None:
 
 def test_cameras_are_placed_to_a_centimetre_after_a_similarity(demo: DemoResult) -> None:
     assert max(demo.accuracy.camera_rms_m) < 0.01
+
+
+def test_demonstration_is_a_complete_map_of_what_was_flown(demo: DemoResult) -> None:
+    verdict = demo.map.verdict
+    assert verdict is not None
+    assert verdict.end is End.COMPLETE
+    assert verdict.oriented_share == 1.0
+    covered = verdict.covered
+    assert covered.mapped_ha <= covered.flown_ha
+    assert covered.measured_of_three > 0.95
+    written = json.loads(demo.map.survey.quality_path.read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(verdict.document()))
 
 
 def test_every_product_is_there_and_carries_its_datum(demo: DemoResult) -> None:
