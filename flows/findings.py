@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flows.ground import Coverage
-from flows.positions import contradicted, position_warnings, without_single_positions
+from flows.positions import position_warnings
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum
 from tmp.reconstruction import Reconstruction, VerticalScale
@@ -17,7 +17,7 @@ GOOD_VIEWS = 3
 """Photographs that must see a place for its height to be checked by more than one pair."""
 LEAST_COVERED = 0.9
 HIGH_RESIDUAL_PX = 1.0
-DOUBTFUL = ("drift", "leans", "tilted", "not level", "level unknown")
+DOUBTFUL = ("the map leans",)
 """Words of the orientation's own warnings that put the whole block in doubt."""
 
 
@@ -97,7 +97,7 @@ def list_warnings(
     datum: HeightDatum,
 ) -> list[str]:
     """Say what a reader should know before using the map, each with its remedy."""
-    warnings = without_single_positions(reconstruction.warnings)
+    warnings = list(reconstruction.warnings)
     said = " ".join(warnings).lower()
     scale = reconstruction.vertical_scale
     if scale is not None and scale.weak and "vertical scale" not in said:
@@ -126,17 +126,15 @@ def list_warnings(
             f"{HIGH_RESIDUAL_PX:g} px is usual. Look for moving things, blur, or a wrong camera."
         )
     if covered is not None and covered.measured_of_three < LEAST_COVERED:
-        warnings.append(_say_unmeasured(covered, in_doubt(reconstruction, captures)))
+        warnings.append(_say_unmeasured(covered, in_doubt(reconstruction)))
     return warnings
 
 
-def in_doubt(reconstruction: Reconstruction, captures: Sequence[Capture]) -> bool:
+def in_doubt(reconstruction: Reconstruction) -> bool:
     """Tell whether what is known of a block puts the whole of it in doubt."""
     said = " ".join(reconstruction.warnings).lower()
-    return (
-        contradicted(reconstruction, captures)
-        or mean_residual_px(reconstruction) > HIGH_RESIDUAL_PX
-        or any(word in said for word in DOUBTFUL)
+    return mean_residual_px(reconstruction) > HIGH_RESIDUAL_PX or any(
+        word in said for word in DOUBTFUL
     )
 
 

@@ -17,7 +17,7 @@ from flows.charts import histogram
 from flows.ground import Ground, survey_ground
 from flows.holes import Hole, hole_warnings, list_holes
 from flows.indexproducts import read_index_products
-from flows.positions import far_positions, gnss_residuals, say_open_shape, shape_left_open
+from flows.positions import far_positions, gnss_residuals, say_firmness
 from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.provenance import installed_packages, installed_version, stage_rows
 from flows.store import Result
@@ -118,7 +118,6 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
     )
     reconstruction, captures = record.reconstruction, record.captures
     ground, verdict, holes = assessed.ground, assessed.verdict, assessed.holes
-    shape = shape_left_open(reconstruction, captures)
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
         head=_head(record, verdict),
@@ -133,7 +132,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         cameras_figure=figures.draw_cameras(reconstruction, ground.overlap, ground.sheet, holes),
         coverage_rows=_coverage_rows(verdict),
         residuals=gnss_residuals(reconstruction, captures),
-        open_shape=say_open_shape(reconstruction, captures, shape),
+        firmness=say_firmness(reconstruction.figures),
         mean_residual_px=findings.mean_residual_px(reconstruction),
         histogram=_residual_histogram(reconstruction),
         tie_points=len(reconstruction.points),

@@ -14,7 +14,7 @@ import numpy as np
 
 from flows import findings
 from flows.ground import Coverage
-from flows.positions import gnss_residuals, shape_left_open
+from flows.positions import gnss_residuals
 from tmp.captures import Capture, CaptureKind, HeightDatum
 from tmp.datums import DatumShift, describe_datum_shift
 from tmp.files import replacing
@@ -302,7 +302,7 @@ def _figures(
     """Return the figures of the orientation; those in metres are None without a scale."""
     scaled = reconstruction.frame.referenced
     rms = [axis.rms_m for axis in gnss_residuals(reconstruction, captures)] if scaled else []
-    shape = shape_left_open(reconstruction, captures)
+    given = reconstruction.figures
     scale = reconstruction.vertical_scale
     height_m = findings.camera_height_m(reconstruction) if scaled else None
     gsd_m = findings.photograph_gsd_m(reconstruction) if scaled else None
@@ -313,8 +313,11 @@ def _figures(
         "height_agl_m": _number(height_m),
         "gsd_m": _number(gsd_m),
         "vertical_scale_sigma": None if scale is None else _number(scale.sigma_scale),
-        "open_tilt_deg": None if shape is None else _number(shape.tilt_deg),
-        "open_scale": None if shape is None else _number(shape.scale),
+        "tilt_sigma_deg": _number(given.get("tilt_sigma_deg")),
+        "scale_sigma": _number(given.get("scale_sigma")),
+        "level_from": given.get("level_from"),
+        "heights_from": given.get("heights_from"),
+        "pieces": given.get("pieces"),
         "crs": reconstruction.frame.crs,
         "crs_accuracy_m": None if shift is None else shift.accuracy_m,
         "crs_better_grid": None if shift is None else shift.better_grid or None,

@@ -30,9 +30,15 @@ def warn_of_positions(solution: Solution) -> list[str]:
 
 
 def _warn_of_heights(placement: Placement, firmness: Firmness) -> list[str]:
-    if placement.heights is HeightSource.GNSS:
-        return []
     judged = placement.judged
+    if placement.heights is HeightSource.GNSS:
+        if judged.plausible:
+            return []
+        return [
+            f"By the recorded heights, which were trusted as asked, the map leans by "
+            f"{judged.tilt_deg:.0f}° against {' and '.join(placement.vertical.evidence)}. Run "
+            "again without --heights trust unless you know the heights to be right."
+        ]
     *others, last = placement.vertical.evidence
     level = f"{', '.join(others)} and {last}" if others else last
     instead = (
