@@ -38,6 +38,8 @@ STRAGGLER_SHARE, STRAGGLERS_ANYWAY = 0.25, 3
 ALONE_M, ALONE_FACTOR, ALONE_HEIGHTS = 100.0, 10.0, 3.0
 """A picture stands apart beyond the largest of: this distance, this many times the usual one,
 this many flying heights."""
+TAGGED_SHARE = 0.7
+"""Share of photographs with camera, time and position from which one without any is foreign."""
 BLUR_SHARE, BLUR_NEIGHBOURS = 0.25, 8
 """A blurred picture has less than this share of the sharpness usual around it."""
 
@@ -125,8 +127,8 @@ def find_unpositioned(captures: Sequence[Capture]) -> Verdicts:
 
 
 def find_stragglers(captures: Sequence[Capture]) -> Verdicts:
-    """Find photographs taken while climbing or landing, or far from all others."""
-    return _isolated(captures) | _low_tails(captures)
+    """Find photographs taken while climbing or landing, far from all others, or by no camera."""
+    return _isolated(captures) | _low_tails(captures) | _foreign(captures)
 
 
 def _low_tails(captures: Sequence[Capture]) -> Verdicts:
@@ -166,6 +168,28 @@ def _low_tails(captures: Sequence[Capture]) -> Verdicts:
     return {
         i: f"{heights[i]:.1f} m above take-off at the start or end of a flight at {median_m:.1f} m"
         for i in tails
+    }
+
+
+def _foreign(captures: Sequence[Capture]) -> Verdicts:
+    """Find pictures that no camera took, as screenshots and thumbnails, among photographs.
+
+    Their tags name no camera, no time and no position, where nearly all others name all three.
+    """
+    bare = [
+        i
+        for i, c in enumerate(captures)
+        if not c.body and c.time_utc is None and c.longitude_deg is None
+    ]
+    tagged = sum(
+        bool(c.body) and c.time_utc is not None and c.longitude_deg is not None for c in captures
+    )
+    if not bare or tagged < TAGGED_SHARE * len(captures):
+        return {}
+    return {
+        i: f"no camera, time or position in its tags, while {tagged} photographs have them: a "
+        "screenshot, a thumbnail?"
+        for i in bare
     }
 
 

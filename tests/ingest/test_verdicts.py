@@ -55,6 +55,26 @@ def test_terrain_following_down_a_slope_is_no_straggler():
     assert not find_stragglers(block([50.0] * 20 + [40.0, 30.0, 18.0, 8.0]))
 
 
+def test_pictures_that_no_camera_took_are_stragglers_among_photographs():
+    captures = block([40.0] * 20, body="DJI Mini 4 Pro")
+    bare = {"body": "", "time_utc": None, "longitude_deg": None, "height_m": None}
+    captures += [capture(20 + i, takeoff_m=None, **bare) for i in range(3)]
+    found = find_stragglers(captures)
+    assert sorted(found) == [20, 21, 22]
+    assert "screenshot" in found[20]
+
+
+def test_a_survey_without_tags_has_no_foreign_pictures():
+    bare = {"body": "", "time_utc": None, "longitude_deg": None, "height_m": None}
+    assert not find_stragglers([capture(i, takeoff_m=None, **bare) for i in range(12)])
+
+
+def test_a_photograph_without_position_alone_is_not_foreign():
+    captures = block([40.0] * 20, body="DJI Mini 4 Pro")
+    captures[5] = replace(captures[5], longitude_deg=None, height_m=None)
+    assert not find_stragglers(captures)
+
+
 def test_a_picture_on_the_ground_far_from_the_first_line_is_a_straggler():
     captures = block([0.5, *[40.0] * 23])
     captures[0] = replace(captures[0], latitude_deg=45.0009)
