@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flows.exposure import EXPOSURE, read_gains
 from flows.orders import Figures, Job
-from flows.products import ORTHOMOSAIC
+from flows.products import GROUND_CLASSES, ORTHOMOSAIC, GroundClass
 from flows.resources import SURFACE_CELLS
 from flows.space import require_space
 from flows.stages import complete_pictures, picture_store, read_survey, read_surveying
 from flows.surfaces import (
     GROUND,
-    NODATA,
+    Continued,
     inside_area,
     product_tags,
     read_continued,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 MOSAIC_TILE = 1024
 PICTURES_PER_WORKER = 6
 """Decoded photographs kept in memory for each worker, and once more for all."""
-MOSAIC_BYTES_PER_CELL = 4 + 3
+LEAST_TILE = 256
+MOSAIC_BYTES_PER_CELL = 5 + 3
 
 
 def make_orthomosaic(job: Job) -> Figures:
@@ -47,8 +49,17 @@ def make_orthomosaic(job: Job) -> Figures:
     gsd_m = job.options["ortho_gsd_m"] or _native_gsd(ground.grid, job.options["quality"])
     grid = Grid.from_bounds(ground.grid.bounds, gsd_m, ground.grid.crs)
     require_space(job.out, grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL, "making the orthomosaic")
-    raster = create_tiled(
-        job.scratch / "mosaic", grid, bands=4, dtype=np.uint8, tile_cells=MOSAIC_TILE
+    tile_cells = _tile_cells(gsd_m / _native_gsd(ground.grid, job.options["quality"]))
+    raster, classes = (
+        create_tiled(
+            job.scratch / name,
+            grid,
+            bands=bands,
+            dtype=np.uint8,
+            nodata=nodata,
+            tile_cells=tile_cells,
+        )
+        for name, bands, nodata in (("mosaic", 4, None), ("classes", 1, int(GroundClass.NOTHING)))
     )
     views, store = views_of(reconstruction), picture_store(job)
     gains = read_gains(job.inputs[EXPOSURE.name])
@@ -59,21 +70,27 @@ def make_orthomosaic(job: Job) -> Figures:
 
     def render(tile: Tile) -> None:
         window = grid.window(tile)
-        below = read_ground(ground, ground_window(ground.grid, window))
+        part = ground_window(ground.grid, window)
+        found = read_continued(ground, part)
+        below = _drawn_on(ground.grid.window(part), found)
         cells = mosaic_tile(window, below, views, gains, reconstruction.frame, store, pictures)
         cells[:, ~inside_area(grid, tile, job.options["area_wkt"])] = 0
+        drawn_on = np.where(cells[3] > 0, ground_classes(found, below.grid, window), 0)
+        classes.write(tile, drawn_on[None])
         raster.write(tile, cells)
 
     if not work_tiles(job, raster, render, "Making the orthomosaic"):
         return {}
     pictures.clear()  # the room they took is wanted for compression
-    finish_cog(
-        raster,
-        job.out / ORTHOMOSAIC.file,
-        descriptions=ORTHOMOSAIC.bands,
-        tags=product_tags(settings.vertical_datum),
-        threads=job.workers,
-    )
+    for made, product in ((raster, ORTHOMOSAIC), (classes, GROUND_CLASSES)):
+        finish_cog(
+            made,
+            job.out / product.file,
+            overviews="nearest" if product is GROUND_CLASSES else "average",
+            descriptions=product.bands,
+            tags=product_tags(settings.vertical_datum),
+            threads=job.workers,
+        )
     return {"cell_m": gsd_m}
 
 
@@ -85,16 +102,36 @@ def _native_gsd(surface: Grid, quality: str) -> float:
 def read_ground(ground: TiledRaster, window: Tile) -> Ground:
     """Return the ground over a window, which may reach beyond it.
 
-    Gaps that belong to the map are drawn on a surface continued over them, so that the picture has
-    no holes where the surface has.
+    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
+    picture has no holes where the surface has, and reaches as far as the photographs.
     """
+    return _drawn_on(ground.grid.window(window), read_continued(ground, window))
+
+
+def _drawn_on(grid: Grid, found: Continued) -> Ground:
     from photogrammetry.labels import Ground
 
-    found = read_continued(ground, window)
-    height = found.height
-    if found.mapped.any():
-        # Beyond the raster there is no height; its neighbours must not feel that.
-        height = np.where(height == NODATA, np.median(height[found.mapped]), height)
-    return Ground(
-        grid=ground.grid.window(window), height=height.astype(np.float32), mapped=found.mapped
-    )
+    return Ground(grid=grid, height=found.height, mapped=found.mapped)
+
+
+def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:
+    """Return the class of the ground under every pixel of a tile, see `GroundClass`.
+
+    Parameters
+    ----------
+    found : Continued
+        The ground over the tile and more.
+    grid, window : Grid
+        Of the ground, and of the tile.
+    """
+    own = np.where(found.views > 0, GroundClass.MEASURED, GroundClass.BRIDGED)
+    of_cells = np.where(found.measured, own, GroundClass.CONTINUED).astype(np.uint8)
+    x, y = window.cell_centres()
+    row = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
+    col = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
+    return np.asarray(of_cells[np.ix_(row, col)], np.uint8)
+
+
+def _tile_cells(coarseness: float) -> int:
+    """Return the side of a tile whose ground, and so whose memory, does not grow with the cell."""
+    return max(int(MOSAIC_TILE / max(coarseness, 1.0)) // 16 * 16, LEAST_TILE)

@@ -43,7 +43,7 @@ def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
     total, count = np.zeros(cells), np.zeros(cells)
     for tile in ground.tiles():
         found = read_continued(ground, tile)
-        row, col = np.nonzero(found.mapped)
+        row, col = np.nonzero(found.closed)
         x, y = ground.grid.window(tile).cell_centres()
         i = ((sheet.y_max - y[row]) / sheet.cell_m).astype(int)
         j = ((x[col] - sheet.x_min) / sheet.cell_m).astype(int)

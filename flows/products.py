@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class Kind(StrEnum):
@@ -15,9 +15,29 @@ class Kind(StrEnum):
     DOUBT = "doubt"
     COUNT = "count"
     SHARE = "share"
+    CLASS = "class"
     CLOUD = "cloud"
     INDEX = "index"
     BANDS = "bands"
+
+
+class GroundClass(IntEnum):
+    """What a pixel of the orthomosaic stands on."""
+
+    NOTHING = 0
+    MEASURED = 1
+    BRIDGED = 2
+    CONTINUED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownClass:
+    """A value of a raster of classes, and how it is shown."""
+
+    value: int
+    name: str
+    colour: str
+    """``#rrggbb``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +55,8 @@ class Product:
     """Ends of an index's colour bar."""
     ramp: str = ""
     """Colours of an index; see `flows.ramps`."""
+    classes: tuple[ShownClass, ...] = ()
+    """Of a raster of classes; 0 is nothing."""
     told: Mapping[str, str] = field(default_factory=dict)
     """What it rests on, by topic, for catalogue and report."""
 
@@ -52,6 +74,19 @@ ORTHOMOSAIC = Product(
     purpose="The photographs as one picture that can be measured like a map.",
     kind=Kind.PICTURE,
     bands=("red", "green", "blue", "alpha"),
+)
+GROUND_CLASSES = Product(
+    file="ground.tif",
+    title="What the picture stands on",
+    purpose="Where the orthomosaic is drawn on measured ground, and where on ground continued "
+    "beyond it.",
+    kind=Kind.CLASS,
+    bands=("ground",),
+    classes=(
+        ShownClass(value=GroundClass.MEASURED, name="measured", colour="#4daf4a"),
+        ShownClass(value=GroundClass.BRIDGED, name="gap closed from about it", colour="#ffd92f"),
+        ShownClass(value=GroundClass.CONTINUED, name="continued, not measured", colour="#e41a1c"),
+    ),
 )
 REFLECTANCE = Product(
     file="reflectance.tif",
@@ -96,4 +131,13 @@ CLOUD = Product(
     kind=Kind.CLOUD,
 )
 
-PRODUCTS = (ORTHOMOSAIC, REFLECTANCE, DSM, DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, CLOUD)
+PRODUCTS = (
+    ORTHOMOSAIC,
+    GROUND_CLASSES,
+    REFLECTANCE,
+    DSM,
+    DSM_SIGMA,
+    DSM_VIEWS,
+    DSM_CONFIDENCE,
+    CLOUD,
+)

@@ -223,7 +223,7 @@ def _render(
 
 REFLECTANCE = Stage(
     name="reflectance",
-    version="4",
+    version="5",
     function=make_reflectance,
     needs=of_tiles(
         cpus=2,

@@ -17,7 +17,7 @@ from tmp.captures import Capture
 
 SURFACE = Stage(
     name="surface",
-    version="2",
+    version="3",
     function=measure_surface,
     needs=of_tiles(
         cpus=2,
@@ -31,13 +31,13 @@ SURFACE = Stage(
 )
 ELEVATION = Stage(
     name="elevation",
-    version="2",
+    version="3",
     function=write_elevation,
     needs=of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0),
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
-    version="3",
+    version="4",
     function=make_orthomosaic,
     needs=of_tiles(
         cpus=2,

@@ -64,6 +64,20 @@ def _share_style(raster: Path, product: Product) -> str:
     return _document(_ramp(VIRIDIS, np.linspace(0.0, 1.0, len(VIRIDIS)), product.unit))
 
 
+def _class_style(raster: Path, product: Product) -> str:
+    """Return a style with a name and a colour for each class, half transparent."""
+    del raster
+    items = "".join(
+        f'<paletteEntry value="{one.value}" color="{one.colour}" alpha="255" '
+        f'label="{escape(one.name)}"/>'
+        for one in product.classes
+    )
+    return _document(
+        f'<rasterrenderer type="paletted" band="1" opacity="0.5">'
+        f"<colorPalette>{items}</colorPalette></rasterrenderer>"
+    )
+
+
 def _index_style(raster: Path, product: Product) -> str:
     """Return a style with fixed ends, so that colours compare from date to date."""
     del raster
@@ -77,6 +91,7 @@ _STYLES: dict[Kind, Callable[[Path, Product], str]] = {
     Kind.DOUBT: _doubt_style,
     Kind.COUNT: _count_style,
     Kind.SHARE: _share_style,
+    Kind.CLASS: _class_style,
     Kind.INDEX: _index_style,
 }
 

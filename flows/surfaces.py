@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,12 @@ from tmp.parallel import map_threads
 from tmp.rasters import TiledRaster, create_tiled, open_tiled
 from tmp.reconstruction import Reconstruction
 
+if TYPE_CHECKING:
+    from photogrammetry.continuation import Continuation
+    from photogrammetry.trend import Trend
+
 Array = NDArray[Any]
+Bounds = tuple[float, float, float, float]
 
 SURFACE_TILE = 512
 NODATA = -9999.0
@@ -37,12 +41,20 @@ GROUND = "ground"
 HEIGHT, CONFIDENCE, VIEWS, SIGMA = range(4)
 """Bands of the ground: a height everywhere; the rest is nodata where not known.  A cell is
 measured where it has a sigma, and seen by two photographs where it has a confidence."""
+CONTINUED = "continued"
+"""Folder below the ground's own of the sheet on which it goes on; see `read_sheet`."""
 GROUND_BYTES_PER_CELL = 4 * 4 * 2
 
 
 def measure_surface(job: Job) -> Figures:
     """Measure the surface of a survey tile by tile; writes the ground's tiles."""
-    from photogrammetry.extent import flying_heights, ground_sample_distance, height_range
+    from photogrammetry.extent import (
+        flying_heights,
+        ground_sample_distance,
+        height_range,
+        survey_trend,
+    )
+    from photogrammetry.search import Sought
     from photogrammetry.surface import SurfaceOptions, measure_tile
     from photogrammetry.views import views_of
 
@@ -51,9 +63,9 @@ def measure_surface(job: Job) -> Figures:
     complete_pictures(job, captures)
     gsd_m = ground_sample_distance(reconstruction)
     cell_m = neat(gsd_m * SURFACE_CELLS[job.options["quality"]], reconstruction)
-    grid = Grid.from_bounds(
-        _bounds(reconstruction, job.options["area_wkt"]), cell_m, reconstruction.frame.crs
-    )
+    trend = survey_trend(reconstruction)
+    bounds, twice = _bounds(reconstruction, trend, job.options["area_wkt"])
+    grid = Grid.from_bounds(bounds, cell_m, reconstruction.frame.crs)
     require_space(job.out, grid.rows * grid.cols * GROUND_BYTES_PER_CELL, "measuring the surface")
     ground = create_tiled(job.out / GROUND, grid, bands=4, nodata=NODATA, tile_cells=SURFACE_TILE)
     views, store, options = views_of(reconstruction), picture_store(job), SurfaceOptions()
@@ -61,17 +73,31 @@ def measure_surface(job: Job) -> Figures:
     height_agl_m = float(np.median(flying_heights(reconstruction)))
 
     def measure(tile: Tile) -> None:
-        z_range_m = height_range(points, grid.window(tile).bounds, height_agl_m)
-        found = measure_tile(
-            grid, tile, views, reconstruction.frame, store, z_range_m, options=options
-        )
-        bands = (
-            found.height,
-            found.confidence,
-            found.views,
-            np.where(found.measured, found.sigma, np.nan),
-        )
-        ground.write(tile, np.nan_to_num(np.stack(bands), nan=NODATA))
+        bands = np.full((4, tile.rows, tile.cols), NODATA, np.float32)
+        bands[HEIGHT] = trend.over(*grid.window(tile).cell_centres())
+        part = _within(grid, tile, twice)
+        if part is not None:
+            low_m, high_m = height_range(points, trend, grid.window(part).bounds, height_agl_m)
+            found = measure_tile(
+                grid,
+                part,
+                views,
+                reconstruction.frame,
+                store,
+                Sought(trend=trend, low_m=low_m, high_m=high_m),
+                options=options,
+            )
+            layers = (
+                found.height,
+                found.confidence,
+                found.views,
+                np.where(found.measured, found.sigma, np.nan),
+            )
+            row, col = part.row - tile.row, part.col - tile.col
+            bands[:, row : row + part.rows, col : col + part.cols] = np.nan_to_num(
+                np.stack(layers), nan=NODATA
+            )
+        ground.write(tile, bands)
 
     if not work_tiles(job, ground, measure, "Measuring the surface"):
         return {}
@@ -79,7 +105,7 @@ def measure_surface(job: Job) -> Figures:
         "gsd_m": gsd_m,
         "cell_m": cell_m,
         "height_agl_m": height_agl_m,
-        **_coverage(ground),
+        **_continue(ground, points, height_agl_m),
     }
 
 
@@ -129,33 +155,77 @@ class Continued:
     """The ground of a window; all arrays (rows, cols)."""
 
     height: Array
-    """Heights as measured, and continued over the gaps; nodata beyond the raster."""
+    """Heights as measured, and continued over gaps and beyond the rim, everywhere."""
     confidence: Array
     views: Array
+    """Agreeing photographs; 0 where a measured cell was bridged from its surroundings."""
     sigma: Array
     measured: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    """Measured cells and the gaps among them."""
     mapped: NDArray[np.bool_]
-    """Cells that belong to the map: measured ones, and the gaps among them."""
+    """Cells whose height is known or continued well enough to draw a picture on."""
 
 
 def read_continued(ground: TiledRaster, window: Tile) -> Continued:
     """Read the ground of a window, which may reach beyond the raster, with its gaps closed."""
-    from photogrammetry.coverage import REACH_CELLS, continued_heights, mapped_ground
+    from photogrammetry.continuation import Standing, blend_into
+    from photogrammetry.coverage import REACH_CELLS, closed_ground
 
-    wide = ground.read(window.grown(REACH_CELLS))
-    measured, asked = wide[SIGMA] != NODATA, wide[HEIGHT] != NODATA
-    mapped = mapped_ground(measured, asked, asked)
-    wide[HEIGHT] = continued_heights(wide[HEIGHT], measured)
+    wide = window.grown(REACH_CELLS)
+    height, confidence, views, sigma = ground.read(wide)
+    sheet, standing = read_sheet(ground, wide)
+    asked = height != NODATA
+    measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
+    height = blend_into(height, measured, sheet)
+    closed = closed_ground(measured, confidence != NODATA, asked)
     core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
-    height, confidence, views, sigma = wide[:, core[0], core[1]]
     return Continued(
-        height=height,
-        confidence=confidence,
-        views=views,
-        sigma=sigma,
+        height=height[core],
+        confidence=confidence[core],
+        views=views[core],
+        sigma=sigma[core],
         measured=measured[core],
-        mapped=mapped[core],
+        closed=closed[core],
+        mapped=(asked & (standing != Standing.UNKNOWN))[core],
     )
+
+
+def read_sheet(ground: TiledRaster, window: Tile) -> tuple[Array, Array]:
+    """Return the sheet on which the ground goes on, and what stands, in a window's cells.
+
+    Returns
+    -------
+    height : ndarray of shape (rows, cols), float32
+        Map heights, interpolated; beyond the raster its rim goes on.
+    standing : ndarray of shape (rows, cols), float32
+        See `photogrammetry.continuation.Standing`.
+    """
+    from photogrammetry.continuation import COARSE_CELLS
+    from photogrammetry.trend import Trend
+
+    coarse = open_tiled(ground.folder / CONTINUED)
+    grid = coarse.grid
+    row0, col0 = window.row // COARSE_CELLS - 1, window.col // COARSE_CELLS - 1
+    rows = (window.row + window.rows) // COARSE_CELLS + 2 - row0
+    cols = (window.col + window.cols) // COARSE_CELLS + 2 - col0
+    # What lies beyond the raster is as its nearest cell; windows far outside see one cell.
+    row = np.clip(np.arange(row0, row0 + rows), 0, grid.rows - 1)
+    col = np.clip(np.arange(col0, col0 + cols), 0, grid.cols - 1)
+    part = Tile(
+        row=int(row[0]), col=int(col[0]), rows=int(np.ptp(row)) + 1, cols=int(np.ptp(col)) + 1
+    )
+    height, standing = coarse.read(part)[:, (row - row[0])[:, None], col - col[0]]
+    x, y = ground.grid.window(window).cell_centres()
+    sheet = Trend(
+        x_min=grid.x_min + col0 * grid.cell_m,
+        y_max=grid.y_max - row0 * grid.cell_m,
+        cell_m=grid.cell_m,
+        height=height.astype(float),
+    )
+    i = np.arange(window.row, window.row + window.rows) // COARSE_CELLS - row0
+    j = np.arange(window.col, window.col + window.cols) // COARSE_CELLS - col0
+    return sheet.over(x, y).astype(np.float32), standing[i[:, None], j]
 
 
 def _elevation_tile(
@@ -164,7 +234,7 @@ def _elevation_tile(
     """Return the products' cells of one tile by file; heights rounded to the millimetre."""
     found = read_continued(ground, tile)
     asked = inside_area(ground.grid, tile, area_wkt)
-    shown = (found.mapped if fill else found.measured) & asked
+    shown = (found.closed if fill else found.measured) & asked
     measured = found.measured & asked
     return {
         DSM.file: np.where(shown, np.round(found.height, 3), NODATA),
@@ -209,33 +279,86 @@ def neat(cell_m: float, reconstruction: Reconstruction) -> float:
 
 
 def _bounds(
-    reconstruction: Reconstruction, area_wkt: str | None
-) -> tuple[float, float, float, float]:
+    reconstruction: Reconstruction, trend: Trend, area_wkt: str | None
+) -> tuple[Bounds, Bounds]:
+    """Return the bounds of what one photograph sees, and of what two see, within the area."""
     from photogrammetry.extent import mapped_bounds
 
-    block = mapped_bounds(reconstruction)
+    twice = mapped_bounds(reconstruction, trend, least_views=2)
+    block = mapped_bounds(reconstruction, trend)
     if area_wkt is None:
-        return block
+        return block, twice
     from shapely import from_wkt
 
     area = from_wkt(area_wkt).bounds
     low = np.maximum(block[:2], area[:2])
     high = np.minimum(block[2:], area[2:])
-    if (low >= high).any():
+    if (np.maximum(twice[:2], low) >= np.minimum(twice[2:], high)).any():
         raise InputError("--area: no two photographs see any of it; draw it over the flight")
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    return (float(low[0]), float(low[1]), float(high[0]), float(high[1])), twice
+
+
+def _within(grid: Grid, tile: Tile, bounds: Bounds) -> Tile | None:
+    """Return the part of a tile within bounds, grown to whole coarse cells; None if there is none.
+
+    Whole coarse cells, so that the pyramids of neighbouring tiles share their cells.
+    """
+    from photogrammetry.continuation import COARSE_CELLS
+
+    def snapped(distance_m: float, least: int, most: int, up: bool) -> int:
+        cells = distance_m / (grid.cell_m * COARSE_CELLS)
+        whole = math.ceil(cells - 1e-6) if up else math.floor(cells + 1e-6)
+        return min(max(whole * COARSE_CELLS, least), most)
+
+    rows, cols = (tile.row, tile.row + tile.rows), (tile.col, tile.col + tile.cols)
+    row0 = snapped(grid.y_max - bounds[3], *rows, up=False)
+    row1 = snapped(grid.y_max - bounds[1], *rows, up=True)
+    col0 = snapped(bounds[0] - grid.x_min, *cols, up=False)
+    col1 = snapped(bounds[2] - grid.x_min, *cols, up=True)
+    if row1 <= row0 or col1 <= col0:
+        return None
+    return Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0, name=tile.name)
+
+
+def _continue(ground: TiledRaster, points: Array, height_agl_m: float) -> dict[str, Any]:
+    """Continue the ground beyond what was measured, and summarise what was."""
+    from photogrammetry.continuation import Summary, continue_surface
+
+    summary = Summary.empty(ground.grid)
+    for tile in ground.tiles():
+        height, _, views, sigma = ground.read(tile)
+        summary.add(tile, height, sigma != NODATA, views)
+    continued = continue_surface(summary, points, height_agl_m)
+    write_sheet(ground, summary.grid, continued)
+    return _coverage(ground)
+
+
+def write_sheet(ground: TiledRaster, grid: Grid, continued: Continuation) -> None:
+    """Store beside the ground's tiles how it goes on, for `read_sheet`."""
+    coarse = create_tiled(
+        ground.folder / CONTINUED, grid, bands=2, nodata=NODATA, tile_cells=SURFACE_TILE
+    )
+    layers = np.stack([continued.height, continued.standing])
+    for tile in coarse.tiles():
+        coarse.write(
+            tile, layers[:, tile.row : tile.row + tile.rows, tile.col : tile.col + tile.cols]
+        )
 
 
 def _coverage(ground: TiledRaster) -> dict[str, Any]:
     """Summarise the ground tile by tile."""
+    from photogrammetry.continuation import Standing
+
     measured = seen = 0
     sigmas: list[Array] = []
-    for height, confidence, _, sigma in _tiles_of(ground):
-        del height
-        measured += int((sigma != NODATA).sum())
+    for tile in ground.tiles():
+        _, confidence, _, sigma = ground.read(tile)
+        _, standing = read_sheet(ground, tile)
+        known = (sigma != NODATA) & (standing == Standing.TRUSTED)
+        measured += int(known.sum())
         seen += int((confidence != NODATA).sum())
-        sigmas.append(sigma[::8, ::8][sigma[::8, ::8] != NODATA])
-    known = np.concatenate(sigmas) if sigmas else np.zeros(0)
+        sigmas.append(sigma[::8, ::8][known[::8, ::8]])
+    values = np.concatenate(sigmas) if sigmas else np.zeros(0)
     if measured == 0:
         raise InputError(
             "the photographs show no surface that two of them agree on; "
@@ -244,10 +367,5 @@ def _coverage(ground: TiledRaster) -> dict[str, Any]:
     return {
         "measured_m2": measured * ground.grid.cell_m**2,
         "seen_twice_m2": seen * ground.grid.cell_m**2,
-        "median_sigma_m": float(np.median(known)) if len(known) else None,
+        "median_sigma_m": float(np.median(values)) if len(values) else None,
     }
-
-
-def _tiles_of(ground: TiledRaster) -> Iterator[Array]:
-    for tile in ground.tiles():
-        yield ground.read(tile)

@@ -155,11 +155,12 @@ def mosaic_bands(
     if not ground.mapped.any():
         return out
     labels = LabelGround.of(window, ground)
-    placed = views_near(layer.leaders, frame, labels, ground)
+    near = views_near(layer.leaders, frame, labels, ground)
+    placed = near.placed
     if len(placed) == 0:
         return out
     gains = {view.name: layer.gains.get(view.name, np.ones(3)) for view in placed.views}
-    seams = choose_seams(placed, labels, gains, store)
+    seams = choose_seams(near, labels, gains, store)
     fade = fade_weights(seams)
     mapped = resampled(ground.mapped.astype(np.float32), labels, ground) > 0.5
     releases = {release[layer.leader].name: release for release in layer.releases}

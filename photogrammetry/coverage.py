@@ -1,4 +1,4 @@
-"""Which ground belongs to the map: measured cells and the gaps between them."""
+"""Which gaps of a surface model may be closed: those among measured cells."""
 
 from __future__ import annotations
 
@@ -11,18 +11,14 @@ Mask = NDArray[np.bool_]
 REACH_CELLS = 96
 """Half the side of the square over which the share of measured cells is taken."""
 LEAST_SHARE = 0.3
-"""Share of measured cells about a place from which it belongs to the map."""
-
-CONTINUED_CELLS = 12.0
-"""Standard deviation of the surroundings from which a gap is continued."""
-LEAST_WEIGHT = 0.02
+"""Share of measured cells about a place from which a gap there is closed."""
 
 
-def mapped_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
-    """Return the cells that belong to the map.
+def closed_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
+    """Return the cells of a surface model whose gaps are closed.
 
-    A gap among measured cells does; the ragged rim, where few photographs reach, and stray cells
-    do not.
+    A gap among measured cells belongs to it; what lies beyond the ragged rim, and stray cells, do
+    not.
 
     Parameters
     ----------
@@ -38,29 +34,3 @@ def mapped_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
     most = cv2.blur(asked.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
     enough = np.asarray(share) > LEAST_SHARE * np.asarray(most)
     return np.asarray((measured | seen) & enough, np.bool_)
-
-
-def continued_heights(height: NDArray[np.float32], measured: Mask) -> NDArray[np.float32]:
-    """Continue a surface smoothly over its gaps, to draw on and to fill, not to measure.
-
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols), float32
-        Heights, a guess where not measured.
-    measured : ndarray of shape (rows, cols), bool
-
-    Returns
-    -------
-    ndarray of shape (rows, cols), float32
-        Measured heights as they are; elsewhere the weighted mean of those about a place, or the
-        guess where there are none (normalised convolution, Knutsson & Westin 1993).
-    """
-    if not measured.any():
-        return height
-    level = np.median(height[measured])
-    known = measured.astype(np.float32)
-    weight = cv2.GaussianBlur(known, (0, 0), CONTINUED_CELLS)
-    total = cv2.GaussianBlur((height - level) * known, (0, 0), CONTINUED_CELLS)
-    near = ~measured & (np.asarray(weight) > LEAST_WEIGHT)
-    mean = np.asarray(total) / np.maximum(np.asarray(weight), LEAST_WEIGHT) + level
-    return np.where(near, mean, height).astype(np.float32)

@@ -6,13 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.trend import Trend, trend_of
+from photogrammetry.views import FARTHEST_SLANT
 from tmp.errors import OrientationError
 from tmp.reconstruction import OrientedPhoto, Reconstruction
 
 Float = NDArray[np.float64]
 
-MOST_SLANT = 1.5
-"""Tangent of the angle off the vertical beyond which a picture's corner is not followed."""
+RIM = ((0, 0), (0.5, 0), (1, 0), (1, 0.5), (1, 1), (0.5, 1), (0, 1), (0, 0.5))
+"""Corners and middles of the sides of a picture, as shares of its width and height."""
+ROUNDS = 8
+"""Steps after which a ray has found the ground to within a few hundredths of its height."""
 COUNT_CELLS = 500
 """Cells along the longer side of the raster on which footprints are counted."""
 BELOW, ABOVE = 0.1, 0.35
@@ -40,41 +44,70 @@ def ground_sample_distance(reconstruction: Reconstruction) -> float:
     return float(np.median(flying_heights(reconstruction) / np.array(focal)))
 
 
-def footprint(reconstruction: Reconstruction, photo: OrientedPhoto) -> Float:
-    """Return a photograph's corners on the level of the median tie point, map, (4, 2)."""
+def survey_trend(reconstruction: Reconstruction) -> Trend:
+    """Return a smooth sheet through a reconstruction's tie points, map coordinates."""
+    return trend_of(
+        reconstruction.frame.map_from_world(reconstruction.points),
+        float(np.median(flying_heights(reconstruction))),
+        reconstruction.point_views,
+    )
+
+
+def footprint(reconstruction: Reconstruction, photo: OrientedPhoto, trend: Trend) -> Float:
+    """Return where a picture's corners and side middles meet the ground, map, (8, 2).
+
+    Rays farther off the vertical than `FARTHEST_SLANT` end there.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    photo : OrientedPhoto
+        One of its photographs.
+    trend : Trend
+        About where the ground lies.
+    """
     camera = reconstruction.cameras[photo.camera_id]
-    width, height = camera.width_px, camera.height_px
-    rays = camera.ray_from_pixel([(0, 0), (width, 0), (width, height), (0, height)])
-    rays = rays @ photo.pose.rotation  # cam to world
+    across, down = np.array(RIM).T * np.array([[camera.width_px], [camera.height_px]])
+    rays = camera.ray_from_pixel(np.column_stack([across, down])) @ photo.pose.rotation
     fall = np.minimum(rays[:, 2], -1e-6)
     slope = rays[:, :2] / -fall[:, None]
-    slant = np.hypot(*slope.T)
-    slope *= np.minimum(1.0, MOST_SLANT / np.maximum(slant, 1e-9))[:, None]
-    level = float(np.median(reconstruction.points[:, 2]))
-    centre = photo.pose.centre
-    corners = centre[:2] + slope * (centre[2] - level)
-    world = np.column_stack([corners, np.full(4, level)])
-    return reconstruction.frame.map_from_world(world)[:, :2]
+    slope *= np.minimum(1.0, FARTHEST_SLANT / np.maximum(np.hypot(*slope.T), 1e-9))[:, None]
+    (centre,) = reconstruction.frame.map_from_world(photo.pose.centre[None])
+    # World and map axes differ by the convergence of the meridian alone: the rays are turned.
+    ends = reconstruction.frame.map_from_world(
+        photo.pose.centre + np.column_stack([slope, np.full(len(slope), -1.0)])
+    )
+    slope = ends[:, :2] - centre[:2]
+    fallen = np.full(len(slope), centre[2] - float(trend.at(centre[0], centre[1])))
+    for _ in range(ROUNDS):
+        at = centre[:2] + slope * np.maximum(fallen, 0.0)[:, None]
+        # Half the way each time: on a slope as steep as the ray, whole steps would swing.
+        fallen = (fallen + centre[2] - trend.at(at[:, 0], at[:, 1])) / 2
+    return np.asarray(centre[:2] + slope * np.maximum(fallen, 0.0)[:, None], float)
 
 
-def mapped_bounds(reconstruction: Reconstruction) -> tuple[float, float, float, float]:
-    """Return the bounds ``(x_min, y_min, x_max, y_max)`` of what two photographs or more see.
+def mapped_bounds(
+    reconstruction: Reconstruction, trend: Trend, *, least_views: int = 1
+) -> tuple[float, float, float, float]:
+    """Return the bounds ``(x_min, y_min, x_max, y_max)`` of what so many photographs or more see.
 
     Raises
     ------
     OrientationError
         If no two footprints overlap.
     """
-    corners = np.stack([footprint(reconstruction, photo) for photo in reconstruction.photos])
+    corners = np.stack([footprint(reconstruction, photo, trend) for photo in reconstruction.photos])
     low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+    if least_views == 1:
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
     cell = float((high - low).max()) / COUNT_CELLS
     shape = tuple(int(n) + 1 for n in reversed((high - low) / cell))
     count = np.zeros(shape, np.int32)
     for corner in corners:
         one = np.zeros(shape, np.uint8)
-        cv2.fillConvexPoly(one, np.round((corner - low) / cell).astype(np.int32), (1,))
+        cv2.fillPoly(one, [np.round((corner - low) / cell).astype(np.int32)], (1,))
         count += one
-    rows, cols = np.nonzero(count >= 2)
+    rows, cols = np.nonzero(count >= least_views)
     if len(rows) == 0:
         raise OrientationError(
             "no place is seen by two oriented photographs; fly with more overlap"
@@ -88,18 +121,28 @@ def mapped_bounds(reconstruction: Reconstruction) -> tuple[float, float, float, 
 
 
 def height_range(
-    points: Float, bounds: tuple[float, float, float, float], flying_height_m: float
+    points: Float,
+    trend: Trend,
+    bounds: tuple[float, float, float, float],
+    flying_height_m: float,
 ) -> tuple[float, float]:
-    """Return the lowest and highest map height to search over a part of the ground.
+    """Return how far below and above a sheet to search over a part of the ground, in metres.
 
     Parameters
     ----------
     points : ndarray of shape (N, 3)
         Tie points, map.
+    trend : Trend
+        The sheet.
     bounds : tuple of float
         Of the part; the points within half a flying height of it speak for it, or all if they
         are too few.
     flying_height_m : float
+
+    Returns
+    -------
+    tuple of float
+        Heights above the sheet, the first most often negative.
     """
     reach = flying_height_m / 2
     near = (
@@ -108,6 +151,7 @@ def height_range(
         & (points[:, 0] < bounds[2] + reach)
         & (points[:, 1] < bounds[3] + reach)
     )
-    heights = points[near, 2] if near.sum() >= LEAST_POINTS else points[:, 2]
-    low, high = np.percentile(heights, [0.5, 99.5])
+    chosen = points[near] if near.sum() >= LEAST_POINTS else points
+    above = chosen[:, 2] - trend.at(chosen[:, 0], chosen[:, 1])
+    low, high = np.percentile(above, [0.5, 99.5])
     return float(low - BELOW * flying_height_m), float(high + ABOVE * flying_height_m)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from photogrammetry.assessment import assess_blocks
 from photogrammetry.search import Float32, Ground, coarsen, refine
 from photogrammetry.sight import count_sights
-from photogrammetry.views import KernelViews, TileViews
+from photogrammetry.views import FARTHEST_SLANT, KernelViews, TileViews
 
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.uint8]
@@ -24,6 +24,9 @@ JUMP_CELLS = 10.0
 
 ACCEPTED, PROBABLE, FIRM = 1, 2, 4
 """What a level says of a cell: see `Rule.accept`, `Rule.slack` and `Rule.firm`."""
+
+TWO_VIEW_SIGMA_CELLS = 12.0
+"""Standard deviation, in cells, from which a height that no third view checks is not taken."""
 
 SIGHT_LEVEL = 2
 """Pyramid level on which sight from the views is tested; finer would cost much and tell little."""
@@ -133,7 +136,7 @@ def judge(
         # Short of that, the widest windows that speak for a cell say how precise it is.
         told = newly | (~accepted & (verdict & PROBABLE > 0))
         sigma[told] = precision[told]
-        better = newly | (np.isnan(confidence) & np.isfinite(found))
+        better = told | (np.isnan(confidence) & np.isfinite(found))
         confidence[better] = found[better]
         views[better] = refine(agreeing, ground, finest)[better]
         accepted |= newly
@@ -141,7 +144,11 @@ def judge(
         firm |= verdict & FIRM > 0
         most = np.maximum(most, refine(compared, ground, finest))
     open_to_two = np.asarray(refine(*_open_to_two(placed, levels, height), finest), np.bool_)
-    measured = _firm_patches(height, probable & open_to_two, firm, most, finest.cell_m, rule)
+    with np.errstate(invalid="ignore"):
+        sound = (most > 2) | (sigma <= TWO_VIEW_SIGMA_CELLS * finest.cell_m)
+    measured = _firm_patches(
+        height, probable & open_to_two & sound, firm, most, finest.cell_m, rule
+    )
     sigma[~measured] = np.nan
     return Judgement(
         measured=measured, confidence=confidence, views=views, sigma=sigma, open=open_to_two
@@ -220,6 +227,7 @@ def _open_to_two(
         placed.centres,
         level.chosen,
         ground.block,
+        FARTHEST_SLANT,
         sights,
     )
     return sights >= 2, ground

@@ -20,12 +20,12 @@ LABEL_CELLS = 2
 """Side of a label cell in cells of the surface."""
 HALO_LABELS = 48
 """Label cells considered beyond a tile, so that neighbouring tiles choose alike."""
-VIEWS_HALO_LABELS = 24
-"""Label cells beyond a tile over which its views are gathered."""
-NEAREST_VIEWS = 5
-"""Views considered for each place of a coarse lattice over a tile."""
-MOST_VIEWS = 20
-"""Views of a tile beyond which no further choice is offered: each takes memory."""
+BLOCK_LABELS = 16
+"""Side in label cells of the squares that share a list of views; the same squares for all tiles."""
+NEAREST_VIEWS = 8
+"""Views considered in a square, those nearest to the vertical."""
+OUT_OF_FRAME = 10.0
+"""Added to the tangent of a view whose frame ends between a square and its middle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +42,20 @@ class Ground:
 def ground_window(surface: Grid, window: Grid) -> Tile:
     """Return the rectangle of surface cells that a tile of the orthomosaic needs.
 
-    It is aligned to label cells, the same for every tile, and may reach beyond the surface.
+    It is made of whole squares of `BLOCK_LABELS`, the same for every tile, and may reach beyond the
+    surface.
     """
     x0, y0, x1, y1 = window.bounds
-    label_m = LABEL_CELLS * surface.cell_m
+    block = LABEL_CELLS * BLOCK_LABELS
+    halo_m = HALO_LABELS * LABEL_CELLS * surface.cell_m
 
-    def label(distance_m: float) -> int:
-        return int(np.floor(distance_m / label_m))
+    def squares(distance_m: float) -> int:
+        return int(np.floor(distance_m / (block * surface.cell_m)))
 
-    row0 = LABEL_CELLS * (label(surface.y_max - y1) - HALO_LABELS)
-    row1 = LABEL_CELLS * (label(surface.y_max - y0) + 1 + HALO_LABELS)
-    col0 = LABEL_CELLS * (label(x0 - surface.x_min) - HALO_LABELS)
-    col1 = LABEL_CELLS * (label(x1 - surface.x_min) + 1 + HALO_LABELS)
+    row0 = block * squares(surface.y_max - y1 - halo_m)
+    row1 = block * (squares(surface.y_max - y0 + halo_m) + 1)
+    col0 = block * squares(x0 - surface.x_min - halo_m)
+    col1 = block * (squares(x1 - surface.x_min + halo_m) + 1)
     return Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0)
 
 
@@ -104,34 +106,59 @@ class LabelGround:
         return (self.y[0] - y) / np.float32(self.cell_m), (x - self.x[0]) / np.float32(self.cell_m)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearViews:
+    """The views of a tile, and where each is offered."""
+
+    placed: TileViews
+    offered: Mask
+    """(V, label rows, label cols)"""
+
+
 def views_near(
     views: Sequence[View], frame: LocalFrame, labels: LabelGround, ground: Ground
-) -> TileViews:
-    """Place the views and keep those nearest to the vertical over some part of the tile."""
+) -> NearViews:
+    """Place the views and offer each square of the ground those nearest to the vertical.
+
+    What is offered in a square depends on nothing outside it, so that neighbouring tiles choose
+    among the same views where they meet.
+    """
     half = (float(labels.x[-1] - labels.x[0]) / 2, float(labels.y[0] - labels.y[-1]) / 2)
     heights = ground.height[ground.mapped]
     placed = place_views(
         views, frame, labels.centre, half, (float(heights.min()), float(heights.max()))
     )
-    inset = HALO_LABELS - VIEWS_HALO_LABELS
-    rows = np.linspace(inset, len(labels.y) - 1 - inset, 9).astype(int)
-    cols = np.linspace(inset, len(labels.x) - 1 - inset, 9).astype(int)
-    r, c = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
-    points = np.column_stack([labels.x[c], labels.y[r], labels.height[r, c]]).astype(float)
-    slant = np.full((len(placed), len(points)), np.inf)
-    for i, view in enumerate(placed.views):
-        pixels = placed.pixel_from_tile(i, points)
-        with np.errstate(invalid="ignore"):
-            seen = ((pixels > 0) & (pixels < (view.camera.width_px, view.camera.height_px))).all(1)
-        offset = placed.centres[i] - points
-        slant[i] = np.where(seen, np.hypot(offset[:, 0], offset[:, 1]) / offset[:, 2], np.inf)
-    order = np.argsort(slant, axis=0, kind="stable")
-    kept: set[int] = set()
-    # The nearest view of every place, then the second nearest, ... while there is room.
-    for nth in order[:NEAREST_VIEWS]:
-        found = np.isfinite(slant[nth, np.arange(len(points))])
-        further = kept | set(nth[found].tolist())
-        if len(further) > MOST_VIEWS and len(kept) >= MOST_VIEWS // 2:
-            break
-        kept = further
-    return placed.subset(sorted(kept))
+    middle = slice(BLOCK_LABELS // 2, None, BLOCK_LABELS)
+    x, y = np.meshgrid(labels.x[middle], labels.y[middle])
+    height = labels.height[middle, middle]
+    shape = len(placed), *height.shape
+    offered = np.zeros(shape, np.bool_)
+    rank = np.full(shape, np.inf)
+    points = np.column_stack([x.ravel(), y.ravel(), height.ravel()]).astype(float)
+    for i in range(len(placed)):
+        rank[i] = _rank(placed, i, points, labels.cell_m).reshape(height.shape)
+    order = np.argsort(rank, axis=0, kind="stable")[:NEAREST_VIEWS]
+    np.put_along_axis(offered, order, True, axis=0)
+    offered &= np.isfinite(rank)
+    kept = np.flatnonzero(offered.any(axis=(1, 2))).tolist()
+    wide = offered[kept].repeat(BLOCK_LABELS, axis=1).repeat(BLOCK_LABELS, axis=2)
+    rows, cols = labels.height.shape
+    return NearViews(placed=placed.subset(kept), offered=wide[:, :rows, :cols])
+
+
+def _rank(
+    placed: TileViews, i: int, points: NDArray[np.float64], label_m: float
+) -> NDArray[np.float64]:
+    """Return the tangents at which a view sees middles of squares; infinite where not at all."""
+    camera = placed.views[i].camera
+    offset = placed.centres[i] - points
+    tangent = np.hypot(offset[:, 0], offset[:, 1]) / np.maximum(offset[:, 2], 1e-6)
+    pixels = placed.pixel_from_tile(i, points)
+    size = np.array([camera.width_px, camera.height_px], float)
+    with np.errstate(invalid="ignore"):
+        beyond_px = np.maximum(-pixels, pixels - size).max(axis=1)
+    # A square may reach into a frame that does not hold its middle, or beyond the lens model.
+    reach_px = BLOCK_LABELS * label_m * camera.fx_px / np.maximum(offset[:, 2], 1e-6)
+    near = np.nan_to_num(beyond_px, nan=np.inf) < reach_px
+    rank = tangent + OUT_OF_FRAME * (beyond_px >= 0)
+    return np.where(near & (offset[:, 2] > 0), rank, np.inf)

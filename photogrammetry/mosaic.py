@@ -34,6 +34,8 @@ FADE_LABELS = 1.0
 """Standard deviation in label cells of the fade across a seam."""
 EVEN_LOWS = 2.5
 """Standard deviation in low cells over which brightness is evened out."""
+EVEN_SIZE = (11, 11)
+"""Low cells over which that is cut off: as far as a tile's neighbours choose alike."""
 LOW_LEVEL = THUMBNAIL_LEVEL + 2
 """Pyramid level of the colours that are evened out."""
 
@@ -72,10 +74,11 @@ def mosaic_tile(
     if not ground.mapped.any():
         return out
     labels = LabelGround.of(window, ground)
-    placed = views_near(views, frame, labels, ground)
+    near = views_near(views, frame, labels, ground)
+    placed = near.placed
     if len(placed) == 0:
         return out
-    seams = choose_seams(placed, labels, gains, store)
+    seams = choose_seams(near, labels, gains, store)
     fade = fade_weights(seams)
     evening = _even_out(placed, labels, seams, fade, gains, store)
     colour, weight = sample_tile(placed, labels, ground, fade, gains, pictures)
@@ -133,7 +136,7 @@ def _even_out(
         sample_colour(small, geometry, x, y, height, layer)
         known = np.isfinite(layer[..., 0])
         colour = np.where(known[..., None], layer, 0) * gains[view.name].astype(np.float32)
-        spread = cv2.GaussianBlur(here, (0, 0), EVEN_LOWS) * usable * known
+        spread = cv2.GaussianBlur(here, EVEN_SIZE, EVEN_LOWS) * usable * known
         here = here * known
         wide += spread[..., None] * colour
         wide_weight += spread

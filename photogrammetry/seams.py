@@ -19,17 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.aggregation import aggregate
-from photogrammetry.labels import LabelGround
+from photogrammetry.labels import LabelGround, NearViews
 from photogrammetry.pictures import PictureStore
 from photogrammetry.rendering import mark_visible, sample_grey
-from photogrammetry.views import TileViews, View, pack_grey
+from photogrammetry.views import FARTHEST_SLANT, TileViews, View, pack_grey
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 UNSEEN = 255
 SLANT_COST = 100.0
-"""Cost of a view for the square of the tangent of its angle off the vertical."""
+"""Cost of a view for the square of the tangent of its angle off the vertical, up to 45°."""
+STEEP_COST = 60.0
+"""The same beyond, so that 60° still fits into a byte."""
 DISSENT_COST = 12.0
 """Cost for each `DISSENT_DN` by which a view differs from the median of all."""
 DISSENT_DN = 8.0
@@ -52,7 +54,7 @@ class Seams:
 
 
 def choose_seams(
-    placed: TileViews,
+    near: NearViews,
     labels: LabelGround,
     gains: dict[str, NDArray[np.float64]],
     store: PictureStore,
@@ -61,15 +63,19 @@ def choose_seams(
 
     Parameters
     ----------
-    placed : TileViews
+    near : NearViews
     labels : LabelGround
     gains : dict of str to ndarray of shape (3,)
         Factors of the photographs' bands, so that exposures do not count as disagreement.
     store : PictureStore
         Holds the grey pyramids.
     """
+    placed = near.placed
     grey = _grey_layers(placed, labels, gains, store)
-    framed = np.isfinite(grey) & labels.mapped
+    framed = np.isfinite(grey) & labels.mapped & near.offered
+    slant2 = [_slant2(placed, i, labels) for i in range(len(placed))]
+    for i, one in enumerate(slant2):
+        framed[i] &= one < FARTHEST_SLANT**2
     usable = framed.copy()
     top = float(labels.height.max())
     for i in range(len(placed)):
@@ -91,7 +97,7 @@ def choose_seams(
     volume = np.empty((*labels.height.shape, len(placed)), np.uint8)
     for i, view in enumerate(placed.views):
         dissent = np.nan_to_num(np.abs(grey[i] - middle)) / DISSENT_DN
-        cost = _slant_cost(placed, i, labels) + _rim_cost(placed, i, view, labels)
+        cost = _slant_cost(slant2[i]) + _rim_cost(placed, i, view, labels)
         cost += DISSENT_COST * np.minimum(dissent, 4.0)
         volume[..., i] = np.where(usable[i], np.minimum(cost, UNSEEN - 1), UNSEEN)
     del grey  # as large as all that follows
@@ -143,11 +149,17 @@ def _grey_layers(
     return layers
 
 
-def _slant_cost(placed: TileViews, i: int, labels: LabelGround) -> Float32:
+def _slant2(placed: TileViews, i: int, labels: LabelGround) -> Float32:
+    """Return the squared tangent of a view's angle off the vertical."""
     centre = placed.centres[i]
     rise = np.maximum(centre[2] - labels.height, 1e-3)
     slant2 = ((labels.x - centre[0]) ** 2 + (labels.y[:, None] - centre[1]) ** 2) / rise**2
-    return np.asarray(SLANT_COST * slant2, np.float32)
+    return np.asarray(slant2, np.float32)
+
+
+def _slant_cost(slant2: Float32) -> Float32:
+    steep = SLANT_COST + STEEP_COST * (slant2 - 1.0)
+    return np.asarray(np.minimum(SLANT_COST * slant2, steep), np.float32)
 
 
 def _rim_cost(placed: TileViews, i: int, view: View, labels: LabelGround) -> Float32:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.trend import Trend
 from tmp.grids import Grid
 
 Float32 = NDArray[np.float32]
@@ -86,15 +87,37 @@ class Search:
     step_m: float
 
 
-def widest_search(ground: Ground, z_low: float, z_high: float, *, step: float) -> Search:
-    """Search everywhere from one tile height to another, every `step` cells."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """Where the ground is looked for: about a smooth sheet, map heights."""
+
+    trend: Trend
+    low_m: float
+    high_m: float
+    """Heights below and above the sheet, low < high."""
+
+    def sheet(self, ground: Ground, centre: NDArray[np.float64]) -> Float32:
+        """Return tile heights of the sheet (rows + 2 radius, cols + 2 radius).
+
+        Parameters
+        ----------
+        ground : Ground
+        centre : ndarray of shape (3,)
+            Map coordinates of the tile's origin.
+        """
+        height = self.trend.over(ground.x + centre[0], ground.y + centre[1])
+        return np.asarray(height - centre[2], np.float32)
+
+
+def widest_search(ground: Ground, sought: Sought, sheet: Float32, *, step: float) -> Search:
+    """Search everywhere from below a sheet to above it, every `step` cells."""
     step_m = ground.cell_m * step
-    count = max(int(np.ceil((z_high - z_low) / step_m)) + 1, 3)
-    middle = (z_low + z_high) / 2
+    low = int(np.floor(sought.low_m / step_m))
+    high = max(int(np.ceil(sought.high_m / step_m)) + 1, low + 3)
     return Search(
-        sheet=np.full((len(ground.y), len(ground.x)), middle, np.float32),
-        low=np.full(ground.shape, -(count // 2), np.int32),
-        high=np.full(ground.shape, count - count // 2, np.int32),
+        sheet=sheet,
+        low=np.full(ground.shape, low, np.int32),
+        high=np.full(ground.shape, high, np.int32),
         step_m=step_m,
     )
 

@@ -52,7 +52,7 @@ def in_sight(sheet, cell, r, c, z, sx, sy, highest):
 
 @njit(nogil=True, cache=True)
 def count_sights(
-    geometry, layout, sheet, envelope, x, y, radius, centres, chosen, block, sights
+    geometry, layout, sheet, envelope, x, y, radius, centres, chosen, block, steepest, sights
 ):  # fmt: skip
     """Count the views of its block from which each cell of a surface is seen.
 
@@ -73,6 +73,8 @@ def count_sights(
         Views of each block, -1 where fewer than K.
     block : int
         Side of a block in cells.
+    steepest : float
+        Tangent of the angle off the vertical beyond which a view does not count.
     sights : uint8 (rows, cols), written
     """
     highest = sheet.max()
@@ -90,5 +92,7 @@ def count_sights(
                     continue
                 height = centres[v, 2] - z
                 sx, sy = (centres[v, 0] - x[j]) / height, (centres[v, 1] - y[i]) / height
+                if sx * sx + sy * sy > steepest * steepest:
+                    continue
                 number += in_sight(sheet, cell, i, j, z, sx, sy, highest)
             sights[r, c] = number

@@ -26,15 +26,16 @@ from photogrammetry.correlation import MAX_VIEWS, match_blocks
 from photogrammetry.edges import sharpen_edges
 from photogrammetry.judgement import Level, Rule, judge
 from photogrammetry.pictures import PictureStore
-from photogrammetry.search import Ground, Search, narrowed_search, widest_search
+from photogrammetry.search import Ground, Search, Sought, narrowed_search, widest_search
 from photogrammetry.viewchoice import choose_views
-from photogrammetry.views import TileViews, View, pack_grey, place_views
+from photogrammetry.views import FARTHEST_SLANT, TileViews, View, pack_grey, place_views
 from tmp.errors import InputError
 from tmp.frames import LocalFrame
 from tmp.grids import Grid, Tile
 
 log = logging.getLogger(__name__)
 
+Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 
@@ -78,8 +79,10 @@ class SurfaceOptions:
     firm_share: float = 0.25
     least_patch_m2: float = 0.3
     """Least area of a patch of surface that stands by itself."""
-    max_off_nadir: float = 0.9
-    """Greatest tangent of the angle between a ray and the vertical."""
+    steep: float = 0.9
+    """Tangent of the angle between a ray and the vertical beyond which a view stands back."""
+    max_off_nadir: float = FARTHEST_SLANT
+    """Greatest tangent of that angle."""
     matching_sigma_px: float = 0.13
     """Standard deviation of a correlation's position, in pixels as sampled."""
 
@@ -104,7 +107,7 @@ class TileSurface:
     confidence: Float32
     """Correlation of the views at the cell; NaN where fewer than two see it."""
     views: NDArray[np.uint8]
-    """Number of agreeing views."""
+    """Number of agreeing views; 0 where a measured cell was bridged from its surroundings."""
     sigma: Float32
     """Standard deviation of the height in metres, from the rays; NaN where unknown."""
 
@@ -115,7 +118,7 @@ def measure_tile(
     views: Sequence[View],
     frame: LocalFrame,
     store: PictureStore,
-    z_range_m: tuple[float, float],
+    sought: Sought,
     *,
     options: SurfaceOptions,
 ) -> TileSurface:
@@ -132,29 +135,28 @@ def measure_tile(
     frame : LocalFrame
     store : PictureStore
         Holds the grey pyramids of the views.
-    z_range_m : tuple of float
-        Lowest and highest map height to look for.
+    sought : Sought
+        Where the ground is looked for.
     options : SurfaceOptions
     """
     window = grid.window(tile)
     x0, y0, x1, y1 = window.bounds
-    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2, sum(z_range_m) / 2])
-    reach = options.halo * grid.cell_m * 2 ** (options.levels - 1)
-    half = ((x1 - x0) / 2 + reach, (y1 - y0) / 2 + reach)
-    placed = place_views(views, frame, centre, half, z_range_m)
-    z_range = z_range_m[0] - centre[2], z_range_m[1] - centre[2]
-    levels, height = _search_down(placed, store, window, z_range, options)
-    finest = levels[0]
-    many = choose_views(
-        placed,
-        finest.ground,
-        finest.ground.padded(height),
-        count=MAX_VIEWS,
-        max_off_nadir=options.max_off_nadir,
+    middle = (x0 + x1) / 2, (y0 + y1) / 2
+    centre = np.array([*middle, float(sought.trend.at(*map(np.asarray, middle)))])
+    coarsest = _lay_out(window, options.levels - 1, options)
+    sheet = sought.sheet(coarsest, centre)
+    half = float(np.ptp(coarsest.x)) / 2, float(np.ptp(coarsest.y)) / 2
+    z_range_m = (
+        float(sheet.min()) + sought.low_m + centre[2],
+        float(sheet.max()) + sought.high_m + centre[2],
     )
+    placed = place_views(views, frame, centre, half, z_range_m)
+    levels, height = _search_down(placed, store, window, sought, centre, options)
+    finest = levels[0]
+    many = _choose(placed, finest.ground, finest.ground.padded(height), MAX_VIEWS, options)
     height, decided = sharpen_edges(placed, finest, height, many, noise_dn=options.noise_dn)
     judged = judge(placed, levels, height, decided, rule=options.rule)
-    height, judged = bridge_gaps(height, judged)
+    height, judged = bridge_gaps(height, judged, grid.cell_m)
     core = (
         slice(options.halo, options.halo + window.rows),
         slice(options.halo, options.halo + window.cols),
@@ -172,7 +174,8 @@ def _search_down(
     placed: TileViews,
     store: PictureStore,
     window: Grid,
-    z_range: tuple[float, float],
+    sought: Sought,
+    centre: Float,
     options: SurfaceOptions,
 ) -> tuple[list[Level], Float32]:
     """Search from the coarsest to the finest level; return the levels, finest first, and heights.
@@ -183,6 +186,7 @@ def _search_down(
     height = np.empty((0, 0), np.float32)
     for number in reversed(range(options.levels)):
         ground = _lay_out(window, number, options)
+        sheet = sought.sheet(ground, centre)
         search = (
             narrowed_search(
                 ground,
@@ -193,9 +197,20 @@ def _search_down(
                 widest=options.widest,
             )
             if levels
-            else widest_search(ground, *z_range, step=options.step)
+            else widest_search(ground, sought, sheet, step=options.step)
         )
-        levels.append(_look(placed, store, ground, search.sheet, z_range, options))
+        levels.append(
+            Level(
+                ground=ground,
+                packed=pack_grey(
+                    placed,
+                    store,
+                    ground.cell_m / options.pixels_per_cell,
+                    _lattice(ground, sheet, sought),
+                ),
+                chosen=_choose(placed, ground, search.sheet, options.views, options),
+            )
+        )
         height = _match(levels[-1], search, options)
     return levels[::-1], height
 
@@ -210,33 +225,29 @@ def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
     )
 
 
-def _look(
-    placed: TileViews,
-    store: PictureStore,
-    ground: Ground,
-    sheet: Float32,
-    z_range: tuple[float, float],
-    options: SurfaceOptions,
-) -> Level:
-    """Fetch the pictures of one level and choose views."""
-    return Level(
-        ground=ground,
-        packed=pack_grey(
-            placed, store, ground.cell_m / options.pixels_per_cell, _lattice(ground, *z_range)
-        ),
-        chosen=choose_views(
-            placed, ground, sheet, count=options.views, max_off_nadir=options.max_off_nadir
-        ),
+def _choose(
+    placed: TileViews, ground: Ground, sheet: Float32, count: int, options: SurfaceOptions
+) -> NDArray[np.int64]:
+    return choose_views(
+        placed,
+        ground,
+        sheet,
+        count=count,
+        steep=options.steep,
+        max_off_nadir=options.max_off_nadir,
     )
 
 
-def _lattice(ground: Ground, z_low: float, z_high: float) -> NDArray[np.float64]:
-    x, y, z = np.meshgrid(
-        np.linspace(ground.x[0], ground.x[-1], 7),
-        np.linspace(ground.y[0], ground.y[-1], 7),
-        np.array([z_low, z_high], float),
-    )
-    return np.column_stack([x.ravel(), y.ravel(), z.ravel()])
+def _lattice(ground: Ground, sheet: Float32, sought: Sought) -> Float:
+    """Return tile points (98, 3) that bound what is looked at: below and above the sheet."""
+    rows = np.linspace(0, len(ground.y) - 1, 7).astype(int)
+    cols = np.linspace(0, len(ground.x) - 1, 7).astype(int)
+    r, c = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
+    places = [
+        np.column_stack([ground.x[c], ground.y[r], sheet[r, c] + rise])
+        for rise in (sought.low_m, sought.high_m)
+    ]
+    return np.concatenate(places).astype(float)
 
 
 def _match(level: Level, search: Search, options: SurfaceOptions) -> Float32:

@@ -148,8 +148,8 @@ def place_views(
     return placed.subset(keep)
 
 
-FARTHEST_SLANT = 2.0
-"""Tangent of the angle off the vertical beyond which no view of the ground is wanted."""
+FARTHEST_SLANT = 1.73
+"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
 
 
 def _within_reach(
@@ -195,12 +195,11 @@ def pack_grey(
     layout = np.zeros((len(tile_views), 3), np.int64)
     crops, offset = [], 0
     for i, view in enumerate(tile_views.views):
-        ground = float(np.mean(lattice[:, 2]))
-        distance = max(abs(tile_views.centres[i, 2] - ground), 1e-6)
-        gsd = distance / view.camera.fx_px
+        pixels = tile_views.pixel_from_tile(i, lattice)
+        gsd = _distance_along_axis(tile_views, i, lattice, pixels) / view.camera.fx_px
         wanted = int(np.floor(np.log2(max(pixel_size_m / gsd, 1e-6)) + 0.5))
         picture, level = store.grey(view.name, wanted)
-        pixels = tile_views.pixel_from_tile(i, lattice) / 2.0**level
+        pixels = pixels / 2.0**level
         # Where part of the lattice leaves the lens model, the rest must stand in for it.
         spacing_px = float(np.ptp(lattice[:, 0])) / 6 / (gsd * 2.0**level)
         margin = 3 if np.isfinite(pixels).all() else 3 + int(1.5 * spacing_px)
@@ -214,6 +213,20 @@ def pack_grey(
         layout=layout,
         pixels=np.concatenate(crops) if crops else np.zeros(0, np.uint8),
     )
+
+
+def _distance_along_axis(tile_views: TileViews, i: int, lattice: Float, pixels: Float) -> float:
+    """Return the mean distance of a lattice (N, 3) from a view along its optical axis, in metres.
+
+    Of the points within the picture (N, 2), or of all where there is none.
+    """
+    camera = tile_views.views[i].camera
+    matrix = tile_views.cam_from_tile[i]
+    depth = lattice @ matrix[2, :3] + matrix[2, 3]
+    with np.errstate(invalid="ignore"):
+        inside = ((pixels > 0) & (pixels < (camera.width_px, camera.height_px))).all(axis=1)
+    chosen = depth[inside] if inside.any() else np.abs(depth)
+    return max(float(np.mean(chosen)), 1e-6)
 
 
 def _crop(

@@ -9,7 +9,10 @@ from photogrammetry.extent import (
     ground_sample_distance,
     height_range,
     mapped_bounds,
+    survey_trend,
 )
+from photogrammetry.trend import Trend, trend_of
+from photogrammetry.views import FARTHEST_SLANT
 from tmp.cameras import Camera, Pose
 from tmp.errors import OrientationError
 from tmp.frames import LocalFrame
@@ -21,9 +24,14 @@ CAMERA = Camera(
 )  # fmt: skip
 
 
-def block(*stations: tuple[float, float], height_m: float = 50.0, pitch_deg: float = -90.0):
+def block(
+    *stations: tuple[float, float],
+    height_m: float = 50.0,
+    pitch_deg: float = -90.0,
+    slope: float = 0.0,
+):
     x, y = np.meshgrid(np.linspace(-100, 100, 21), np.linspace(-100, 100, 21))
-    points = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)])
+    points = np.column_stack([x.ravel(), y.ravel(), slope * x.ravel()])
     return Reconstruction(
         frame=LocalFrame(origin=None, crs=None),
         cameras={"c": CAMERA},
@@ -44,7 +52,8 @@ def block(*stations: tuple[float, float], height_m: float = 50.0, pitch_deg: flo
 
 
 def test_a_nadir_photograph_covers_its_size_times_the_sample_distance() -> None:
-    corners = footprint(block((10.0, 20.0)), block((10.0, 20.0)).photos[0])
+    one = block((10.0, 20.0))
+    corners = footprint(one, one.photos[0], survey_trend(one))
     assert np.ptp(corners, axis=0) == pytest.approx([50.0, 25.0])
     assert corners.mean(axis=0) == pytest.approx([10.0, 20.0])
 
@@ -56,34 +65,59 @@ def test_sample_distance_doubles_with_the_height() -> None:
     assert flying_heights(low) == pytest.approx([50.0])
 
 
-def test_the_map_reaches_as_far_as_two_photographs_see() -> None:
-    bounds = mapped_bounds(block((0.0, 0.0), (30.0, 0.0)))
+def test_the_map_reaches_as_far_as_one_photograph_sees_and_the_surface_as_far_as_two() -> None:
+    two = block((0.0, 0.0), (30.0, 0.0))
     # Footprints of 50 m, 30 m apart: 20 m in common, from x = 5 to 25.
-    assert bounds == pytest.approx((5.0, -12.5, 25.0, 12.5), abs=0.4)
+    trend = survey_trend(two)
+    assert mapped_bounds(two, trend) == pytest.approx((-25.0, -12.5, 55.0, 12.5), abs=0.01)
+    twice = mapped_bounds(two, trend, least_views=2)
+    assert twice == pytest.approx((5.0, -12.5, 25.0, 12.5), abs=0.4)
+
+
+def test_a_footprint_on_a_slope_is_longer_downhill() -> None:
+    slope = block((0.0, 0.0), slope=0.5)
+    corners = footprint(slope, slope.photos[0], survey_trend(slope))
+    # 0.5 m across per metre of height: 50 = h + 0.5 x and x = 0.5 h uphill, and so on.
+    assert corners[:, 0].max() == pytest.approx(25.0 / 1.25, abs=0.3)
+    assert corners[:, 0].min() == pytest.approx(-25.0 / 0.75, abs=0.3)
 
 
 def test_photographs_that_do_not_overlap_are_refused() -> None:
+    apart = block((0.0, 0.0), (80.0, 0.0))
     with pytest.raises(OrientationError, match="no place is seen by two"):
-        mapped_bounds(block((0.0, 0.0), (80.0, 0.0)))
+        mapped_bounds(apart, survey_trend(apart), least_views=2)
 
 
 def test_a_picture_of_the_horizon_does_not_reach_to_it() -> None:
     tilted = block((0.0, 0.0), pitch_deg=-15.0)
-    corners = footprint(tilted, tilted.photos[0])
-    assert np.hypot(*corners.T).max() <= 1.5 * 50.0 + 1e-6
+    corners = footprint(tilted, tilted.photos[0], survey_trend(tilted))
+    assert np.hypot(*corners.T).max() == pytest.approx(FARTHEST_SLANT * 50.0, abs=0.1)
+
+
+def level(height_m: float = 0.0) -> Trend:
+    return Trend(x_min=0.0, y_max=10.0, cell_m=5.0, height=np.full((2, 2), height_m))
 
 
 def test_heights_are_searched_about_the_tie_points_nearby() -> None:
     points = np.column_stack(
         [np.linspace(0, 1000, 1001), np.zeros(1001), np.linspace(0, 100, 1001)]
     )
-    low, high = height_range(points, (400.0, -10.0, 500.0, 10.0), 40.0)
-    assert low == pytest.approx(38.0 - 4.0, abs=0.5)
-    assert high == pytest.approx(52.0 + 14.0, abs=0.5)
+    low, high = height_range(points, level(20.0), (400.0, -10.0, 500.0, 10.0), 40.0)
+    assert low == pytest.approx(38.0 - 20.0 - 4.0, abs=0.5)
+    assert high == pytest.approx(52.0 - 20.0 + 14.0, abs=0.5)
+
+
+def test_on_a_steep_slope_little_is_searched_about_its_sheet() -> None:
+    x, y = np.meshgrid(np.linspace(0, 200, 81), np.linspace(0, 100, 41))
+    points = np.column_stack([x.ravel(), y.ravel(), 0.87 * x.ravel()])
+    trend = trend_of(points, 40.0, np.full(len(points), 4))
+    low, high = height_range(points, trend, (50.0, 20.0, 150.0, 80.0), 40.0)
+    assert low == pytest.approx(-4.0, abs=1.5)
+    assert high == pytest.approx(14.0, abs=1.5)
 
 
 def test_a_part_without_tie_points_uses_all_of_them() -> None:
     points = np.column_stack([np.arange(50.0), np.zeros(50), np.linspace(0, 10, 50)])
-    low, high = height_range(points, (900.0, 0.0, 950.0, 10.0), 40.0)
+    low, high = height_range(points, level(), (900.0, 0.0, 950.0, 10.0), 40.0)
     assert low < 0.5
     assert high > 9.5

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.labels import HALO_LABELS, LABEL_CELLS, Ground, ground_window
+from photogrammetry.labels import BLOCK_LABELS, HALO_LABELS, LABEL_CELLS, Ground, ground_window
 from photogrammetry.mosaic import mosaic_tile
 from photogrammetry.pictures import DecodedPictures
 from tmp.grids import Grid, Tile
@@ -152,12 +152,12 @@ def test_nothing_mapped_gives_an_empty_tile(flown_world) -> None:
     assert not made.any()
 
 
-def test_ground_windows_keep_to_label_cells_and_leave_room() -> None:
+def test_ground_windows_keep_to_squares_of_labels_and_leave_room() -> None:
     surface = Grid(crs=None, x_min=0.0, y_max=100.0, cell_m=0.5, rows=200, cols=200)
     window = Grid.from_bounds((20.3, 30.1, 27.9, 39.9), 0.1, None)
     tile = ground_window(surface, window)
-    assert tile.row % LABEL_CELLS == 0
-    assert tile.col % LABEL_CELLS == 0
+    assert tile.row % (LABEL_CELLS * BLOCK_LABELS) == 0
+    assert tile.col % (LABEL_CELLS * BLOCK_LABELS) == 0
     covered = surface.window(tile).bounds
     room = HALO_LABELS * LABEL_CELLS * surface.cell_m
     assert covered[0] <= 20.3 - room

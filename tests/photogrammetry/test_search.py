@@ -5,10 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.search import Ground, coarsen, narrowed_search, refine, widest_search
+from photogrammetry.search import (
+    Ground,
+    Sought,
+    coarsen,
+    narrowed_search,
+    refine,
+    widest_search,
+)
+from photogrammetry.trend import Trend
 from tmp.grids import Grid
 
 WINDOW = Grid(crs=None, x_min=0.0, y_max=10.0, cell_m=0.1, rows=37, cols=52)
+
+
+SLOPE = Trend(
+    x_min=-100.0,
+    y_max=100.0,
+    cell_m=4.0,
+    height=np.tile(300.0 + 2.0 * np.arange(50.0), (50, 1)),
+)
+"""Rises 0.5 m per metre eastwards."""
 
 
 def ground(level: int, radius: int = 2) -> Ground:
@@ -55,11 +72,23 @@ def test_refining_repeats_each_coarse_cell(level):
 
 
 def test_the_widest_search_covers_the_range_asked_for():
-    search = widest_search(ground(3), -4.0, 6.0, step=0.75)
+    sought = Sought(trend=SLOPE, low_m=-4.0, high_m=6.0)
+    level = ground(3)
+    sheet = sought.sheet(level, np.array([2.0, 8.0, 300.0]))
+    search = widest_search(level, sought, sheet, step=0.75)
     heights = search.sheet[0, 0] + search.step_m * np.arange(search.low[0, 0], search.high[0, 0])
-    assert heights[0] <= -4.0 + search.step_m
-    assert heights[-1] >= 6.0 - search.step_m
+    assert heights[0] <= sheet[0, 0] - 4.0 + 1e-5
+    assert heights[-1] >= sheet[0, 0] + 6.0 - 1e-5
     assert search.step_m == pytest.approx(0.6)
+
+
+def test_the_first_search_follows_the_sheet_and_neighbouring_tiles_share_its_heights():
+    sought = Sought(trend=SLOPE, low_m=-2.0, high_m=3.0)
+    level = ground(3)
+    here, there = (sought.sheet(level, np.array([x, 8.0, 250.0])) for x in (2.0, 2.0 + 0.8))
+    assert np.ptp(here[0]) == pytest.approx(0.5 * np.ptp(level.x), rel=1e-5)
+    # Moved by one coarse cell of 0.8 m, the same places have the same heights.
+    np.testing.assert_allclose(here[:, 1:], there[:, :-1], atol=1e-4)
 
 
 def test_a_narrowed_search_holds_the_coarser_surface_and_both_sides_of_a_wall():

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from photogrammetry.pictures import PictureStore
+from photogrammetry.search import Sought
 from photogrammetry.surface import SurfaceOptions, measure_tile
+from photogrammetry.trend import Trend
 from photogrammetry.views import View
 from tmp.cameras import Pose
 from tmp.errors import InputError
@@ -44,11 +46,17 @@ def truth(small_world, grid):
     return small_world.surface_height(world[:, 0], world[:, 1]).reshape(grid.shape) + 100
 
 
-def measure(small_world, grid, views, store, low_m=97.0, high_m=105.0, options=OPTIONS):
-    tile = next(grid.tiles(512))
-    return measure_tile(
-        grid, tile, views, small_world.FRAME, store, (low_m, high_m), options=options
+def level(grid, height_m):
+    return Trend(
+        x_min=grid.x_min, y_max=grid.y_max, cell_m=5.0, height=np.full((4, 4), float(height_m))
     )
+
+
+def measure(small_world, grid, views, store, low_m=97.0, high_m=105.0, options=OPTIONS):
+    half = (high_m - low_m) / 2
+    tile = next(grid.tiles(512))
+    sought = Sought(trend=level(grid, (low_m + high_m) / 2), low_m=-half, high_m=half)
+    return measure_tile(grid, tile, views, small_world.FRAME, store, sought, options=options)
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def block_ground(centre) -> Ground:
 def test_the_view_nearest_to_the_vertical_comes_first(placed, centre):
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
-    chosen = choose_views(placed, ground, sheet, count=5, max_off_nadir=0.9)
+    chosen = choose_views(placed, ground, sheet, count=5, steep=0.9, max_off_nadir=1.73)
     assert chosen.shape == (1, 1, 5)
     names = [placed.views[i].name for i in chosen[0, 0]]
     assert names[0] == "4.jpg"  # the station above the middle
@@ -82,18 +82,76 @@ def test_photographs_from_one_spot_count_once(small_world, world, centre):
     )
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
-    chosen = choose_views(placed, ground, sheet, count=5, max_off_nadir=0.9)[0, 0]
+    chosen = choose_views(placed, ground, sheet, count=5, steep=0.9, max_off_nadir=1.73)[0, 0]
     assert sorted(chosen[chosen >= 0]) == [0, 5]
 
 
-def test_a_view_too_far_off_the_vertical_is_not_chosen(small_world, centre):
-    slant = View(
-        name="slant",
-        camera=small_world.CAMERA,
-        pose=Pose.from_gimbal(90.0, -45.0, 0.0, (-30.0, 0.0, 30.0)),
-    )
-    placed = place_views([slant], small_world.FRAME, centre, (3.0, 3.0), (98.0, 104.0))
-    assert len(placed) == 1
+def seen_from(small_world, centre, *east_m: float):
+    """Place cameras 30 m up, so far west of the middle, that look at it."""
+    views = [
+        View(
+            name=f"{away:g}",
+            camera=small_world.CAMERA,
+            pose=Pose.from_gimbal(
+                90.0, -np.degrees(np.arctan2(30.0, away)), 0.0, (-away, 0.0, 30.0)
+            ),
+        )
+        for away in east_m
+    ]
+    return place_views(views, small_world.FRAME, centre, (3.0, 3.0), (98.0, 104.0))
+
+
+def choose(placed, centre, count=5):
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
-    assert (choose_views(placed, ground, sheet, count=5, max_off_nadir=0.9) == -1).all()
+    chosen = choose_views(placed, ground, sheet, count=count, steep=0.9, max_off_nadir=1.73)[0, 0]
+    return [placed.views[i].name for i in chosen if i >= 0]
+
+
+def test_a_view_too_far_off_the_vertical_is_not_chosen(small_world, centre):
+    placed = seen_from(small_world, centre, 60.0)
+    assert len(placed) == 1
+    assert choose(placed, centre) == []
+
+
+def test_slanted_views_are_taken_where_better_ones_lack_and_only_there(small_world, centre):
+    few = seen_from(small_world, centre, 10.0, 35.0, 40.0, 45.0, 20.0)
+    assert choose(few, centre) == ["10", "20", "35", "40"]
+    enough = seen_from(small_world, centre, 5.0, 10.0, 15.0, 20.0, 35.0)
+    assert choose(enough, centre) == ["5", "10", "15", "20"]
+
+
+def test_views_of_a_part_of_a_block_are_taken_for_the_corners_that_lack_views(
+    small_world, world, centre
+):
+    """Cameras whose picture ends in the middle of the block, on either side of it."""
+    views = [
+        View(
+            name=f"{side}{number}",
+            camera=small_world.CAMERA,
+            pose=Pose.from_gimbal(
+                0.0, -90.0, 0.0, (away + 2.5 * number * np.sign(away), 0.0, 30.0)
+            ),
+        )
+        for side, away in (("west", -16.2), ("east", 15.9))
+        for number in (0, -1)
+    ]
+    placed = place_views(views, small_world.FRAME, centre, (3.0, 3.0), (98.0, 104.0))
+    assert sorted(choose(placed, centre, 4)) == ["east-1", "east0", "west-1", "west0"]
+
+
+def test_a_slanted_views_level_goes_by_its_distance_along_the_ray(
+    small_world, world, centre, tmp_path
+):
+    store = world.store(tmp_path)
+    lattice = np.array([(x, y, z) for x in (-2, 0, 2) for y in (-2, 0, 2) for z in (-1, 1)], float)
+    slanted = seen_from(small_world, centre, 45.0)
+    view = View(name="4.jpg", camera=slanted.views[0].camera, pose=slanted.views[0].pose)
+    slanted = place_views([view], small_world.FRAME, centre, (3.0, 3.0), (98.0, 104.0))
+    # 54 m away a pixel is 9 cm, from 30 m above 5 cm: 7 cm lie between the first two levels.
+    fx = pack_grey(slanted, store, 0.07 * np.sqrt(2), lattice).geometry[0, 12]
+    assert fx == pytest.approx(small_world.CAMERA.fx_px)
+    above = place_views([world.views[4]], small_world.FRAME, centre, (3.0, 3.0), (98.0, 104.0))
+    assert pack_grey(above, store, 0.07 * np.sqrt(2), lattice).geometry[0, 12] == pytest.approx(
+        small_world.CAMERA.fx_px / 2
+    )

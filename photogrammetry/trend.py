@@ -1,0 +1,213 @@
+"""A smooth sheet through scattered heights: about where the ground lies, wherever it is wanted.
+
+Local planes are fitted coarse to fine, each level to what the coarser ones have left over.  Where
+there are heights the sheet follows them; beyond them it goes on as the wider ground does.
+
+References
+----------
+Knutsson, H. & Westin, C.-F. (1993). Normalized and differential convolution. CVPR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+CELLS_PER_HEIGHT = 8
+"""Cells of a trend along one flying height."""
+SUPPORT_CELLS = 4.0
+"""Standard deviation in cells of the weight with which a plane is fitted, at every level."""
+SLOPE_RIDGE = 0.4
+"""Pull of a plane's slope towards that of the coarser level, against 1 for a full neighbourhood."""
+WEIGHT_RIDGE = 0.02
+"""The same of its height: far from heights the coarser level speaks alone."""
+COARSEST_CELLS = 8
+"""Longer side in cells of the grid to which a single plane is fitted."""
+GOOD_VIEWS = 3
+"""Photographs that see a tie point from which it speaks for the ground, if there are enough."""
+ENOUGH_POINTS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """A sheet on a coarse grid, map coordinates."""
+
+    x_min: float
+    y_max: float
+    cell_m: float
+    height: Float
+    """Map heights (rows, cols) at cell centres."""
+
+    def over(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> Float:
+        """Return heights (rows, cols) over columns at `x` and rows at `y`, interpolated.
+
+        Beyond the grid its rim goes on.
+        """
+        across, down = np.meshgrid(x, y)
+        return self.at(across, down)
+
+    def at(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> Float:
+        """Return heights at places (..., ) of map coordinates, interpolated."""
+        rows, cols = self.height.shape
+        col = np.clip((np.asarray(x, float) - self.x_min) / self.cell_m - 0.5, 0, cols - 1)
+        row = np.clip((self.y_max - np.asarray(y, float)) / self.cell_m - 0.5, 0, rows - 1)
+        j = np.minimum(col.astype(int), max(cols - 2, 0))
+        i = np.minimum(row.astype(int), max(rows - 2, 0))
+        right, below = np.minimum(j + 1, cols - 1), np.minimum(i + 1, rows - 1)
+        u, v = col - j, row - i
+        upper = self.height[i, j] * (1 - u) + self.height[i, right] * u
+        lower = self.height[below, j] * (1 - u) + self.height[below, right] * u
+        return np.asarray(upper * (1 - v) + lower * v, float)
+
+    def shifted(self, up_m: float) -> Trend:
+        """Return the sheet moved up."""
+        return Trend(
+            x_min=self.x_min, y_max=self.y_max, cell_m=self.cell_m, height=self.height + up_m
+        )
+
+
+def trend_of(points: Float, flying_height_m: float, views: NDArray[np.integer]) -> Trend:
+    """Lay a sheet through tie points.
+
+    It is as smooth as half a flying height, so that it passes between crowns and ground and not
+    from one to the other.
+
+    Parameters
+    ----------
+    points : ndarray of shape (N, 3)
+        Tie points, map.
+    flying_height_m : float
+    views : ndarray of shape (N,)
+        Photographs that see each point.
+    """
+    good = views >= GOOD_VIEWS
+    if good.sum() >= ENOUGH_POINTS:
+        points = points[good]
+    cell_m = flying_height_m / CELLS_PER_HEIGHT
+    # One flying height beyond the points; farther out the rim goes on.
+    low = points[:, :2].min(axis=0) - flying_height_m
+    high = points[:, :2].max(axis=0) + flying_height_m
+    cols, rows = (int(n) + 1 for n in (high - low) / cell_m)
+    value, weight = medians_of(points, float(low[0]), float(high[1]), cell_m, (rows, cols))
+    return Trend(
+        x_min=float(low[0]),
+        y_max=float(high[1]),
+        cell_m=cell_m,
+        height=fit_sheet(value, weight),
+    )
+
+
+def medians_of(
+    points: Float, x_min: float, y_max: float, cell_m: float, shape: tuple[int, int]
+) -> tuple[Float, Float]:
+    """Return the median height of the points in every cell, and its weight of 0 to 1.
+
+    Points outside the grid are passed over; a cell with three points or more has the full weight.
+    """
+    col = np.floor((points[:, 0] - x_min) / cell_m).astype(int)
+    row = np.floor((y_max - points[:, 1]) / cell_m).astype(int)
+    inside = (col >= 0) & (row >= 0) & (col < shape[1]) & (row < shape[0])
+    cell, z = (row * shape[1] + col)[inside], points[inside, 2]
+    order = np.lexsort((z, cell))
+    cell, z = cell[order], z[order]
+    cells, first, count = np.unique(cell, return_index=True, return_counts=True)
+    value, weight = np.zeros(shape), np.zeros(shape)
+    value.ravel()[cells] = (z[first + (count - 1) // 2] + z[first + count // 2]) / 2
+    weight.ravel()[cells] = np.minimum(count, 3) / 3
+    return value, weight
+
+
+def fit_sheet(value: Float, weight: Float, *, support: float = SUPPORT_CELLS) -> Float:
+    """Lay a smooth sheet through weighted heights on a grid.
+
+    Parameters
+    ----------
+    value, weight : ndarray of shape (rows, cols)
+        Heights, and their weights of 0 (unknown) to 1.
+    support : float
+        Standard deviation in cells of the weight of a local plane.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols)
+        Heights everywhere; 0 if none is known.
+    """
+    if not (weight > 0).any():
+        return np.zeros(value.shape)
+    middle = float(np.median(value[weight > 0]))
+    known = np.where(weight > 0, value - middle, 0.0)
+    return _fit(known, weight.astype(float), support) + middle
+
+
+def _fit(value: Float, weight: Float, support: float) -> Float:
+    rows, cols = value.shape
+    if max(rows, cols) <= COARSEST_CELLS:
+        return _plane(value, weight)
+    even = ((0, rows % 2), (0, cols % 2))
+    shape = (rows + rows % 2, cols + cols % 2)
+    w = _halved(np.pad(weight, even))
+    total = _halved(np.pad(value * weight, even))
+    half = _fit(np.where(w > 0, total / np.maximum(w, 1e-12), 0.0), np.minimum(w, 1.0), support)
+    coarse = cv2.resize(half, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)[:rows, :cols]
+    return np.asarray(coarse + _local_planes(value - coarse, weight, support), float)
+
+
+def _halved(array: Float) -> Float:
+    rows, cols = array.shape
+    return np.asarray(array.reshape(rows // 2, 2, cols // 2, 2).sum(axis=(1, 3)), float)
+
+
+def _plane(value: Float, weight: Float) -> Float:
+    """Fit one plane to all heights, outliers held back (Huber), slopes only where they show."""
+    row, col = np.indices(value.shape)
+    design = np.column_stack([np.ones(value.size), col.ravel(), row.ravel()]).astype(float)
+    w, z = weight.ravel().copy(), value.ravel()
+    solution = np.zeros(3)
+    mean = (w @ design[:, 1:]) / w.sum()
+    design[:, 1:] -= mean
+    ridge = np.diag([0.0, SLOPE_RIDGE, SLOPE_RIDGE]) * w.sum()
+    for _ in range(5):
+        solution = np.linalg.solve(design.T @ (w[:, None] * design) + ridge, design.T @ (w * z))
+        residual = np.abs(z - design @ solution)
+        scale = 1.5 * max(float(np.median(residual[weight.ravel() > 0])), 1e-6)
+        w = weight.ravel() * np.minimum(1.0, 2 * scale / np.maximum(residual, 1e-12))
+        w = w if w.sum() > 0 else weight.ravel()
+    return np.asarray((design @ solution).reshape(value.shape), float)
+
+
+def _local_planes(value: Float, weight: Float, support: float) -> Float:
+    """Return the heights of planes fitted about every cell, drawn towards 0 where little is known.
+
+    Parameters
+    ----------
+    value, weight : ndarray of shape (rows, cols)
+    support : float
+        Standard deviation in cells.
+    """
+    reach = int(np.ceil(3 * support))
+    t = np.arange(-reach, reach + 1) / support
+    g = np.exp(-0.5 * t**2)
+    g /= g.sum()
+
+    def moment(array: Float, across: int, down: int) -> Float:
+        kernels = (g * t**across, g * t**down)
+        filtered = cv2.sepFilter2D(array, cv2.CV_64F, *kernels, borderType=cv2.BORDER_CONSTANT)
+        return np.asarray(filtered, float)
+
+    powers = ((0, 0), (1, 0), (0, 1))
+    right = np.stack([moment(value * weight, *power) for power in powers], axis=-1)
+    normal = np.empty((*value.shape, 3, 3))
+    for i, (a, b) in enumerate(powers):
+        for j, (c, d) in enumerate(powers[: i + 1]):
+            normal[..., i, j] = normal[..., j, i] = moment(weight, a + c, b + d)
+    total = normal[..., 0, 0].copy()
+    normal[..., [1, 2], [1, 2]] += SLOPE_RIDGE * total[..., None] + 1e-12
+    normal[..., 0, 0] += 1e-12
+    height = np.linalg.solve(normal, right[..., None])[..., 0, 0]
+    return np.asarray(height * total / (total + WEIGHT_RIDGE), float)
