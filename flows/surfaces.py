@@ -25,7 +25,6 @@ from tmp.rasters import TiledRaster, create_tiled, open_tiled
 from tmp.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
-    from photogrammetry.continuation import Continuation
     from photogrammetry.trend import Trend
 
 Array = NDArray[Any]
@@ -101,11 +100,12 @@ def measure_surface(job: Job) -> Figures:
 
     if not work_tiles(job, ground, measure, "Measuring the surface"):
         return {}
+    continue_ground(ground, points, height_agl_m)
     return {
         "gsd_m": gsd_m,
         "cell_m": cell_m,
         "height_agl_m": height_agl_m,
-        **_continue(ground, points, height_agl_m),
+        **_coverage(ground),
     }
 
 
@@ -320,8 +320,18 @@ def _within(grid: Grid, tile: Tile, bounds: Bounds) -> Tile | None:
     return Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0, name=tile.name)
 
 
-def _continue(ground: TiledRaster, points: Array, height_agl_m: float) -> dict[str, Any]:
-    """Continue the ground beyond what was measured, and summarise what was."""
+def continue_ground(ground: TiledRaster, points: Array, height_agl_m: float) -> None:
+    """Decide which of the ground stands, and store beside its tiles how it goes on.
+
+    Parameters
+    ----------
+    ground : TiledRaster
+        With all its tiles.
+    points : ndarray of shape (N, 3)
+        Tie points, map.
+    height_agl_m : float
+        Flying height above the ground.
+    """
     from photogrammetry.continuation import Summary, continue_surface
 
     summary = Summary.empty(ground.grid)
@@ -329,14 +339,8 @@ def _continue(ground: TiledRaster, points: Array, height_agl_m: float) -> dict[s
         height, _, views, sigma = ground.read(tile)
         summary.add(tile, height, sigma != NODATA, views)
     continued = continue_surface(summary, points, height_agl_m)
-    write_sheet(ground, summary.grid, continued)
-    return _coverage(ground)
-
-
-def write_sheet(ground: TiledRaster, grid: Grid, continued: Continuation) -> None:
-    """Store beside the ground's tiles how it goes on, for `read_sheet`."""
     coarse = create_tiled(
-        ground.folder / CONTINUED, grid, bands=2, nodata=NODATA, tile_cells=SURFACE_TILE
+        ground.folder / CONTINUED, summary.grid, bands=2, nodata=NODATA, tile_cells=SURFACE_TILE
     )
     layers = np.stack([continued.height, continued.standing])
     for tile in coarse.tiles():

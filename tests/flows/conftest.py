@@ -21,7 +21,7 @@ from flows.prefectserver import QUIET
 from flows.report import MapRecord
 from flows.runs import RUN, RunBook
 from flows.store import Result
-from flows.surfaces import GROUND, NODATA
+from flows.surfaces import GROUND, NODATA, continue_ground
 from flows.usage import Usage
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag, HeightDatum
@@ -209,6 +209,7 @@ def write_ground(folder: Path, dsm: Path) -> None:
         known = np.where(cells == NODATA, NODATA, 0.02)
         guess = np.where(cells == NODATA, 30.0, cells)
         ground.write(tile, np.stack([guess, np.ones_like(guess), np.full_like(guess, 3), known]))
+    continue_ground(ground, np.zeros((0, 3)), 40.0)
 
 
 def write_products(folder: Path, frame: LocalFrame) -> None:
