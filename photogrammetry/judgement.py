@@ -25,7 +25,7 @@ JUMP_CELLS = 10.0
 ACCEPTED, PROBABLE, FIRM = 1, 2, 4
 """What a level says of a cell: see `Rule.accept`, `Rule.slack` and `Rule.firm`."""
 
-TWO_VIEW_SIGMA_CELLS = 12.0
+TWO_VIEW_SIGMA_CELLS = 20.0
 """Standard deviation, in cells, from which a height that no third view checks is not taken."""
 
 SIGHT_LEVEL = 2

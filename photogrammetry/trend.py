@@ -49,18 +49,17 @@ class Trend:
 
         Beyond the grid its rim goes on.
         """
-        across, down = np.meshgrid(x, y)
-        return self.at(across, down)
+        rows, cols = self.height.shape
+        j, right, u = _between((np.asarray(x, float) - self.x_min) / self.cell_m, cols)
+        i, below, v = _between((self.y_max - np.asarray(y, float)) / self.cell_m, rows)
+        along = self.height[:, j] * (1 - u) + self.height[:, right] * u
+        return np.asarray(along[i] * (1 - v)[:, None] + along[below] * v[:, None], float)
 
     def at(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> Float:
-        """Return heights at places (..., ) of map coordinates, interpolated."""
+        """Return heights at places (...,) of map coordinates, interpolated."""
         rows, cols = self.height.shape
-        col = np.clip((np.asarray(x, float) - self.x_min) / self.cell_m - 0.5, 0, cols - 1)
-        row = np.clip((self.y_max - np.asarray(y, float)) / self.cell_m - 0.5, 0, rows - 1)
-        j = np.minimum(col.astype(int), max(cols - 2, 0))
-        i = np.minimum(row.astype(int), max(rows - 2, 0))
-        right, below = np.minimum(j + 1, cols - 1), np.minimum(i + 1, rows - 1)
-        u, v = col - j, row - i
+        j, right, u = _between((np.asarray(x, float) - self.x_min) / self.cell_m, cols)
+        i, below, v = _between((self.y_max - np.asarray(y, float)) / self.cell_m, rows)
         upper = self.height[i, j] * (1 - u) + self.height[i, right] * u
         lower = self.height[below, j] * (1 - u) + self.height[below, right] * u
         return np.asarray(upper * (1 - v) + lower * v, float)
@@ -70,6 +69,13 @@ class Trend:
         return Trend(
             x_min=self.x_min, y_max=self.y_max, cell_m=self.cell_m, height=self.height + up_m
         )
+
+
+def _between(place: Float, count: int) -> tuple[NDArray[np.int_], NDArray[np.int_], Float]:
+    """Return the cells before and after places in cells (corner origin), and the way between."""
+    at = np.clip(place - 0.5, 0, count - 1)
+    first = at.astype(int)
+    return first, np.minimum(first + 1, count - 1), at - first
 
 
 def trend_of(points: Float, flying_height_m: float, views: NDArray[np.integer]) -> Trend:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -68,6 +69,7 @@ class TileViews:
         )
 
 
+@lru_cache(maxsize=64)
 def trusted_radius2(camera: Camera) -> float:
     """Return the squared normalised radius up to which a lens model may be used.
 
