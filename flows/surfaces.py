@@ -177,7 +177,7 @@ def read_continued(ground: TiledRaster, window: Tile) -> Continued:
     sheet, standing = read_sheet(ground, wide)
     asked = height != NODATA
     measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
-    height = blend_into(height, measured, sheet)
+    height = blend_into(height, measured, sheet, ground.grid.cell_m)
     closed = closed_ground(measured, confidence != NODATA, asked)
     core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
     return Continued(

@@ -43,11 +43,16 @@ TIE_WEIGHT = 0.3
 """Weight of tie points in the sheet, against 1 for a measured cell."""
 SHEET_SUPPORT = 2.0
 """Standard deviation in coarse cells of the weight of a local plane of the sheet."""
+WIDE_SUPPORT = 6.0
+"""The same of the wider sheet that tells which cells stand out."""
+ROUNDS = 3
 REACH = 1.5
 """How far beyond what is known the ground is drawn, as a share of the flying height."""
 NEAR_CELLS = 12.0
 """Standard deviation, in cells of the surface, over which it leaves for the sheet."""
 LEAST_WEIGHT = 0.02
+STEP_CELLS = 24.0
+"""Height above or below the sheet, in cells, from which a surface ends with a step: a crown."""
 
 
 class Standing(IntEnum):
@@ -139,7 +144,9 @@ def continue_surface(summary: Summary, points: Float, flying_height_m: float) ->
     trusted = _trusted(summary, points, flying_height_m)
     tied = ~trusted & (tie_weight > 0)
     weight = np.where(trusted, summary.share, np.where(tied, TIE_WEIGHT * tie_weight, 0.0))
-    sheet = fit_sheet(np.where(trusted, summary.height, tie_height), weight, support=SHEET_SUPPORT)
+    sheet = _robust_sheet(
+        np.where(trusted, summary.height, tie_height), weight, LEVEL * flying_height_m
+    )
     known = (trusted | tied).astype(np.uint8)
     away_m = np.full(grid.shape, np.inf)
     if known.any():
@@ -150,6 +157,19 @@ def continue_surface(summary: Summary, points: Float, flying_height_m: float) ->
     standing = np.where(away_m <= REACH * flying_height_m, Standing.CONTINUED, Standing.UNKNOWN)
     standing[near & ~rejected] = Standing.TRUSTED
     return Continuation(height=sheet, standing=standing)
+
+
+def _robust_sheet(value: Float, weight: Float, level_m: float) -> Float:
+    """Lay a sheet through what most cells about a place agree on.
+
+    A crown that stands alone must not pull the sheet up: a picture on its flank would be smeared.
+    """
+    sheet = fit_sheet(value, weight, support=WIDE_SUPPORT)
+    for _ in range(ROUNDS):
+        doubt = 1.0 + ((value - sheet) / level_m) ** 2  # Cauchy
+        sheet = fit_sheet(value, weight / doubt, support=WIDE_SUPPORT)
+    doubt = 1.0 + ((value - sheet) / level_m) ** 2
+    return fit_sheet(value, weight / doubt, support=SHEET_SUPPORT)
 
 
 def _surface_cells(summary: Summary) -> Mask:
@@ -240,7 +260,7 @@ def _ties_at(summary: Summary, points: Float, level_m: float) -> Float:
     return np.asarray(count.reshape(grid.shape), float)
 
 
-def blend_into(height: Float32, measured: Mask, sheet: Float32) -> Float32:
+def blend_into(height: Float32, measured: Mask, sheet: Float32, cell_m: float) -> Float32:
     """Continue a surface over its gaps and beyond its rim, where it leaves for a sheet.
 
     Parameters
@@ -250,18 +270,19 @@ def blend_into(height: Float32, measured: Mask, sheet: Float32) -> Float32:
     measured : ndarray of shape (rows, cols), bool
     sheet : ndarray of shape (rows, cols), float32
         Map heights, everywhere.
+    cell_m : float
 
     Returns
     -------
     ndarray of shape (rows, cols), float32
         Measured heights as they are.  Elsewhere the sheet, moved by what the measured cells about
-        a place lie above it (normalised convolution, Knutsson & Westin 1993): beside a wall of the
-        size of a gap little remains of the sheet, and a few metres off nothing of the wall.
+        a place lie above it (normalised convolution, Knutsson & Westin 1993); a few metres off
+        nothing is left of that.  What stands high above the sheet has no say: it ends with a step.
     """
-    if not measured.any():
-        return sheet
-    known = measured.astype(np.float32)
-    above = np.where(measured, height - sheet, 0).astype(np.float32)
+    step = STEP_CELLS * cell_m
+    level = measured & (np.abs(height - sheet) < step)
+    known = level.astype(np.float32)
+    above = np.where(level, height - sheet, 0).astype(np.float32)
     weight = np.asarray(cv2.GaussianBlur(known, (0, 0), NEAR_CELLS))
     total = np.asarray(cv2.GaussianBlur(above, (0, 0), NEAR_CELLS))
     near = sheet + total / (weight + np.float32(LEAST_WEIGHT))

@@ -32,6 +32,9 @@ LOW_LABELS = 8
 """Side in label cells of the grid on which brightness is evened out."""
 FADE_LABELS = 1.0
 """Standard deviation in label cells of the fade across a seam."""
+RIM_LABELS = 2
+"""Label cells by which a view goes on beyond the rim."""
+LEAST_SUM = 1e-6
 EVEN_LOWS = 2.5
 """Standard deviation in low cells over which brightness is evened out."""
 EVEN_SIZE = (11, 11)
@@ -97,13 +100,23 @@ def mosaic_tile(
 
 
 def fade_weights(seams: Seams) -> Float32:
-    """Return the weight of every view in every label cell (V, rows, cols), summing to 1."""
+    """Return the weight of every view in every label cell (V, rows, cols), summing to 1.
+
+    Beyond the rim, where the sum would be 0, the nearest views go on for two cells: where exactly a
+    photograph ends is seen in the pixels.
+    """
     weights = np.zeros(seams.usable.shape, np.float32)
     for i in range(len(weights)):
         chosen = (seams.chosen == i).astype(np.float32)
         if chosen.any():
             weights[i] = cv2.GaussianBlur(chosen, (0, 0), FADE_LABELS) * seams.usable[i]
-    return np.asarray(weights / np.maximum(weights.sum(axis=0), 1e-6), np.float32)
+    beyond = weights.sum(axis=0) < LEAST_SUM
+    if beyond.any():
+        around = np.ones((2 * RIM_LABELS + 1,) * 2, np.uint8)
+        for layer in weights:
+            if layer.any():
+                layer[beyond] = cv2.dilate(layer, around)[beyond]
+    return np.asarray(weights / np.maximum(weights.sum(axis=0), LEAST_SUM), np.float32)
 
 
 def _even_out(

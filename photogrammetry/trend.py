@@ -148,10 +148,15 @@ def fit_sheet(value: Float, weight: Float, *, support: float = SUPPORT_CELLS) ->
         return np.zeros(value.shape)
     middle = float(np.median(value[weight > 0]))
     known = np.where(weight > 0, value - middle, 0.0)
-    return _fit(known, weight.astype(float), support) + middle
+    return _fit(known, weight.astype(float), np.minimum(weight, 1.0), support) + middle
 
 
-def _fit(value: Float, weight: Float, support: float) -> Float:
+def _fit(value: Float, weight: Float, presence: Float, support: float) -> Float:
+    """Lay a sheet through heights; `presence` says how far a level speaks against the coarser one.
+
+    On coarser levels the weights are averages, so that heights keep their say against each other,
+    but one height among many unknown cells is as present as many.
+    """
     rows, cols = value.shape
     if max(rows, cols) <= COARSEST_CELLS:
         return _plane(value, weight)
@@ -159,9 +164,11 @@ def _fit(value: Float, weight: Float, support: float) -> Float:
     shape = (rows + rows % 2, cols + cols % 2)
     w = _halved(np.pad(weight, even))
     total = _halved(np.pad(value * weight, even))
-    half = _fit(np.where(w > 0, total / np.maximum(w, 1e-12), 0.0), np.minimum(w, 1.0), support)
+    mean = np.divide(total, w, out=np.zeros_like(total), where=w > 0)
+    present = np.minimum(_halved(np.pad(presence, even)), 1.0)
+    half = _fit(mean, w / 4, present, support)
     coarse = cv2.resize(half, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)[:rows, :cols]
-    return np.asarray(coarse + _local_planes(value - coarse, weight, support), float)
+    return np.asarray(coarse + _local_planes(value - coarse, weight, presence, support), float)
 
 
 def _halved(array: Float) -> Float:
@@ -187,12 +194,12 @@ def _plane(value: Float, weight: Float) -> Float:
     return np.asarray((design @ solution).reshape(value.shape), float)
 
 
-def _local_planes(value: Float, weight: Float, support: float) -> Float:
+def _local_planes(value: Float, weight: Float, presence: Float, support: float) -> Float:
     """Return the heights of planes fitted about every cell, drawn towards 0 where little is known.
 
     Parameters
     ----------
-    value, weight : ndarray of shape (rows, cols)
+    value, weight, presence : ndarray of shape (rows, cols)
     support : float
         Standard deviation in cells.
     """
@@ -212,8 +219,11 @@ def _local_planes(value: Float, weight: Float, support: float) -> Float:
     for i, (a, b) in enumerate(powers):
         for j, (c, d) in enumerate(powers[: i + 1]):
             normal[..., i, j] = normal[..., j, i] = moment(weight, a + c, b + d)
-    total = normal[..., 0, 0].copy()
-    normal[..., [1, 2], [1, 2]] += SLOPE_RIDGE * total[..., None] + 1e-12
-    normal[..., 0, 0] += 1e-12
+    total = np.maximum(normal[..., 0, 0], 1e-15)
+    # In units of the total, so that small weights keep their digits.
+    normal, right = normal / total[..., None, None], right / total[..., None]
+    normal[..., [1, 2], [1, 2]] += SLOPE_RIDGE
+    normal[..., 0, 0] = 1.0
     height = np.linalg.solve(normal, right[..., None])[..., 0, 0]
-    return np.asarray(height * total / (total + WEIGHT_RIDGE), float)
+    present = moment(presence, 0, 0)
+    return np.asarray(height * present / (present + WEIGHT_RIDGE), float)

@@ -125,9 +125,27 @@ def test_a_gap_on_a_slope_lies_on_the_slope_and_measured_heights_stay():
     slope = np.tile(np.linspace(200.0, 201.0, 80, dtype=np.float32), (80, 1))
     measured = np.ones(slope.shape, bool)
     measured[35:45, 35:45] = False
-    blended = blend_into(np.where(measured, slope, 150).astype(np.float32), measured, slope + 1)
+    blended = blend_into(
+        np.where(measured, slope, 150).astype(np.float32), measured, slope + 1, 0.1
+    )
     assert (blended[measured] == slope[measured]).all()
     assert blended[~measured] == pytest.approx(slope[~measured], abs=0.15)
+
+
+def test_a_crown_ends_with_a_step_and_not_with_a_flank():
+    height = np.full((100, 100), 12.0, np.float32)
+    measured = np.zeros(height.shape, bool)
+    measured[40:60, 40:60] = True
+    blended = blend_into(height, measured, np.zeros_like(height), 0.1)
+    assert (blended[~measured] == 0.0).all()
+
+
+def test_a_crown_that_stands_alone_does_not_lift_the_sheet():
+    made = summary()
+    made.height[20:23, 20:23] = 115.0
+    continued = continue_surface(made, NO_POINTS, FLYING_M)
+    assert continued.height[16:27, 16:27] == pytest.approx(100.0, abs=0.5)
+    assert (continued.standing[20:23, 20:23] == Standing.TRUSTED).all()
 
 
 def test_beyond_the_rim_a_surface_leaves_for_the_sheet():
@@ -135,8 +153,8 @@ def test_beyond_the_rim_a_surface_leaves_for_the_sheet():
     measured = np.zeros(height.shape, bool)
     measured[:50] = True
     sheet = np.full(height.shape, 5.0, np.float32)
-    blended = blend_into(height, measured, sheet)
+    blended = blend_into(height, measured, sheet, 0.1)
     assert blended[52, 20] == pytest.approx(3.0, abs=0.2)
     assert blended[120:, 20] == pytest.approx(5.0, abs=0.01)
     assert (np.diff(blended[50:, 20]) >= -1e-6).all()
-    assert (blend_into(height, np.zeros_like(measured), sheet) == sheet).all()
+    assert (blend_into(height, np.zeros_like(measured), sheet, 0.1) == sheet).all()
