@@ -25,7 +25,7 @@ CLEARANCE_CELLS = 1.0
 
 
 def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
-    """Return the height of the surface the orthomosaic is drawn on, in each cell of a sheet.
+    """Return the height of what the photographs look at, in each cell of a sheet.
 
     Parameters
     ----------
@@ -37,7 +37,8 @@ def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
     Returns
     -------
     ndarray of shape (rows, cols)
-        Mean map height; where the map does not reach, that of the nearest place it does.
+        Mean map height of the surface as it was found, measured or not; beyond it, that of the
+        nearest place it reaches.
     """
     cells = sheet.rows * sheet.cols
     total, count = np.zeros(cells), np.zeros(cells)
@@ -49,7 +50,7 @@ def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
         j = ((x[col] - sheet.x_min) / sheet.cell_m).astype(int)
         on = (i >= 0) & (j >= 0) & (i < sheet.rows) & (j < sheet.cols)
         cell = i[on] * sheet.cols + j[on]
-        total += np.bincount(cell, weights=found.height[row[on], col[on]], minlength=cells)
+        total += np.bincount(cell, weights=found.found[row[on], col[on]], minlength=cells)
         count += np.bincount(cell, minlength=cells)
     mean = (total / np.maximum(count, 1)).reshape(sheet.shape)
     known = count.reshape(sheet.shape) > 0

@@ -156,6 +156,8 @@ class Continued:
 
     height: Array
     """Heights as measured, and continued over gaps and beyond the rim, everywhere."""
+    found: Array
+    """Heights as the search left them, a guess where not measured; nodata beyond the raster."""
     confidence: Array
     views: Array
     """Agreeing photographs; 0 where a measured cell was bridged from its surroundings."""
@@ -177,11 +179,13 @@ def read_continued(ground: TiledRaster, window: Tile) -> Continued:
     sheet, standing = read_sheet(ground, wide)
     asked = height != NODATA
     measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
+    found = height
     height = blend_into(height, measured, sheet, ground.grid.cell_m)
     closed = closed_ground(measured, confidence != NODATA, asked)
     core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
     return Continued(
         height=height[core],
+        found=found[core],
         confidence=confidence[core],
         views=views[core],
         sigma=sigma[core],

@@ -16,7 +16,7 @@ REACH_CELLS = 16
 """Half the side of the neighbourhood that speaks for a gap."""
 LEAST_SHARE = 0.4
 """Share of measured cells in it from which it may."""
-LEAST_OWN_SHARE = 0.1
+LEAST_OWN_SHARE = 0.02
 """Share of cells among them in which two views agree."""
 LEAST_VIEWS = 2
 """Agreeing views below which a cell's height is not its own evidence."""

@@ -35,6 +35,8 @@ SIZEABLE_AREA = 0.01
 """The same of a patch that may stand on two photographs alone."""
 LEVEL = 0.03
 """Difference in height that still counts as the same, as a share of the flying height."""
+ABOUT_CELLS = 3
+"""Coarse cells on every side within which the lowest firm height counts as ground."""
 TIED_POINTS = 3
 """Tie points at its height that speak for a patch."""
 MANY_VIEWS = 2.6
@@ -204,7 +206,7 @@ def _trusted(summary: Summary, points: Float, flying_height_m: float) -> Mask:
         np.where(firm, summary.share, TIE_WEIGHT * tie_weight),
         support=SHEET_SUPPORT,
     )
-    above_m = summary.height - reference
+    above_m = summary.height - np.minimum(reference, _lowest_about(summary.height, firm))
     tied = np.append(np.bincount(label[surface], weights=ties[surface]), 0.0)
     mean_above_m = _means(label, surface, above_m)
     mean_checked = _means(label, surface, checked.astype(float))
@@ -217,6 +219,15 @@ def _trusted(summary: Summary, points: Float, flying_height_m: float) -> Mask:
     return np.asarray(
         (large & (checked | two_stand)) | (surface & ~large & small_stands[label]), np.bool_
     )
+
+
+def _lowest_about(height: Float, firm: Mask) -> Float:
+    """Return the lowest firm height about every cell; infinite where there is none.
+
+    Beside a wood the sheet lies between crowns and ground, and the ground is not a pit.
+    """
+    lowest = np.where(firm, height, np.inf)
+    return np.asarray(cv2.erode(lowest, np.ones((2 * ABOUT_CELLS + 1,) * 2, np.uint8)), float)
 
 
 def _patches(surface: Mask, height: Float, jump_m: float) -> NDArray[np.int_]:
