@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from flows.stages import PICTURES
-from photogrammetry.extent import flying_heights, height_range, mapped_bounds
+from photogrammetry.extent import flying_heights, height_range, mapped_bounds, survey_trend
 from photogrammetry.pictures import PictureStore
+from photogrammetry.search import Sought
 from photogrammetry.surface import SurfaceOptions, measure_tile
 from photogrammetry.views import views_of
 from tmp.grids import Grid, Tile
@@ -39,16 +40,23 @@ def main() -> None:
     store = PictureStore(folder=survey.work_dir / PICTURES / "normal")
     views = views_of(reconstruction)
     points = reconstruction.frame.map_from_world(reconstruction.points)
-    bounds = mapped_bounds(reconstruction)
+    trend = survey_trend(reconstruction)
+    bounds = mapped_bounds(reconstruction, trend, least_views=2)
     grid = Grid.from_bounds(bounds, asked.cell, reconstruction.frame.crs)
-    low, high = height_range(points, bounds, float(np.median(flying_heights(reconstruction))))
+    flying_m = float(np.median(flying_heights(reconstruction)))
+    low, high = height_range(points, trend, bounds, flying_m)
     for name, shift in (("at the ground", 0.0), (f"{asked.below:g} m below", -asked.below)):
 
         def measure(tile: Tile, shift: float = shift) -> tuple[int, int]:
             found = measure_tile(
-                grid, tile, views, reconstruction.frame, store, (low + shift, high + shift),
+                grid,
+                tile,
+                views,
+                reconstruction.frame,
+                store,
+                Sought(trend=trend.shifted(shift), low_m=low, high_m=high),
                 options=SurfaceOptions(),
-            )  # fmt: skip
+            )
             return int(found.measured.sum()), int(np.isfinite(found.confidence).sum())
 
         begun = time.process_time()

@@ -119,6 +119,34 @@ def test_raising_cameras_and_search_raises_the_surface(small_world, grid, world,
     assert np.percentile(np.abs(difference), 99) < 0.01
 
 
+@pytest.mark.slow
+def test_a_steep_slope_is_measured_from_end_to_end(small_world, store, grid, tmp_path, monkeypatch):
+    """A slope of 41°, which no level sheet follows."""
+    monkeypatch.setattr(small_world, "SLOPE", 0.87)
+    monkeypatch.setattr(small_world, "BOX", (90.0, 91.0, 90.0, 91.0))
+    steep = small_world.SmallWorld()
+    x, y = np.meshgrid(*grid.cell_centres())
+    at = small_world.FRAME.world_from_map(
+        np.column_stack([x.ravel(), y.ravel(), np.full(x.size, 100.0)])
+    )
+    true = 100 + 0.87 * at[:, 0].reshape(x.shape)
+    trend = Trend(x_min=grid.x_min, y_max=grid.y_max, cell_m=CELL_M, height=true)
+    found = measure_tile(
+        grid,
+        next(grid.tiles(512)),
+        steep.views,
+        small_world.FRAME,
+        steep.store(tmp_path),
+        Sought(trend=trend, low_m=-3.0, high_m=3.0),
+        options=OPTIONS,
+    )
+    inner = np.s_[8:-8, 8:-8]
+    assert found.measured[inner].mean() > 0.97
+    error = (found.height - true)[inner][found.measured[inner]]
+    assert abs(np.median(error)) < 0.03
+    assert error.std() < 0.15
+
+
 def test_brightness_of_one_picture_changes_nothing(
     small_world, grid, world, store, surface, tmp_path
 ):
