@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.correlation import MAX_VIEWS
 from photogrammetry.search import Float32, Ground
 from photogrammetry.views import TileViews
 
@@ -50,7 +51,8 @@ def choose_views(
 
     Views that see only part of a block, or see it from far off the vertical, stand back: they are
     taken for corners of it that fewer than `ENOUGH_VIEWS` of the others see, those first that
-    help most.  So the surface ends where the photographs do, not where a block ends.
+    help most, and up to `MAX_VIEWS` in all.  So the surface ends where the photographs do, not
+    where a block ends.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def choose_views(
     sheet : ndarray of shape (rows + 2 radius, cols + 2 radius)
         Approximate tile heights.
     count : int
-        Most views of a block, K.
+        Most views of a block that see it well.
     steep : float
         Tangent of the angle between a ray and the vertical from which a view stands back.
     max_off_nadir : float
@@ -67,7 +69,7 @@ def choose_views(
 
     Returns
     -------
-    ndarray of shape (block rows, block cols, K), int64
+    ndarray of shape (block rows, block cols, MAX_VIEWS), int64
         Positions in `placed`, -1 where fewer views see the block.
     """
     rows, cols = ground.shape
@@ -80,7 +82,7 @@ def choose_views(
         [ground.x[corner_c], ground.y[corner_r], sheet[corner_r, corner_c]], axis=-1
     ).astype(float)
     chosen = _greedy(_look(placed, corners, steep, max_off_nadir), count)
-    return chosen.reshape(block_rows, block_cols, count)
+    return chosen.reshape(block_rows, block_cols, MAX_VIEWS)
 
 
 def _look(placed: TileViews, corners: Float, steep: float, max_off_nadir: float) -> _Sightings:
@@ -122,15 +124,16 @@ def _greedy(sightings: _Sightings, count: int) -> NDArray[np.int64]:
     slopes, left = sightings.slopes, sightings.usable.copy()
     tangent = np.hypot(slopes[..., 0], slopes[..., 1])
     number = left.shape[1]
-    chosen = np.full((number, count), -1, np.int64)
+    chosen = np.full((number, MAX_VIEWS), -1, np.int64)
     have = np.zeros((4, number))
     everyone = np.arange(number)
-    for k in range(count if len(left) else 0):
+    for k in range(MAX_VIEWS if len(left) else 0):
         # Views that stand back come after all others, and only where they are wanted.
         wanted = np.maximum(ENOUGH_VIEWS - have, 0.0)
         help_given = (sightings.corners * wanted[:, None]).sum(axis=0)
         standing_back = np.where(help_given > 0, 1e4 - 100.0 * help_given + tangent, np.inf)
-        rank = np.where(left, np.where(sightings.good, tangent, standing_back), np.inf)
+        well = tangent if k < count else np.full_like(tangent, np.inf)
+        rank = np.where(left, np.where(sightings.good, well, standing_back), np.inf)
         best = np.argmin(rank, axis=0)
         found = np.isfinite(rank[best, everyone])
         chosen[found, k] = best[found]

@@ -68,8 +68,8 @@ def test_the_view_nearest_to_the_vertical_comes_first(placed, centre):
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
     chosen = choose_views(placed, ground, sheet, count=5, steep=0.9, max_off_nadir=1.73)
-    assert chosen.shape == (1, 1, 5)
-    names = [placed.views[i].name for i in chosen[0, 0]]
+    assert (chosen >= 0).sum() == 5
+    names = [placed.views[i].name for i in chosen[0, 0, :5]]
     assert names[0] == "4.jpg"  # the station above the middle
     assert set(names[1:3]) == {"3.jpg", "5.jpg"}  # 6 m beside it; the others are farther
 
