@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.assessment import assess_blocks
-from photogrammetry.search import Float32, Ground, coarsen, refine
+from photogrammetry.search import Float32, Ground, coarsen, refine, refine_outline
 from photogrammetry.sight import count_sights
 from photogrammetry.views import FARTHEST_SLANT, KernelViews, TileViews
 
@@ -143,7 +143,7 @@ def judge(
         probable |= verdict & PROBABLE > 0
         firm |= verdict & FIRM > 0
         most = np.maximum(most, refine(compared, ground, finest))
-    open_to_two = np.asarray(refine(*_open_to_two(placed, levels, height), finest), np.bool_)
+    open_to_two = refine_outline(*_open_to_two(placed, levels, height), finest)
     with np.errstate(invalid="ignore"):
         sound = (most > 2) | (sigma <= TWO_VIEW_SIGMA_CELLS * finest.cell_m)
     measured = _firm_patches(

@@ -196,3 +196,10 @@ def refine(array: NDArray[_T], ground: Ground, finest: Ground) -> NDArray[_T]:
     col = np.floor((finest.x[inner] - ground.x[0]) / ground.cell_m + 0.5).astype(int)
     row = np.floor((ground.y[0] - finest.y[inner]) / ground.cell_m + 0.5).astype(int)
     return array[np.ix_(row - ground.radius, col - ground.radius)]
+
+
+def refine_outline(mask: NDArray[np.bool_], ground: Ground, finest: Ground) -> NDArray[np.bool_]:
+    """Bring a coarser level's mask (rows, cols) to the finest level, without its staircase."""
+    share = _resample(mask.astype(np.float32), ground, finest, cv2.INTER_LINEAR)
+    inner = slice(finest.radius, -finest.radius)
+    return np.asarray(share[inner, inner] > 0.5, np.bool_)

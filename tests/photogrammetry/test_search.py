@@ -11,6 +11,7 @@ from photogrammetry.search import (
     coarsen,
     narrowed_search,
     refine,
+    refine_outline,
     widest_search,
 )
 from photogrammetry.trend import Trend
@@ -104,3 +105,18 @@ def test_a_narrowed_search_holds_the_coarser_surface_and_both_sides_of_a_wall():
     assert top[:, wall].min() > 1.5
     flat = np.abs(fine.x[fine.radius : -fine.radius] - coarse.x[coarse.radius + 20]) > 1.5
     assert (search.high - search.low)[:, flat].max() <= 2 * 3 + 2
+
+
+def test_an_outline_from_a_coarser_level_has_no_staircase():
+    finest, coarse = ground(0), ground(2)
+    inner = slice(coarse.radius, -coarse.radius)
+    mask = coarse.x[None, inner] > 1.3 * coarse.y[inner, None]
+    found = refine_outline(mask, coarse, finest)
+    assert found.shape == finest.shape
+    x, y = finest.x[finest.radius : -finest.radius], finest.y[finest.radius : -finest.radius]
+    core = np.s_[8:-8, 8:-8]
+    away = np.abs(x[None] - 1.3 * y[:, None]) / np.hypot(1, 1.3)
+    wrong = found != (x[None] > 1.3 * y[:, None])
+    assert away[core][wrong[core]].max() < 0.6 * coarse.cell_m
+    staircase = refine(mask, coarse, finest) != (x[None] > 1.3 * y[:, None])
+    assert wrong[core].sum() < 0.8 * staircase[core].sum()
