@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.views import TileViews, View, place_views
+from photogrammetry.views import TileViews, View, place_views, trusted_radius2
 from tmp.frames import LocalFrame
 from tmp.grids import Grid, Tile
 
@@ -153,12 +153,23 @@ def _rank(
     camera = placed.views[i].camera
     offset = placed.centres[i] - points
     tangent = np.hypot(offset[:, 0], offset[:, 1]) / np.maximum(offset[:, 2], 1e-6)
-    pixels = placed.pixel_from_tile(i, points)
+    pixels = _beyond_lens(placed, i, points)
     size = np.array([camera.width_px, camera.height_px], float)
-    with np.errstate(invalid="ignore"):
-        beyond_px = np.maximum(-pixels, pixels - size).max(axis=1)
-    # A square may reach into a frame that does not hold its middle, or beyond the lens model.
+    beyond_px = np.maximum(-pixels, pixels - size).max(axis=1)
+    # A square may reach into a frame that does not hold its middle.
     reach_px = BLOCK_LABELS * label_m * camera.fx_px / np.maximum(offset[:, 2], 1e-6)
-    near = np.nan_to_num(beyond_px, nan=np.inf) < reach_px
+    near = beyond_px < reach_px
     rank = tangent + OUT_OF_FRAME * (beyond_px >= 0)
     return np.where(near & (offset[:, 2] > 0), rank, np.inf)
+
+
+def _beyond_lens(placed: TileViews, i: int, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Project tile points (N, 3); where the lens model ends, straight on from its rim (N, 2)."""
+    camera, matrix = placed.views[i].camera, placed.cam_from_tile[i]
+    cam = points @ matrix[:, :3].T + matrix[:, 3]
+    rays = cam[:, :2] / np.maximum(cam[:, 2:], 1e-6)
+    limit = np.sqrt(trusted_radius2(camera))
+    radius = np.maximum(np.hypot(rays[:, 0], rays[:, 1]), 1e-9)[:, None]
+    within = rays * np.minimum(1.0, limit / radius)
+    pixels = camera.pixel_from_cam(np.column_stack([within, np.ones(len(within))]))
+    return np.asarray(pixels + (rays - within) * (camera.fx_px, camera.fy_px), float)

@@ -1,6 +1,7 @@
 import defusedxml.ElementTree as ElementTree
 import pytest
 
+from flows.products import GROUND_CLASSES
 from flows.report import MapRecord
 from flows.styles import write_styles
 
@@ -24,3 +25,13 @@ def test_doubt_starts_at_zero(record: MapRecord) -> None:
     tree = ElementTree.parse(record.survey.products_dir / "dsm_sigma.qml")
     renderer = tree.find("pipe/rasterrenderer")
     assert float(renderer.get("classificationMin")) == 0.0
+
+
+def test_classes_are_named_in_the_legend(record: MapRecord) -> None:
+    products = record.survey.products_dir
+    (products / GROUND_CLASSES.file).touch()
+    write_styles(products)
+    tree = ElementTree.parse(products / "ground.qml")
+    entries = {entry.get("value"): entry.get("label") for entry in tree.iter("paletteEntry")}
+    assert entries["1"] == "measured"
+    assert entries["3"] == "continued, not measured"

@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.labels import BLOCK_LABELS, HALO_LABELS, LABEL_CELLS, Ground, ground_window
+from photogrammetry.labels import (
+    BLOCK_LABELS,
+    HALO_LABELS,
+    LABEL_CELLS,
+    Ground,
+    LabelGround,
+    ground_window,
+    views_near,
+)
 from photogrammetry.mosaic import mosaic_tile
 from photogrammetry.pictures import DecodedPictures
 from tmp.grids import Grid, Tile
@@ -162,3 +170,64 @@ def test_ground_windows_keep_to_squares_of_labels_and_leave_room() -> None:
     room = HALO_LABELS * LABEL_CELLS * surface.cell_m
     assert covered[0] <= 20.3 - room
     assert covered[3] >= 39.9 + room
+
+
+def test_a_place_is_offered_the_same_views_from_every_tile(flown_world) -> None:
+    world, small_world, *_, surface = flown_world
+    window = window_over(surface)
+    places = []
+    for part in (
+        Tile(row=0, col=0, rows=window.rows, cols=120),
+        Tile(row=0, col=120, rows=window.rows, cols=120),
+    ):
+        own = window.window(part)
+        tile = ground_window(surface, own)
+        ground = ground_of(small_world, surface, tile)
+        labels = LabelGround.of(own, ground)
+        near = views_near(world.views, small_world.FRAME, labels, ground)
+        by_name = dict(zip([v.name for v in near.placed.views], near.offered, strict=True))
+        places.append((tile, by_name))
+    (one, left), (other, right) = places
+    shift = (other.col - one.col) // LABEL_CELLS
+    assert shift > 0
+    assert set(left) == set(right)
+    for name, mask in left.items():
+        width = mask.shape[1] - shift
+        np.testing.assert_array_equal(mask[:, shift:], right[name][:, :width])
+
+
+def test_the_picture_ends_where_the_photographs_do(flown_world) -> None:
+    """One photograph of 640 × 480 pixels of 5 cm: 32 m by 24 m, less what the lens bends."""
+    world, small_world, folder, store, surface = flown_world
+    wide = Grid.from_bounds(
+        (
+            surface.x_min - 14,
+            surface.bounds[1] - 14,
+            surface.bounds[2] + 14,
+            surface.y_max + 14,
+        ),
+        0.15,
+        surface.crs,
+    )
+    window = Grid.from_bounds(wide.bounds, 0.1, surface.crs)
+    one = world.views[4]
+    made = mosaic_tile(
+        window,
+        ground_of(small_world, wide, ground_window(wide, window)),
+        [one],
+        {one.name: np.ones(3)},
+        small_world.FRAME,
+        store,
+        DecodedPictures(folder, budget_bytes=10**8),
+    )
+    drawn = made[3] > 0
+    x, y = np.meshgrid(*window.cell_centres())
+    points = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, 100.0)])
+    at = small_world.FRAME.world_from_map(points)
+    at[:, 2] = small_world.surface_height(at[:, 0], at[:, 1])
+    pixels = one.camera.pixel_from_cam(one.pose.cam_from_world(at))
+    framed = ((pixels > 0) & (pixels < (640, 480))).all(axis=1).reshape(drawn.shape)
+    # No staircase: only pixels on the outline may differ.
+    assert (drawn != framed).mean() < 0.01
+    core = cv2.erode(framed.astype(np.uint8), np.ones((7, 7))) > 0
+    assert drawn[core].all()

@@ -1,0 +1,121 @@
+"""What the orthomosaic is drawn on, and what its mask says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.mosaics import MOSAIC_TILE, _tile_cells, ground_classes, read_ground
+from flows.products import GROUND_CLASSES, GroundClass
+from flows.surfaces import (
+    CONTINUED,
+    HEIGHT,
+    NODATA,
+    SIGMA,
+    Continued,
+    continue_ground,
+    read_continued,
+    read_sheet,
+)
+from tmp.grids import Grid, Tile
+from tmp.rasters import TiledRaster, create_tiled, open_tiled
+
+GRID = Grid(crs=None, x_min=100.0, y_max=300.0, cell_m=0.1, rows=640, cols=960)
+MEASURED_COLS = 480
+FLYING_M = 30.0
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> TiledRaster:
+    """Ground that rises 0.1 m per metre eastwards, measured in its western half."""
+    raster = create_tiled(tmp_path / "ground", GRID, bands=4, nodata=NODATA, tile_cells=320)
+    x, _ = GRID.cell_centres()
+    height = np.tile((50 + 0.1 * (x - 100)).astype(np.float32), (GRID.rows, 1))
+    west = np.broadcast_to(np.arange(GRID.cols) < MEASURED_COLS, GRID.shape)
+    bands = np.stack(
+        [
+            np.where(west, height, 20.0),
+            np.where(west, 0.8, NODATA),
+            np.where(west, 4.0, 0.0),
+            np.where(west, 0.02, NODATA),
+        ]
+    )
+    for tile in raster.tiles():
+        rows, cols = slice(tile.row, tile.row + tile.rows), slice(tile.col, tile.col + tile.cols)
+        raster.write(tile, bands[:, rows, cols])
+    continue_ground(raster, np.zeros((0, 3)), FLYING_M)
+    return raster
+
+
+def test_the_ground_goes_on_beyond_what_was_measured_whatever_the_guess_there(ground) -> None:
+    found = read_continued(ground, Tile(row=200, col=600, rows=100, cols=100))
+    assert not found.measured.any()
+    assert found.mapped.all()
+    x, _ = GRID.cell_centres()
+    assert found.height == pytest.approx(np.tile(50 + 0.1 * (x[600:700] - 100), (100, 1)), abs=1.0)
+
+
+def test_windows_that_overlap_read_the_same_ground(ground) -> None:
+    one = read_continued(ground, Tile(row=100, col=400, rows=200, cols=200))
+    other = read_continued(ground, Tile(row=150, col=460, rows=200, cols=200))
+    np.testing.assert_allclose(one.height[50:, 60:], other.height[:150, :140], atol=1e-4)
+    np.testing.assert_array_equal(one.measured[50:, 60:], other.measured[:150, :140])
+
+
+def test_beyond_the_raster_there_is_a_height_and_nothing_is_drawn(ground) -> None:
+    found = read_ground(ground, Tile(row=-200, col=-300, rows=150, cols=150))
+    assert np.isfinite(found.height).all()
+    assert found.height == pytest.approx(50.0, abs=1.0)
+    assert not found.mapped.any()
+
+
+def test_the_sheet_is_kept_beside_the_ground_in_coarse_cells(ground) -> None:
+    coarse = open_tiled(ground.folder / CONTINUED)
+    assert coarse.grid.shape == (40, 60)
+    sheet, standing = read_sheet(ground, Tile(row=0, col=0, rows=640, cols=960))
+    assert sheet.shape == standing.shape == GRID.shape
+    assert sheet[300, 100] == pytest.approx(51.0, abs=0.1)
+
+
+def test_an_island_below_the_ground_is_not_read_as_measured(ground) -> None:
+    tile = Tile(row=320, col=640, rows=320, cols=320, name="r1c2")
+    bands = ground.read(tile)
+    bands[HEIGHT, 160:200, 160:200], bands[SIGMA, 160:200, 160:200] = 40.0, 0.01
+    ground.write(tile, bands)
+    continue_ground(ground, np.zeros((0, 3)), FLYING_M)
+    assert not read_continued(ground, tile).measured.any()
+
+
+def test_classes_tell_measured_from_bridged_from_continued_at_every_pixel() -> None:
+    grid = Grid(crs=None, x_min=0.0, y_max=2.0, cell_m=1.0, rows=2, cols=3)
+    zeros = np.zeros(grid.shape, np.float32)
+    found = Continued(
+        height=zeros,
+        found=zeros,
+        confidence=zeros,
+        views=np.array([[3, 0, 5], [0, 0, 2]]),
+        sigma=zeros,
+        measured=np.array([[True, True, False], [False, True, True]]),
+        closed=zeros > 0,
+        mapped=zeros == 0,
+    )
+    window = Grid(crs=None, x_min=0.5, y_max=2.0, cell_m=0.5, rows=4, cols=5)
+    classes = ground_classes(found, grid, window)
+    one, two, three = GroundClass.MEASURED, GroundClass.BRIDGED, GroundClass.CONTINUED
+    assert classes.tolist() == 2 * [[one, two, two, three, three]] + 2 * [
+        [three, two, two, one, one]
+    ]
+
+
+def test_every_class_has_a_name_and_a_colour_of_its_own() -> None:
+    shown = GROUND_CLASSES.classes
+    assert {one.value for one in shown} == set(GroundClass) - {GroundClass.NOTHING}
+    assert len({one.colour for one in shown}) == len({one.name for one in shown}) == 3
+
+
+def test_tiles_of_a_coarser_picture_cover_no_more_ground() -> None:
+    assert _tile_cells(1.0) == _tile_cells(0.5) == MOSAIC_TILE
+    assert _tile_cells(2.0) == MOSAIC_TILE // 2
+    assert _tile_cells(100.0) % 16 == 0
