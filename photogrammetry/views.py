@@ -114,7 +114,7 @@ def place_views(
     half_size_m: tuple[float, float],
     z_range_m: tuple[float, float],
 ) -> TileViews:
-    """Express views in tile coordinates and keep those that see any of the tile.
+    """Express views in tile coordinates and keep those that see any of the tile, or nearly do.
 
     Parameters
     ----------
@@ -139,13 +139,13 @@ def place_views(
     keep = []
     for i, view in enumerate(views):
         pixels = placed.pixel_from_tile(i, lattice)
-        inside = (
-            (pixels[:, 0] >= 0)
-            & (pixels[:, 1] >= 0)
-            & (pixels[:, 0] <= view.camera.width_px)
-            & (pixels[:, 1] <= view.camera.height_px)
-        )
-        if inside.any():
+        # A picture may show a corner of the tile between the lattice's points.
+        away = np.abs(placed.centres[i, 2] - lattice[:, 2]).max()
+        margin_px = max(half_size_m) / 3 * view.camera.fx_px / max(away, 1e-6)
+        size = np.array([view.camera.width_px, view.camera.height_px])
+        with np.errstate(invalid="ignore"):
+            near = ((pixels >= -margin_px) & (pixels <= size + margin_px)).all(axis=1)
+        if near.any():
             keep.append(i)
     return placed.subset(keep)
 
