@@ -49,18 +49,7 @@ def make_orthomosaic(job: Job) -> Figures:
     gsd_m = job.options["ortho_gsd_m"] or _native_gsd(ground.grid, job.options["quality"])
     grid = Grid.from_bounds(ground.grid.bounds, gsd_m, ground.grid.crs)
     require_space(job.out, grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL, "making the orthomosaic")
-    tile_cells = _tile_cells(gsd_m / _native_gsd(ground.grid, job.options["quality"]))
-    raster, classes = (
-        create_tiled(
-            job.scratch / name,
-            grid,
-            bands=bands,
-            dtype=np.uint8,
-            nodata=nodata,
-            tile_cells=tile_cells,
-        )
-        for name, bands, nodata in (("mosaic", 4, None), ("classes", 1, int(GroundClass.NOTHING)))
-    )
+    raster, classes = _rasters(job, grid, gsd_m / _native_gsd(ground.grid, job.options["quality"]))
     views, store = views_of(reconstruction), picture_store(job)
     gains = read_gains(job.inputs[EXPOSURE.name])
     largest = max(view.camera.width_px * view.camera.height_px * 3 for view in views)
@@ -92,6 +81,22 @@ def make_orthomosaic(job: Job) -> Figures:
             threads=job.workers,
         )
     return {"cell_m": gsd_m}
+
+
+def _rasters(job: Job, grid: Grid, coarseness: float) -> tuple[TiledRaster, TiledRaster]:
+    """Start the picture, and the classes of the ground it is drawn on."""
+    picture, classes = (
+        create_tiled(
+            job.scratch / name,
+            grid,
+            bands=bands,
+            dtype=np.uint8,
+            nodata=nodata,
+            tile_cells=_tile_cells(coarseness),
+        )
+        for name, bands, nodata in (("mosaic", 4, None), ("classes", 1, int(GroundClass.NOTHING)))
+    )
+    return picture, classes
 
 
 def _native_gsd(surface: Grid, quality: str) -> float:

@@ -25,6 +25,7 @@ from tmp.rasters import TiledRaster, create_tiled, open_tiled
 from tmp.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
+    from photogrammetry.surface import TileSurface
     from photogrammetry.trend import Trend
 
 Array = NDArray[Any]
@@ -72,31 +73,22 @@ def measure_surface(job: Job) -> Figures:
     height_agl_m = float(np.median(flying_heights(reconstruction)))
 
     def measure(tile: Tile) -> None:
-        bands = np.full((4, tile.rows, tile.cols), NODATA, np.float32)
-        bands[HEIGHT] = trend.over(*grid.window(tile).cell_centres())
+        guess = trend.over(*grid.window(tile).cell_centres())
         part = _within(grid, tile, twice)
-        if part is not None:
-            low_m, high_m = height_range(points, trend, grid.window(part).bounds, height_agl_m)
-            found = measure_tile(
-                grid,
-                part,
-                views,
-                reconstruction.frame,
-                store,
-                Sought(trend=trend, low_m=low_m, high_m=high_m),
-                options=options,
-            )
-            layers = (
-                found.height,
-                found.confidence,
-                found.views,
-                np.where(found.measured, found.sigma, np.nan),
-            )
-            row, col = part.row - tile.row, part.col - tile.col
-            bands[:, row : row + part.rows, col : col + part.cols] = np.nan_to_num(
-                np.stack(layers), nan=NODATA
-            )
-        ground.write(tile, bands)
+        if part is None:
+            ground.write(tile, _ground_bands(guess, tile, None, None))
+            return
+        low_m, high_m = height_range(points, trend, grid.window(part).bounds, height_agl_m)
+        found = measure_tile(
+            grid,
+            part,
+            views,
+            reconstruction.frame,
+            store,
+            Sought(trend=trend, low_m=low_m, high_m=high_m),
+            options=options,
+        )
+        ground.write(tile, _ground_bands(guess, tile, part, found))
 
     if not work_tiles(job, ground, measure, "Measuring the surface"):
         return {}
@@ -107,6 +99,19 @@ def measure_surface(job: Job) -> Figures:
         "height_agl_m": height_agl_m,
         **_coverage(ground),
     }
+
+
+def _ground_bands(guess: Array, tile: Tile, part: Tile | None, found: TileSurface | None) -> Array:
+    """Return the ground's bands over a tile, of which a part was measured."""
+    bands = np.full((4, tile.rows, tile.cols), NODATA, np.float32)
+    bands[HEIGHT] = guess
+    if part is not None and found is not None:
+        sigma = np.where(found.measured, found.sigma, np.nan)
+        row, col = part.row - tile.row, part.col - tile.col
+        bands[:, row : row + part.rows, col : col + part.cols] = np.nan_to_num(
+            np.stack((found.height, found.confidence, found.views, sigma)), nan=NODATA
+        )
+    return bands
 
 
 def write_elevation(job: Job) -> Figures:

@@ -72,26 +72,11 @@ def choose_seams(
     """
     placed = near.placed
     grey = _grey_layers(placed, labels, gains, store)
-    framed = np.isfinite(grey) & labels.mapped & near.offered
     slant2 = [_slant2(placed, i, labels) for i in range(len(placed))]
+    framed = np.isfinite(grey) & labels.mapped & near.offered
     for i, one in enumerate(slant2):
         framed[i] &= one < FARTHEST_SLANT**2
-    usable = framed.copy()
-    top = float(labels.height.max())
-    for i in range(len(placed)):
-        mark_visible(
-            labels.height,
-            labels.cell_m,
-            top,
-            1.5 * labels.cell_m,
-            labels.x,
-            labels.y,
-            placed.centres[i],
-            usable[i],
-        )
-    # What no view can look into still shows what the best view has there, rather than a hole.
-    blind = framed.any(axis=0) & ~usable.any(axis=0)
-    usable |= framed & blind
+    usable = _usable(placed, labels, framed)
     grey[~usable] = np.nan
     middle, spread = _median_and_range(grey)
     volume = np.empty((*labels.height.shape, len(placed)), np.uint8)
@@ -115,6 +100,26 @@ def choose_seams(
     total[volume == UNSEEN] = np.inf
     chosen = np.where(usable.any(axis=0), np.argmin(total, axis=2), -1)
     return Seams(chosen=chosen, usable=usable)
+
+
+def _usable(placed: TileViews, labels: LabelGround, framed: Mask) -> Mask:
+    """Return which views see a cell (V, rows, cols), of those whose frame holds it."""
+    usable = framed.copy()
+    top = float(labels.height.max())
+    for i in range(len(placed)):
+        mark_visible(
+            labels.height,
+            labels.cell_m,
+            top,
+            1.5 * labels.cell_m,
+            labels.x,
+            labels.y,
+            placed.centres[i],
+            usable[i],
+        )
+    # What no view can look into still shows what the best view has there, rather than a hole.
+    blind = framed.any(axis=0) & ~usable.any(axis=0)
+    return np.asarray(usable | (framed & blind), np.bool_)
 
 
 def _grey_layers(
