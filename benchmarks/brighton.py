@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from ground import open_ground, read_heights
 from measure import (
@@ -31,7 +32,8 @@ from measure import (
 )
 from numpy.typing import NDArray
 
-from flows.findings import GOOD_VIEWS, coverage, mean_residual_px, measured_share
+from flows.findings import GOOD_VIEWS, mean_residual_px
+from flows.ground import measured_share
 from flows.overlap import count_overlap, heights_of
 from flows.products import DSM
 from flows.surfaces import GROUND
@@ -189,15 +191,19 @@ def overlap_of(reconstruction: Reconstruction, survey: Path) -> Overlap:
 def print_measured(dsm: Path, overlap: Overlap) -> float:
     """Print a surface model's cell and completeness; returns the share measured, 0 to 1."""
     share = measured_share(dsm, overlap.sheet)
-    found = coverage(overlap.seen, share, overlap.sheet.cell_m)
-    framed = coverage(overlap.framed, share, overlap.sheet.cell_m)
+    cell_m2 = overlap.sheet.cell_m**2
+    seen, framed = (
+        # Cells at the rim are seen only in part; they would count as holes.
+        cv2.erode((views >= GOOD_VIEWS).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        for views in (overlap.seen, overlap.framed)
+    )
     print(
         f"surface                  cells of {100 * read_grid(dsm).cell_m:.1f} cm, "
-        f"{1e4 * found.measured_ha:.0f} m² measured, {100 * found.measured_of_seen:.1f} % of what "
-        f"{GOOD_VIEWS} photographs see ({1e4 * found.seen_ha:.0f} m²); with what is hidden from "
-        f"them {100 * framed.measured_of_seen:.1f} % ({1e4 * framed.seen_ha:.0f} m²)"
+        f"{share.sum() * cell_m2:.0f} m² measured, {100 * share[seen].mean():.1f} % of what "
+        f"{GOOD_VIEWS} photographs see ({seen.sum() * cell_m2:.0f} m²); with what is hidden from "
+        f"them {100 * share[framed].mean():.1f} % ({framed.sum() * cell_m2:.0f} m²)"
     )
-    return found.measured_of_seen
+    return float(share[seen].mean())
 
 
 if __name__ == "__main__":

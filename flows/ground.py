@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import rasterio
@@ -26,6 +27,9 @@ from tmp.captures import Capture
 from tmp.grids import Grid, Tile
 from tmp.rasters import open_tiled, read_grid, read_reduced
 from tmp.reconstruction import OrientedPhoto, Reconstruction
+
+if TYPE_CHECKING:
+    from photogrammetry.trend import Trend
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -156,8 +160,11 @@ def survey_ground(
     area_wkt : str, optional
         Polygon to judge within, map coordinates.
     """
-    left_out = predict_left_out(reconstruction, captures, cameras)
-    sheet = choose_sheet(reconstruction, _bounds(reconstruction, products_dir), left_out)
+    from photogrammetry.extent import survey_trend
+
+    trend = survey_trend(reconstruction)
+    left_out = predict_left_out(reconstruction, captures, cameras, trend)
+    sheet = choose_sheet(reconstruction, _bounds(reconstruction, products_dir), trend, left_out)
     height_m = _heights(reconstruction, results, sheet)
     flown = _looked_at(reconstruction, sheet, height_m)
     for one in left_out:
@@ -182,6 +189,7 @@ def survey_ground(
 def choose_sheet(
     reconstruction: Reconstruction,
     bounds: tuple[float, float, float, float],
+    trend: Trend,
     left_out: Sequence[LeftOut] = (),
 ) -> Grid:
     """Choose the sheet: the products' bounds, every camera, all that photographs look at."""
@@ -189,7 +197,7 @@ def choose_sheet(
 
     centres = np.array([photo.pose.centre for photo in reconstruction.photos])
     places = reconstruction.frame.map_from_world(centres)[:, :2]
-    looked_at = [footprint(reconstruction, photo) for photo in reconstruction.photos]
+    looked_at = [footprint(reconstruction, photo, trend) for photo in reconstruction.photos]
     looked_at += [one.footprint for one in left_out]
     corners = np.vstack([places - MARGIN_M, places + MARGIN_M, *looked_at])
     west, south = np.minimum(bounds[:2], corners.min(axis=0))
@@ -202,15 +210,16 @@ def predict_left_out(
     reconstruction: Reconstruction,
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
+    trend: Trend,
 ) -> tuple[LeftOut, ...]:
     """Predict what the photographs that could not be oriented should have seen.
 
     Notes
     -----
-    Ground is assumed level, at the tie points' median height and as far below the camera as its
-    height above take-off; the camera looks where its gimbal says, else straight down.  Where no
-    height above take-off is recorded, the footprint is a disc of the oriented photographs' median
-    size.  Photographs without a position have no place, and are not in the list.
+    The camera is taken to fly as high above the tie points' median as above take-off, and to look
+    where its gimbal says, else straight down.  Where no height above take-off is recorded, the
+    footprint is a disc of the oriented photographs' median size.  Photographs without a position
+    have no place, and are not in the list.
     """
     frame = reconstruction.frame
     oriented = {photo.name for photo in reconstruction.photos}
@@ -226,7 +235,7 @@ def predict_left_out(
         LeftOut(
             name=capture.name,
             place=(float(place[0]), float(place[1])),
-            footprint=_predicted(known, capture, world, place[:2]),
+            footprint=_predicted(known, capture, world, place[:2], trend),
         )
         for capture, world, place, is_near in zip(
             missing, recorded, frame.map_from_world(recorded), near, strict=True
@@ -236,7 +245,7 @@ def predict_left_out(
 
 
 def _predicted(
-    reconstruction: Reconstruction, capture: Capture, world: Float, place: Float
+    reconstruction: Reconstruction, capture: Capture, world: Float, place: Float, trend: Trend
 ) -> Float:
     """Return the corners of the ground that a photograph should see, map, (N, 2)."""
     from photogrammetry.extent import footprint
@@ -244,7 +253,7 @@ def _predicted(
     height_m = capture.height_takeoff_m or 0.0
     if height_m < LEAST_HEIGHT_M or capture.camera_id not in reconstruction.cameras:
         areas = [
-            shapely.Polygon(footprint(reconstruction, photo)).convex_hull.area
+            shapely.Polygon(footprint(reconstruction, photo, trend)).convex_hull.area
             for photo in reconstruction.photos
         ]
         radius = np.sqrt(np.median(areas) / np.pi)
@@ -258,12 +267,12 @@ def _predicted(
         camera_id=capture.camera_id,
         pose=Pose.from_gimbal(*angles, (world[0], world[1], level + height_m)),
     )
-    return footprint(reconstruction, photo)
+    return footprint(reconstruction, photo, trend)
 
 
 def _looked_at(reconstruction: Reconstruction, sheet: Grid, height_m: Float) -> Mask:
     """Return which cells lie in the frame of an oriented photograph, and not near its horizon."""
-    from photogrammetry.extent import MOST_SLANT
+    from photogrammetry.views import FARTHEST_SLANT
 
     x, y = sheet.cell_centres()
     places = np.column_stack([np.tile(x, sheet.rows), np.repeat(y, sheet.cols), height_m.ravel()])
@@ -272,7 +281,7 @@ def _looked_at(reconstruction: Reconstruction, sheet: Grid, height_m: Float) -> 
     for photo in reconstruction.photos:
         framed = in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
         away = photo.pose.centre - world[framed]
-        found[framed[np.hypot(away[:, 0], away[:, 1]) <= MOST_SLANT * away[:, 2]]] = True
+        found[framed[np.hypot(away[:, 0], away[:, 1]) <= FARTHEST_SLANT * away[:, 2]]] = True
     return found.reshape(sheet.shape)
 
 

@@ -186,11 +186,11 @@ def _foreign(captures: Sequence[Capture]) -> Verdicts:
     )
     if not bare or tagged < TAGGED_SHARE * len(captures):
         return {}
-    return {
-        i: f"no camera, time or position in its tags, while {tagged} photographs have them: a "
-        "screenshot, a thumbnail?"
-        for i in bare
-    }
+    return dict.fromkeys(
+        bare,
+        f"no camera, time or position in its tags, while {tagged} photographs have them: a "
+        "screenshot, a thumbnail?",
+    )
 
 
 def _flights(captures: Sequence[Capture], places: Sequence[int]) -> list[list[int]]:

@@ -17,6 +17,7 @@ from flows.figures import (
 )
 from flows.ground import Ground, LeftOut, choose_sheet
 from flows.report import MapRecord
+from photogrammetry.extent import survey_trend
 from tmp.grids import Grid
 from tmp.rasters import read_grid
 from tmp.reconstruction import Reconstruction
@@ -27,7 +28,9 @@ def test_residual_vectors_are_drawn_towards_their_side(reconstruction: Reconstru
         replace(photo, gnss_residual_m=(0.5, 0.0, -1.0)) for photo in reconstruction.photos
     )
     moved = replace(reconstruction, photos=photos)
-    sheet = choose_sheet(moved, (500_000.0, 7_110_000.0, 500_010.0, 7_110_010.0))
+    sheet = choose_sheet(
+        moved, (500_000.0, 7_110_000.0, 500_010.0, 7_110_010.0), survey_trend(moved)
+    )
     figure = draw_cameras(moved, np.ones(sheet.shape, int), sheet)
     assert figure.svg.count('class="residual down"') == len(photos)
     assert "drawn " in figure.note
@@ -62,7 +65,7 @@ def flown(
     block: Reconstruction, measured: float, *, overlap: int = 3, sheet: Grid | None = None
 ) -> Ground:
     """Ground all of which was flown and measured to the same share."""
-    sheet = sheet or choose_sheet(block, (5e5, 7.11e6, 5e5, 7.11e6))
+    sheet = sheet or choose_sheet(block, (5e5, 7.11e6, 5e5, 7.11e6), survey_trend(block))
     return Ground(
         sheet=sheet,
         overlap=np.full(sheet.shape, overlap),

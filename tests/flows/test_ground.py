@@ -15,6 +15,7 @@ from flows.ground import (
     survey_ground,
 )
 from flows.report import MapRecord
+from photogrammetry.extent import survey_trend
 from tmp.captures import Capture
 from tmp.frames import LocalFrame
 from tmp.grids import Grid
@@ -139,7 +140,9 @@ def test_footprint_of_a_photograph_left_out_follows_from_its_height(
     reconstruction: Reconstruction, captures: tuple[Capture, ...]
 ) -> None:
     def predicted(**known: object) -> np.ndarray:
-        (found,) = predict_left_out(reconstruction, lost(captures, **known), {})
+        (found,) = predict_left_out(
+            reconstruction, lost(captures, **known), {}, survey_trend(reconstruction)
+        )
         assert found.name == LOST
         return found.footprint
 
@@ -155,7 +158,7 @@ def test_footprint_of_a_photograph_left_out_follows_from_its_height(
 def test_a_photograph_of_unknown_height_sees_a_disc_as_large_as_the_others(
     reconstruction: Reconstruction, captures: tuple[Capture, ...]
 ) -> None:
-    (found,) = predict_left_out(reconstruction, lost(captures), {})
+    (found,) = predict_left_out(reconstruction, lost(captures), {}, survey_trend(reconstruction))
     assert area_of(found.footprint) == pytest.approx(45.4 * 34.0, rel=0.05)
     radius = np.hypot(*(found.footprint - found.place).T)
     assert np.ptp(radius) < 1e-6
@@ -164,10 +167,20 @@ def test_a_photograph_of_unknown_height_sees_a_disc_as_large_as_the_others(
 def test_a_photograph_without_a_place_or_far_away_has_no_footprint(
     reconstruction: Reconstruction, captures: tuple[Capture, ...]
 ) -> None:
-    assert predict_left_out(reconstruction, lost(captures, longitude_deg=None), {}) == ()
-    assert predict_left_out(reconstruction, lost(captures, latitude_deg=63.0), {}) == ()
+    assert (
+        predict_left_out(
+            reconstruction, lost(captures, longitude_deg=None), {}, survey_trend(reconstruction)
+        )
+        == ()
+    )
+    assert (
+        predict_left_out(
+            reconstruction, lost(captures, latitude_deg=63.0), {}, survey_trend(reconstruction)
+        )
+        == ()
+    )
     nowhere = replace(reconstruction, frame=LocalFrame(origin=None, crs=None))
-    assert predict_left_out(nowhere, lost(captures), {}) == ()
+    assert predict_left_out(nowhere, lost(captures), {}, survey_trend(nowhere)) == ()
 
 
 def test_ground_of_photographs_left_out_counts_as_flown(record: MapRecord) -> None:
@@ -192,6 +205,6 @@ def test_within_an_area_only_the_area_is_judged(record: MapRecord) -> None:
 
 
 def test_sheet_without_products_spans_the_cameras(reconstruction: Reconstruction) -> None:
-    sheet = choose_sheet(reconstruction, (5e5, 7.11e6, 5e5, 7.11e6))
+    sheet = choose_sheet(reconstruction, (5e5, 7.11e6, 5e5, 7.11e6), survey_trend(reconstruction))
     assert sheet.cell_m > 0
     assert max(sheet.shape) >= 200
