@@ -127,6 +127,13 @@ def test_options_reach_the_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert (options.area_file, options.fill) == (Path("farm.geojson"), True)
 
 
+@pytest.mark.parametrize("said", ["3", "3,x", "1,2,3"])
+def test_a_position_sigma_that_is_not_two_numbers_is_refused(tmp_path: Path, said: str) -> None:
+    result = CliRunner().invoke(main, ["map", str(tmp_path), "--position-sigma", said])
+    assert result.exit_code == 2
+    assert "give two numbers of metres" in result.output
+
+
 def test_demo_refuses_a_folder_that_holds_other_things(tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("years of work")
     result = CliRunner().invoke(cli.demo, [str(tmp_path)])

@@ -17,7 +17,7 @@ from flows.runs import read_run
 from flows.stages import Step
 from flows.surfaces import GROUND
 from flows.verdict import End
-from tmp.captures import Capture, Flag, read_captures, write_captures
+from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
 from tmp.errors import InputError, NotASurveyError
 from tmp.reconstruction import Reconstruction, write_reconstruction
 from tmp.survey import read_settings
@@ -183,3 +183,15 @@ def test_area_of_the_map_is_what_is_judged_and_is_remembered(root: Path, fakes: 
     again = recall_map(result.survey, settings, read_captures(result.survey.gpkg_path))
     assert again is not None
     assert assess_map(again).verdict.covered.flown_ha == result.verdict.covered.flown_ha
+
+
+def test_a_position_sigma_that_no_receiver_has_is_refused() -> None:
+    with pytest.raises(InputError, match="position sigma of"):
+        MapOptions(position_sigma_m=(3.0, 0.0))
+
+
+def test_what_is_said_of_heights_and_positions_stands_among_the_options() -> None:
+    words = MapOptions(heights=HeightUse.IGNORE, position_sigma_m=(3.0, 6.0)).in_words()
+    assert words["recorded heights"] == "ignore"
+    assert words["accuracy of positions"] == "3 m horizontally, 6 m vertically"
+    assert MapOptions().in_words()["accuracy of positions"] == "as recorded"

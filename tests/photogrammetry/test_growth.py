@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from photogrammetry.features import Features
+from photogrammetry.growth import Grower
+from photogrammetry.rematching import SecondLook
+from photogrammetry.sfm import Photographs, SfmOptions
+from photogrammetry.tracks import TrackOptions
+from photogrammetry.verification import VerifiedPair, ideal_keypoints
+from tmp.frames import LocalFrame
+
+NOWHERE = LocalFrame(origin=None, crs=None)
+
+
+@pytest.fixture
+def matched(flown):
+    """Photographs of a block and the pairs that perfect matching would verify."""
+    block, poses = flown.flown_block(noise_px=0.2)
+    count = len(block.names)
+    keypoints = [block.xy_px[block.photo == i].astype(np.float32) for i in range(count)]
+    points = [block.point[block.photo == i] for i in range(count)]
+    pairs = []
+    for i in range(count):
+        for j in range(i + 1, count):
+            _, a, b = np.intersect1d(points[i], points[j], return_indices=True)
+            if len(a) >= 60:
+                pairs.append(
+                    VerifiedPair(
+                        first=i,
+                        second=j,
+                        configuration=2,
+                        matrices=np.zeros((3, 3, 3)),
+                        inliers=np.column_stack([a, b]).astype(np.uint32),
+                    )
+                )
+    photographs = Photographs(
+        names=block.names,
+        camera_ids=("test",) * count,
+        cameras={"test": flown.CAMERA},
+        xy_px=keypoints,
+        ideal_px=[ideal_keypoints(flown.CAMERA, xy) for xy in keypoints],
+    )
+    return photographs, flown.captures_of(poses), pairs
+
+
+def grower(matched, tmp_path, rematch):
+    photographs, captures, _ = matched
+
+    def read(photo):
+        count = len(photographs.xy_px[photo])
+        return Features(
+            width_px=800,
+            height_px=600,
+            xy_px=photographs.xy_px[photo],
+            scale_px=np.ones(count, np.float32),
+            descriptors=np.zeros((count, 128), np.uint8),
+        )
+
+    return Grower(
+        captures=captures,
+        photographs=photographs,
+        frame=NOWHERE,
+        tracks=TrackOptions(),
+        sfm=SfmOptions(),
+        second=SecondLook(),
+        rematch=rematch,
+        read_features=read,
+        scratch_dir=tmp_path,
+        threads=1,
+    )
+
+
+def never(pairs):
+    raise AssertionError("a whole block was compared again")
+
+
+def test_a_block_that_holds_together_is_not_compared_again(matched, tmp_path):
+    grown = grower(matched, tmp_path, never).grow(matched[2])
+    assert [len(block.names) for block in grown.blocks] == [15]
+
+
+def test_a_block_in_two_pieces_is_made_whole_by_a_second_look(matched, tmp_path):
+    *_, pairs = matched
+    across = {(p.first, p.second): p for p in pairs if (p.first < 5) != (p.second < 5)}
+    within = [p for p in pairs if (p.first, p.second) not in across]
+    asked = []
+
+    def rematch(again):
+        asked.extend(again)
+        return [across[p.first, p.second] for p in again if (p.first, p.second) in across]
+
+    grown = grower(matched, tmp_path, rematch).grow(within)
+    assert [len(block.names) for block in grown.blocks] == [15]
+    assert asked
+    assert all((p.first < 5) != (p.second < 5) for p in asked)
+
+
+def test_a_second_look_that_finds_nothing_leaves_the_pieces(matched, tmp_path):
+    *_, pairs = matched
+    within = [p for p in pairs if (p.first < 5) == (p.second < 5)]
+    grown = grower(matched, tmp_path, lambda again: []).grow(within)
+    assert [len(block.names) for block in grown.blocks] == [10, 5]
+
+
+def test_photographs_without_any_match_are_looked_at_again_before_a_survey_is_given_up(
+    matched, tmp_path
+):
+    *_, pairs = matched
+    by_pair = {(p.first, p.second): p for p in pairs}
+
+    def rematch(again):
+        return [by_pair[p.first, p.second] for p in again if (p.first, p.second) in by_pair]
+
+    grown = grower(matched, tmp_path, rematch).grow([])
+    assert grown.rank[0] >= 5
+    assert grower(matched, tmp_path / "other", lambda again: []).grow([]).blocks == ()
