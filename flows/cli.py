@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status of a shell command that Ctrl-C ended."""
 PARTIAL = 3
-"""Exit status of a command whose map holds less than half the photographs or of the ground."""
+"""Exit status of a command whose map holds less than half of what was photographed."""
 STATUSES = """Exit status: 0 if the map holds at least half of the photographs that were to be
-mapped and at least half of the ground flown; 3 if it holds less (a partial map: the products are
-written all the same); 1 for an error; 2 for a wrong option; 130 when interrupted."""
+mapped, shows at least half of the ground flown and has heights of at least half of what three of
+them see; 3 if it holds less (a partial map: the products are written all the same); 1 for an error;
+2 for a wrong option; 130 when interrupted."""
 
 Command = Callable[..., None]
 

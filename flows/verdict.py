@@ -23,7 +23,8 @@ from tmp.reconstruction import Reconstruction
 FORMAT = 1
 """Of ``quality.json``; raised when a key changes its meaning."""
 LEAST_SHARE = 0.5
-"""Of the photographs, and of the ground flown, from which a map counts as complete."""
+"""Of the photographs, of the ground flown that is drawn, and of what three photographs see that is
+measured, from which a map counts as complete."""
 MAIN_WARNINGS = 3
 """Warnings that the command repeats of the report."""
 NAMED = 2
@@ -39,7 +40,7 @@ class End(StrEnum):
 
     COMPLETE = "complete"
     PARTIAL = "partial"
-    """Of less than half the photographs, or of less than half the ground flown."""
+    """Of less than half of what was photographed, see `Verdict.end`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +84,22 @@ class Verdict:
 
     @property
     def end(self) -> End:
-        """How the map came out."""
-        shares = (self.oriented_share, self.covered.mapped_of_flown)
-        return End.COMPLETE if min(shares) >= LEAST_SHARE else End.PARTIAL
+        """How the map came out.
+
+        A rim that one photograph sees is never measured, and is large where a survey is small: of
+        the ground flown it counts what is drawn, of heights what three photographs see.
+        """
+        return End.PARTIAL if self._lacking else End.COMPLETE
+
+    @property
+    def _lacking(self) -> list[str]:
+        """What the map holds less than half of."""
+        shares = (
+            (self.oriented_share, "the photographs"),
+            (self.covered.drawn_of_flown, "the ground flown"),
+            (self.covered.measured_of_three, "the heights of what three photographs see"),
+        )
+        return [what for share, what in shares if share < LEAST_SHARE]
 
     @property
     def oriented_share(self) -> float:
@@ -97,16 +111,7 @@ class Verdict:
         """The verdict in one line."""
         if self.end is End.COMPLETE:
             return "The map is complete enough to use; what is missing is said below."
-        few = self.oriented_share < LEAST_SHARE
-        bare = self.covered.mapped_of_flown < LEAST_SHARE
-        of = " and ".join(
-            part
-            for part, true in (
-                ("less than half of the photographs", few),
-                ("less than half of the ground flown", bare),
-            )
-            if true
-        )
+        of = " and ".join(f"less than half of {what}" for what in self._lacking)
         return f"This is a partial map: it holds {of}."
 
     def counts(self) -> list[str]:
@@ -150,7 +155,7 @@ class Verdict:
                 "fly what was left out again with more overlap (80 % along, 70 % across) and take "
                 "both flights in with 'tmp ingest'"
             )
-        elif self.covered.mapped_of_flown < LEAST_SHARE:
+        elif self.end is End.PARTIAL:
             said.append(
                 "see on the first picture of the report which ground is missing, and fly it again "
                 "with more overlap; the rim that one photograph sees can never be measured"

@@ -15,15 +15,17 @@ from tmp.reconstruction import Reconstruction
 Captures = tuple[Capture, ...]
 
 
-def covered(mapped: float = 0.8, flown: float = 1.0) -> Coverage:
+def covered(
+    mapped: float = 0.8, flown: float = 1.0, *, drawn: float = 0.9, of_three: float = 0.95
+) -> Coverage:
     return Coverage(
         flown_ha=flown,
         mapped_ha=mapped,
-        drawn_ha=0.9 * flown,
+        drawn_ha=drawn * flown,
         seen_by_two_ha=0.9 * flown,
         seen_by_three_ha=0.6 * flown,
         measured_of_two=0.85,
-        measured_of_three=0.95,
+        measured_of_three=of_three,
     )
 
 
@@ -33,26 +35,36 @@ def verdict(oriented: int = 18, total: int = 18, **changes: object) -> Verdict:
 
 
 @pytest.mark.parametrize(
-    ("oriented", "mapped", "end"),
+    ("oriented", "drawn", "of_three", "end"),
     [
-        (18, 0.8, End.COMPLETE),
-        (9, 0.5, End.COMPLETE),
-        (8, 0.8, End.PARTIAL),
-        (18, 0.49, End.PARTIAL),
-        (0, 0.0, End.PARTIAL),
+        (18, 0.9, 0.95, End.COMPLETE),
+        (9, 0.5, 0.5, End.COMPLETE),
+        (8, 0.9, 0.95, End.PARTIAL),
+        (18, 0.49, 0.95, End.PARTIAL),
+        (18, 0.9, 0.49, End.PARTIAL),
+        (0, 0.0, 0.0, End.PARTIAL),
     ],
 )
-def test_a_map_is_complete_from_half_the_photographs_and_half_the_ground(
-    oriented: int, mapped: float, end: End
+def test_a_map_is_complete_from_half_the_photographs_half_the_ground_and_half_the_heights(
+    oriented: int, drawn: float, of_three: float, end: End
 ) -> None:
-    assert verdict(oriented, covered=covered(mapped)).end is end
+    assert verdict(oriented, covered=covered(drawn=drawn, of_three=of_three)).end is end
+
+
+def test_a_wide_rim_that_one_photograph_sees_makes_no_map_partial() -> None:
+    assert verdict(covered=covered(0.3, 1.0, drawn=0.9)).end is End.COMPLETE
+
+
+def test_a_partial_map_says_what_it_lacks() -> None:
+    headline = verdict(8, covered=covered(drawn=0.3)).headline
+    assert "less than half of the photographs and less than half of the ground flown" in headline
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.floats(0, 1), st.floats(0, 1))
-def test_more_is_never_worse(oriented: int, more: int, mapped: float, other: float) -> None:
-    low, high = sorted((mapped, other))
-    before = verdict(oriented, 100, covered=covered(low))
-    after = verdict(oriented + more, 100, covered=covered(high))
+def test_more_is_never_worse(oriented: int, more: int, drawn: float, other: float) -> None:
+    low, high = sorted((drawn, other))
+    before = verdict(oriented, 100, covered=covered(drawn=low, of_three=low))
+    after = verdict(oriented + more, 100, covered=covered(drawn=high, of_three=high))
     assert before.end is End.PARTIAL or after.end is End.COMPLETE
 
 
