@@ -27,6 +27,8 @@ BAROMETER_SIGMA_M = 1.0
 TAKEOFF_SIGMA = 0.03
 """Of the ground at the take-off point against the surveyed ground's, as a fraction of the flying
 height, besides the relief of the surveyed ground itself."""
+SURPRISE_SIGMAS = 2.5
+"""Change of the focal length beyond which what the metadata say of it is in doubt."""
 AGREEMENT_SIGMAS = 2.5
 """A height above take-off further than this from what the lens says is not of this ground."""
 LOOKING_DOWN = 0.9
@@ -173,3 +175,40 @@ def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) 
         focal_sigma=float(weights.sum() ** -0.5 / joined_px),
     )
     return replace(known, cameras=(joined,))
+
+
+def with_doubted_lens(
+    known: Known, recorded: Known, block: Block, captures: Sequence[Capture]
+) -> Known:
+    """Let go of a focal length that both the block and the barometer contradict.
+
+    Parameters
+    ----------
+    known : Known
+        As weighed so far.
+    recorded : Known
+        With the cameras of the metadata.
+    block : Block
+        Adjusted.
+    captures : sequence of Capture
+        Those of the block, in its order.
+
+    Notes
+    -----
+    A block alone says little of its focal length.  If it moves by more than `SURPRISE_SIGMAS` all
+    the same, the metadata's standard deviation is too small: it is widened to twice the change,
+    and the flying height asked again.  Only where that then agrees is anything changed, as nothing
+    else would hold the focal length.
+    """
+    if len(recorded.cameras) != 1:
+        return known
+    lens, solved = recorded.cameras[0], block.cameras[0]
+    change = abs(float(np.sqrt(solved.fx_px * solved.fy_px)) / lens.fx_px - 1)
+    if change <= SURPRISE_SIGMAS * lens.focal_sigma:
+        return known
+    doubted = replace(known, cameras=(replace(lens, focal_sigma=2 * change),))
+    told = with_flying_height(doubted, block, captures)
+    if told is doubted:
+        return known
+    log.warning("focal length of the metadata in doubt: it changed by %.1f %%", 100 * change)
+    return told

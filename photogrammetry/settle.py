@@ -25,6 +25,7 @@ from photogrammetry.known import (
     collect_known,
     compare_flying_height,
     held_in_place,
+    with_doubted_lens,
     with_flying_height,
 )
 from photogrammetry.observability import assess_vertical_scale
@@ -160,6 +161,8 @@ def settle(
         if placement is not None:
             if number == 0:
                 known = with_flying_height(known, block, mine(block))
+            elif number == 1:
+                known = with_doubted_lens(known, recorded, block, mine(block))
             known = weigh_positions(block, known, stated)
     flown = None if placement is None else compare_flying_height(known, block, mine(block))
     scale = None

@@ -13,7 +13,7 @@ from photogrammetry.adjust import (
     camera_from_parameters,
     camera_parameters,
 )
-from photogrammetry.known import collect_known, held_in_place, with_flying_height
+from photogrammetry.known import collect_known, held_in_place, with_doubted_lens, with_flying_height
 from photogrammetry.observability import assess_vertical_scale, warn_of_weak_scale
 from photogrammetry.settle import SettleOptions, observation_sigma_px, weigh, without_outliers
 
@@ -152,6 +152,27 @@ def test_a_flying_height_above_other_ground_is_not_believed(flown):
     captures = [replace(c, height_takeoff_m=70.0) for c in flown.captures_of(poses)]
     known = collect_known(captures, {"test": flown.CAMERA}, flown.FRAME)
     assert with_flying_height(known, block, captures) is known
+
+
+def test_a_lens_that_block_and_barometer_contradict_is_let_go(flown):
+    block, poses = flown.flown_block(noise_px=0.0)
+    captures = flown.captures_of(poses)
+    wrong = replace(flown.CAMERA, fx_px=805.0, fy_px=805.0)  # 15 % too long
+    known = collect_known(captures, {"test": wrong}, flown.FRAME)
+    assert with_flying_height(known, block, captures) is known  # too far apart to be joined
+    (lens,) = with_doubted_lens(known, known, block, captures).cameras
+    assert lens.fx_px == pytest.approx(700, rel=0.02)
+    assert lens.focal_sigma > wrong.focal_sigma
+
+
+def test_a_lens_is_not_let_go_where_the_barometer_does_not_bear_it_out(flown):
+    block, poses = flown.flown_block(noise_px=0.0)
+    wrong = replace(flown.CAMERA, fx_px=805.0, fy_px=805.0)
+    silent = [replace(c, height_takeoff_m=None) for c in flown.captures_of(poses)]
+    known = collect_known(silent, {"test": wrong}, flown.FRAME)
+    assert with_doubted_lens(known, known, block, silent) is known
+    right = collect_known(silent, {"test": flown.CAMERA}, flown.FRAME)
+    assert with_doubted_lens(right, right, block, silent) is right
 
 
 def test_no_position_is_trusted_beyond_the_floor(flown):
