@@ -2,8 +2,8 @@
 
 Photographs are joined piece by piece (`sfm.py`), pieces by what they share (`pieces.py`).  Where
 more than one piece is left, or photographs without any, the pairs between them are compared again
-with patience (`rematching.py`) and the block is grown anew with what that adds.  A block that holds
-together at once costs nothing more.
+with patience (`rematching.py`).  With what that adds a single piece grows on to the photographs
+left out, and several are grown anew.  A block that holds together at once costs nothing more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from photogrammetry.features import Features
 from photogrammetry.pairs import Pair
 from photogrammetry.pieces import join_pieces
 from photogrammetry.rematching import SecondLook, propose_again
-from photogrammetry.sfm import Photographs, SfmOptions, reconstruct
+from photogrammetry.sfm import START, Photographs, SfmOptions, reconstruct
 from photogrammetry.tracks import (
     TrackOptions,
     Tracks,
@@ -98,12 +98,19 @@ class Grower:
             return first
         relaxed = replace(self.sfm, min_inliers=RELAXED_INLIERS)
         joined = [pair for _, pair in sorted((known | better).items())]
-        second = self._attempt(joined, relaxed, self.scratch_dir / "second", track)
+        start = self.scratch_dir / "first" / START
+        second = self._attempt(joined, relaxed, self.scratch_dir / "second", track, start)
         return second if second.rank > first.rank else first
 
     def _attempt(
-        self, pairs: Sequence[VerifiedPair], options: SfmOptions, folder: Path, track: Track
+        self,
+        pairs: Sequence[VerifiedPair],
+        options: SfmOptions,
+        folder: Path,
+        track: Track,
+        start: Path | None = None,
     ) -> Grown:
+        """Grow anew, or on from where there is something to start from."""
         photographs, captures = self.photographs, self.captures
         tracks = build_tracks(
             [len(xy) for xy in photographs.xy_px], [(p.first, p.second, p.inliers) for p in pairs]
@@ -120,6 +127,7 @@ class Grower:
             folder,
             options=options,
             threads=self.threads,
+            start=start if start is not None and start.exists() else None,
             track=track,
         )
         return Grown(blocks=tuple(join_pieces(pieces)), pairs=tuple(pairs), tracks=tracks)

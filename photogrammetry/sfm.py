@@ -30,6 +30,8 @@ Int = NDArray[np.int64]
 
 pycolmap.logging.minloglevel = 2  # errors; ours are raised, COLMAP's chatter helps no user
 
+START = "start"
+"""Folder of a piece to grow on from."""
 _POLL_S = 0.2
 """How often the waiting thread looks up, so that an interrupt is heard."""
 
@@ -70,6 +72,7 @@ def reconstruct(
     *,
     options: SfmOptions,
     threads: int,
+    start: Path | None = None,
     track: Track = silent,
 ) -> list[Block]:
     """Orient photographs relative to one another.
@@ -79,7 +82,10 @@ def reconstruct(
     tracks : Tracks
         Tie points to compute with; matches outside them are ignored.
     work_dir : Path
-        For COLMAP's database, which nothing needs afterwards; empty, or not there yet.
+        For COLMAP's database, which nothing needs afterwards; empty, or not there yet.  One piece
+        without all photographs is kept in its folder `START`, to grow on from.
+    start : Path, optional
+        Such a folder, of the same photographs and keypoints: that piece is grown on.
 
     Returns
     -------
@@ -92,15 +98,18 @@ def reconstruct(
     write_database(database, photographs, pairs, tracks)
     count = len(photographs.names)
     label = "Orienting photographs"
-    if count > options.global_above:
+    if start is None and count > options.global_above:
         models = _solve_globally(database, work_dir, options, threads)
         for _ in track(range(count), label, count):
             pass
     else:
-        growth = _Growth(database, work_dir / "models", options, threads)
+        growth = _Growth(database, work_dir / "models", options, threads, start)
         for _ in track(growth.registered(), label, count):
             pass
         models = growth.models
+    if len(models) == 1 and models[0].num_reg_images() < count:
+        (work_dir / START).mkdir()
+        models[0].write(str(work_dir / START))
     track_of = _labels(photographs, tracks)
     blocks = [_to_block(model, photographs, track_of) for model in models]
     blocks.sort(key=lambda block: (-len(block.names), block.names))
@@ -158,8 +167,11 @@ def _two_view_geometry(pair: VerifiedPair, kept: NDArray[np.bool_]) -> pycolmap.
 class _Growth:
     """Incremental reconstruction on a thread, so that progress is seen and an interrupt heard."""
 
-    def __init__(self, database: Path, output: Path, options: SfmOptions, threads: int) -> None:
+    def __init__(
+        self, database: Path, output: Path, options: SfmOptions, threads: int, start: Path | None
+    ) -> None:
         self.models: list[pycolmap.Reconstruction] = []
+        self._start = "" if start is None else str(start)
         self._arguments = (str(database), str(output), str(output))
         self._options = _incremental_options(options, threads)
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -194,6 +206,7 @@ class _Growth:
             models = pycolmap.incremental_mapping(
                 *self._arguments,
                 options=self._options,
+                input_path=self._start,
                 initial_image_pair_callback=self._pair_joined,
                 next_image_callback=self._one_joined,
                 cancellation_token=self._cancel,

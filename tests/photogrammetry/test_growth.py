@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from photogrammetry import sfm
 from photogrammetry.features import Features
 from photogrammetry.growth import Grower
 from photogrammetry.rematching import SecondLook
@@ -95,6 +96,28 @@ def test_a_block_in_two_pieces_is_made_whole_by_a_second_look(matched, tmp_path)
     assert [len(block.names) for block in grown.blocks] == [15]
     assert asked
     assert all((p.first < 5) != (p.second < 5) for p in asked)
+
+
+def test_a_block_grows_on_to_photographs_that_were_left_out(matched, tmp_path, monkeypatch):
+    *_, pairs = matched
+    lost = {(p.first, p.second): p for p in pairs if 14 in (p.first, p.second)}
+    others = [p for p in pairs if (p.first, p.second) not in lost]
+    started = []
+    grow = sfm.reconstruct
+
+    def watched(*arguments, start, **options):
+        started.append(start)
+        return grow(*arguments, start=start, **options)
+
+    monkeypatch.setattr("photogrammetry.growth.reconstruct", watched)
+
+    def rematch(again):
+        return [lost[p.first, p.second] for p in again if (p.first, p.second) in lost]
+
+    grown = grower(matched, tmp_path, rematch).grow(others)
+    assert [len(block.names) for block in grown.blocks] == [15]
+    assert started[0] is None
+    assert started[1].name == sfm.START
 
 
 def test_a_second_look_that_finds_nothing_leaves_the_pieces(matched, tmp_path):
