@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -280,29 +281,55 @@ def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
     return replace(known, position_sigmas=np.maximum(stated.position_sigmas, floor))
 
 
-def assess_firmness(block: Block, known: Known, placement: Placement) -> Firmness:
+def assess_firmness(
+    block: Block, known: Known, placement: Placement, flights: Sequence[str]
+) -> Firmness:
     """Return how firmly an adjusted block is placed.
+
+    Parameters
+    ----------
+    flights : sequence of str
+        Which flight each photograph belongs to.
 
     Notes
     -----
     A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
     ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
     one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a
-    fixed RTK solution are apart.  Tilts by positions and by the vertical are joined.
+    fixed RTK solution are apart.  What all positions of a flight have in common shifts it against
+    the others: an offset of ``s`` in each of several flights with shares ``w`` of the photographs
+    and centres ``c`` off the middle gives a slope of ``s sqrt(sum (w c)²) / d²``.  Tilts by
+    positions and by the vertical are joined.
     """
     placed = _placed(known)
     level_m, _, up_m = np.median(known.position_sigmas[placed], axis=0)
-    spread = _spread(known.positions[placed, :2])
+    places = known.positions[placed, :2] - known.positions[placed, :2].mean(axis=0)
+    _, _, axes = np.linalg.svd(places, full_matrices=False)
+    along = places @ axes.T
+    spread = _spread(places)
+    lever = _lever(along, [name for name, has in zip(flights, placed, strict=True) if has])
     most = placed.sum() if level_m < RTK_SIGMA_M else min(placed.sum(), INDEPENDENT)
     weight = placement.vertical.sigma_deg**-2
     if placement.heights is not HeightSource.NONE and placed.sum() >= 3:
         across = max(float(spread[-1]), COLLINEAR * float(spread[0]))
-        weight += np.degrees(np.arctan(up_m / (np.sqrt(most) * across))) ** -2
+        slope = up_m * np.hypot(1 / (np.sqrt(most) * across), lever[-1] / across**2)
+        weight += np.degrees(np.arctan(slope)) ** -2
+    extent = float(np.linalg.norm(spread))
+    scale = level_m * np.hypot(1 / (np.sqrt(most) * extent), np.linalg.norm(lever) / extent**2)
     return Firmness(
         scatter_m=_scatter(block, known),
         tilt_sigma_deg=float(weight**-0.5),
-        scale_sigma=float(level_m / (np.sqrt(most) * np.linalg.norm(spread))),
+        scale_sigma=float(scale),
     )
+
+
+def _lever(along: Float, flights: Sequence[str]) -> Float:
+    """Return ``sqrt(sum (w c)²)`` over flights, for each axis of places (N, K), (K,)."""
+    moments = np.zeros(along.shape[1])
+    for flight in sorted(set(flights)):
+        mine = np.array([name == flight for name in flights])
+        moments += (mine.mean() * along[mine].mean(axis=0)) ** 2
+    return np.asarray(np.sqrt(moments))
 
 
 def _with_heights(

@@ -174,7 +174,9 @@ def settle(
         known=recorded,
         weighed=known,
         placement=placement,
-        firmness=None if placement is None else assess_firmness(block, known, placement),
+        firmness=None
+        if placement is None
+        else assess_firmness(block, known, placement, [c.flight for c in mine(block)]),
         laid=laid,
         flown=flown,
         frame=frame,

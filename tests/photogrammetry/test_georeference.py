@@ -17,6 +17,7 @@ from photogrammetry.vertical import estimate_vertical
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
+ONE = [""] * 15
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 
 
@@ -139,7 +140,7 @@ def test_positions_worse_than_they_claim_weigh_less(flown):
     weighed = weigh_positions(placed.block, placed.known, placed.known)
     assert 6 < np.median(weighed.position_sigmas[:, 0]) < 20
     assert np.median(weighed.position_sigmas[:, 2]) >= 6.0
-    assert assess_firmness(placed.block, weighed, placed).scale_sigma > 0.05
+    assert assess_firmness(placed.block, weighed, placed, ONE).scale_sigma > 0.05
 
 
 def test_positions_as_good_as_they_claim_keep_their_weight(flown):
@@ -156,10 +157,37 @@ def test_the_tilt_of_firm_heights_is_known_better_than_that_of_loose_ones(flown)
     for sigmas in ((0.02, 0.03), (3.0, 6.0)):
         known = known_of(away, [p.centre for p in poses], sigmas=sigmas)
         placed = georeference(away, known, estimate_vertical(away, known.rotations))
-        doubts.append(assess_firmness(placed.block, placed.known, placed))
+        doubts.append(assess_firmness(placed.block, placed.known, placed, ONE))
     assert doubts[0].tilt_sigma_deg < 0.1 < doubts[1].tilt_sigma_deg
     # 3 m in nine independent positions that spread by 12.7 m and 9.8 m: 3 / (3 * 16.1).
     assert doubts[1].scale_sigma == pytest.approx(0.062, abs=0.005)
+
+
+def test_two_flights_leave_more_open_than_one(flown):
+    block, poses = flown.flown_block(noise_px=0)
+    placed = place(block, [p.centre for p in poses])
+    one = assess_firmness(placed.block, placed.known, placed, ONE)
+    two = assess_firmness(placed.block, placed.known, placed, ["1"] * 8 + ["2"] * 7)
+    assert two.scale_sigma > one.scale_sigma
+    assert two.tilt_sigma_deg > one.tilt_sigma_deg
+
+
+def test_offsets_of_two_flights_open_the_scale_as_trials_show(flown):
+    block, _ = flown.flown_block(noise_px=0)
+    places = block.centres[:, :2] - block.centres[:, :2].mean(axis=0)
+    second = np.arange(15) >= 8
+    random = np.random.default_rng(3)
+    scales = []
+    for _ in range(3000):
+        offsets = random.normal(scale=3.0, size=(2, 2))
+        target = places + offsets[second.astype(int)]
+        scales.append(float((places * (target - target.mean(axis=0))).sum() / (places**2).sum()))
+    known = known_of(block, block.centres)
+    placed = place(block, block.centres)
+    two = assess_firmness(block, known, placed, [str(late) for late in second])
+    one = assess_firmness(block, known, placed, ONE)
+    between = np.sqrt(two.scale_sigma**2 - one.scale_sigma**2)
+    assert between == pytest.approx(np.std(scales), rel=0.05)
 
 
 def test_positions_at_one_place_are_refused(flown):
