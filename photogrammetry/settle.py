@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -119,38 +119,15 @@ def settle(
         From the metadata, by camera id.
     """
     by_name = {capture.name: capture for capture in captures}
-
-    def mine(block: Block) -> list[Capture]:
-        return [by_name[name] for name in block.names]
-
-    def recorded_of(block: Block) -> Known:
-        return _recorded(mine(block), cameras, frame, options)
-
-    block, recorded = blocks[0], recorded_of(blocks[0])
-    vertical = estimate_vertical(block, recorded.rotations)
-    placement, laid = None, None
-    if int(np.isfinite(recorded.positions).all(axis=1).sum()) >= 2:
-        placement = georeference(
-            block,
-            recorded,
-            vertical,
-            heights=options.heights,
-            relative=_relative_heights(mine(block)),
-            order=_order_taken(mine(block)),
-        )
-        laid = lay_beside(
-            placement, blocks[1:], recorded_of, lambda piece: _relative_heights(mine(piece))
-        )
-        block, stated = laid.block, laid.known
-        recorded = recorded_of(block)
-    else:
-        block, frame = level(block, vertical), LocalFrame(origin=None, crs=None)
-        recorded = replace(recorded, positions=np.full_like(recorded.positions, np.nan))
-        stated = held_in_place(recorded, block)
-    known = stated
-    block = replace(block, cameras=known.cameras)
+    start = _place(
+        blocks,
+        lambda block: [by_name[name] for name in block.names],
+        lambda mine: _recorded(mine, cameras, frame, options),
+        options.heights,
+    )
+    mine, placement = start.captures, start.placement
+    block, known = replace(start.block, cameras=start.known.cameras), start.known
     settings = replace(options.adjustment, threads=threads)
-    observations = len(block.photo)
     weight = _first_weight(block, options)
     hasty = replace(settings, tolerance=HASTY)
     for number in track(range(ROUNDS), "Adjusting the block", ROUNDS):
@@ -160,29 +137,89 @@ def settle(
         weight = weigh(block, options)
         if placement is not None:
             if number == 0:
-                known = with_flying_height(known, block, mine(block))
+                known = with_flying_height(known, block, mine)
             elif number == 1:
-                known = with_doubted_lens(known, recorded, block, mine(block))
-            known = weigh_positions(block, known, stated)
-    flown = None if placement is None else compare_flying_height(known, block, mine(block))
+                known = with_doubted_lens(known, start.recorded, block, mine)
+            known = weigh_positions(block, known, start.known)
+    flown, firmness = None, None
+    if placement is not None:
+        flown = compare_flying_height(known, block, mine)
+        firmness = assess_firmness(block, known, placement, [c.flight for c in mine])
     scale = None
     if options.assess_scale:
         scale = assess_vertical_scale(block, known, weight, settings)
-        scale = _doubted(scale, flown, block, recorded)
+        scale = _doubted(scale, flown, block, start.recorded)
     return Solution(
         block=block,
-        known=recorded,
+        known=start.recorded,
         weighed=known,
         placement=placement,
-        firmness=None
-        if placement is None
-        else assess_firmness(block, known, placement, [c.flight for c in mine(block)]),
-        laid=laid,
+        firmness=firmness,
+        laid=start.laid,
         flown=flown,
-        frame=frame,
+        frame=frame if placement is not None else LocalFrame(origin=None, crs=None),
         sigma_px=observation_sigma_px(block),
-        dropped=observations - len(block.photo),
+        dropped=len(start.block.photo) - len(block.photo),
         scale=scale,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """A block before it is adjusted, in the world or in a level frame of its own."""
+
+    block: Block
+    captures: list[Capture]
+    """Of its photographs, in its order."""
+    recorded: Known
+    known: Known
+    placement: Placement | None
+    laid: Laid | None
+
+
+def _place(
+    blocks: Sequence[Block],
+    captures_of: Callable[[Block], list[Capture]],
+    recorded_of: Callable[[list[Capture]], Known],
+    heights: HeightUse,
+) -> _Start:
+    """Place the largest piece and lay the others beside it; level it alone without positions."""
+    block, mine = blocks[0], captures_of(blocks[0])
+    recorded = recorded_of(mine)
+    vertical = estimate_vertical(block, recorded.rotations)
+    if int(np.isfinite(recorded.positions).all(axis=1).sum()) < 2:
+        block = level(block, vertical)
+        recorded = replace(recorded, positions=np.full_like(recorded.positions, np.nan))
+        return _Start(
+            block=block,
+            captures=mine,
+            recorded=recorded,
+            known=held_in_place(recorded, block),
+            placement=None,
+            laid=None,
+        )
+    placement = georeference(
+        block,
+        recorded,
+        vertical,
+        heights=heights,
+        relative=_relative_heights(mine),
+        order=_order_taken(mine),
+    )
+    laid = lay_beside(
+        placement,
+        blocks[1:],
+        lambda piece: recorded_of(captures_of(piece)),
+        lambda piece: _relative_heights(captures_of(piece)),
+    )
+    mine = captures_of(laid.block)
+    return _Start(
+        block=laid.block,
+        captures=mine,
+        recorded=recorded_of(mine),
+        known=laid.known,
+        placement=placement,
+        laid=laid,
     )
 
 
