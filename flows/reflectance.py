@@ -223,7 +223,7 @@ def _render(
 
 REFLECTANCE = Stage(
     name="reflectance",
-    version="5",
+    version="6",
     function=make_reflectance,
     needs=of_tiles(
         cpus=2,

@@ -37,7 +37,7 @@ ELEVATION = Stage(
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
-    version="4",
+    version="5",
     function=make_orthomosaic,
     needs=of_tiles(
         cpus=2,

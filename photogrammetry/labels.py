@@ -120,8 +120,9 @@ def views_near(
 ) -> NearViews:
     """Place the views and offer each square of the ground those nearest to the vertical.
 
-    What is offered in a square depends on nothing outside it, so that neighbouring tiles choose
-    among the same views where they meet.
+    What is offered in a square depends on nothing but it and the squares about it, so that
+    neighbouring tiles choose among the same views where they meet; and what is offered in one is
+    offered in those about it, so that seams need not run along the sides of squares.
     """
     half = (float(labels.x[-1] - labels.x[0]) / 2, float(labels.y[0] - labels.y[-1]) / 2)
     heights = ground.height[ground.mapped]
@@ -139,6 +140,9 @@ def views_near(
         rank[i] = _rank(placed, i, points, labels.cell_m).reshape(height.shape)
     order = np.argsort(rank, axis=0, kind="stable")[:NEAREST_VIEWS]
     np.put_along_axis(offered, order, True, axis=0)
+    about = np.ones((3, 3), np.uint8)
+    for layer in offered:
+        layer |= cv2.dilate(layer.astype(np.uint8), about) > 0
     offered &= np.isfinite(rank)
     kept = np.flatnonzero(offered.any(axis=(1, 2))).tolist()
     wide = offered[kept].repeat(BLOCK_LABELS, axis=1).repeat(BLOCK_LABELS, axis=2)

@@ -105,11 +105,11 @@ def fade_weights(seams: Seams) -> Float32:
     Beyond the rim, where the sum would be 0, the nearest views go on for two cells: where exactly a
     photograph ends is seen in the pixels.
     """
-    weights = np.zeros(seams.usable.shape, np.float32)
+    weights = np.zeros(seams.visible.shape, np.float32)
     for i in range(len(weights)):
         chosen = (seams.chosen == i).astype(np.float32)
         if chosen.any():
-            weights[i] = cv2.GaussianBlur(chosen, (0, 0), FADE_LABELS) * seams.usable[i]
+            weights[i] = cv2.GaussianBlur(chosen, (0, 0), FADE_LABELS) * seams.visible[i]
     beyond = weights.sum(axis=0) < LEAST_SUM
     if beyond.any():
         around = np.ones((2 * RIM_LABELS + 1,) * 2, np.uint8)
@@ -143,13 +143,13 @@ def _even_out(
         if not fade[i].any():
             continue
         here = cv2.resize(fade[i], shape, interpolation=cv2.INTER_AREA)
-        usable = cv2.resize(seams.usable[i].astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(seams.visible[i].astype(np.float32), shape, interpolation=cv2.INTER_AREA)
         small = halve(halve(store.thumbnail(view.name)))
         geometry = geometry_row(placed, i, 2.0**-LOW_LEVEL).astype(np.float32)[None]
         sample_colour(small, geometry, x, y, height, layer)
         known = np.isfinite(layer[..., 0])
         colour = np.where(known[..., None], layer, 0) * gains[view.name].astype(np.float32)
-        spread = cv2.GaussianBlur(here, EVEN_SIZE, EVEN_LOWS) * usable * known
+        spread = cv2.GaussianBlur(here, EVEN_SIZE, EVEN_LOWS) * seen * known
         here = here * known
         wide += spread[..., None] * colour
         wide_weight += spread

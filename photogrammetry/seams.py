@@ -45,12 +45,12 @@ SEAM_DN = 25.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
-    """The view chosen in every label cell, and the views that could have been."""
+    """The view chosen in every label cell, and the views that see it."""
 
     chosen: NDArray[np.int64]
     """(rows, cols), -1 where none sees the cell."""
-    usable: Mask
-    """(V, rows, cols)"""
+    visible: Mask
+    """(V, rows, cols); across a seam a view fades as far as it sees, offered there or not."""
 
 
 def choose_seams(
@@ -73,10 +73,13 @@ def choose_seams(
     placed = near.placed
     grey = _grey_layers(placed, labels, gains, store)
     slant2 = [_slant2(placed, i, labels) for i in range(len(placed))]
-    framed = np.isfinite(grey) & labels.mapped & near.offered
+    framed = np.isfinite(grey) & labels.mapped
     for i, one in enumerate(slant2):
         framed[i] &= one < FARTHEST_SLANT**2
-    usable = _usable(placed, labels, framed)
+    visible = _visible(placed, labels, framed)
+    usable = visible & near.offered
+    # What no view can look into still shows what the best view has there, rather than a hole.
+    usable |= framed & near.offered & ~usable.any(axis=0)
     grey[~usable] = np.nan
     middle, spread = _median_and_range(grey)
     volume = np.empty((*labels.height.shape, len(placed)), np.uint8)
@@ -99,12 +102,12 @@ def choose_seams(
     )
     total[volume == UNSEEN] = np.inf
     chosen = np.where(usable.any(axis=0), np.argmin(total, axis=2), -1)
-    return Seams(chosen=chosen, usable=usable)
+    return Seams(chosen=chosen, visible=visible | usable)
 
 
-def _usable(placed: TileViews, labels: LabelGround, framed: Mask) -> Mask:
+def _visible(placed: TileViews, labels: LabelGround, framed: Mask) -> Mask:
     """Return which views see a cell (V, rows, cols), of those whose frame holds it."""
-    usable = framed.copy()
+    visible = framed.copy()
     top = float(labels.height.max())
     for i in range(len(placed)):
         mark_visible(
@@ -115,11 +118,9 @@ def _usable(placed: TileViews, labels: LabelGround, framed: Mask) -> Mask:
             labels.x,
             labels.y,
             placed.centres[i],
-            usable[i],
+            visible[i],
         )
-    # What no view can look into still shows what the best view has there, rather than a hole.
-    blind = framed.any(axis=0) & ~usable.any(axis=0)
-    return np.asarray(usable | (framed & blind), np.bool_)
+    return visible
 
 
 def _grey_layers(
