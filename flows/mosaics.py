@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from photogrammetry.labels import Ground
 
 MOSAIC_TILE = 1024
+CLASS_PIXELS = 4
+"""Side in pixels of the cells that say what the picture stands on: about a cell of the surface."""
 PICTURES_PER_WORKER = 6
 """Decoded photographs kept in memory for each worker, and once more for all."""
 LEAST_TILE = 256
@@ -64,8 +67,13 @@ def make_orthomosaic(job: Job) -> Figures:
         below = _drawn_on(ground.grid.window(part), found)
         cells = mosaic_tile(window, below, views, gains, reconstruction.frame, store, pictures)
         cells[:, ~inside_area(grid, tile, job.options["area_wkt"])] = 0
-        drawn_on = np.where(cells[3] > 0, ground_classes(found, below.grid, window), 0)
-        classes.write(tile, drawn_on[None])
+        coarse = _coarse_tile(tile)
+        drawn = cells[3, CLASS_PIXELS // 2 :: CLASS_PIXELS, CLASS_PIXELS // 2 :: CLASS_PIXELS] > 0
+        # A last row or column narrower than half a cell has no pixel at its middle.
+        short = coarse.rows - drawn.shape[0], coarse.cols - drawn.shape[1]
+        drawn = np.pad(drawn, ((0, short[0]), (0, short[1])))
+        of_cells = ground_classes(found, below.grid, classes.grid.window(coarse))
+        classes.write(coarse, np.where(drawn, of_cells, GroundClass.NOTHING)[None])
         raster.write(tile, cells)
 
     if not work_tiles(job, raster, render, "Making the orthomosaic"):
@@ -85,18 +93,31 @@ def make_orthomosaic(job: Job) -> Figures:
 
 def _rasters(job: Job, grid: Grid, coarseness: float) -> tuple[TiledRaster, TiledRaster]:
     """Start the picture, and the classes of the ground it is drawn on."""
-    picture, classes = (
-        create_tiled(
-            job.scratch / name,
-            grid,
-            bands=bands,
-            dtype=np.uint8,
-            nodata=nodata,
-            tile_cells=_tile_cells(coarseness),
-        )
-        for name, bands, nodata in (("mosaic", 4, None), ("classes", 1, int(GroundClass.NOTHING)))
+    tile_cells = _tile_cells(coarseness)
+    picture = create_tiled(
+        job.scratch / "mosaic", grid, bands=4, dtype=np.uint8, tile_cells=tile_cells
+    )
+    rows, cols = (-(-side // CLASS_PIXELS) for side in grid.shape)
+    classes = create_tiled(
+        job.scratch / "classes",
+        replace(grid, cell_m=CLASS_PIXELS * grid.cell_m, rows=rows, cols=cols),
+        bands=1,
+        dtype=np.uint8,
+        nodata=int(GroundClass.NOTHING),
+        tile_cells=tile_cells // CLASS_PIXELS,
     )
     return picture, classes
+
+
+def _coarse_tile(tile: Tile) -> Tile:
+    """Return the tile of the ground's classes under a tile of the picture."""
+    return Tile(
+        row=tile.row // CLASS_PIXELS,
+        col=tile.col // CLASS_PIXELS,
+        rows=-(-tile.rows // CLASS_PIXELS),
+        cols=-(-tile.cols // CLASS_PIXELS),
+        name=tile.name,
+    )
 
 
 def _native_gsd(surface: Grid, quality: str) -> float:
@@ -120,7 +141,7 @@ def _drawn_on(grid: Grid, found: Continued) -> Ground:
 
 
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:
-    """Return the class of the ground under every pixel of a tile, see `GroundClass`.
+    """Return the class of the ground under every cell of a tile, see `GroundClass`.
 
     Parameters
     ----------
