@@ -35,6 +35,8 @@ class Cost:
     """User and system time."""
     peak_gb: float
     """Largest sum of resident memory, in units of 1e9 bytes; shared pages count in each."""
+    status: int = 0
+    """Exit status; of several commands the first that was not 0."""
 
     def __str__(self) -> str:
         """Return the cost in words."""
@@ -49,6 +51,7 @@ class Cost:
             wall_s=self.wall_s + other.wall_s,
             cpu_s=self.cpu_s + other.cpu_s,
             peak_gb=max(self.peak_gb, other.peak_gb),
+            status=self.status or other.status,
         )
 
 
@@ -57,8 +60,11 @@ def run(
     *,
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
+    check: bool = True,
 ) -> Cost:
-    """Run a command to its end; its output goes to a log.  Ends the benchmark if it fails.
+    """Run a command to its end; its output goes to a log.
+
+    Ends the benchmark if the command fails, unless `check` is false.
 
     Notes
     -----
@@ -80,11 +86,16 @@ def run(
             wall_s = time.perf_counter() - began_s
             process.returncode = os.waitstatus_to_exitcode(status)
             peak_bytes = peak.stop()
-        if process.returncode != 0:
+        if check and process.returncode != 0:
             lines = path.read_text(errors="replace").splitlines()
             print("\n".join(lines[-20:]), file=sys.stderr)
             sys.exit(f"{command[0]}: ended with status {process.returncode}")
-    return Cost(wall_s=wall_s, cpu_s=usage.ru_utime + usage.ru_stime, peak_gb=peak_bytes / 1e9)
+    return Cost(
+        wall_s=wall_s,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        peak_gb=peak_bytes / 1e9,
+        status=process.returncode,
+    )
 
 
 class _PeakMemory:
