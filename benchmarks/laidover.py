@@ -2,6 +2,8 @@
 
 Maps of different programs differ in scale, turn and place.  Keypoints that both pictures show give
 the similarity from one to the other, so that areas and pictures can be compared on the same ground.
+A map may also lean, be bent, or be torn and show ground twice: then no similarity holds all over,
+and ground is looked up place by place, each by the keypoints nearest to it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.similarity import fit_level_similarity
 from tmp.files import replacing
 from tmp.grids import Grid
 from tmp.rasters import read_reduced
@@ -29,6 +32,13 @@ WITHIN = 0.01
 """Distance within which a match is in keeping with a similarity, as a share of the longest side:
 maps are bent against each other."""
 LEAST_MATCHES = 30
+BLOCKS = 50
+"""Blocks along the longest side of a map that are looked up each by a similarity of its own."""
+NEAREST = 24
+"""Keypoints that such a similarity rests on."""
+MOST_UNLIKE = 2.0
+"""Scale of a block's similarity over the whole map's beyond which it is not believed."""
+TRIALS = 60
 RIM_PX = 5
 """Rim of a picture within which no keypoints are looked for."""
 HEAD_PX, GAP_PX = 56, 24
@@ -59,6 +69,10 @@ class Overlay:
     """Similarity between their map coordinates, (3, 3)."""
     matches: int
     """Keypoints that it rests on."""
+    here: Float
+    """Map coordinates in the first map of all keypoints that look alike, (N, 2)."""
+    there: Float
+    """In the second."""
 
     @property
     def scale(self) -> float:
@@ -73,6 +87,11 @@ class Shares:
     both_m2: float
     first_only_m2: float
     second_only_m2: float
+
+    @property
+    def second_m2(self) -> float:
+        """What the second map draws, alone or not."""
+        return self.both_m2 + self.second_only_m2
 
 
 def read_picture(path: Path) -> Picture:
@@ -99,9 +118,11 @@ def lay_over(first: Picture, second: Picture) -> Overlay | None:
     good = [best for best, next_best in pairs if best.distance < RATIO * next_best.distance]
     if len(good) < LEAST_MATCHES:
         return None
+    here = here[[match.queryIdx for match in good]]
+    there = there[[match.trainIdx for match in good]]
     affine, kept = cv2.estimateAffinePartial2D(
-        here[[match.queryIdx for match in good]],
-        there[[match.trainIdx for match in good]],
+        here,
+        there,
         method=cv2.RANSAC,
         ransacReprojThreshold=WITHIN * max(second.grid.shape),
         maxIters=5000,
@@ -113,6 +134,8 @@ def lay_over(first: Picture, second: Picture) -> Overlay | None:
     return Overlay(
         second_from_first=second.map_from_pixel @ pixels @ np.linalg.inv(first.map_from_pixel),
         matches=int(kept.sum()),
+        here=_transformed(first.map_from_pixel, here),
+        there=_transformed(second.map_from_pixel, there),
     )
 
 
@@ -129,13 +152,27 @@ def onto_one_sheet(first: Picture, second: Picture, second_from_first: Float) ->
     ]
 
 
-def shares_of(first: Picture, second: Picture) -> Shares:
-    """Return what two maps on the same sheet draw alone and together."""
-    cell_m2 = first.grid.cell_m**2
+def shares_of(first: Picture, second: Picture, overlay: Overlay) -> Shares:
+    """Return what two maps draw alone and together, place by place in the first one's scale.
+
+    Ground that the second map shows twice counts once.
+    """
+    places = _places_in_first(second, overlay)
+    low = np.minimum(places.min(axis=0), first.grid.bounds[:2])
+    high = np.maximum(places.max(axis=0), first.grid.bounds[2:])
+    # Coarser than both, so that places moved one by one leave no gaps.
+    cell_m = 2 * max(first.grid.cell_m, second.grid.cell_m / overlay.scale)
+    sheet = Grid.from_bounds((low[0], low[1], high[0], high[1]), cell_m, first.grid.crs)
+    shown = np.zeros(sheet.shape, np.uint8)
+    row = ((sheet.y_max - places[:, 1]) / cell_m).astype(int).clip(0, sheet.rows - 1)
+    col = ((places[:, 0] - sheet.x_min) / cell_m).astype(int).clip(0, sheet.cols - 1)
+    shown[row, col] = 1
+    its = cv2.morphologyEx(shown, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+    ours = _redrawn(first, sheet, np.eye(3)).drawn
     return Shares(
-        both_m2=cell_m2 * float((first.drawn & second.drawn).sum()),
-        first_only_m2=cell_m2 * float((first.drawn & ~second.drawn).sum()),
-        second_only_m2=cell_m2 * float((second.drawn & ~first.drawn).sum()),
+        both_m2=cell_m**2 * float((ours & its).sum()),
+        first_only_m2=cell_m**2 * float((ours & ~its).sum()),
+        second_only_m2=cell_m**2 * float((its & ~ours).sum()),
     )
 
 
@@ -164,13 +201,38 @@ def _keypoints(picture: Picture) -> tuple[Float, NDArray[np.float32]]:
     return np.array([point.pt for point in points]) + 0.5, np.asarray(words, np.float32)
 
 
+def _places_in_first(second: Picture, overlay: Overlay) -> Float:
+    """Return where the first map has what each drawn pixel of the second shows, (N, 2)."""
+    row, col = np.nonzero(second.drawn)
+    places = _transformed(second.map_from_pixel, np.column_stack([col, row]) + 0.5)
+    step = -(-max(second.drawn.shape) // BLOCKS)
+    block = row // step * BLOCKS + col // step
+    first_from_second = np.asarray(np.linalg.inv(overlay.second_from_first), float)
+    out = np.empty_like(places)
+    for one in np.unique(block):
+        members = block == one
+        centre = places[members].mean(axis=0)
+        near = np.argsort(np.linalg.norm(overlay.there - centre, axis=1))[:NEAREST]
+        middle = overlay.here[near].mean(axis=0)
+        scale, turn, shift = fit_level_similarity(
+            overlay.there[near] - centre, overlay.here[near] - middle, trials=TRIALS
+        )
+        if 1 / MOST_UNLIKE < scale * overlay.scale < MOST_UNLIKE:
+            cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+            matrix = np.array([[cos, -sin], [sin, cos]])
+            out[members] = (places[members] - centre) @ matrix.T + shift + middle
+        else:
+            out[members] = _transformed(first_from_second, places[members])
+    return out
+
+
 def _corners(picture: Picture) -> Float:
     x_min, y_min, x_max, y_max = picture.grid.bounds
     return np.array([(x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max)])
 
 
-def _transformed(matrix: Float, places: Float) -> Float:
-    return places @ matrix[:2, :2].T + matrix[:2, 2]
+def _transformed(matrix: Float, places: NDArray[np.floating]) -> Float:
+    return np.asarray(places @ matrix[:2, :2].T + matrix[:2, 2], float)
 
 
 def _redrawn(picture: Picture, sheet: Grid, own_from_sheet: Float) -> Picture:

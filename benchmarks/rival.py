@@ -10,7 +10,9 @@ same number of workers, one after the other.  ``--keep`` leaves both maps and
 
 Areas are those of each map by its own scale.  As the scales differ, the rival's area is given
 in our scale too: divided by the square of its scale over ours, which is measured on keypoints that
-both orthomosaics show, or, where they show too few, on the cameras of both.
+both orthomosaics show, or, where they show too few, on the cameras of both.  A map that is bent or
+torn has no one scale, so the ground that the rival shows is also looked up place by place in our
+map; that is what is judged, if the keypoints allow it.
 """
 
 from __future__ import annotations
@@ -378,43 +380,49 @@ def compare(ours: Outcome, its: Outcome, folder: Path, *, keep: Path | None) -> 
     """Compare the ground that two programs drew and what it cost; writes the picture."""
     if its.cost.status:
         print(f"the rival ended with status {its.cost.status}")
+    if its.map is None or its.figures is None:
+        print("nothing to compare: the rival made no map")
+        return
+    if ours.map is None or ours.figures is None:
+        judge(False, "a map where the rival makes one")
+        return
     ratio = ours.cost.cpu_s / its.cost.cpu_s
     print(f"CPU-seconds over the rival's            {ratio:18.2f}")
-    its_m2 = 0.0
-    if ours.map is not None and its.map is not None and its.figures is not None:
-        its_m2 = its.figures.drawn_m2 / scale_between(ours.map, its.map, folder) ** 2
-        print(f"drawn by the rival, in our scale        {its_m2:15.0f} m²")
-        if keep is not None:
-            print(f"picture of both                         {folder / PICTURE}")
-    drawn = 0.0 if ours.figures is None else ours.figures.drawn_m2
-    judge(drawn > its_m2, "more ground drawn than by the rival, in the same scale")
+    its_m2 = drawn_in_our_scale(ours.map, its.map, its.figures.drawn_m2, folder)
+    if keep is not None:
+        print(f"picture of both                         {folder / PICTURE}")
+    judge(ours.figures.drawn_m2 > its_m2, "more ground drawn than by the rival, in the same scale")
     judge(ratio <= MOST_OF_RIVAL, f"at most {MOST_OF_RIVAL:g} of the rival's CPU-seconds")
 
 
-def scale_between(ours: Map, its: Map, folder: Path) -> float:
-    """Return the rival's scale over ours, and draw both maps in our scale."""
+def drawn_in_our_scale(ours: Map, its: Map, its_m2: float, folder: Path) -> float:
+    """Return the area that the rival draws in our scale; prints how, and draws both maps."""
     pictures = read_picture(ours.orthomosaic), read_picture(its.orthomosaic)
     by_cameras = scale_of(its.centres, ours.centres)
     overlay = lay_over(*pictures)
-    if overlay is not None:
-        print(
-            f"rival's scale over ours                 {overlay.scale:18.4f}  by "
-            f"{overlay.matches} keypoints of both orthomosaics ({by_cameras:.4f} by the cameras)"
-        )
-        matrix, scale = overlay.second_from_first, overlay.scale
-    else:
+    if overlay is None:
         scale = by_cameras if np.isfinite(by_cameras) else 1.0
-        print(
-            f"rival's scale over ours                 {scale:18.4f}  "
-            + ("by the cameras" if np.isfinite(by_cameras) else "taken, as nothing gives it")
-            + ": the orthomosaics have too few keypoints in common"
-        )
+        how = "by the cameras" if np.isfinite(by_cameras) else "taken, as nothing gives it"
+        how += ": the orthomosaics have too few keypoints in common"
         matrix = placed_side_by_side(*pictures, scale)
+    else:
+        scale, matrix = overlay.scale, overlay.second_from_first
+        how = (
+            f"by {overlay.matches} of {len(overlay.here)} keypoints of both orthomosaics "
+            f"({by_cameras:.4f} by the cameras)"
+        )
+    print(f"rival's scale over ours                 {scale:18.4f}  {how}")
+    print(f"drawn by the rival, in our scale        {its_m2 / scale**2:15.0f} m²")
     sheets = onto_one_sheet(*pictures, matrix)
-    if overlay is not None:
-        print_shares(*sheets)
     draw_side_by_side(sheets, ["tmp map", "orthomosaic-3d"], folder / PICTURE)
-    return scale
+    if overlay is None:
+        return its_m2 / scale**2
+    shares = shares_of(*pictures, overlay)
+    print(f"place by place: drawn by the rival      {shares.second_m2:15.0f} m²")
+    print(f"  by both                               {shares.both_m2:15.0f} m²")
+    print(f"  by tmp map alone                      {shares.first_only_m2:15.0f} m²")
+    print(f"  by the rival alone                    {shares.second_only_m2:15.0f} m²")
+    return shares.second_m2
 
 
 def placed_side_by_side(first: Picture, second: Picture, scale: float) -> Float:
@@ -425,14 +433,6 @@ def placed_side_by_side(first: Picture, second: Picture, scale: float) -> Float:
     matrix = np.diag([scale, scale, 1.0])
     matrix[:2, 2] = there - scale * here
     return matrix
-
-
-def print_shares(first: Picture, second: Picture) -> None:
-    """Print how much ground two maps on one sheet draw alone and together."""
-    shares = shares_of(first, second)
-    print(f"drawn by both                           {shares.both_m2:15.0f} m²")
-    print(f"drawn by tmp map alone                  {shares.first_only_m2:15.0f} m²")
-    print(f"drawn by the rival alone                {shares.second_only_m2:15.0f} m²")
 
 
 if __name__ == "__main__":
