@@ -21,6 +21,8 @@ EVIDENCE_CELLS = 5
 """Side of the square over which confidence is averaged before it is judged."""
 JUMP_CELLS = 10.0
 """Difference in height, in cells, that parts two neighbours into two patches."""
+SUPPORT_CELLS = 8
+"""Half the side of the square about a cell in which its patch must be firm, too."""
 
 ACCEPTED, PROBABLE, FIRM = 1, 2, 4
 """What a level says of a cell: see `Rule.accept`, `Rule.slack` and `Rule.firm`."""
@@ -281,5 +283,13 @@ def _firm_patches(
     sure = np.bincount(labels.ravel(), weights=firm.ravel(), minlength=number)
     kept = (area >= rule.least_patch_m2) & (sure >= rule.firm_share * cells)
     kept[0] = False
+    stands = kept[labels] & (_share_about(firm, kept[labels]) >= rule.firm_share)
     # Cells on a jump belong to whatever patch they touch.
-    return probable & (cv2.dilate(kept[labels].astype(np.uint8), kernel) > 0)
+    return probable & (cv2.dilate(stands.astype(np.uint8), kernel) > 0)
+
+
+def _share_about(firm: Mask, among: Mask) -> Float32:
+    """Return the share of firm cells among the cells of a mask in a square about every cell."""
+    size = (2 * SUPPORT_CELLS + 1,) * 2
+    total = cv2.blur(among.astype(np.float32), size)
+    return np.asarray(cv2.blur((firm & among).astype(np.float32), size) / np.maximum(total, 1e-6))
