@@ -163,6 +163,8 @@ def _weigh(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) ->
     views = np.minimum(compared, len(rule.accept) + 1)
     accept = np.array([np.inf, np.inf, *rule.accept], np.float32)[views] + extra
     mean = _local_mean(confidence)
+    if ground.radius > 1:
+        mean = np.minimum(mean, _least_side(confidence))
     return np.asarray(
         ACCEPTED * (mean >= accept)
         + PROBABLE * (mean >= accept - rule.slack)
@@ -242,6 +244,24 @@ def _local_mean(confidence: Float32) -> Float32:
     weight = cv2.blur(known.astype(np.float32), size)
     total = cv2.blur(np.where(known, confidence, 0).astype(np.float32), size)
     return np.where(known, total / np.maximum(weight, 1e-6), -1).astype(np.float32)
+
+
+def _least_side(confidence: Float32) -> Float32:
+    """Return the least of the mean confidences north-west, north-east, south-west, south-east.
+
+    A wide window that holds a shore agrees as the shore does, on the water beside it as well.
+    """
+    size, away = (3, 3), 2
+    known = np.isfinite(confidence)
+    weight = cv2.blur(known.astype(np.float32), size)
+    total = cv2.blur(np.where(known, confidence, 0).astype(np.float32), size)
+    mean = np.where(weight > 0, total / np.maximum(weight, 1e-6), np.inf).astype(np.float32)
+    wide = cv2.copyMakeBorder(mean, *(away,) * 4, cv2.BORDER_REPLICATE)
+    rows, cols = confidence.shape
+    ends = (0, 2 * away)
+    return np.asarray(
+        np.min([wide[r : r + rows, c : c + cols] for r in ends for c in ends], axis=0), np.float32
+    )
 
 
 def _precision(level: Level, sheet: Float32, spread: Float32, rule: Rule) -> Float32:
