@@ -62,8 +62,6 @@ def sharpen_edges(
     level: Level,
     height: Float32,
     chosen: NDArray[np.int64],
-    *,
-    noise_dn: float,
 ) -> tuple[Float32, Mask]:
     """Decide the cells beside jumps between two plain surfaces anew.
 
@@ -76,8 +74,6 @@ def sharpen_edges(
         Tile heights.
     chosen : ndarray of shape (block rows, block cols, K ≤ 8), int64
         Views of each block; many, because most may be blocked beside a wall.
-    noise_dn : float
-        Standard deviation of a picture's noise in grey values.
 
     Returns
     -------
@@ -118,7 +114,7 @@ def sharpen_edges(
             placed.centres,
             chosen,
             ground.block,
-            noise_dn,
+            level.noise_dn,
             ground.x,
             ground.y,
             ground.radius,

@@ -44,14 +44,14 @@ class Level:
     packed: KernelViews
     chosen: NDArray[np.int64]
     """Views of each block, see `photogrammetry.viewchoice.choose_views`."""
+    noise_dn: float
+    """Standard deviation of its pictures' noise in grey values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """What a cell must show to count as measured."""
 
-    noise_dn: float
-    """Standard deviation of a picture's noise in grey values."""
     agree: float
     """Mean correlation from which a view counts as seeing a cell."""
     accept: tuple[float, float, float, float]
@@ -193,7 +193,7 @@ def assess(
         level.chosen,
         ground.block,
         ground.radius,
-        rule.noise_dn,
+        level.noise_dn,
         rule.agree,
         ground.x,
         ground.y,

@@ -31,6 +31,11 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 THUMBNAIL_LEVEL = 4
 """The small colour picture is the photograph halved this many times."""
 COARSEST_LEVEL = 6
+LEAST_SIDE_PX = 16
+"""Shorter side from which a picture is halved again."""
+HEAD = ".levels.json"
+"""Ending of the file that says what is stored of a photograph."""
+LEVELS, SMOOTH = "levels", "smooth"
 DEEP_SUFFIXES = frozenset({".tif", ".tiff", ".png"})
 """Files that may hold more than 8 bits."""
 STRETCH_PERCENT = (0.5, 99.5)
@@ -118,6 +123,16 @@ def halve(picture: Picture) -> Picture:
     )
 
 
+def halve_smoothly(picture: Picture) -> Picture:
+    """Halve as `halve` does, with weights of 1, 3, 3, 1 along rows and columns.
+
+    Averages of 2 × 2 keep a third of a pattern as fine as 1.5 of the new pixels, as a coarse
+    pattern that is not there (aliasing, Shannon 1949): crop rows become a moiré, and a surface
+    matched on it wanders.  These weights keep a thirtieth.
+    """
+    return halve(np.asarray(cv2.GaussianBlur(picture, (3, 3), 0), np.uint8))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureStore:
     """Grey pyramids and thumbnails in a folder, one pair of files per photograph."""
@@ -131,7 +146,7 @@ class PictureStore:
     def has(self, name: str, *, finest_level: int) -> bool:
         """Tell whether a photograph's pyramid is stored and reaches `finest_level`."""
         try:
-            head = json.loads(self._stem(name).with_suffix(".json").read_text())
+            head = json.loads(self._stem(name).with_suffix(HEAD).read_text())
         except (OSError, ValueError):
             return False
         return bool(head["levels"][0]["level"] <= finest_level)
@@ -141,8 +156,8 @@ class PictureStore:
 
         A disk shared by many machines has no room for a look at every file from every job.
         """
-        stored = set(self.folder.glob("*.json"))
-        return [name for name in names if self._stem(name).with_suffix(".json") not in stored]
+        stored = set(self.folder.glob(f"*{HEAD}"))
+        return [name for name in names if self._stem(name).with_suffix(HEAD) not in stored]
 
     def save(self, name: str, picture: Picture, *, halvings: int) -> None:
         """Store the pyramid and thumbnail of a decoded photograph.
@@ -161,37 +176,57 @@ class PictureStore:
         thumbnail = picture
         for _ in range(THUMBNAIL_LEVEL - halvings):
             thumbnail = halve(thumbnail)
-        levels, parts, offset = [], [], 0
         grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
-        for level in range(halvings, COARSEST_LEVEL + 1):
-            rows, cols = grey.shape
-            levels.append({"level": level, "offset": offset, "rows": rows, "cols": cols})
-            parts.append(grey.ravel())
-            offset += grey.size
-            if min(rows, cols) < 16:
-                break
-            grey = halve(grey)
+        pyramids = {LEVELS: _pyramid(grey, halve, halvings)}
+        pyramids[SMOOTH] = _pyramid(grey, halve_smoothly, halvings)[1:]
+        parts, offset = [], 0
+        entries: dict[str, list[dict[str, int]]] = {LEVELS: [], SMOOTH: []}
+        for kind, pyramid in pyramids.items():
+            for level, part in pyramid:
+                rows, cols = part.shape
+                entries[kind].append({"level": level, "offset": offset, "rows": rows, "cols": cols})
+                parts.append(part.ravel())
+                offset += part.size
         _write_array(stem.with_suffix(".grey.npy"), np.concatenate(parts))
         _write_array(stem.with_suffix(".small.npy"), thumbnail)
         head = stem.with_suffix(".json.part")
-        head.write_text(json.dumps({"name": name, "levels": levels}))
-        head.replace(stem.with_suffix(".json"))  # last: it vouches for the other two
+        head.write_text(json.dumps({"name": name, **entries}))
+        head.replace(stem.with_suffix(HEAD))  # last: it vouches for the other two
 
-    def grey(self, name: str, level: int) -> tuple[Picture, int]:
+    def grey(self, name: str, level: int, *, smooth: bool = False) -> tuple[Picture, int]:
         """Return one level of a pyramid, memory-mapped, and the level actually returned.
 
         A level finer or coarser than what is stored gives the nearest one that is.
+
+        Parameters
+        ----------
+        name : str
+        level : int
+        smooth : bool
+            Whether it is halved by `halve_smoothly`: without moiré, for a search among many
+            heights, and with less of the detail that a precise height needs.
         """
-        stem = self._stem(name)
-        levels = json.loads(stem.with_suffix(".json").read_text())["levels"]
-        found = min(levels, key=lambda entry: abs(entry["level"] - level))
-        flat = np.load(stem.with_suffix(".grey.npy"), mmap_mode="r")
+        head = json.loads(self._stem(name).with_suffix(HEAD).read_text())
+        entries = head[LEVELS][:1] + head[SMOOTH] if smooth else head[LEVELS]
+        found = min(entries, key=lambda entry: abs(entry["level"] - level))
+        flat = np.load(self._stem(name).with_suffix(".grey.npy"), mmap_mode="r")
         part = flat[found["offset"] : found["offset"] + found["rows"] * found["cols"]]
         return part.reshape(found["rows"], found["cols"]), found["level"]
 
     def thumbnail(self, name: str) -> Picture:
         """Return the small colour picture (rows, cols, 3), blue, green, red."""
         return np.asarray(np.load(self._stem(name).with_suffix(".small.npy")), np.uint8)
+
+
+def _pyramid(
+    grey: Picture, halved: Callable[[Picture], Picture], halvings: int
+) -> list[tuple[int, Picture]]:
+    """Return a picture and its halvings with their levels, down to a side of 8 to 15 pixels."""
+    pyramid = [(halvings, grey)]
+    while pyramid[-1][0] < COARSEST_LEVEL and min(pyramid[-1][1].shape) >= LEAST_SIDE_PX:
+        level, picture = pyramid[-1]
+        pyramid.append((level + 1, halved(picture)))
+    return pyramid
 
 
 def _write_array(path: Path, array: Picture) -> None:

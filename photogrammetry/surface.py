@@ -35,6 +35,9 @@ from tmp.grids import Grid, Tile
 
 log = logging.getLogger(__name__)
 
+SMOOTHED_NOISE = 0.625
+"""Noise that weights of 1, 3, 3, 1 leave of a picture, against averages of 2 × 2."""
+
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
@@ -154,7 +157,7 @@ def measure_tile(
     levels, height = _search_down(placed, store, window, sought, centre, options)
     finest = levels[0]
     many = _choose(placed, finest.ground, finest.ground.padded(height), MAX_VIEWS, options)
-    height, decided = sharpen_edges(placed, finest, height, many, noise_dn=options.noise_dn)
+    height, decided = sharpen_edges(placed, finest, height, many)
     judged = judge(placed, levels, height, decided, rule=options.rule)
     height, judged = bridge_gaps(height, judged, grid.cell_m)
     core = (
@@ -207,8 +210,10 @@ def _search_down(
                     store,
                     ground.cell_m / options.pixels_per_cell,
                     _lattice(ground, sheet, sought),
+                    smooth=number > 0,
                 ),
                 chosen=_choose(placed, ground, search.sheet, options.views, options),
+                noise_dn=options.noise_dn * (SMOOTHED_NOISE if number > 0 else 1.0),
             )
         )
         height = _match(levels[-1], search, options)
@@ -262,7 +267,7 @@ def _match(level: Level, search: Search, options: SurfaceOptions) -> Float32:
         level.chosen,
         ground.block,
         ground.radius,
-        options.noise_dn,
+        level.noise_dn,
         ground.x,
         ground.y,
         search.sheet,

@@ -181,6 +181,8 @@ def pack_grey(
     store: PictureStore,
     pixel_size_m: float,
     lattice: Float,
+    *,
+    smooth: bool = False,
 ) -> KernelViews:
     """Gather the crops of the grey pyramids that a tile needs at one level of detail.
 
@@ -192,6 +194,8 @@ def pack_grey(
         Wanted size of a picture's pixel on the ground; each view gives its nearest level.
     lattice : ndarray of shape (N, 3)
         Tile points whose projections bound the crop.
+    smooth : bool
+        See `photogrammetry.pictures.PictureStore.grey`.
     """
     geometry = np.zeros((len(tile_views), GEOMETRY_WIDTH), np.float32)
     layout = np.zeros((len(tile_views), 3), np.int64)
@@ -200,7 +204,7 @@ def pack_grey(
         pixels = tile_views.pixel_from_tile(i, lattice)
         gsd = _distance_along_axis(tile_views, i, lattice, pixels) / view.camera.fx_px
         wanted = int(np.floor(np.log2(max(pixel_size_m / gsd, 1e-6)) + 0.5))
-        picture, level = store.grey(view.name, wanted)
+        picture, level = store.grey(view.name, wanted, smooth=smooth)
         pixels = pixels / 2.0**level
         # Where part of the lattice leaves the lens model, the rest must stand in for it.
         spacing_px = float(np.ptp(lattice[:, 0])) / 6 / (gsd * 2.0**level)
