@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from flows.stages import PICTURES
-from photogrammetry.extent import flying_heights, height_range, mapped_bounds, survey_trend
+from photogrammetry.extent import flying_heights, mapped_bounds, seek_ground, survey_trend
 from photogrammetry.pictures import PictureStore
-from photogrammetry.search import Sought
 from photogrammetry.surface import SurfaceOptions, measure_tile
 from photogrammetry.views import views_of
 from tmp.grids import Grid, Tile
@@ -44,7 +44,7 @@ def main() -> None:
     bounds = mapped_bounds(reconstruction, trend, least_views=2)
     grid = Grid.from_bounds(bounds, asked.cell, reconstruction.frame.crs)
     flying_m = float(np.median(flying_heights(reconstruction)))
-    low, high = height_range(points, trend, bounds, flying_m)
+    sought = seek_ground(points, trend, bounds, flying_m)
     for name, shift in (("at the ground", 0.0), (f"{asked.below:g} m below", -asked.below)):
 
         def measure(tile: Tile, shift: float = shift) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def main() -> None:
                 views,
                 reconstruction.frame,
                 store,
-                Sought(trend=trend.shifted(shift), low_m=low, high_m=high),
+                replace(sought, trend=trend.shifted(shift)),
                 options=SurfaceOptions(),
             )
             return int(found.measured.sum()), int(np.isfinite(found.confidence).sum())

@@ -51,10 +51,9 @@ def measure_surface(job: Job) -> Figures:
     from photogrammetry.extent import (
         flying_heights,
         ground_sample_distance,
-        height_range,
+        seek_ground,
         survey_trend,
     )
-    from photogrammetry.search import Sought
     from photogrammetry.surface import SurfaceOptions, measure_tile
     from photogrammetry.views import views_of
 
@@ -78,14 +77,13 @@ def measure_surface(job: Job) -> Figures:
         if part is None:
             ground.write(tile, _ground_bands(guess, tile, None, None))
             return
-        low_m, high_m = height_range(points, trend, grid.window(part).bounds, height_agl_m)
         found = measure_tile(
             grid,
             part,
             views,
             reconstruction.frame,
             store,
-            Sought(trend=trend, low_m=low_m, high_m=high_m),
+            seek_ground(points, trend, grid.window(part).bounds, height_agl_m),
             options=options,
         )
         ground.write(tile, _ground_bands(guess, tile, part, found))

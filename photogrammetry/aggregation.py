@@ -21,6 +21,8 @@ DIRECTIONS = np.array(
     [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1)], np.int64
 )
 FAR = np.float32(1e6)
+RIVAL_STEPS = 3
+"""Hypotheses between two minima of a cell that are no longer the same one."""
 
 
 @njit(nogil=True, cache=True)
@@ -139,7 +141,7 @@ def _guard(path, slot, count):
 
 
 @njit(nogil=True, cache=True)
-def pick_heights(total, low, count, sheet, step, height):
+def pick_heights(total, low, count, sheet, step, height, margin, away):
     """Take the cheapest hypothesis of each cell, refined by a parabola through its neighbours.
 
     Parameters
@@ -152,18 +154,32 @@ def pick_heights(total, low, count, sheet, step, height):
     step : float
         Metres between hypotheses.
     height : float32 (rows, cols), written
+    margin : float32 (rows, cols), written
+        By how much more the cell's best rival costs: the cheapest other minimum `RIVAL_STEPS` or
+        more away; infinite where there is none.
+    away : float32 (rows, cols), written
+        Metres between the two.
     """
     rows, cols, _ = total.shape
     for r in range(rows):
         for c in range(cols):
+            last = count[r, c] - 1
             best = 0
-            for k in range(1, count[r, c]):
+            for k in range(1, last + 1):
                 if total[r, c, k] < total[r, c, best]:
                     best = k
             shift = 0.0
-            if 0 < best < count[r, c] - 1:
+            if 0 < best < last:
                 left, mid, right = total[r, c, best - 1], total[r, c, best], total[r, c, best + 1]
                 curvature = left - 2.0 * mid + right
                 if curvature > 0.0:
                     shift = 0.5 * (left - right) / curvature
             height[r, c] = sheet[r, c] + (low[r, c] + best + shift) * step
+            least, rival = np.float32(np.inf), best
+            for k in range(last + 1):
+                if abs(k - best) >= RIVAL_STEPS and total[r, c, k] < least:
+                    lowest = k == 0 or total[r, c, k] <= total[r, c, k - 1]
+                    if lowest and (k == last or total[r, c, k] <= total[r, c, k + 1]):
+                        least, rival = total[r, c, k], k
+            margin[r, c] = least - total[r, c, best]
+            away[r, c] = abs(rival - best) * step

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.search import Sought
 from photogrammetry.trend import Trend, trend_of
 from photogrammetry.views import FARTHEST_SLANT
 from tmp.errors import OrientationError
@@ -21,6 +22,8 @@ COUNT_CELLS = 500
 """Cells along the longer side of the raster on which footprints are counted."""
 BELOW, ABOVE = 0.1, 0.35
 """Room for ground without tie points, as fractions of the flying height: pits, and trees."""
+NORMAL_RANGE = 5.15
+"""Standard deviations between the 0.5 and 99.5 per cent of a normal distribution."""
 LEAST_POINTS = 30
 """Tie points that a part of the ground needs to speak for its own range of heights."""
 
@@ -120,13 +123,13 @@ def mapped_bounds(
     )
 
 
-def height_range(
+def seek_ground(
     points: Float,
     trend: Trend,
     bounds: tuple[float, float, float, float],
     flying_height_m: float,
-) -> tuple[float, float]:
-    """Return how far below and above a sheet to search over a part of the ground, in metres.
+) -> Sought:
+    """Return how far below and above a sheet to search over a part of the ground.
 
     Parameters
     ----------
@@ -138,11 +141,6 @@ def height_range(
         Of the part; the points within half a flying height of it speak for it, or all if they
         are too few.
     flying_height_m : float
-
-    Returns
-    -------
-    tuple of float
-        Heights above the sheet, the first most often negative.
     """
     reach = flying_height_m / 2
     near = (
@@ -154,4 +152,9 @@ def height_range(
     chosen = points[near] if near.sum() >= LEAST_POINTS else points
     above = chosen[:, 2] - trend.at(chosen[:, 0], chosen[:, 1])
     low, high = np.percentile(above, [0.5, 99.5])
-    return float(low - BELOW * flying_height_m), float(high + ABOVE * flying_height_m)
+    return Sought(
+        trend=trend,
+        low_m=float(low - BELOW * flying_height_m),
+        high_m=float(high + ABOVE * flying_height_m),
+        scatter_m=float(high - low) / NORMAL_RANGE,
+    )

@@ -90,6 +90,7 @@ def judge(
     levels: Sequence[Level],
     height: Float32,
     decided: Mask,
+    rivalry: Float32,
     *,
     rule: Rule,
 ) -> Judgement:
@@ -108,6 +109,8 @@ def judge(
         Tile heights on the finest level.
     decided : ndarray of bool, shape (rows, cols)
         Cells known to be right, see `photogrammetry.edges`.
+    rivalry : ndarray of shape (rows, cols)
+        Standard deviation in metres that other heights at which the photographs agree leave.
     rule : Rule
 
     Notes
@@ -130,8 +133,13 @@ def judge(
         if ground is finest:
             verdict[decided & (compared >= 2)] = ACCEPTED | PROBABLE | FIRM
         precision = _precision(level, sheet, spread, rule)
-        if ground is not finest:
-            precision = np.hypot(precision, _relief(sheet, ground.radius))
+        relief = _relief(sheet, ground.radius)
+        if ground is finest:
+            # Heights of neighbouring cells scatter by what matching leaves, and no more.
+            precision = np.maximum(precision, relief)
+            precision = np.where(decided, precision, np.hypot(precision, rivalry))
+        else:
+            precision = np.hypot(precision, relief)
         found, precision = refine(found, ground, finest), refine(precision, ground, finest)
         verdict = refine(verdict, ground, finest)
         newly = ~accepted & (verdict & ACCEPTED > 0)
@@ -272,16 +280,22 @@ def _precision(level: Level, sheet: Float32, spread: Float32, rule: Rule) -> Flo
 
 
 def _relief(sheet: Float32, radius: int) -> Float32:
-    """Return the standard deviation of heights within a window.
+    """Return the standard deviation of heights within a window about a plane through them.
 
-    A height that only a wide window bears out is no more certain than the relief within it.
+    A height that a window bears out is no more certain than the relief within it.
     """
-    size = (2 * radius + 1, 2 * radius + 1)
+    side = 2 * radius + 1
     middle = np.float32(sheet.mean())
-    mean = cv2.blur(sheet - middle, size)
-    square = cv2.blur((sheet - middle) ** 2, size)
+    even = np.full(side, 1 / side, np.float32)
+    along = np.arange(-radius, radius + 1, dtype=np.float32) / side
+    z = sheet - middle
+    mean = cv2.blur(z, (side, side))
+    east = cv2.sepFilter2D(z, cv2.CV_32F, along, even)
+    south = cv2.sepFilter2D(z, cv2.CV_32F, even, along)
+    left = cv2.blur(z * z, (side, side)) - mean**2
+    left -= (east**2 + south**2) / np.float32(radius * (radius + 1) / 3)
     inner = slice(radius, -radius)
-    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0))[inner, inner], np.float32)
+    return np.asarray(np.sqrt(np.maximum(left, 0))[inner, inner], np.float32)
 
 
 def _firm_patches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,6 +15,15 @@ from tmp.grids import Grid
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
+
+SHEET_COST = 4.0
+"""Cost of a height off the sheet, for each factor of e in likelihood (127 per 1.0 of correlation).
+Between 2 and 6 it makes no difference."""
+MOST_PENALTY = 20.0
+"""Most that it costs."""
+LEAST_SCATTER_STEPS = 0.5
+"""Least scatter of tie points that is believed, in steps of the search."""
+
 _T = TypeVar("_T", bound=np.generic)
 
 
@@ -85,6 +95,8 @@ class Search:
     high: Int32
     """(rows, cols), low ≤ k < high"""
     step_m: float
+    penalty: NDArray[np.uint8] | None = None
+    """(N,), cost of each hypothesis from the lowest on, beside what the pictures say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +107,8 @@ class Sought:
     low_m: float
     high_m: float
     """Heights below and above the sheet, low < high."""
+    scatter_m: float = math.inf
+    """Standard deviation of the tie points about the sheet; infinite if they say nothing."""
 
     def sheet(self, ground: Ground, centre: NDArray[np.float64]) -> Float32:
         """Return tile heights of the sheet (rows + 2 radius, cols + 2 radius).
@@ -110,15 +124,29 @@ class Sought:
 
 
 def widest_search(ground: Ground, sought: Sought, sheet: Float32, *, step: float) -> Search:
-    """Search everywhere from below a sheet to above it, every `step` cells."""
+    """Search everywhere from below a sheet to above it, every `step` cells.
+
+    Far off the sheet the photographs must agree a little better: where they agree at many heights
+    alike, as over crop rows, or at none, as beyond the rim of the block, the ground is where the
+    tie points are.
+
+    Notes
+    -----
+    The penalty is the negative logarithm of a Cauchy density as wide as the tie points' scatter,
+    so that a lone crown above a plain need agree no more than a sixth of a correlation better (Hirschmüller 2008 has no
+    such term; it is the prior of a MAP estimate).
+    """
     step_m = ground.cell_m * step
     low = int(np.floor(sought.low_m / step_m))
     high = max(int(np.ceil(sought.high_m / step_m)) + 1, low + 3)
+    width = max(sought.scatter_m / step_m, LEAST_SCATTER_STEPS)
+    penalty = SHEET_COST * np.log1p((np.arange(low, high) / width) ** 2)
     return Search(
         sheet=sheet,
         low=np.full(ground.shape, low, np.int32),
         high=np.full(ground.shape, high, np.int32),
         step_m=step_m,
+        penalty=np.rint(np.minimum(penalty, MOST_PENALTY)).astype(np.uint8),
     )
 
 

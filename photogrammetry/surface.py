@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.aggregation import aggregate, pick_heights
+from photogrammetry.aggregation import DIRECTIONS, aggregate, pick_heights
 from photogrammetry.bridging import bridge_gaps
-from photogrammetry.correlation import MAX_VIEWS, match_blocks
+from photogrammetry.correlation import COST_SCALE, MAX_VIEWS, match_blocks
 from photogrammetry.edges import sharpen_edges
 from photogrammetry.judgement import Level, Rule, judge
 from photogrammetry.pictures import PictureStore
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 SMOOTHED_NOISE = 0.625
 """Noise that weights of 1, 3, 3, 1 leave of a picture, against averages of 2 × 2."""
+
+RIVAL_SCALE = 0.2
+"""Difference in correlation over which the probability of a rival falls."""
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -154,11 +157,11 @@ def measure_tile(
         float(sheet.max()) + sought.high_m + centre[2],
     )
     placed = place_views(views, frame, centre, half, z_range_m)
-    levels, height = _search_down(placed, store, window, sought, centre, options)
+    levels, height, rivalry = _search_down(placed, store, window, sought, centre, options)
     finest = levels[0]
     many = _choose(placed, finest.ground, finest.ground.padded(height), MAX_VIEWS, options)
     height, decided = sharpen_edges(placed, finest, height, many)
-    judged = judge(placed, levels, height, decided, rule=options.rule)
+    judged = judge(placed, levels, height, decided, rivalry, rule=options.rule)
     height, judged = bridge_gaps(height, judged, grid.cell_m)
     core = (
         slice(options.halo, options.halo + window.rows),
@@ -180,13 +183,14 @@ def _search_down(
     sought: Sought,
     centre: Float,
     options: SurfaceOptions,
-) -> tuple[list[Level], Float32]:
+) -> tuple[list[Level], Float32, Float32]:
     """Search from the coarsest to the finest level; return the levels, finest first, and heights.
 
-    The heights are those of the finest level, (rows, cols) with the halo.
+    The heights are those of the finest level, (rows, cols) with the halo; with them comes the
+    standard deviation that other heights at which the photographs agree leave to each.
     """
     levels: list[Level] = []
-    height = np.empty((0, 0), np.float32)
+    height = rivalry = np.empty((0, 0), np.float32)
     for number in reversed(range(options.levels)):
         ground = _lay_out(window, number, options)
         sheet = sought.sheet(ground, centre)
@@ -216,8 +220,8 @@ def _search_down(
                 noise_dn=options.noise_dn * (SMOOTHED_NOISE if number > 0 else 1.0),
             )
         )
-        height = _match(levels[-1], search, options)
-    return levels[::-1], height
+        height, rivalry = _match(levels[-1], search, options)
+    return levels[::-1], height, rivalry
 
 
 def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
@@ -255,8 +259,14 @@ def _lattice(ground: Ground, sheet: Float32, sought: Sought) -> Float:
     return np.concatenate(places).astype(float)
 
 
-def _match(level: Level, search: Search, options: SurfaceOptions) -> Float32:
-    """Fill, aggregate and read one level's cost volume; returns heights (rows, cols)."""
+def _match(level: Level, search: Search, options: SurfaceOptions) -> tuple[Float32, Float32]:
+    """Fill, aggregate and read one level's cost volume.
+
+    Returns
+    -------
+    height, rivalry : ndarray of shape (rows, cols)
+        Tile heights; standard deviation in metres that the best rival leaves to each.
+    """
     ground, packed = level.ground, level.packed
     count = search.high - search.low
     cost = np.empty((*ground.shape, int(count.max())), np.uint8)
@@ -276,10 +286,31 @@ def _match(level: Level, search: Search, options: SurfaceOptions) -> Float32:
         search.high,
         cost,
     )
+    if search.penalty is not None:
+        cost = np.asarray(cv2.add(cost, np.broadcast_to(search.penalty, cost.shape)), np.uint8)
     total = np.empty(cost.shape, np.float32)
     large = np.full(ground.shape, options.large_penalty, np.float32)
     aggregate(cost, search.low, count, options.small_penalty, large, total)
-    height = np.empty(ground.shape, np.float32)
+    height, margin, away = (np.empty(ground.shape, np.float32) for _ in range(3))
     inner = search.sheet[ground.radius : -ground.radius, ground.radius : -ground.radius]
-    pick_heights(total, search.low, count, inner, search.step_m, height)
-    return np.asarray(cv2.medianBlur(height, 3), np.float32)
+    pick_heights(total, search.low, count, inner, search.step_m, height, margin, away)
+    return np.asarray(cv2.medianBlur(height, 3), np.float32), _rivalry(margin, away)
+
+
+def _rivalry(margin: Float32, away: Float32) -> Float32:
+    """Return the standard deviation that a height has because its best rival may be the true one.
+
+    Parameters
+    ----------
+    margin : ndarray of shape (rows, cols)
+        By how much more the rival costs, summed over the paths of the aggregation.
+    away : ndarray of shape (rows, cols)
+        How far from the height it lies in metres.
+
+    Notes
+    -----
+    Two heights at the same cost are equally probable.  On rehearsed surveys the share of cells
+    where the rival was right fell about as a Gaussian of the difference in correlation.
+    """
+    difference = margin / np.float32(len(DIRECTIONS) * COST_SCALE * RIVAL_SCALE)
+    return np.asarray(np.sqrt(0.5 * np.exp(-(difference**2))) * away, np.float32)
