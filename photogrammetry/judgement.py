@@ -133,7 +133,9 @@ def judge(
         if ground is finest:
             verdict[decided & (compared >= 2)] = ACCEPTED | PROBABLE | FIRM
         precision = _precision(level, sheet, spread, rule)
-        relief = _relief(sheet, ground.radius)
+        # Confidence is averaged over more than a window, and bears out no less.
+        wider = 0 if ground is finest else EVIDENCE_CELLS // 2
+        relief = _relief(sheet, ground.radius, wider)
         if ground is finest:
             # Heights of neighbouring cells scatter by what matching leaves, and no more.
             precision = np.maximum(precision, relief)
@@ -279,11 +281,12 @@ def _precision(level: Level, sheet: Float32, spread: Float32, rule: Rule) -> Flo
         return np.asarray(rule.matching_sigma_px * pixel_m / np.sqrt(spread), np.float32)
 
 
-def _relief(sheet: Float32, radius: int) -> Float32:
+def _relief(sheet: Float32, margin: int, wider: int = 0) -> Float32:
     """Return the standard deviation of heights within a window about a plane through them.
 
     A height that a window bears out is no more certain than the relief within it.
     """
+    radius = margin + wider
     side = 2 * radius + 1
     middle = np.float32(sheet.mean())
     even = np.full(side, 1 / side, np.float32)
@@ -294,7 +297,7 @@ def _relief(sheet: Float32, radius: int) -> Float32:
     south = cv2.sepFilter2D(z, cv2.CV_32F, even, along)
     left = cv2.blur(z * z, (side, side)) - mean**2
     left -= (east**2 + south**2) / np.float32(radius * (radius + 1) / 3)
-    inner = slice(radius, -radius)
+    inner = slice(margin, -margin)
     return np.asarray(np.sqrt(np.maximum(left, 0))[inner, inner], np.float32)
 
 
