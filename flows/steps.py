@@ -17,7 +17,7 @@ from tmp.captures import Capture
 
 SURFACE = Stage(
     name="surface",
-    version="3",
+    version="4",
     function=measure_surface,
     needs=of_tiles(
         cpus=2,
