@@ -21,6 +21,8 @@ EVIDENCE_CELLS = 5
 """Side of the square over which confidence is averaged before it is judged."""
 JUMP_CELLS = 10.0
 """Difference in height, in cells, that parts two neighbours into two patches."""
+LEAST_SIDE = 0.2
+LEAST_SUPPORT = 0.05
 SUPPORT_CELLS = 8
 """Half the side of the square about a cell in which its patch must be firm, too."""
 
@@ -174,7 +176,7 @@ def _weigh(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) ->
     accept = np.array([np.inf, np.inf, *rule.accept], np.float32)[views] + extra
     mean = _local_mean(confidence)
     if ground.radius > 1:
-        mean = np.minimum(mean, _least_side(confidence))
+        mean = np.where(_least_side(confidence) < LEAST_SIDE, -1, mean)
     return np.asarray(
         ACCEPTED * (mean >= accept)
         + PROBABLE * (mean >= accept - rule.slack)
@@ -320,7 +322,7 @@ def _firm_patches(
     sure = np.bincount(labels.ravel(), weights=firm.ravel(), minlength=number)
     kept = (area >= rule.least_patch_m2) & (sure >= rule.firm_share * cells)
     kept[0] = False
-    stands = kept[labels] & (_share_about(firm, kept[labels]) >= rule.firm_share)
+    stands = kept[labels] & (_share_about(firm, kept[labels]) >= LEAST_SUPPORT)
     # Cells on a jump belong to whatever patch they touch.
     return probable & (cv2.dilate(stands.astype(np.uint8), kernel) > 0)
 
