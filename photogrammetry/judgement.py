@@ -48,6 +48,8 @@ class Level:
     """Views of each block, see `photogrammetry.viewchoice.choose_views`."""
     noise_dn: float
     """Standard deviation of its pictures' noise in grey values."""
+    sheet: Float32
+    """Tile heights of the sheet through the tie points, (rows + 2 radius, cols + 2 radius)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,8 @@ def _open_to_two(
 
     Photographs overlap more below the ground than on it.  Beyond the rim of a block they agree
     there sooner or later, in a pit that none of them could look into.  So a cell must lie within
-    two pictures even at the height of its surroundings.
+    two pictures even at the height of its surroundings, and of the sheet through the tie points:
+    a wide pit surrounds itself.
     """
     level = levels[min(SIGHT_LEVEL, len(levels) - 1)]
     ground = level.ground
@@ -236,7 +239,7 @@ def _open_to_two(
         level.packed.geometry,
         level.packed.layout,
         sheet,
-        np.asarray(cv2.dilate(sheet, around), np.float32),
+        np.maximum(np.asarray(cv2.dilate(sheet, around), np.float32), level.sheet),
         ground.x,
         ground.y,
         ground.radius,

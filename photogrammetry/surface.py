@@ -218,6 +218,7 @@ def _search_down(
                 ),
                 chosen=_choose(placed, ground, search.sheet, options.views, options),
                 noise_dn=options.noise_dn * (SMOOTHED_NOISE if number > 0 else 1.0),
+                sheet=sheet,
             )
         )
         height, rivalry = _match(levels[-1], search, options)

@@ -32,13 +32,18 @@ LONG_S = 3600.0
 
 
 def process_of(unit: Unit) -> psutil.Process:
-    """Return the process that does a unit."""
-    (found,) = [
-        child
-        for child in psutil.Process().children()
-        if str(unit.folder) in " ".join(child.cmdline())
-    ]
-    return found
+    """Return the process that does a unit, once it has become what it was started as."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        found = [
+            child
+            for child in psutil.Process().children()
+            if str(unit.folder) in " ".join(child.cmdline())
+        ]
+        if found:
+            return found[0]
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 def ended(executor: LocalExecutor, unit: Unit) -> Status:
