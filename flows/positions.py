@@ -121,7 +121,7 @@ def _say_loose(axes: Sequence[AxisResidual], count: int, figures: Mapping[str, A
         else ""
     )
     return (
-        f"Positions are good to about {sigma_m:.2g} m each: the whole map may lie {shift_m:.1f} m or "
-        f"more from its true place, more in height{leaves}. What lies near to each other in it is "
-        "far better. Lay it over a known map to place it."
+        f"Positions are good to about {sigma_m:.2g} m each: the whole map may lie {shift_m:.1f} m "
+        f"or more from its true place, more in height{leaves}. What lies near to each other in it "
+        "is far better. Lay it over a known map to place it."
     )

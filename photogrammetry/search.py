@@ -133,8 +133,8 @@ def widest_search(ground: Ground, sought: Sought, sheet: Float32, *, step: float
     Notes
     -----
     The penalty is the negative logarithm of a Cauchy density as wide as the tie points' scatter,
-    so that a lone crown above a plain need agree no more than a sixth of a correlation better (Hirschmüller 2008 has no
-    such term; it is the prior of a MAP estimate).
+    so that a lone crown above a plain need agree no more than a sixth of a correlation better
+    (Hirschmüller 2008 has no such term; it is the prior of a MAP estimate).
     """
     step_m = ground.cell_m * step
     low = int(np.floor(sought.low_m / step_m))
