@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.surfaces import read_continued
+from flows.surfaces import read_closed
 from tmp.cameras import Camera, Pose
 from tmp.grids import Grid
 from tmp.rasters import TiledRaster
@@ -43,14 +43,14 @@ def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
     cells = sheet.rows * sheet.cols
     total, count = np.zeros(cells), np.zeros(cells)
     for tile in ground.tiles():
-        found = read_continued(ground, tile)
-        row, col = np.nonzero(found.closed)
+        height, *_ = ground.read(tile)
+        row, col = np.nonzero(read_closed(ground, tile))
         x, y = ground.grid.window(tile).cell_centres()
         i = ((sheet.y_max - y[row]) / sheet.cell_m).astype(int)
         j = ((x[col] - sheet.x_min) / sheet.cell_m).astype(int)
         on = (i >= 0) & (j >= 0) & (i < sheet.rows) & (j < sheet.cols)
         cell = i[on] * sheet.cols + j[on]
-        total += np.bincount(cell, weights=found.found[row[on], col[on]], minlength=cells)
+        total += np.bincount(cell, weights=height[row[on], col[on]], minlength=cells)
         count += np.bincount(cell, minlength=cells)
     mean = (total / np.maximum(count, 1)).reshape(sheet.shape)
     known = count.reshape(sheet.shape) > 0

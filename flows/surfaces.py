@@ -159,43 +159,47 @@ class Continued:
 
     height: Array
     """Heights as measured, and continued over gaps and beyond the rim, everywhere."""
-    found: Array
-    """Heights as the search left them, a guess where not measured; nodata beyond the raster."""
     confidence: Array
     views: Array
     """Agreeing photographs; 0 where a measured cell was bridged from its surroundings."""
     sigma: Array
     measured: NDArray[np.bool_]
-    closed: NDArray[np.bool_]
-    """Measured cells and the gaps among them."""
     mapped: NDArray[np.bool_]
     """Cells whose height is known or continued well enough to draw a picture on."""
 
 
 def read_continued(ground: TiledRaster, window: Tile) -> Continued:
     """Read the ground of a window, which may reach beyond the raster, with its gaps closed."""
-    from photogrammetry.continuation import Standing, blend_into
-    from photogrammetry.coverage import REACH_CELLS, closed_ground
+    from photogrammetry.continuation import NEAR_BOX, Standing, blend_into
 
-    wide = window.grown(REACH_CELLS)
+    wide = window.grown(NEAR_BOX)  # twice half a box
     height, confidence, views, sigma = ground.read(wide)
     sheet, standing = read_sheet(ground, wide)
     asked = height != NODATA
     measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
-    found = height
     height = blend_into(height, measured, sheet, ground.grid.cell_m)
-    closed = closed_ground(measured, confidence != NODATA, asked)
-    core = (slice(REACH_CELLS, -REACH_CELLS), slice(REACH_CELLS, -REACH_CELLS))
+    core = (slice(NEAR_BOX, -NEAR_BOX), slice(NEAR_BOX, -NEAR_BOX))
     return Continued(
         height=height[core],
-        found=found[core],
         confidence=confidence[core],
         views=views[core],
         sigma=sigma[core],
         measured=measured[core],
-        closed=closed[core],
         mapped=(asked & (standing != Standing.UNKNOWN))[core],
     )
+
+
+def read_closed(ground: TiledRaster, window: Tile) -> NDArray[np.bool_]:
+    """Return which cells of a window are measured or lie in a gap among measured ones."""
+    from photogrammetry.continuation import Standing
+    from photogrammetry.coverage import REACH_CELLS, closed_ground
+
+    wide = window.grown(REACH_CELLS)
+    height, confidence, _, sigma = ground.read(wide)
+    _, standing = read_sheet(ground, wide)
+    measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
+    closed = closed_ground(measured, confidence != NODATA, height != NODATA)
+    return closed[REACH_CELLS:-REACH_CELLS, REACH_CELLS:-REACH_CELLS]
 
 
 def read_sheet(ground: TiledRaster, window: Tile) -> tuple[Array, Array]:
@@ -241,7 +245,7 @@ def _elevation_tile(
     """Return the products' cells of one tile by file; heights rounded to the millimetre."""
     found = read_continued(ground, tile)
     asked = inside_area(ground.grid, tile, area_wkt)
-    shown = (found.closed if fill else found.measured) & asked
+    shown = (read_closed(ground, tile) if fill else found.measured) & asked
     measured = found.measured & asked
     return {
         DSM.file: np.where(shown, np.round(found.height, 3), NODATA),

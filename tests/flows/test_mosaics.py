@@ -93,12 +93,10 @@ def test_classes_tell_measured_from_bridged_from_continued_at_every_pixel() -> N
     zeros = np.zeros(grid.shape, np.float32)
     found = Continued(
         height=zeros,
-        found=zeros,
         confidence=zeros,
         views=np.array([[3, 0, 5], [0, 0, 2]]),
         sigma=zeros,
         measured=np.array([[True, True, False], [False, True, True]]),
-        closed=zeros > 0,
         mapped=zeros == 0,
     )
     window = Grid(crs=None, x_min=0.5, y_max=2.0, cell_m=0.5, rows=4, cols=5)
