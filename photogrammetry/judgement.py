@@ -22,9 +22,11 @@ EVIDENCE_CELLS = 5
 JUMP_CELLS = 10.0
 """Difference in height, in cells, that parts two neighbours into two patches."""
 LEAST_SIDE = 0.2
-LEAST_SUPPORT = 0.05
+"""Mean confidence of wide windows that must be reached on every side of a cell."""
 SUPPORT_CELLS = 8
-"""Half the side of the square about a cell in which its patch must be firm, too."""
+"""Half the side of the square about a cell in which there must be firm cells, too."""
+LEAST_SUPPORT = 0.05
+"""Least share of firm cells in it: more than one wrong height in fifty is at one level."""
 
 ACCEPTED, PROBABLE, FIRM = 1, 2, 4
 """What a level says of a cell: see `Rule.accept`, `Rule.slack` and `Rule.firm`."""
@@ -137,15 +139,13 @@ def judge(
         if ground is finest:
             verdict[decided & (compared >= 2)] = ACCEPTED | PROBABLE | FIRM
         precision = _precision(level, sheet, spread, rule)
-        # Confidence is averaged over more than a window, and bears out no less.
-        wider = 0 if ground is finest else EVIDENCE_CELLS // 2
-        relief = _relief(sheet, ground.radius, wider)
         if ground is finest:
-            # Heights of neighbouring cells scatter by what matching leaves, and no more.
-            precision = np.maximum(precision, relief)
+            # Plain ground is as rough as matching leaves it: its relief does not count twice.
+            precision = np.maximum(precision, _relief(sheet, ground.radius))
             precision = np.where(decided, precision, np.hypot(precision, rivalry))
         else:
-            precision = np.hypot(precision, relief)
+            wider = EVIDENCE_CELLS // 2
+            precision = np.hypot(precision, _relief(sheet, ground.radius, wider=wider))
         found, precision = refine(found, ground, finest), refine(precision, ground, finest)
         verdict = refine(verdict, ground, finest)
         newly = ~accepted & (verdict & ACCEPTED > 0)
@@ -286,10 +286,24 @@ def _precision(level: Level, sheet: Float32, spread: Float32, rule: Rule) -> Flo
         return np.asarray(rule.matching_sigma_px * pixel_m / np.sqrt(spread), np.float32)
 
 
-def _relief(sheet: Float32, margin: int, wider: int = 0) -> Float32:
+def _relief(sheet: Float32, margin: int, *, wider: int = 0) -> Float32:
     """Return the standard deviation of heights within a window about a plane through them.
 
     A height that a window bears out is no more certain than the relief within it.
+
+    Parameters
+    ----------
+    sheet : ndarray of shape (rows + 2 margin, cols + 2 margin)
+        Tile heights.
+    margin : int
+        Window radius in cells.
+    wider : int
+        Cells added to the radius: what is averaged over many windows bears out no less than all
+        of them.
+
+    Returns
+    -------
+    ndarray of shape (rows, cols)
     """
     radius = margin + wider
     side = 2 * radius + 1
@@ -312,7 +326,8 @@ def _firm_patches(
     """Keep the patches of surface, parted by jumps, that enough of their cells speak for.
 
     Chance agrees here and there; a true surface hangs together.  So single cells may be doubtful
-    where their patch is not, as in hysteresis thresholding (Canny 1986).
+    where their patch is not, as in hysteresis thresholding (Canny 1986).  A patch can be large: a
+    field does not vouch for the lake it ends at, so there must be firm cells about every cell.
     """
     kernel = np.ones((3, 3), np.uint8)
     top, bottom = cv2.dilate(height, kernel), cv2.erode(height, kernel)

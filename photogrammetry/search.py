@@ -132,9 +132,9 @@ def widest_search(ground: Ground, sought: Sought, sheet: Float32, *, step: float
 
     Notes
     -----
-    The penalty is the negative logarithm of a Cauchy density as wide as the tie points' scatter,
-    so that a lone crown above a plain need agree no more than a sixth of a correlation better
-    (Hirschmüller 2008 has no such term; it is the prior of a MAP estimate).
+    The penalty is the negative logarithm of a Cauchy density as wide as the tie points' scatter.
+    It is cut off: a lone crown above a plain need not agree more than a sixth of a correlation
+    better than the plain does.
     """
     step_m = ground.cell_m * step
     low = int(np.floor(sought.low_m / step_m))

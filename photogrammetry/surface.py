@@ -36,7 +36,8 @@ from tmp.grids import Grid, Tile
 log = logging.getLogger(__name__)
 
 SMOOTHED_NOISE = 0.625
-"""Noise that weights of 1, 3, 3, 1 leave of a picture, against averages of 2 × 2."""
+"""Noise that weights of 1, 3, 3, 1 leave of a picture, as a share of what averages leave: the sum
+of their squares, 20/64, over 1/2."""
 
 RIVAL_SCALE = 0.2
 """Difference in correlation over which the probability of a rival falls."""

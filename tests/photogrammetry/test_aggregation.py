@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,18 +63,34 @@ def test_a_lone_wrong_cell_is_brought_into_line():
     assert total[4, 4].argmin() == 2
 
 
+def picked(total, low, sheet_m, step_m):
+    """Height, margin and distance of the rival of one cell."""
+    total = np.asarray(total, np.float32).reshape(1, 1, -1)
+    found = [np.empty((1, 1), np.float32) for _ in range(3)]
+    count = np.array([[total.shape[2]]], np.int32)
+    sheet = np.array([[sheet_m]], np.float32)
+    pick_heights(total, np.array([[low]], np.int32), count, sheet, step_m, *found)
+    return [float(value[0, 0]) for value in found]
+
+
 def test_a_height_is_refined_to_the_parabolas_vertex():
-    k = np.arange(6)
-    total = ((k - 2.3) ** 2).astype(np.float32).reshape(1, 1, 6)
-    height = np.empty((1, 1), np.float32)
-    low, count = np.array([[-1]], np.int32), np.array([[6]], np.int32)
-    pick_heights(total, low, count, np.array([[5.0]], np.float32), 0.1, height)
-    np.testing.assert_allclose(height, 5.0 + (-1 + 2.3) * 0.1, atol=1e-5)
+    height, _, _ = picked((np.arange(6) - 2.3) ** 2, -1, 5.0, 0.1)
+    assert height == pytest.approx(5.0 + (-1 + 2.3) * 0.1, abs=1e-5)
 
 
 def test_a_height_at_the_end_of_the_search_is_not_refined():
-    total = np.array([[[1.0, 2.0, 9.0]]], np.float32)
-    height = np.empty((1, 1), np.float32)
-    low, count = np.zeros((1, 1), np.int32), np.full((1, 1), 3, np.int32)
-    pick_heights(total, low, count, np.zeros((1, 1), np.float32), 0.5, height)
-    assert height[0, 0] == 0.0
+    assert picked([1.0, 2.0, 9.0], 0, 0.0, 0.5)[0] == 0.0
+
+
+def test_the_rival_is_the_cheapest_other_minimum_three_steps_away():
+    #        best      too near    no minimum     rival
+    total = [9.0, 1.0, 5.0, 3.0, 8.0, 7.0, 6.0, 4.0, 9.0]
+    _, margin, away = picked(total, 0, 0.0, 0.5)
+    assert margin == 3.0
+    assert away == 3.0
+
+
+def test_a_single_minimum_has_no_rival():
+    _, margin, away = picked([5.0, 1.0, 2.0, 3.0, 4.0, 5.0, 5.5], 0, 0.0, 0.5)
+    assert margin == np.inf
+    assert away == 0.0

@@ -1,12 +1,21 @@
-"""Which patches of a surface stand, and how rough a window's ground is."""
+"""Which patches of a surface stand, on what evidence, and how rough a window's ground is."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from photogrammetry.judgement import _firm_patches, _local_mean, _relief
+from photogrammetry.judgement import (
+    ACCEPTED,
+    _firm_patches,
+    _least_side,
+    _local_mean,
+    _relief,
+    _weigh,
+)
+from photogrammetry.search import Ground
 from photogrammetry.surface import SurfaceOptions
+from tmp.grids import Grid
 
 CELL_M = 0.1
 RULE = SurfaceOptions().rule
@@ -50,8 +59,8 @@ def test_doubtful_cells_stand_with_a_firm_patch_and_fall_without():
     height, probable, compared = flat()
     height[:, 30:] = 5.0
     firm = np.zeros_like(probable)
-    firm[:, :10] = True  # a third of the lower half
-    firm[:, 50:53] = True  # a tenth of the upper half
+    firm[:, :30:3] = True  # a third of the lower half
+    firm[:, 34::9] = True  # a tenth of the upper half
     kept = kept_of(height, probable, compared, firm)
     assert kept[:, :29].all()
     assert not kept[:, 32:].any()
@@ -65,9 +74,59 @@ def test_evidence_is_averaged_over_known_neighbours_only():
     assert (found[:, 6:] == -1).all()
 
 
-def test_relief_of_a_slope_is_that_of_evenly_spaced_heights():
-    sheet = np.broadcast_to(np.arange(20, dtype=np.float32) * 0.1 + 300.0, (20, 20)).copy()
-    # Five heights 0.1 m apart: 0.1 m times the standard deviation of 0, 1, 2, 3, 4.
-    expected = 0.1 * np.std(np.arange(5))
-    assert _relief(sheet, 2)[8, 8] == pytest.approx(expected, rel=1e-3)
-    assert _relief(sheet, 2).shape == (16, 16)
+def test_a_field_does_not_vouch_for_the_lake_it_ends_at():
+    height, probable, compared = flat()
+    firm = np.zeros_like(probable)
+    firm[:, :25] = True  # the field: far more than a quarter of the patch
+    kept = kept_of(height, probable, compared, firm)
+    assert kept[:, :30].all()  # windows about the shore hold enough of it
+    assert not kept[:, 36:].any()
+
+
+def test_single_doubtful_cells_stand_among_firm_ones():
+    height, probable, compared = flat()
+    firm = probable.copy()
+    firm[25:33, 25:33] = False
+    assert kept_of(height, probable, compared, firm).all()
+
+
+def test_the_least_side_is_that_of_the_four_corners_and_unknown_ones_do_not_count():
+    confidence = np.full((12, 12), 0.9, np.float32)
+    confidence[:, 8:] = 0.0
+    least = _least_side(confidence)
+    np.testing.assert_allclose(least[:, :4], 0.9, atol=1e-6)
+    np.testing.assert_allclose(least[:, 7:], 0.0, atol=1e-6)
+    confidence[:, 8:] = np.nan
+    np.testing.assert_allclose(_least_side(confidence)[:, :8], 0.9, atol=1e-6)
+
+
+def test_a_wide_window_does_not_speak_for_water_beside_a_shore():
+    grid = Grid.from_bounds((0.0, 0.0, 4.0, 4.0), 0.1, "EPSG:32630")
+    confidence = np.full((40, 40), 0.9, np.float32)
+    confidence[:, 20:] = 0.05
+    compared = np.full(confidence.shape, 4, np.uint8)
+    for radius, shore in ((2, 19), (1, 20)):
+        ground = Ground.of(grid, 0, halo=0, radius=radius, block=16)
+        accepted = _weigh(ground, confidence, compared, RULE) & ACCEPTED > 0
+        # The average of five cells alone would do up to the land's last cell, 19.
+        assert accepted[:, :shore].all()
+        assert not accepted[:, shore:].any()
+
+
+def test_a_slope_has_no_relief():
+    row, col = np.indices((20, 20)).astype(np.float32)
+    assert _relief(300 + 0.1 * col - 0.07 * row, 2)[2:-2, 2:-2].max() < 1e-3
+
+
+def test_relief_is_what_a_plane_leaves_of_a_windows_heights():
+    row, col = np.indices((11, 11)).astype(np.float32)
+    sheet = (0.2 * col + np.random.default_rng(5).normal(0, 1, (11, 11))).astype(np.float32)
+    for wider in (0, 1):
+        reach = 2 + wider
+        part = np.s_[5 - reach : 6 + reach, 5 - reach : 6 + reach]
+        z = sheet[part].ravel()
+        design = np.column_stack([np.ones(z.size), col[part].ravel(), row[part].ravel()])
+        left = z - design @ np.linalg.lstsq(design, z, rcond=None)[0]
+        found = _relief(sheet, 2, wider=wider)
+        assert found.shape == (7, 7)
+        assert found[3, 3] == pytest.approx(left.std(), rel=1e-3)

@@ -6,7 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.pictures import PictureStore, halve, read_photograph, stretched
+from photogrammetry.pictures import (
+    PictureStore,
+    halve,
+    halve_smoothly,
+    read_photograph,
+    stretched,
+)
 from tmp.errors import PhotographError
 
 
@@ -18,6 +24,46 @@ def picture():
 def test_halving_averages_two_by_two_and_drops_an_odd_rest():
     picture = np.array([[0, 4, 9], [8, 4, 9], [1, 1, 1]], np.uint8)
     assert halve(picture).tolist() == [[4]]
+
+
+def test_halving_smoothly_weighs_four_by_four_and_keeps_the_corner():
+    picture = np.zeros((8, 8), np.uint8)
+    picture[2, 2] = 128
+    # 3/8 × 3/8 for the pixel it lies in, 3/8 × 1/8 and 1/8 × 1/8 for those beside.
+    assert halve_smoothly(picture)[:2, :2].tolist() == [[2, 6], [6, 18]]
+    assert (halve_smoothly(np.full((6, 6), 77, np.uint8)) == 77).all()
+
+
+def test_rows_of_three_pixels_leave_an_eighth_of_their_contrast():
+    x = np.arange(360)
+    rows = np.broadcast_to(128 + 100 * np.cos(2 * np.pi * (x + 0.5) / 3), (24, 360))
+    picture = np.rint(rows).astype(np.uint8)
+
+    def swing(halved):
+        return np.abs(halved[4, 8:-8].astype(float) - 128).max()
+
+    # The half pixel is the corner's: cosines of 60° in one factor and of 60° thrice in the other.
+    assert swing(halve(picture)) == pytest.approx(50, abs=2)
+    assert swing(halve_smoothly(picture)) == pytest.approx(12.5, abs=2)
+
+
+def test_a_smooth_pyramid_is_stored_beside_and_begins_with_the_picture(tmp_path, picture):
+    store = PictureStore(folder=tmp_path)
+    store.save("a.jpg", picture, halvings=1)
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    for level, expected in enumerate((grey, halve_smoothly(grey)), start=1):
+        found, returned = store.grey("a.jpg", level, smooth=True)
+        assert returned == level
+        np.testing.assert_array_equal(found, expected)
+    assert store.grey("a.jpg", 9, smooth=True)[1] == store.grey("a.jpg", 9)[1]
+
+
+def test_a_pyramid_of_an_earlier_version_counts_as_lacking(tmp_path, picture):
+    store = PictureStore(folder=tmp_path)
+    store.save("a.jpg", picture, halvings=0)
+    head = next(tmp_path.glob("*.json"))
+    head.rename(head.with_name(head.name.replace(".levels", "")))
+    assert store.lacking(["a.jpg"]) == ["a.jpg"]
 
 
 def test_a_stored_pyramid_comes_back_level_by_level(tmp_path, picture):

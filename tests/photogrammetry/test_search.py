@@ -83,6 +83,27 @@ def test_the_widest_search_covers_the_range_asked_for():
     assert search.step_m == pytest.approx(0.6)
 
 
+def test_heights_far_off_the_sheet_cost_more_the_closer_tie_points_keep_to_it():
+    level = ground(3)
+
+    def penalty(scatter_m):
+        sought = Sought(trend=SLOPE, low_m=-4.0, high_m=12.0, scatter_m=scatter_m)
+        sheet = sought.sheet(level, np.array([2.0, 8.0, 300.0]))
+        search = widest_search(level, sought, sheet, step=0.75)
+        heights = search.step_m * np.arange(search.low[0, 0], search.high[0, 0])
+        assert len(search.penalty) == len(heights)
+        return heights, search.penalty
+
+    heights, close = penalty(0.6)
+    assert close[np.argmin(np.abs(heights))] == 0
+    assert (np.diff(close[heights >= 0].astype(int)) >= 0).all()
+    # Two standard deviations: four times the logarithm of 1 + 2².
+    assert close[np.argmin(np.abs(heights - 1.2))] == round(4 * np.log(5))
+    assert (penalty(3.0)[1] <= close).all()
+    assert close.max() <= 20  # a sixth of a correlation, however far
+    assert not penalty(np.inf)[1].any()
+
+
 def test_the_first_search_follows_the_sheet_and_neighbouring_tiles_share_its_heights():
     sought = Sought(trend=SLOPE, low_m=-2.0, high_m=3.0)
     level = ground(3)
