@@ -94,10 +94,14 @@ class Verdict:
     @property
     def _lacking(self) -> list[str]:
         """What the map holds less than half of."""
+        covered = self.covered
+        heights = (covered.measured_of_three, "the heights of what three photographs see")
+        if covered.seen_by_three_ha <= 0:
+            heights = (covered.measured_of_two, "the heights of what two photographs see")
         shares = (
             (self.oriented_share, "the photographs"),
-            (self.covered.drawn_of_flown, "the ground flown"),
-            (self.covered.measured_of_three, "the heights of what three photographs see"),
+            (covered.drawn_of_flown, "the ground flown"),
+            heights,
         )
         return [what for share, what in shares if share < LEAST_SHARE]
 

@@ -55,6 +55,12 @@ def test_a_wide_rim_that_one_photograph_sees_makes_no_map_partial() -> None:
     assert verdict(covered=covered(0.3, 1.0, drawn=0.9)).end is End.COMPLETE
 
 
+def test_of_two_photographs_the_heights_of_what_both_see_count() -> None:
+    of_two = replace(covered(of_three=0.0), seen_by_three_ha=0.0)
+    assert verdict(2, 2, covered=of_two).end is End.COMPLETE
+    assert verdict(2, 2, covered=replace(of_two, measured_of_two=0.3)).end is End.PARTIAL
+
+
 def test_a_partial_map_says_what_it_lacks() -> None:
     headline = verdict(8, covered=covered(drawn=0.3)).headline
     assert "less than half of the photographs and less than half of the ground flown" in headline
