@@ -14,7 +14,7 @@ Float32 = NDArray[np.float32]
 
 REACH_CELLS = 16
 """Half the side of the neighbourhood that speaks for a gap."""
-LEAST_SHARE = 0.4
+LEAST_SHARE = 0.3
 """Share of measured cells in it from which it may."""
 LEAST_OWN_SHARE = 0.02
 """Share of cells among them in which two views agree."""

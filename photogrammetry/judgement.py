@@ -21,12 +21,13 @@ EVIDENCE_CELLS = 5
 """Side of the square over which confidence is averaged before it is judged."""
 JUMP_CELLS = 10.0
 """Difference in height, in cells, that parts two neighbours into two patches."""
-LEAST_SIDE = 0.2
-"""Mean confidence of wide windows that must be reached on every side of a cell."""
-SUPPORT_CELLS = 8
+LEAST_SIDE = 0.1
+"""Mean confidence of wide windows that must be reached on every side of a cell: wrong heights have
+about as much."""
+SUPPORT_CELLS = 12
 """Half the side of the square about a cell in which there must be firm cells, too."""
-LEAST_SUPPORT = 0.05
-"""Least share of firm cells in it: more than one wrong height in fifty is at one level."""
+LEAST_SUPPORT = 0.02
+"""Least share of firm cells in it: as many wrong heights are firm by chance."""
 
 ACCEPTED, PROBABLE, FIRM = 1, 2, 4
 """What a level says of a cell: see `Rule.accept`, `Rule.slack` and `Rule.firm`."""
@@ -65,6 +66,9 @@ class Rule:
     speaks for its precision."""
     accept_small: float
     """What windows of 3 × 3 cells must show beyond that: they agree more easily by chance."""
+    smooth: float
+    """What all others must show beyond that and beyond `firm`: their pictures are smoothed, and
+    broad texture agrees more easily."""
     slack: float
     """By how much less confidence does for a cell of a patch that is firm."""
     firm: tuple[float, float, float, float]
@@ -173,16 +177,19 @@ def judge(
 
 def _weigh(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) -> Counts:
     """Return what one level says of each of its cells, as a sum of the flags above."""
-    extra = np.float32(rule.accept_small if ground.radius == 1 else 0.0)
+    small = ground.radius == 1
+    extra = np.float32(rule.accept_small if small else rule.smooth)
     views = np.minimum(compared, len(rule.accept) + 1)
     accept = np.array([np.inf, np.inf, *rule.accept], np.float32)[views] + extra
+    firm = np.array([np.inf, np.inf, *rule.firm], np.float32)[views]
     mean = _local_mean(confidence)
-    if ground.radius > 1:
+    if not small:
+        firm += np.float32(rule.smooth)
         mean = np.where(_least_side(confidence) < LEAST_SIDE, -1, mean)
     return np.asarray(
         ACCEPTED * (mean >= accept)
         + PROBABLE * (mean >= accept - rule.slack)
-        + FIRM * (mean >= np.array([np.inf, np.inf, *rule.firm], np.float32)[views]),
+        + FIRM * (mean >= firm),
         np.uint8,
     )
 

@@ -81,6 +81,7 @@ class SurfaceOptions:
     accept: tuple[float, float, float, float] = (0.45, 0.38, 0.40, 0.40)
     """See `photogrammetry.judgement.Rule`, as for those that follow."""
     accept_small: float = 0.12
+    smooth: float = 0.04
     slack: float = 0.25
     firm: tuple[float, float, float, float] = (0.63, 0.48, 0.56, 0.50)
     firm_share: float = 0.25
