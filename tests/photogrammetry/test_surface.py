@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from photogrammetry.correlation import COST_SCALE
 from photogrammetry.pictures import PictureStore
 from photogrammetry.search import Sought
-from photogrammetry.surface import SurfaceOptions, measure_tile
+from photogrammetry.surface import SurfaceOptions, _rivalry, measure_tile
 from photogrammetry.trend import Trend
 from photogrammetry.views import View
 from tmp.cameras import Pose
@@ -145,6 +146,13 @@ def test_a_steep_slope_is_measured_from_end_to_end(small_world, store, grid, tmp
     error = (found.height - true)[inner][found.measured[inner]]
     assert abs(np.median(error)) < 0.03
     assert error.std() < 0.15
+
+
+def test_a_rival_at_the_same_cost_is_as_probable_and_a_worse_one_soon_is_not():
+    # Paths along eight directions; half, and a hundredth of a half, of the distance squared.
+    difference = np.array([[0.0, 0.2 * np.sqrt(np.log(100)), np.inf]], np.float32)
+    found = _rivalry(8 * COST_SCALE * difference, np.array([[2.0, 2.0, 0.0]], np.float32))
+    np.testing.assert_allclose(found, [[2 * np.sqrt(0.5), 0.2 * np.sqrt(0.5), 0.0]], rtol=1e-4)
 
 
 def test_brightness_of_one_picture_changes_nothing(
