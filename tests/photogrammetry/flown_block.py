@@ -11,6 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from photogrammetry.adjust import Known
 from photogrammetry.block import Block
+from photogrammetry.sfm import Photographs
+from photogrammetry.verification import VerifiedPair, ideal_keypoints
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.frames import LocalFrame
@@ -128,6 +130,35 @@ def captures_of(poses: list[Pose], *, sigma_m: float = 0.02, seed: int = 7) -> l
             )
         )
     return captures
+
+
+def matched_photographs(block: Block) -> tuple[Photographs, list[VerifiedPair]]:
+    """Return the photographs of a block and the pairs that perfect matching would verify."""
+    count = len(block.names)
+    keypoints = [block.xy_px[block.photo == i].astype(np.float32) for i in range(count)]
+    points = [block.point[block.photo == i] for i in range(count)]
+    pairs = []
+    for i in range(count):
+        for j in range(i + 1, count):
+            _, a, b = np.intersect1d(points[i], points[j], return_indices=True)
+            if len(a) >= 60:
+                pairs.append(
+                    VerifiedPair(
+                        first=i,
+                        second=j,
+                        configuration=2,
+                        matrices=np.zeros((3, 3, 3)),
+                        inliers=np.column_stack([a, b]).astype(np.uint32),
+                    )
+                )
+    photographs = Photographs(
+        names=block.names,
+        camera_ids=("test",) * count,
+        cameras={"test": CAMERA},
+        xy_px=keypoints,
+        ideal_px=[ideal_keypoints(CAMERA, xy) for xy in keypoints],
+    )
+    return photographs, pairs
 
 
 def photograph_ground(folder: Path, poses: list[Pose], *, seed: int = 11) -> None:

@@ -7,9 +7,8 @@ from photogrammetry import sfm
 from photogrammetry.features import Features
 from photogrammetry.growth import Grower
 from photogrammetry.rematching import SecondLook
-from photogrammetry.sfm import Photographs, SfmOptions
+from photogrammetry.sfm import SfmOptions
 from photogrammetry.tracks import TrackOptions
-from photogrammetry.verification import VerifiedPair, ideal_keypoints
 from tmp.frames import LocalFrame
 
 NOWHERE = LocalFrame(origin=None, crs=None)
@@ -17,32 +16,9 @@ NOWHERE = LocalFrame(origin=None, crs=None)
 
 @pytest.fixture
 def matched(flown):
-    """Photographs of a block and the pairs that perfect matching would verify."""
+    """Photographs of a block, what was recorded of them, and the pairs that match."""
     block, poses = flown.flown_block(noise_px=0.2)
-    count = len(block.names)
-    keypoints = [block.xy_px[block.photo == i].astype(np.float32) for i in range(count)]
-    points = [block.point[block.photo == i] for i in range(count)]
-    pairs = []
-    for i in range(count):
-        for j in range(i + 1, count):
-            _, a, b = np.intersect1d(points[i], points[j], return_indices=True)
-            if len(a) >= 60:
-                pairs.append(
-                    VerifiedPair(
-                        first=i,
-                        second=j,
-                        configuration=2,
-                        matrices=np.zeros((3, 3, 3)),
-                        inliers=np.column_stack([a, b]).astype(np.uint32),
-                    )
-                )
-    photographs = Photographs(
-        names=block.names,
-        camera_ids=("test",) * count,
-        cameras={"test": flown.CAMERA},
-        xy_px=keypoints,
-        ideal_px=[ideal_keypoints(flown.CAMERA, xy) for xy in keypoints],
-    )
+    photographs, pairs = flown.matched_photographs(block)
     return photographs, flown.captures_of(poses), pairs
 
 

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from photogrammetry.sfm import Photographs, SfmOptions, reconstruct
+from photogrammetry.sfm import SfmOptions, reconstruct
 from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks
-from photogrammetry.verification import VerifiedPair, ideal_keypoints
+from photogrammetry.verification import VerifiedPair
 
 
 def pair(first: int, second: int, matches: list[tuple[int, int]]) -> VerifiedPair:
@@ -59,26 +59,11 @@ def test_every_cell_keeps_its_longest_tracks():
     assert kept.lengths.tolist() == [3] * 10
 
 
-def photographs_of(flown, block):
+def matched(flown, block):
     """Photographs, pairs and tracks of a block, as matching would have left them."""
-    count = len(block.names)
-    keypoints = [block.xy_px[block.photo == i].astype(np.float32) for i in range(count)]
-    points = [block.point[block.photo == i] for i in range(count)]
-    pairs = []
-    for i in range(count):
-        for j in range(i + 1, count):
-            _, a, b = np.intersect1d(points[i], points[j], return_indices=True)
-            if len(a) >= 60:
-                pairs.append(pair(i, j, np.column_stack([a, b]).tolist()))
-    photographs = Photographs(
-        names=block.names,
-        camera_ids=("test",) * count,
-        cameras={"test": flown.CAMERA},
-        xy_px=keypoints,
-        ideal_px=[ideal_keypoints(flown.CAMERA, xy) for xy in keypoints],
-    )
+    photographs, pairs = flown.matched_photographs(block)
     tracks = build_tracks(
-        [len(k) for k in keypoints], [(p.first, p.second, p.inliers) for p in pairs]
+        [len(xy) for xy in photographs.xy_px], [(p.first, p.second, p.inliers) for p in pairs]
     )
     return photographs, pairs, tracks
 
@@ -87,7 +72,7 @@ def test_a_block_is_reconstructed_up_to_a_similarity(tmp_path, flown):
     from photogrammetry.similarity import fit_similarity
 
     block, poses = flown.flown_block(noise_px=0.2)
-    photographs, pairs, tracks = photographs_of(flown, block)
+    photographs, pairs, tracks = matched(flown, block)
     joined = []
 
     def watch(items, label, total):
@@ -111,7 +96,7 @@ def test_the_global_solution_agrees(tmp_path, flown):
     from photogrammetry.similarity import fit_similarity
 
     block, poses = flown.flown_block(noise_px=0.2)
-    photographs, pairs, tracks = photographs_of(flown, block)
+    photographs, pairs, tracks = matched(flown, block)
     options = SfmOptions(global_above=5)
     blocks = reconstruct(photographs, pairs, tracks, tmp_path, options=options, threads=1)
     assert len(blocks[0].names) == 15
@@ -122,7 +107,7 @@ def test_the_global_solution_agrees(tmp_path, flown):
 
 def test_an_interrupt_stops_the_growth(tmp_path, flown):
     block, _ = flown.flown_block(noise_px=0.2)
-    photographs, pairs, tracks = photographs_of(flown, block)
+    photographs, pairs, tracks = matched(flown, block)
 
     def interrupt(items, label, total):
         for item in items:
