@@ -39,20 +39,19 @@ def _warn_of_heights(placement: Placement, firmness: Firmness) -> list[str]:
             f"{judged.tilt_deg:.0f}° against {' and '.join(placement.vertical.evidence)}. Run "
             "again without --heights trust unless you know the heights to be right."
         ]
-    *others, last = placement.vertical.evidence
+    evidence = list(placement.vertical.evidence)
+    if placement.heights is HeightSource.RELATIVE:
+        evidence.insert(0, "heights above take-off")
+    *others, last = evidence
     level = f"{', '.join(others)} and {last}" if others else last
-    instead = (
-        "heights above take-off were used in their place"
-        if placement.heights is HeightSource.RELATIVE
-        else f"the map is levelled by {level} instead"
-    )
+    instead = f"the map is levelled by {level} instead"
     if judged.plausible:  # the user asked for it
         return [f"The recorded heights were not used, as asked: {instead}."]
+    slope = 100 * np.tan(np.radians(firmness.tilt_sigma_deg))
     return [
         f"The recorded heights drift by {judged.range_m:.0f} m against the photographs and would "
         f"tilt the map by {judged.tilt_deg:.0f}°. They were not used; {instead}, to about "
-        f"{firmness.tilt_sigma_deg:.1f}° ({np.tan(np.radians(firmness.tilt_sigma_deg)):.0%} "
-        "slope), and lies only roughly at its height. Slopes of the whole ground cannot be told "
+        f"{firmness.tilt_sigma_deg:.1f}° ({slope:.0f} % slope), and lies only roughly at its height. Slopes of the whole ground cannot be told "
         "from this tilt; shapes and relief within it can be used. If you know that the heights "
         "are right, run again with --heights trust."
     ]
@@ -110,11 +109,12 @@ def _warn_of_flying_height(solution: Solution) -> list[str]:
     if flown is None or flown.agrees:
         return []
     apart_m = flown.solved_m - flown.recorded_m
+    wrong = 100 * abs(flown.solved_m / flown.recorded_m - 1)
     return [
         f"By lens and positions the cameras flew {flown.solved_m:.0f} m above the ground, by the "
         f"barometer {flown.recorded_m:.0f} m above take-off. Either the ground surveyed lies "
         f"{abs(apart_m):.0f} m {'below' if apart_m > 0 else 'above'} the take-off point, or the "
-        f"focal length in the metadata is {abs(flown.solved_m / flown.recorded_m - 1):.0%} too "
+        f"focal length in the metadata is {wrong:.0f} % too "
         f"{'long' if apart_m > 0 else 'short'} and all relief stretched with it. Check the camera "
         "in survey.toml."
     ]
