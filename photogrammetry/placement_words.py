@@ -51,9 +51,10 @@ def _warn_of_heights(placement: Placement, firmness: Firmness) -> list[str]:
     return [
         f"The recorded heights drift by {judged.range_m:.0f} m against the photographs and would "
         f"tilt the map by {judged.tilt_deg:.0f}°. They were not used; {instead}, to about "
-        f"{firmness.tilt_sigma_deg:.1f}° ({slope:.0f} % slope), and lies only roughly at its height. Slopes of the whole ground cannot be told "
-        "from this tilt; shapes and relief within it can be used. If you know that the heights "
-        "are right, run again with --heights trust."
+        f"{firmness.tilt_sigma_deg:.1f}° ({slope:.0f} % slope), and lies only roughly at its "
+        "height. Slopes of the whole ground cannot be told from this tilt; shapes and relief "
+        "within it can be used. If you know that the heights are right, run again with --heights "
+        "trust."
     ]
 
 
