@@ -88,7 +88,7 @@ def choose_seams(
         cost = _slant_cost(slant2[i]) + _rim_cost(placed, i, view, labels)
         cost += DISSENT_COST * np.minimum(dissent, 4.0)
         volume[..., i] = np.where(usable[i], np.minimum(cost, UNSEEN - 1), UNSEEN)
-    del grey  # as large as all that follows
+    del grey, slant2, framed  # as large as all that follows
     shape = labels.height.shape
     total = np.empty(volume.shape, np.float32)
     seam = LEAST_SEAM_COST + SEAM_COST * np.minimum(np.nan_to_num(spread) / SEAM_DN, 1.0)
