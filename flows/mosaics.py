@@ -29,7 +29,7 @@ from tmp.rasters import TiledRaster, create_tiled, open_tiled
 if TYPE_CHECKING:
     from photogrammetry.labels import Ground
 
-MOSAIC_TILE = 1024
+MOSAIC_TILE = 1536
 CLASS_PIXELS = 4
 """Side in pixels of the cells that say what the picture stands on: about a cell of the surface."""
 PICTURES_PER_WORKER = 6

@@ -20,6 +20,8 @@ from tmp.reconstruction import Reconstruction
 
 Float = NDArray[np.float64]
 
+WINDOW_CELLS = 1024
+"""Side of what is read of a surface at once; gaps are closed from well beyond it."""
 CLEARANCE_CELLS = 1.0
 """Height in cells by which a surface must rise above a ray to block it."""
 
@@ -42,10 +44,10 @@ def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
     """
     cells = sheet.rows * sheet.cols
     total, count = np.zeros(cells), np.zeros(cells)
-    for tile in ground.tiles():
-        height, *_ = ground.read(tile)
-        row, col = np.nonzero(read_closed(ground, tile))
-        x, y = ground.grid.window(tile).cell_centres()
+    for window in ground.grid.tiles(WINDOW_CELLS):
+        height, *_ = ground.read(window)
+        row, col = np.nonzero(read_closed(ground, window))
+        x, y = ground.grid.window(window).cell_centres()
         i = ((sheet.y_max - y[row]) / sheet.cell_m).astype(int)
         j = ((x[col] - sheet.x_min) / sheet.cell_m).astype(int)
         on = (i >= 0) & (j >= 0) & (i < sheet.rows) & (j < sheet.cols)

@@ -233,6 +233,6 @@ REFLECTANCE = Stage(
         gb_per_megapixel=0.2,
         cpu_s_per_tile=3.0,
         end_s_per_tile=0.5,
-        shared=True,
+        shared_side=REFLECTANCE_TILE,
     ),
 )

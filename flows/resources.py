@@ -128,11 +128,11 @@ class SurveySize:
         """Expected tiles of an orthomosaic at the photographs' own cell."""
         return max(1, math.ceil(self.cells / TILE_CELLS))
 
-    def tiles_of(self, raster: Raster) -> int:
-        """Return the expected tiles of 1024 x 1024 cells of a raster of the map."""
+    def tiles_of(self, raster: Raster, tile_cells: int = TILE_CELLS) -> int:
+        """Return the expected tiles of a raster of the map, of 1024 x 1024 cells or as given."""
         surface = raster is Raster.SURFACE
         cell = SURFACE_CELLS[self.quality] if surface else self.ortho_cell
-        return max(1, math.ceil(self.cells / cell**2 / TILE_CELLS))
+        return max(1, math.ceil(self.cells / cell**2 / tile_cells))
 
     @property
     def disk_gb(self) -> float:
@@ -238,7 +238,7 @@ def of_tiles(  # noqa: PLR0913  one argument for each thing that costs
     cpu_s_per_tile: float,
     end_s_per_tile: float = 0.0,
     end_cpus: int = 1,
-    shared: bool = False,
+    shared_side: int | None = None,
 ) -> Needs:
     """Return the needs of a stage that works tile by tile.
 
@@ -258,8 +258,8 @@ def of_tiles(  # noqa: PLR0913  one argument for each thing that costs
         Part of it that is left when all tiles are made, such as writing the product.
     end_cpus : int
         Cores that this part uses well.
-    shared : bool
-        Whether several units can share the tiles.
+    shared_side : int, optional
+        Side in cells of the tiles that several units can share; None where they cannot.
     """
 
     def needs(size: SurveySize) -> Cost:
@@ -272,7 +272,7 @@ def of_tiles(  # noqa: PLR0913  one argument for each thing that costs
             cpu_s=tiles * cpu_s_per_tile,
             end_s=tiles * end_s_per_tile,
             end_cpus=end_cpus,
-            parts=tiles if shared else 1,
+            parts=size.tiles_of(raster, shared_side**2) if shared_side else 1,
         )
 
     return needs

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from flows.clouds import make_cloud
 from flows.exposure import EXPOSURE
-from flows.mosaics import make_orthomosaic
+from flows.mosaics import MOSAIC_TILE, make_orthomosaic
 from flows.orders import Stage
 from flows.orientation import FEATURES, MATCHES, ORIENTATION
 from flows.reflectance import REFLECTANCE, has_bands
 from flows.resources import Raster, of_tiles
 from flows.stages import Step
-from flows.surfaces import measure_surface, write_elevation
+from flows.surfaces import SURFACE_TILE, measure_surface, write_elevation
 from tmp.captures import Capture
 
 SURFACE = Stage(
@@ -26,7 +26,7 @@ SURFACE = Stage(
         gb_per_cpu=0.2,
         cpu_s_per_tile=9.0,
         end_s_per_tile=0.3,
-        shared=True,
+        shared_side=SURFACE_TILE,
     ),
 )
 ELEVATION = Stage(
@@ -37,7 +37,7 @@ ELEVATION = Stage(
 )
 ORTHOMOSAIC = Stage(
     name="orthomosaic",
-    version="5",
+    version="6",
     function=make_orthomosaic,
     needs=of_tiles(
         cpus=2,
@@ -48,7 +48,7 @@ ORTHOMOSAIC = Stage(
         cpu_s_per_tile=0.6,
         end_s_per_tile=0.15,
         end_cpus=4,
-        shared=True,
+        shared_side=MOSAIC_TILE,
     ),
 )
 CLOUD = Stage(

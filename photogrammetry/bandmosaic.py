@@ -156,12 +156,11 @@ def mosaic_bands(
         return out
     labels = LabelGround.of(window, ground)
     near = views_near(layer.leaders, frame, labels, ground)
-    placed = near.placed
-    if len(placed) == 0:
+    if len(near.placed) == 0:
         return out
-    gains = {view.name: layer.gains.get(view.name, np.ones(3)) for view in placed.views}
+    gains = {view.name: layer.gains.get(view.name, np.ones(3)) for view in near.placed.views}
     seams = choose_seams(near, labels, gains, store)
-    fade = fade_weights(seams)
+    placed, fade = seams.placed, fade_weights(seams)
     mapped = resampled(ground.mapped.astype(np.float32), labels, ground) > 0.5
     releases = {release[layer.leader].name: release for release in layer.releases}
     for band, cells in out.items():
@@ -171,7 +170,9 @@ def mosaic_bands(
         if not views:
             continue
         as_is = {view.name: np.ones(channels[band]) for view in views}
-        total, weight = sample_tile(of_band, labels, ground, fade[chosen], as_is, values)
+        total, weight = sample_tile(
+            of_band, labels, ground, [fade[i] for i in chosen], as_is, values
+        )
         seen = mapped & (weight > LEAST_SHARE)
         cells[:, seen] = (total[seen] / weight[seen][:, None]).T
     return out

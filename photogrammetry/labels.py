@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -107,12 +108,29 @@ class LabelGround:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """What one view has on a part of the label grid; nothing beyond."""
+
+    window: tuple[slice, slice]
+    """Rows and columns of label cells, by whole squares."""
+    values: NDArray[Any]
+    """(rows, cols) of the window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NearViews:
     """The views of a tile, and where each is offered."""
 
     placed: TileViews
-    offered: Mask
-    """(V, label rows, label cols)"""
+    squares: Mask
+    """(V, square rows, square cols)"""
+    layer: NDArray[np.int64]
+    """(V,); views that are offered nowhere side by side share a layer, so that there are about as
+    many layers as views of one place, however many see the tile."""
+
+    def offered(self, i: int) -> Mask:
+        """Return the label cells (rows, cols) in which a view is offered."""
+        return np.repeat(np.repeat(self.squares[i], BLOCK_LABELS, axis=0), BLOCK_LABELS, axis=1)
 
 
 def views_near(
@@ -145,9 +163,22 @@ def views_near(
         layer |= cv2.dilate(layer.astype(np.uint8), about) > 0
     offered &= np.isfinite(rank)
     kept = np.flatnonzero(offered.any(axis=(1, 2))).tolist()
-    wide = offered[kept].repeat(BLOCK_LABELS, axis=1).repeat(BLOCK_LABELS, axis=2)
-    rows, cols = labels.height.shape
-    return NearViews(placed=placed.subset(kept), offered=wide[:, :rows, :cols])
+    offered = offered[kept]
+    return NearViews(placed=placed.subset(kept), squares=offered, layer=_layers(offered))
+
+
+def _layers(offered: Mask) -> NDArray[np.int64]:
+    """Give views (V, square rows, square cols) that meet nowhere the same number, few in all."""
+    about = np.ones((3, 3), np.uint8)
+    reach = np.empty(offered.shape, np.float32)
+    for near, own in zip(reach, offered, strict=True):
+        near[:] = cv2.dilate(own.astype(np.uint8), about)
+    meets = np.tensordot(reach, offered.astype(np.float32), ([1, 2], [1, 2])) > 0
+    layer = np.zeros(len(offered), np.int64)
+    for i in range(len(offered)):
+        taken = set(layer[:i][meets[i, :i]].tolist())
+        layer[i] = next(number for number in range(i + 1) if number not in taken)
+    return layer
 
 
 def _rank(

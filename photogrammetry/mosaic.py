@@ -13,12 +13,13 @@ Burt, P. & Adelson, E. (1983). A multiresolution spline with application to imag
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.labels import Ground, LabelGround, views_near
+from photogrammetry.labels import Ground, LabelGround, Patch, views_near
 from photogrammetry.pictures import THUMBNAIL_LEVEL, DecodedPictures, PictureStore, halve
 from photogrammetry.rendering import add_view, compose, sample_colour
 from photogrammetry.seams import Seams, choose_seams
@@ -28,6 +29,8 @@ from tmp.grids import Grid
 
 Float32 = NDArray[np.float32]
 
+STRIP_ROWS = 256
+"""Pixel rows of a tile that are sampled at once: memory goes with them."""
 LOW_LABELS = 8
 """Side in label cells of the grid on which brightness is evened out."""
 FADE_LABELS = 1.0
@@ -78,15 +81,32 @@ def mosaic_tile(
         return out
     labels = LabelGround.of(window, ground)
     near = views_near(views, frame, labels, ground)
-    placed = near.placed
-    if len(placed) == 0:
+    if len(near.placed) == 0:
         return out
     seams = choose_seams(near, labels, gains, store)
-    fade = fade_weights(seams)
-    evening = _even_out(placed, labels, seams, fade, gains, store)
+    placed, fade = seams.placed, fade_weights(seams)
+    evening = _even_out(labels, seams, fade, gains, store)
+    for row in range(0, window.rows, STRIP_ROWS):
+        rows = slice(row, row + STRIP_ROWS)
+        strip = replace(labels, y_pixel=labels.y_pixel[rows])
+        out[:, rows] = _render(placed, strip, ground, fade, evening, gains, pictures)
+    return out
+
+
+def _render(
+    placed: TileViews,
+    labels: LabelGround,
+    ground: Ground,
+    fade: Sequence[Patch],
+    evening: Float32,
+    gains: dict[str, NDArray[np.float64]],
+    pictures: DecodedPictures,
+) -> NDArray[np.uint8]:
+    """Return red, green, blue and alpha (4, rows, cols) of a tile's pixels."""
     colour, weight = sample_tile(placed, labels, ground, fade, gains, pictures)
     row_at, col_at = labels.places(labels.y_pixel, labels.x_pixel)
     half = np.float32(0.5)
+    out = np.zeros((4, *weight.shape), np.uint8)
     compose(
         colour,
         weight,
@@ -99,31 +119,35 @@ def mosaic_tile(
     return out
 
 
-def fade_weights(seams: Seams) -> Float32:
-    """Return the weight of every view in every label cell (V, rows, cols), summing to 1.
+def fade_weights(seams: Seams) -> list[Patch]:
+    """Return the weight of every view in the label cells about where it is chosen.
 
-    Beyond the rim, where the sum would be 0, the nearest views go on for two cells: where exactly a
-    photograph ends is seen in the pixels.
+    They sum to 1.  Beyond the rim, where the sum would be 0, the nearest views go on for two cells:
+    where exactly a photograph ends is seen in the pixels.
     """
-    weights = np.zeros(seams.visible.shape, np.float32)
-    for i in range(len(weights)):
-        chosen = (seams.chosen == i).astype(np.float32)
-        if chosen.any():
-            weights[i] = cv2.GaussianBlur(chosen, (0, 0), FADE_LABELS) * seams.visible[i]
-    beyond = weights.sum(axis=0) < LEAST_SUM
-    if beyond.any():
-        around = np.ones((2 * RIM_LABELS + 1,) * 2, np.uint8)
-        for layer in weights:
-            if layer.any():
-                layer[beyond] = cv2.dilate(layer, around)[beyond]
-    return np.asarray(weights / np.maximum(weights.sum(axis=0), LEAST_SUM), np.float32)
+    total = np.zeros(seams.chosen.shape, np.float32)
+    fade = []
+    for i, seen in enumerate(seams.visible):
+        chosen = (seams.chosen[seen.window] == i).astype(np.float32)
+        weights = cv2.GaussianBlur(chosen, (0, 0), FADE_LABELS) * seen.values
+        fade.append(Patch(window=seen.window, values=weights))
+        total[seen.window] += weights
+    beyond = total < LEAST_SUM
+    around = np.ones((2 * RIM_LABELS + 1,) * 2, np.uint8)
+    for one in fade:
+        outside = beyond[one.window]
+        going_on = cv2.dilate(one.values, around)[outside]
+        total[one.window][outside] += going_on - one.values[outside]
+        one.values[outside] = going_on
+    for one in fade:
+        one.values[:] /= np.maximum(total[one.window], LEAST_SUM)
+    return fade
 
 
 def _even_out(
-    placed: TileViews,
     labels: LabelGround,
     seams: Seams,
-    fade: Float32,
+    fade: Sequence[Patch],
     gains: dict[str, NDArray[np.float64]],
     store: PictureStore,
 ) -> Float32:
@@ -138,26 +162,39 @@ def _even_out(
     narrow = np.zeros_like(wide)
     wide_weight = np.full(height.shape, 1e-6, np.float32)
     narrow_weight = np.full(height.shape, 1e-6, np.float32)
-    layer = np.empty_like(wide)
-    for i, view in enumerate(placed.views):
-        if not fade[i].any():
-            continue
-        here = cv2.resize(fade[i], shape, interpolation=cv2.INTER_AREA)
-        seen = cv2.resize(seams.visible[i].astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+    for i, view in enumerate(seams.placed.views):
+        here, seen = _lowered(fade[i]), _lowered(seams.visible[i])
+        low = _low_window(fade[i])
+        layer = np.empty((*here.shape, 3), np.float32)
         small = halve(halve(store.thumbnail(view.name)))
-        geometry = geometry_row(placed, i, 2.0**-LOW_LEVEL).astype(np.float32)[None]
-        sample_colour(small, geometry, x, y, height, layer)
+        geometry = geometry_row(seams.placed, i, 2.0**-LOW_LEVEL).astype(np.float32)[None]
+        sample_colour(
+            small, geometry, x[low[1]], y[low[0]], np.ascontiguousarray(height[low]), layer
+        )
         known = np.isfinite(layer[..., 0])
         colour = np.where(known[..., None], layer, 0) * gains[view.name].astype(np.float32)
         spread = cv2.GaussianBlur(here, EVEN_SIZE, EVEN_LOWS) * seen * known
         here = here * known
-        wide += spread[..., None] * colour
-        wide_weight += spread
-        narrow += here[..., None] * colour
-        narrow_weight += here
+        wide[low] += spread[..., None] * colour
+        wide_weight[low] += spread
+        narrow[low] += here[..., None] * colour
+        narrow_weight[low] += here
     evening = wide / wide_weight[..., None] - narrow / narrow_weight[..., None]
     evening[(wide_weight < 1e-3) | (narrow_weight < 1e-3)] = 0.0
     return np.asarray(evening, np.float32)
+
+
+def _low_window(patch: Patch) -> tuple[slice, slice]:
+    rows, cols = (slice(one.start // LOW_LABELS, one.stop // LOW_LABELS) for one in patch.window)
+    return rows, cols
+
+
+def _lowered(patch: Patch) -> Float32:
+    """Average a patch over the cells of the grid on which brightness is evened out."""
+    rows, cols = patch.values.shape
+    values = patch.values.astype(np.float32)
+    size = (cols // LOW_LABELS, rows // LOW_LABELS)
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _reduced(labels: LabelGround, shape: tuple[int, ...]) -> tuple[Float32, Float32, Float32]:
@@ -172,7 +209,7 @@ def sample_tile(
     placed: TileViews,
     labels: LabelGround,
     ground: Ground,
-    fade: Float32,
+    fade: Sequence[Patch],
     gains: dict[str, NDArray[np.float64]],
     pictures: DecodedPictures,
 ) -> tuple[Float32, Float32]:
@@ -183,8 +220,8 @@ def sample_tile(
     placed : TileViews
     labels : LabelGround
     ground : Ground
-    fade : ndarray of shape (V, label rows, label cols)
-        From `fade_weights`.
+    fade : sequence of Patch
+        Of each view, from `fade_weights`.
     gains : dict of str to ndarray of shape (bands,)
     pictures : DecodedPictures
 
@@ -200,11 +237,12 @@ def sample_tile(
     bands = len(next(iter(gains.values())))
     total: Float32 = np.zeros((*height.shape, bands), np.float32)
     weights: Float32 = np.zeros(height.shape, np.float32)
-    core = np.ix_(
-        range(int(row_at[0]), int(row_at[-1]) + 2), range(int(col_at[0]), int(col_at[-1]) + 2)
-    )
-    for i, view in enumerate(placed.views):
-        if not fade[i][core].any():
+    for i, (view, one) in enumerate(zip(placed.views, fade, strict=True)):
+        rows, cols = (
+            slice(*np.clip((int(at[0]) - own.start, int(at[-1]) + 2 - own.start), 0, None))
+            for at, own in zip((row_at, col_at), one.window, strict=True)
+        )
+        if not one.values[rows, cols].any():
             continue
         add_view(
             pictures.get(view.name),
@@ -213,9 +251,9 @@ def sample_tile(
             x,
             y,
             height,
-            fade[i],
-            row_at,
-            col_at,
+            one.values,
+            row_at - np.float32(one.window[0].start),
+            col_at - np.float32(one.window[1].start),
             total,
             weights,
         )

@@ -57,14 +57,16 @@ def mark_visible(height, cell, top, tolerance, x, y, centre, visible):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def sample_grey(pixels, geometry, layout, view, x, y, z, out):
-    """Sample a packed grey view on a surface (rows, cols); NaN where it does not see it."""
+def sample_grey(pixels, geometry, layout, view, x, y, z, wanted, out):
+    """Sample a packed grey view on a surface (rows, cols); NaN where not wanted or not in it."""
     numbers = load_view(geometry, view)
     offset, height, width = layout[view, 0], layout[view, 1], layout[view, 2]
     for r in range(z.shape[0]):
         for c in range(z.shape[1]):
-            px, py = project(numbers, x[c], y[r], z[r, c])
             out[r, c] = np.float32(np.nan)
+            if not wanted[r, c]:
+                continue
+            px, py = project(numbers, x[c], y[r], z[r, c])
             if inside(height, width, px, py):
                 out[r, c] = sample(pixels, offset, width, px, py)
 
@@ -112,16 +114,22 @@ def add_view(picture, geometry, gain, x, y, z, weight, row_at, col_at, total, we
     weight : float32 (label rows, label cols)
         Weight of the view on the coarser label grid, interpolated bilinearly.
     row_at, col_at : float32 (rows,), (cols,)
-        Place of the pixels on the label grid, centre origin, inside its outermost centres.
+        Place of the pixels on that grid, centre origin; beyond it the view has no weight.
     total : float32 (rows, cols, bands), changed
     weights : float32 (rows, cols), changed
     """
     numbers = load_view(geometry, 0)
     height, width, bands = picture.shape
+    west, east, at = 0, 0, -1
     for r in range(z.shape[0]):
         i = int(row_at[r])
+        if row_at[r] < np.float32(0.0) or i + 1 >= weight.shape[0]:
+            continue
         fr = row_at[r] - np.float32(i)
-        for c in range(z.shape[1]):
+        if i != at:
+            west, east = _reach(weight, i, col_at)
+            at = i
+        for c in range(west, east):
             j = int(col_at[c])
             fc = col_at[c] - np.float32(j)
             upper = weight[i, j] + fc * (weight[i, j + 1] - weight[i, j])
@@ -139,6 +147,22 @@ def add_view(picture, geometry, gain, x, y, z, weight, row_at, col_at, total, we
             for b in range(1, bands):
                 total[r, c, b] += w * gain[b] * _bilinear(picture, px, py, b)
             weights[r, c] += w
+
+
+@njit(nogil=True, cache=True)
+def _reach(weight, i, col_at):
+    """Return the first pixel column that a view has weight in below label row i, and the end."""
+    low, high = weight.shape[1], -1
+    for j in range(weight.shape[1]):
+        if weight[i, j] > np.float32(0.0) or weight[i + 1, j] > np.float32(0.0):
+            low, high = min(low, j), j
+    low, high = max(low - 1, 0), min(high + 1, weight.shape[1] - 1)
+    west, east = 0, len(col_at)
+    while west < east and col_at[west] < np.float32(low):
+        west += 1
+    while east > west and col_at[east - 1] >= np.float32(high):
+        east -= 1
+    return west, east
 
 
 @njit(inline="always")

@@ -10,6 +10,7 @@ from photogrammetry.labels import (
     LABEL_CELLS,
     Ground,
     LabelGround,
+    _layers,
     ground_window,
     views_near,
 )
@@ -185,7 +186,7 @@ def test_a_place_is_offered_the_same_views_from_every_tile(flown_world) -> None:
         ground = ground_of(small_world, surface, tile)
         labels = LabelGround.of(own, ground)
         near = views_near(world.views, small_world.FRAME, labels, ground)
-        by_name = dict(zip([v.name for v in near.placed.views], near.offered, strict=True))
+        by_name = {view.name: near.offered(i) for i, view in enumerate(near.placed.views)}
         places.append((tile, by_name))
     (one, left), (other, right) = places
     shift = (other.col - one.col) // LABEL_CELLS
@@ -194,6 +195,22 @@ def test_a_place_is_offered_the_same_views_from_every_tile(flown_world) -> None:
     for name, mask in left.items():
         width = mask.shape[1] - shift
         np.testing.assert_array_equal(mask[:, shift:], right[name][:, :width])
+
+
+def test_views_that_meet_nowhere_share_a_layer_and_others_never() -> None:
+    rng = np.random.default_rng(3)
+    squares = np.zeros((80, 20, 20), np.bool_)
+    for one, (row, col) in zip(squares, rng.integers(0, 17, (80, 2)), strict=True):
+        one[row : row + 4, col : col + 4] = True
+    layer = _layers(squares)
+    for number in range(layer.max() + 1):
+        near = [
+            cv2.dilate(one.astype(np.uint8), np.ones((3, 3))) for one in squares[layer == number]
+        ]
+        own = squares[layer == number].sum(axis=0)
+        assert all(((one > 0) * own).max() == 1 for one in near)
+    # Not one layer for each view, nor many more than views of one place.
+    assert squares.sum(axis=0).max() <= layer.max() + 1 < 40
 
 
 def test_the_picture_ends_where_the_photographs_do(flown_world) -> None:
