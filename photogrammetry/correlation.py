@@ -147,7 +147,6 @@ def consistency(
     n = np.float32((2 * radius + 1) ** 2)
     floor = n * np.float32(noise * noise)
     across, total, ones, product = scratch[0], scratch[1], scratch[2], scratch[3, 0]
-    zncc, known = scratch[3, 1], scratch[3, 2]
     ones[:] = np.float32(1.0)
     for a in range(count):
         _window_sum(layers[a], ones, radius, rows, cols, product, across, mean[a])
@@ -166,18 +165,14 @@ def consistency(
             for r in range(rows):
                 for c in range(cols):
                     covariance = total[r, c] - n * mean[a, r, c] * mean[b, r, c]
-                    zncc[c] = covariance * inverse[a, r, c] * inverse[b, r, c]
-                for c in range(cols):
-                    known[c] = np.float32(1.0) if zncc[c] == zncc[c] else np.float32(0.0)
-                    zncc[c] = zncc[c] if zncc[c] == zncc[c] else np.float32(0.0)
-                for c in range(cols):
-                    agreement[a, r, c] += zncc[c]
-                for c in range(cols):
-                    agreement[b, r, c] += zncc[c]
-                for c in range(cols):
-                    pairs[a, r, c] += known[c]
-                for c in range(cols):
-                    pairs[b, r, c] += known[c]
+                    value = covariance * inverse[a, r, c] * inverse[b, r, c]
+                    seen = value == value
+                    value = value if seen else np.float32(0.0)
+                    number = np.float32(1.0) if seen else np.float32(0.0)
+                    agreement[a, r, c] += value
+                    agreement[b, r, c] += value
+                    pairs[a, r, c] += number
+                    pairs[b, r, c] += number
     _leave_one_out(agreement, pairs, count, rows, cols, total, across, score)
 
 
