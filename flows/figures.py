@@ -204,16 +204,17 @@ def _laid_on(sheet: Grid, picture: Path | None) -> NDArray[np.float32]:
     if picture is None:
         return paper
     bands, grid = read_reduced(picture, LONGEST)
-    rgba = np.moveaxis(np.ma.getdata(bands), 0, 2).astype(np.float32)
+    red, green, blue, alpha = np.ma.getdata(bands)
     step = sheet.cell_m / factor
     x = sheet.x_min + (np.arange(cols) + 0.5) * step
     y = sheet.y_max - (np.arange(rows) + 0.5) * step
-    j = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
-    i = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
-    on_rows, on_cols = (i >= 0) & (i < grid.rows), (j >= 0) & (j < grid.cols)
-    part = rgba[np.ix_(i[on_rows], j[on_cols])]
-    alpha = part[..., 3:] / 255
-    paper[np.ix_(on_rows, on_cols)] = part[..., :3] * alpha + PAPER * (1 - alpha)
+    at_col, at_row = (x - grid.x_min) / grid.cell_m, (grid.y_max - y) / grid.cell_m
+    on_rows = slice(*np.searchsorted(at_row, (0, grid.rows)))
+    on_cols = slice(*np.searchsorted(at_col, (0, grid.cols)))
+    places = np.ix_(at_row[on_rows].astype(int), at_col[on_cols].astype(int))
+    share = alpha[places].astype(np.float32) / 255
+    for i, band in enumerate((red, green, blue)):
+        paper[on_rows, on_cols, i] += share * (band[places] - np.float32(PAPER))
     return paper
 
 

@@ -18,8 +18,11 @@ import numpy as np
 from numba import njit
 
 DIRECTIONS = np.array(
-    [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1)], np.int64
+    [(0, 1), (1, 0), (1, 1), (1, -1), (0, -1), (-1, 0), (-1, -1), (-1, 1)], np.int64
 )
+"""Rows and columns of a step: those of a sweep southwards, then those of one northwards."""
+SIDE = 4
+"""Directions of one sweep."""
 FAR = np.float32(1e6)
 RIVAL_STEPS = 3
 """Hypotheses between two minima of a cell that are no longer the same one."""
@@ -47,40 +50,40 @@ def aggregate(cost, low, count, small, large, total):
     rows, cols, depth = cost.shape
     flat_cost, flat_total = cost.ravel(), total.ravel()
     flat_total[:] = np.float32(0.0)
-    # Path costs of the row being swept and of the one before it, in slots of depth + 4: two
-    # guards at either end stand for the hypotheses a cell does not have.
+    # Path costs of the row being swept and of the one before it, by direction, in slots of
+    # depth + 4: two guards at either end stand for the hypotheses a cell does not have.
     slot = depth + 4
-    behind = np.full(cols * slot, FAR, np.float32)
-    here = np.full(cols * slot, FAR, np.float32)
-    least_behind = np.zeros(cols, np.float32)
-    least_here = np.zeros(cols, np.float32)
-    for d in range(DIRECTIONS.shape[0]):
-        dr, dc = DIRECTIONS[d]
+    behind = np.full((SIDE, cols * slot), FAR, np.float32)
+    here = np.full((SIDE, cols * slot), FAR, np.float32)
+    least_behind = np.zeros((SIDE, cols), np.float32)
+    least_here = np.zeros((SIDE, cols), np.float32)
+    # Four directions are swept with each row, so that the sums pass through memory twice and not
+    # eight times.
+    for half in range(0, DIRECTIONS.shape[0], SIDE):
         for i in range(rows):
-            r = i if dr >= 0 else rows - 1 - i
-            for j in range(cols):
-                c = j if dc >= 0 else cols - 1 - j
-                c_from = c - dc
-                at = (r * cols + c) * depth
-                if (dr != 0 and i == 0) or c_from < 0 or c_from >= cols:
-                    least_here[c] = _start_path(
-                        flat_cost, flat_total, at, count[r, c], here, c * slot
-                    )
-                elif dr != 0:
-                    least_here[c] = _extend_path(
-                        flat_cost, flat_total, at, count[r, c], low[r, c] - low[r - dr, c_from],
-                        behind, c_from * slot, count[r - dr, c_from], least_behind[c_from],
-                        np.float32(small), large[r, c], here, c * slot,
-                    )  # fmt: skip
-                else:
-                    least_here[c] = _extend_path(
-                        flat_cost, flat_total, at, count[r, c], low[r, c] - low[r, c_from],
-                        here, c_from * slot, count[r, c_from], least_here[c_from],
-                        np.float32(small), large[r, c], here, c * slot,
-                    )  # fmt: skip
-            if dr != 0:
-                behind, here = here, behind
-                least_behind, least_here = least_here, least_behind
+            r = i if half == 0 else rows - 1 - i
+            for d in range(SIDE):
+                dr, dc = DIRECTIONS[half + d]
+                path, least = here[d], least_here[d]
+                source = behind[d] if dr != 0 else path
+                least_source = least_behind[d] if dr != 0 else least
+                for j in range(cols):
+                    c = j if dc >= 0 else cols - 1 - j
+                    c_from = c - dc
+                    at = (r * cols + c) * depth
+                    if (dr != 0 and i == 0) or c_from < 0 or c_from >= cols:
+                        least[c] = _start_path(
+                            flat_cost, flat_total, at, count[r, c], path, c * slot
+                        )
+                    else:
+                        least[c] = _extend_path(
+                            flat_cost, flat_total, at, count[r, c],
+                            low[r, c] - low[r - dr, c_from],
+                            source, c_from * slot, count[r - dr, c_from], least_source[c_from],
+                            np.float32(small), large[r, c], path, c * slot,
+                        )  # fmt: skip
+            behind, here = here, behind
+            least_behind, least_here = least_here, least_behind
 
 
 # Unsigned indices below: Numba wraps negative ones round, and the test for it would keep these
