@@ -21,14 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from flows.usage import Usage, measured
-from photogrammetry.settle import SettleOptions, settle
-from photogrammetry.sfm import Photographs, SfmOptions, reconstruct
-from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks
-from photogrammetry.verification import VerifiedPair, ideal_keypoints
+from flows.engine.result import Usage, measured
+from photogrammetry.orientation.matching import VerifiedPair, ideal_keypoints
+from photogrammetry.orientation.refine import SettleOptions, settle
+from photogrammetry.orientation.sfm import (
+    Photographs,
+    SfmOptions,
+    TrackOptions,
+    build_tracks,
+    choose_tracks,
+    reconstruct,
+)
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 FRAME = LocalFrame(origin=(-19.76, 64.143, 200.0), crs="EPSG:32627")
 CAMERA = Camera(

@@ -24,14 +24,13 @@ from typing import Any
 
 from measure import judge, workplace
 
-from flows.execution.commands import Commands
-from flows.execution.profile import Profile
-from flows.execution.running import UnitRunner
-from flows.execution.sbatch import ACTIVE
+from flows.engine.cost import Cost, Needs, SurveySize
+from flows.engine.stage import Order, Stage
+from flows.engine.store import read_result
+from flows.execution.cluster_profile import Profile
+from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
-from flows.orders import Order, Stage
-from flows.resources import Cost, Needs, SurveySize
-from flows.store import read_result
+from flows.execution.slurm_commands import ACTIVE, Commands
 from tmp.progress import silent
 
 CLUSTER = Path(__file__).parents[1] / "tests" / "flows" / "execution" / "slurm_cluster.py"

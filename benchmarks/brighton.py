@@ -32,14 +32,14 @@ from measure import (
 )
 from numpy.typing import NDArray
 
-from flows.findings import GOOD_VIEWS, mean_residual_px
-from flows.ground import measured_share
-from flows.overlap import count_overlap, heights_of
-from flows.products import DSM
-from flows.surfaces import GROUND
+from flows.products.table import DSM
+from flows.report.findings import GOOD_VIEWS, mean_residual_px
+from flows.report.ground import measured_share
+from flows.report.overlap import count_overlap, heights_of
+from flows.stages.surface import GROUND
 from tmp.captures import read_captures
-from tmp.grids import Grid
-from tmp.rasters import open_tiled, read_grid
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import open_tiled, read_grid
 from tmp.reconstruction import Reconstruction
 
 BEST_RESIDUAL_PX = 0.8

@@ -18,7 +18,7 @@ from pathlib import Path
 import exifread
 from measure import TMP, judge, parser, run, workplace
 
-from ingest.rigs import rigs_of
+from ingest.grouping import rigs_of
 from tmp.captures import read_captures
 
 SURVEY = "garfield_sequoia"

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from measure import TMP, add_run_options, judge, kernels, reconstruction_of, run, workplace
 
-from flightplan.catalogue import read_catalogue
-from flightplan.planrehearsal import prove_flown, read_plan
-from flows.overlap import count_overlap, heights_of
-from flows.surfaces import GROUND
-from tmp.grids import Grid
-from tmp.rasters import open_tiled
+from flightplan.equipment.catalogue import read_catalogue
+from flightplan.rehearsal.planned import prove_flown, read_plan
+from flows.report.overlap import count_overlap, heights_of
+from flows.stages.surface import GROUND
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import open_tiled
 from tmp.survey import Survey
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"

@@ -25,12 +25,12 @@ from typing import Any, TypeVar
 
 from measure import judge, kernels, workplace
 
-from flows.map import MapOptions, Quality, plan_map
-from flows.orders import Order, execute
-from flows.resources import Cost, SurveySize, modest
-from flows.store import Result
-from tmp.heap import share_one_heap
+from flows.engine.cost import Cost, SurveySize, modest
+from flows.engine.stage import Order, execute
+from flows.engine.store import Result
+from flows.run.plan import MapOptions, Quality, plan_map
 from tmp.progress import Track
+from tmp.threads import share_one_heap
 
 T = TypeVar("T")
 

@@ -24,12 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.ExifTags import IFD
 
-from flightplan.exif import PhotoTags, to_exif, to_xmp, write_photograph
-from flightplan.rehearsal import Shot
-from flightplan.stations import Station
+from flightplan.rehearsal.camera import PhotoTags, to_exif, to_xmp, write_photograph
+from flightplan.rehearsal.photographs import Shot, Station
 from tmp.cameras import Camera
 from tmp.files import replacing
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 SHOTS = "shots.json"
 PHOTOS = "photos"

@@ -25,12 +25,11 @@ from measure import DATA, judge
 from numpy.typing import NDArray
 from shapely import Polygon
 
-from flightplan.coverage_path import PathOptions, plan_path
-from flightplan.motion import Motion, merged
-from flightplan.routes import Route
-from flightplan.routetime import route_path, route_seconds
-from flightplan.trimming import Goal
-from flightplan.views import Pattern, places_inside
+from flightplan.coverage.annealing import Goal
+from flightplan.coverage.path import PathOptions, plan_path
+from flightplan.coverage.routes import Route, route_path, route_seconds
+from flightplan.coverage.view_counts import Pattern, places_inside
+from flightplan.equipment.flight_model import Motion, merged
 
 CELL_M = 2.0
 PATTERN = Pattern(

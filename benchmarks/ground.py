@@ -9,8 +9,8 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from tmp.grids import Grid
-from tmp.rasters import read_grid
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import read_grid
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -27,9 +27,9 @@ from measure import (
 )
 from numpy.typing import NDArray
 
-from flows.accuracy import spread
-from flows.products import DSM
-from tmp.grids import Grid
+from flows.demo.accuracy import spread
+from flows.products.table import DSM
+from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]

@@ -14,9 +14,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from photogrammetry.indexmasks import saturated_cells
-from photogrammetry.indextable import index_table
-from photogrammetry.indices import Layer, compute_index
+from photogrammetry.indices.compute import Layer, compute_index, saturated_cells
+from photogrammetry.indices.table import index_table
 
 PROMISED_S = 2.0
 """For NDVI of 100 megapixels on two cores."""

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.similarity import fit_level_similarity
+from photogrammetry.orientation.block import fit_level_similarity
 from tmp.files import replacing
-from tmp.grids import Grid
-from tmp.rasters import read_reduced
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import read_reduced
 
 Float = NDArray[np.float64]
 Bytes = NDArray[np.uint8]

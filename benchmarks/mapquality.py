@@ -44,11 +44,11 @@ from measure import results_of
 from numpy.typing import NDArray
 from rehearsals import GSD_M, VIEW_STEP, Truth
 
-from flows.products import DSM, DSM_SIGMA, ORTHOMOSAIC
-from photogrammetry.similarity import Similarity, fit_similarity
+from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC
+from photogrammetry.orientation.block import Similarity, fit_similarity
 from tmp.errors import TmpError
-from tmp.grids import Grid
-from tmp.rasters import read_grid
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import read_grid
 from tmp.reconstruction import OrientedPhoto, Reconstruction, read_reconstruction
 from tmp.survey import Survey
 

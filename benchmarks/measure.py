@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.store import Result, read_result
+from flows.engine.store import Result, read_result
 from tmp.reconstruction import Reconstruction, read_reconstruction
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -20,7 +20,7 @@ from measure import (
     workplace,
 )
 
-from flows.findings import mean_residual_px
+from flows.report.findings import mean_residual_px
 from tmp.reconstruction import Reconstruction
 
 BEST_POSITION_M = 0.05

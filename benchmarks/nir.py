@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from tmp.cameras import Camera
 from tmp.captures import read_captures
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.survey import Survey
 
 Float = NDArray[np.float64]

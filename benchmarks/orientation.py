@@ -22,9 +22,9 @@ import cv2  # noqa: F401  before pycolmap
 import numpy as np
 import rasterio  # noqa: F401  before pycolmap
 
-from ingest.ingest import ingest_photographs
-from photogrammetry.orient import OrientOptions, orient
-from photogrammetry.similarity import fit_similarity
+from ingest.photographs import ingest_photographs
+from photogrammetry.orientation.block import fit_similarity
+from photogrammetry.orientation.orient import OrientOptions, orient
 from tmp.reconstruction import Reconstruction, write_reconstruction
 from tmp.survey import Survey
 

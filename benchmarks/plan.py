@@ -23,12 +23,12 @@ from rasterio.transform import from_bounds
 from shapely import MultiPolygon, box
 from shapely.geometry import mapping
 
-from flightplan.catalogue import read_catalogue
-from flightplan.planframe import PlanFrame
-from flightplan.plannedmissions import missions_of
-from flightplan.planning import make_plan
-from flightplan.request import PlanRequest
-from tmp.areas import SurveyArea
+from flightplan.equipment.catalogue import read_catalogue
+from flightplan.outputs.sortie_missions import missions_of
+from flightplan.plan.planning import make_plan
+from flightplan.plan.request import PlanRequest
+from tmp.geo.areas import SurveyArea
+from tmp.geo.frames import PlanFrame
 
 MOST_S = 10.0
 MOST_ERROR = 1e-3

@@ -22,16 +22,12 @@ import shapely
 from measure import judge
 from numpy.typing import NDArray
 
-from flightplan.additions import Pattern
-from flightplan.certificate import Asked
-from flightplan.footprints import Photos
-from flightplan.judging import certify
-from flightplan.overlaps import measure_laps
-from flightplan.proof import prove
-from flightplan.repair import repair
-from flightplan.routes import Line
-from flightplan.sheet import Sheet, choose_cell
-from flightplan.terrain import Terrain
+from flightplan.coverage.routes import Line
+from flightplan.proof.certificate import Asked, certify
+from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.prove import prove
+from flightplan.proof.repair import AdditionPattern, repair
+from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
 
 Float = NDArray[np.float64]
@@ -84,7 +80,7 @@ def time_square_kilometre(name: str, workers: int) -> None:
     ground = terrain(GROUNDS[name], 1000.0, 2.0)
     area = shapely.box(0, 0, 1000, 1000)
     lines = to_and_fro((1000, 1000), spacing, 20)
-    pattern = Pattern(
+    pattern = AdditionPattern(
         photo_spacing_m=spacing[0],
         line_spacing_m=spacing[1],
         reach_m=0.025 * float(np.hypot(CAMERA.width_px, CAMERA.height_px)) / 2,
@@ -163,7 +159,7 @@ def compare_policies() -> None:
                 f"{coverage.share_below(1):7.1%}  {gsd.min() * 100:5.2f} to {gsd.max() * 100:.2f}"
                 f"  {above:8.1f}"
             )
-            pattern = Pattern(photo_spacing_m=300 / 19, line_spacing_m=25.0, reach_m=55.0,
+            pattern = AdditionPattern(photo_spacing_m=300 / 19, line_spacing_m=25.0, reach_m=55.0,
                               height_at=height_at)  # fmt: skip
             if policy == "follows":
                 mended = repair(lines, coverage, sheet, CAMERA, photographs=9, pattern=pattern)

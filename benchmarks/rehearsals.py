@@ -25,19 +25,27 @@ from scenes import (
     with_wood,
 )
 
-from flightplan.exif import write_photograph
-from flightplan.farm import CAMERA, farm_frame
-from flightplan.features import Farm, read_farm
-from flightplan.rehearsal import CONSUMER, Flight, Shot, record, render
-from flightplan.scene import Scene
-from flightplan.sensor import Sensor, develop, expose
-from flightplan.sight import hidden
-from flightplan.stations import Overlap, Station, flown, fly_lines
+from flightplan.proof.prove import hidden
+from flightplan.rehearsal.camera import Sensor, develop, expose, write_photograph
+from flightplan.rehearsal.farm import CAMERA, farm_frame
+from flightplan.rehearsal.features import Farm, read_farm
+from flightplan.rehearsal.photographs import (
+    CONSUMER,
+    Flight,
+    Overlap,
+    Shot,
+    Station,
+    flown,
+    fly_lines,
+    record,
+    render,
+)
+from flightplan.rehearsal.scene import Scene
 from tmp.files import replacing
-from tmp.frames import LocalFrame
-from tmp.grids import Grid
-from tmp.parallel import map_threads
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
 from tmp.progress import Track, silent
+from tmp.threads import map_threads
 
 TRUTH = "truth.npz"
 SMALL = CAMERA.scaled(1142, 857)

@@ -50,14 +50,14 @@ from measure import (
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from flows.cli import PARTIAL
-from flows.products import DSM, ORTHOMOSAIC
+from flows.cli.run import PARTIAL
+from flows.products.table import DSM, ORTHOMOSAIC
 from ingest.card import find_photographs, propose_names
-from photogrammetry.similarity import fit_level_similarity
-from photogrammetry.vertical import angle_deg, fit_plane
+from photogrammetry.orientation.block import fit_level_similarity
+from photogrammetry.orientation.vertical import angle_deg, fit_plane
 from tmp.captures import read_captures
 from tmp.errors import TmpError
-from tmp.grids import Grid
+from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]

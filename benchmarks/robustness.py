@@ -41,8 +41,7 @@ from mapquality import Figures, figures_of
 from measure import TMP
 from rehearsals import read_truth, rehearsed
 
-from tmp.bars import bar
-from tmp.progress import Track
+from tmp.progress import Track, bar
 from tmp.survey import Survey
 
 PATIENCE_S = 900.0

@@ -18,7 +18,7 @@ from pathlib import Path
 from clusters import jobs_asked, private_cluster, queued, write_profile
 from measure import TMP, Cost, add_run_options, judge, kernels, run, workplace
 
-from flows.steps import BAND_STEPS, STEPS
+from flows.run.plan import BAND_STEPS, STEPS
 
 OVERHEAD_S = 3.0
 STAGE_OVERHEAD_S = 3.0

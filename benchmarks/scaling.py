@@ -24,11 +24,11 @@ from chart import draw_times
 from measure import judge
 from scheduler import Latency, Node, Task, run_array
 
-from flows.execution.profile import Profile
-from flows.resources import Cost, Raster, SurveySize
-from flows.steps import STEPS
-from flows.surfaces import SURFACE_TILE
-from flows.taking import INGEST
+from flows.engine.cost import Cost, Raster, SurveySize
+from flows.execution.cluster_profile import Profile
+from flows.run.plan import STEPS
+from flows.stages.ingest import INGEST
+from flows.stages.surface import SURFACE_TILE
 
 RECORDED = Path(__file__).with_name("recorded.json")
 SURVEY = "b6"

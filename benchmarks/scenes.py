@@ -1,7 +1,8 @@
 """Country that is hard to map: woods, water, crops, snow, cliffs and slopes, for rehearsals.
 
 A `Country` is the farm of `sample_data` before light falls on it; each function here changes a
-country, and `lit` turns it into the `flightplan.scene.Scene` that photographs are rendered of.
+country, and `lit` turns it into the `flightplan.rehearsal.scene.Scene` that photographs are
+rendered of.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from flightplan.features import Farm, House
-from flightplan.ground import shape_ground
-from flightplan.light import (
+from flightplan.rehearsal.features import Farm, House
+from flightplan.rehearsal.ground import octaves, scattered, shape_ground, value_noise
+from flightplan.rehearsal.lighting import (
     HEATH,
     LUSH,
     SOIL,
@@ -24,13 +25,12 @@ from flightplan.light import (
     paint_ground,
     sun_and_sky,
 )
-from flightplan.noise import octaves, scattered, value_noise
-from flightplan.rendering import FULL_SCALE
-from flightplan.scene import Scene
-from flightplan.stations import Station
+from flightplan.rehearsal.photographs import Station
+from flightplan.rehearsal.ray_tracing import FULL_SCALE
+from flightplan.rehearsal.scene import Scene
 from tmp.cameras import Camera
-from tmp.frames import LocalFrame
-from tmp.grids import Grid
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

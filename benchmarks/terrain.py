@@ -17,9 +17,15 @@ import numpy as np
 from measure import judge
 from numpy.typing import NDArray
 
-from flightplan.bands import BandCheck, FlightProfile, HeightBand, check_band, fit_heights
-from flightplan.profiles import ground_profile
-from flightplan.terrain import Terrain
+from flightplan.terrain.height_band import (
+    BandCheck,
+    FlightProfile,
+    HeightBand,
+    check_band,
+    fit_heights,
+)
+from flightplan.terrain.profiles import ground_profile
+from flightplan.terrain.terrain import Terrain
 
 Float = NDArray[np.float64]
 

@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.exposure import read_gains
-from flows.mosaics import MOSAIC_TILE, read_ground
-from flows.stages import PICTURES
-from flows.surfaces import GROUND
-from photogrammetry.labels import ground_window
-from photogrammetry.mosaic import mosaic_tile
+from flows.stages.inputs import PICTURES
+from flows.stages.orthomosaic import MOSAIC_TILE, read_gains, read_ground
+from flows.stages.surface import GROUND
+from photogrammetry.ortho.mosaic import mosaic_tile
+from photogrammetry.ortho.seams import ground_window
 from photogrammetry.pictures import DecodedPictures, PictureStore
 from photogrammetry.views import views_of
-from tmp.grids import Grid, Tile
-from tmp.rasters import open_tiled, read_grid
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import open_tiled, read_grid
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Survey, open_survey
 

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
-from flows.stages import PICTURES
-from photogrammetry.extent import flying_heights, mapped_bounds, seek_ground, survey_trend
+from flows.stages.inputs import PICTURES
 from photogrammetry.pictures import PictureStore
-from photogrammetry.surface import SurfaceOptions, measure_tile
+from photogrammetry.surface.extent import flying_heights, mapped_bounds, seek_ground, survey_trend
+from photogrammetry.surface.measure import SurfaceOptions, measure_tile
 from photogrammetry.views import views_of
-from tmp.grids import Grid, Tile
-from tmp.parallel import map_threads
+from tmp.geo.grids import Grid, Tile
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import open_survey
+from tmp.threads import map_threads
 
 TILE_CELLS = 512
 

@@ -1,4 +1,4 @@
-"""``tmp rehearse``: fly a survey before it is flown, or one that never will be."""
+"""``tmp plan``: from a polygon to a mission that covers, with the proof."""
 
 from __future__ import annotations
 
@@ -9,99 +9,103 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from flightplan.rehearsal import Gnss
-    from tmp.progress import Track
-    from tmp.survey import Survey
+    from flightplan.outputs.plan_folder import PlanFiles
+    from flightplan.plan.planning import FlightPlan
 
-PHOTOGRAPHS = "rehearsal"
-"""Folder of a survey that the rehearsed photographs of its plan go into."""
+FILE = click.Path(path_type=Path)
 
 
-@click.command(short_help="See what a plan would photograph; render photographs with their truth.")
-@click.argument("folder", metavar="SURVEY", type=click.Path(path_type=Path))
-@click.option("--photos", is_flag=True, help="Render the photographs of the plan as well.")
+@click.command(short_help="Plan a survey of a polygon, and prove that it covers.")
+@click.argument("area")
+@click.option("-o", "--to", "survey", required=True, type=FILE, help="Folder of the survey.")
+@click.option("--drone", required=True, help="As 'tmp cameras' lists them.")
+@click.option("--camera", "cameras", multiple=True, help="Flown instead of the drone's own.")
+@click.option("--gsd", help="Ground sampling distance, nowhere coarser, such as 2.5cm.")
+@click.option("--height", help="Height above ground instead, such as 60m.")
+@click.option("--frontlap", default="80", show_default=True, help="Per cent.")
+@click.option("--sidelap", default="70", show_default=True, help="Per cent.")
 @click.option(
-    "--gnss",
-    type=click.Choice(["consumer", "rtk"]),
-    default="consumer",
-    show_default=True,
-    help="Errors of the recorded positions: 2 m (3 m in height), or 2 cm.",
-)
-@click.option("--second-height", is_flag=True, help="Add cross lines at 1.35 times the height.")
-@click.option("--oblique", is_flag=True, help="Add lines that look 28° ahead.")
-@click.option("--nir", is_flag=True, help="Add a near infrared camera, and grey targets.")
-@click.option(
-    "--scale",
+    "--views",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Area, as a multiple of the standard one.",
+    help="Photographs that shall see every place.  [default: what the overlaps give, up to 9]",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--dem", type=FILE, help="Elevation model of the ground, to follow it.")
+@click.option("--dem-datum", help="What its heights are measured from, if it does not say.")
+@click.option("--exclude", "exclusions", multiple=True, help="Polygons not to be flown over.")
+@click.option("--takeoff", "takeoffs", multiple=True, metavar="LON,LAT", help="Several may do.")
+@click.option("--wind", metavar="SPEED@FROM", help="Such as 6m/s@240: from the south-west.")
+@click.option("--heading", type=click.FloatRange(0, 360), help="Course of the lines.")
+@click.option("--double-grid", is_flag=True, help="Fly a second set of lines across the first.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Threads to use.  [default: one per core]"
+    "--oblique",
+    type=float,
+    metavar="DEGREES",
+    help="Add lines across that look so far from the vertical: they fix the heights.",
 )
-def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> None:
-    """Rehearse the plan of SURVEY, or, where it has none, a survey of an invented farm.
+@click.option("--inside", is_flag=True, help="Stay over the area; its edges are seen less often.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the flight.  [default: today]")
+@click.option(
+    "--reserve",
+    type=click.FloatRange(5, 80),
+    default=25.0,
+    show_default=True,
+    help="Per cent of the battery kept for landing.",
+)
+@click.option("--height-limit", type=click.FloatRange(min=10), help="Metres.  [default: 120]")
+@click.option("--sight", type=click.FloatRange(min=10), help="Metres from the pilot.")
+@click.option("--allow", "allowed", multiple=True, metavar="RULE", help="Override a rule.")
+@click.option("--layer", help="Of the area's file, if it holds several.")
+@click.option("--crs", help="Of the area's file, if it does not say.")
+@click.option("--equipment", type=FILE, help="Own cameras and drones.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: one per core]")
+def plan(survey: Path, equipment: Path | None, workers: int | None, **options: Any) -> None:
+    """Plan a survey of AREA (GeoJSON, KML, KMZ, GeoPackage, shapefile or WKT) into a survey.
 
-    With a plan, its mission files are read as they are, edited or not, and what they would
-    photograph is judged by what was asked.  --photos renders those photographs over the farm into
-    SURVEY/rehearsal.
-
-    Without a plan, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
-    the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
-    orthomosaic, NDVI and masks, and with --nir the grey targets on the ground.
+    Writes the missions for your drone's app, a map to look at before take-off, a page to print,
+    and the proof that every place is photographed as often and as sharply as asked.
     """
-    from tmp.bars import bar
-    from tmp.survey import Survey
+    from flightplan.equipment.catalogue import read_catalogue, user_files
+    from flightplan.outputs.plan_folder import write_plan
+    from flightplan.plan.options import PlanOptions
+    from flightplan.plan.planning import make_plan
+    from tmp.errors import InputError
+    from tmp.progress import bar
+    from tmp.survey import create_survey
 
-    threads = workers or os.cpu_count() or 1
-    survey = Survey(root=folder)
+    catalogue = read_catalogue([*user_files(survey), *([equipment] if equipment else [])])
+    request = PlanOptions(**options).request(catalogue)
     with bar() as track:
-        if survey.plan_dir.is_dir():
-            _rehearse_plan(survey, photos, given, threads, track)
-        else:
-            _rehearse_farm(folder, given, threads, track)
-
-
-def _rehearse_plan(
-    survey: Survey, photos: bool, given: dict[str, Any], workers: int, track: Track
-) -> None:
-    from flightplan.catalogue import read_catalogue, user_files
-    from flightplan.planphotos import render_plan
-    from flightplan.planrehearsal import prove_flown, read_plan
-
-    plan = read_plan(survey, read_catalogue(user_files(survey.root)))
-    certificate, coverage = prove_flown(plan, workers=workers, track=track)
-    for check in certificate.checks:
-        click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
-    for views, share in coverage.shares():
-        click.echo(f"{100 * share:5.1f} %  of the area is seen by {views}")
-    if photos:
-        made = render_plan(
-            plan,
-            survey.root / PHOTOGRAPHS,
-            gnss=_gnss(given),
-            seed=given["seed"],
-            workers=workers,
-            track=track,
+        made = make_plan(request, workers=workers or os.cpu_count() or 1, track=track)
+        files = write_plan(create_survey(survey), made, catalogue)
+    _say(made, files)
+    if not made.certificate.passed:
+        raise InputError(
+            "the plan does not reach what was asked; it is written all the same, see "
+            f"{files.folder / 'map.html'}"
         )
-        click.echo(f"{len(made.shots)} photographs in {made.photos}, truth in {made.truth}")
 
 
-def _rehearse_farm(folder: Path, given: dict[str, Any], workers: int, track: Track) -> None:
-    from flightplan.farm import FarmOptions, farm_rehearsal
+def _say(plan: FlightPlan, files: PlanFiles) -> None:
+    """Print what a person wants to know before they look at the map."""
+    from flightplan.outputs.plan_folder import BRIEFING, MAP, NOTES, facts_of, minutes
 
-    options = FarmOptions(
-        gnss=_gnss(given),
-        **{name: given[name] for name in ("second_height", "oblique", "nir", "scale", "seed")},
-    )
-    made = farm_rehearsal(folder, options, workers=workers, track=track)
-    click.echo(f"{len(made.shots)} photographs in {made.photos}")
-    click.echo(f"truth in {made.truth}, {made.grid.cell_m * 100:g} cm cells, {made.grid.crs}")
-
-
-def _gnss(given: dict[str, Any]) -> Gnss:
-    from flightplan.rehearsal import CONSUMER, RTK
-
-    return RTK if given["gnss"] == "rtk" else CONSUMER
+    for name, value in facts_of(plan):
+        click.echo(f"{name:26s} {value}")
+    for number, flight in enumerate(plan.sorties.flights, start=1):
+        click.echo(
+            f"sortie {number:<19d} {len(flight.lines)} lines, {flight.photos} photographs, "
+            f"{minutes(flight.time_s)}, {100 * flight.energy_share:.0f} % of a battery, "
+            f"{flight.farthest_m:.0f} m away at the most"
+        )
+    for check in plan.certificate.checks:
+        click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
+    for words in plan.certificate.repairs:
+        click.echo(f"repaired {words}")
+    for finding in plan.findings:
+        click.echo(finding.line)
+    for warning in plan.warnings:
+        click.echo(f"warning: {warning}")
+    for note in files.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"notes on the other files are in {files.folder / NOTES}")
+    click.echo(f"look at {files.folder / MAP}, print {files.folder / BRIEFING}")

@@ -43,11 +43,11 @@ def ingest(
     Copies are verified, the sources are only read, and running it again adds only what is new.
     Doubtful photographs are kept and flagged with a reason.
     """
-    from ingest.albedo import FILE, add_panels, parse_panel
-    from ingest.ingest import ingest_photographs
+    from ingest.photographs import ingest_photographs
+    from ingest.radiometry.panel_table import FILE, add_panels, parse_panel
     from ingest.summary import summarise
-    from tmp.bars import bar
     from tmp.errors import PhotographError
+    from tmp.progress import bar
     from tmp.survey import Survey
 
     told = dict(parse_panel(text) for text in panels)

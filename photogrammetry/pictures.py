@@ -246,7 +246,7 @@ class DecodedPictures:
     Unless told how to load them they are decoded as pictures, blue, green and red in 8 bits.
 
     Threads that want the same photograph at once wait for one decode.  Neighbouring tiles see
-    the same photographs, so in the order of `tmp.grids.Grid.tiles` each is decoded about once.
+    the same photographs, so in the order of `tmp.geo.grids.Grid.tiles` each is decoded about once.
     """
 
     def __init__(self, folder: Path, *, budget_bytes: int, load: Load | None = None) -> None:

@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from photogrammetry.kernels.projection import GEOMETRY_WIDTH
 from photogrammetry.pictures import PictureStore
-from photogrammetry.projection import GEOMETRY_WIDTH
 from tmp.cameras import Camera, Pose
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
 
 Float = NDArray[np.float64]
@@ -169,7 +169,7 @@ def _within_reach(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelViews:
-    """Views packed for kernels; see `photogrammetry.projection` for the layout."""
+    """Views packed for kernels; see `photogrammetry.kernels.projection` for the layout."""
 
     geometry: NDArray[np.float32]
     layout: NDArray[np.int64]
@@ -255,7 +255,7 @@ def _crop(
 def geometry_row(
     tile_views: TileViews, i: int, scale: float, x0: int = 0, y0: int = 0
 ) -> NDArray[np.float64]:
-    """Return the 22 numbers by which kernels know a view; see `photogrammetry.projection`.
+    """Return the 22 numbers by which kernels know a view; see `photogrammetry.kernels.projection`.
 
     Parameters
     ----------

@@ -11,13 +11,13 @@ import pytest
 import rasterio
 from shapely import box
 
-from flows.demo import DemoResult, run_demo
-from flows.flow import map_survey
-from flows.map import MapOptions
-from flows.surfaces import GROUND
-from flows.verdict import End
+from flows.demo.demo import DemoResult, run_demo
+from flows.report.verdict import End
+from flows.run.plan import MapOptions
+from flows.run.survey_flow import map_survey
+from flows.stages.surface import GROUND
+from tmp.geo.rasters import open_tiled
 from tmp.progress import silent
-from tmp.rasters import open_tiled
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
     demo: DemoResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ground of another quality, stopped after two tiles, then finished."""
-    from photogrammetry import surface
+    from photogrammetry.surface import measure as surface
 
     measure, done = surface.measure_tile, []
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tmp.errors import TmpError
-from tmp.heap import share_one_heap
+from tmp.threads import share_one_heap
 
 GROUP = "tmp.commands"
 

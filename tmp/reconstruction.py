@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError, VersionError
 from tmp.files import replacing
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 FORMAT_VERSION = 1
 """Of the two files a reconstruction is stored in; raised when older readers would go wrong."""

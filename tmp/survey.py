@@ -16,7 +16,7 @@ from tmp.cameras import Camera
 from tmp.captures import HeightDatum
 from tmp.errors import InputError, NotASurveyError, VersionError
 from tmp.files import replacing
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 FORMAT = 1
 """Version of the folder's layout; raised when an older platform could misread it."""

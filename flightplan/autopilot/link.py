@@ -1,21 +1,85 @@
-"""A MAVLink connection to one autopilot, on dronekit's threads."""
+"""A MAVLink connection to one autopilot by cable, radio or network, on dronekit's threads.
+
+Dronekit 2.9.2 was written for an older Python; it is imported here so that it works on this one.
+"""
 
 from __future__ import annotations
 
+import collections
+import collections.abc
+import io
 import logging
+import os
+import re
+import socket
+import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import ModuleType
 from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.formats.items import Autopilot
-from tmp.errors import TmpError
+from flightplan.formats.mavlink_items import Autopilot
+from tmp.errors import InputError, TmpError
+
+
+def import_dronekit() -> ModuleType:
+    """Return the module dronekit, speaking MAVLink 2.
+
+    Notes
+    -----
+    Two things in it no longer import: ``collections.MutableMapping``, which moved to
+    ``collections.abc`` in Python 3.10, and ``past.builtins.basestring`` from the package future,
+    which dronekit does not declare.  Both are lent to it while it is imported and taken back.
+
+    pymavlink chooses the protocol's version by an environment variable at import, and without it
+    changes over in the middle of the first message from the vehicle, behind dronekit's back.
+    Fences need version 2.
+    """
+    os.environ["MAVLINK20"] = "1"
+    os.environ.setdefault("MAVLINK_DIALECT", "ardupilotmega")
+    # It logs a trace of every heartbeat whose flight mode it does not know, and flies on.
+    logging.getLogger("dronekit").setLevel(logging.CRITICAL)
+    with _old_names():
+        dronekit = import_module("dronekit")
+    # Whoever imported pymavlink first may have left it at version 1.
+    import_module("pymavlink.mavutil").set_dialect("ardupilotmega")
+    return dronekit
+
+
+@contextmanager
+def _old_names() -> Iterator[None]:
+    """Lend dronekit the names it looks for, and keep its deprecation warnings to itself."""
+    past, builtins = ModuleType("past"), ModuleType("past.builtins")
+    vars(builtins)["basestring"] = str
+    lent = {"past": past, "past.builtins": builtins}
+    had = {name: sys.modules.get(name) for name in lent}
+    has_mapping = hasattr(collections, "MutableMapping")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.modules.update(lent)
+        if not has_mapping:
+            vars(collections)["MutableMapping"] = collections.abc.MutableMapping
+        try:
+            yield
+        finally:
+            if not has_mapping:
+                del vars(collections)["MutableMapping"]
+            for name, module in had.items():
+                if module is None:
+                    del sys.modules[name]
+                else:
+                    sys.modules[name] = module
+
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +147,7 @@ class Inbox:
 class Link:
     """What is said to, and heard from, one autopilot.
 
-    Made by `flightplan.autopilot.connect.open_link`.  Only messages of the vehicle met first are
+    Made by `flightplan.autopilot.link.open_link`.  Only messages of the vehicle met first are
     heard; heartbeats of its gimbal and camera, and of other ground stations, are passed over.
     """
 
@@ -285,3 +349,70 @@ def _result_words(result: int) -> str:
     entry = mavlink.enums["MAV_RESULT"].get(result)
     name = entry.name.removeprefix("MAV_RESULT_") if entry else str(result)
     return str(name.lower().replace("_", " "))
+
+
+USUAL_BAUD = 57600
+"""Rate of telemetry radios as they come."""
+
+_NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
+
+
+@contextmanager
+def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Link]:
+    """Yield the link to the autopilot at an address, and close it.
+
+    Parameters
+    ----------
+    address : str
+        ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
+        ``tcp:HOST:PORT``, or a serial device with its rate, such as ``/dev/ttyUSB0,57600`` or
+        ``COM5,57600``.
+
+    Raises
+    ------
+    InputError
+        If that is no address.
+    LinkError
+        If it cannot be opened, or nothing answers.
+    RefusedError
+        If what answers is neither ArduPilot nor PX4.
+    """
+    patience = patience or Patience()
+    device, baud = _checked(address)
+    dronekit = import_dronekit()
+    link = Link(_connected(dronekit, device, baud, patience.hello_s), address)
+    try:
+        link.meet(patience.hello_s)
+        yield link
+    finally:
+        link.close()
+
+
+def _checked(address: str) -> tuple[str, int]:
+    """Return the device and baud rate of an address."""
+    if _NETWORK.fullmatch(address):
+        return address, USUAL_BAUD
+    device, _, rate = address.partition(",")
+    known = re.fullmatch(r"COM\d+", device) or Path(device).exists()
+    if not known or not re.fullmatch(r"\d*", rate):
+        raise InputError(
+            f"{address!r} is no address of an autopilot; give udp:127.0.0.1:14550, "
+            "tcp:HOST:PORT or a serial device such as /dev/ttyUSB0,57600"
+        )
+    return device, int(rate or USUAL_BAUD)
+
+
+def _connected(dronekit: Any, address: str, baud: int, timeout_s: float) -> Any:
+    before_s = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout_s)
+    try:
+        # pymavlink prints its attempts.
+        with redirect_stdout(io.StringIO()):
+            return dronekit.connect(address, _initialize=False, baud=baud)
+    except OSError as error:
+        raise LinkError(
+            f"{address}: cannot be opened ({error.strerror or error}); is the autopilot on, and "
+            "the address right?"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before_s)

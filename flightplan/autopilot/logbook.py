@@ -1,4 +1,8 @@
-"""What is kept beside a plan about its flights: photographs taken, and how far each sortie got."""
+"""What is kept beside a plan about its flights: photographs taken, and how far each sortie got.
+
+Places come from the autopilot's and the camera's own reports of each trigger; what is left of a
+sortie that ended early follows from them.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,132 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
+from shapely import LineString, Point
 
-from flightplan.autopilot.items import UNITS_PER_DEG, WireItem
-from flightplan.autopilot.triggers import Trigger
+from flightplan.autopilot.protocol import UNITS_PER_DEG, WireItem
+from flightplan.formats.geometry import photo_runs, photo_ways
+from flightplan.formats.mission import HeightReference, Mission, Place
 from tmp.errors import InputError
 from tmp.files import replacing
+
+MESSAGES = ("CAMERA_FEEDBACK", "CAMERA_IMAGE_CAPTURED")
+"""ArduPilot sends the first; PX4, and cameras of their own mind, send the second."""
+
+_EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
+"""Times before this count from when the autopilot was switched on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """One photograph, from the message about it."""
+
+    time: datetime
+    lon_deg: float
+    lat_deg: float
+    height_amsl_m: float
+    height_takeoff_m: float
+    yaw_deg: float
+    """Of the camera, clockwise from north; NaN where not told, as the other angles."""
+    pitch_deg: float
+    """Of the camera, -90 looks down; without a gimbal the autopilot tells its own."""
+    roll_deg: float
+    camera: int
+    index: int
+    """Counts the photographs since the autopilot or camera was switched on."""
+    message: str
+    """Which of `MESSAGES` told it."""
+
+
+def read_trigger(message: Any, received: datetime) -> Trigger | None:
+    """Return the photograph that a message tells of; None if the camera failed to take it.
+
+    Parameters
+    ----------
+    message : pymavlink message
+        One of `MESSAGES`.
+    received : datetime
+        Stands in for the time in the message where that is missing or no time of day.
+    """
+    if message.get_type() == "CAMERA_FEEDBACK":
+        return Trigger(
+            time=_time(message.time_usec, received),
+            lon_deg=message.lng / UNITS_PER_DEG,
+            lat_deg=message.lat / UNITS_PER_DEG,
+            height_amsl_m=message.alt_msl,
+            height_takeoff_m=message.alt_rel,
+            yaw_deg=message.yaw % 360.0,
+            pitch_deg=message.pitch,
+            roll_deg=message.roll,
+            camera=message.cam_idx,
+            index=message.img_idx,
+            message=message.get_type(),
+        )
+    if message.capture_result != 1:
+        return None
+    yaw_deg, pitch_deg, roll_deg = angles_deg(message.q)
+    return Trigger(
+        time=_time(message.time_utc, received),
+        lon_deg=message.lon / UNITS_PER_DEG,
+        lat_deg=message.lat / UNITS_PER_DEG,
+        height_amsl_m=message.alt / 1000.0,
+        height_takeoff_m=message.relative_alt / 1000.0,
+        yaw_deg=yaw_deg,
+        pitch_deg=pitch_deg,
+        roll_deg=roll_deg,
+        camera=message.camera_id,
+        index=message.image_index,
+        message=message.get_type(),
+    )
+
+
+def angles_deg(quaternion: Sequence[float]) -> tuple[float, float, float]:
+    """Return yaw, pitch and roll of a rotation from body to north-east-down.
+
+    Parameters
+    ----------
+    quaternion : sequence of 4 floats
+        w, x, y, z.
+
+    Returns
+    -------
+    tuple of 3 floats
+        Degrees; yaw 0 up to 360.  Looking straight down or up, where yaw and roll turn about one
+        axis, all of it is yaw.  NaN for a quaternion that is none.
+
+    Examples
+    --------
+    >>> angles_deg([0.5, 0.5, -0.5, 0.5])  # down, the top of the picture to the east
+    (90.0, -90.0, 0.0)
+    """
+    w, x, y, z = quaternion
+    length = math.sqrt(w * w + x * x + y * y + z * z)
+    if not abs(length - 1.0) < 0.01:
+        return math.nan, math.nan, math.nan
+    w, x, y, z = w / length, x / length, y / length, z / length
+    sine = 2 * (w * y - z * x)
+    if abs(sine) > 1 - 1e-6:
+        pitch_deg = math.copysign(90.0, sine)
+        yaw_deg = math.degrees(-2 * math.copysign(1.0, sine) * math.atan2(x, w))
+        return round(yaw_deg % 360.0, 6), pitch_deg, 0.0
+    yaw_deg = math.degrees(math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+    roll_deg = math.degrees(math.atan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)))
+    return yaw_deg % 360.0, math.degrees(math.asin(sine)), roll_deg
+
+
+def _time(microseconds: int, received: datetime) -> datetime:
+    try:
+        told = datetime.fromtimestamp(microseconds / 1e6, UTC)
+    except (OverflowError, OSError, ValueError):
+        return received
+    return told if told >= _EARLIEST else received
+
 
 COLUMNS = (
     "time_utc",
@@ -188,3 +306,61 @@ def _wpl(items: Sequence[WireItem]) -> str:
         row = [str(seq), str(int(seq == 0)), str(item.frame), str(item.command), *values, *where]
         lines.append("\t".join([*row, "1"]))
     return "\n".join(lines) + "\n"
+
+
+def resume_from(mission: Mission, waypoint: int) -> int:
+    """Return the waypoint to begin again at, after `waypoint` was the last one passed.
+
+    Notes
+    -----
+    An interrupted line is flown anew from the waypoint before it, so that the drone is level and
+    up to speed at its first photograph.  Lines that were whole are not flown again.
+    """
+    for run in photo_runs(photo_ways(mission.waypoints)):
+        if run.first <= waypoint < run.last:
+            return max(run.first - 1, 0)
+    return max(waypoint, 0)
+
+
+def remaining(mission: Mission, first: int, home: Place) -> Mission:
+    """Return a mission that flies what is left from a waypoint on.
+
+    Parameters
+    ----------
+    first : int
+        Index of the waypoint to begin at; see `resume_from`.
+    home : Place
+        Where it takes off, if the mission does not say.
+
+    Raises
+    ------
+    InputError
+        If nothing is left, or the straight way from the take-off point to what is left leaves
+        the fence or enters an exclusion.
+
+    Notes
+    -----
+    It climbs to the greatest height of the part flown before it sets out, for the straight way
+    there was not looked at when the plan was made.
+    """
+    if first == 0:
+        return mission
+    spacings = photo_ways(mission.waypoints)
+    if not spacings[first:] or (any(spacings) and not any(spacings[first:])):
+        raise InputError(f"mission {mission.name!r} was flown to its end; nothing is left")
+    takeoff = mission.takeoff or home
+    left = mission.waypoints[first:]
+    start, end = (takeoff.lon_deg, takeoff.lat_deg), (left[0].lon_deg, left[0].lat_deg)
+    way = LineString([start, end]) if start != end else Point(start)
+    outside = mission.fence is not None and not mission.fence.covers(way)
+    if outside or any(zone.intersects(way) for zone in mission.exclusions):
+        raise InputError(
+            f"mission {mission.name!r}: the straight way from the take-off point to waypoint "
+            f"{first} leaves the fence or enters an exclusion; take off from elsewhere with a new "
+            "plan of what is left"
+        )
+    climbs = [mission.takeoff_height_m]
+    if mission.height_reference is HeightReference.TAKEOFF:
+        climbs += [waypoint.height_m for waypoint in mission.waypoints[: first + 1]]
+    climb = max((height for height in climbs if math.isfinite(height)), default=math.nan)
+    return replace(mission, waypoints=left, photos=(), takeoff_height_m=climb, duration_s=math.nan)

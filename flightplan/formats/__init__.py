@@ -12,15 +12,15 @@ from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
-from flightplan.catalogue import Catalogue, read_catalogue
-from flightplan.formats import geojson, gpx, kml, litchi, qgc_plan, wpl, wpml
-from flightplan.formats.contents import Content, Written, losses
-from flightplan.formats.coordinates import place
-from flightplan.formats.items import Autopilot
+from flightplan.equipment.catalogue import Catalogue, read_catalogue
+from flightplan.formats import geojson, gpx, kml, litchi, wpl, wpml
+from flightplan.formats import qgroundcontrol as qgc_plan
+from flightplan.formats.geometry import place
 from flightplan.formats.markup import MOST_BYTES, local_name, parse, unzipped
-from flightplan.formats.qgc_plan_reading import from_plan
+from flightplan.formats.mavlink_items import Autopilot
+from flightplan.formats.mission import Content, Mission, Written, losses
+from flightplan.formats.qgroundcontrol import from_plan
 from flightplan.formats.wpml_reading import from_wpml, is_wpml
-from flightplan.missions import Mission
 from tmp.errors import InputError
 from tmp.files import replacing
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from shapely import MultiPolygon, Polygon
 
-from flightplan.formats.coordinates import finite, wrapped
-from flightplan.missions import (
+from flightplan.formats.geometry import finite, wrapped
+from flightplan.formats.mission import (
     AtEnd,
     HeightReference,
     Mission,

@@ -18,16 +18,6 @@ from typing import Any
 
 from shapely import Polygon
 
-from flightplan.formats.contents import EVERYTHING, Written
-from flightplan.formats.coordinates import (
-    corners,
-    finite,
-    near,
-    place,
-    polygons_of,
-    ring_of,
-    wrapped,
-)
 from flightplan.formats.fields import (
     MARK,
     mission_fields,
@@ -38,7 +28,16 @@ from flightplan.formats.fields import (
     waypoint_from,
     with_polygons,
 )
-from flightplan.missions import HeightReference, Mission, Waypoint
+from flightplan.formats.geometry import (
+    corners,
+    finite,
+    near,
+    place,
+    polygons_of,
+    ring_of,
+    wrapped,
+)
+from flightplan.formats.mission import EVERYTHING, HeightReference, Mission, Waypoint, Written
 from tmp.errors import InputError
 
 CARRIES = EVERYTHING

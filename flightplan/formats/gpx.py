@@ -11,8 +11,6 @@ import math
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
-from flightplan.formats.contents import Content, Written
-from flightplan.formats.coordinates import degrees, finite, near, place, wrapped
 from flightplan.formats.fields import (
     MARK,
     Value,
@@ -22,8 +20,9 @@ from flightplan.formats.fields import (
     waypoint_fields,
     waypoint_from,
 )
+from flightplan.formats.geometry import degrees, finite, near, place, wrapped
 from flightplan.formats.markup import add, child, children, descendants, document, text
-from flightplan.missions import HeightReference, Mission, Waypoint
+from flightplan.formats.mission import Content, HeightReference, Mission, Waypoint, Written
 from tmp.errors import InputError
 
 GPX = "http://www.topografix.com/GPX/1/1"

@@ -10,17 +10,6 @@ from xml.etree.ElementTree import Element
 
 from shapely import LinearRing, Polygon
 
-from flightplan.formats.contents import EVERYTHING, Written
-from flightplan.formats.coordinates import (
-    corners,
-    degrees,
-    finite,
-    near,
-    place,
-    polygons_of,
-    ring_of,
-    wrapped,
-)
 from flightplan.formats.fields import (
     MARK,
     Value,
@@ -33,6 +22,16 @@ from flightplan.formats.fields import (
     waypoint_from,
     with_polygons,
 )
+from flightplan.formats.geometry import (
+    corners,
+    degrees,
+    finite,
+    near,
+    place,
+    polygons_of,
+    ring_of,
+    wrapped,
+)
 from flightplan.formats.markup import (
     KML,
     add,
@@ -43,7 +42,7 @@ from flightplan.formats.markup import (
     local_name,
     text,
 )
-from flightplan.missions import HeightReference, Mission, Waypoint
+from flightplan.formats.mission import EVERYTHING, HeightReference, Mission, Waypoint, Written
 from tmp.errors import InputError
 
 CARRIES = EVERYTHING

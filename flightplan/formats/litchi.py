@@ -12,10 +12,27 @@ import io
 import math
 from collections.abc import Mapping
 
-from flightplan.formats.contents import Content, Written
-from flightplan.formats.coordinates import degrees, finite, leg, near, number, place, wrapped
-from flightplan.formats.ways import photo_stops, photo_ways, way_speed
-from flightplan.missions import HeightReference, Mission, Photo, Role, Waypoint
+from flightplan.formats.geometry import (
+    degrees,
+    finite,
+    leg,
+    near,
+    number,
+    photo_stops,
+    photo_ways,
+    place,
+    way_speed,
+    wrapped,
+)
+from flightplan.formats.mission import (
+    Content,
+    HeightReference,
+    Mission,
+    Photo,
+    Role,
+    Waypoint,
+    Written,
+)
 from tmp.errors import InputError
 
 CARRIES = frozenset({Content.SPEED, Content.HEADING, Content.GIMBAL, Content.STOPS, Content.PHOTOS})

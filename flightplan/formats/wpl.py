@@ -10,19 +10,18 @@ https://mavlink.io/en/file_formats/
 
 from __future__ import annotations
 
-from flightplan.formats.contents import Content, Written
-from flightplan.formats.coordinates import degrees, finite, number, place
-from flightplan.formats.item_reading import mission_from_items
-from flightplan.formats.items import (
+from flightplan.formats.geometry import degrees, finite, number, place
+from flightplan.formats.mavlink_items import (
     Autopilot,
     Command,
     Frame,
     Item,
     home_item,
+    mission_from_items,
     mission_items,
     size_notes,
 )
-from flightplan.missions import Mission, Place
+from flightplan.formats.mission import Content, Mission, Place, Written
 from tmp.errors import InputError
 
 HEADER = "QGC WPL 110"

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from flightplan.formats.coordinates import degrees, leg, number, turn_deg, wrapped
+from flightplan.formats.geometry import degrees, leg, number, turn_deg, way_speed, wrapped
 from flightplan.formats.markup import add, add_all
-from flightplan.formats.ways import way_speed
-from flightplan.missions import Mission
+from flightplan.formats.mission import Mission
 
 _CORNER_DEG = 10.0
 """An enterprise drone halts where the course changes by more, and flies through otherwise."""

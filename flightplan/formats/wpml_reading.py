@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
-from flightplan.formats.coordinates import finite, near, place
+from flightplan.formats.geometry import finite, near, place
 from flightplan.formats.markup import child, children, descendants, text
-from flightplan.missions import (
+from flightplan.formats.mission import (
     AtEnd,
     HeightReference,
     Mission,

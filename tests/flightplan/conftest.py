@@ -5,14 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from flightplan.farm import farm_frame
-from flightplan.features import Farm, read_farm
-from flightplan.light import sun_and_sky, upper_bounds
-from flightplan.raycast import BLOCK, Ground
-from flightplan.rendering import FULL_SCALE
-from flightplan.scene import Scene
-from tmp.frames import LocalFrame
-from tmp.grids import Grid
+from flightplan.rehearsal.farm import farm_frame
+from flightplan.rehearsal.features import Farm, read_farm
+from flightplan.rehearsal.lighting import sun_and_sky, upper_bounds
+from flightplan.rehearsal.ray_tracing import BLOCK, FULL_SCALE, Ground
+from flightplan.rehearsal.scene import Scene
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
 
 CELL_M = 0.05
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.bands import FlightProfile, HeightBand, check_band, fit_heights
-from flightplan.profiles import ground_profile
-from flightplan.terrain import Terrain
+from flightplan.terrain.height_band import FlightProfile, HeightBand, check_band, fit_heights
+from flightplan.terrain.profiles import ground_profile
+from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 
 SAMPLES = np.arange(0.0, 1201.0, 30.0)

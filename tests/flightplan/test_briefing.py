@@ -9,10 +9,15 @@ from pathlib import Path
 import defusedxml.ElementTree as ElementTree
 import pytest
 
-from flightplan.briefing import Briefing, LightWindow, write_briefing
-from flightplan.briefing_map import WIDTH, draw_map
 from flightplan.formats import Format
-from flightplan.formats.checklists import CHECKLISTS
+from flightplan.outputs.briefing import (
+    CHECKLISTS,
+    WIDTH,
+    Briefing,
+    LightWindow,
+    draw_map,
+    write_briefing,
+)
 from tmp.errors import InputError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flightplan.catalogue import App, Confidence, Shutter, read_catalogue, user_files
+from flightplan.equipment.catalogue import App, Confidence, Shutter, read_catalogue, user_files
 from tmp.errors import InputError
 
 CATALOGUE = read_catalogue()

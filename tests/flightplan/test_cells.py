@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.cells import Division, divisions, edge_headings
+from flightplan.coverage.sweep import Division, divisions, edge_headings
 
 L_FIELD = shapely.box(0, 0, 400, 100).union(shapely.box(0, 0, 100, 300))
 

@@ -84,11 +84,10 @@ def test_the_rehearsal_of_a_mission_cut_short_fails_its_proof(survey: Path, tmp_
 def test_photographs_of_a_plan_are_rendered_where_it_takes_them(
     survey: Path, tmp_path: Path
 ) -> None:
-    from flightplan.catalogue import read_catalogue
-    from flightplan.farm import farm_frame
-    from flightplan.features import read_farm
-    from flightplan.planphotos import _stations
-    from flightplan.planrehearsal import read_plan
+    from flightplan.equipment.catalogue import read_catalogue
+    from flightplan.rehearsal.farm import _stations, farm_frame
+    from flightplan.rehearsal.features import read_farm
+    from flightplan.rehearsal.planned import read_plan
     from tmp.survey import Survey
 
     plan = read_plan(Survey(root=survey), read_catalogue())

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from flightplan.coverage_path import PathOptions, plan_path
-from flightplan.motion import Motion, Wind
-from flightplan.routes import Route
-from flightplan.routetime import route_path, route_seconds
-from flightplan.trimming import Goal
-from flightplan.views import Pattern, places_inside
+from flightplan.coverage.annealing import Goal
+from flightplan.coverage.path import PathOptions, plan_path
+from flightplan.coverage.routes import Route, route_path, route_seconds
+from flightplan.coverage.view_counts import Pattern, places_inside
+from flightplan.equipment.flight_model import Motion, Wind
 from tmp.errors import InputError
 
 PATTERN = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from flightplan.drawing import (
+from flightplan.outputs.drawing import (
     Dots,
     Layer,
     Picture,

@@ -8,18 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.catalogue import read_catalogue
-from flightplan.energy import (
+from flightplan.equipment.catalogue import read_catalogue
+from flightplan.equipment.flight_model import (
     Airframe,
     Battery,
+    Motion,
+    Wind,
     airframe_of,
     leg_airspeeds,
     path_joules,
+    path_seconds,
     power_w,
     standing_w,
     vertical,
 )
-from flightplan.motion import Motion, Wind, path_seconds
 from tmp.errors import InputError
 
 DRONES = tuple(read_catalogue().drones.values())

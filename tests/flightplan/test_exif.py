@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.exif import DJI_NAMESPACE, PhotoTags, to_exif, to_xmp, write_photograph
+from flightplan.rehearsal.camera import DJI_NAMESPACE, PhotoTags, to_exif, to_xmp, write_photograph
 
 TAGS = PhotoTags(
     time=datetime(2026, 7, 18, 14, 20, 7, 250000, tzinfo=UTC),

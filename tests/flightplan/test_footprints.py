@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.footprints import Photos, border_rays, cast, height_below
-from flightplan.routes import Line
-from flightplan.terrain import Terrain
+from flightplan.coverage.routes import Line
+from flightplan.proof.footprints import Photos, border_rays, cast, height_below
+from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
 

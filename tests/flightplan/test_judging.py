@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightplan.certificate import Asked, whereabouts, write_certificate
-from flightplan.judging import certify
-from flightplan.overlaps import Laps
-from flightplan.planframe import PlanFrame
-from flightplan.profile import follow
-from flightplan.proof import Coverage
-from flightplan.terrain import Terrain
+from flightplan.proof.certificate import Asked, certify, whereabouts, write_certificate
+from flightplan.proof.footprints import Laps
+from flightplan.proof.prove import Coverage
+from flightplan.terrain.profiles import follow
+from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
-from tmp.grids import Grid
+from tmp.geo.frames import PlanFrame
+from tmp.geo.grids import Grid
 
 
 def coverage(count: np.ndarray, gsd_m: float = 0.02) -> Coverage:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import shapely
 
-from flightplan.catalogue import read_catalogue
-from flightplan.findings import Bounds, PlanFacts, Severity
-from flightplan.limits import RULES, check_plan, refuse
+from flightplan.equipment.catalogue import read_catalogue
+from flightplan.proof.rules import RULES, Bounds, PlanFacts, Severity, check_plan, refuse
 from tmp.errors import InputError
 
 MINI = read_catalogue().drone("Mini 4 Pro")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.motion import Motion, Wind, merged, path_seconds
+from flightplan.equipment.flight_model import Motion, Wind, merged, path_seconds
 from tmp.errors import InputError
 
 STILL = Motion()

@@ -6,10 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.footprints import Photos, border_rays, cast
-from flightplan.overlaps import measure_laps
-from flightplan.routes import Line
-from flightplan.terrain import Terrain
+from flightplan.coverage.routes import Line
+from flightplan.proof.footprints import Photos, border_rays, cast, measure_laps
+from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
 
 CAMERA = Camera(

@@ -10,18 +10,17 @@ from pyproj import Geod
 from shapely import MultiPolygon, box
 from shapely.geometry import Polygon
 
-from flightplan.catalogue import Catalogue, read_catalogue
-from flightplan.findings import Bounds
-from flightplan.missions import Role
-from flightplan.motion import Wind
-from flightplan.plan import FlightPlan
-from flightplan.planframe import PlanFrame
-from flightplan.plannedmissions import missions_of
-from flightplan.planning import make_plan
-from flightplan.request import PlanRequest
-from flightplan.stations import Overlap
-from tmp.areas import SurveyArea, read_area
+from flightplan.equipment.catalogue import Catalogue, read_catalogue
+from flightplan.equipment.flight_model import Wind
+from flightplan.formats.mission import Role
+from flightplan.outputs.sortie_missions import missions_of
+from flightplan.plan.planning import FlightPlan, make_plan
+from flightplan.plan.request import PlanRequest
+from flightplan.proof.rules import Bounds
+from flightplan.rehearsal.photographs import Overlap
 from tmp.errors import InputError
+from tmp.geo.areas import SurveyArea, read_area
+from tmp.geo.frames import PlanFrame
 
 FARM = Path(__file__).parents[2] / "sample_data"
 GEOD = Geod(ellps="WGS84")

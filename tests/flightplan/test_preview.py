@@ -13,20 +13,18 @@ import pytest
 import shapely
 from PIL import Image
 
-from flightplan.certificate import Asked
-from flightplan.footprints import Photos
-from flightplan.judging import certify
-from flightplan.mapcolours import count_picture, cursor_pixels, gsd_picture
-from flightplan.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
-from flightplan.planframe import PlanFrame
-from flightplan.preview import draw_map, write_map_html
-from flightplan.profile import follow
-from flightplan.proof import prove
-from flightplan.routes import Line
-from flightplan.sheet import Sheet
-from flightplan.terrain import Terrain
+from flightplan.coverage.routes import Line
+from flightplan.outputs.mapcolours import count_picture, cursor_pixels, gsd_picture
+from flightplan.outputs.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
+from flightplan.outputs.plan_map import draw_map, write_map_html
+from flightplan.proof.certificate import Asked, certify
+from flightplan.proof.footprints import Photos, Sheet
+from flightplan.proof.prove import prove
+from flightplan.terrain.profiles import follow
+from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
 from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
 
 CAMERA = Camera(
     camera_id="even", width_px=4000, height_px=3000, fx_px=3000, fy_px=3000, cx_px=2000, cy_px=1500

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from flightplan.profile import follow
-from flightplan.terrain import Terrain
+from flightplan.terrain.profiles import follow
+from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.profiles import GroundProfile, ground_profile
-from flightplan.terrain import Terrain
+from flightplan.terrain.profiles import GroundProfile, ground_profile
+from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 
 

@@ -10,11 +10,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.footprints import Photos
-from flightplan.proof import Coverage, prove
-from flightplan.routes import Line
-from flightplan.sheet import Sheet, choose_cell
-from flightplan.terrain import Terrain
+from flightplan.coverage.routes import Line
+from flightplan.proof.footprints import Photos, Sheet, choose_cell
+from flightplan.proof.prove import Coverage, prove
+from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
 

@@ -6,13 +6,12 @@ import numpy as np
 import rasterio
 import shapely
 
-from flightplan.footprints import Photos
-from flightplan.planframe import PlanFrame
-from flightplan.proof import prove
-from flightplan.prooffiles import OUTSIDE, write_rasters
-from flightplan.sheet import Sheet
-from flightplan.terrain import Terrain
+from flightplan.outputs.plan_folder import OUTSIDE, write_rasters
+from flightplan.proof.footprints import Photos, Sheet
+from flightplan.proof.prove import prove
+from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
+from tmp.geo.frames import PlanFrame
 
 CAMERA = Camera(
     camera_id="even", width_px=4000, height_px=3000, fx_px=3000, fy_px=3000, cx_px=2000, cy_px=1500

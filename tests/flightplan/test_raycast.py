@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from flightplan.light import upper_bounds
-from flightplan.raycast import BLOCK, MISS, Ground, bilinear, hit_ground, hit_house, skip_ahead
+from flightplan.rehearsal.lighting import upper_bounds
+from flightplan.rehearsal.ray_tracing import (
+    BLOCK,
+    MISS,
+    Ground,
+    bilinear,
+    hit_ground,
+    hit_house,
+    skip_ahead,
+)
 
 CELL_M = 0.05
 

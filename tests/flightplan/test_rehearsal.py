@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flightplan.features import Farm
-from flightplan.rehearsal import CONSUMER, RTK, Flight, record, render, take_photographs
-from flightplan.scene import Scene
-from flightplan.stations import Station
+from flightplan.rehearsal.features import Farm
+from flightplan.rehearsal.photographs import (
+    CONSUMER,
+    RTK,
+    Flight,
+    Station,
+    record,
+    render,
+    take_photographs,
+)
+from flightplan.rehearsal.scene import Scene
 from tmp.cameras import Camera
 from tmp.errors import InputError
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 SpotScene = Callable[[np.ndarray, tuple[float, float]], Scene]
 

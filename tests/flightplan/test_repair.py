@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import shapely
 
-from flightplan.additions import Pattern
-from flightplan.footprints import Photos
-from flightplan.planframe import PlanFrame
-from flightplan.proof import prove
-from flightplan.repair import Repaired, repair
-from flightplan.routes import Line
-from flightplan.sheet import Sheet
-from flightplan.terrain import Terrain, read_terrain
+from flightplan.coverage.routes import Line
+from flightplan.proof.footprints import Photos, Sheet
+from flightplan.proof.prove import prove
+from flightplan.proof.repair import AdditionPattern, Repaired, repair
+from flightplan.terrain.terrain import Terrain, read_terrain
 from tmp.cameras import Camera
 from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
 
 CAMERA = Camera(
     camera_id="even", width_px=4000, height_px=3000, fx_px=3000, fy_px=3000, cx_px=2000, cy_px=1500
@@ -26,9 +24,9 @@ WIDE = (-300.0, -300.0, 500.0, 500.0)
 AREA = shapely.box(0, 0, 200, 160)
 
 
-def pattern(ground: Terrain, forbidden: shapely.Polygon | None = None) -> Pattern:
+def pattern(ground: Terrain, forbidden: shapely.Polygon | None = None) -> AdditionPattern:
     """75 % by 70 % at 60 m: footprint 80 × 60 m."""
-    return Pattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
+    return AdditionPattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
                    height_at=lambda xy: ground.at(xy) + 60, forbidden=forbidden)  # fmt: skip
 
 
@@ -111,7 +109,7 @@ def test_what_no_photograph_can_mend_is_said() -> None:
     ground = Terrain(heights=deep, x_min=-300, y_max=500, cell_m=1, datum="test")
     lines = rows(-48, 220, 4)
     sheet = Sheet.over(AREA, ground, 1.0)
-    form = Pattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
+    form = AdditionPattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
                    height_at=lambda xy: np.full(len(xy), 60.0))  # fmt: skip
     before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
     mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=form)
@@ -140,7 +138,9 @@ def test_nothing_to_repair_is_refused() -> None:
 
 def test_a_spacing_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="photo_spacing_m"):
-        Pattern(photo_spacing_m=0, line_spacing_m=24, reach_m=50, height_at=lambda xy: xy[:, 0])
+        AdditionPattern(
+            photo_spacing_m=0, line_spacing_m=24, reach_m=50, height_at=lambda xy: xy[:, 0]
+        )
 
 
 @pytest.mark.real
@@ -150,7 +150,7 @@ def test_a_real_hillside_is_mended_to_nine_photographs_everywhere(real_data: Pat
     frame = PlanFrame(lon_deg=8.6795, lat_deg=50.857)
     ground = read_terrain(model, frame, (-700, -600, 700, 600), datum="EGM96")
     area = shapely.Polygon([(-350, -250), (300, -300), (420, 150), (50, 280), (0, 60), (-300, 200)])
-    form = Pattern(photo_spacing_m=22.5, line_spacing_m=36, reach_m=75,
+    form = AdditionPattern(photo_spacing_m=22.5, line_spacing_m=36, reach_m=75,
                    height_at=lambda xy: ground.at(xy) + 90)  # fmt: skip
     lines = []
     for y in np.arange(-280, 280, 36.0):

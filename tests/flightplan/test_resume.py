@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightplan.motion import Motion
-from flightplan.planframe import PlanFrame
-from flightplan.resume import Resume, read_resume, write_resume
-from flightplan.routes import Line
+from flightplan.coverage.routes import Line
+from flightplan.equipment.flight_model import Motion
+from flightplan.outputs.sortie_missions import Resume, read_resume, write_resume
 from tmp.errors import InputError, VersionError
+from tmp.geo.frames import PlanFrame
 
 FRAME = PlanFrame(lon_deg=-21.9, lat_deg=64.1)
 LINES = tuple(

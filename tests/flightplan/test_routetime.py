@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from flightplan.motion import Motion
-from flightplan.routes import Line, Route
-from flightplan.routetime import route_path, route_seconds
+from flightplan.coverage.routes import Line, Route, route_path, route_seconds
+from flightplan.equipment.flight_model import Motion
 
 TWO_LINES = Route(
     lines=(

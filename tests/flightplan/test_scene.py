@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightplan.farm import PLATES
-from flightplan.features import Farm
-from flightplan.ground import shape_ground
-from flightplan.raycast import hit_ground, hit_houses, skip_ahead
-from flightplan.scene import Scene
-from flightplan.truth import write_truth
+from flightplan.rehearsal.farm import PLATES
+from flightplan.rehearsal.features import Farm
+from flightplan.rehearsal.ground import shape_ground
+from flightplan.rehearsal.photographs import write_truth
+from flightplan.rehearsal.ray_tracing import hit_ground, hit_houses, skip_ahead
+from flightplan.rehearsal.scene import Scene
 from tmp.errors import InputError
-from tmp.frames import LocalFrame
-from tmp.grids import Grid
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.sight import hidden
-from flightplan.terrain import Terrain
+from flightplan.proof.prove import hidden
+from flightplan.terrain.terrain import Terrain
 
 
 def walked(ground: Terrain, place: np.ndarray, camera: np.ndarray) -> float:

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.catalogue import read_catalogue
-from flightplan.energy import Battery
-from flightplan.motion import Motion, Wind
-from flightplan.pricing import Prices, SortieRules, entry, leave
-from flightplan.routes import Line, Route
-from flightplan.sorties import Sorties, split_route
+from flightplan.coverage.pricing import Prices, SortieRules, entry, leave
+from flightplan.coverage.routes import Line, Route
+from flightplan.coverage.sorties import Sorties, split_route
+from flightplan.equipment.catalogue import read_catalogue
+from flightplan.equipment.flight_model import Battery, Motion, Wind
 from tmp.errors import InputError
 
 MINI = read_catalogue().drone("Mini 4 Pro")

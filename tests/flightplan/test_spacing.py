@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.catalogue import CameraModel, read_catalogue
-from flightplan.spacing import (
+from flightplan.coverage.spacing import (
     KEEPS_UP,
     Wanted,
     choose_spacing,
@@ -17,7 +16,8 @@ from flightplan.spacing import (
     length_from_text,
     overlap_from_text,
 )
-from flightplan.stations import Overlap, Station
+from flightplan.equipment.catalogue import CameraModel, read_catalogue
+from flightplan.rehearsal.photographs import Overlap, Station
 from tmp.errors import InputError
 
 CATALOGUE = read_catalogue()

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from flightplan.farm import AREA_M, CAMERA, FarmOptions, plan_stations
-from flightplan.stations import Overlap, flown, fly_lines
+from flightplan.rehearsal.farm import AREA_M, CAMERA, FarmOptions, plan_stations
+from flightplan.rehearsal.photographs import Overlap, flown, fly_lines
 from tmp.errors import InputError
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.catalogue import read_catalogue
-from flightplan.sun import (
+from flightplan.equipment.catalogue import read_catalogue
+from flightplan.outputs.light_windows import (
     SunDay,
     glint_windows,
     multispectral_windows,

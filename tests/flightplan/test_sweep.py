@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from flightplan.sweep import (
+from flightplan.coverage.routes import Airspace
+from flightplan.coverage.sweep import (
     CLOSEST,
     OUTERMOST,
     Edges,
@@ -15,8 +16,7 @@ from flightplan.sweep import (
     sweep_extent,
     views_per_line,
 )
-from flightplan.transits import Airspace
-from flightplan.views import Axes, Pattern, Strip
+from flightplan.coverage.view_counts import Axes, Pattern, Strip
 
 PATTERN = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
 EAST = Axes(heading_deg=90.0)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Transformer
 
-from flightplan.planframe import PlanFrame
-from flightplan.terrain import Terrain, read_terrain
+from flightplan.terrain.terrain import Terrain, read_terrain
 from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
 
 FRAME = PlanFrame(lon_deg=8.2, lat_deg=46.8)
 AREA = (-300.0, -200.0, 300.0, 200.0)
@@ -149,7 +149,7 @@ def test_a_wall_in_a_fine_model_stands_in_coarse_cells(tmp_path: Path) -> None:
 def test_a_plan_too_large_for_memory_gets_coarser_cells_that_keep_peaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("flightplan.terrain.MOST_CELLS", 600)
+    monkeypatch.setattr("flightplan.terrain.terrain.MOST_CELLS", 600)
     path = plane_model(tmp_path / "dem.tif", "EPSG:32632+3855", 5.0, "EPSG:32632")
     terrain = read_terrain(path, FRAME, AREA)
     assert terrain.heights.size <= 640

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from flightplan.tours import best_tour
+from flightplan.coverage.tours import best_tour
 
 
 def seconds(

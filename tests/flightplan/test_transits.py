@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from flightplan.motion import Motion, path_seconds
-from flightplan.transits import Airspace, obstacles_of
+from flightplan.coverage.routes import Airspace, obstacles_of
+from flightplan.equipment.flight_model import Motion, path_seconds
 
 MOTION = Motion()
 BLOCK = shapely.box(40, -10, 60, 30)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.tubes import fewest_links
+from flightplan.terrain.min_link_path import fewest_links
 
 FREE = {"climb": 1e3, "descent": 1e3}
 

@@ -3,7 +3,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.views import Axes, Sightings, Strip, places_inside, places_on_edge
+from flightplan.coverage.view_counts import Axes, Sightings, Strip, places_inside, places_on_edge
 
 SQUARE = shapely.box(0, 0, 200, 200)
 

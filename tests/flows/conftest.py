@@ -17,18 +17,17 @@ import httpx
 import numpy as np
 import pytest
 
-from flows.prefectserver import QUIET
-from flows.report import MapRecord
-from flows.runs import RUN, RunBook
-from flows.store import Result
-from flows.surfaces import GROUND, NODATA, continue_ground
-from flows.usage import Usage
+from flows.engine.result import Usage
+from flows.engine.store import Result
+from flows.report.report import MapRecord
+from flows.run.prefectserver import QUIET
+from flows.run.record import RUN, RunBook
+from flows.stages.surface import GROUND, NODATA, continue_ground
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag, HeightDatum
-from tmp.cogs import finish_cog
-from tmp.frames import LocalFrame
-from tmp.grids import Grid, Tile
-from tmp.rasters import create_tiled, read_grid, read_window
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import create_tiled, finish_cog, read_grid, read_window
 from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
 from tmp.survey import Settings, Survey, create_survey, write_settings
 

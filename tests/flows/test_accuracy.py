@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from flows.accuracy import (
+from flows.demo.accuracy import (
     BLOCK_CELLS,
     edge_displacements,
     picture_shifts,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.apart import AT_WORK, DEAD_S, Ledger
+from flows.engine.result import AT_WORK, DEAD_S, Ledger
 
 
 def test_items_in_hand_are_known_after_a_process_died_and_forgotten_when_it_starts_again(
@@ -44,7 +44,7 @@ def test_item_set_apart_is_not_given_up_until_there_is_a_reason(tmp_path: Path) 
 def test_stage_is_alive_while_a_process_shows_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.apart.BEAT_S", 0.01)
+    monkeypatch.setattr("flows.engine.result.BEAT_S", 0.01)
     ledger = Ledger(partial=tmp_path)
     assert not ledger.alive
     with ledger.at_work("whole"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import shapely
 
-from flows.area import refuse_distant_area
+from flows.stages.inputs import refuse_distant_area
 from tmp.errors import InputError
 
 

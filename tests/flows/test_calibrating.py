@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.calibrating import calibrate_survey
-from flows.map import calibration_digest
-from ingest.albedo import FILE, add_panels, parse_panel
-from ingest.ingest import ingest_photographs
-from tmp.calibration import Provenance
+from flows.run.plan import calibration_digest
+from flows.stages.reflectance import calibrate_survey
+from ingest.photographs import ingest_photographs
+from ingest.radiometry.panel_table import FILE, add_panels, parse_panel
 from tmp.captures import Capture, CaptureKind
+from tmp.radiometry import Provenance
 from tmp.survey import Survey
 
 PANEL = parse_panel("RP02-1603036-SC:blue=0.67,green=0.69,red=0.68,nir=0.61,rededge=0.67")

@@ -8,10 +8,10 @@ from click.testing import CliRunner
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from flightplan.catalogue import read_catalogue
-from flows.calibration import calibrate_photo
-from flows.cli_cameras import cameras
-from ingest.sensors import find_sensor, focal_px
+from flightplan.equipment.catalogue import read_catalogue
+from flows.cli.calibration import calibrate_photo
+from flows.cli.cameras import cameras
+from ingest.metadata.cameras import find_sensor, focal_px
 from tmp.cli import main
 from tmp.errors import PhotographError
 

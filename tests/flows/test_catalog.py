@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pystac
 
-from flows.catalog import multihash, write_catalog
-from flows.report import MapRecord
+from flows.products.catalog import multihash, write_catalog
+from flows.report.report import MapRecord
 
 
 def test_catalogue_opens_from_another_folder_and_finds_every_product(record: MapRecord) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flows.exposure import read_gains, solve_exposures
-from flows.orders import Job
-from flows.report import MapRecord
-from flows.stages import SURVEY, picture_store, read_surveying
-from photogrammetry.exposure import balance_exposures
+from flows.engine.stage import Job
+from flows.report.report import MapRecord
+from flows.stages.inputs import SURVEY, picture_store, read_surveying
+from flows.stages.orthomosaic import read_gains, solve_exposures
+from photogrammetry.ortho.gains import balance_exposures
 from photogrammetry.views import views_of
 from tmp.captures import write_captures
 from tmp.reconstruction import write_reconstruction

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.charts import MapSheet, histogram, round_length
-from flows.figures import (
+from flows.report.charts import MapSheet, histogram, round_length
+from flows.report.figures import (
     Figure,
     draw_cameras,
     draw_ground,
@@ -15,11 +15,11 @@ from flows.figures import (
     draw_surface,
     hillshade,
 )
-from flows.ground import Ground, LeftOut, choose_sheet
-from flows.report import MapRecord
-from photogrammetry.extent import survey_trend
-from tmp.grids import Grid
-from tmp.rasters import read_grid
+from flows.report.ground import Ground, LeftOut, choose_sheet
+from flows.report.report import MapRecord
+from photogrammetry.surface.extent import survey_trend
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import read_grid
 from tmp.reconstruction import Reconstruction
 
 

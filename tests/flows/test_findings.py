@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.findings import (
+from flows.report.findings import (
     camera_height_m,
     in_doubt,
     interior_changes,
@@ -11,9 +11,9 @@ from flows.findings import (
     photograph_gsd_m,
     say_vertical_scale,
 )
-from flows.ground import Coverage
+from flows.report.ground import Coverage
 from tmp.captures import Capture, Flag, HeightDatum
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
 
 

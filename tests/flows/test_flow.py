@@ -2,16 +2,16 @@
 
 import pytest
 
-from flows.dryrun import describe_run_plan
-from flows.execution.profile import Profile
-from flows.flow import run_survey
-from flows.indices import IndexOptions
-from flows.lock import locked
-from flows.map import MapOptions, Quality
-from flows.parts import Part
-from flows.report import MapRecord
-from flows.request import RunOptions, SurveyRequest, Where
-from flows.runs import RUN
+from flows.execution.cluster_profile import Profile
+from flows.report.report import MapRecord
+from flows.run.dry_run import describe_run_plan
+from flows.run.indices import IndexOptions
+from flows.run.lock import locked
+from flows.run.parts import Part
+from flows.run.plan import MapOptions, Quality
+from flows.run.record import RUN
+from flows.run.request import RunOptions, SurveyRequest, Where
+from flows.run.survey_flow import run_survey
 from tmp.captures import write_captures
 from tmp.errors import InputError
 

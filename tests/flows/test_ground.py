@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from flows.figures import camera_positions
-from flows.ground import (
+from flows.report.figures import camera_positions
+from flows.report.ground import (
     Ground,
     LeftOut,
     choose_sheet,
@@ -14,12 +14,12 @@ from flows.ground import (
     predict_left_out,
     survey_ground,
 )
-from flows.report import MapRecord
-from photogrammetry.extent import survey_trend
+from flows.report.report import MapRecord
+from photogrammetry.surface.extent import survey_trend
 from tmp.captures import Capture
-from tmp.frames import LocalFrame
-from tmp.grids import Grid
-from tmp.rasters import read_grid
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import read_grid
 from tmp.reconstruction import Reconstruction
 
 LOST = "DJI_0016.JPG"

@@ -15,21 +15,19 @@ import rasterio
 import shapely
 from click.testing import CliRunner
 
-from flows.bandstack import choose_stack, open_stack, wavelength_tags
-from flows.indexproducts import read_index_products
-from flows.indices import IndexOptions, compute_indices
-from flows.orders import Job, Stage
-from flows.record import recall_map, remember_map
-from flows.report import MapRecord
-from flows.store import StageStore
-from flows.zones import read_zones, write_zones, zonal_statistics
-from tmp.bands import Band
+from flows.engine.stage import Job, Stage
+from flows.engine.store import StageStore
+from flows.products.band_stack import choose_stack, open_stack, read_index_products, wavelength_tags
+from flows.products.zones import read_zones, write_zones, zonal_statistics
+from flows.report.report import MapRecord
+from flows.run.indices import IndexOptions, compute_indices
+from flows.run.record import recall_map, remember_map
 from tmp.captures import write_captures
 from tmp.cli import main
-from tmp.cogs import finish_cog
 from tmp.errors import InputError
-from tmp.grids import Grid
-from tmp.rasters import create_tiled, read_grid
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import create_tiled, finish_cog, read_grid
+from tmp.radiometry import Band
 from tmp.reconstruction import write_reconstruction
 
 NODATA = -9999.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import lock
-from flows.lock import living_holder, locked, refuse_if_running
+from flows.run import lock
+from flows.run.lock import living_holder, locked, refuse_if_running
 from tmp.errors import InputError
 
 

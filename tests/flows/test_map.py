@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.flow import map_survey
-from flows.map import MapOptions, publish, survey_digest
-from flows.orders import Figures, Job, Stage
-from flows.record import recall_map
-from flows.report import MapRecord, assess_map
-from flows.runs import read_run
-from flows.stages import Step
-from flows.surfaces import GROUND
-from flows.verdict import End
+from flows.engine.stage import Figures, Job, Stage
+from flows.report.report import MapRecord, assess_map
+from flows.report.verdict import End
+from flows.run.plan import MapOptions, publish, survey_digest
+from flows.run.record import read_run, recall_map
+from flows.run.survey_flow import map_survey
+from flows.stages.inputs import Step
+from flows.stages.surface import GROUND
 from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
 from tmp.errors import InputError, NotASurveyError
 from tmp.reconstruction import Reconstruction, write_reconstruction

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.mosaics import MOSAIC_TILE, _tile_cells, ground_classes, read_ground
-from flows.products import GROUND_CLASSES, GroundClass
-from flows.surfaces import (
+from flows.products.table import GROUND_CLASSES, GroundClass
+from flows.stages.orthomosaic import MOSAIC_TILE, _tile_cells, ground_classes, read_ground
+from flows.stages.surface import (
     CONTINUED,
     HEIGHT,
     NODATA,
@@ -19,8 +19,8 @@ from flows.surfaces import (
     read_continued,
     read_sheet,
 )
-from tmp.grids import Grid, Tile
-from tmp.rasters import TiledRaster, create_tiled, open_tiled
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
 
 GRID = Grid(crs=None, x_min=100.0, y_max=300.0, cell_m=0.1, rows=640, cols=960)
 MEASURED_COLS = 480

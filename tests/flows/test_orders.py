@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.orders import Job, Order, Stage, execute
+from flows.engine.stage import Job, Order, Stage, execute
 from tmp.errors import SpaceError
 
 
@@ -20,7 +20,7 @@ def test_library_that_fails_on_a_full_disk_is_told_as_that(
     free_bytes: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = SimpleNamespace(free=free_bytes)
-    monkeypatch.setattr("flows.orders.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("flows.engine.stage.shutil.disk_usage", lambda _: usage)
     order = Order(
         stage=Stage(name="blind", version="1", function=fail_without_reason),
         inputs={},

@@ -12,12 +12,12 @@ from types import ModuleType
 
 import pytest
 
-from flows.map import MapOptions, Quality, plan_map
-from flows.orders import Order, Share, execute
-from flows.orientation import FEATURES_FILE
-from flows.stages import FEATURE_SIZES
-from flows.store import Result
-from photogrammetry import features, pairwise
+from flows.engine.stage import Order, Share, execute
+from flows.engine.store import Result
+from flows.run.plan import MapOptions, Quality, plan_map
+from flows.stages.inputs import FEATURE_SIZES
+from flows.stages.orientation import FEATURES_FILE
+from photogrammetry.orientation import features, matching
 from tmp.captures import write_captures
 from tmp.errors import OrientationError
 from tmp.progress import Track
@@ -58,7 +58,7 @@ def flown() -> ModuleType:
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen = Watched([], [])
-    describe, compare = features.detect_photograph, pairwise.PairMatcher._compare
+    describe, compare = features.detect_photograph, matching.PairMatcher._compare
 
     def watch_describe(capture, *rest, **options):  # type: ignore[no-untyped-def]
         seen.described.append(capture.name)
@@ -69,7 +69,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
         return compare(self, pair)
 
     monkeypatch.setattr(features, "detect_photograph", watch_describe)
-    monkeypatch.setattr(pairwise.PairMatcher, "_compare", watch_compare)
+    monkeypatch.setattr(matching.PairMatcher, "_compare", watch_compare)
     return seen
 
 

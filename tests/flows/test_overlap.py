@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.figures import camera_positions
-from flows.overlap import count_overlap, heights_of
-from flows.report import MapRecord
-from flows.surfaces import GROUND
-from tmp.grids import Grid
-from tmp.rasters import open_tiled
+from flows.report.figures import camera_positions
+from flows.report.overlap import count_overlap, heights_of
+from flows.report.report import MapRecord
+from flows.stages.surface import GROUND
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import open_tiled
 from tmp.reconstruction import Reconstruction
 
 

@@ -10,24 +10,22 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.bandstack import wavelength_tags
-from flows.crew import Crew
-from flows.dryrun import describe_run_plan
-from flows.execution.units import read_json
-from flows.flow import run_survey
-from flows.indices import IndexOptions
-from flows.map import MapOptions
-from flows.orders import Figures, Job, Stage, here
-from flows.parts import Part
-from flows.report import MapRecord
-from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
-from flows.runs import RUN
-from flows.stages import Step
-from flows.surfaces import GROUND
-from tmp.bands import Band
-from tmp.cogs import finish_cog
+from flows.engine.stage import Figures, Job, Stage, here
+from flows.execution.unit import read_json
+from flows.products.band_stack import wavelength_tags
+from flows.report.report import MapRecord
+from flows.run.dry_run import describe_run_plan
+from flows.run.indices import IndexOptions
+from flows.run.parts import Part
+from flows.run.plan import MapOptions
+from flows.run.record import RUN
+from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.run.survey_flow import Crew, run_survey
+from flows.stages.inputs import Step
+from flows.stages.surface import GROUND
 from tmp.errors import ExecutionError, InputError, NotASurveyError
-from tmp.rasters import create_tiled, read_grid
+from tmp.geo.rasters import create_tiled, finish_cog, read_grid
+from tmp.radiometry import Band
 from tmp.reconstruction import write_reconstruction
 from tmp.survey import Survey
 
@@ -153,7 +151,7 @@ def test_run_with_nothing_to_do_asks_no_recorder_and_says_so(
     def refuse(asked: bool | None) -> None:
         raise AssertionError(asked)
 
-    monkeypatch.setattr("flows.flow.choose_recorder", refuse)
+    monkeypatch.setattr("flows.run.survey_flow.choose_recorder", refuse)
     result = go(stages, card, bands=True, run=replace(HERE, prefect=True))
     assert all(found.reused for found in result.results)
     said = read_json(result.survey.work_dir / RUN)
@@ -245,7 +243,7 @@ class Pair:
         ]
         crew = Crew(of_size=lambda size: here(1), side_by_side=True, stopping=self.stopping)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("flows.flow.choose_crew", lambda *_: crew)
+            patch.setattr("flows.run.survey_flow.choose_crew", lambda *_: crew)
             request = SurveyRequest(cards=(card,))
             root = self.stages.record.survey.root.parent / "new"
             return run_survey(root, request, HERE, steps=steps)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.positions import (
+from flows.report.positions import (
     far_positions,
     gnss_residuals,
     position_warnings,

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution.accounting import Accounted
-from flows.holes import list_holes
-from flows.orders import Job, Stage
-from flows.provenance import (
+from flows.engine.result import UnitUsage, Usage
+from flows.engine.stage import Job, Stage
+from flows.engine.store import Result, StageStore
+from flows.execution.slurm_commands import Accounted
+from flows.report.provenance import (
     ALL_NAMED,
     explain,
     installed_packages,
     installed_version,
+    list_holes,
     notable_units,
     stage_rows,
 )
-from flows.report import MapRecord, render_report
-from flows.store import Result, StageStore
-from flows.usage import UnitUsage, Usage
-from tmp.rasters import read_grid
+from flows.report.report import MapRecord, render_report
+from tmp.geo.rasters import read_grid
 
 
 def paint(job: Job) -> Mapping[str, int]:
@@ -62,7 +62,7 @@ def _result(folder: Path, **changes: object) -> Result:
 @pytest.fixture(autouse=True)
 def _ask_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a cluster that this machine may belong to be."""
-    monkeypatch.setattr("flows.provenance.read_accounting", lambda jobs: {})
+    monkeypatch.setattr("flows.report.provenance.read_accounting", lambda jobs: {})
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_stage_says_what_the_cluster_accounted_for_jobs_of_this_run_alone(
 ) -> None:
     account = Accounted(state="COMPLETED", node="n1", elapsed_s=5, cpu_s=4, max_rss_gb=1.5)
     monkeypatch.setattr(
-        "flows.provenance.read_accounting", lambda jobs: dict.fromkeys(jobs, account)
+        "flows.report.provenance.read_accounting", lambda jobs: dict.fromkeys(jobs, account)
     )
     made = _result(tmp_path, units=_units(12))
     fresh, reused = stage_rows([made, replace(made, reused=True)])

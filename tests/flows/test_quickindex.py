@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from flows import quickindex
-from flows.quicklook import Look, Scale
+from flows.run import quick_look
+from flows.run.quick_look import Look, Scale
 from tmp.cli import main
 from tmp.errors import InputError
 from tmp.survey import create_survey
@@ -20,13 +20,13 @@ from tmp.survey import create_survey
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Look], Scale, list[str]]]:
     """What goes onto contact sheets, noted on its way."""
     sheets: list[tuple[list[Look], Scale, list[str]]] = []
-    write = quickindex.write_contact_sheet
+    write = quick_look.write_contact_sheet
 
     def note(path: Path, looks: list[Look], scale: Scale, *, title: str, lines: list[str]) -> None:
         sheets.append((looks, scale, lines))
         write(path, looks, scale, title=title, lines=lines)
 
-    monkeypatch.setattr(quickindex, "write_contact_sheet", note)
+    monkeypatch.setattr(quick_look, "write_contact_sheet", note)
     return sheets
 
 
@@ -88,11 +88,11 @@ def test_colour_alone_is_refused_with_the_remedy(tmp_path: Path) -> None:
     survey = tmp_path / "survey"
     CliRunner().invoke(main, ["ingest", str(card), "--to", str(survey)])
     with pytest.raises(InputError, match=r"no release has near-infrared.*cameras.toml"):
-        quickindex.write_quick_ndvi(survey)
+        quick_look.write_quick_ndvi(survey)
 
 
 def test_many_releases_are_taken_evenly() -> None:
-    assert quickindex._evenly(3, 120) == [0, 1, 2]
-    chosen = quickindex._evenly(1000, 120)
+    assert quick_look._evenly(3, 120) == [0, 1, 2]
+    chosen = quick_look._evenly(1000, 120)
     assert len(chosen) == 120
     assert (chosen[0], chosen[-1]) == (0, 999)

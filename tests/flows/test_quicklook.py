@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows.charts import ticks
-from flows.quicklook import BAR_WIDTH_PX, MARGIN_PX, Look, Scale, write_contact_sheet
-from flows.ramps import PAPER, RAMPS, colour_values, ramp_colours, ramp_steps
-from photogrammetry.indextable import index_table
+from flows.report.charts import ticks
+from flows.report.ramps import PAPER, RAMPS, colour_values, ramp_colours, ramp_steps
+from flows.run.quick_look import BAR_WIDTH_PX, MARGIN_PX, Look, Scale, write_contact_sheet
+from photogrammetry.indices.table import index_table
 
 NDVI = Scale(name="NDVI", shown=(-0.2, 1.0), ramp="plants")
 

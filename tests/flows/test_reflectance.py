@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.bandvalues import BandValues
-from flows.reflectance import has_bands, stack_bands, useful_layers
-from flows.steps import BAND_STEPS, STEPS, steps_for
-from photogrammetry.bandmosaic import BandLayer
+from flows.run.plan import BAND_STEPS, STEPS, steps_for
+from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
+from photogrammetry.ortho.bands import BandLayer
 from photogrammetry.views import View
-from tmp.bands import Band, BandTags, Family
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag
 from tmp.errors import InputError
+from tmp.radiometry import Band, BandTags, Family
 
 GARFIELD = Path(__file__).parents[3] / "shared" / "data" / "garfield_sequoia"
 CAMERA = Camera(camera_id="c", width_px=8, height_px=6, fx_px=8, fy_px=8, cx_px=4, cy_px=3)
@@ -91,9 +90,9 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     import cv2
     import rasterio
 
-    from flows.flow import map_survey
-    from flows.map import MapOptions, Quality
-    from ingest.ingest import ingest_photographs
+    from flows.run.plan import MapOptions, Quality
+    from flows.run.survey_flow import map_survey
+    from ingest.photographs import ingest_photographs
     from tmp.reconstruction import read_reconstruction
     from tmp.survey import Survey
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from flows.report import MapRecord, assess_map, render_report, write_report
-from flows.store import Result
-from flows.usage import Usage
+from flows.engine.result import Usage
+from flows.engine.store import Result
+from flows.report.report import MapRecord, assess_map, render_report, write_report
 
 
 def test_report_names_what_was_left_out_and_why(record: MapRecord) -> None:

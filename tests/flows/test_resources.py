@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.resources import (
+from flows.engine.cost import (
     CAUTION,
     START_MINUTES,
     Cost,
@@ -14,8 +14,8 @@ from flows.resources import (
     of_tiles,
     survey_size,
 )
-from flows.stages import Step
-from flows.steps import BAND_STEPS, STEPS
+from flows.run.plan import BAND_STEPS, STEPS
+from flows.stages.inputs import Step
 from tmp.cameras import Camera
 from tmp.captures import Capture, Flag
 

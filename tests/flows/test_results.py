@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.results import MANIFEST, SCRATCH, _listed, delete, publish, read_manifest, reopen
+from flows.engine.result import MANIFEST, SCRATCH, _listed, delete, publish, read_manifest, reopen
 
 
 def make(partial: Path, text: str = "turf") -> None:
@@ -69,7 +69,7 @@ def test_publisher_whose_folder_another_has_taken_is_content(
         raise FileNotFoundError(folder)
 
     calls = [overtaken, _listed]
-    monkeypatch.setattr("flows.results._listed", lambda folder: calls.pop(0)(folder))
+    monkeypatch.setattr("flows.engine.result._listed", lambda folder: calls.pop(0)(folder))
     publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
     assert (tmp_path / "key" / "ground" / "r0c0").read_text() == "another's"
     assert not (tmp_path / "key.part").exists()
@@ -85,7 +85,9 @@ def test_half_deleted_result_does_not_count(
 ) -> None:
     make(tmp_path / "key.part")
     publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=False)
-    monkeypatch.setattr("flows.results.shutil.rmtree", lambda *_, **__: None)  # killed right there
+    monkeypatch.setattr(
+        "flows.engine.result.shutil.rmtree", lambda *_, **__: None
+    )  # killed right there
     delete(tmp_path / "key")
     assert read_manifest(tmp_path / "key") is None
     assert not (tmp_path / "key").exists()

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from flows.lock import locked
-from flows.runs import LOCK, RUN, STOP_S, UNITS, RunBook, cancel_run, read_run
-from flows.store import Result
-from flows.usage import Usage
+from flows.engine.result import Usage
+from flows.engine.store import Result
+from flows.run.lock import locked
+from flows.run.record import LOCK, RUN, STOP_S, UNITS, RunBook, cancel_run, read_run
 from tmp.errors import InputError
 from tmp.survey import Survey
 

@@ -12,12 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import prefectserver, serving
-from flows.announcing import INGESTED, announce_ingest
-from flows.execution.profile import read_profile
-from flows.parts import Part
-from flows.request import Where
-from flows.serving import Service, deployment, serve_runs
+from flows.execution.cluster_profile import read_profile
+from flows.run import prefectserver
+from flows.run import serve as serving
+from flows.run.announcing import INGESTED, announce_ingest
+from flows.run.parts import Part
+from flows.run.request import Where
+from flows.run.serve import Service, deployment, serve_runs
 from tmp.errors import InputError
 
 ASKED = {
@@ -50,7 +51,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("flows.flow.run_survey", lambda *given: seen.extend(given))
+    monkeypatch.setattr("flows.run.survey_flow.run_survey", lambda *given: seen.extend(given))
     profile = tmp_path / "cluster.toml"
     profile.write_text('partition = "cpu"\n')
     service = Service(surveys=tmp_path, on="slurm", profile_path=profile, workers=3)
@@ -66,7 +67,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
 def test_deployment_is_found_by_its_module_and_started_by_an_ingest() -> None:
     made = deployment(2)
     assert (made.flow_name, made.name, made.concurrency_limit) == ("survey", "after-flight", 2)
-    assert made.entrypoint == "flows.serving.after_flight"
+    assert made.entrypoint == "flows.run.serve.after_flight"
     trigger = made.triggers[0]
     assert trigger.expect == {INGESTED}
     assert trigger.parameters == {"survey": "{{ event.payload.survey }}"}
@@ -87,7 +88,7 @@ def test_service_without_a_server_is_refused(
 def test_nothing_is_announced_where_nobody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.announcing.find_server", lambda: None)
+    monkeypatch.setattr("flows.run.announcing.find_server", lambda: None)
     assert not announce_ingest(tmp_path)
 
 
@@ -104,7 +105,7 @@ def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
     }
     command = [str(Path(sys.executable).with_name("tmp")), "serve", str(farm.parent)]
     code = (
-        "from pathlib import Path; from flows.announcing import announce_ingest\n"
+        "from pathlib import Path; from flows.run.announcing import announce_ingest\n"
         f"announce_ingest(Path({str(farm)!r}))"
     )
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:

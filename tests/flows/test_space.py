@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.space import require_space
+from flows.stages.inputs import require_space
 from tmp.errors import SpaceError
 
 

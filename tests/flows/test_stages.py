@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.orders import Job
-from flows.report import MapRecord
-from flows.stages import SURVEY, complete_pictures, picture_store, read_survey
+from flows.engine.stage import Job
+from flows.report.report import MapRecord
+from flows.stages.inputs import SURVEY, complete_pictures, picture_store, read_survey
 from tmp.captures import Flag, write_captures
 from tmp.progress import silent
 from tmp.survey import read_settings, write_settings

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from flows import status, unitlogs
+from flows.engine.result import UnitUsage, Usage
+from flows.engine.stage import Job, Stage
+from flows.engine.store import StageStore
 from flows.execution.progress import Phase, Progress
-from flows.execution.sbatch import Queued
-from flows.execution.units import begin, write_outcome
-from flows.orders import Job, Stage
-from flows.runs import UNITS, RunBook
-from flows.status import describe_run
-from flows.store import StageStore
-from flows.unitlogs import follow_log, list_logs, stage_log
-from flows.usage import UnitUsage, Usage
+from flows.execution.slurm_commands import Queued
+from flows.execution.unit import begin, write_outcome
+from flows.run import status
+from flows.run.record import UNITS, RunBook
+from flows.run.status import describe_run, follow_log, list_logs, stage_log
 from tmp.errors import InputError
 from tmp.survey import Survey
 
@@ -149,7 +148,7 @@ def test_status_says_what_jobs_wait_for(
         part(f"{index + 1}-of-3", job=f"17_{index}")
     reasons = {"17_0": "Priority", "17_1": "Priority", "17_2": "Resources"}
     queue = {job: Queued("PENDING", reason) for job, reason in reasons.items()}
-    monkeypatch.setattr("flows.status.Commands.queue", lambda commands, user: queue)
+    monkeypatch.setattr("flows.run.status.Commands.queue", lambda commands, user: queue)
     monkeypatch.setattr("shutil.which", lambda name: name)
     assert "    0 at work, 3 waiting: Priority (2), Resources (1)" in describe_run(survey)
 
@@ -261,7 +260,7 @@ def test_list_of_logs_names_stages_and_how_many_units_failed(survey: Survey, par
 def test_log_is_followed_until_its_stage_ends(
     survey: Survey, book: RunBook, part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unitlogs, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(status, "LOOK_EVERY_S", 0.02)
     book.note("surface", "running")
 
     def work() -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.apart import Ledger
-from flows.orders import Job, Stage
-from flows.results import MANIFEST, digest_of
-from flows.store import KEPT, DigestMemo, Known, StageStore
+from flows.engine.result import MANIFEST, Ledger, digest_of
+from flows.engine.stage import Job, Stage
+from flows.engine.store import KEPT, DigestMemo, Known, StageStore
 
 
 class Copier:

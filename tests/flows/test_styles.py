@@ -1,9 +1,9 @@
 import defusedxml.ElementTree as ElementTree
 import pytest
 
-from flows.products import GROUND_CLASSES
-from flows.report import MapRecord
-from flows.styles import write_styles
+from flows.products.styles import write_styles
+from flows.products.table import GROUND_CLASSES
+from flows.report.report import MapRecord
 
 
 def test_every_raster_gets_a_style_of_its_own_name(record: MapRecord) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.orders import Job, Share
-from flows.tiles import work_tiles
+from flows.engine.stage import Job, Share, work_tiles
 from tmp.errors import InputError
-from tmp.grids import Grid, Tile
-from tmp.rasters import TiledRaster, create_tiled
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import TiledRaster, create_tiled
 
 GRID = Grid(crs=None, x_min=0.0, y_max=8.0, cell_m=1.0, rows=8, cols=8)
 

@@ -10,11 +10,11 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from flows.truth import Similarity, compare_with_truth
+from flows.demo.accuracy import Similarity, compare_with_truth
 from tmp.cameras import Pose
 from tmp.errors import InputError
-from tmp.frames import LocalFrame
-from tmp.grids import Grid
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
 from tmp.reconstruction import Reconstruction
 
 GSD_M = 0.05

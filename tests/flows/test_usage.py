@@ -3,7 +3,7 @@ import subprocess
 import sys
 import time
 
-from flows.usage import measured
+from flows.engine.result import measured
 
 
 def test_memory_held_for_a_moment_is_seen() -> None:

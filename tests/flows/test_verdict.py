@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.ground import Coverage
-from flows.verdict import End, Group, Verdict, judge_map, write_quality
+from flows.report.ground import Coverage
+from flows.report.verdict import End, Group, Verdict, judge_map, write_quality
 from tmp.captures import Capture, Flag, HeightDatum
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
 
 Captures = tuple[Capture, ...]

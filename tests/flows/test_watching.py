@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from flows.cli_run import watch
-from flows.inbox import Inbox, list_card
-from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
-from flows.watching import WATCHED, Watch, refuse_nested, watch_inbox
+from flows.cli.run import watch
+from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.run.watch import WATCHED, Inbox, Watch, list_card, refuse_nested, watch_inbox
 from tmp.errors import InputError, SpaceError
 from tmp.survey import Survey
 
@@ -186,7 +185,9 @@ def test_card_that_found_too_little_disk_is_tried_when_there_is_more(
 ) -> None:
     put(inbox / "card" / "DJI_0001.JPG")()
     free = [100]
-    monkeypatch.setattr("flows.watching.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr(
+        "flows.run.watch.shutil.disk_usage", lambda _: SimpleNamespace(free=free[0])
+    )
     runs = Runs({"card": SpaceError("the photographs need 9 GB")})
     room = [*[nothing] * 10, lambda: free.insert(0, 200), *[nothing] * 5]
     watched(inbox, Clock(*room), runs)
@@ -270,8 +271,8 @@ def test_command_runs_each_card_into_a_survey_of_its_name(
         asked.append((root, request.cards, run.on))
         return SurveyResult(survey=Survey(root=root), report_path=root / "report.html")
 
-    monkeypatch.setattr("flows.flow.run_survey", run_survey)
-    monkeypatch.setattr("flows.cli_run.signal.signal", lambda *_: None)
+    monkeypatch.setattr("flows.run.survey_flow.run_survey", run_survey)
+    monkeypatch.setattr("flows.cli.run.signal.signal", lambda *_: None)
     said = CliRunner().invoke(watch, [str(inbox), "--once", "--quiet-s", "0"])
     assert said.exit_code == 0, said.output
     survey = inbox.parent / "surveys" / "flight7"

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.light import Shot
-from ingest.radiance import to_radiance
-from tmp.bands import Band, BandTags, Family, RadialVignetting, SunReading
+from ingest.radiometry.radiance import to_radiance
+from ingest.radiometry.sun_sensor import Shot
+from tmp.radiometry import Band, BandTags, Family, RadialVignetting, SunReading
 
 SERIAL = "RP06-2051037-OB04004900800530"
 """Its code says 0.490 at 400 nm and 0.530 at 800 nm."""

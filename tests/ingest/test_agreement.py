@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.agreement import find_disagreements
+from ingest.checks import find_disagreements
 from tmp.captures import Capture, Flag
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.albedo import (
+from ingest.radiometry.panel_table import (
     PanelAlbedo,
     PanelTable,
     add_panels,
@@ -11,8 +11,8 @@ from ingest.albedo import (
     parse_panel,
     read_panels,
 )
-from tmp.bands import Band
 from tmp.errors import InputError
+from tmp.radiometry import Band
 
 BLUE, NIR = Band(name="blue", centre_nm=475.0), Band(name="nir", centre_nm=840.0)
 PANELS = """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from ingest.ingest import ingest_photographs
+from ingest.photographs import ingest_photographs
 from tmp.captures import CaptureKind, Flag, read_captures, write_captures
 from tmp.cli import main
 from tmp.survey import Survey

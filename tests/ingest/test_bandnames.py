@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.bandnames import normal_name, why_implausible
-from tmp.bands import Band
+from ingest.metadata.vendors import normal_name, why_implausible
+from tmp.radiometry import Band
 
 
 @pytest.mark.parametrize(

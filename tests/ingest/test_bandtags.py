@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.bandtags import band_tags, read_band_tags
-from ingest.declared import Declaration
-from ingest.tags import Tags, read_tags
-from tmp.bands import Band, Family, PanelMark, PlaneVignetting, RadialVignetting
+from ingest.metadata.bands import Declaration, band_tags, read_band_tags
+from ingest.metadata.exif import Tags, read_tags
+from tmp.radiometry import Band, Family, PanelMark, PlaneVignetting, RadialVignetting
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from ingest.bandverdicts import (
+from ingest.checks import judge
+from ingest.quality import (
     find_changed_exposures,
     find_empty,
     find_implausible,
@@ -10,7 +11,6 @@ from ingest.bandverdicts import (
     find_unknown_bands,
     shutter,
 )
-from ingest.verdicts import judge
 from tmp.captures import Capture, CaptureKind, Flag
 
 BARE = Capture(

@@ -5,16 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from ingest.albedo import PanelAlbedo, PanelTable, Target, parse_panel
-from ingest.bandtags import read_band_tags
-from ingest.calibrating import calibrate_captures
-from ingest.ingest import ingest_photographs
-from ingest.pixels import read_stored
-from ingest.radiance import to_radiance
-from tmp.bands import Band, BandTags, Family
-from tmp.calibration import Provenance
+from ingest.metadata.bands import read_band_tags
+from ingest.photographs import ingest_photographs
+from ingest.radiometry.panel_table import PanelAlbedo, PanelTable, Target, parse_panel
+from ingest.radiometry.radiance import read_stored, to_radiance
+from ingest.radiometry.reflectance import calibrate_captures
 from tmp.captures import Capture
 from tmp.errors import InputError
+from tmp.radiometry import Band, BandTags, Family, Provenance
 from tmp.survey import Survey
 
 RP02 = parse_panel("RP02-1603036-SC:blue=0.67,green=0.69,red=0.68,nir=0.61,rededge=0.67")

@@ -2,9 +2,8 @@ import math
 
 import pytest
 
-from ingest.cameras import camera_id, propose_camera
-from ingest.sensors import SENSORS, find_sensor, focal_px
-from ingest.tags import read_tags
+from ingest.metadata.cameras import SENSORS, camera_id, find_sensor, focal_px, propose_camera
+from ingest.metadata.exif import read_tags
 
 DEWARP = "2022-03-02;1973.09,1955.65,-19.04,-11.42,-0.42275,0.3691,0.0041,0.0042,-0.2643"
 

@@ -1,8 +1,8 @@
 import pytest
 
-from ingest.declared import find_declaration, how_to_declare, read_declarations
-from tmp.bands import Band
+from ingest.metadata.bands import find_declaration, how_to_declare, read_declarations
 from tmp.errors import InputError
+from tmp.radiometry import Band
 
 S110 = """
 [cameras."Canon-PowerShot-S110-*"]

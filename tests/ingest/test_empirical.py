@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.empirical import fit_line, spans_a_line
+from ingest.radiometry.calibration_methods import fit_line, spans_a_line
 from tmp.errors import InputError
 
 

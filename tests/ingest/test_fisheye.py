@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ingest.cameras import propose_camera
-from ingest.fisheye import FisheyeLens, fit_brown
-from ingest.tags import Tags
+from ingest.metadata.cameras import FisheyeLens, fit_brown, propose_camera
+from ingest.metadata.exif import Tags
 from tmp.errors import InputError
 
 PARROT = FisheyeLens(polynomial=(0.0, 1.0, 0.010754389, -0.147354298), scale_px=1671.556624069)

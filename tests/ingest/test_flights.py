@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.flights import FLIGHT_GAP, number_flights
+from ingest.grouping import FLIGHT_GAP, number_flights
 from tmp.captures import Capture, CaptureKind
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.ingest import choose_origin, ingest_photographs
+from ingest.photographs import choose_origin, ingest_photographs
 from ingest.summary import summarise
 from tmp.captures import Flag, HeightDatum, read_captures
-from tmp.datums import describe_datum_shift
 from tmp.errors import InputError, NotASurveyError, VersionError
+from tmp.geo.datums import describe_datum_shift
 from tmp.survey import Survey, read_settings, write_settings
 
 
@@ -90,7 +90,7 @@ def test_a_second_card_with_the_same_names_overwrites_nothing(card, survey):
 def test_an_interrupted_run_is_taken_up_where_it_stopped(card, survey, monkeypatch):
     place = card()
     with monkeypatch.context() as patch:
-        patch.setattr("ingest.ingest.write_captures", _interrupt)
+        patch.setattr("ingest.photographs.write_captures", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             ingest_photographs([place], survey)
     stamps = {p: p.stat().st_ino for p in survey.photos_dir.iterdir()}

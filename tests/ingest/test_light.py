@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ingest.light import read_light
-from ingest.sun import SunUnit
+from ingest.radiometry.sun_sensor import SunUnit, read_light
 
 
 def test_each_photograph_gets_the_change_that_all_bands_saw(panel_scene):

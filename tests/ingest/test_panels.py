@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ingest.albedo import PanelAlbedo, PanelTable, Target, parse_panel
-from ingest.bandtags import read_band_tags
-from ingest.panels import PanelCandidate, find_panel, measure_panel, measure_panels
-from ingest.pixels import read_stored
-from tmp.bands import Band, BandTags, Family, PanelMark
+from ingest.metadata.bands import read_band_tags
+from ingest.radiometry.panel_table import PanelAlbedo, PanelTable, Target, parse_panel
+from ingest.radiometry.panels import PanelCandidate, find_panel, measure_panel, measure_panels
+from ingest.radiometry.radiance import read_stored
+from tmp.radiometry import Band, BandTags, Family, PanelMark
 
 PUBLISHED = {"blue": 0.798, "green": 0.817, "red": 0.749, "nir": 0.548, "rededge": 0.613}
 """W/m²/nm, MicaSense's library on the same files."""

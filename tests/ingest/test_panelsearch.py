@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import cv2
 import pytest
 
-from ingest.ingest import ingest_photographs
-from ingest.panelsearch import find_panels, likely_releases, mark_panel
+from ingest.photographs import ingest_photographs
+from ingest.radiometry.panels import find_panels, likely_releases, mark_panel
 from tmp.captures import Capture, CaptureKind, Flag
 from tmp.survey import Survey
 

@@ -2,8 +2,7 @@ import math
 
 import pytest
 
-from ingest.position import read_position
-from ingest.tags import read_tags
+from ingest.metadata.exif import read_position, read_tags
 from tmp.captures import HeightDatum
 
 

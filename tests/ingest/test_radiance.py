@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.bandtags import band_tags
-from ingest.radiance import (
+from ingest.metadata.bands import band_tags
+from ingest.metadata.exif import read_tags
+from ingest.radiometry.radiance import (
     Unit,
     find_saturated,
     full_scale,
@@ -18,9 +19,8 @@ from ingest.radiance import (
     vignetting_gain,
     why_relative,
 )
-from ingest.tags import read_tags
-from tmp.bands import Band, BandTags, Family, PlaneVignetting, RadialVignetting
 from tmp.errors import InputError
+from tmp.radiometry import Band, BandTags, Family, PlaneVignetting, RadialVignetting
 
 RED = (Band(name="red", centre_nm=668.0, width_nm=10.0),)
 MICASENSE = BandTags(

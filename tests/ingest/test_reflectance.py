@@ -6,15 +6,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from ingest.albedo import PanelTable
-from ingest.bandtags import band_tags
-from ingest.light import Shot
-from ingest.panels import PanelCandidate, PanelReading, measure_panels
-from ingest.radiance import to_radiance
-from ingest.reflectance import calibrate
-from ingest.tags import read_tags
-from tmp.bands import Band, BandTags, Family, SunReading
-from tmp.calibration import Provenance
+from ingest.metadata.bands import band_tags
+from ingest.metadata.exif import read_tags
+from ingest.radiometry.panel_table import PanelTable
+from ingest.radiometry.panels import PanelCandidate, PanelReading, measure_panels
+from ingest.radiometry.radiance import to_radiance
+from ingest.radiometry.reflectance import calibrate
+from ingest.radiometry.sun_sensor import Shot
+from tmp.radiometry import Band, BandTags, Family, Provenance, SunReading
 
 START = datetime(2024, 6, 1, 10, 0, tzinfo=UTC)
 

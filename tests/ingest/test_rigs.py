@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.rigs import group_rigs, name_without_band, rigs_of
+from ingest.grouping import group_rigs, name_without_band, rigs_of
 from tmp.captures import Capture, CaptureKind, Flag
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.sun import (
+from ingest.radiometry.sun_sensor import (
     SunUnit,
     fresnel,
     level_irradiance,
@@ -17,7 +17,7 @@ from ingest.sun import (
     sun_unit,
     undo_tilt,
 )
-from tmp.bands import BandTags, Family, SunReading
+from tmp.radiometry import BandTags, Family, SunReading
 
 FRESNO = (-119.4466, 36.5761)
 """Where and when the panel of the RedEdge data was pictured."""

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.position import read_position
-from ingest.tags import numbers_in, parse_xmp, read_tags
+from ingest.metadata.exif import numbers_in, parse_xmp, read_position, read_tags
 
 
 def test_a_jpeg_tells_size_exif_and_xmp(make_jpeg):

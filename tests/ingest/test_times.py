@@ -2,8 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ingest.tags import read_tags
-from ingest.times import read_time
+from ingest.metadata.exif import read_tags, read_time
 
 NOON = "2024:06:01 12:00:00"
 

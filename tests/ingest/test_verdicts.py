@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest.verdicts import fill_heights, find_blurred, find_stragglers, judge
+from ingest.checks import fill_heights, find_blurred, find_stragglers, judge
 from tmp.captures import Capture, Flag, HeightDatum
 
 START = datetime(2024, 6, 1, 12, tzinfo=UTC)

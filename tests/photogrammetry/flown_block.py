@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.adjust import Known
-from photogrammetry.block import Block
-from photogrammetry.sfm import Photographs
-from photogrammetry.verification import VerifiedPair, ideal_keypoints
+from photogrammetry.orientation.adjust import Known
+from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.matching import VerifiedPair, ideal_keypoints
+from photogrammetry.orientation.sfm import Photographs
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 FRAME = LocalFrame(origin=(-19.76, 64.143, 200.0), crs="EPSG:32627")
 CAMERA = Camera(

@@ -14,7 +14,7 @@ import numpy as np
 from photogrammetry.pictures import PictureStore
 from photogrammetry.views import View
 from tmp.cameras import Camera, Pose
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 FRAME = LocalFrame(origin=(-21.0, 64.5, 100.0), crs="EPSG:32627")
 HEIGHT_M = 30.0

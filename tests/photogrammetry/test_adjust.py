@@ -5,17 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.adjust import (
+from photogrammetry.orientation.adjust import (
     AdjustOptions,
     TieWeight,
     adjust,
     camera_covariance,
     camera_from_parameters,
     camera_parameters,
+    collect_known,
+    held_in_place,
+    with_doubted_lens,
+    with_flying_height,
 )
-from photogrammetry.known import collect_known, held_in_place, with_doubted_lens, with_flying_height
-from photogrammetry.observability import assess_vertical_scale, warn_of_weak_scale
-from photogrammetry.settle import SettleOptions, observation_sigma_px, weigh, without_outliers
+from photogrammetry.orientation.refine import (
+    SettleOptions,
+    assess_vertical_scale,
+    observation_sigma_px,
+    warn_of_weak_scale,
+    weigh,
+    without_outliers,
+)
 
 WEIGHT = TieWeight(loss_px=1.0, sigma_px=1.0)
 

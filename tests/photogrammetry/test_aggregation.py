@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photogrammetry.aggregation import DIRECTIONS, aggregate, pick_heights
+from photogrammetry.kernels.aggregation import DIRECTIONS, aggregate, pick_heights
 
 
 def aggregated_by_definition(cost, low, count, small, large):

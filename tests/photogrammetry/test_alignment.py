@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.alignment import (
+from photogrammetry.ortho.alignment import (
     Attempt,
     Method,
     align_band,

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.bandmosaic import band_layers, mosaic_bands, surface_part
-from photogrammetry.labels import Ground, ground_window
+from photogrammetry.ortho.bands import band_layers, mosaic_bands, surface_part
+from photogrammetry.ortho.seams import Ground, ground_window
 from photogrammetry.pictures import DecodedPictures, PictureStore
 from photogrammetry.views import View
 from tmp.cameras import Pose
 from tmp.captures import Capture
-from tmp.grids import Grid
+from tmp.geo.grids import Grid
 from tmp.reconstruction import OrientedPhoto, Reconstruction
 
 BESIDE_M = np.array([0.25, 0.1, 0.0])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.adjust import Known
-from photogrammetry.beside import lay_beside
-from photogrammetry.georeference import georeference
-from photogrammetry.vertical import estimate_vertical
+from photogrammetry.orientation.adjust import Known
+from photogrammetry.orientation.beside import lay_beside
+from photogrammetry.orientation.georeference import georeference
+from photogrammetry.orientation.vertical import estimate_vertical
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 

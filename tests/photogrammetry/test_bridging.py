@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.bridging import LEAST_SHARE, REACH_CELLS, bridge_gaps
-from photogrammetry.judgement import Judgement
+from photogrammetry.surface.confidence import LEAST_SHARE, REACH_CELLS, Judgement, bridge_gaps
 
 SIZE = 6 * REACH_CELLS
 CELL_M = 0.04

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from pyproj import CRS
 
-from photogrammetry.cloud import (
+from photogrammetry.surface.cloud import (
     CloudSources,
     CloudTile,
     cloud_crs,
@@ -17,7 +17,7 @@ from photogrammetry.cloud import (
 )
 from tmp.captures import HeightDatum
 from tmp.errors import InputError, SpaceError
-from tmp.grids import Grid
+from tmp.geo.grids import Grid
 
 OFFSET = (500000.0, 7100000.0, 0.0)
 UTM = "EPSG:32627"
@@ -154,9 +154,9 @@ def test_full_disk_is_said(tmp_path, monkeypatch):
 
             raise LazrsError("IoError: Failed to call write")
 
-    monkeypatch.setattr("photogrammetry.cloud.laspy.LasWriter", Full)
+    monkeypatch.setattr("photogrammetry.surface.cloud.laspy.LasWriter", Full)
     usage = type("Usage", (), {"free": 0})
-    monkeypatch.setattr("photogrammetry.cloud.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr("photogrammetry.surface.cloud.shutil.disk_usage", lambda path: usage)
     with pytest.raises(SpaceError, match=r"cloud\.laz: the disk is full"):
         write(tmp_path / "cloud.laz", [make_tile()])
     assert list(tmp_path.iterdir()) == []

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.continuation import (
+from photogrammetry.surface.continuation import (
     COARSE_CELLS,
     Standing,
     Summary,
     blend_into,
     continue_surface,
 )
-from tmp.grids import Grid, Tile
+from tmp.geo.grids import Grid, Tile
 
 FLYING_M = 40.0
 SIDE = 60

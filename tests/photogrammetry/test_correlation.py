@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photogrammetry.correlation import MAX_VIEWS, consistency
+from photogrammetry.kernels.correlation import MAX_VIEWS, consistency
 
 ROWS, COLS = 6, 7
 

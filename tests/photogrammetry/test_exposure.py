@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.exposure import _solve_gains, balance_exposures
+from photogrammetry.ortho.gains import _solve_gains, balance_exposures
 from photogrammetry.pictures import PictureStore
 
 

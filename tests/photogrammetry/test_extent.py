@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.extent import (
+from photogrammetry.surface.extent import (
     flying_heights,
     footprint,
     ground_sample_distance,
@@ -11,11 +11,11 @@ from photogrammetry.extent import (
     seek_ground,
     survey_trend,
 )
-from photogrammetry.trend import Trend, trend_of
+from photogrammetry.surface.trend import Trend, trend_of
 from photogrammetry.views import FARTHEST_SLANT
 from tmp.cameras import Camera, Pose
 from tmp.errors import OrientationError
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import OrientedPhoto, Reconstruction
 
 CAMERA = Camera(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photogrammetry.archives import read_digest
-from photogrammetry.features import (
+from photogrammetry.orientation.features import (
     FeatureOptions,
     detect_all,
     detect_features,
     features_path,
+    read_digest,
     read_features,
     read_keypoints,
     spread_by_scale,

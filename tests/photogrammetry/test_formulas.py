@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photogrammetry.formulas import DEEPEST, LONGEST, parse_formula
+from photogrammetry.indices.table import DEEPEST, LONGEST, parse_formula
 from tmp.errors import InputError
 
 BANDS = ("B", "G", "R", "RE1", "N")

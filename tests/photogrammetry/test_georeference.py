@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.adjust import Known
-from photogrammetry.georeference import (
+from photogrammetry.orientation.adjust import Known
+from photogrammetry.orientation.georeference import (
     ASSUMED_HEIGHT,
     HeightSource,
     assess_firmness,
@@ -13,7 +13,7 @@ from photogrammetry.georeference import (
     level,
     weigh_positions,
 )
-from photogrammetry.vertical import estimate_vertical
+from photogrammetry.orientation.vertical import estimate_vertical
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 

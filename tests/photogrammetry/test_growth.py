@@ -3,13 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry import sfm
-from photogrammetry.features import Features
-from photogrammetry.growth import Grower
-from photogrammetry.rematching import SecondLook
-from photogrammetry.sfm import SfmOptions
-from photogrammetry.tracks import TrackOptions
-from tmp.frames import LocalFrame
+from photogrammetry.orientation import sfm
+from photogrammetry.orientation.features import Features
+from photogrammetry.orientation.pieces import Grower, SecondLook
+from photogrammetry.orientation.sfm import SfmOptions, TrackOptions
+from tmp.geo.frames import LocalFrame
 
 NOWHERE = LocalFrame(origin=None, crs=None)
 
@@ -85,7 +83,7 @@ def test_a_block_grows_on_to_photographs_that_were_left_out(matched, tmp_path, m
         started.append(start)
         return grow(*arguments, start=start, **options)
 
-    monkeypatch.setattr("photogrammetry.growth.reconstruct", watched)
+    monkeypatch.setattr("photogrammetry.orientation.pieces.reconstruct", watched)
 
     def rematch(again):
         return [lost[p.first, p.second] for p in again if (p.first, p.second) in lost]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.indexmasks import (
+from photogrammetry.indices.compute import (
+    NODATA,
+    Layer,
     brightness,
     choose_shadow_limit,
     saturated_cells,
     shadowed_cells,
 )
-from photogrammetry.indices import NODATA, Layer
 
 
 def scene(*, shadow: float, share: float, seed: int = 1) -> tuple[dict[str, Layer], np.ndarray]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from photogrammetry.indextable import (
+from photogrammetry.indices.table import (
     Index,
     Needs,
     assign_bands,
@@ -18,8 +18,8 @@ from photogrammetry.indextable import (
     index_table,
     list_misfits,
 )
-from tmp.bands import Band
 from tmp.errors import InputError
+from tmp.radiometry import Band
 
 TABLE = index_table()
 SEQUOIA = (

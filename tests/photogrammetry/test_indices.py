@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from photogrammetry.indextable import index_table
-from photogrammetry.indices import NODATA, Layer, compute_index, index_values
+from photogrammetry.indices.compute import NODATA, Layer, compute_index, index_values
+from photogrammetry.indices.table import index_table
 from tmp.errors import InputError
 
 NDVI = index_table().find("NDVI")
@@ -61,7 +61,7 @@ def test_blocks_and_threads_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None
     nir, red = rng.uniform(0, 1, (2, 97, 53)).astype(np.float32)
     nir[5:9, 7] = NODATA
     whole = compute_index(NDVI, layers(nir, red))
-    monkeypatch.setattr("photogrammetry.indices.BLOCK_CELLS", 150)
+    monkeypatch.setattr("photogrammetry.indices.compute.BLOCK_CELLS", 150)
     parts = compute_index(NDVI, layers(nir, red), workers=3)
     np.testing.assert_array_equal(whole.values, parts.values)
     assert (whole.unknown, whole.undefined) == (parts.unknown, parts.undefined)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.judgement import (
+from photogrammetry.surface.confidence import (
     ACCEPTED,
     _firm_patches,
     _least_side,
@@ -13,9 +13,9 @@ from photogrammetry.judgement import (
     _relief,
     _weigh,
 )
-from photogrammetry.search import Ground
-from photogrammetry.surface import SurfaceOptions
-from tmp.grids import Grid
+from photogrammetry.surface.measure import SurfaceOptions
+from photogrammetry.surface.search import Ground
+from tmp.geo.grids import Grid
 
 CELL_M = 0.1
 RULE = SurfaceOptions().rule

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.levelling import level_photographs
+from photogrammetry.ortho.gains import level_photographs
 
 LOSS = 0.25
 

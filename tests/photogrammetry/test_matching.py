@@ -3,15 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.features import Features
-from photogrammetry.matching import MatchOptions, estimate_homography, match_features
-from photogrammetry.pairs import Pair
-from photogrammetry.verification import (
+from photogrammetry.orientation.features import Features
+from photogrammetry.orientation.matching import (
+    MatchOptions,
     VerifyOptions,
+    estimate_homography,
     ideal_camera,
     ideal_keypoints,
+    match_features,
     verify_pair,
 )
+from photogrammetry.orientation.pairs import Pair
 
 SIZE = (1000, 800)
 

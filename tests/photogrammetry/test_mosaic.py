@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.labels import (
+from photogrammetry.ortho.mosaic import mosaic_tile
+from photogrammetry.ortho.seams import (
     BLOCK_LABELS,
     HALO_LABELS,
     LABEL_CELLS,
@@ -14,9 +15,8 @@ from photogrammetry.labels import (
     ground_window,
     views_near,
 )
-from photogrammetry.mosaic import mosaic_tile
 from photogrammetry.pictures import DecodedPictures
-from tmp.grids import Grid, Tile
+from tmp.geo.grids import Grid, Tile
 
 CELL_M, GSD_M = 0.15, 0.05
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ingest.ingest import ingest_photographs
-from photogrammetry.features import FeatureOptions
-from photogrammetry.orient import OrientOptions, orient
-from photogrammetry.settle import SettleOptions
-from photogrammetry.similarity import fit_similarity
-from photogrammetry.tracks import TrackOptions
+from ingest.photographs import ingest_photographs
+from photogrammetry.orientation.block import fit_similarity
+from photogrammetry.orientation.features import FeatureOptions
+from photogrammetry.orientation.orient import OrientOptions, orient
+from photogrammetry.orientation.refine import SettleOptions
+from photogrammetry.orientation.sfm import TrackOptions
 from tmp.captures import Flag
 from tmp.errors import OrientationError
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.survey import Survey
 
 NOWHERE = LocalFrame(origin=None, crs=None)

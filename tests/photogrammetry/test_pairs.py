@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.pairs import Footprints, PairOptions, propose_pairs
+from photogrammetry.orientation.pairs import Footprints, PairOptions, propose_pairs
 from tmp.cameras import Pose
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 
 
 def grid_of_captures(flown, lines: int, steps: int, *, gimbal: bool = True):

@@ -8,19 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from photogrammetry import pairwise
-from photogrammetry.archives import read_digest
-from photogrammetry.features import FeatureOptions, detect_all, features_path
-from photogrammetry.matching import MatchOptions
-from photogrammetry.pairs import Pair
-from photogrammetry.pairwise import (
+from photogrammetry.orientation import matching
+from photogrammetry.orientation.features import (
+    FeatureOptions,
+    detect_all,
+    features_path,
+    read_digest,
+)
+from photogrammetry.orientation.matching import (
+    MatchOptions,
     MatchPlaces,
     PairMatcher,
+    VerifyOptions,
     group_pairs,
     match_all,
     read_matches,
 )
-from photogrammetry.verification import VerifyOptions
+from photogrammetry.orientation.pairs import Pair
 from tmp.cameras import Camera
 from tmp.captures import Capture
 
@@ -67,13 +71,13 @@ def bench(tmp_path, flown, monkeypatch) -> Bench:
         workers=2,
     )
     compared: list[tuple[int, int]] = []
-    verify = pairwise.verify_pair
+    verify = matching.verify_pair
 
     def watched(pair, *rest):
         compared.append((pair.first, pair.second))
         return verify(pair, *rest)
 
-    monkeypatch.setattr(pairwise, "verify_pair", watched)
+    monkeypatch.setattr(matching, "verify_pair", watched)
     return Bench(captures, {"test": flown.CAMERA}, places, compared)
 
 
@@ -132,7 +136,7 @@ def test_damaged_matches_are_made_again(bench):
 
 
 def test_pairs_that_nothing_verifies_are_remembered_too(bench, monkeypatch):
-    monkeypatch.setattr(pairwise, "match_features", lambda *_, **__: np.zeros((0, 2), np.uint32))
+    monkeypatch.setattr(matching, "match_features", lambda *_, **__: np.zeros((0, 2), np.uint32))
     assert bench.run(PAIRS) == []
     assert bench.run(PAIRS) == []
     assert bench.compared == []

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.pieces import align_piece, join_pieces, merge
+from photogrammetry.orientation.pieces import align_piece, join_pieces, merge
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 

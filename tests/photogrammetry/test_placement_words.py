@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.placement_words import warn_of_positions
-from photogrammetry.settle import SettleOptions, settle
+from photogrammetry.orientation.refine import SettleOptions, settle
+from photogrammetry.orientation.summary import warn_of_positions
 from tmp.captures import HeightUse
 
 QUICK = SettleOptions(assess_scale=False)

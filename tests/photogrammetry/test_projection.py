@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photogrammetry.projection import GEOMETRY_WIDTH, inside, load_view, project, sample
+from photogrammetry.kernels.projection import GEOMETRY_WIDTH, inside, load_view, project, sample
 from photogrammetry.views import trusted_radius2
 from tmp.cameras import Camera, Pose
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from photogrammetry.matching import count_alike
-from photogrammetry.rematching import SecondLook, propose_again
-from tmp.frames import LocalFrame
+from photogrammetry.orientation.matching import count_alike
+from photogrammetry.orientation.pieces import SecondLook, propose_again
+from tmp.geo.frames import LocalFrame
 
 NOWHERE = LocalFrame(origin=None, crs=None)
 

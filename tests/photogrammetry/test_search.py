@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.search import (
+from photogrammetry.surface.search import (
     Ground,
     Sought,
     coarsen,
@@ -14,8 +14,8 @@ from photogrammetry.search import (
     refine_outline,
     widest_search,
 )
-from photogrammetry.trend import Trend
-from tmp.grids import Grid
+from photogrammetry.surface.trend import Trend
+from tmp.geo.grids import Grid
 
 WINDOW = Grid(crs=None, x_min=0.0, y_max=10.0, cell_m=0.1, rows=37, cols=52)
 

@@ -5,9 +5,14 @@ import threading
 import numpy as np
 import pytest
 
-from photogrammetry.sfm import SfmOptions, reconstruct
-from photogrammetry.tracks import TrackOptions, build_tracks, choose_tracks
-from photogrammetry.verification import VerifiedPair
+from photogrammetry.orientation.matching import VerifiedPair
+from photogrammetry.orientation.sfm import (
+    SfmOptions,
+    TrackOptions,
+    build_tracks,
+    choose_tracks,
+    reconstruct,
+)
 
 
 def pair(first: int, second: int, matches: list[tuple[int, int]]) -> VerifiedPair:
@@ -69,7 +74,7 @@ def matched(flown, block):
 
 
 def test_a_block_is_reconstructed_up_to_a_similarity(tmp_path, flown):
-    from photogrammetry.similarity import fit_similarity
+    from photogrammetry.orientation.block import fit_similarity
 
     block, poses = flown.flown_block(noise_px=0.2)
     photographs, pairs, tracks = matched(flown, block)
@@ -93,7 +98,7 @@ def test_a_block_is_reconstructed_up_to_a_similarity(tmp_path, flown):
 
 
 def test_the_global_solution_agrees(tmp_path, flown):
-    from photogrammetry.similarity import fit_similarity
+    from photogrammetry.orientation.block import fit_similarity
 
     block, poses = flown.flown_block(noise_px=0.2)
     photographs, pairs, tracks = matched(flown, block)

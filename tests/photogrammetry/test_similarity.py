@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.similarity import (
+from photogrammetry.orientation.block import (
     fit_level_similarity,
     fit_similarity,
     fit_similarity_robustly,

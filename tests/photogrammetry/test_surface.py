@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 import pytest
 
-from photogrammetry.correlation import COST_SCALE
+from photogrammetry.kernels.correlation import COST_SCALE
 from photogrammetry.pictures import PictureStore
-from photogrammetry.search import Sought
-from photogrammetry.surface import SurfaceOptions, _rivalry, measure_tile
-from photogrammetry.trend import Trend
+from photogrammetry.surface.measure import SurfaceOptions, _rivalry, measure_tile
+from photogrammetry.surface.search import Sought
+from photogrammetry.surface.trend import Trend
 from photogrammetry.views import View
 from tmp.cameras import Pose
 from tmp.errors import InputError
-from tmp.grids import Grid
+from tmp.geo.grids import Grid
 
 CELL_M = 0.15
 """Three pixels of 5 cm at 30 m."""

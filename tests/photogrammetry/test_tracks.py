@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from photogrammetry.tracks import Tracks, build_tracks, spanning_tracks
+from photogrammetry.orientation.sfm import Tracks, build_tracks, spanning_tracks
 
 
 def tracks_of(*photos: tuple[int, ...]) -> Tracks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.trend import Trend, fit_sheet, medians_of, trend_of
+from photogrammetry.surface.trend import Trend, fit_sheet, medians_of, trend_of
 
 
 def scattered(height, number: int = 4000, size_m: float = 200.0):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.projection import load_view, project, sample
-from photogrammetry.search import Ground
-from photogrammetry.viewchoice import choose_views
+from photogrammetry.kernels.projection import load_view, project, sample
+from photogrammetry.surface.search import Ground, choose_views
 from photogrammetry.views import View, pack_grey, place_views
 from tmp.cameras import Pose
-from tmp.grids import Grid
+from tmp.geo.grids import Grid
 
 
 @pytest.fixture(scope="module")

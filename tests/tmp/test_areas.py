@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
-from tmp.areas import BEND_M, read_area
 from tmp.errors import InputError
+from tmp.geo.areas import BEND_M, read_area
 
 UTM = "EPSG:32627"
 SQUARE = [[-21.0, 64.0], [-20.998, 64.0], [-20.998, 64.001], [-21.0, 64.001], [-21.0, 64.0]]
@@ -101,7 +101,7 @@ def test_kmz_is_read(tmp_path: Path) -> None:
 
 
 def test_kmz_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmp.vectors.MOST_KML_BYTES", 2**20)
+    monkeypatch.setattr("tmp.geo.areas.MOST_KML_BYTES", 2**20)
     path = tmp_path / "a.kmz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("doc.kml", " " * 2**21)

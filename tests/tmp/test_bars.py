@@ -1,6 +1,6 @@
 import io
 
-from tmp import bars
+from tmp import progress
 from tmp.progress import tell
 
 
@@ -11,16 +11,16 @@ class Terminal(io.StringIO):
 
 def test_a_log_file_gets_one_closing_line():
     log = io.StringIO()
-    with bars.bar(log) as track:
+    with progress.bar(log) as track:
         assert list(track(range(4), "matching pairs", 4)) == [0, 1, 2, 3]
     assert log.getvalue().startswith("matching pairs: 4 of 4 in ")
     assert log.getvalue().count("\n") == 1
 
 
 def test_slow_work_says_now_and_then_how_long_is_left(monkeypatch):
-    monkeypatch.setattr(bars, "LINES_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LINES_EVERY_S", 0.0)
     log = io.StringIO()
-    with bars.bar(log) as track:
+    with progress.bar(log) as track:
         list(track(range(3), "surface", 3))
     lines = log.getvalue().splitlines()
     assert [line.partition(",")[0] for line in lines[:2]] == ["surface: 1 of 3", "surface: 2 of 3"]
@@ -29,7 +29,7 @@ def test_slow_work_says_now_and_then_how_long_is_left(monkeypatch):
 
 def test_a_terminal_gets_a_bar():
     screen = Terminal()
-    with bars.bar(screen) as track:
+    with progress.bar(screen) as track:
         assert sum(track(range(4), "matching pairs", 4)) == 6
     assert "matching pairs" in screen.getvalue()
     assert "4/4" in screen.getvalue()
@@ -43,7 +43,7 @@ def test_work_that_fails_says_nothing_of_success():
         raise ValueError
 
     try:
-        with bars.bar(log) as track:
+        with progress.bar(log) as track:
             list(track(failing(), "surface", 2))
     except ValueError:
         pass
@@ -52,7 +52,7 @@ def test_work_that_fails_says_nothing_of_success():
 
 def test_a_note_stands_below_the_bars_and_goes_with_its_stage():
     screen = Terminal()
-    with bars.bar(screen) as track:
+    with progress.bar(screen) as track:
         for _ in track(range(2), "surface in 2 jobs", 2):
             tell(track, "surface: 1 at work, 1 waiting: Priority", 0.5)
     assert "1 waiting: Priority" not in screen.getvalue().splitlines()[-1]
@@ -60,9 +60,9 @@ def test_a_note_stands_below_the_bars_and_goes_with_its_stage():
 
 
 def test_a_log_file_says_what_is_waited_for_once(monkeypatch):
-    monkeypatch.setattr(bars, "LINES_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LINES_EVERY_S", 0.0)
     log = io.StringIO()
-    with bars.bar(log) as track:
+    with progress.bar(log) as track:
         for _ in range(3):
             tell(track, "surface waits: Priority")
         tell(track, "")
@@ -70,7 +70,7 @@ def test_a_log_file_says_what_is_waited_for_once(monkeypatch):
 
 
 def test_part_of_an_item_in_hand_moves_the_bar():
-    drawn = bars._Bars(100)
+    drawn = progress._Bars(100)
     steps = iter(drawn(range(4), "surface in 4 jobs", 4))
     next(steps)
     next(steps)

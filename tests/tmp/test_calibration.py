@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmp.calibration import BandCalibration, Calibration, Provenance
 from tmp.errors import InputError
+from tmp.radiometry import BandCalibration, Calibration, Provenance
 
 
 def band(name="red", provenance=Provenance.PANEL, factors=None, **more):

@@ -3,7 +3,7 @@ import warnings
 import pytest
 from pyproj import Transformer
 
-from tmp.datums import DatumShift, describe_datum_shift
+from tmp.geo.datums import DatumShift, describe_datum_shift
 
 OSTN15 = "uk_os_OSTN15_NTv2_OSGBtoETRS.tif"
 

@@ -2,9 +2,16 @@ import pytest
 from click.testing import CliRunner
 
 from tmp import doctor
-from tmp.doctor import Finding, Verdict, core_requirements, describe, examine_package
+from tmp.doctor import (
+    Finding,
+    Verdict,
+    core_requirements,
+    cuda_devices,
+    describe,
+    examine_package,
+    import_open3d,
+)
 from tmp.errors import DeviceError
-from tmp.optional import cuda_devices, import_open3d
 
 
 def test_doctor_finds_every_core_part_working() -> None:
@@ -49,11 +56,11 @@ def test_absent_open3d_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr("tmp.optional.import_module", refuse)
+    monkeypatch.setattr("tmp.doctor.import_module", refuse)
     with pytest.raises(DeviceError, match="pip install open3d libusb-package"):
         import_open3d()
 
 
 def test_machine_without_cuda_driver_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmp.optional._cuda_driver", lambda: None)
+    monkeypatch.setattr("tmp.doctor._cuda_driver", lambda: None)
     assert cuda_devices() == []

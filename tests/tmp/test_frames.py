@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
 from tmp.errors import InputError
-from tmp.frames import LocalFrame, choose_utm_crs
+from tmp.geo.frames import LocalFrame, choose_utm_crs
 
 FRAME = LocalFrame(origin=(-19.1, 65.7, 160.0), crs="EPSG:32627")
 OFFSETS = st.tuples(*[st.floats(-2000, 2000)] * 2, st.floats(-300, 300))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmp.errors import InputError
-from tmp.grids import Grid
+from tmp.geo.grids import Grid
 
 COORDINATE = st.floats(-1e6, 1e6)
 LENGTH = st.floats(0.5, 300)

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import ctypes, re, sys, threading
 sys.path.insert(0, {root!r})
-from tmp.heap import share_one_heap
+from tmp.threads import share_one_heap
 if {shared}:
     share_one_heap()
 barrier = threading.Barrier(4)

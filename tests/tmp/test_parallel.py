@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from tmp.parallel import map_threads
+from tmp.threads import map_threads
 
 
 def test_every_item_is_done_once() -> None:

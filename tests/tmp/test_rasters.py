@@ -8,13 +8,13 @@ import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tmp.cogs import finish_cog
 from tmp.errors import InputError, SpaceError, VersionError
-from tmp.grids import Grid, Tile
-from tmp.rasters import (
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import (
     HEAD,
     TiledRaster,
     create_tiled,
+    finish_cog,
     open_tiled,
     read_grid,
     read_reduced,

@@ -7,7 +7,7 @@ import pytest
 
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError, VersionError
-from tmp.frames import LocalFrame
+from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import (
     JSON_NAME,
     OrientedPhoto,

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from shapely import Polygon, box
 
-from flightplan.autopilot.connect import open_link
-from flightplan.autopilot.link import Link, Patience
-from flightplan.missions import Mission, Place, Role, Waypoint
+from flightplan.autopilot.link import Link, Patience, open_link
+from flightplan.formats.mission import Mission, Place, Role, Waypoint
 
 LON, LAT = -21.9876543, 64.1234567
 

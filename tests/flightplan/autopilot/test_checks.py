@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.checks import Limits, check_vehicle
+from flightplan.autopilot.flight import Limits, check_vehicle
 from flightplan.autopilot.link import RefusedError
-from flightplan.missions import Mission
+from flightplan.formats.mission import Mission
 
 Meet = Callable[..., tuple[Any, Any]]
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from flightplan import cli_fly
+from flightplan.autopilot import cli as cli_fly
 from flightplan.autopilot import flight
-from flightplan.autopilot.items import WireItem
-from flightplan.cli_fly import fly
+from flightplan.autopilot.cli import fly
+from flightplan.autopilot.protocol import WireItem
 from flightplan.formats import Format, write_mission
-from flightplan.missions import Mission
+from flightplan.formats.mission import Mission
 from tmp.cli import PluginGroup
 
 

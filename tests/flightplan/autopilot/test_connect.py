@@ -5,8 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from flightplan.autopilot.connect import open_link
-from flightplan.autopilot.link import LinkError, Patience
+from flightplan.autopilot.link import LinkError, Patience, open_link
 from tmp.errors import InputError
 
 

@@ -2,7 +2,7 @@ import collections
 import subprocess
 import sys
 
-from flightplan.autopilot.dronekit_shim import import_dronekit
+from flightplan.autopilot.link import import_dronekit
 
 
 def test_dronekit_imports_and_nothing_lent_to_it_stays_behind() -> None:
@@ -14,7 +14,7 @@ def test_dronekit_imports_and_nothing_lent_to_it_stays_behind() -> None:
 def test_the_protocol_is_version_2_even_if_pymavlink_was_imported_before() -> None:
     code = (
         "from pymavlink import mavutil\n"
-        "from flightplan.autopilot.dronekit_shim import import_dronekit\n"
+        "from flightplan.autopilot.link import import_dronekit\n"
         "import_dronekit()\n"
         "raise SystemExit(mavutil.mavlink.WIRE_PROTOCOL_VERSION != '2.0')\n"
     )

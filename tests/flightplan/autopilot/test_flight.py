@@ -11,9 +11,9 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from flightplan.autopilot import flight
 from flightplan.autopilot.flight import follow, start
 from flightplan.autopilot.link import LinkError, Patience, RefusedError
-from flightplan.autopilot.loading import Loaded, load
 from flightplan.autopilot.logbook import Logbook, PhotographList
-from flightplan.missions import AtEnd, Mission, Place
+from flightplan.autopilot.upload import Loaded, load
+from flightplan.formats.mission import AtEnd, Mission, Place
 
 HOME = Place(lon_deg=-21.98, lat_deg=64.12, ground_m=30.0)
 Meet = Callable[..., tuple[Any, Any]]

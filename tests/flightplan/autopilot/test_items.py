@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from shapely import Point
 
-from flightplan.autopilot.items import (
+from flightplan.autopilot.protocol import (
     WireItem,
     has_home,
     waypoints_passed,
     wire_fence,
     wire_mission,
 )
-from flightplan.formats.items import Autopilot, Command, Frame
-from flightplan.missions import HeightReference, Mission, Place
+from flightplan.formats.mavlink_items import Autopilot, Command, Frame
+from flightplan.formats.mission import HeightReference, Mission, Place
 from tmp.errors import InputError
 
 HOME = Place(lon_deg=-21.98, lat_deg=64.12, ground_m=30.0)

@@ -6,7 +6,7 @@ import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from flightplan.autopilot.link import LinkError, Patience, RefusedError
-from flightplan.formats.items import Autopilot
+from flightplan.formats.mavlink_items import Autopilot
 
 Meet = Callable[..., tuple[Any, Any]]
 

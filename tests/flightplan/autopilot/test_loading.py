@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from flightplan.autopilot.items import WireItem
 from flightplan.autopilot.link import RefusedError
-from flightplan.autopilot.loading import load
 from flightplan.autopilot.logbook import Logbook
-from flightplan.missions import Mission, Place
+from flightplan.autopilot.protocol import WireItem
+from flightplan.autopilot.upload import load
+from flightplan.formats.mission import Mission, Place
 
 HOME = Place(lon_deg=-21.98, lat_deg=64.12, ground_m=30.0)
 STRANGER = [

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flightplan.autopilot.items import WireItem
-from flightplan.autopilot.logbook import COLUMNS, Logbook, PhotographList
-from flightplan.autopilot.triggers import Trigger
+from flightplan.autopilot.logbook import COLUMNS, Logbook, PhotographList, Trigger
+from flightplan.autopilot.protocol import WireItem
 from flightplan.formats import read_mission
 from tmp.errors import InputError
 

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.items import WireItem, wire_fence, wire_mission
 from flightplan.autopilot.link import LinkError, Patience, RefusedError
-from flightplan.autopilot.protocol import Kind, download, upload
-from flightplan.autopilot.readback import differences
-from flightplan.missions import Mission, Place
+from flightplan.autopilot.protocol import Kind, WireItem, download, upload, wire_fence, wire_mission
+from flightplan.autopilot.upload import differences
+from flightplan.formats.mission import Mission, Place
 
 HOME = Place(lon_deg=-21.98, lat_deg=64.12, ground_m=30.0)
 Meet = Callable[..., tuple[Any, Any]]

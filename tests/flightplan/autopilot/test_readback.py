@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.autopilot.items import WireItem
-from flightplan.autopilot.protocol import Kind
-from flightplan.autopilot.readback import differences, fingerprint
-from flightplan.formats.items import Autopilot
+from flightplan.autopilot.protocol import Kind, WireItem
+from flightplan.autopilot.upload import differences, fingerprint
+from flightplan.formats.mavlink_items import Autopilot
 
 AT = WireItem(command=16, frame=3, p2=2.0, p4=45.0, x=641234567, y=-219876543, z=60.0)
 HOME = WireItem(command=16, frame=0, x=641000000, y=-219000000, z=31.0)

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import box
 
-from flightplan.autopilot.resume import remaining, resume_from
-from flightplan.formats.ways import photo_runs, photo_ways
-from flightplan.missions import Mission, Place, Waypoint
+from flightplan.autopilot.logbook import remaining, resume_from
+from flightplan.formats.geometry import photo_runs, photo_ways
+from flightplan.formats.mission import Mission, Place, Waypoint
 from tmp.errors import InputError
 
 HOME = Place(lon_deg=0.0, lat_deg=0.0)

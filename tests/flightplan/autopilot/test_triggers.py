@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from scipy.spatial.transform import Rotation
 
-from flightplan.autopilot.triggers import angles_deg, read_trigger
+from flightplan.autopilot.logbook import angles_deg, read_trigger
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 TAKEN_US = 1_780_000_000_000_000

@@ -20,7 +20,7 @@ from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.items import WireItem
+from flightplan.autopilot.protocol import WireItem
 
 HOME = (641234567, -219876543, 31.25)
 """Latitude and longitude in 1e-7 degrees, and height above the sea in metres."""

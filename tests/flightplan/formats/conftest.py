@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from flightplan.missions import Mission
+from flightplan.formats.mission import Mission
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon, box
 
-from flightplan.missions import AtEnd, Mission, Photo, Place, Role, Waypoint
-from flightplan.planframe import PlanFrame
+from flightplan.formats.mission import AtEnd, Mission, Photo, Place, Role, Waypoint
+from tmp.geo.frames import PlanFrame
 
 LINES = 4
 LENGTH_M, SPACING_M, BESIDE_M, RUN_M = 120.0, 15.0, 26.0, 20.0

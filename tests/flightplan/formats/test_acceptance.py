@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from flightplan.formats import Format, write_mission
-from flightplan.formats.items import Autopilot, home_item, mission_items
+from flightplan.formats.mavlink_items import Autopilot, home_item, mission_items
 
 NUMBERS = {Format.PLAN_ARDUPILOT: 3, Format.PLAN_PX4: 12}
 

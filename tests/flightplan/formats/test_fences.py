@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from flightplan.formats.fences import MOST_CORNERS, fence_of
-from flightplan.planframe import PlanFrame
+from flightplan.formats.geometry import MOST_CORNERS, fence_of
 from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
 
 FRAME = PlanFrame(lon_deg=10.8, lat_deg=46.86)
 

@@ -16,9 +16,8 @@ from flightplan.formats import (
     read_mission,
     write_mission,
 )
-from flightplan.formats.contents import Content, said_by
-from flightplan.formats.ways import way_speed
-from flightplan.missions import AtEnd, HeightReference
+from flightplan.formats.geometry import way_speed
+from flightplan.formats.mission import AtEnd, Content, HeightReference, said_by
 from tmp.errors import InputError
 
 CONSUMER = [f for f in Format if f.value.startswith("dji-") and f is not Format.DJI_ENTERPRISE]

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.formats.item_reading import mission_from_items
-from flightplan.formats.items import Autopilot, Command, Frame, Item, home_item, mission_items
-from flightplan.missions import AtEnd, HeightReference, Photo, Place, Role
+from flightplan.formats.mavlink_items import (
+    Autopilot,
+    Command,
+    Frame,
+    Item,
+    home_item,
+    mission_from_items,
+    mission_items,
+)
+from flightplan.formats.mission import AtEnd, HeightReference, Photo, Place, Role
 from tmp.errors import InputError
 
 # Commands that ArduCopter 4.7 took into a mission, observed in its simulator.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from flightplan.formats.litchi import COLUMNS, from_litchi, to_litchi
-from flightplan.missions import HeightReference
+from flightplan.formats.mission import HeightReference
 from tmp.errors import InputError
 
 

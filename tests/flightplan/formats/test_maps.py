@@ -8,7 +8,7 @@ import defusedxml.ElementTree as ElementTree
 import pytest
 
 from flightplan.formats import Format, decode_mission, encode_mission
-from flightplan.missions import HeightReference
+from flightplan.formats.mission import HeightReference
 from tmp.errors import InputError
 
 KML = "{http://www.opengis.net/kml/2.2}"

@@ -8,9 +8,8 @@ import pytest
 import shapely
 from shapely import MultiPolygon, Point, Polygon, box
 
-from flightplan.formats.items import Autopilot, mission_items
-from flightplan.formats.qgc_plan import to_plan
-from flightplan.formats.qgc_plan_reading import from_plan
+from flightplan.formats.mavlink_items import Autopilot, mission_items
+from flightplan.formats.qgroundcontrol import from_plan, to_plan
 from tmp.errors import InputError
 
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.formats.coordinates import leg, turn_deg
-from flightplan.formats.ways import photo_ways, with_guards, with_photo_points
-from flightplan.missions import Role
+from flightplan.formats.geometry import leg, photo_ways, turn_deg, with_guards, with_photo_points
+from flightplan.formats.mission import Role
 
 
 def test_photo_points_fall_where_the_plan_takes_photographs(mission):

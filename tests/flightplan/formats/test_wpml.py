@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.catalogue import read_catalogue
+from flightplan.equipment.catalogue import read_catalogue
 from flightplan.formats import Format, decode_mission, encode_mission
-from flightplan.formats.coordinates import leg
+from flightplan.formats.geometry import leg
+from flightplan.formats.mission import HeightReference
 from flightplan.formats.wpml import Trigger, to_consumer, to_enterprise
-from flightplan.missions import HeightReference
 from tmp.errors import InputError
 
 KML = "{http://www.opengis.net/kml/2.2}"

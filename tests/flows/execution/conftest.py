@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.orders import Order, Stage
-from flows.resources import Cost, Resources, SurveySize
+from flows.engine.cost import Cost, Resources, SurveySize
+from flows.engine.stage import Order, Stage
 
 STAGES = """
 import os, subprocess, time
@@ -75,7 +75,7 @@ if "--partition=nowhere" in script:
     sys.exit("sbatch: error: invalid partition specified: nowhere")
 if asked.get("exclude", "").count(",") == 1:
     sys.exit("sbatch: error: Requested node configuration is not available")
-probe = "flows.probe" in script
+probe = "flows.execution.node_probe" in script
 folders = [words[2]] if probe else Path(words[2]).read_text().splitlines()
 jobs = load()
 number = 100 + len({job.partition("_")[0] for job in jobs})
@@ -86,9 +86,9 @@ for index, folder in enumerate(folders):
     state, _, node = state.partition("@")
     reason = "None"
     if probe:
-        command = [words[1], "-P", "-m", "flows.probe", *words[2:]]
+        command = [words[1], "-P", "-m", "flows.execution.node_probe", *words[2:]]
     else:
-        command = [words[1], "-P", "-m", "flows.worker", "--list", words[2]]
+        command = [words[1], "-P", "-m", "flows.execution.worker", "--list", words[2]]
     output = Path(asked["output"].replace("%a", str(index)).replace("%%", "%"))
     if state == "HIDDEN":
         state, output = "JobLaunchFailure", Path(os.devnull)
@@ -220,7 +220,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_text(HEAD.format(python=sys.executable, home=str(home)) + text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("flows.execution.commands.CALL_EVERY_S", 0.0)
+    monkeypatch.setattr("flows.execution.slurm_commands.CALL_EVERY_S", 0.0)
     return home
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution.accounting import Accounted, read_accounting
-from flows.execution.commands import Commands
+from flows.execution.slurm_commands import Accounted, Commands, read_accounting
 
 SAID = """7_0|COMPLETED|61|01:58.500||n1
 7_0.batch|COMPLETED|61|01:58.500|2097152K|n1

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from flows.engine.cost import Cost, SurveySize
+from flows.engine.result import SCRATCH
+from flows.engine.stage import Order, Stage
+from flows.engine.store import Result, StageStore
+from flows.execution.cluster_profile import WITHOUT_SHARES, Profile
 from flows.execution.local import LocalExecutor
-from flows.execution.profile import WITHOUT_SHARES, Profile
-from flows.execution.running import UnitRunner
-from flows.execution.units import LOG
-from flows.orders import Order, Stage
-from flows.resources import Cost, SurveySize
-from flows.results import SCRATCH
-from flows.store import Result, StageStore
+from flows.execution.runner import UnitRunner
+from flows.execution.unit import LOG
 from tmp.errors import ExecutionError, SpaceError
 from tmp.progress import silent
 
@@ -27,7 +27,7 @@ STAGES = '''
 import ctypes, os, resource, signal
 from contextlib import suppress
 from pathlib import Path
-from flows.tiles import work_items
+from flows.engine.stage import work_items
 from tmp.files import replacing
 
 def tiles(job):
@@ -141,7 +141,7 @@ def survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Survey:
 @pytest.fixture
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let units count as failed when they are lost for the first time."""
-    monkeypatch.setattr("flows.execution.trying.LOSSES", 1)
+    monkeypatch.setattr("flows.execution.runner.LOSSES", 1)
 
 
 @pytest.fixture

@@ -12,15 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.execution.executor import State, Status, Unit
-from flows.execution.local import LocalExecutor
-from flows.execution.machine import gpus
-from flows.execution.profile import WITHOUT_SHARES
-from flows.execution.running import UnitRunner
-from flows.execution.units import read_outcome, write_unit
-from flows.orders import Order, Share
-from flows.resources import Resources, SurveySize
-from flows.store import read_result
+from flows.engine.cost import Resources, SurveySize
+from flows.engine.stage import Order, Share
+from flows.engine.store import read_result
+from flows.execution.cluster_profile import WITHOUT_SHARES
+from flows.execution.local import LocalExecutor, gpus
+from flows.execution.runner import UnitRunner
+from flows.execution.unit import State, Status, Unit, read_outcome, write_unit
 from tmp.errors import InputError
 from tmp.progress import silent
 
@@ -263,10 +261,10 @@ CONTROLLER = """
 import sys
 from pathlib import Path
 from flows.execution.local import LocalExecutor
-from flows.execution.running import UnitRunner
-from flows.execution.profile import WITHOUT_SHARES
-from flows.orders import Order, Stage
-from flows.resources import SurveySize
+from flows.execution.runner import UnitRunner
+from flows.execution.cluster_profile import WITHOUT_SHARES
+from flows.engine.stage import Order, Stage
+from flows.engine.cost import SurveySize
 from tmp.progress import silent
 import small_stages, signal
 # A shell that runs the tests in the background has its children ignore SIGINT.
@@ -312,7 +310,7 @@ def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Pa
     executor.cancel()
     assert not executor.poll()
     children = psutil.Process().children(recursive=True)
-    assert not any("flows.worker" in " ".join(child.cmdline()) for child in children)
+    assert not any("flows.execution.worker" in " ".join(child.cmdline()) for child in children)
 
 
 @pytest.mark.parametrize("by_kernel", [True, False])
@@ -325,7 +323,7 @@ def test_process_killed_by_the_kernel_was_out_of_memory_and_by_anyone_else_is_lo
 ) -> None:
     counts = tmp_path / "vmstat"
     counts.write_text("nr_free_pages 7\noom_kill 4\n")
-    monkeypatch.setattr("flows.execution.machine.VMSTAT", counts)
+    monkeypatch.setattr("flows.execution.local.VMSTAT", counts)
     executor = LocalExecutor(cpus=1)
     unit = write_unit(
         tmp_path / "units", stages("sleep", seconds=LONG_S), asked, share=None, lenient=False

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from flows.execution import probe
-from flows.execution.profile import Amounts, Place, Profile
-from flows.probe import main
+from flows.execution import cluster_check as probe
+from flows.execution.cluster_profile import Amounts, Place, Profile
+from flows.execution.node_probe import main
 from tmp.errors import ExecutionError, InputError
 
 QUICK = Profile(poll_s=0.01, grace_s=0.2)
 OTHER = """#!{python} -P
 import sys
-import flows.probe
+import flows.execution.node_probe
 {change}
-sys.exit(flows.probe.main(sys.argv[4:]))
+sys.exit(flows.execution.node_probe.main(sys.argv[4:]))
 """
 
 
@@ -133,11 +133,11 @@ def test_folder_that_the_nodes_do_not_see_is_refused(slurm: Path, survey: Path) 
     ("change", "said"),
     [
         (
-            "flows.probe.version = lambda _: '0.0.9'",
+            "flows.execution.node_probe.version = lambda _: '0.0.9'",
             r"node \S+ has version 0.0.9 of the platform .*this machine has .*one release",
         ),
         (
-            "flows.probe.platform.python_version = lambda: '3.9.2'",
+            "flows.execution.node_probe.platform.python_version = lambda: '3.9.2'",
             r"runs Python 3.9 .*, this machine 3\.",
         ),
         ("sys.exit('No module named flows')", "does not have version .*install it there"),

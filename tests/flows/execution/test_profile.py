@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.crew import STAGES
-from flows.execution.profile import Profile, doubled, read_profile
-from flows.resources import Cost, Resources
+from flows.engine.cost import Cost, Resources
+from flows.execution.cluster_profile import Profile, doubled, read_profile
+from flows.run.survey_flow import STAGES
 from tmp.errors import InputError
 
 

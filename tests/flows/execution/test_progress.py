@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import pytest
 
+from flows.engine.cost import Resources
 from flows.execution import progress
-from flows.execution.executor import State, Status, Unit
 from flows.execution.progress import PROGRESS, ProgressFile, follow, read_progress
-from flows.resources import Resources
-from tmp.bars import bar
+from flows.execution.unit import State, Status, Unit
+from tmp.progress import bar
 
 T = TypeVar("T")
 
@@ -181,7 +181,7 @@ def test_of_a_large_array_few_files_are_read_at_a_time(
 def test_a_log_gets_few_lines_and_the_reason_of_a_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tmp.bars.LINES_EVERY_S", 0.0)
+    monkeypatch.setattr("tmp.progress.LINES_EVERY_S", 0.0)
     unit, log = _unit(tmp_path), io.StringIO()
     with bar(log) as track:
         follower = follow([unit], track, "surface")

@@ -16,16 +16,15 @@ from typing import Any
 
 import pytest
 
-from flows.execution.commands import Commands
-from flows.execution.executor import State
-from flows.execution.probe import prepare_cluster
-from flows.execution.profile import Amounts, Place, Profile
-from flows.execution.running import UnitRunner
+from flows.engine.cost import Resources, SurveySize
+from flows.engine.stage import Order, Share
+from flows.engine.store import read_result
+from flows.execution.cluster_check import prepare_cluster
+from flows.execution.cluster_profile import Amounts, Place, Profile
+from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
-from flows.execution.units import JOB, read_json, write_unit
-from flows.orders import Order, Share
-from flows.resources import Resources, SurveySize
-from flows.store import read_result
+from flows.execution.slurm_commands import Commands
+from flows.execution.unit import JOB, State, read_json, write_unit
 from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
@@ -42,13 +41,13 @@ pytestmark = [
 CONTROLLER = """
 import sys
 from pathlib import Path
-from flows.execution.executor import State
-from flows.execution.probe import prepare_cluster
-from flows.execution.profile import Amounts, Place, Profile
-from flows.execution.running import UnitRunner
+from flows.execution.unit import State
+from flows.execution.cluster_check import prepare_cluster
+from flows.execution.cluster_profile import Amounts, Place, Profile
+from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
-from flows.orders import Order, Stage
-from flows.resources import SurveySize
+from flows.engine.stage import Order, Stage
+from flows.engine.cost import SurveySize
 from tmp.progress import silent
 import small_stages
 root = Path(sys.argv[1])

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.apart import Ledger
-from flows.execution.executor import State, Status, Unit
-from flows.execution.profile import Amounts, Profile
-from flows.execution.running import UnitRunner, unit_resources
-from flows.execution.units import JOB, write_unit
-from flows.orders import Order, Stage
-from flows.resources import Cost, Resources, SurveySize
+from flows.engine.cost import Cost, Resources, SurveySize
+from flows.engine.result import Ledger
+from flows.engine.stage import Order, Stage
+from flows.execution.cluster_profile import Amounts, Profile
+from flows.execution.runner import UnitRunner, unit_resources
+from flows.execution.unit import JOB, State, Status, Unit, write_unit
 from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
@@ -72,7 +71,7 @@ def done(unit: Unit) -> Status:
 def test_two_thousand_units_cost_the_controller_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.execution.running.PAUSE_S", 0.0)
+    monkeypatch.setattr("flows.execution.runner.PAUSE_S", 0.0)
     executor = ListExecutor(ends=done)
     began_s = time.process_time()
     runner(executor, tmp_path, profile=Profile(most_units=2000))(order(tmp_path), silent)

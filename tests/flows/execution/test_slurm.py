@@ -9,16 +9,14 @@ from threading import Timer
 
 import pytest
 
-from flows.execution.executor import State
-from flows.execution.profile import Place, Profile
-from flows.execution.running import UnitRunner, run_units
-from flows.execution.sbatch import batch_script, judge
+from flows.engine.cost import Resources, SurveySize
+from flows.engine.stage import Order, Share
+from flows.engine.store import read_result
+from flows.execution.cluster_profile import Place, Profile
+from flows.execution.runner import UnitRunner, run_units, tries_of
 from flows.execution.slurm import SlurmExecutor, cancel_recorded, require_slurm
-from flows.execution.trying import tries_of
-from flows.execution.units import EXIT, JOB, write_unit
-from flows.orders import Order, Share
-from flows.resources import Resources, SurveySize
-from flows.store import read_result
+from flows.execution.slurm_commands import batch_script, judge
+from flows.execution.unit import EXIT, JOB, State, write_unit
 from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
@@ -162,7 +160,7 @@ def test_slurm_that_cannot_take_a_job_now_is_asked_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flows.execution.commands.RETRY_S", (0.0, 0.0))
+    monkeypatch.setattr("flows.execution.slurm_commands.RETRY_S", (0.0, 0.0))
     (slurm / "refusals.json").write_text(json.dumps([said, said]))
     order = stages("sleep", seconds=0)
     run(order, size, tmp_path / "units")
@@ -180,7 +178,7 @@ def test_job_that_was_taken_though_no_answer_came_is_not_submitted_twice(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flows.execution.commands.RETRY_S", (0.0,))
+    monkeypatch.setattr("flows.execution.slurm_commands.RETRY_S", (0.0,))
     (slurm / "refusals.json").write_text(json.dumps(["taken:Socket timed out"]))
     order = stages("sleep", seconds=0)
     run(order, size, tmp_path / "units")
@@ -388,7 +386,7 @@ def test_jobs_that_slurm_was_not_there_to_cancel_are_found_later(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("flows.execution.commands.RETRY_CANCEL_S", (0.0,))
+    monkeypatch.setattr("flows.execution.slurm_commands.RETRY_CANCEL_S", (0.0,))
     plan(slurm, "RUNNING")
     unit = write_unit(
         tmp_path / "units", stages("sleep", seconds=0), asked, share=None, lenient=False
@@ -460,7 +458,7 @@ def test_script_has_what_the_stage_and_the_site_ask_for() -> None:
     ):
         assert line in said
     assert not any("account" in line for line in said)
-    assert said[-2:] == ["module load gcc", 'exec "$1" -P -m flows.worker --list "$2"']
+    assert said[-2:] == ["module load gcc", 'exec "$1" -P -m flows.execution.worker --list "$2"']
 
 
 def test_what_the_script_asks_for_counts_more_than_a_persons_variables(

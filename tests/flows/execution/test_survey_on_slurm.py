@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightplan.farm import (
+from flightplan.rehearsal.farm import (
     CAMERA,
     NIR_CAMERA,
     NIR_PIXELS_PER_MM,
@@ -21,15 +21,14 @@ from flightplan.farm import (
     plan_stations,
     seen_bounds,
 )
-from flightplan.features import read_farm
-from flightplan.rehearsal import CONSUMER, Flight, take_photographs
-from flightplan.scene import Scene
-from flightplan.stations import flown
-from flows.execution.profile import Profile
+from flightplan.rehearsal.features import read_farm
+from flightplan.rehearsal.photographs import CONSUMER, Flight, flown, take_photographs
+from flightplan.rehearsal.scene import Scene
+from flows.execution.cluster_profile import Profile
 from flows.execution.slurm import Commands
-from flows.flow import run_survey
-from flows.map import MapOptions, Quality
-from flows.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.run.plan import MapOptions, Quality
+from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.run.survey_flow import run_survey
 from tmp.cameras import Camera
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))
@@ -155,5 +154,7 @@ def test_survey_is_the_same_on_a_cluster_as_here(known: Known, tmp_path: Path) -
 def test_survey_is_the_same_by_scripts_that_stand_for_slurm(
     known: Known, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.execution.commands.COMMAND_S", 600.0)  # its sbatch does the work
+    monkeypatch.setattr(
+        "flows.execution.slurm_commands.COMMAND_S", 600.0
+    )  # its sbatch does the work
     holds_on_cluster(known, tmp_path / "survey")

@@ -1,0 +1,412 @@
+"""Make the lines of a field as quick to fly as the views it needs allow: simulated annealing.
+
+Before it a draft is mended: its lines are lengthened and shifted, or some added, until every place
+is seen often enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightplan.coverage.sweep import CLOSEST, DENSER, MARGIN_M
+from flightplan.coverage.tours import Draft, Pricing
+from flightplan.coverage.view_counts import HAIR_M, Axes, Counts, Pattern, Sightings, Strip
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+Changes = Mapping[int, Strip | None]
+"""Strips by their place in the draft; None for one left out."""
+
+HOT_S, COLD_S = 3.0, 0.05
+"""Loss of time accepted with probability 1/e at the beginning and at the end."""
+CHEAP_S_M2, DEAR_S_M2 = 0.01, 1.0
+"""Time put on a square metre that is seen too rarely, at the beginning and at the end."""
+DEPTH = 0.1
+"""Weight of each view that is missing there, against the place being short at all."""
+HOPELESS = 12.0
+"""Losses so many times the accepted one are not worth timing."""
+FEW = 4
+"""Of up to so many strips, the whole sweep is moved as often as anything else is changed."""
+SLIDES_M = (0.5, 1.0, 2.0, 4.0, 8.0)
+NEAR = 0.6
+"""Share of a spacing, across and along, within which a place has a photograph of its own: half
+of it, and some room where lines of different headings meet."""
+RIM = 0.3
+"""Width of the rim of the field where that is not asked, as a share of the line spacing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """How often the field is to be seen."""
+
+    views: int = 9
+    """Photographs that are to see every place."""
+    short_share: float = 0.0
+    """Share of the field's area that may be seen by fewer."""
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise InputError(f"{self.views!r} views of every place; ask for at least 1")
+        if not 0 <= self.short_share < 1:
+            raise InputError(f"share {self.short_share!r} is not a fraction below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How often places are seen, and what that leaves to be seen."""
+
+    counts: tuple[Counts, Counts]
+    """Photographs that see each place (N,), and that have each inner one near (M,)."""
+    owed: tuple[int, int]
+    """Places seen too rarely, and views missing there in all."""
+    far: int
+    """Inner places with no photograph near."""
+    fresh: tuple[tuple[NDArray[np.intp], Counts], ...] = ()
+    """Places whose counts a change has made others, and those counts, for both."""
+
+    def settled(self) -> Seen:
+        """Write what has changed into the counts, in place, and return them as they are now."""
+        for counts, (places, after) in zip(self.counts, self.fresh, strict=bool(self.fresh)):
+            counts[places] = after
+        return replace(self, fresh=())
+
+
+class Lacks:
+    """What a draft's photographs leave to be seen.
+
+    Besides the views asked for, the overlap asked for must hold: every place in the field's
+    interior has a photograph of its own, no farther than `NEAR` of a spacing along and across.
+
+    Parameters
+    ----------
+    places, inner : ndarray of shape (N, 2) and (M, 2)
+        Where views are counted, and where a photograph must be near.
+    cells_m2 : tuple of 2 floats
+        Area that one of the places, and one of the inner ones, stands for.
+    """
+
+    def __init__(
+        self,
+        places: Float,
+        inner: Float,
+        axes: Sequence[Axes],
+        pattern: Pattern,
+        goal: Goal,
+        *,
+        cells_m2: tuple[float, float],
+    ) -> None:
+        self._views = Sightings(places, axes, across_m=pattern.across_m, along_m=pattern.along_m)
+        self._near = Sightings(
+            inner,
+            axes,
+            across_m=2 * NEAR * pattern.line_spacing_m,
+            along_m=2 * NEAR * pattern.photo_spacing_m,
+        )
+        self._goal, self._cells_m2 = goal, cells_m2
+        self._allowed_m2 = goal.short_share * len(places) * cells_m2[0]
+
+    def look(self, strips: Sequence[Strip]) -> Seen:
+        """Return what strips leave to be seen."""
+        counts = self._views.count(strips), self._near.count(strips)
+        return Seen(counts=counts, owed=self._owed(counts[0]), far=int((counts[1] < 1).sum()))
+
+    def area_m2(self, seen: Seen) -> float:
+        """Return by how much the area seen too rarely, weighted by depth, exceeds what may be."""
+        places, views = seen.owed
+        view_m2, near_m2 = self._cells_m2
+        over = places * view_m2 - self._allowed_m2
+        over = over + DEPTH * views * view_m2 if over > 1e-9 else 0.0
+        return over + seen.far * near_m2
+
+    def short_share(self, seen: Seen) -> float:
+        """Return the share of places with fewer views than asked, beyond what may have."""
+        places = max(len(seen.counts[0]), 1)
+        return max(seen.owed[0] / places - self._goal.short_share, 0.0)
+
+    def changed(self, seen: Seen, strips: Sequence[Strip], changes: Changes) -> Seen:
+        """Return what is left to be seen after strips of one sweep have changed.
+
+        The counts are those before, with what changes in them kept aside; see `settled`.
+        """
+        gone = [strips[index] for index in changes if index < len(strips)]
+        come = [strip for strip in changes.values() if strip is not None]
+        places, views = self._views.changed(seen.counts[0], gone, come)
+        inner, near = self._near.changed(seen.counts[1], gone, come)
+        before, after = self._owed(seen.counts[0][places]), self._owed(views)
+        far = np.count_nonzero(near < 1) - np.count_nonzero(seen.counts[1][inner] < 1)
+        return Seen(
+            counts=seen.counts,
+            owed=(seen.owed[0] + after[0] - before[0], seen.owed[1] + after[1] - before[1]),
+            far=seen.far + int(far),
+            fresh=((places, views), (inner, near)),
+        )
+
+    def helpful(self, seen: Seen, strips: Sequence[Strip]) -> list[int]:
+        """Return which strips have a place not seen enough beside them, or nearly."""
+        wanting = (seen.counts[0] < self._goal.views), (seen.counts[1] < 1)
+        found = []
+        for index, strip in enumerate(strips):
+            for counts, sightings in zip(wanting, (self._views, self._near), strict=True):
+                low, high = sightings.reach(strip)
+                if counts[sightings.in_order(strip.sweep, low, high)].any():
+                    found.append(index)
+                    break
+        return found
+
+    def missing(self, seen: Seen) -> tuple[NDArray[np.intp], Counts]:
+        """Return which places (K,) have fewer views than asked, and how many are missing there."""
+        short = np.maximum(self._goal.views - seen.counts[0], 0)
+        places = np.flatnonzero(short)
+        return places, short[places]
+
+    def _owed(self, views: Counts) -> tuple[int, int]:
+        short = np.maximum(self._goal.views - views, 0)
+        return int(np.count_nonzero(short)), int(short.sum())
+
+
+def anneal(
+    draft: Draft, lacks: Lacks, pricing: Pricing, *, moves: int, hot_s: float = HOT_S, seed: int = 0
+) -> Draft:
+    """Return the best draft found in a number of random moves.
+
+    A strip gains or loses a photograph at an end, slides along or across, takes its photographs
+    more closely, or is left out, or its whole sweep slides; what costs time is accepted now and
+    then, ever more seldom, and a place not seen enough gets ever dearer.
+
+    References
+    ----------
+    Kirkpatrick, S., Gelatt, C. D., & Vecchi, M. P. (1983). Optimization by simulated annealing.
+    Science 220(4598).
+    """
+    rng = np.random.default_rng(seed)
+    seen = lacks.look(draft.strips)
+    seconds, lack = pricing.seconds(draft), lacks.area_m2(seen)
+    best, best_cost = draft, seconds + DEAR_S_M2 * lack
+    for step in range(moves):
+        heat = hot_s * (COLD_S / hot_s) ** (step / moves)
+        price = CHEAP_S_M2 * (DEAR_S_M2 / CHEAP_S_M2) ** min(1.5 * step / moves, 1.0)
+        changes = _proposal(draft.strips, pricing, rng)
+        if changes is None:
+            continue
+        seen_after = lacks.changed(seen, draft.strips, changes)
+        lack_after = lacks.area_m2(seen_after)
+        dearer = price * (lack_after - lack)
+        if dearer > HOPELESS * heat + 30.0:  # no move saves so much
+            continue
+        after = draft.changed(changes)
+        seconds_after = pricing.seconds(after)
+        worse = seconds_after - seconds + dearer
+        if worse > 0 and rng.random() >= math.exp(-worse / heat):
+            continue
+        draft, seconds, lack = after, seconds_after, lack_after
+        seen = seen_after.settled()
+        if seconds + DEAR_S_M2 * lack < best_cost - 1e-9:
+            best, best_cost = draft, seconds + DEAR_S_M2 * lack
+    return best
+
+
+def toggled(strip: Strip, pattern: Pattern) -> Strip:
+    """Return a strip with its photographs closer, or as usual if they are closer already."""
+    usual = pattern.photo_spacing_m
+    spacing = usual * (DENSER if strip.spacing_m == usual else 1.0)
+    photos = round(strip.length_m / spacing) + 1
+    slack = strip.length_m - (photos - 1) * spacing
+    return replace(strip, spacing_m=spacing, photos=photos, start_m=strip.start_m + slack / 2)
+
+
+def _proposal(
+    strips: Sequence[Strip], pricing: Pricing, rng: np.random.Generator
+) -> dict[int, Strip | None] | None:
+    """Return a random change, or None where it may not be made."""
+    index, kind, slide = (int(n) for n in rng.integers([len(strips), 13, len(SLIDES_M)]))
+    strip, pattern = strips[index], pricing.pattern
+    amount = SLIDES_M[slide] * (1 if rng.random() < 0.5 else -1)
+    changed: Strip | None
+    if kind < 4:
+        changed = strip.grown(*((-1, 0), (0, -1), (1, 0), (0, 1))[kind])
+    elif kind < 7:
+        changed = replace(strip, start_m=strip.start_m + amount)
+    elif kind < 9:
+        changed = replace(strip, across_m=strip.across_m + amount)
+    elif kind == 9:
+        changed = toggled(strip, pattern)
+    elif kind == 10:
+        if len(strips) == 1:
+            return None
+        changed = None
+    elif kind == 11:
+        return _beside(strips, index, amount, pricing)
+    elif rng.random() > FEW / len(strips):
+        return None  # moving many strips at once is slow to judge
+    else:
+        group: dict[int, Strip | None] = {
+            i: replace(s, across_m=s.across_m + amount)
+            for i, s in enumerate(strips)
+            if s.sweep == strip.sweep
+        }
+        return group if pricing.clear([s for s in group.values() if s]) else None
+    if changed is not None and (
+        changed.photos < min(strip.photos, 2) or not pricing.clear([changed])
+    ):
+        return None
+    return {index: changed} if spaced(strips, index, changed, pattern) else None
+
+
+def _beside(
+    strips: Sequence[Strip], index: int, side: float, pricing: Pricing
+) -> dict[int, Strip | None] | None:
+    """Return a new strip on one side of another, numbered after the last, or None."""
+    step = math.copysign(pricing.pattern.line_spacing_m, side)
+    strip = replace(strips[index], across_m=strips[index].across_m + step)
+    gaps = [
+        abs(other.across_m - strip.across_m)
+        for other in strips
+        if other.sweep == strip.sweep
+        and other.end_m > strip.start_m
+        and other.start_m < strip.end_m
+    ]
+    if min(gaps, default=math.inf) < CLOSEST * abs(step) or not pricing.clear([strip]):
+        return None
+    return {len(strips): strip}
+
+
+def spaced(strips: Sequence[Strip], index: int, changed: Strip | None, pattern: Pattern) -> bool:
+    """Tell whether a strip's neighbours would be neither too far nor too near."""
+    old = strips[index]
+    span = changed or old
+    beside = [
+        s.across_m
+        for i, s in enumerate(strips)
+        if i != index and s.sweep == old.sweep and s.end_m > span.start_m and s.start_m < span.end_m
+    ]
+    below = max((across for across in beside if across < old.across_m), default=-math.inf)
+    above = min((across for across in beside if across > old.across_m), default=math.inf)
+    most = pattern.line_spacing_m + 1e-6
+    if changed is None:
+        return math.isinf(above - below) or above - below <= most
+    gaps = changed.across_m - below, above - changed.across_m
+    return all(CLOSEST * most <= gap and (gap <= most or math.isinf(gap)) for gap in gaps)
+
+
+REPAIRS = 12
+"""Most times that all strips are gone through to mend what is not seen enough."""
+PATCHES = 40
+"""Most strips that are added for what is then still not seen enough."""
+ROWS = 7
+"""Offsets across a place at which a strip over it is tried."""
+
+
+def lengthened(draft: Draft, lacks: Lacks, pricing: Pricing) -> Draft:
+    """Return the draft with strips lengthened, shifted or denser until every place is seen enough.
+
+    Strip by strip, the change is made that gains most area for its time; ends when nothing lacks,
+    or no change of a single strip helps.
+    """
+    seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
+    for _ in range(REPAIRS):
+        before = lacks.area_m2(seen)
+        for index in lacks.helpful(seen, draft.strips):
+            lack = lacks.area_m2(seen)
+            best: tuple[float, Draft, Seen, float] | None = None
+            for changes in _remedies(draft.strips, index, pricing):
+                seen_after = lacks.changed(seen, draft.strips, changes)
+                gained = lack - lacks.area_m2(seen_after)
+                if gained <= 0:
+                    continue
+                after = draft.changed(changes)
+                seconds_after = pricing.seconds(after)
+                worth = gained / max(seconds_after - seconds + 0.5, 0.1)
+                if best is None or worth > best[0]:
+                    best = worth, after, seen_after, seconds_after
+            if best is not None:
+                _, draft, seen, seconds = best
+                seen = seen.settled()
+        if lacks.area_m2(seen) in (0, before):
+            break
+    return draft
+
+
+def _remedies(
+    strips: Sequence[Strip], index: int, pricing: Pricing
+) -> list[dict[int, Strip | None]]:
+    """Return changes of one strip that may let it see more."""
+    strip = strips[index]
+    options = [strip.grown(1, 0), strip.grown(0, 1), strip.grown(1, 1)]
+    options += [replace(strip, start_m=strip.start_m + d) for d in (-4, -2, -1, 1, 2, 4)]
+    options += [replace(strip, across_m=strip.across_m + d) for d in (-4, -2, -1, 1, 2, 4)]
+    options.append(toggled(strip, pricing.pattern))
+    return [
+        {index: changed}
+        for changed in options
+        if spaced(strips, index, changed, pricing.pattern) and pricing.clear([changed])
+    ]
+
+
+def patched(
+    draft: Draft, lacks: Lacks, pricing: Pricing, places: Float, axes: Sequence[Axes]
+) -> Draft:
+    """Return the draft with short strips added over places that are not seen enough.
+
+    Each time, the strip is added that gains most area for its time; ends when no place lacks
+    views, or none can be seen from outside the obstacles.
+
+    Parameters
+    ----------
+    places : ndarray of shape (N, 2)
+        Those at which `lacks` counts views, plan metres.
+    axes : sequence of Axes
+        Of the sweeps.
+    """
+    seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
+    for _ in range(PATCHES):
+        short, missing = lacks.missing(seen)
+        if len(short) == 0 or lacks.area_m2(seen) == 0:
+            break
+        lack = lacks.area_m2(seen)
+        best: tuple[float, Draft, Seen] | None = None
+        for strip in _patches(places[short], missing, pricing, axes):
+            changes = {len(draft.strips): strip}
+            seen_after = lacks.changed(seen, draft.strips, changes)
+            gained = lack - lacks.area_m2(seen_after)
+            after = draft.changed(changes)
+            worth = gained / max(pricing.seconds(after) - seconds, 0.1)
+            if gained > 0 and (best is None or worth > best[0]):
+                best = worth, after, seen_after
+        if best is None:
+            break
+        _, draft, seen = best
+        seen, seconds = seen.settled(), pricing.seconds(draft)
+    return draft
+
+
+def _patches(
+    places: Float, missing: Counts, pricing: Pricing, axes: Sequence[Axes]
+) -> Iterator[Strip]:
+    """Yield strips over the place that lacks most views and those it can be seen together with."""
+    pattern, worst = pricing.pattern, int(np.argmax(missing))
+    half = pattern.across_m / 2 - MARGIN_M
+    for sweep, axis in enumerate(axes):
+        across, along = places @ axis.across, places @ axis.along
+        for row in (across[worst] + np.linspace(-half, half, ROWS)).tolist():
+            beside = along[abs(across - row) <= half + HAIR_M]
+            near = beside[abs(beside - along[worst]) <= pattern.along_m]
+            span = float(np.ptp(near)) - pattern.along_m + 2 * MARGIN_M
+            photos = math.ceil(max(span, 0.0) / pattern.photo_spacing_m) + int(missing[worst])
+            photos = max(photos, 2)  # a single one would have no course
+            middle = float(near.max() + near.min()) / 2
+            for slide in (0.0, -half / 2, half / 2):
+                start = middle + slide - (photos - 1) * pattern.photo_spacing_m / 2
+                strip = Strip(
+                    sweep=sweep,
+                    across_m=row,
+                    start_m=start,
+                    photos=photos,
+                    spacing_m=pattern.photo_spacing_m,
+                )
+                if pricing.clear([strip]):
+                    yield strip

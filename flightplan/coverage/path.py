@@ -1,0 +1,379 @@
+"""From a field to a route: the headings, cells, lines and order that take least time."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.coverage.annealing import RIM, Goal, Lacks, anneal, lengthened, patched
+from flightplan.coverage.routes import Airspace, Route, obstacles_of, route_seconds
+from flightplan.coverage.sweep import (
+    Cell,
+    Division,
+    divisions,
+    edge_choices,
+    lay_strips,
+    sweep_extent,
+    views_per_line,
+)
+from flightplan.coverage.tours import Draft, Pricing
+from flightplan.coverage.view_counts import Axes, Pattern, Strip, places_inside, places_on_edge
+from flightplan.equipment.flight_model import Motion
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+FINE_M = 2.0
+"""Grid on which the views of the finished route are counted."""
+COARSE_PLACES = 5000
+"""About how many places views are counted at during the search."""
+FINE_PLACES = 400_000
+"""Above so many places the finished route is checked on a coarser grid."""
+INNER_M = 4.0
+"""Finest grid on which it is looked whether a photograph is near."""
+SPECK = 20
+HEADING_STEP_DEG = 3.0
+HEATS = ((8, 1.2, 200), (4, 1.05, 400), (2, 1.02, 2000))
+"""How many divisions of the field are searched in each round, up to which time against the
+quickest one's, and with how many moves."""
+LACK_S_M2 = 0.02
+"""Time it takes, roughly, to see a square metre that is still seen too rarely."""
+NOTHING_M2 = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathOptions:
+    """What a coverage path must keep to."""
+
+    goal: Goal = field(default_factory=Goal)
+    """How often the area is to be seen."""
+    heading_deg: float | None = None
+    """Course of all lines, clockwise from north; None lets time decide, cell by cell."""
+    keep_inside: bool = False
+    """Whether the drone must stay over the area; the edges are then seen less often."""
+    clearance_m: float = 2.0
+    """Distance kept from holes and exclusions."""
+    run_in_m: float = 0.0
+    """Way flown straight before the first and after the last photograph of a line, so that the
+    drone is level and at speed; shorter where an obstacle is in the way."""
+    double_grid: bool = False
+    """Whether to fly a second set of lines across the first, each for half of the views."""
+    home: tuple[float, float] | None = None
+    """Plan metres; the way from here to the first line and back from the last counts too."""
+    effort: float = 1.0
+    """How long to search, against the usual."""
+    seed: int = 0
+    """Of the random search; the same seed gives the same route."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where the views of a draft are counted."""
+
+    views: Float
+    """(N, 2)."""
+    inner: Float
+    """Where a photograph must be near, (M, 2)."""
+    cells_m2: tuple[float, float]
+    """Area that one of each stands for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A field and all that its lines must keep to."""
+
+    ground: BaseGeometry
+    pattern: Pattern
+    motion: Motion
+    airspace: Airspace
+    options: PathOptions
+
+    def pricing(self, axes: Sequence[Axes]) -> Pricing:
+        return Pricing(
+            axes,
+            self.airspace,
+            self.motion,
+            self.pattern,
+            run_in_m=self.options.run_in_m,
+            home=self.options.home,
+        )
+
+    def places(self, cell_m: float) -> _Places:
+        """Return where to look: on a grid and along the edge, more coarsely in the interior."""
+        inner_m = max(cell_m, INNER_M)
+        core = self.ground.buffer(-RIM * self.pattern.line_spacing_m)
+        views = np.concatenate(
+            [places_inside(self.ground, cell_m), places_on_edge(self.ground, 2 * cell_m)]
+        )
+        inner = places_inside(core, inner_m) if core.area > 0 else np.empty((0, 2))
+        # A speck must weigh as much as a few photographs' own ground, or it would be left out.
+        least_m2 = SPECK * self.pattern.line_spacing_m * self.pattern.photo_spacing_m
+        weight = max(self.ground.area, least_m2) / len(views)
+        return _Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
+
+    def lacks(self, axes: Sequence[Axes], places: _Places) -> Lacks:
+        return Lacks(
+            places.views,
+            places.inner,
+            axes,
+            self.pattern,
+            self.options.goal,
+            cells_m2=places.cells_m2,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """A division of the field with the draft found for it."""
+
+    division: Division
+    draft: Draft
+    cost_s: float
+    """Time, and a price on what is not seen."""
+    short_share: float = 0.0
+    """Share of the area seen too rarely, where that has been looked at closely."""
+
+    @property
+    def axes(self) -> list[Axes]:
+        return [Axes(heading_deg=cell.heading_deg) for cell in self.division]
+
+
+def plan_path(
+    area: Polygon | MultiPolygon,
+    pattern: Pattern,
+    motion: Motion,
+    *,
+    exclusions: BaseGeometry | None = None,
+    options: PathOptions | None = None,
+) -> Route:
+    """Return the quickest route found that sees an area as often as asked.
+
+    Parameters
+    ----------
+    area : shapely Polygon or MultiPolygon
+        Plan metres.  Its holes are not flown over; several polygons are flown in one tour.
+    pattern : Pattern
+        Footprint and spacings.
+    motion : Motion
+        How long ways take.
+    exclusions : shapely geometry, optional
+        Polygons not to be flown over, inside the area or outside; what of the area they cover
+        need not be seen.
+    options : PathOptions, optional
+
+    Raises
+    ------
+    InputError
+        If the area crosses itself or has no extent, or nothing of it can be reached.
+
+    Notes
+    -----
+    The area is cut into cells and headings in several ways (`cells`); each is filled with lines
+    (`sweep`), put in order (`tours`), and trimmed as far as the views allow (`annealing`).  The
+    quickest is checked and mended on a 2 m grid.  Views are counted on level ground, each footprint
+    a rectangle aligned with its line.
+
+    Examples
+    --------
+    >>> pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
+    >>> route = plan_path(shapely.box(0, 0, 200, 100), pattern, Motion())
+    >>> len(route.lines)
+    4
+    """
+    options = options or PathOptions()
+    ground = _ground(area, exclusions)
+    task = _Task(
+        ground=ground,
+        pattern=pattern,
+        motion=motion,
+        airspace=Airspace(
+            obstacles_of(area, exclusions),
+            clearance_m=options.clearance_m,
+            within=ground if options.keep_inside else None,
+        ),
+        options=options,
+    )
+    if not options.double_grid:
+        attempt = _best_attempt(task, _candidates(task))
+        return _route(task, attempt.axes, attempt.draft)
+    half = replace(options.goal, views=math.ceil(options.goal.views / 2))
+    task = replace(task, options=replace(options, goal=half))
+    first = _best_attempt(task, _candidates(task))
+    across = tuple(
+        replace(cell, heading_deg=(cell.heading_deg + 90.0) % 180.0) for cell in first.division
+    )
+    second = _best_attempt(task, [across])
+    return _route(task, first.axes + second.axes, _joined(task, first, second))
+
+
+def _ground(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:
+    """Return what is to be seen."""
+    if not area.is_valid:
+        raise InputError(f"the area is not a proper polygon: {shapely.is_valid_reason(area)}")
+    if area.area <= NOTHING_M2:
+        raise InputError("the area has no extent; give a polygon of at least three corners")
+    if exclusions is None:
+        return area
+    ground = area.difference(exclusions)
+    parts = [part for part in shapely.get_parts(ground) if part.area > NOTHING_M2]
+    if not parts:
+        raise InputError("exclusions cover the whole area; leave some of it to be flown")
+    return MultiPolygon(parts)
+
+
+def _candidates(task: _Task) -> list[Division]:
+    """Return divisions of the ground worth trying, the seemingly quickest first."""
+    pattern, motion = task.pattern, task.motion
+    if task.options.heading_deg is not None:
+        return [(Cell(ground=task.ground, heading_deg=task.options.heading_deg % 180.0),)]
+    # A turn is the way to the next line and two corners; each line brakes and speeds up once.
+    turn_s = float(motion.leg_seconds([pattern.line_spacing_m, 0.0])) + 2 * motion.corner_s
+    brake_s = motion.cruise_m_s / motion.acceleration_m_s2
+
+    def cost(ground: BaseGeometry, heading_deg: float) -> float:
+        axes = Axes(heading_deg=heading_deg)
+        there_and_back = motion.ground_speed(np.array([axes.along, -axes.along]))
+        length, strips = sweep_extent(ground, axes, pattern)
+        return length * float((1 / there_and_back).mean()) + strips * (turn_s + brake_s)
+
+    return divisions(
+        task.ground,
+        cost,
+        step_deg=HEADING_STEP_DEG,
+        tolerance_m=pattern.line_spacing_m / 3,
+        least_m2=pattern.line_spacing_m**2,
+    )[: HEATS[0][0]]
+
+
+def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
+    """Return the quickest of the candidates after search."""
+    places = task.places(max(FINE_M, math.sqrt(task.ground.area / COARSE_PLACES)))
+    laid = [attempt for attempt in (_laid(task, each, places) for each in candidates) if attempt]
+    if not laid:
+        raise InputError(
+            "no line can be flown over the area; exclusions or their clearance leave no room"
+        )
+    left = laid
+    for number, (most, factor, moves) in enumerate(HEATS):
+        quickest_s = min(each.cost_s for each in left)
+        left = sorted(left, key=lambda each: each.cost_s)[:most]
+        left = [each for each in left if each.cost_s <= factor * quickest_s]
+        tries = round(moves * task.options.effort)
+        left = [_searched(task, each, places, tries, number) for each in left]
+    fine = task.places(max(FINE_M, math.sqrt(task.ground.area / FINE_PLACES)))
+    found: list[_Attempt] = []
+    for each in sorted(left, key=lambda each: each.cost_s):
+        found.append(_mended(task, each, fine))
+        if found[-1].short_share == 0:
+            break
+    best = min(found, key=lambda each: (each.short_share, each.cost_s))
+    if not math.isfinite(best.cost_s):
+        raise InputError("part of the area cannot be reached; exclusions wall it in")
+    if best.short_share > 0:
+        log.warning("%.2g %% of the area is seen less often than asked", 100 * best.short_share)
+    return best
+
+
+def _laid(task: _Task, division: Division, places: _Places) -> _Attempt | None:
+    """Return the better of several fillings of a division with lines, before any search."""
+    axes = [Axes(heading_deg=cell.heading_deg) for cell in division]
+    pricing, lacks = task.pricing(axes), task.lacks(axes, places)
+    pattern, views = task.pattern, task.options.goal.views
+    per_line = views_per_line(pattern, pattern.photo_spacing_m)
+    attempts = []
+    for edges in edge_choices(views, pattern):
+        at_ends = min(math.ceil(views / edges.lines), per_line)
+        strips: list[Strip] = []
+        for sweep, cell in enumerate(division):
+            strips += lay_strips(
+                sweep,
+                cell.ground,
+                axes[sweep],
+                pattern,
+                task.airspace,
+                edges=edges,
+                photos_at_ends=at_ends,
+            )
+        if len(strips) > 1:  # a line of one photograph has no course to fly it on
+            longer = [strip.grown(0, 1) if strip.photos == 1 else strip for strip in strips]
+            strips = [strip for strip in longer if pricing.clear([strip])]
+        if strips:
+            draft = pricing.ordered(strips, shakes=0)
+            cost_s = pricing.seconds(draft) + LACK_S_M2 * lacks.area_m2(lacks.look(draft.strips))
+            attempts.append(_Attempt(division=division, draft=draft, cost_s=cost_s))
+    return min(attempts, key=lambda each: each.cost_s, default=None)
+
+
+def _searched(task: _Task, attempt: _Attempt, places: _Places, moves: int, number: int) -> _Attempt:
+    """Return the attempt after trimming and another look at the order."""
+    pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
+    seed = task.options.seed + number
+    draft = anneal(attempt.draft, lacks, pricing, moves=moves, seed=seed)
+    draft = _reordered(draft, pricing, seed)
+    lack = lacks.area_m2(lacks.look(draft.strips))
+    return replace(attempt, draft=draft, cost_s=pricing.seconds(draft) + LACK_S_M2 * lack)
+
+
+def _mended(task: _Task, attempt: _Attempt, places: _Places) -> _Attempt:
+    """Return the attempt with what a finer grid shows to be seen too rarely mended."""
+    pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
+    draft = lengthened(attempt.draft, lacks, pricing)
+    draft = patched(draft, lacks, pricing, places.views, attempt.axes)
+    draft = _reordered(draft, pricing, task.options.seed)
+    return replace(
+        attempt,
+        draft=draft,
+        cost_s=pricing.seconds(draft),
+        short_share=lacks.short_share(lacks.look(draft.strips)),
+    )
+
+
+def _reordered(draft: Draft, pricing: Pricing, seed: int) -> Draft:
+    other = pricing.ordered(draft.strips, seed=seed)
+    return min((draft, other), key=pricing.seconds)
+
+
+def _joined(task: _Task, first: _Attempt, second: _Attempt) -> Draft:
+    """Return two drafts flown one after the other, each forwards or backwards."""
+    count = len(first.division)
+    moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.draft.strips)
+    other = replace(second.draft, strips=moved)
+    pricing = task.pricing(first.axes + second.axes)
+    ways = itertools.product((first.draft, first.draft.backwards()), (other, other.backwards()))
+    return min((one.then(two) for one, two in ways), key=pricing.seconds)
+
+
+def _route(task: _Task, axes: Sequence[Axes], draft: Draft) -> Route:
+    """Return a draft as lines and ways in plan metres."""
+    pricing = task.pricing(axes)
+    ends = pricing.ends(draft.strips, draft.turned)
+    lines = []
+    for strip, turned, (enter, leave) in zip(draft.strips, draft.turned, ends, strict=True):
+        line = axes[strip.sweep].line(strip)
+        line = line.reversed() if turned else line
+        run_in, run_out = np.hypot(*(enter - line.start)), np.hypot(*(leave - line.end))
+        lines.append(replace(line, run_in_m=float(run_in), run_out_m=float(run_out)))
+    transits = []
+    for number, (line, following) in enumerate(itertools.pairwise(lines)):
+        way = task.airspace.way(ends[number, 1], ends[number + 1, 0], task.motion)
+        if way is None:
+            raise InputError("part of the area cannot be reached; exclusions wall it in")
+        whole = np.concatenate([[line.end], way, [following.start]])
+        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
+        transits.append(whole[np.concatenate([[True], moving])])
+    route = Route(lines=tuple(lines), transits=tuple(transits), time_s=0.0)
+    caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in draft.strips]
+    route = replace(route, time_s=route_seconds(route, task.motion, caps_m_s=caps))
+    log.info("%d lines, %d photographs, %.0f s", len(route.lines), route.photos, route.time_s)
+    return route

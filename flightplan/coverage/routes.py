@@ -1,0 +1,306 @@
+"""Flight lines over a field, in the order flown: what path planning makes, in plan metres.
+
+Plan coordinates are x east, y north in metres in the plan's own transverse Mercator (see
+`tmp.geo.frames`); times follow `flightplan.equipment.flight_model`.
+
+Ways from one line to another keep out of obstacles by shortest paths round corners; the time of a
+route includes them and the run-ins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse.csgraph import dijkstra, shortest_path
+from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.equipment.flight_model import Motion, path_seconds
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One straight flight line, in its direction of flight."""
+
+    start: tuple[float, float]
+    """Where the first photograph is taken, plan metres."""
+    end: tuple[float, float]
+    """Where the last photograph is taken at the latest, plan metres."""
+    photos: int
+    """Number of photographs, evenly spaced from start to end; at least 1."""
+    run_in_m: float = 0.0
+    """Way flown straight before the first photograph."""
+    run_out_m: float = 0.0
+    """Way flown straight after the last photograph."""
+    pitch_deg: float = -90.0
+    """Of the gimbal, which looks ahead along the line where this is above -90."""
+    extra: bool = False
+    """Whether it was added to a regular pattern, where that sees too little."""
+
+    @property
+    def length_m(self) -> float:
+        """Distance from the first to the last photograph."""
+        return float(np.hypot(self.end[0] - self.start[0], self.end[1] - self.start[1]))
+
+    @property
+    def heading_deg(self) -> float:
+        """Course from start to end, clockwise from north; 0 for a line of no length."""
+        dx, dy = self.end[0] - self.start[0], self.end[1] - self.start[1]
+        return float(np.degrees(np.arctan2(dx, dy)) % 360.0)
+
+    @property
+    def stations(self) -> Float:
+        """Where the photographs are taken, (photos, 2)."""
+        return np.linspace(self.start, self.end, self.photos)
+
+    @property
+    def spacing_m(self) -> float:
+        """Distance from one photograph to the next; 0 for a single one."""
+        return self.length_m / (self.photos - 1) if self.photos > 1 else 0.0
+
+    @property
+    def flown(self) -> Float:
+        """Start of the run-in, first and last photograph, end of the run-out, (4, 2).
+
+        A line of one photograph is taken without run-in and run-out: it has no direction.
+        """
+        start, end = np.array(self.start), np.array(self.end)
+        course = (end - start) / self.length_m if self.length_m > 0 else np.zeros(2)
+        return np.array([start - self.run_in_m * course, start, end, end + self.run_out_m * course])
+
+    def reversed(self) -> Line:
+        """Return the line flown the other way."""
+        return Line(
+            start=self.end,
+            end=self.start,
+            photos=self.photos,
+            run_in_m=self.run_out_m,
+            run_out_m=self.run_in_m,
+            pitch_deg=self.pitch_deg,
+            extra=self.extra,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Lines in the order flown, and the ways between them."""
+
+    lines: tuple[Line, ...]
+    transits: tuple[Float, ...]
+    """Way from the end of each line to the start of the next, (N, 2) with both ends; one fewer
+    than lines.  Straight ways have two points; those round an obstacle have more."""
+    time_s: float
+    """From the first line's start to the last line's end, run-ins and turns included."""
+
+    @property
+    def photos(self) -> int:
+        """Number of photographs."""
+        return sum(line.photos for line in self.lines)
+
+    @property
+    def length_m(self) -> float:
+        """Whole way flown, from the first line's start to the last one's end."""
+        ways = sum(float(np.hypot(*np.diff(way, axis=0).T).sum()) for way in self.transits)
+        return sum(line.length_m for line in self.lines) + ways
+
+
+def route_path(route: Route) -> Float:
+    """Return the whole way of a route (N, 2), from the first run-in to the last run-out."""
+    return np.concatenate([part for part, _ in _parts(route)]) if route.lines else np.empty((0, 2))
+
+
+def route_seconds(
+    route: Route, motion: Motion, *, caps_m_s: Sequence[float] | None = None
+) -> float:
+    """Return the time of a route from the first run-in to the last run-out.
+
+    Parameters
+    ----------
+    caps_m_s : sequence of float, optional
+        Highest speed on each line; none by default.
+    """
+    caps = [math.inf] * len(route.lines) if caps_m_s is None else caps_m_s
+    limits: list[float] = []
+    for part, line in _parts(route):
+        # The first leg leads from the part before to this one.
+        limits += [math.inf] + [math.inf if line is None else caps[line]] * (len(part) - 1)
+    return path_seconds(route_path(route), motion, caps_m_s=limits[1:])
+
+
+def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
+    """Yield the ways of a route in order, each with the number of its line, None for transits.
+
+    Transits hold the run-outs and run-ins between lines; only the very first run-in and the very
+    last run-out are in none.
+    """
+    last = len(route.lines) - 1
+    for number, line in enumerate(route.lines):
+        yield line.flown[0 if number == 0 else 1 : 4 if number == last else 3], number
+        if number < last:
+            yield route.transits[number], None
+
+
+Mask = NDArray[np.bool_]
+
+TOUCH_M = 0.01
+"""A way may run along an obstacle's rim; only what goes deeper than this is in it."""
+
+
+class Airspace:
+    """The plane without obstacles.
+
+    Parameters
+    ----------
+    obstacles : shapely geometry
+        Polygons that no way may enter, plan metres; may be empty.
+    clearance_m : float
+        Distance kept from obstacles.
+    within : shapely geometry, optional
+        Area that no way may leave.
+
+    Notes
+    -----
+    The shortest way among polygons bends only at their convex corners, so it is looked for in the
+    graph of corners that see each other, by time.  Corners closer together than half the
+    clearance are made one.
+
+    References
+    ----------
+    Lozano-Pérez, T., & Wesley, M. A. (1979). An algorithm for planning collision-free paths among
+    polyhedral obstacles. Communications of the ACM 22(10).
+    """
+
+    def __init__(
+        self,
+        obstacles: BaseGeometry,
+        *,
+        clearance_m: float = 0.0,
+        within: BaseGeometry | None = None,
+    ) -> None:
+        solid = obstacles.buffer(clearance_m, join_style="mitre", mitre_limit=2.0)
+        if clearance_m > 0:
+            solid = solid.simplify(clearance_m / 2)
+        if within is not None:
+            frame = shapely.box(*within.union(solid).bounds).buffer(1000.0)
+            solid = solid.union(frame.difference(within))
+        self.solid: BaseGeometry = solid
+        self._inside = solid.buffer(-TOUCH_M, join_style="mitre")
+        shapely.prepare(self._inside)
+        self.free = self._inside.is_empty
+        self._corners = _convex_corners(solid)
+        self._between: tuple[Motion, Float] | None = None
+
+    def blocked(self, starts: ArrayLike, ends: ArrayLike) -> Mask:
+        """Tell for straight ways from starts (N, 2) to ends (N, 2) which enter an obstacle."""
+        starts, ends = np.atleast_2d(starts), np.atleast_2d(ends)
+        if self.free:
+            return np.zeros(len(starts), bool)
+        ways = shapely.linestrings(np.stack([starts, ends], axis=1))
+        return np.asarray(shapely.intersects(self._inside, ways))
+
+    def open_parts(self, start: ArrayLike, end: ArrayLike) -> Float:
+        """Return the parts of a line outside obstacles as distances from its start, (K, 2)."""
+        start, end = np.asarray(start, float), np.asarray(end, float)
+        length = float(np.hypot(*(end - start)))
+        if self.free:
+            return np.array([[0.0, length]])
+        rest = shapely.linestrings([start, end]).difference(self.solid)
+        parts = [np.asarray(part.coords) for part in shapely.get_parts(rest) if not part.is_empty]
+        if not parts:
+            return np.empty((0, 2))
+        ends = np.array([[part[0], part[-1]] for part in parts])
+        return np.asarray(np.sort(np.hypot(*np.moveaxis(ends - start, 2, 0)), axis=1))
+
+    def seconds(self, starts: Float, ends: Float, motion: Motion) -> Float:
+        """Return the time (N, M) from each start (N, 2) to each end (M, 2) round the obstacles.
+
+        A stop is made at every bend; stops at the ends themselves cost no corner.  Infinite where
+        there is no way.
+        """
+        straight = _leg_matrix(starts, ends, motion)
+        ways = starts.repeat(len(ends), 0), np.tile(ends, (len(starts), 1))
+        blocked = self.blocked(*ways).reshape(straight.shape)
+        if not blocked.any():
+            return straight
+        if len(self._corners) == 0:
+            return np.where(blocked, np.inf, straight)
+        first = self._seen_seconds(starts, self._corners, motion)
+        last = self._seen_seconds(self._corners, ends, motion)
+        middle = self._between_corners(motion)
+        to_corner = (first[:, :, None] + middle[None]).min(axis=1, initial=np.inf)
+        detour = np.full_like(straight, np.inf)
+        for corner in range(len(self._corners)):
+            np.minimum(detour, to_corner[:, corner, None] + last[None, corner], out=detour)
+        return np.where(blocked, detour + motion.corner_s, straight)
+
+    def way(self, start: ArrayLike, end: ArrayLike, motion: Motion) -> Float | None:
+        """Return the quickest way (N, 2) from start to end, or None where there is none."""
+        start, end = np.asarray(start, float), np.asarray(end, float)
+        if not self.blocked(start, end)[0]:
+            return np.array([start, end])
+        count = len(self._corners)
+        graph = np.full((count + 2, count + 2), np.inf)
+        graph[:count, :count] = self._seen_seconds(self._corners, self._corners, motion)
+        graph[:count, :count] += motion.corner_s
+        graph[count, :count] = self._seen_seconds(start[None], self._corners, motion)[0]
+        graph[:count, count + 1] = self._seen_seconds(self._corners, end[None], motion)[:, 0]
+        away, before = dijkstra(graph, indices=count, return_predecessors=True)
+        if not math.isfinite(away[count + 1]):
+            return None
+        bends = []
+        at = int(before[count + 1])
+        while at != count:
+            bends.append(self._corners[at])
+            at = int(before[at])
+        return np.array([start, *bends[::-1], end])
+
+    def _seen_seconds(self, starts: Float, ends: Float, motion: Motion) -> Float:
+        """Return the time (N, M) of straight ways, infinite for those that are blocked."""
+        ways = starts.repeat(len(ends), 0), np.tile(ends, (len(starts), 1))
+        blocked = self.blocked(*ways).reshape(len(starts), len(ends))
+        return np.where(blocked, np.inf, _leg_matrix(starts, ends, motion))
+
+    def _between_corners(self, motion: Motion) -> Float:
+        """Return the time (K, K) from corner to corner, stops at the bends between included."""
+        if self._between is None or self._between[0] != motion:
+            legs = self._seen_seconds(self._corners, self._corners, motion) + motion.corner_s
+            np.fill_diagonal(legs, 0.0)
+            self._between = motion, np.asarray(shortest_path(legs))
+        return self._between[1]
+
+
+def _leg_matrix(starts: Float, ends: Float, motion: Motion) -> Float:
+    return motion.leg_seconds(ends[None, :, :] - starts[:, None, :])
+
+
+def _convex_corners(solid: BaseGeometry) -> Float:
+    """Return the corners (K, 2) of polygons that a taut string could bend round."""
+    corners = []
+    for polygon in shapely.get_parts(solid):
+        if not isinstance(polygon, Polygon) or polygon.is_empty:
+            continue
+        oriented = shapely.geometry.polygon.orient(polygon)
+        for ring in (oriented.exterior, *oriented.interiors):
+            points = np.asarray(ring.coords)[:-1]
+            before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
+            # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
+            left = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
+            corners.append(points[left])
+    return np.concatenate(corners) if corners else np.empty((0, 2))
+
+
+def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:
+    """Return what may not be flown over: the area's holes and the exclusions.
+
+    What of another polygon of the area lies in a hole stays open.
+    """
+    holes = [Polygon(ring) for part in shapely.get_parts(area) for ring in part.interiors]
+    solid = shapely.union_all(holes).difference(area) if holes else Polygon()
+    return solid if exclusions is None else solid.union(exclusions)

@@ -1,0 +1,319 @@
+"""How high, how far apart and how fast to fly for the detail and overlap asked.
+
+Between the lowest and the highest clearance above the ground, overlap binds at the lowest, where
+footprints are smallest, and ground sample distance at the highest.  Cameras released together
+each set their own bounds: lines and photographs follow the tighter footprint, the height the
+coarser pixels, the speed the slower shutter.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flightplan.equipment.catalogue import CameraModel
+from flightplan.rehearsal.photographs import Overlap
+from tmp.errors import InputError
+
+LEAST_HEIGHT_M = 10.0
+"""Lower than this above the ground, rotor wash, obstacles and height errors spoil a survey."""
+KEEPS_UP = 0.95
+"""Of the speed at which the shutter just keeps up: a slow card or a gust from behind takes the
+rest."""
+HORIZON_DEG = 80.0
+"""Rays flatter than this from the vertical do not count as seeing the ground."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a survey is asked for; give a GSD or a height, not both."""
+
+    overlap: Overlap
+    gsd_m: float | None = None
+    """Nowhere coarser than this."""
+    height_agl_m: float | None = None
+    """Height above the ground aimed at."""
+    below_m: float = 0.0
+    """How much nearer to the ground than aimed the drone may come."""
+    above_m: float = 0.0
+    """How much farther from it."""
+    pitch_deg: float = -90.0
+    """Of the camera; -90 looks straight down."""
+    portrait: bool = False
+    """Whether the camera is mounted with the long side of its picture along the flight."""
+    raw: bool = False
+    """Whether raw files are written, which takes longer."""
+    exposure_s: float = 1 / 800
+    """Assumed time of exposure."""
+    blur_px: float = 0.5
+    """How far a point may move over the picture during exposure."""
+    least_height_m: float = LEAST_HEIGHT_M
+    """Clearance below which not to go."""
+
+    def __post_init__(self) -> None:
+        if (self.gsd_m is None) == (self.height_agl_m is None):
+            raise InputError("give either a ground sample distance or a height above ground")
+        for name in ("gsd_m", "height_agl_m", "exposure_s", "blur_px", "least_height_m"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} {value!r} is not positive")
+        if not (0 <= self.below_m < math.inf and 0 <= self.above_m < math.inf):
+            raise InputError(f"height band -{self.below_m!r} +{self.above_m!r} m is not a band")
+        if not -90 <= self.pitch_deg < 0:
+            raise InputError(
+                f"camera pitch {self.pitch_deg!r}° does not look down; give -90 up to below 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """The ground that one photograph covers for sure, from one metre above level ground."""
+
+    across: float
+    """Width at the near edge, which is the narrowest."""
+    along: float
+    """Twice the way from the near edge to the middle of the picture: all of it looking straight
+    down, less than all of it looking ahead."""
+    near: float
+    """Depth of the near edge along the optical axis; times 1 / f_px, its ground sample distance."""
+    distance: float
+    """Depth of the middle of the picture, which is its distance."""
+    ahead: float
+    """From below the camera to the middle of the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSpacing:
+    """What a plan means for one of its cameras."""
+
+    camera: str
+    gsd_m: float
+    """In the middle of the picture at the height aimed at."""
+    coarsest_gsd_m: float
+    """At the highest clearance."""
+    footprint_m: tuple[float, float]
+    """Across and along the flight at the height aimed at."""
+    frontlap: float
+    """At the lowest clearance, as a fraction."""
+    sidelap: float
+    speed_by_interval_m_s: float
+    """Highest at which the shutter keeps up, with a little to spare."""
+    speed_by_blur_m_s: float
+    """Highest at which exposure blurs no more than allowed, at the lowest clearance."""
+    rolling_px_per_m_s: float
+    """Shift between first and last row for each m/s; NaN where the readout is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spacing:
+    """Height, distances and speed of a survey."""
+
+    height_agl_m: float
+    """Aimed at."""
+    lowest_m: float
+    highest_m: float
+    line_m: float
+    """Between flight lines."""
+    photo_m: float
+    """Between photographs of a line."""
+    speed_m_s: float
+    """Highest allowed."""
+    speed_limit: str
+    """What sets it, in words."""
+    ahead_m: float
+    """How far before the camera the middle of the picture lies; 0 looking straight down."""
+    cameras: tuple[CameraSpacing, ...]
+
+
+def footprint(
+    camera: CameraModel, *, pitch_deg: float = -90.0, portrait: bool = False
+) -> Footprint:
+    """Return a camera's footprint from one metre above level ground.
+
+    Parameters
+    ----------
+    pitch_deg : float
+        -90 looks straight down; otherwise ahead or back along the line.
+    portrait : bool
+        Whether the long side of the picture lies along the flight.
+
+    Raises
+    ------
+    InputError
+        If the picture would show the horizon.
+
+    Notes
+    -----
+    A ray at image coordinate v below the middle, of an axis tilted by τ from the vertical, meets
+    the ground at depth ``z = h / (cos τ + (v / f) sin τ)`` along the axis; a row there is
+    ``z · width / f`` long.
+    """
+    width_px, height_px = camera.width_px, camera.height_px
+    if portrait:
+        width_px, height_px = height_px, width_px
+    tilt = math.radians(pitch_deg + 90.0)
+    half = math.atan(0.5 * height_px / camera.f_px)
+    if math.degrees(tilt + half) > HORIZON_DEG:
+        raise InputError(
+            f"camera {camera.key!r} at pitch {pitch_deg:g}° sees up to "
+            f"{math.degrees(tilt + half):.0f}° from the vertical, too near the horizon; "
+            f"look down to {math.degrees(math.radians(HORIZON_DEG) - half) - 90:.0f}° or more"
+        )
+    near_depth = 1 / (math.cos(tilt) + math.tan(half) * math.sin(tilt))
+    return Footprint(
+        across=width_px / camera.f_px * near_depth,
+        along=2 * (math.tan(tilt) - math.tan(tilt - half)),
+        near=near_depth,
+        distance=1 / math.cos(tilt),
+        ahead=math.tan(tilt),
+    )
+
+
+def choose_spacing(
+    cameras: Sequence[CameraModel], wanted: Wanted, *, max_speed_m_s: float = math.inf
+) -> Spacing:
+    """Return height, line and photograph spacing and speed for cameras released together.
+
+    Parameters
+    ----------
+    cameras : sequence of CameraModel
+    wanted : Wanted
+    max_speed_m_s : float
+        Of the drone.
+
+    Raises
+    ------
+    InputError
+        If the detail asked for needs less than the least height above ground, or the picture
+        would show the horizon.
+    """
+    if not cameras:
+        raise InputError("no camera to plan for; name one with --camera")
+    prints = [footprint(c, pitch_deg=wanted.pitch_deg, portrait=wanted.portrait) for c in cameras]
+    height_m = _height(cameras, prints, wanted)
+    lowest_m, highest_m = height_m - wanted.below_m, height_m + wanted.above_m
+    line_m = (1 - wanted.overlap.side) * lowest_m * min(p.across for p in prints)
+    photo_m = (1 - wanted.overlap.front) * lowest_m * min(p.along for p in prints)
+    single = []
+    for camera, seen in zip(cameras, prints, strict=True):
+        pixel_m = lowest_m * seen.near / camera.f_px
+        single.append(
+            CameraSpacing(
+                camera=camera.key,
+                gsd_m=height_m * seen.distance / camera.f_px,
+                coarsest_gsd_m=highest_m * seen.distance / camera.f_px,
+                footprint_m=(height_m * seen.across, height_m * seen.along),
+                frontlap=1 - photo_m / (lowest_m * seen.along),
+                sidelap=1 - line_m / (lowest_m * seen.across),
+                speed_by_interval_m_s=KEEPS_UP * photo_m / camera.interval_s(raw=wanted.raw),
+                speed_by_blur_m_s=wanted.blur_px * pixel_m / wanted.exposure_s,
+                rolling_px_per_m_s=camera.readout_s / pixel_m,
+            )
+        )
+    limits = [(max_speed_m_s, "the drone")]
+    for camera, one in zip(cameras, single, strict=True):
+        limits.append(
+            (
+                one.speed_by_interval_m_s,
+                f"{camera.interval_s(raw=wanted.raw):g} s between photographs",
+            )
+        )
+        limits.append(
+            (one.speed_by_blur_m_s, f"blur in 1/{1 / wanted.exposure_s:.0f} s of exposure")
+        )
+    speed_m_s, speed_limit = min(limits)
+    return Spacing(
+        height_agl_m=height_m,
+        lowest_m=lowest_m,
+        highest_m=highest_m,
+        line_m=line_m,
+        photo_m=photo_m,
+        speed_m_s=speed_m_s,
+        speed_limit=speed_limit,
+        ahead_m=height_m * prints[0].ahead,
+        cameras=tuple(single),
+    )
+
+
+def _height(cameras: Sequence[CameraModel], prints: Sequence[Footprint], wanted: Wanted) -> float:
+    """Return the height to aim at, and refuse one that comes too near the ground."""
+    per_gsd = [camera.f_px / seen.distance for camera, seen in zip(cameras, prints, strict=True)]
+    coarsest = per_gsd.index(min(per_gsd))
+    if wanted.gsd_m is not None:
+        height_m = wanted.gsd_m * per_gsd[coarsest] - wanted.above_m
+    else:
+        height_m = wanted.height_agl_m or 0.0
+    if height_m - wanted.below_m >= wanted.least_height_m:
+        return height_m
+    band_m = wanted.least_height_m + wanted.below_m
+    if wanted.gsd_m is None:
+        raise InputError(
+            f"height {height_m:g} m above ground less {wanted.below_m:g} m comes nearer than "
+            f"{wanted.least_height_m:g} m; fly at {band_m:g} m or more"
+        )
+    best_m = (band_m + wanted.above_m) / per_gsd[coarsest]
+    raise InputError(
+        f"GSD {wanted.gsd_m * 100:.3g} cm would take {cameras[coarsest].key!r} to "
+        f"{height_m - wanted.below_m:.1f} m above ground, and {wanted.least_height_m:g} m is the "
+        f"least; ask for {math.ceil(best_m * 1e4 - 1e-9) / 100:g} cm or more"
+    )
+
+
+def overlap_from_text(text: str, name: str = "overlap") -> float:
+    """Return an overlap as a fraction, from what a person writes.
+
+    With a sign, per cent; without one, a fraction below 1 and per cent from 2 up.  Between lies
+    what could be either.
+
+    Raises
+    ------
+    InputError
+        If it is not a number, is negative, is 100 % or more, or could be either.
+
+    Examples
+    --------
+    >>> overlap_from_text("80"), overlap_from_text("0.8"), overlap_from_text("0.8 %")
+    (0.8, 0.8, 0.008)
+    """
+    found = re.fullmatch(r"\s*([-+]?[0-9]*[.,]?[0-9]+)\s*(%?)\s*", text)
+    if not found:
+        raise InputError(f"{name} {text!r} is not a number; give per cent, such as 80")
+    value, percent = float(found[1].replace(",", ".")), bool(found[2])
+    if not percent and 1 <= value < 2:
+        raise InputError(
+            f"{name} {text!r} may be {value:g} % or all; write {value:g}% with its sign, "
+            "or a fraction below 1"
+        )
+    fraction = value if not percent and value < 1 else value / 100
+    if fraction < 0:
+        raise InputError(f"{name} {text!r} is negative; give 0 to 95 %")
+    if fraction >= 1:
+        raise InputError(
+            f"{name} {text!r} would need all photographs in one place; give less than 100 %"
+        )
+    return fraction
+
+
+def length_from_text(text: str, name: str = "length") -> float:
+    """Return a length in metres, from a number with its unit: mm, cm, m, km or ft.
+
+    Raises
+    ------
+    InputError
+        If it is not a number with a unit, or not positive.
+
+    Examples
+    --------
+    >>> length_from_text("2.5cm"), length_from_text("120 m"), length_from_text("400ft")
+    (0.025, 120.0, 121.92)
+    """
+    units = {"mm": 0.001, "cm": 0.01, "m": 1.0, "km": 1000.0, "ft": 0.3048}
+    found = re.fullmatch(r"\s*([0-9]*[.,]?[0-9]+)\s*(mm|cm|km|m|ft)\s*(?:/\s*px)?\s*", text)
+    if not found:
+        raise InputError(f"{name} {text!r} needs a number and a unit, such as 2.5cm or 60m")
+    value_m = float(found[1].replace(",", ".")) * units[found[2]]
+    if value_m <= 0:
+        raise InputError(f"{name} {text!r} is not positive")
+    return round(value_m, 9)

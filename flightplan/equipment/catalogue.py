@@ -1,0 +1,332 @@
+"""Cameras and drones: what the platform knows of them, and what the user knows better.
+
+The catalogue is `equipment.toml` beside this module, with its fields explained at the top; files
+of the user's own, of the same form, change entries and add new ones.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from tmp.cameras import Camera
+from tmp.errors import InputError
+from tmp.toml_tables import build, lay_over, nearest, read_tables, words
+
+FILE_NAME = "equipment.toml"
+DJI_FLY_SPEED_M_S = 11.5
+"""DJI Fly takes more than 12 m/s for 2.5 m/s without a word; this keeps clear of it."""
+FOCAL_SIGMA = {"A": 0.02, "B": 0.03, "C": 0.05}
+"""Standard deviation of the focal length as a fraction, by confidence.
+
+Lists that agree differ by 1 to 2 %, those that conflict by up to 8 %.
+"""
+
+
+class Confidence(StrEnum):
+    """How far an entry's figures can be trusted."""
+
+    A = "A"
+    """The maker's text, or several lists that agree."""
+    B = "B"
+    """One list, or the maker's figure as others quote it."""
+    C = "C"
+    """Lists disagree, or the figure is derived."""
+
+
+class Shutter(StrEnum):
+    """How the rows of a picture are exposed."""
+
+    GLOBAL = "global"
+    MECHANICAL = "mechanical"
+    ROLLING = "rolling"
+
+
+class App(StrEnum):
+    """What flies the mission on the user's side."""
+
+    DJI_FLY = "dji-fly"
+    PILOT_2 = "pilot-2"
+    LITCHI = "litchi"
+    MAVLINK = "mavlink"
+
+
+class Trigger(StrEnum):
+    """What releases the shutter."""
+
+    DISTANCE = "distance"
+    TIMER = "timer"
+    POINT = "point"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraModel:
+    """A camera in one of its picture sizes."""
+
+    key: str
+    name: str
+    width_px: int
+    height_px: int
+    f_px: float
+    """Focal length in pixels of the stored picture."""
+    least_interval_s: float
+    """Shortest time between two photographs."""
+    raw_interval_s: float = math.nan
+    """The same when raw files are written too; NaN where it makes no difference or is unknown."""
+    shutter: Shutter = Shutter.ROLLING
+    readout_s: float = math.nan
+    """Time from the exposure of the first row to that of the last; NaN where not measured."""
+    photo_mb: float = math.nan
+    """Card space of one release, all bands together."""
+    bands: tuple[str, ...] = ("RGB",)
+    also: tuple[str, ...] = ()
+    """Other names, EXIF models among them."""
+    derivation: str = ""
+    """Where `f_px` comes from."""
+    source: str = ""
+    confidence: Confidence = Confidence.C
+
+    def __post_init__(self) -> None:
+        for name in ("width_px", "height_px", "f_px", "least_interval_s"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"camera {self.key!r}: {name} {getattr(self, name)!r} is not positive"
+                )
+
+    @property
+    def fov_deg(self) -> tuple[float, float]:
+        """Field of view over the picture's width and height."""
+        across, along = (
+            2 * math.degrees(math.atan(0.5 * size / self.f_px))
+            for size in (self.width_px, self.height_px)
+        )
+        return across, along
+
+    @property
+    def half_diagonal_deg(self) -> float:
+        """Angle from the optical axis to a corner of the picture."""
+        return math.degrees(math.atan(0.5 * math.hypot(self.width_px, self.height_px) / self.f_px))
+
+    def interval_s(self, *, raw: bool = False) -> float:
+        """Return the shortest time between photographs, with raw files or without."""
+        return self.raw_interval_s if raw and self.raw_interval_s > 0 else self.least_interval_s
+
+    def camera(self) -> Camera:
+        """Return the interior orientation: a pinhole, principal point in the middle."""
+        return Camera(
+            camera_id=self.key,
+            width_px=self.width_px,
+            height_px=self.height_px,
+            fx_px=self.f_px,
+            fy_px=self.f_px,
+            cx_px=self.width_px / 2,
+            cy_px=self.height_px / 2,
+            focal_sigma=FOCAL_SIGMA[self.confidence],
+            source=f"catalogue ({self.derivation or self.source})",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wpml:
+    """How DJI's mission files call a drone."""
+
+    drone: int
+    drone_sub: int = 0
+    payload: int | None = None
+    consumer: bool = False
+    """Whether the values come from controllers' own files and not from DJI's specification."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drone:
+    """A drone with what it carries and can do."""
+
+    key: str
+    name: str
+    cameras: tuple[str, ...]
+    """Keys of the cameras released together; the first leads."""
+    other_cameras: tuple[str, ...] = ()
+    """Keys of cameras it can carry or be set to instead."""
+    mass_kg: float
+    rotors: int = 4
+    rotor_m: float
+    """Diameter."""
+    max_speed_m_s: float
+    """In a mission, level."""
+    climb_m_s: float
+    descent_m_s: float
+    max_tilt_deg: float = 30.0
+    top_speed_m_s: float
+    """Airspeed at `max_tilt_deg`."""
+    wind_m_s: float
+    """Wind it resists, as the maker says."""
+    battery_wh: float
+    hover_min: float
+    """Endurance at hover, from full to empty."""
+    cruise_min: float = math.nan
+    """Endurance level at `cruise_m_s` in still air; NaN where not published."""
+    cruise_m_s: float = math.nan
+    gimbal_deg: tuple[float, float] = (-90.0, 0.0)
+    """Lowest and highest pitch."""
+    max_points: int = 99
+    """Waypoints that its controller takes without trouble."""
+    app: App = App.MAVLINK
+    triggers: tuple[Trigger, ...] = (Trigger.DISTANCE,)
+    wpml: Wpml | None = None
+    also: tuple[str, ...] = ()
+    """Other names."""
+    source: str = ""
+    confidence: Confidence = Confidence.C
+
+    def __post_init__(self) -> None:
+        for name in ("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"drone {self.key!r}: {name} {getattr(self, name)!r} is not positive"
+                )
+        for name in ("battery_wh", "hover_min", "top_speed_m_s", "max_points"):
+            if not getattr(self, name) > 0:
+                raise InputError(
+                    f"drone {self.key!r}: {name} {getattr(self, name)!r} is not positive"
+                )
+        if not self.cameras:
+            raise InputError(f"drone {self.key!r} carries no camera; name one in cameras")
+        if not 0 < self.max_tilt_deg < 60:
+            raise InputError(
+                f"drone {self.key!r}: max_tilt_deg {self.max_tilt_deg!r}; give 0 to 60"
+            )
+
+    @property
+    def mission_speed_m_s(self) -> float:
+        """Highest speed that a mission may ask for, with the controller's app in mind."""
+        if self.app is App.DJI_FLY:
+            return min(self.max_speed_m_s, DJI_FLY_SPEED_M_S)
+        return self.max_speed_m_s
+
+
+class _Named(Protocol):
+    @property
+    def key(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def also(self) -> tuple[str, ...]: ...
+
+
+Entry = TypeVar("Entry", bound=_Named)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All cameras and drones, by key."""
+
+    cameras: Mapping[str, CameraModel]
+    drones: Mapping[str, Drone]
+
+    def camera(self, name: str) -> CameraModel:
+        """Return a camera by a name in loose spelling.
+
+        Raises
+        ------
+        InputError
+            If no camera, or more than one, is meant; with those of nearest name.
+
+        Examples
+        --------
+        >>> read_catalogue().camera("rededge mx").key
+        'micasense-rededge-m'
+        """
+        return _find(name, self.cameras, "camera")
+
+    def drone(self, name: str) -> Drone:
+        """Return a drone by a name in loose spelling.
+
+        Raises
+        ------
+        InputError
+            If no drone, or more than one, is meant; with those of nearest name.
+
+        Examples
+        --------
+        >>> read_catalogue().drone("Mini 4 Pro").name
+        'DJI Mini 4 Pro'
+        """
+        return _find(name, self.drones, "drone")
+
+    def cameras_of(self, drone: Drone) -> tuple[CameraModel, ...]:
+        """Return the cameras that a drone releases together."""
+        return tuple(self.cameras[key] for key in drone.cameras)
+
+
+def user_files(beside: Path | None = None) -> tuple[Path, ...]:
+    """Return the user's catalogues that exist, the weaker first.
+
+    Parameters
+    ----------
+    beside : Path, optional
+        Folder of the survey, whose own `equipment.toml` counts most.
+    """
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = [config / "tmp" / FILE_NAME, *([beside / FILE_NAME] if beside else [])]
+    return tuple(place for place in places if place.is_file())
+
+
+def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
+    """Read the platform's catalogue and lay the user's files over it.
+
+    Parameters
+    ----------
+    user : iterable of Path
+        Files in the form of `equipment.toml`, each stronger than the ones before.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, not TOML, or holds a key that is not known or a value of the wrong
+        kind; or a drone names a camera that is not there.
+    """
+    allowed = {
+        kind: {field.name for field in fields(cls)} - {"key"}
+        for kind, cls in (("camera", CameraModel), ("drone", Drone))
+    }
+    tables = read_tables(Path(str(files("flightplan.equipment") / FILE_NAME)), allowed)
+    for path in user:
+        tables = lay_over(tables, read_tables(path, allowed), path)
+    cameras = {key: build(CameraModel, key, entry) for key, entry in tables["camera"].items()}
+    drones = {key: build(Drone, key, entry) for key, entry in tables["drone"].items()}
+    for drone in drones.values():
+        for camera in (*drone.cameras, *drone.other_cameras):
+            if camera not in cameras:
+                raise InputError(
+                    f"drone {drone.key!r} carries camera {camera!r}, which is not in the "
+                    f"catalogue{nearest(camera, cameras)}"
+                )
+    return Catalogue(cameras=cameras, drones=drones)
+
+
+def _find(name: str, entries: Mapping[str, Entry], kind: str) -> Entry:
+    """Return the entry whose name is the same but for spelling, or holds all the words."""
+    wanted = words(name)
+    spellings = [
+        (entry.key, words(spelt))
+        for entry in entries.values()
+        for spelt in (entry.key, entry.name, *entry.also)
+    ]
+    meant = {key for key, spelt in spellings if wanted and "".join(spelt) == "".join(wanted)}
+    meant = meant or {key for key, spelt in spellings if wanted and set(wanted) <= set(spelt)}
+    if len(meant) == 1:
+        return entries[meant.pop()]
+    if meant:
+        raise InputError(
+            f"{kind} {name!r} may be {' or '.join(map(repr, sorted(meant)))}; name one of them"
+        )
+    raise InputError(
+        f"{kind} {name!r} is not in the catalogue{nearest(name, entries)}; "
+        "tmp cameras lists all, an equipment.toml of your own adds more"
+    )

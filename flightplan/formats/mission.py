@@ -1,0 +1,240 @@
+"""What a drone is told: waypoints, photographs and limits of one sortie, whatever the format.
+
+Every mission format is written from a `Mission` and read into one; planning ends in a list of
+them, one for each battery.  Places are WGS 84 longitude and latitude in degrees.
+
+A format may carry less than a mission says: `Content` names what.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shapely import MultiPolygon, Polygon
+
+from tmp.errors import InputError
+
+
+class HeightReference(StrEnum):
+    """What the heights of a mission's waypoints are measured from."""
+
+    TAKEOFF = "takeoff"
+    """The ground at the take-off point; what the platform writes."""
+    TERRAIN = "terrain"
+    """The ground below, as the autopilot's own terrain model has it."""
+    AMSL = "amsl"
+    """Mean sea level."""
+    ELLIPSOID = "ellipsoid"
+    """The WGS 84 ellipsoid."""
+
+
+class Role(StrEnum):
+    """What the way from a waypoint to the next is for."""
+
+    LINE = "line"
+    """Photographs are taken."""
+    RUN_IN = "run-in"
+    """The drone comes level and up to speed before a line."""
+    RUN_OUT = "run-out"
+    """The last photograph is still to be written; the drone slows down."""
+    TRANSIT = "transit"
+    """From one line to another, or to and from the take-off point."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A point on the ground."""
+
+    lon_deg: float
+    lat_deg: float
+    ground_m: float = math.nan
+    """Height of the ground in the plan's vertical datum; NaN where it is not known."""
+
+    def __post_init__(self) -> None:
+        if not (-90 <= self.lat_deg <= 90 and -360 <= self.lon_deg <= 360):
+            raise InputError(
+                f"place {self.lon_deg!r}, {self.lat_deg!r} is not on Earth; "
+                "give longitude, then latitude, in degrees"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waypoint:
+    """A place to fly through, and how to fly from there to the next one."""
+
+    lon_deg: float
+    lat_deg: float
+    height_m: float
+    """Above the mission's `HeightReference`."""
+    ground_m: float = math.nan
+    """Height of the ground below in the plan's vertical datum; NaN where it is not known."""
+    speed_m_s: float = math.nan
+    """Ground speed on the way to the next waypoint; NaN leaves it to the drone."""
+    heading_deg: float = math.nan
+    """Heading of the drone's nose, clockwise from north; NaN leaves it to the drone."""
+    gimbal_pitch_deg: float = -90.0
+    """-90 looks straight down."""
+    role: Role = Role.TRANSIT
+    photo_spacing_m: float = math.nan
+    """Way between photographs from here to the next waypoint; NaN takes none."""
+    stop: bool = False
+    """Whether the drone halts here instead of flying through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photo:
+    """Where one photograph is to be taken."""
+
+    lon_deg: float
+    lat_deg: float
+    height_m: float
+    """Above the mission's `HeightReference`."""
+    heading_deg: float
+    """Of the picture's top, clockwise from north."""
+    gimbal_pitch_deg: float = -90.0
+    line: int = 0
+    """Number of the flight line it belongs to, in the order flown over all sorties."""
+
+
+class AtEnd(StrEnum):
+    """What the drone does after its last waypoint, and when the link is lost."""
+
+    RETURN = "return"
+    LAND = "land"
+    HOVER = "hover"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mission:
+    """One sortie, from take-off to landing.
+
+    `waypoints` hold the survey and the ways between its lines, without take-off and landing
+    themselves: each format has its own way to say those.
+    """
+
+    name: str
+    waypoints: tuple[Waypoint, ...]
+    photos: tuple[Photo, ...] = ()
+    """In the order taken; empty for a mission read from a file that does not say."""
+    takeoff: Place | None = None
+    landing: Place | None = None
+    """Where to land if not where it took off."""
+    height_reference: HeightReference = HeightReference.TAKEOFF
+    takeoff_height_m: float = math.nan
+    """Height climbed to above the take-off point before anything else."""
+    return_height_m: float = math.nan
+    """Height above the take-off point at which the drone comes home."""
+    speed_m_s: float = math.nan
+    """Ground speed on lines."""
+    transit_speed_m_s: float = math.nan
+    drone: str = ""
+    """Key of the drone in the catalogue; empty when not known."""
+    camera: str = ""
+    """Key of the camera in the catalogue; empty when not known."""
+    at_end: AtEnd = AtEnd.RETURN
+    photo_interval_s: float = math.nan
+    """Time between photographs on lines, for drones that only have a timer."""
+    area: MultiPolygon | None = None
+    """What is surveyed, WGS 84."""
+    fence: Polygon | None = None
+    """The drone must not leave it, WGS 84; None for none."""
+    exclusions: tuple[Polygon, ...] = ()
+    """The drone must not enter them, WGS 84."""
+    fence_height_m: float = math.nan
+    """Greatest height above the take-off point."""
+    duration_s: float = math.nan
+    """Predicted, from take-off to landing."""
+    vertical_datum: str = ""
+    """Of all `ground_m`; empty when not known."""
+    notes: tuple[str, ...] = field(default=())
+    """What a person reading the file should know, or what was not understood when reading."""
+
+    def __post_init__(self) -> None:
+        if not self.waypoints:
+            raise InputError(f"mission {self.name!r} has no waypoint")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A mission in some format, and what a person must know about it."""
+
+    content: bytes
+    notes: tuple[str, ...] = ()
+    """One sentence for each thing the format changed, or could not carry."""
+
+
+class Content(StrEnum):
+    """Something a mission may say that not every format can."""
+
+    TAKEOFF = "take-off place"
+    TAKEOFF_HEIGHT = "height climbed to before anything else"
+    LANDING = "landing place away from the take-off"
+    RETURN_HEIGHT = "height at which the drone comes home"
+    AT_END = "what the drone does at the end"
+    SPEED = "speed"
+    HEADING = "heading"
+    GIMBAL = "gimbal pitch"
+    STOPS = "halts at waypoints"
+    PHOTOS = "where photographs are taken"
+    FENCE = "fence"
+    EXCLUSIONS = "exclusions"
+    FENCE_HEIGHT = "greatest height of the fence"
+
+
+EVERYTHING = frozenset(Content)
+
+_REMEDIES = {
+    Content.TAKEOFF: "start from the place on the briefing",
+    Content.TAKEOFF_HEIGHT: "climb by hand first",
+    Content.LANDING: "fly there by hand after the last waypoint",
+    Content.RETURN_HEIGHT: "set it in the app or as the autopilot's parameter",
+    Content.AT_END: "set it in the app",
+    Content.SPEED: "set it in the app",
+    Content.HEADING: "let the drone face the way it flies",
+    Content.GIMBAL: "tilt the camera by hand before the first line",
+    Content.STOPS: "the drone flies through",
+    Content.PHOTOS: "run the camera's own timer",
+    Content.FENCE: "set it in the app or on the autopilot",
+    Content.EXCLUSIONS: "keep clear of them by eye; the waypoints already do",
+    Content.FENCE_HEIGHT: "set it in the app or as the autopilot's parameter",
+}
+
+
+def said_by(mission: Mission) -> frozenset[Content]:
+    """Return what a mission says."""
+    waypoints = mission.waypoints
+    speeds = [mission.speed_m_s, mission.transit_speed_m_s, *(w.speed_m_s for w in waypoints)]
+    says = {
+        Content.TAKEOFF: mission.takeoff is not None,
+        Content.TAKEOFF_HEIGHT: math.isfinite(mission.takeoff_height_m),
+        Content.LANDING: mission.landing is not None,
+        Content.RETURN_HEIGHT: math.isfinite(mission.return_height_m),
+        Content.AT_END: True,
+        Content.SPEED: any(map(math.isfinite, speeds)),
+        Content.HEADING: any(math.isfinite(w.heading_deg) for w in waypoints),
+        Content.GIMBAL: True,
+        Content.STOPS: any(w.stop for w in waypoints),
+        Content.PHOTOS: bool(mission.photos) or any(w.photo_spacing_m > 0 for w in waypoints),
+        Content.FENCE: mission.fence is not None,
+        Content.EXCLUSIONS: bool(mission.exclusions),
+        Content.FENCE_HEIGHT: math.isfinite(mission.fence_height_m),
+    }
+    return frozenset(content for content, said in says.items() if said)
+
+
+def losses(mission: Mission, carries: Collection[Content]) -> tuple[str, ...]:
+    """Return a sentence for each thing a mission says and a format cannot carry.
+
+    Parameters
+    ----------
+    carries : collection of Content
+        What the format can carry.
+    """
+    return tuple(
+        f"not in the file: {content.value}; {_REMEDIES[content]}"
+        for content in Content
+        if content in said_by(mission) and content not in carries
+    )

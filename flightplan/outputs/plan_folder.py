@@ -1,0 +1,342 @@
+"""The plan in a survey's folder: mission files, proof, map, briefing, and what was asked.
+
+The proof lies there as rasters that QGIS opens: photographs, ground sampling distance, flying
+height.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+
+from flightplan.equipment.catalogue import App, Catalogue, Drone
+from flightplan.formats import FORMATS, Format, write_mission
+from flightplan.formats.mission import Mission, Role
+from flightplan.outputs.briefing import Briefing, LightWindow, write_briefing
+from flightplan.outputs.light_windows import (
+    glint_windows,
+    multispectral_windows,
+    raking_windows,
+    sun_day,
+)
+from flightplan.outputs.mapsheet import DrawnSortie, PlanPicture
+from flightplan.outputs.plan_map import draw_map, write_map_html
+from flightplan.outputs.sortie_missions import missions_of, write_resume
+from flightplan.plan.planning import FlightPlan
+from flightplan.proof.certificate import write_certificate
+from flightplan.proof.prove import Coverage
+from tmp.files import replacing, replacing_folder
+from tmp.survey import Survey
+
+OUTSIDE = 65535
+"""Nodata of the raster of counts: beyond the area."""
+
+
+def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> list[Path]:
+    """Write a proof's rasters in the plan's own CRS and return their paths.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent.
+    coverage : Coverage
+    terrain : str
+        What the terrain's heights are measured from; stored as the tag VERTICAL_DATUM.
+
+    Notes
+    -----
+    ``views.tif`` holds the number of photographs; ``gsd.tif`` the ground sampling distance of the
+    best view, metres; ``height.tif`` the height of that view's camera above the ground, metres.
+    Beyond the area all are nodata; so are the latter two where no photograph sees the ground.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = coverage.inside
+    views = np.where(inside, np.minimum(coverage.count, OUTSIDE - 1), OUTSIDE).astype(np.uint16)
+    seen = inside & (coverage.count > 0)
+    gsd = np.where(seen, coverage.gsd_m, np.nan).astype(np.float32)
+    height = np.where(seen, coverage.height_agl_m, np.nan).astype(np.float32)
+    tags = {"VERTICAL_DATUM": terrain} if terrain else {}
+    rasters: tuple[tuple[str, NDArray[Any], float, str, str], ...] = (
+        ("views", views, OUTSIDE, "photographs that see the ground", ""),
+        ("gsd", gsd, np.nan, "ground sampling distance of the best view", "metre"),
+        ("height", height, np.nan, "height of the best view above the ground", "metre"),
+    )
+    paths = []
+    for name, values, nodata, description, unit in rasters:
+        path = folder / f"{name}.tif"
+        with (
+            replacing(path) as partial,
+            rasterio.open(
+                partial,
+                "w",
+                driver="GTiff",
+                width=coverage.grid.cols,
+                height=coverage.grid.rows,
+                count=1,
+                dtype=values.dtype,
+                crs=coverage.grid.crs,
+                transform=coverage.grid.transform,
+                nodata=nodata,
+                compress="deflate",
+                tiled=True,
+                blockxsize=256,
+                blockysize=256,
+            ) as file,
+        ):
+            file.write(values, 1)
+            file.set_band_description(1, description)
+            file.set_band_unit(1, unit)
+            file.update_tags(**tags)
+        paths.append(path)
+    return paths
+
+
+MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
+CERTIFICATE, LINES, SUMMARY = "certificate.json", "lines.json", "plan.json"
+PROOF, NOTES = "proof", "notes.txt"
+FLOWN = ("flown-*", "flights.json", "replaced-*")
+"""Records of flights, which outlive a plan."""
+VERSION = 1
+
+FORMATS_OF = {
+    App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
+    App.PILOT_2: (Format.DJI_ENTERPRISE,),
+    App.LITCHI: (Format.LITCHI,),
+    App.MAVLINK: (),
+}
+"""What is written for each app, the one to use first."""
+ALWAYS = (Format.WPL, Format.KML, Format.GEOJSON)
+PX4 = "px4"
+"""Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
+
+
+def formats_of(drone: Drone) -> tuple[Format, ...]:
+    """Return the formats that a plan for a drone is written in, the one to use first."""
+    plan = Format.PLAN_PX4 if drone.key == PX4 else Format.PLAN_ARDUPILOT
+    return (*FORMATS_OF[drone.app], plan, *ALWAYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFiles:
+    """What was written."""
+
+    folder: Path
+    missions: tuple[Mission, ...]
+    notes: tuple[str, ...]
+    """What a person flying the drone's own file must know."""
+
+
+def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFiles:
+    """Write everything about a plan into the survey's ``plan`` folder.
+
+    It takes the place of an earlier plan as a whole; the records of flights stay.
+    """
+    missions = missions_of(plan)
+    title = survey.root.resolve().name
+    with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
+        notes = _write_missions(folder, missions, plan, catalogue)
+        write_rasters(folder / PROOF, plan.coverage, terrain=plan.setting.terrain.datum)
+        write_certificate(folder / CERTIFICATE, plan.certificate)
+        write_resume(folder / LINES, plan.sorties.lines, plan.setting.frame)
+        (folder / SUMMARY).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
+        light = light_of(plan)
+        picture = picture_of(plan, missions, title, light)
+        draw_map(folder / PICTURE, picture)
+        write_map_html(folder / MAP, picture)
+        write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
+    return PlanFiles(folder=survey.plan_dir, missions=missions, notes=notes)
+
+
+def _write_missions(
+    folder: Path, missions: Sequence[Mission], plan: FlightPlan, catalogue: Catalogue
+) -> tuple[str, ...]:
+    """Write what the drone's app may want, with notes; return those of the file to use."""
+    wanted = formats_of(plan.request.drone)
+    suffixes = [FORMATS[one].suffix for one in wanted]
+    notes: dict[str, dict[str, None]] = {}
+    for format_ in wanted:
+        kind = FORMATS[format_]
+        place = folder / format_.value if suffixes.count(kind.suffix) > 1 else folder
+        place.mkdir(exist_ok=True)
+        said = notes.setdefault(kind.title, {})
+        for mission in missions:
+            file = place / f"{mission.name}{kind.suffix}"
+            said.update(dict.fromkeys(write_mission(file, mission, format_, catalogue)))
+    pages = (
+        f"{title}\n" + "".join(f"- {note}\n" for note in said) for title, said in notes.items()
+    )
+    (folder / NOTES).write_text("\n".join(pages), "utf-8")
+    return tuple(notes[FORMATS[wanted[0]].title])
+
+
+def summary(plan: FlightPlan) -> dict[str, Any]:
+    """Return what was asked and what came of it, as JSON takes it."""
+    request, sorties = plan.request, plan.sorties
+    return {
+        "kind": "tmp plan",
+        "version": VERSION,
+        "software": version("terrestrial-mapping-platform"),
+        "area": shapely.geometry.mapping(request.area.polygons),
+        "exclusions": [shapely.geometry.mapping(one.polygons) for one in request.exclusions],
+        "drone": request.drone.key,
+        "cameras": [camera.key for camera in request.cameras],
+        "gsd_m": request.gsd_m,
+        "height_agl_m": round(plan.spacing.height_agl_m, 3),
+        "band_m": plan.band.below_m,
+        "frontlap": request.overlap.front,
+        "sidelap": request.overlap.side,
+        "views": request.asked_views,
+        "dem": str(request.dem) if request.dem else None,
+        "dem_datum": plan.setting.terrain.datum if request.dem else None,
+        "frame": [plan.setting.frame.lon_deg, plan.setting.frame.lat_deg],
+        "bounds": list(plan.setting.terrain.bounds),
+        "day": request.day.isoformat(),
+        "line_spacing_m": round(plan.spacing.line_m, 3),
+        "photo_spacing_m": round(plan.spacing.photo_m, 3),
+        "speed_m_s": round(plan.spacing.speed_m_s, 3),
+        "speed_limit": plan.spacing.speed_limit,
+        "sorties": [
+            {
+                "lines": len(flight.lines),
+                "photographs": flight.photos,
+                "seconds": round(flight.time_s),
+                "battery": round(flight.energy_share, 3),
+                "farthest_m": round(flight.farthest_m),
+            }
+            for flight in sorties.flights
+        ],
+        "passed": plan.certificate.passed,
+        "warnings": list(plan.warnings),
+        "findings": [finding.line for finding in plan.findings],
+    }
+
+
+def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
+    """Return when the light serves on the day of the plan."""
+    lon_deg, lat_deg = plan.request.area.centre
+    day = sun_day((lon_deg + 180.0) % 360.0 - 180.0, lat_deg, plan.request.day)
+    high, remark = multispectral_windows(day)
+    found = [LightWindow(what="sun", when=day.said)]
+    for what, windows in (
+        (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
+        ("raking light, for earthworks", raking_windows(day)),
+        ("sun mirrored by water and wet ice: avoid", glint_windows(day, plan.camera.camera())),
+    ):
+        said = "; ".join(window.said(day.zone) for window in windows)
+        found.append(LightWindow(what=what, when=said or "not on this day"))
+    return tuple(found)
+
+
+def picture_of(
+    plan: FlightPlan, missions: Sequence[Mission], title: str, light: Sequence[LightWindow]
+) -> PlanPicture:
+    """Return what the map shows."""
+    return PlanPicture(
+        title=title,
+        frame=plan.setting.frame,
+        area=plan.setting.area,
+        coverage=plan.coverage,
+        asked=plan.asked,
+        certificate=plan.certificate,
+        sorties=[_drawn(plan, number, mission) for number, mission in enumerate(missions)],
+        terrain=plan.setting.terrain,
+        exclusions=plan.setting.exclusions,
+        facts=dict(facts_of(plan)) | {one.what: one.when for one in light},
+        warnings=[*plan.warnings, *(finding.message for finding in plan.findings)],
+    )
+
+
+def _drawn(plan: FlightPlan, number: int, mission: Mission) -> DrawnSortie:
+    flight, way = plan.sorties.flights[number], plan.ways[number]
+    return DrawnSortie(
+        name=mission.name,
+        way=way.points[:, :2],
+        surveying=np.array([leg.role is Role.LINE for leg in way.legs]),
+        photos=way.photos[:, :2],
+        profile=plan.profiles[number],
+        takeoff=flight.launch,
+        landing=None if flight.landing == flight.launch else flight.landing,
+        facts={
+            "lines": str(len(flight.lines)),
+            "photographs": str(flight.photos),
+            "time": minutes(flight.time_s),
+            "battery": f"{100 * flight.energy_share:.0f} %",
+            "way": f"{flight.distance_m / 1000:.1f} km",
+            "farthest": f"{flight.farthest_m:.0f} m",
+        },
+    )
+
+
+def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
+    """Return the plan's figures as a person reads them: name and value."""
+    spacing, sorties, request = plan.spacing, plan.sorties, plan.request
+    gsd = max(one.gsd_m for one in spacing.cameras)
+    space_gb = (
+        sum(sorties.card_mb(camera.photo_mb) for camera in request.cameras if camera.photo_mb > 0)
+        / 1000
+    )
+    return [
+        ("drone", request.drone.name),
+        ("camera", " and ".join(camera.name for camera in request.cameras)),
+        ("area", f"{plan.coverage.area_m2 / 1e4:.2f} ha"),
+        ("height above ground", f"{spacing.height_agl_m:.1f} m"),
+        ("ground sampling distance", f"{100 * gsd:.2f} cm"),
+        ("lines apart", f"{spacing.line_m:.1f} m"),
+        ("photographs apart", f"{spacing.photo_m:.1f} m"),
+        ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
+        ("photographs", f"{sorties.photos}"),
+        ("card space", f"{space_gb:.1f} GB"),
+        ("in the air", minutes(sorties.time_s)),
+        ("batteries", f"{sorties.batteries}"),
+    ]
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as minutes and seconds."""
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def _briefing(
+    plan: FlightPlan, missions: tuple[Mission, ...], title: str, light: tuple[LightWindow, ...]
+) -> Briefing:
+    request, spacing = plan.request, plan.spacing
+    first = formats_of(request.drone)[0]
+    wind = request.wind
+    return Briefing(
+        title=title,
+        missions=missions,
+        format=first,
+        files=tuple(f"{mission.name}{FORMATS[first].suffix}" for mission in missions),
+        battery_shares=tuple(flight.energy_share for flight in plan.sorties.flights),
+        drone=request.drone.name,
+        camera=" and ".join(camera.name for camera in request.cameras),
+        area_ha=plan.coverage.area_m2 / 1e4,
+        gsd_cm=(
+            100 * min(one.gsd_m for one in spacing.cameras),
+            100 * max(one.coarsest_gsd_m for one in spacing.cameras),
+        ),
+        height_agl_m=(spacing.lowest_m, spacing.highest_m),
+        frontlap=request.overlap.front,
+        sidelap=request.overlap.side,
+        least_views=int(plan.coverage.count[plan.coverage.inside].min()),
+        card_gb=sum(
+            plan.sorties.card_mb(camera.photo_mb)
+            for camera in request.cameras
+            if camera.photo_mb > 0
+        )
+        / 1000,
+        wind=f"{wind.speed_m_s:g} m/s from {wind.from_deg:g}°" if wind else "",
+        light=light,
+        warnings=(*plan.warnings, *(finding.message for finding in plan.findings)),
+        made=f"{request.day:%-d %B %Y}, TMP {version('terrestrial-mapping-platform')}",
+    )

@@ -1,0 +1,401 @@
+"""Height, lines and ground of a plan, laid out closely enough for the slopes there are.
+
+Where the proof finds too few photographs a route is mended; routes are joined into one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.coverage.annealing import Goal
+from flightplan.coverage.path import PathOptions, plan_path
+from flightplan.coverage.pricing import entry, leave
+from flightplan.coverage.routes import Airspace, Line, Route, route_path
+from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
+from flightplan.coverage.view_counts import Pattern
+from flightplan.equipment.catalogue import CameraModel
+from flightplan.equipment.flight_model import Motion, path_seconds
+from flightplan.plan.request import (
+    CLEARANCE_M,
+    MOST_BAND_M,
+    TERRAIN_BAND,
+    PlanRequest,
+    Setting,
+    set_plan,
+    with_terrain,
+)
+from flightplan.proof.certificate import Asked, certify
+from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.prove import Coverage, prove
+from flightplan.proof.repair import AdditionPattern, repair
+from flightplan.terrain.height_band import HeightBand
+from tmp.errors import InputError
+
+FAR_M = 1000.0
+"""Farther than this beyond the known ground no photograph is tried anyway."""
+
+
+def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[str, ...]]:
+    """Add photographs to a route where a proof finds fewer than `views`.
+
+    Returns
+    -------
+    route : Route
+        The same if nothing is missing, or nothing helps.
+    words : tuple of str
+        What was added, where and why; empty if nothing was.
+
+    Notes
+    -----
+    New photographs are tried as low as the height band allows; the final way lies somewhere in it,
+    so the caller proves the route again.
+    """
+    route, setting, spacing = laid.route, laid.setting, laid.spacing
+    if coverage.share_below(views) == 0:
+        return route, ()
+
+    def height_at(places: Float) -> Float:
+        return np.asarray(setting.terrain.at(places) + spacing.lowest_m)
+
+    pattern = AdditionPattern(
+        photo_spacing_m=spacing.photo_m,
+        line_spacing_m=spacing.line_m,
+        reach_m=max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2,
+        height_at=height_at,
+        forbidden=_forbidden(setting, laid.run_in_m),
+    )
+    camera = laid.camera.camera()
+    mended = repair(route.lines, coverage, laid.sheet, camera, photographs=views, pattern=pattern)
+    if not mended.added:
+        return route, ()
+    count = len(route.lines)
+    new = [
+        replace(line, run_in_m=laid.run_in_m, run_out_m=laid.run_in_m, extra=True)
+        for line in mended.lines[count:]
+    ]
+    # Prolonged lines come back without their runs.
+    old = [
+        replace(line, run_in_m=before.run_in_m, run_out_m=before.run_out_m)
+        for before, line in zip(route.lines, mended.lines[:count], strict=True)
+    ]
+    ordered = _inserted(old, new)
+    return route_over(ordered, setting.airspace, laid.motion), mended.words
+
+
+def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
+    """Return where no photograph may be added: in obstacles, and where the ground is not known."""
+    known = shapely.box(*setting.terrain.bounds).buffer(-run_in_m, join_style="mitre")
+    beyond = shapely.box(*setting.terrain.bounds).buffer(FAR_M).difference(known)
+    return setting.airspace.solid.union(beyond)
+
+
+def _inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:
+    """Return lines with new ones put where they cost the shortest detour."""
+    ordered = list(lines)
+    for line in new:
+        best = math.inf, 0, line
+        for place in range(len(ordered) + 1):
+            for turned in (line, line.reversed()):
+                before = ordered[place - 1] if place else None
+                after = ordered[place] if place < len(ordered) else None
+                detour = _gap(before, turned) + _gap(turned, after) - _gap(before, after)
+                if detour < best[0]:
+                    best = detour, place, turned
+        ordered.insert(best[1], best[2])
+    return ordered
+
+
+def _gap(before: Line | None, after: Line | None) -> float:
+    if before is None or after is None:
+        return 0.0
+    return float(math.dist(leave(before), entry(after)))
+
+
+def route_over(lines: Sequence[Line], airspace: Airspace, motion: Motion) -> Route:
+    """Return the route that flies lines in the order given."""
+    transits = []
+    for before, after in pairwise(lines):
+        way = airspace.way(leave(before), entry(after), motion)
+        if way is None:
+            raise InputError("part of the area cannot be reached; exclusions wall it in")
+        whole = np.concatenate([[before.end], way, [after.start]])
+        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
+        transits.append(whole[np.concatenate([[True], moving])])
+    seconds = sum(path_seconds(line.flown, motion) for line in lines)
+    seconds += sum(path_seconds(way, motion) for way in transits)
+    return Route(lines=tuple(lines), transits=tuple(transits), time_s=seconds)
+
+
+def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion) -> Route:
+    """Return two routes flown one after the other, the second the way round that is nearer."""
+    turned = tuple(line.reversed() for line in reversed(second.lines))
+    nearer = min(
+        (second.lines, turned), key=lambda lines: math.dist(leave(first.lines[-1]), entry(lines[0]))
+    )
+    return route_over([*first.lines, *nearer], airspace, motion)
+
+
+Float = NDArray[np.float64]
+
+ACCELERATION_M_S2 = 2.0
+CORNER_S = 1.0
+"""Time to turn on the spot at a waypoint."""
+SETTLE_S = 1.0
+"""Time of level flight before the first photograph of a line."""
+MARGIN_M = 10.0
+"""Ground known beyond the way, for gusts, GNSS errors and photographs added."""
+OBLIQUE_VIEWS = 3
+"""Oblique photographs that shall see every place."""
+LAYOUTS = 3
+"""Most times that lines are laid out, each time more closely."""
+LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
+"""Bounds of how much more closely, as a factor of the GSD and as a fraction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidOut:
+    """Lines over the ground, before they are split into sorties."""
+
+    request: PlanRequest
+    """As laid out: perhaps for more overlap and detail than was asked."""
+    spacing: Spacing
+    motion: Motion
+    band: HeightBand
+    run_in_m: float
+    """Way flown straight before and after a line."""
+    setting: Setting
+    sheet: Sheet
+    route: Route
+    oblique: Route | None = None
+
+    @property
+    def camera(self) -> CameraModel:
+        """The camera that the plan is proved with."""
+        return proving_camera(self.request)
+
+
+def proving_camera(request: PlanRequest) -> CameraModel:
+    """Return the camera that sees least ground: where it covers, the others do."""
+    return min(request.cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)
+
+
+def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[str, ...]]:
+    """Lay out lines over an area and its ground.
+
+    Returns
+    -------
+    laid : LaidOut
+    words : tuple of str
+        What the slopes made necessary: lines laid closer, photographs added.
+
+    Notes
+    -----
+    Over level ground what is asked is what is laid out.  Over relief the lines are looked at with
+    every photograph at the edge of the height band where it is worst; the proof of the finished
+    plan comes later.
+    """
+    laid, words = _lay(request), tuple[str, ...]()
+    if request.dem is None:
+        return laid, words
+    coverage = _looked_at(laid, workers)
+    for _ in range(LAYOUTS - 1):
+        closer = _tightened(laid, request, coverage)
+        if closer is None:
+            break
+        laid, words = _lay(closer[0]), closer[1]
+        coverage = _looked_at(laid, workers)
+    route, added = mend(laid, request.asked_views, coverage)
+    return replace(laid, route=route), words + added
+
+
+def asked_of(request: PlanRequest, laid: LaidOut) -> Asked:
+    """Return what a plan has to reach: what was asked, in the height band it is laid out for."""
+    spacing = laid.spacing
+    return Asked(
+        photographs=request.asked_views,
+        gsd_m=request.gsd_m or max(one.coarsest_gsd_m for one in spacing.cameras),
+        frontlap=request.overlap.front,
+        sidelap=request.overlap.side,
+        least_height_agl_m=spacing.lowest_m,
+        most_height_agl_m=spacing.highest_m,
+        clearance_m=laid.band.height_m - laid.band.below_m,
+    )
+
+
+def _lay(request: PlanRequest) -> LaidOut:
+    band_m = _band_m(request)
+    spacing = _spacing(request, band_m)
+    motion = Motion(
+        cruise_m_s=spacing.speed_m_s,
+        acceleration_m_s2=ACCELERATION_M_S2,
+        corner_s=CORNER_S,
+        wind=request.wind,
+        max_airspeed_m_s=request.drone.top_speed_m_s,
+    )
+    run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
+    setting = set_plan(request)
+    options = PathOptions(
+        goal=Goal(views=request.asked_views),
+        heading_deg=request.heading_deg,
+        keep_inside=request.keep_inside,
+        clearance_m=CLEARANCE_M,
+        run_in_m=run_in_m,
+        double_grid=request.double_grid,
+        home=setting.takeoffs[0] if setting.takeoffs else None,
+    )
+    route = plan_path(
+        setting.area,
+        _pattern(spacing, request),
+        motion,
+        exclusions=setting.forbidden,
+        options=options,
+    )
+    oblique = _oblique(route, request, setting, motion, options, band_m)
+    way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
+    setting = with_terrain(setting, request, way, MARGIN_M)
+    return LaidOut(
+        request=request,
+        spacing=spacing,
+        motion=motion,
+        band=HeightBand(
+            height_m=spacing.height_agl_m,
+            below_m=band_m,
+            above_m=band_m,
+            climb=request.drone.climb_m_s / spacing.speed_m_s,
+            descent=request.drone.descent_m_s / spacing.speed_m_s,
+        ),
+        run_in_m=run_in_m,
+        setting=setting,
+        sheet=Sheet.over(
+            setting.area,
+            setting.terrain,
+            choose_cell(spacing.photo_m, setting.area),
+            crs=setting.frame.crs,
+        ),
+        route=route,
+        oblique=oblique,
+    )
+
+
+def _photos(laid: LaidOut) -> Photos:
+    """Return the photographs of the lines, each as low as the band allows, where it sees least."""
+
+    def height_at(places: Float) -> Float:
+        return np.asarray(laid.setting.terrain.at(places) + laid.spacing.lowest_m)
+
+    return Photos.on_lines(laid.route.lines, height_at)
+
+
+def _looked_at(laid: LaidOut, workers: int) -> Coverage:
+    """Return what the photographs see at the lowest, and how sharply at the highest."""
+    seen = prove(_photos(laid), laid.camera.camera(), laid.sheet, workers=workers)
+    higher = laid.spacing.highest_m / laid.spacing.lowest_m
+    return replace(seen, gsd_m=seen.gsd_m * np.float32(higher))
+
+
+def _tightened(
+    laid: LaidOut, request: PlanRequest, coverage: Coverage
+) -> tuple[PlanRequest, tuple[str, ...]] | None:
+    """Return the request laid out more closely where slopes spoil overlap or detail, and say so.
+
+    A footprint on a slope is shorter uphill, and a pixel longer.  None where the plan does what
+    was asked, or closer lines would not help.
+    """
+    photos = _photos(laid)
+    found = certify(
+        asked_of(request, laid),
+        coverage,
+        laps=measure_laps(photos, laid.camera.camera(), laid.setting.terrain),
+        photographs=len(photos),
+    )
+    failing = {check.name: check for check in found.checks if not check.passed}
+    overlap, gsd_m = laid.request.overlap, laid.request.gsd_m
+    words = []
+    for name, field in (("frontlap", "front"), ("sidelap", "side")):
+        if name in failing:
+            lap = getattr(overlap, field)
+            short = max(failing[name].asked - failing[name].percentile_1, LEAST_CLOSER)
+            closer = min(lap + short, (1 + lap) / 2)
+            overlap = replace(overlap, **{field: closer})
+            words.append(f"{name} laid out for {100 * closer:.1f} % because of the slopes.")
+    if "GSD" in failing and gsd_m is not None:
+        ratio = failing["GSD"].asked / failing["GSD"].percentile_1
+        gsd_m *= min(max(ratio, LEAST_TIGHTENING), 1 - LEAST_CLOSER)
+        words.append(f"Flown for {100 * gsd_m:.2f} cm because of the slopes.")
+    if not words:
+        return None
+    return replace(laid.request, overlap=overlap, gsd_m=gsd_m), tuple(words)
+
+
+def _band_m(request: PlanRequest) -> float:
+    """Return how far the drone may leave its height over relief; level ground needs no room."""
+    if request.dem is None:
+        return 0.0
+    height_m = request.height_agl_m or (request.gsd_m or 0.0) * min(
+        camera.f_px for camera in request.cameras
+    )
+    return min(TERRAIN_BAND * height_m, MOST_BAND_M)
+
+
+def _spacing(request: PlanRequest, band_m: float, pitch_deg: float = -90.0) -> Spacing:
+    wanted = Wanted(
+        overlap=request.overlap,
+        gsd_m=request.gsd_m,
+        height_agl_m=request.height_agl_m,
+        below_m=band_m,
+        above_m=band_m,
+        pitch_deg=pitch_deg,
+    )
+    return choose_spacing(request.cameras, wanted, max_speed_m_s=request.drone.mission_speed_m_s)
+
+
+def _pattern(spacing: Spacing, request: PlanRequest) -> Pattern:
+    """Return footprint and spacings at the lowest clearance, where overlap binds."""
+    share = spacing.lowest_m / spacing.height_agl_m
+    return Pattern(
+        across_m=share * min(one.footprint_m[0] for one in spacing.cameras),
+        along_m=share * min(one.footprint_m[1] for one in spacing.cameras),
+        line_spacing_m=spacing.line_m,
+        photo_spacing_m=spacing.photo_m,
+        least_interval_s=max(camera.least_interval_s for camera in request.cameras),
+    )
+
+
+def _oblique(
+    route: Route,
+    request: PlanRequest,
+    setting: Setting,
+    motion: Motion,
+    options: PathOptions,
+    band_m: float,
+) -> Route | None:
+    """Return lines across a route's own on which the camera looks ahead; None if not asked for."""
+    if request.oblique_deg is None:
+        return None
+    pitch_deg = -90.0 + request.oblique_deg
+    height_m = _spacing(request, band_m).height_agl_m
+    level = replace(request, gsd_m=None, height_agl_m=height_m)
+    spacing = _spacing(level, band_m, pitch_deg)
+    longest = max(route.lines, key=lambda line: line.length_m)
+    across = plan_path(
+        setting.area,
+        _pattern(spacing, request),
+        motion,
+        exclusions=setting.forbidden,
+        options=replace(
+            options,
+            goal=Goal(views=OBLIQUE_VIEWS),
+            heading_deg=(longest.heading_deg + 90.0) % 180.0,
+            double_grid=False,
+        ),
+    )
+    lines = tuple(replace(line, pitch_deg=pitch_deg) for line in across.lines)
+    return replace(across, lines=lines)

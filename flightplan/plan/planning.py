@@ -1,0 +1,298 @@
+"""From a request to a plan that is proved: height, lines, repair, sorties, certificate."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.ops import nearest_points
+
+from flightplan.coverage.pricing import SortieRules, entry, leave
+from flightplan.coverage.routes import Line
+from flightplan.coverage.sorties import Sorties, split_route
+from flightplan.coverage.spacing import KEEPS_UP, Spacing
+from flightplan.equipment.catalogue import CameraModel
+from flightplan.equipment.flight_model import Motion
+from flightplan.plan.layout import LaidOut, asked_of, join_routes, lay_out, mend, proving_camera
+from flightplan.plan.request import Place, PlanRequest, Setting
+from flightplan.proof.certificate import Asked, Certificate, certify
+from flightplan.proof.footprints import Photos, measure_laps
+from flightplan.proof.prove import Coverage, prove
+from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
+from flightplan.terrain.height_band import HeightBand
+from flightplan.terrain.profiles import FlightWay, Profile, follow, lay_way
+from tmp.errors import InputError
+from tmp.progress import Track, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlightPlan:
+    """Everything about a plan; files are written from it, see `flightplan.outputs.plan_folder`."""
+
+    request: PlanRequest
+    setting: Setting
+    spacing: Spacing
+    motion: Motion
+    band: HeightBand
+    sorties: Sorties
+    ways: tuple[FlightWay, ...]
+    """One for each sortie."""
+    coverage: Coverage
+    asked: Asked
+    certificate: Certificate
+    profiles: tuple[Profile, ...]
+    """The whole way of each sortie over the ground."""
+    findings: tuple[Finding, ...]
+    """Rules the plan breaks; none that refuses."""
+    warnings: tuple[str, ...]
+
+    @property
+    def camera(self) -> CameraModel:
+        """The camera that the plan is proved with."""
+        return proving_camera(self.request)
+
+
+log = logging.getLogger(__name__)
+
+Float = NDArray[np.float64]
+
+AROUND = 8
+"""Places on the edge of the area tried as take-offs where one does not do."""
+MENDINGS = 4
+"""Most times that a plan is proved with photographs added in between."""
+SHORTENINGS = 3
+"""Most times that sorties are cut shorter for the controller."""
+LEAST_POINTS = 8
+CLIMB_STEP_M = 20.0
+"""Way between places whose heights tell the climb: shorter rises are flown through."""
+NADIR_DEG = -90.0
+LEVEL = "level ground, assumed"
+
+
+def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
+    """Plan a survey and prove it.
+
+    Parameters
+    ----------
+    request : PlanRequest
+    workers : int
+        Threads for the proof.
+    track : Track
+
+    Raises
+    ------
+    InputError
+        If the request cannot be met: see `flightplan.coverage.spacing`, `flightplan.plan.request`,
+        `flightplan.coverage.sorties` and `flightplan.proof.rules`.
+    """
+    laid, words = lay_out(request, workers=workers)
+    setting = laid.setting
+    camera = laid.camera.camera()
+    for spare in range(MENDINGS):
+        sorties, ways, guessed = _flights(laid)
+        photos = photos_of(sorties, ways)
+        coverage = prove(photos, camera, laid.sheet, workers=workers, track=track)
+        if coverage.share_below(request.asked_views) == 0 or spare == MENDINGS - 1:
+            break
+        # What is added moves the rest a little; a photograph to spare keeps that from mattering.
+        route, more = mend(laid, request.asked_views + min(spare, 1), coverage)
+        if not more:
+            break
+        laid, words = replace(laid, route=route), words + more
+    profiles = tuple(
+        follow(way.points, setting.terrain, surveying=[leg.line is not None for leg in way.legs])
+        for way in ways
+    )
+    asked = asked_of(request, laid)
+    certificate = certify(
+        asked,
+        coverage,
+        laps=measure_laps(regular(photos, sorties.lines), camera, setting.terrain),
+        profiles=profiles,
+        photographs=len(photos),
+        frame=setting.frame,
+        terrain=setting.terrain.datum if request.dem else LEVEL,
+        repairs=words,
+    )
+    findings = check_plan(
+        _facts(laid, sorties, ways, profiles), request.bounds, allowed=request.allowed
+    )
+    refuse(findings)
+    return FlightPlan(
+        request=request,
+        setting=setting,
+        spacing=laid.spacing,
+        motion=laid.motion,
+        band=laid.band,
+        sorties=sorties,
+        ways=ways,
+        coverage=coverage,
+        asked=asked,
+        certificate=certificate,
+        profiles=profiles,
+        findings=findings,
+        warnings=_warnings(request, setting, sorties, ways, guessed),
+    )
+
+
+def _flights(laid: LaidOut) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
+    """Return sorties with their ways, and whether their take-off is the platform's choice.
+
+    How many waypoints the terrain asks for is known when the ways are laid: if the controller does
+    not take so many, the sorties are cut shorter.
+    """
+    most = laid.request.drone.max_points
+    for _ in range(SHORTENINGS):
+        sorties, guessed = _sorties(laid, most)
+        ways = tuple(lay_way(flight, laid.setting.terrain, laid.band) for flight in sorties.flights)
+        points = max(len(way.points) for way in ways)
+        if points <= laid.request.drone.max_points:
+            break
+        most = max(most * laid.request.drone.max_points // points, LEAST_POINTS)
+    return sorties, ways, guessed
+
+
+def _sorties(laid: LaidOut, most_points: int) -> tuple[Sorties, bool]:
+    request, setting, spacing, motion = laid.request, laid.setting, laid.spacing, laid.motion
+    route = laid.route
+    if laid.oblique is not None:
+        route = join_routes(route, laid.oblique, setting.airspace, motion)
+
+    def way(start: Place, end: Place) -> Float:
+        found = setting.airspace.way(start, end, motion)
+        if found is None:
+            raise InputError("exclusions wall off part of the way; take off elsewhere")
+        return found
+
+    def rules(launches: tuple[Place, ...]) -> SortieRules:
+        return SortieRules(
+            drone=replace(request.drone, max_points=most_points),
+            motion=motion,
+            line_speed=lambda line: line_speed(line, spacing, request),
+            launches=launches,
+            height_m=spacing.height_agl_m,
+            battery=request.battery,
+            sight_m=request.bounds.sight_m if "sight" not in request.allowed else math.inf,
+            way=way,
+            climb_m=lambda path: _climb_m(path, setting),
+        )
+
+    if setting.takeoffs:
+        return split_route(route, rules(setting.takeoffs)), False
+    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
+    edge = edges.boundary.difference(setting.airspace.solid)
+    if edge.is_empty:
+        raise InputError("no place on the edge of the area to take off from; give --takeoff")
+    ends = shapely.MultiPoint([entry(route.lines[0]), leave(route.lines[-1])]).centroid
+    near = nearest_points(edge, ends)[0]
+    around = shapely.line_interpolate_point(
+        max(shapely.get_parts(edge), key=lambda part: part.length),
+        np.arange(AROUND) / AROUND,
+        normalized=True,
+    )
+    launch = float(near.x), float(near.y)
+    try:
+        return split_route(route, rules((launch,))), True
+    except InputError:
+        places = (launch, *((float(point.x), float(point.y)) for point in around))
+        return split_route(route, rules(places)), True
+
+
+def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
+    """Return the ground speed in m/s at which drone and cameras keep up on a line."""
+    slowest = max(camera.least_interval_s for camera in request.cameras)
+    keeps_up = KEEPS_UP * line.spacing_m / slowest
+    return min(spacing.speed_m_s, keeps_up if line.spacing_m else math.inf)
+
+
+def _climb_m(path: Float, setting: Setting) -> float:
+    """Return the metres climbed along a path that follows the ground."""
+    if float(np.hypot(*np.diff(path, axis=0).T).sum()) < CLIMB_STEP_M:
+        return 0.0
+    points = np.column_stack([path, np.zeros(len(path))])
+    ground = follow(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
+    return float(np.maximum(np.diff(ground), 0.0).sum())
+
+
+def photos_of(sorties: Sorties, ways: Sequence[FlightWay]) -> Photos:
+    """Return all photographs of a plan in the order taken."""
+    position = np.concatenate([way.photos for way in ways])
+    line = np.concatenate(
+        [flight.first + way.photo_lines for flight, way in zip(sorties.flights, ways, strict=True)]
+    )
+    headings = np.array([each.heading_deg for each in sorties.lines])
+    pitches = np.array([each.pitch_deg for each in sorties.lines])
+    return Photos(position=position, heading_deg=headings[line], pitch_deg=pitches[line], line=line)
+
+
+def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
+    """Return the photographs of the pattern that looks straight down, without those added to it."""
+    kept = np.array([line.pitch_deg == NADIR_DEG and not line.extra for line in lines])
+    return photos.some(kept[photos.line])
+
+
+def _facts(
+    laid: LaidOut,
+    sorties: Sorties,
+    ways: Sequence[FlightWay],
+    profiles: Sequence[Profile],
+) -> PlanFacts:
+    request, setting, spacing = laid.request, laid.setting, laid.spacing
+    above = np.concatenate([one.height_agl_m for one in profiles])
+    paths = [way.points[:, :2] for way in ways]
+    slowest = max(camera.least_interval_s for camera in request.cameras)
+    return PlanFacts(
+        drone=request.drone,
+        height_agl_m=(float(above.min()), float(above.max())),
+        farthest_m=max(flight.farthest_m for flight in sorties.flights),
+        speed_m_s=spacing.speed_m_s,
+        photo_m=spacing.photo_m,
+        least_interval_s=slowest,
+        rolling_px=spacing.speed_m_s
+        * max(np.nan_to_num([one.rolling_px_per_m_s for one in spacing.cameras])),
+        frontlap=request.overlap.front,
+        sidelap=request.overlap.side,
+        wind_m_s=request.wind.speed_m_s if request.wind else math.nan,
+        pitch_deg=min(line.pitch_deg for line in sorties.lines),
+        points=max(len(way.points) for way in ways),
+        energy_share=max(flight.energy_share for flight in sorties.flights),
+        usable_share=request.battery.usable,
+        paths=paths,
+        launches=tuple({flight.launch for flight in sorties.flights}),
+        area=setting.area,
+        exclusions=setting.exclusions,
+    )
+
+
+def _warnings(
+    request: PlanRequest,
+    setting: Setting,
+    sorties: Sorties,
+    ways: Sequence[FlightWay],
+    guessed: bool,
+) -> tuple[str, ...]:
+    said = []
+    if request.dem is None:
+        said.append(
+            "no elevation model: the ground is taken to be level with the take-off; on slopes "
+            "overlap and clearance are not as proved. Give one with --dem"
+        )
+    if guessed:
+        places = sorted({flight.launch for flight in sorties.flights})
+        where = " and ".join(
+            f"{lat:.6f}° N {lon:.6f}° E" for lon, lat in setting.frame.geodetic_from_plan(places)
+        )
+        said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
+    for number, way in enumerate(ways, start=1):
+        for excess in way.profile.excesses:
+            said.append(
+                f"sortie {number}: the ground rises or falls faster than the drone can; from "
+                f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
+                f"{excess.most_m:.1f} m above the band"
+            )
+    return tuple(said)

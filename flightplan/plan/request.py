@@ -1,0 +1,202 @@
+"""What a survey's plan is asked for, and where it is laid out.
+
+The setting has the plan's plane, the area, what may not be flown over, and the ground.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Point
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.coverage.routes import Airspace, obstacles_of
+from flightplan.equipment.catalogue import CameraModel, Drone
+from flightplan.equipment.flight_model import Battery, Wind
+from flightplan.proof.rules import RULES, Bounds
+from flightplan.rehearsal.photographs import Overlap
+from flightplan.terrain.terrain import Terrain, read_terrain
+from tmp.errors import InputError
+from tmp.geo.areas import SurveyArea
+from tmp.geo.frames import PlanFrame
+
+MOST_VIEWS = 9
+"""Photographs of every place from which a surface comes out whole, edges included."""
+VIEWS_OF_NOMINAL = 0.68
+"""Share of the photographs that the overlaps promise in the middle of a field which can be had at
+its edges for a few lines more."""
+TERRAIN_BAND = 0.08
+"""Part of the flying height by which the drone may leave it over relief."""
+MOST_BAND_M = 6.0
+FINEST_GSD_M, COARSEST_GSD_M = 0.001, 1.0
+OBLIQUE_DEG = (5.0, 45.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """A plan that somebody wants."""
+
+    area: SurveyArea
+    drone: Drone
+    cameras: Sequence[CameraModel]
+    """Released together; the first is what the plan is proved with if all see the same."""
+    gsd_m: float | None = None
+    height_agl_m: float | None = None
+    """One of the two."""
+    overlap: Overlap = field(default_factory=lambda: Overlap(front=0.8, side=0.7))
+    views: int | None = None
+    """Photographs that shall see every place; by default what the overlaps make possible, up to
+    `MOST_VIEWS`."""
+    exclusions: Sequence[SurveyArea] = ()
+    dem: Path | None = None
+    dem_datum: str | None = None
+    takeoffs: Sequence[tuple[float, float]] = ()
+    """Longitude and latitude in degrees."""
+    wind: Wind | None = None
+    heading_deg: float | None = None
+    double_grid: bool = False
+    oblique_deg: float | None = None
+    """Tilt from the vertical of a second set of lines."""
+    keep_inside: bool = False
+    day: date
+    """When it is to be flown, for the light."""
+    battery: Battery = field(default_factory=Battery)
+    bounds: Bounds = field(default_factory=Bounds)
+    allowed: frozenset[str] = frozenset()
+    """Names of rules that shall not stop the plan."""
+
+    def __post_init__(self) -> None:
+        if self.gsd_m is not None and not FINEST_GSD_M <= self.gsd_m <= COARSEST_GSD_M:
+            raise InputError(
+                f"GSD of {self.gsd_m * 100:g} cm cannot be meant; give "
+                f"{FINEST_GSD_M * 100:g} cm to {COARSEST_GSD_M * 100:g} cm, such as --gsd 2.5cm"
+            )
+        for rule in self.allowed:
+            if rule not in RULES:
+                raise InputError(
+                    f"rule {rule!r} is not known; choose from {', '.join(RULES)} for --allow"
+                )
+        if self.oblique_deg is not None and not (
+            OBLIQUE_DEG[0] <= self.oblique_deg <= OBLIQUE_DEG[1]
+        ):
+            raise InputError(
+                f"--oblique {self.oblique_deg:g}: give {OBLIQUE_DEG[0]:g} to "
+                f"{OBLIQUE_DEG[1]:g} degrees from the vertical; 20 to 30 fixes the heights best"
+            )
+
+    @property
+    def asked_views(self) -> int:
+        """Photographs that shall see every place."""
+        if self.views is not None:
+            return self.views
+        nominal = 1 / ((1 - self.overlap.front) * (1 - self.overlap.side))
+        return max(1, min(MOST_VIEWS, math.floor(VIEWS_OF_NOMINAL * nominal)))
+
+
+log = logging.getLogger(__name__)
+
+Float = NDArray[np.float64]
+Place = tuple[float, float]
+
+CLEARANCE_M = 5.0
+"""Distance kept from holes and exclusions: consumer GNSS and gusts."""
+FLAT_CELL_M = 50.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where a plan is laid out; all but the frame in plan metres."""
+
+    frame: PlanFrame
+    area: MultiPolygon
+    """What is surveyed: the area asked for without the exclusions."""
+    exclusions: tuple[BaseGeometry, ...]
+    terrain: Terrain
+    airspace: Airspace
+    takeoffs: tuple[Place, ...]
+    """Empty where none is given."""
+
+    @property
+    def forbidden(self) -> BaseGeometry | None:
+        """What may not be flown over, beyond the area's own holes."""
+        return shapely.union_all(self.exclusions) if self.exclusions else None
+
+
+def set_plan(request: PlanRequest) -> Setting:
+    """Bring what was asked into a plane of its own, on level ground until more is known.
+
+    Raises
+    ------
+    InputError
+        If a take-off lies in an exclusion, or exclusions cover the area.
+    """
+    lon_deg, lat_deg = request.area.centre
+    frame = PlanFrame(lon_deg=lon_deg, lat_deg=lat_deg)
+    whole = frame.to_plan(request.area.polygons)
+    exclusions = tuple(
+        part
+        for each in request.exclusions
+        for part in shapely.get_parts(frame.to_plan(each.polygons))
+    )
+    solid = shapely.union_all(exclusions) if exclusions else None
+    area = whole if solid is None else whole.difference(solid)
+    parts = [
+        part for part in shapely.get_parts(area) if part.area > 0 and part.geom_type == "Polygon"
+    ]
+    if not parts:
+        raise InputError("exclusions cover the whole area; leave some of it to be flown")
+    takeoffs = tuple(_takeoff(place, frame, solid) for place in request.takeoffs)
+    return Setting(
+        frame=frame,
+        area=MultiPolygon(parts),
+        exclusions=exclusions,
+        terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
+        airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
+        takeoffs=takeoffs,
+    )
+
+
+def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: float) -> Setting:
+    """Return the setting with the ground known below a way, the area and the take-offs.
+
+    Parameters
+    ----------
+    setting : Setting
+    request : PlanRequest
+    way : ndarray of shape (N, 2)
+        Plan metres.
+    margin_m : float
+        Ground to know beyond them.
+
+    Raises
+    ------
+    InputError
+        If the elevation model does not serve, see `flightplan.terrain.terrain.read_terrain`.
+    """
+    places = np.concatenate(
+        [way, shapely.get_coordinates(setting.area), np.reshape(setting.takeoffs, (-1, 2))]
+    )
+    low, high = places.min(axis=0) - margin_m, places.max(axis=0) + margin_m
+    bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    if request.dem is None:
+        return replace(setting, terrain=Terrain.flat(bounds, cell_m=FLAT_CELL_M))
+    terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)
+    return replace(setting, terrain=terrain)
+
+
+def _takeoff(place: tuple[float, float], frame: PlanFrame, solid: BaseGeometry | None) -> Place:
+    (point,) = frame.plan_from_geodetic([place])
+    if solid is not None and solid.contains(Point(point)):
+        raise InputError(
+            f"take-off {place[0]:.6f},{place[1]:.6f} lies inside an exclusion; "
+            "choose another with --takeoff"
+        )
+    return float(point[0]), float(point[1])

@@ -1,0 +1,427 @@
+"""Photographs of a plan, the ground that each of them shows, and how far neighbours overlap.
+
+A proof looks at cells over the area, with height and slope: the ground as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.coverage.routes import Line
+from flightplan.terrain.terrain import Terrain
+from tmp.cameras import Camera
+from tmp.errors import InputError
+from tmp.geo.grids import Grid
+
+Float = NDArray[np.float64]
+
+FLATTEST_DEG = 10.0
+"""Elevation of the flattest ray that counts as a view of the ground: beyond it a pixel is drawn
+out to more than five times its width."""
+DEPTHS = 48
+"""Steps in which a ray is followed to the ground."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photos:
+    """Photographs in plan coordinates, in the order taken."""
+
+    position: Float
+    """Projection centres (N, 3): plan x and y, and the height in the terrain's datum."""
+    heading_deg: Float
+    """Of the picture's top, clockwise from the plan's north (N,)."""
+    pitch_deg: Float
+    """Gimbal pitch (N,); -90 looks straight down."""
+    line: NDArray[np.int_]
+    """Number of the flight line each belongs to (N,)."""
+
+    def __post_init__(self) -> None:
+        number = len(self.position)
+        shapes = self.heading_deg.shape, self.pitch_deg.shape, self.line.shape
+        if self.position.shape != (number, 3) or set(shapes) != {(number,)}:
+            raise InputError(
+                f"photographs need (N, 3) positions and as many headings, pitches and lines, "
+                f"not {self.position.shape} and {shapes}"
+            )
+        if not np.isfinite(self.position).all():
+            place = int(np.flatnonzero(~np.isfinite(self.position).all(axis=1))[0])
+            raise InputError(f"photograph {place} has no finite position; check the height data")
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    @classmethod
+    def on_lines(
+        cls,
+        lines: Sequence[Line],
+        height_at: Callable[[Float], Float],
+        *,
+        pitch_deg: float = -90.0,
+        first_line: int = 0,
+    ) -> Photos:
+        """Return the photographs of flight lines.
+
+        Parameters
+        ----------
+        lines : sequence of Line
+        height_at : callable
+            From plan points (N, 2) the flying height there (N,), in the terrain's datum.
+        pitch_deg : float
+            The gimbal looks ahead along each line where this is above -90.
+        first_line : int
+            Number of the first line.
+        """
+        if not lines:
+            nothing = np.empty(0)
+            return cls(
+                position=np.empty((0, 3)), heading_deg=nothing, pitch_deg=nothing,
+                line=np.empty(0, int),
+            )  # fmt: skip
+        places = np.vstack([line.stations for line in lines])
+        each = [line.photos for line in lines]
+        return cls(
+            position=np.column_stack([places, height_at(places)]),
+            heading_deg=np.repeat([line.heading_deg for line in lines], each),
+            pitch_deg=np.full(len(places), float(pitch_deg)),
+            line=np.repeat(np.arange(first_line, first_line + len(lines)), each),
+        )
+
+    def some(self, which: NDArray[np.bool_]) -> Photos:
+        """Return those photographs for which `which` (N,) is true."""
+        return Photos(
+            position=self.position[which],
+            heading_deg=self.heading_deg[which],
+            pitch_deg=self.pitch_deg[which],
+            line=self.line[which],
+        )
+
+    @property
+    def cam_from_plan(self) -> Float:
+        """Rotations (N, 3, 3) as `tmp.cameras.Pose.from_gimbal` has them, without roll."""
+        yaw, pitch = np.radians(self.heading_deg), np.radians(self.pitch_deg)
+        # Exactly level at -90, so that on level ground the GSD is height over focal length.
+        flat = np.where(self.pitch_deg == -90.0, 0.0, np.cos(pitch))
+        forward = np.stack([np.sin(yaw) * flat, np.cos(yaw) * flat, np.sin(pitch)], axis=-1)
+        right = np.stack([np.cos(yaw), -np.sin(yaw), np.zeros_like(yaw)], axis=-1)
+        return np.stack([right, np.cross(forward, right), forward], axis=-2)
+
+
+def border_rays(camera: Camera, points_per_side: int = 2) -> Float:
+    """Return rays (M, 3) with z = 1 through a picture's border, clockwise from its top left.
+
+    Each side gives its first corner and evenly spaced points towards the next.
+    """
+    along = np.arange(points_per_side) / points_per_side
+    start = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    border = start[:, None] + along[:, None] * (np.roll(start, -1, axis=0) - start)[:, None]
+    size = np.array([camera.width_px, camera.height_px])
+    return camera.ray_from_pixel(border.reshape(-1, 2) * size)
+
+
+def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
+    """Follow rays of every photograph to the ground.
+
+    Parameters
+    ----------
+    photos : Photos
+        Of N.
+    camera_rays : array-like of shape (M, 3)
+        Camera coordinates.
+    terrain : Terrain
+        Taken to go on level beyond its edges.
+
+    Returns
+    -------
+    ndarray of shape (N, M, 3)
+        Where each ray first meets the ground.  Rays flatter than `FLATTEST_DEG` are bent down to
+        that elevation.
+
+    Notes
+    -----
+    A ray is looked at in `DEPTHS` steps between the terrain's highest and lowest place, so it can
+    pass through a spike that is thinner than a step.  `flightplan.proof.prove` has no such limit.
+    """
+    rays = np.asarray(camera_rays, float) @ photos.cam_from_plan
+    level = np.hypot(rays[..., 0], rays[..., 1])
+    drop = np.maximum(-rays[..., 2], level * np.tan(np.radians(FLATTEST_DEG)))
+    across = rays[..., :2] / drop[..., None]  # metres sideways for each metre of drop
+    start = photos.position[:, None, :]
+    low, high = float(terrain.heights.min()), float(terrain.heights.max())
+    # A hair below the ground, so that the last step is in it for certain.
+    last = np.maximum(start[..., 2] - low, 0.0) + 0.01
+    first = np.clip(start[..., 2] - high, 0.0, last)
+
+    def above(depth: Float) -> Float:
+        places = start[..., :2] + across * depth[..., None]
+        return np.asarray(start[..., 2] - depth - height_below(terrain, places))
+
+    upper, lower = np.broadcast_arrays(first, last + 0 * drop)
+    inside, over = upper.copy(), above(upper)
+    outside, under = lower.copy(), above(lower)
+    found = np.zeros(drop.shape, bool)
+    for share in np.linspace(0, 1, DEPTHS + 1)[1:] if high > low else ():
+        depth = upper + share * (lower - upper)
+        gap = above(depth)
+        meets, passes = ~found & (gap <= 0), ~found & (gap > 0)
+        outside, under = np.where(meets, depth, outside), np.where(meets, gap, under)
+        inside, over = np.where(passes, depth, inside), np.where(passes, gap, over)
+        found |= meets
+    depth = inside + (outside - inside) * np.clip(over / np.maximum(over - under, 1e-9), 0, 1)
+    return np.concatenate(
+        [start[..., :2] + across * depth[..., None], (start[..., 2] - depth)[..., None]], axis=-1
+    )
+
+
+def height_below(terrain: Terrain, places: Float) -> Float:
+    """Return the ground's height at plan points (..., 2), those off the grid moved to its edge."""
+    x_min, y_min, x_max, y_max = terrain.bounds
+    inside = np.clip(places, (x_min, y_min), (x_max, y_max))
+    return terrain.at(inside.reshape(-1, 2)).reshape(places.shape[:-1])
+
+
+Float32 = NDArray[np.float32]
+
+CELLS_PER_SPACING = 10.0
+"""Cells of the proof between two neighbouring photographs."""
+LEAST_CELLS_ACROSS = 8
+"""Cells across the narrower side of the smallest area."""
+MOST_CELLS = 8_000_000
+BLOCK = 16
+"""Cells on a side of the blocks whose lowest and highest ground bound a footprint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """The ground to be seen: cells over the area, with height and slope."""
+
+    grid: Grid
+    inside: NDArray[np.bool_]
+    """Which cells have their centre in the area, (rows, cols)."""
+    ground_m: Float32
+    """Height of the terrain at cell centres, (rows, cols)."""
+    terrain: Terrain
+
+    @classmethod
+    def over(
+        cls, area: BaseGeometry, terrain: Terrain, cell_m: float, *, crs: str | None = None
+    ) -> Sheet:
+        """Cover an area.
+
+        Parameters
+        ----------
+        area : shapely Polygon or MultiPolygon
+            Plan metres.
+        terrain : Terrain
+        cell_m : float
+            See `choose_cell`.
+        crs : str, optional
+            The plan's CRS (`tmp.geo.frames.PlanFrame.crs`), for rasters.
+
+        Raises
+        ------
+        InputError
+            If the terrain does not cover the area, or no cell lies in the area.
+        """
+        if not terrain.covers(shapely.get_coordinates(area)).all():
+            raise InputError(
+                "the terrain does not cover the area; give an elevation model that reaches "
+                "beyond it on all sides"
+            )
+        grid = Grid.from_bounds(area.bounds, cell_m, crs)
+        if grid.rows < 2 or grid.cols < 2:
+            raise InputError(f"cells of {cell_m:g} m are too coarse for this area; choose smaller")
+        x, y = np.meshgrid(*grid.cell_centres())
+        inside = _within(area, x, y)
+        if not inside.any():
+            raise InputError(f"no cell of {cell_m:g} m lies in the area; choose smaller cells")
+        ground = height_below(terrain, np.stack([x, y], axis=-1))
+        return cls(grid=grid, inside=inside, ground_m=ground.astype(np.float32), terrain=terrain)
+
+    @cached_property
+    def normals(self) -> Float32:
+        """Unit vectors (3, rows, cols) that stand on the ground."""
+        south, east = np.gradient(self.ground_m.astype(np.float64), self.grid.cell_m)
+        length = np.sqrt(1 + east**2 + south**2)
+        return np.stack([-east / length, south / length, 1 / length]).astype(np.float32)
+
+    @cached_property
+    def slope(self) -> Float32:
+        """Steepest rise over run of the bilinear ground between four nodes of the terrain."""
+        heights = self.terrain.heights
+        if min(heights.shape) < 2:
+            return np.zeros((1, 1), np.float32)
+        east = np.abs(np.diff(heights, axis=1))
+        south = np.abs(np.diff(heights, axis=0))
+        rise = np.hypot(np.maximum(east[1:], east[:-1]), np.maximum(south[:, 1:], south[:, :-1]))
+        return np.asarray(rise / np.float32(self.terrain.cell_m), np.float32)
+
+    @cached_property
+    def extremes(self) -> tuple[Float32, Float32]:
+        """Lowest and highest ground in blocks of `BLOCK` cells."""
+        rows, cols = self.grid.shape
+        padding = ((0, -rows % BLOCK), (0, -cols % BLOCK))
+        padded = np.pad(self.ground_m, padding, mode="edge")
+        blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1, BLOCK)
+        return blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))
+
+
+def _within(area: BaseGeometry, x: Float, y: Float) -> NDArray[np.bool_]:
+    shapely.prepare(area)
+    return np.asarray(shapely.contains_xy(area, x, y))
+
+
+def choose_cell(photo_spacing_m: float, area: BaseGeometry) -> float:
+    """Return the side of the proof's cells: a tenth of the way between photographs.
+
+    Narrow areas get smaller cells, and areas that would need more than `MOST_CELLS` larger ones.
+    """
+    x_min, y_min, x_max, y_max = area.bounds
+    narrow_m = min(math.sqrt(area.area), x_max - x_min, y_max - y_min)
+    wanted_m = min(photo_spacing_m / CELLS_PER_SPACING, narrow_m / LEAST_CELLS_ACROSS)
+    return float(max(wanted_m, math.sqrt((x_max - x_min) * (y_max - y_min) / MOST_CELLS)))
+
+
+PARALLEL_DEG = 5.0
+"""Lines whose courses differ by less, or by as much less than half a turn, are neighbours."""
+HAIR_M = 1e-3
+"""Lines that end at the same place are abreast there, whatever arithmetic says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laps:
+    """Overlaps as fractions of a footprint, each with the place where it was found."""
+
+    front: Float
+    """Of each photograph with the next on its line, (N,); negative where there is a gap."""
+    front_at: Float
+    """Half way between the two, plan metres (N, 2)."""
+    side: Float
+    """Of each photograph with the nearest one on the next line, (M,)."""
+    side_at: Float
+    """(M, 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Strip:
+    """The photographs of one line, measured along and across a common course."""
+
+    along: Float
+    across: Float
+    edges: Float
+    """Back, front, left, right edge of each footprint along and across the course, (N, 4)."""
+    places: Float
+
+
+def measure_laps(photos: Photos, camera: Camera, terrain: Terrain) -> Laps:
+    """Measure frontlap and sidelap between footprints cast on the terrain.
+
+    Parameters
+    ----------
+    photos : Photos
+    camera : Camera
+    terrain : Terrain
+
+    Notes
+    -----
+    Footprints are measured through their middle: from the middle of the far edge to that of the
+    near one, and from left to right.  What relief does to their corners shows in the number of
+    photographs, which `flightplan.proof.prove` counts everywhere.  The length that an overlap is a
+    fraction of is that of the shorter of both footprints.  Lines are neighbours if they are
+    parallel, abreast of one another for at least part of their length, and no other line lies
+    between.
+    """
+    hits = cast(photos, border_rays(camera, 2), terrain)[..., :2]
+    front, front_at, side, side_at = [], [], [], []
+    for numbers in _families(photos):
+        strips = _strips(photos, hits, numbers)
+        for strip in strips:
+            if len(strip.along) > 1:
+                front.append(_overlap(strip.edges[:-1, :2], strip.edges[1:, :2]))
+                front_at.append((strip.places[:-1] + strip.places[1:]) / 2)
+        for number, strip in enumerate(strips):
+            beside = _next_strip(strip, strips[number + 1 :])
+            if beside is None:
+                continue
+            nearest = np.abs(strip.along[:, None] - beside.along).argmin(axis=1)
+            abreast = strip.along >= beside.along.min() - HAIR_M
+            abreast &= strip.along <= beside.along.max() + HAIR_M
+            side.append(_overlap(strip.edges[:, 2:], beside.edges[nearest, 2:])[abreast])
+            side_at.append(((strip.places + beside.places[nearest]) / 2)[abreast])
+    return Laps(
+        front=np.concatenate([*front, np.empty(0)]),
+        front_at=np.vstack([*front_at, np.empty((0, 2))]),
+        side=np.concatenate([*side, np.empty(0)]),
+        side_at=np.vstack([*side_at, np.empty((0, 2))]),
+    )
+
+
+def _families(photos: Photos) -> list[NDArray[np.int_]]:
+    """Return the numbers of the lines that run along one another, to or fro."""
+    numbers, first = np.unique(photos.line, return_index=True)
+    courses = photos.heading_deg[first] % 180.0
+    families: list[NDArray[np.int_]] = []
+    left = np.ones(len(numbers), bool)
+    while left.any():
+        course = courses[np.argmax(left)]
+        turned = np.abs((courses - course + 90.0) % 180.0 - 90.0)
+        family = left & (turned < PARALLEL_DEG)
+        families.append(numbers[family])
+        left &= ~family
+    return families
+
+
+def _strips(photos: Photos, hits: Float, numbers: NDArray[np.int_]) -> list[_Strip]:
+    """Return the lines of one family from left to right, each in its direction of the family."""
+    first = int(np.flatnonzero(photos.line == numbers[0])[0])
+    course = np.radians(photos.heading_deg[first])
+    ahead = np.array([np.sin(course), np.cos(course)])
+    right = np.array([ahead[1], -ahead[0]])
+    strips = []
+    for number in numbers:
+        members = np.flatnonzero(photos.line == number)
+        turned = np.cos(np.radians(photos.heading_deg[members[0]]) - course) < 0
+        places = photos.position[members, :2]
+        u, v = hits[members] @ ahead, hits[members] @ right
+        # Border points run clockwise from the top left corner: middles of sides at 1, 3, 5, 7.
+        front, right_edge, back, left_edge = u[:, 1], v[:, 3], u[:, 5], v[:, 7]
+        if turned:
+            front, back, left_edge, right_edge = back, front, right_edge, left_edge
+        edges = np.column_stack([back, front, left_edge, right_edge])
+        order = np.argsort(places @ ahead, kind="stable")
+        strips.append(
+            _Strip(
+                along=(places @ ahead)[order],
+                across=(places @ right)[order],
+                edges=edges[order],
+                places=places[order],
+            )
+        )
+    return sorted(strips, key=lambda strip: float(strip.across.mean()))
+
+
+def _next_strip(strip: _Strip, others: list[_Strip]) -> _Strip | None:
+    """Return the first line to the right that is abreast of this one."""
+    for other in others:
+        collinear = abs(other.across.mean() - strip.across.mean()) < 0.01 * np.ptp(
+            strip.edges[0, 2:]
+        )
+        if collinear or other.along.min() > strip.along.max():
+            continue
+        if other.along.max() >= strip.along.min():
+            return other
+    return None
+
+
+def _overlap(one: Float, other: Float) -> Float:
+    """Return the overlap of intervals (N, 2), as a fraction of the shorter one."""
+    shorter = np.minimum(one[:, 1] - one[:, 0], other[:, 1] - other[:, 0])
+    shared = np.minimum(one[:, 1], other[:, 1]) - np.maximum(one[:, 0], other[:, 0])
+    return np.asarray(shared / np.maximum(shorter, 1e-6))

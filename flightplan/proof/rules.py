@@ -1,0 +1,460 @@
+"""What a plan may and should not do: bounds of law and of good sense, each with its rule named.
+
+A rule compares one value of the plan with its limit.  What breaks the law or a photograph for sure
+is refused, what may be fine is warned of; a person may override each rule by its name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from flightplan.coverage.pricing import Point
+from flightplan.coverage.spacing import KEEPS_UP
+from flightplan.equipment.catalogue import Drone
+from tmp.errors import InputError
+from tmp.geo.frames import Float
+
+OPEN_CATEGORY_M = 120.0
+"""Greatest height above the ground below in the EU's open category: Implementing Regulation (EU)
+2019/947, UAS.OPEN.010; the same 400 ft hold in the USA (14 CFR 107.51) and the UK."""
+SIGHT_M = 500.0
+"""Distance at which a small drone is commonly taken to be still in the pilot's sight; the law
+names no figure."""
+WIND_SHARE = 2 / 3
+"""Of the wind that the maker says a drone resists; gusts take the rest."""
+BLUR_PX, ROLLING_PX = 1.0, 5.0
+"""Blur that spoils detail; shift of a rolling shutter's rows that an adjustment may not absorb."""
+
+
+class Severity(StrEnum):
+    """What a finding does to a plan."""
+
+    REFUSE = "refuse"
+    """No mission is written until it is mended or overridden."""
+    WARN = "warn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One rule that a plan breaks."""
+
+    rule: str
+    """Name of the rule, by which it can be overridden."""
+    value: float
+    """What the plan has."""
+    limit: float
+    """What the rule allows."""
+    unit: str
+    severity: Severity
+    message: str
+    """One line: what, and what to do."""
+    source: str = "good practice"
+    """Where the rule comes from."""
+    overridden: bool = False
+    """Whether the user said to go on."""
+
+    @property
+    def overridable_by(self) -> str:
+        """What to write so that the plan goes on all the same."""
+        return f"--allow {self.rule}"
+
+    @property
+    def refuses(self) -> bool:
+        """Tell whether it stops the plan."""
+        return self.severity is Severity.REFUSE and not self.overridden
+
+    @property
+    def line(self) -> str:
+        """The finding as a line to print."""
+        state = "allowed" if self.overridden else self.severity.value
+        return f"{state}: {self.message} [{self.rule}: {self.source}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFacts:
+    """What of a plan is judged; whatever is NaN or None is not."""
+
+    drone: Drone
+    height_agl_m: tuple[float, float] = (math.nan, math.nan)
+    """Lowest and highest above the ground below, anywhere on the way."""
+    least_height_m: float = 10.0
+    farthest_m: float = math.nan
+    """From the pilot."""
+    speed_m_s: float = math.nan
+    """On lines."""
+    photo_m: float = math.nan
+    """Between photographs."""
+    least_interval_s: float = math.nan
+    """Of the slowest shutter."""
+    blur_px: float = math.nan
+    """At that speed."""
+    rolling_px: float = math.nan
+    """Shift between first and last row at that speed."""
+    frontlap: float = math.nan
+    """At the lowest clearance, as a fraction."""
+    sidelap: float = math.nan
+    wind_m_s: float = math.nan
+    pitch_deg: float = -90.0
+    points: int = 0
+    """Waypoints of the longest sortie."""
+    energy_share: float = math.nan
+    """Largest of a sortie, of the battery's rated capacity."""
+    usable_share: float = 0.65
+    """What may be spent of it."""
+    paths: Sequence[Float] = ()
+    """Whole way of each sortie, (N, 2), plan metres."""
+    launches: Sequence[Point] = ()
+    area: BaseGeometry | None = None
+    """What is surveyed, plan metres."""
+    fence: BaseGeometry | None = None
+    exclusions: Sequence[BaseGeometry] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Limits that a user may set otherwise, because their law or their land differs."""
+
+    height_agl_m: float = OPEN_CATEGORY_M
+    sight_m: float = SIGHT_M
+    wind_share: float = WIND_SHARE
+    blur_px: float = BLUR_PX
+    rolling_px: float = ROLLING_PX
+
+
+GOOD_FRONTLAP, GOOD_SIDELAP = 0.7, 0.6
+"""Least overlaps from which dense surfaces come out whole over open ground; woods need more."""
+RULES = {
+    "height": "highest above ground",
+    "low": "nearest to the ground",
+    "sight": "distance from the pilot",
+    "sight-area": "area out of sight of every launch",
+    "speed": "speed against the drone's",
+    "interval": "speed against the shutter's interval",
+    "blur": "speed against blur",
+    "rolling-shutter": "speed against the readout of a rolling shutter",
+    "overlap": "overlap too small to map",
+    "wind": "wind against the drone's",
+    "gimbal": "camera pitch against the gimbal's",
+    "points": "waypoints against the controller's",
+    "battery": "energy of a sortie",
+    "fence": "way inside the fence",
+    "exclusion": "way outside exclusions",
+    "takeoff": "take-off outside exclusions and inside the fence",
+}
+"""Names of the rules, for ``--allow``."""
+
+
+def check_plan(
+    plan: PlanFacts, bounds: Bounds | None = None, *, allowed: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Return the rules that a plan breaks, refusals first.
+
+    Parameters
+    ----------
+    plan : PlanFacts
+    bounds : Bounds, optional
+    allowed : collection of str
+        Names of rules to override.
+
+    Raises
+    ------
+    InputError
+        If a rule to override does not exist.
+    """
+    for name in allowed:
+        if name not in RULES:
+            raise InputError(f"rule {name!r} is not known; choose from {', '.join(RULES)}")
+    bounds = bounds or Bounds()
+    found = [
+        *_of_height(plan, bounds),
+        *_of_drone(plan, bounds),
+        *_of_photographs(plan, bounds),
+        *_of_sight(plan, bounds),
+        *_of_way(plan),
+        *_of_launches(plan),
+    ]
+    found = [replace(finding, overridden=finding.rule in allowed) for finding in found]
+    return tuple(sorted(found, key=lambda finding: (not finding.refuses, finding.overridden)))
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise for the findings that stop a plan.
+
+    Raises
+    ------
+    InputError
+        With the first refusal, how to override it, and how many more there are.
+    """
+    stops = [finding for finding in findings if finding.refuses]
+    if stops:
+        more = f" ({len(stops) - 1} more refusals)" if len(stops) > 1 else ""
+        raise InputError(f"{stops[0].message}, or {stops[0].overridable_by}{more}")
+
+
+def _finding(
+    rule: str,
+    value: float,
+    limit: float,
+    unit: str,
+    severity: Severity,
+    message: str,
+    source: str = "good practice",
+) -> Finding:
+    return Finding(
+        rule=rule,
+        value=float(value),
+        limit=float(limit),
+        unit=unit,
+        severity=severity,
+        message=message,
+        source=source,
+    )
+
+
+def _of_height(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+    """Yield what concerns the height above the ground."""
+    low_m, high_m = plan.height_agl_m
+    if high_m > bounds.height_agl_m:
+        yield _finding(
+            "height",
+            high_m,
+            bounds.height_agl_m,
+            "m",
+            Severity.REFUSE,
+            f"flies up to {high_m:.0f} m above ground, and {bounds.height_agl_m:.0f} m is the "
+            "limit; fly lower, follow the terrain",
+            "(EU) 2019/947, UAS.OPEN.010",
+        )
+    if low_m < plan.least_height_m:
+        yield _finding(
+            "low",
+            low_m,
+            plan.least_height_m,
+            "m",
+            Severity.REFUSE,
+            f"comes to {low_m:.1f} m above ground, nearer than {plan.least_height_m:g} m; "
+            "fly higher, or give a better terrain model",
+        )
+
+
+def _of_drone(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+    """Yield what the drone cannot or should not do."""
+    drone, refused = plan.drone, Severity.REFUSE
+    if plan.speed_m_s > drone.mission_speed_m_s * (1 + 1e-9):
+        yield _finding(
+            "speed",
+            plan.speed_m_s,
+            drone.mission_speed_m_s,
+            "m/s",
+            refused,
+            f"flies {plan.speed_m_s:.1f} m/s, and {drone.name} takes no mission above "
+            f"{drone.mission_speed_m_s:g} m/s; fly slower",
+            "catalogue",
+        )
+    if plan.wind_m_s > drone.wind_m_s:
+        yield _finding(
+            "wind",
+            plan.wind_m_s,
+            drone.wind_m_s,
+            "m/s",
+            refused,
+            f"wind of {plan.wind_m_s:g} m/s is more than the {drone.wind_m_s:g} m/s that "
+            f"{drone.name} resists; wait",
+            "catalogue",
+        )
+    elif plan.wind_m_s > bounds.wind_share * drone.wind_m_s:
+        yield _finding(
+            "wind",
+            plan.wind_m_s,
+            bounds.wind_share * drone.wind_m_s,
+            "m/s",
+            Severity.WARN,
+            f"wind of {plan.wind_m_s:g} m/s leaves little of the {drone.wind_m_s:g} m/s that "
+            f"{drone.name} resists to gusts; expect tilt, blur and short batteries",
+        )
+    lowest_deg, highest_deg = drone.gimbal_deg
+    if not lowest_deg <= plan.pitch_deg <= highest_deg:
+        yield _finding(
+            "gimbal",
+            plan.pitch_deg,
+            lowest_deg,
+            "°",
+            refused,
+            f"camera pitch {plan.pitch_deg:g}° is beyond the gimbal's {lowest_deg:g} to "
+            f"{highest_deg:g}°; choose one between",
+            "catalogue",
+        )
+    if plan.points > drone.max_points:
+        yield _finding(
+            "points",
+            plan.points,
+            drone.max_points,
+            "",
+            refused,
+            f"a sortie has {plan.points} waypoints, and its controller takes {drone.max_points}; "
+            "split it",
+            "catalogue",
+        )
+    if plan.energy_share > plan.usable_share * (1 + 1e-9):
+        yield _finding(
+            "battery",
+            plan.energy_share,
+            plan.usable_share,
+            "",
+            refused,
+            f"a sortie takes {plan.energy_share:.0%} of a battery, and {plan.usable_share:.0%} "
+            "may be spent; split it",
+        )
+
+
+def _of_photographs(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+    """Yield what spoils photographs."""
+    refused, warned = Severity.REFUSE, Severity.WARN
+    fastest_m_s = plan.photo_m / plan.least_interval_s
+    if plan.speed_m_s > fastest_m_s * (1 + 1e-6):
+        yield _finding(
+            "interval",
+            plan.speed_m_s,
+            fastest_m_s,
+            "m/s",
+            refused,
+            f"a photograph every {plan.photo_m:.1f} m at {plan.speed_m_s:.1f} m/s is one every "
+            f"{plan.photo_m / plan.speed_m_s:.1f} s, and the camera takes "
+            f"{plan.least_interval_s:g} s; fly {fastest_m_s:.1f} m/s at most",
+            "catalogue",
+        )
+    elif plan.speed_m_s > KEEPS_UP * fastest_m_s * (1 + 1e-6):
+        yield _finding(
+            "interval",
+            plan.speed_m_s,
+            KEEPS_UP * fastest_m_s,
+            "m/s",
+            warned,
+            f"at {plan.speed_m_s:.1f} m/s the camera just keeps up, and a slow card or a gust "
+            f"from behind costs photographs; {KEEPS_UP * fastest_m_s:.1f} m/s is safe",
+        )
+    if plan.blur_px > bounds.blur_px:
+        yield _finding(
+            "blur",
+            plan.blur_px,
+            bounds.blur_px,
+            "px",
+            warned,
+            f"exposure blurs {plan.blur_px:.1f} px; fly slower or expose shorter",
+        )
+    if plan.rolling_px > bounds.rolling_px:
+        yield _finding(
+            "rolling-shutter",
+            plan.rolling_px,
+            bounds.rolling_px,
+            "px",
+            warned,
+            f"the rolling shutter shifts rows by up to {plan.rolling_px:.0f} px; fly slower",
+            "Vautherin et al. 2016, ISPRS Annals III-3",
+        )
+    for name, value, good in (
+        ("frontlap", plan.frontlap, GOOD_FRONTLAP),
+        ("sidelap", plan.sidelap, GOOD_SIDELAP),
+    ):
+        if value < good:
+            yield _finding(
+                "overlap",
+                value,
+                good,
+                "",
+                warned,
+                f"{name} comes down to {value:.0%}, and surfaces come out whole from {good:.0%} "
+                "on; ask for more",
+            )
+
+
+def _of_sight(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+    """Yield what lies too far to be seen."""
+    if plan.farthest_m > bounds.sight_m:
+        yield _finding(
+            "sight",
+            plan.farthest_m,
+            bounds.sight_m,
+            "m",
+            Severity.WARN,
+            f"flies {plan.farthest_m:.0f} m from the pilot, and a small drone is hard to see "
+            f"beyond {bounds.sight_m:.0f} m; move the launch or post observers",
+            "visual line of sight, (EU) 2019/947, UAS.OPEN.060",
+        )
+    if plan.area is not None and plan.launches:
+        seen = shapely.union_all(shapely.points(plan.launches)).buffer(bounds.sight_m)
+        hidden = plan.area.difference(seen).area / max(plan.area.area, 1e-9)
+        if hidden > 1e-3:
+            yield _finding(
+                "sight-area",
+                hidden,
+                0.0,
+                "",
+                Severity.WARN,
+                f"{hidden:.0%} of the area lies farther than {bounds.sight_m:.0f} m from every "
+                "launch; add one with --takeoff",
+                "visual line of sight, (EU) 2019/947, UAS.OPEN.060",
+            )
+
+
+def _of_way(plan: PlanFacts) -> Iterator[Finding]:
+    """Yield where the way leaves the fence or enters an exclusion."""
+    ways = [shapely.linestrings(path) for path in plan.paths if len(path) >= 2]
+    way = shapely.multilinestrings(ways) if ways else None
+    if plan.fence is not None and way is not None:
+        out_m = way.difference(plan.fence).length
+        if out_m > 0.01:
+            yield _finding(
+                "fence",
+                out_m,
+                0.0,
+                "m",
+                Severity.REFUSE,
+                f"{out_m:.0f} m of the way lie outside the fence; widen the fence or the margin",
+            )
+    for number, exclusion in enumerate(plan.exclusions):
+        inside_m = 0.0 if way is None else way.intersection(exclusion).length
+        if inside_m > 0.01:
+            yield _finding(
+                "exclusion",
+                inside_m,
+                0.0,
+                "m",
+                Severity.REFUSE,
+                f"{inside_m:.0f} m of the way lie over exclusion {number + 1}; plan anew with it",
+            )
+
+
+def _of_launches(plan: PlanFacts) -> Iterator[Finding]:
+    """Yield take-offs from where there must be none."""
+    for x, y in plan.launches:
+        place = shapely.Point(x, y)
+        for number, exclusion in enumerate(plan.exclusions):
+            if exclusion.intersects(place):
+                inside_m = float(np.asarray(exclusion.boundary.distance(place)))
+                yield _finding(
+                    "takeoff",
+                    inside_m,
+                    0.0,
+                    "m",
+                    Severity.REFUSE,
+                    f"take-off lies {inside_m:.0f} m inside exclusion {number + 1}; "
+                    "choose another place",
+                )
+        if plan.fence is not None and not plan.fence.intersects(place):
+            out_m = float(np.asarray(plan.fence.distance(place)))
+            yield _finding(
+                "takeoff",
+                out_m,
+                0.0,
+                "m",
+                Severity.REFUSE,
+                f"take-off lies {out_m:.0f} m outside the fence; widen it or choose another place",
+            )

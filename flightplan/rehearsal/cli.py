@@ -1,0 +1,107 @@
+"""``tmp rehearse``: fly a survey before it is flown, or one that never will be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from flightplan.rehearsal.photographs import Gnss
+    from tmp.progress import Track
+    from tmp.survey import Survey
+
+PHOTOGRAPHS = "rehearsal"
+"""Folder of a survey that the rehearsed photographs of its plan go into."""
+
+
+@click.command(short_help="See what a plan would photograph; render photographs with their truth.")
+@click.argument("folder", metavar="SURVEY", type=click.Path(path_type=Path))
+@click.option("--photos", is_flag=True, help="Render the photographs of the plan as well.")
+@click.option(
+    "--gnss",
+    type=click.Choice(["consumer", "rtk"]),
+    default="consumer",
+    show_default=True,
+    help="Errors of the recorded positions: 2 m (3 m in height), or 2 cm.",
+)
+@click.option("--second-height", is_flag=True, help="Add cross lines at 1.35 times the height.")
+@click.option("--oblique", is_flag=True, help="Add lines that look 28° ahead.")
+@click.option("--nir", is_flag=True, help="Add a near infrared camera, and grey targets.")
+@click.option(
+    "--scale",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Area, as a multiple of the standard one.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Threads to use.  [default: one per core]"
+)
+def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> None:
+    """Rehearse the plan of SURVEY, or, where it has none, a survey of an invented farm.
+
+    With a plan, its mission files are read as they are, edited or not, and what they would
+    photograph is judged by what was asked.  --photos renders those photographs over the farm into
+    SURVEY/rehearsal.
+
+    Without a plan, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
+    the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
+    orthomosaic, NDVI and masks, and with --nir the grey targets on the ground.
+    """
+    from tmp.progress import bar
+    from tmp.survey import Survey
+
+    threads = workers or os.cpu_count() or 1
+    survey = Survey(root=folder)
+    with bar() as track:
+        if survey.plan_dir.is_dir():
+            _rehearse_plan(survey, photos, given, threads, track)
+        else:
+            _rehearse_farm(folder, given, threads, track)
+
+
+def _rehearse_plan(
+    survey: Survey, photos: bool, given: dict[str, Any], workers: int, track: Track
+) -> None:
+    from flightplan.equipment.catalogue import read_catalogue, user_files
+    from flightplan.rehearsal.farm import render_plan
+    from flightplan.rehearsal.planned import prove_flown, read_plan
+
+    plan = read_plan(survey, read_catalogue(user_files(survey.root)))
+    certificate, coverage = prove_flown(plan, workers=workers, track=track)
+    for check in certificate.checks:
+        click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
+    for views, share in coverage.shares():
+        click.echo(f"{100 * share:5.1f} %  of the area is seen by {views}")
+    if photos:
+        made = render_plan(
+            plan,
+            survey.root / PHOTOGRAPHS,
+            gnss=_gnss(given),
+            seed=given["seed"],
+            workers=workers,
+            track=track,
+        )
+        click.echo(f"{len(made.shots)} photographs in {made.photos}, truth in {made.truth}")
+
+
+def _rehearse_farm(folder: Path, given: dict[str, Any], workers: int, track: Track) -> None:
+    from flightplan.rehearsal.farm import FarmOptions, farm_rehearsal
+
+    options = FarmOptions(
+        gnss=_gnss(given),
+        **{name: given[name] for name in ("second_height", "oblique", "nir", "scale", "seed")},
+    )
+    made = farm_rehearsal(folder, options, workers=workers, track=track)
+    click.echo(f"{len(made.shots)} photographs in {made.photos}")
+    click.echo(f"truth in {made.truth}, {made.grid.cell_m * 100:g} cm cells, {made.grid.crs}")
+
+
+def _gnss(given: dict[str, Any]) -> Gnss:
+    from flightplan.rehearsal.photographs import CONSUMER, RTK
+
+    return RTK if given["gnss"] == "rtk" else CONSUMER

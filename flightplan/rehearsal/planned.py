@@ -1,0 +1,227 @@
+"""Rehearse a plan: what its mission files would photograph, proved again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry import shape
+
+from flightplan.equipment.catalogue import CameraModel, Catalogue
+from flightplan.formats import read_mission
+from flightplan.formats.mission import HeightReference, Mission, Photo
+from flightplan.outputs.plan_folder import SUMMARY, VERSION
+from flightplan.plan.planning import NADIR_DEG
+from flightplan.plan.request import FLAT_CELL_M
+from flightplan.proof.certificate import Asked, Certificate, certify
+from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.prove import Coverage, prove
+from flightplan.terrain.profiles import follow
+from flightplan.terrain.terrain import Terrain, read_terrain
+from tmp.errors import InputError, VersionError
+from tmp.geo.frames import PlanFrame
+from tmp.progress import Track, silent
+from tmp.survey import Survey
+
+Float = NDArray[np.float64]
+
+ROOM_M = 1.0
+"""Ground known beyond waypoints that were moved out of what the plan knew."""
+HAIR_M = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlownPlan:
+    """A plan as its mission files have it, edited by hand or not."""
+
+    missions: tuple[Mission, ...]
+    photos: tuple[tuple[Photo, ...], ...]
+    """Of each mission."""
+    frame: PlanFrame
+    terrain: Terrain
+    camera: CameraModel
+    summary: dict[str, Any]
+    """What was asked, see `flightplan.outputs.plan_folder.summary`."""
+
+
+def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
+    """Read the sorties of a survey's plan as they would be flown.
+
+    Raises
+    ------
+    InputError
+        If there is no plan, a file is malformed, or the elevation model is gone.
+    VersionError
+        If a newer platform wrote it.
+    """
+    path = survey.plan_dir / SUMMARY
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{survey.root}: holds no plan; make one with 'tmp plan'") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); plan again") from error
+    if summary.get("version") != VERSION:
+        raise VersionError(f"{path}: version {summary.get('version')!r}; this platform reads 1")
+    files = sorted(survey.plan_dir.glob("sortie-*.plan"), key=lambda file: int(file.stem[7:]))
+    if not files:
+        raise InputError(f"{survey.plan_dir}: holds no sortie-1.plan; plan again")
+    missions = tuple(read_mission(file) for file in files)
+    frame = PlanFrame(lon_deg=summary["frame"][0], lat_deg=summary["frame"][1])
+    places = frame.plan_from_geodetic(
+        [(point.lon_deg, point.lat_deg) for one in missions for point in one.waypoints]
+    )
+    x0, y0, x1, y1 = summary["bounds"]
+    low, high = places.min(axis=0) - ROOM_M, places.max(axis=0) + ROOM_M
+    bounds = (
+        min(x0, float(low[0])), min(y0, float(low[1])),
+        max(x1, float(high[0])), max(y1, float(high[1])),
+    )  # fmt: skip
+    if summary["dem"] is None:
+        terrain = Terrain.flat(bounds, cell_m=FLAT_CELL_M)
+    else:
+        terrain = read_terrain(Path(summary["dem"]), frame, bounds, datum=summary["dem_datum"])
+    return FlownPlan(
+        missions=missions,
+        photos=tuple(tuple(photos_along(one)) for one in missions),
+        frame=frame,
+        terrain=terrain,
+        camera=min(
+            (catalogue.camera(key) for key in summary["cameras"]),
+            key=lambda one: one.width_px * one.height_px / one.f_px**2,
+        ),
+        summary=summary,
+    )
+
+
+def photos_along(mission: Mission) -> Iterator[Photo]:
+    """Yield where a drone that follows a mission takes photographs.
+
+    The first is taken where photographs begin, the others at the spacing asked, over all ways
+    that follow one another without a pause.
+    """
+    frame = PlanFrame(lon_deg=mission.waypoints[0].lon_deg, lat_deg=mission.waypoints[0].lat_deg)
+    places = frame.plan_from_geodetic([(p.lon_deg, p.lat_deg) for p in mission.waypoints])
+    line, left_m = -1, math.nan
+    for index, (here, there) in enumerate(pairwise(mission.waypoints)):
+        spacing_m = here.photo_spacing_m
+        if not spacing_m > 0:
+            left_m = math.nan
+            continue
+        step = places[index + 1] - places[index]
+        length = float(np.hypot(*step))
+        if math.isnan(left_m):
+            line, left_m = line + 1, 0.0
+        course = math.degrees(math.atan2(step[0], step[1])) % 360.0
+        while left_m <= length + HAIR_M:
+            part = min(left_m / length, 1.0) if length > 0 else 0.0
+            ((lon, lat),) = frame.geodetic_from_plan([places[index] + part * step])
+            yield Photo(
+                lon_deg=float(lon),
+                lat_deg=float(lat),
+                height_m=here.height_m + part * (there.height_m - here.height_m),
+                heading_deg=course if math.isnan(here.heading_deg) else here.heading_deg,
+                gimbal_pitch_deg=here.gimbal_pitch_deg,
+                line=line,
+            )
+            left_m += spacing_m
+        left_m -= length
+
+
+def prove_flown(
+    plan: FlownPlan, *, cell_m: float | None = None, workers: int = 1, track: Track = silent
+) -> tuple[Certificate, Coverage]:
+    """Judge a plan's mission files by what was asked of it.
+
+    Parameters
+    ----------
+    plan : FlownPlan
+    cell_m : float, optional
+        Cell of the proof; by default that of `flightplan.proof.footprints.choose_cell`.
+    workers : int
+    track : Track
+    """
+    summary, frame, terrain = plan.summary, plan.frame, plan.terrain
+    area = frame.to_plan(shape(summary["area"]))
+    for each in summary["exclusions"]:
+        area = area.difference(frame.to_plan(shape(each)))
+    photos = _placed(plan)
+    camera = plan.camera.camera()
+    cell_m = cell_m or choose_cell(summary["photo_spacing_m"], area)
+    sheet = Sheet.over(area, terrain, cell_m, crs=frame.crs)
+    coverage = prove(photos, camera, sheet, workers=workers, track=track)
+    height, band = summary["height_agl_m"], summary["band_m"]
+    asked = Asked(
+        photographs=summary["views"],
+        gsd_m=summary["gsd_m"],
+        frontlap=summary["frontlap"],
+        sidelap=summary["sidelap"],
+        least_height_agl_m=height - band,
+        most_height_agl_m=height + band,
+        clearance_m=height - band,
+    )
+    ways = [_way(plan, one) for one in plan.missions]
+    taking = [[one.photo_spacing_m > 0 for one in m.waypoints[:-1]] for m in plan.missions]
+    certificate = certify(
+        asked,
+        coverage,
+        laps=measure_laps(photos.some(photos.pitch_deg == NADIR_DEG), camera, terrain),
+        profiles=[
+            follow(way, terrain, surveying=taken) for way, taken in zip(ways, taking, strict=True)
+        ],
+        photographs=len(photos),
+        frame=frame,
+        terrain=terrain.datum,
+    )
+    return certificate, coverage
+
+
+def _placed(plan: FlownPlan) -> Photos:
+    """Return all photographs in plan coordinates."""
+    rows, lines, first = [], [], 0
+    for mission, photos in zip(plan.missions, plan.photos, strict=True):
+        home_m = ground_of(plan, mission)
+        xy = plan.frame.plan_from_geodetic([(one.lon_deg, one.lat_deg) for one in photos])
+        rows += [
+            (x, y, home_m + one.height_m, one.heading_deg, one.gimbal_pitch_deg)
+            for (x, y), one in zip(xy, photos, strict=True)
+        ]
+        lines += [first + one.line for one in photos]
+        first = lines[-1] + 1
+    table = np.array(rows)
+    return Photos(
+        position=table[:, :3],
+        heading_deg=table[:, 3],
+        pitch_deg=table[:, 4],
+        line=np.array(lines),
+    )
+
+
+def _way(plan: FlownPlan, mission: Mission) -> Float:
+    xy = plan.frame.plan_from_geodetic([(p.lon_deg, p.lat_deg) for p in mission.waypoints])
+    home_m = ground_of(plan, mission)
+    return np.column_stack([xy, [home_m + p.height_m for p in mission.waypoints]])
+
+
+def ground_of(plan: FlownPlan, mission: Mission) -> float:
+    """Return the height of the ground at a mission's take-off, which its heights start from.
+
+    Raises
+    ------
+    InputError
+        If the mission does not say where it takes off, or measures heights from elsewhere.
+    """
+    if mission.takeoff is None or mission.height_reference is not HeightReference.TAKEOFF:
+        raise InputError(
+            f"{mission.name}: heights are not above a known take-off point; plan again"
+        )
+    place = mission.takeoff.lon_deg, mission.takeoff.lat_deg
+    (ground,) = plan.terrain.at(plan.frame.plan_from_geodetic([place]))
+    return float(ground)

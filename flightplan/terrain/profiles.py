@@ -1,0 +1,397 @@
+"""The ground along a way, sampled so that what lies between samples is known too.
+
+Above it the way of one sortie in three dimensions, which part is for what, and the height between
+ground and flight, metre by metre.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flightplan.coverage.routes import Line
+from flightplan.coverage.sorties import Sortie
+from flightplan.formats.mission import Role
+from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
+from flightplan.terrain.terrain import Terrain
+from tmp.errors import InputError
+
+Float = NDArray[np.float64]
+
+STEP_M = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundProfile:
+    """Bounds of the ground along a way; both are straight between samples."""
+
+    distance_m: Float
+    """(N,), along the way, strictly increasing from 0."""
+    lowest_m: Float
+    """(N,); the ground below the way is nowhere lower."""
+    highest_m: Float
+    """(N,); the ground below the way and in its corridor is nowhere higher."""
+
+
+def ground_profile(
+    terrain: Terrain, way: ArrayLike, *, half_width_m: float = 0.0, step_m: float = STEP_M
+) -> GroundProfile:
+    """Sample the ground below a way and beside it.
+
+    Parameters
+    ----------
+    terrain : Terrain
+    way : array-like of shape (M, 2)
+        Corners in plan metres, M at least 2; points that repeat count once.
+    half_width_m : float
+        How far beside the way the drone may come: its position is not better known than GNSS
+        has it.
+    step_m : float
+        Samples closer than this are thinned out.
+
+    Returns
+    -------
+    GroundProfile
+        `lowest_m` and `highest_m` bound the terrain between samples too, not only at them.
+        Without a corridor, and where cells are larger than `step_m`, they differ only by the
+        twist of a cell.
+
+    Raises
+    ------
+    InputError
+        If the way has no length, or leaves the terrain.
+
+    Notes
+    -----
+    Along a straight line the bilinear ground is a parabola within each cell, so samples are
+    taken where the line goes from cell to cell, and the parabola's arrow, which is greatest half
+    way, is added to both ends of a stretch that bulges.  The corridor is covered by parallel
+    lines no more than a cell apart, each treated alike.  Between parallels, and round the
+    outside of corners, the ground is not looked at.
+    """
+    corners = np.atleast_2d(np.asarray(way, float))
+    corners = corners[np.append(True, np.hypot(*np.diff(corners, axis=0).T) > 0)]
+    if len(corners) < 2:
+        raise InputError("a way needs two corners apart from each other to sample the ground below")
+    lines = math.ceil(half_width_m / terrain.cell_m)
+    beside_m = np.linspace(-half_width_m, half_width_m, 2 * lines + 1)
+    begun_m = 0.0
+    parts = []
+    for start, end in pairwise(corners):
+        distance, low, high = _stretch(terrain, start, end, beside_m)
+        parts.append((begun_m + distance, low, high))
+        begun_m += float(distance[-1])
+    # Where stretches meet, the lower and the higher of both ends count.
+    distance = np.concatenate([part[0] for part in parts])
+    distance, place = np.unique(distance, return_inverse=True)
+    lowest, highest = np.full(len(distance), np.inf), np.full(len(distance), -np.inf)
+    np.minimum.at(lowest, place, np.concatenate([part[1] for part in parts]))
+    np.maximum.at(highest, place, np.concatenate([part[2] for part in parts]))
+    kept = _kept(distance, step_m)
+    return GroundProfile(
+        distance_m=distance[kept],
+        lowest_m=-_over(distance, -lowest, kept),
+        highest_m=_over(distance, highest, kept),
+    )
+
+
+def _stretch(
+    terrain: Terrain, start: Float, end: Float, beside_m: Float
+) -> tuple[Float, Float, Float]:
+    """Return distances and bounds of the ground along one straight stretch."""
+    length = float(np.hypot(*(end - start)))
+    along = (end - start) / length
+    offsets = beside_m[:, None] * np.array([along[1], -along[0]])
+    distance = _crossings(terrain, start + offsets, along, length)
+    middle = (distance[1:] + distance[:-1]) / 2
+
+    def heights(places: Float) -> Float:
+        points = start + places[:, None] * along + offsets[:, None, :]
+        return terrain.at(points.reshape(-1, 2)).reshape(len(offsets), -1)
+
+    ground = heights(distance)
+    arrow = heights(middle) - (ground[:, 1:] + ground[:, :-1]) / 2
+    below = ground[len(offsets) // 2]
+    sag = np.maximum(-arrow[len(offsets) // 2], 0.0)
+    bulge = np.maximum(arrow.max(axis=0), 0.0)
+    return distance, below - _both_ends(sag), ground.max(axis=0) + _both_ends(bulge)
+
+
+def _both_ends(lift: Float) -> Float:
+    """Return for each end of stretches (N-1,) the larger of those that meet there, (N,)."""
+    return np.asarray(np.maximum(np.append(lift, 0.0), np.append(0.0, lift)))
+
+
+def _crossings(terrain: Terrain, starts: Float, along: Float, length: float) -> Float:
+    """Return where parallels (K, 2) go from one square between cell centres to the next."""
+    found = [np.array([0.0, length])]
+    corner = np.array([terrain.x_min, terrain.y_max])
+    for axis in (0, 1):
+        if abs(along[axis]) < 1e-9:
+            continue
+        for start in starts[:, axis]:
+            first, last = sorted(
+                (start + part - corner[axis]) / terrain.cell_m - 0.5
+                for part in (0.0, length * along[axis])
+            )
+            centres = corner[axis] + (np.arange(math.ceil(first), last) + 0.5) * terrain.cell_m
+            found.append((centres - start) / along[axis])
+    distance = np.unique(np.concatenate(found).clip(0.0, length))
+    # Rounding sets crossings of parallels beside each other that are one.
+    apart = np.append(np.diff(distance) > 1e-9 * length, True)
+    distance = distance[apart]
+    distance[0] = 0.0
+    return np.asarray(distance)
+
+
+def _kept(distance: Float, step_m: float) -> NDArray[np.intp]:
+    """Return the indices of samples at least a step apart, first and last among them."""
+    kept = np.unique(np.floor(distance / step_m), return_index=True)[1]
+    kept[-1:] = len(distance) - 1
+    return np.unique(np.append(0, kept))
+
+
+def _over(distance: Float, height: Float, kept: NDArray[np.intp]) -> Float:
+    """Return heights for the samples kept, such that straight lines between them pass over all.
+
+    A stretch with something above its straight line is lifted at both ends, or each end is set to
+    the stretch's highest, whichever lifts less: the one suits a hump, the other a cliff.
+    """
+    ends = height[kept]
+    chord = np.interp(distance, distance[kept], ends)
+    left, right = ends[:-1], ends[1:]
+    hump = np.maximum.reduceat(np.maximum(height - chord, 0.0), kept[:-1])
+    top = np.maximum(np.maximum.reduceat(height, kept[:-1]), right)
+    flat = 2 * top - left - right < 2 * hump
+    new_left = np.where(flat, top, left + hump)
+    new_right = np.where(flat, top, right + hump)
+    return np.asarray(np.maximum(np.append(new_left, -np.inf), np.append(-np.inf, new_right)))
+
+
+CORRIDOR_M = 5.0
+"""How far beside the way the drone may come: consumer GNSS and gusts."""
+SAME_M = 0.05
+"""Points closer than this are one."""
+SHORTEST_M = 0.5
+"""Shortest stretch on which photographs are taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A stretch of a sortie's way that serves one purpose."""
+
+    way: Float
+    """Corners, plan metres (N, 2)."""
+    role: Role
+    line: Line | None = None
+    """The line it belongs to; None for transits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightWay:
+    """A sortie's way from above its take-off to above its landing."""
+
+    points: Float
+    """Waypoints: plan x, y and height in the terrain's datum, (N, 3)."""
+    legs: tuple[Leg, ...]
+    """The stretch that begins at each waypoint but the last, (N - 1)."""
+    begins: NDArray[np.bool_]
+    """Whether a waypoint begins a stretch, or only bends it, (N,)."""
+    photos: Float
+    """Plan x, y and height of every photograph in the order taken, (M, 3)."""
+    photo_lines: NDArray[np.int_]
+    """Number within the sortie of the line each belongs to, (M,)."""
+    profile: FlightProfile
+
+
+def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand) -> FlightWay:
+    """Return the way of a sortie inside a height band above the ground.
+
+    Over level ground it is level.  Waypoints are where the way turns, where its purpose changes,
+    and where the band asks for one.
+    """
+    legs = list(_legs(sortie))
+    corners = [legs[0].way[0]]
+    starts: list[tuple[float, Leg]] = []
+    begun_m = 0.0
+    turns_m = [0.0]
+    for leg in legs:
+        starts.append((begun_m, leg))
+        for here, there in pairwise(leg.way):
+            begun_m += float(np.hypot(*(there - here)))
+            corners.append(there)
+            turns_m.append(begun_m)
+    way = np.array(corners)
+    at = np.array(turns_m)
+    profile = _heights(way, at, terrain, band)
+    distance = np.sort(np.concatenate([at, profile.distance_m]))
+    distance = distance[np.append(True, np.diff(distance) > SAME_M)]
+    place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
+    leg_start = np.array([start for start, _ in starts])
+    which = np.searchsorted(leg_start, distance[:-1] + SAME_M / 2, side="right") - 1
+    photos, photo_lines = _photos(starts, profile)
+    return FlightWay(
+        points=np.column_stack([place, profile.at(distance)]),
+        legs=tuple(legs[number] for number in which),
+        begins=np.append(np.abs(distance[:-1] - leg_start[which]) < SAME_M, True),
+        photos=photos,
+        photo_lines=photo_lines,
+        profile=profile,
+    )
+
+
+def _heights(way: Float, at: Float, terrain: Terrain, band: HeightBand) -> FlightProfile:
+    if float(np.ptp(terrain.heights)) == 0.0:
+        level = float(terrain.heights.flat[0]) + band.height_m
+        return FlightProfile(distance_m=at[[0, -1]], height_m=np.array([level, level]))
+    ground = ground_profile(terrain, way, half_width_m=CORRIDOR_M)
+    return fit_heights(ground.distance_m, ground.lowest_m, band, highest_m=ground.highest_m)
+
+
+def _legs(sortie: Sortie) -> Iterator[Leg]:
+    """Yield the parts of a sortie in order; none is shorter than a step."""
+    yield from _transit(sortie.way_out)
+    for number, line in enumerate(sortie.lines):
+        entry, start, end, leave = _flown(line)
+        for here, there, role in (
+            (entry, start, Role.RUN_IN),
+            (start, end, Role.LINE),
+            (end, leave, Role.RUN_OUT),
+        ):
+            if role is Role.LINE or np.hypot(*(there - here)) > SAME_M:
+                yield Leg(way=np.array([here, there]), role=role, line=line)
+        if number < len(sortie.transits):
+            # A transit begins and ends with the run-out and run-in that the lines have already.
+            after = _flown(sortie.lines[number + 1])[0]
+            inner = [
+                point
+                for point in sortie.transits[number][1:-1]
+                if min(np.hypot(*(point - leave)), np.hypot(*(point - after))) > SAME_M
+            ]
+            yield from _transit(np.array([leave, *inner, after]))
+    yield from _transit(sortie.way_home)
+
+
+def _flown(line: Line) -> Float:
+    """Return a line's four corners; even a single photograph has a stretch on which it is taken."""
+    corners = line.flown
+    if line.length_m >= SHORTEST_M:
+        return corners
+    course = corners[3] - corners[0]
+    length = float(np.hypot(*course))
+    along = (course / length if length > SAME_M else np.array([0.0, 1.0])) * SHORTEST_M / 2
+    start, end = corners[1] - along, corners[2] + along
+    entry = corners[0] if line.run_in_m > SHORTEST_M else start
+    leave = corners[3] if line.run_out_m > SHORTEST_M else end
+    return np.array([entry, start, end, leave])
+
+
+def _transit(way: Float) -> Iterator[Leg]:
+    if float(np.hypot(*np.diff(way, axis=0).T).sum()) > SAME_M:
+        yield Leg(way=np.asarray(way, float), role=Role.TRANSIT)
+
+
+def _photos(
+    starts: list[tuple[float, Leg]], profile: FlightProfile
+) -> tuple[Float, NDArray[np.int_]]:
+    places, lines = [np.empty((0, 3))], [np.empty(0, int)]
+    number = 0
+    for start, leg in starts:
+        if leg.role is Role.LINE and leg.line is not None:
+            stations = leg.line.stations
+            along = start + np.hypot(*(stations - stations[0]).T)
+            places.append(np.column_stack([stations, profile.at(along)]))
+            lines.append(np.full(len(stations), number))
+            number += 1
+    return np.concatenate(places), np.concatenate(lines)
+
+
+RESOLUTION_M = 1.0
+"""Longest way between two samples."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """Samples along one way."""
+
+    distance_m: Float
+    """Along the way, (N,)."""
+    place: Float
+    """Plan metres, (N, 2)."""
+    ground_m: Float
+    """Height of the terrain, (N,)."""
+    flight_m: Float
+    """Height flown at, in the terrain's datum, (N,)."""
+    surveying: NDArray[np.bool_]
+    """Where photographs are taken, (N,)."""
+    waypoint_m: Float
+    """Distance at which each waypoint lies, (W,)."""
+
+    @property
+    def height_agl_m(self) -> Float:
+        """Height above the ground, (N,)."""
+        return self.flight_m - self.ground_m
+
+
+def follow(
+    way: ArrayLike,
+    terrain: Terrain,
+    *,
+    surveying: Sequence[bool] | NDArray[np.bool_] | None = None,
+    step_m: float = RESOLUTION_M,
+) -> Profile:
+    """Sample a way over the terrain.
+
+    Parameters
+    ----------
+    way : array-like of shape (N, 3)
+        Waypoints: plan x, y, and height in the terrain's datum; straight between them.
+    terrain : Terrain
+    surveying : sequence of N - 1 bools, optional
+        Whether photographs are taken from each waypoint to the next; by default always.
+    step_m : float
+        Longest way between two samples.
+
+    Raises
+    ------
+    InputError
+        If the way has fewer than two waypoints, or leaves the terrain.
+
+    Examples
+    --------
+    >>> ground = Terrain.flat((0.0, 0.0, 100.0, 100.0), height_m=10.0)
+    >>> follow([[0, 0, 70], [30, 40, 80]], ground).height_agl_m[[0, -1]]
+    array([60., 70.])
+    """
+    points = np.asarray(way, float)
+    if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
+        raise InputError(f"a way of shape {points.shape} has no length; give (N, 3), N at least 2")
+    legs = np.hypot(*np.diff(points[:, :2], axis=0).T)
+    at = np.concatenate([[0.0], np.cumsum(legs)])
+    taking = np.ones(len(legs), bool) if surveying is None else np.asarray(surveying, bool)
+    distance, which = [], []
+    for number, leg in enumerate(legs):
+        samples = max(int(np.ceil(leg / step_m)), 1) + 1
+        distance.append(np.linspace(at[number], at[number + 1], samples))
+        which.append(np.full(samples, number))
+    leg_of = np.concatenate(which)
+    along = np.concatenate(distance)
+    share = (along - at[leg_of]) / np.maximum(legs[leg_of], 1e-12)
+    # A leg straight up has no length: its first sample is its foot, its last its top.
+    upright = legs[leg_of] == 0
+    last = np.append(leg_of[1:] != leg_of[:-1], True)
+    share = np.where(upright, last.astype(float), share)[:, None]
+    place = points[leg_of] + share * np.diff(points, axis=0)[leg_of]
+    return Profile(
+        distance_m=along,
+        place=place[:, :2],
+        ground_m=terrain.at(place[:, :2]),
+        flight_m=place[:, 2],
+        surveying=taking[leg_of],
+        waypoint_m=at,
+    )

@@ -1,0 +1,483 @@
+"""The commands that make maps: ``tmp run map demo status logs cancel watch serve``."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from flows.run.plan import MapOptions
+    from flows.run.request import RunOptions, SurveyRequest, SurveyResult
+
+INTERRUPTED = 130
+"""Exit status of a shell command that Ctrl-C ended."""
+PARTIAL = 3
+"""Exit status of a command whose map holds less than half of what was photographed."""
+STATUSES = """Exit status: 0 if the map holds at least half of the photographs that were to be
+mapped, shows at least half of the ground flown and has heights of at least half of what three of
+them see; 3 if it holds less (a partial map: the products are written all the same); 1 for an error;
+2 for a wrong option; 130 when interrupted."""
+
+Command = Callable[..., None]
+
+
+def resumable(command: Command) -> Command:
+    """Make Ctrl-C end a command in one line and exit status 130."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to go on", err=True)
+            sys.exit(INTERRUPTED)
+
+    return run
+
+
+def available_cores() -> int:
+    """Return the cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def split_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of an option that may be repeated and hold several."""
+    del context, parameter
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def split_sigma(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
+    """Return the two values of an option like ``3,6``."""
+    del context, parameter
+    if value is None:
+        return None
+    try:
+        level_m, up_m = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r}; give two numbers of metres, horizontal and vertical, as 3,6"
+        ) from None
+    return level_m, up_m
+
+
+MAP_CHOICES = (
+    click.option(
+        "--quality",
+        type=click.Choice(["fast", "normal", "high"]),
+        default="normal",
+        show_default=True,
+        help="How much work is spent on detail.",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]"),
+    click.option(
+        "--area",
+        type=click.Path(path_type=Path),
+        help="Crop to the polygons of a GeoJSON, GeoPackage, KML or shapefile.",
+    ),
+    click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres."),
+    click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation."),
+    click.option(
+        "--heights",
+        type=click.Choice(["auto", "trust", "ignore"]),
+        default="auto",
+        show_default=True,
+        help="Whether recorded heights give the map its tilt: auto drops heights that drift.",
+    ),
+    click.option(
+        "--position-sigma",
+        metavar="H,V",
+        callback=split_sigma,
+        help="Accuracy of all recorded positions in metres, horizontal and vertical.",
+    ),
+)
+"""What a person may choose of a map."""
+
+
+def map_choices(command: Command) -> Command:
+    """Give a command the options of a map; `map_options` makes them one value."""
+    for option in reversed(MAP_CHOICES):
+        command = option(command)
+    return command
+
+
+def map_options(**chosen: Any) -> MapOptions:
+    """Return the options of a map as they were chosen."""
+    from flows.run.plan import MapOptions, Quality
+    from tmp.captures import HeightUse
+
+    return MapOptions(
+        quality=Quality(chosen["quality"]),
+        workers=chosen["workers"] or available_cores(),
+        area_file=chosen["area"],
+        ortho_gsd_m=chosen["ortho_gsd"],
+        fill=chosen["fill"],
+        heights=HeightUse(chosen["heights"]),
+        position_sigma_m=chosen["position_sigma"],
+    )
+
+
+def list_products(result: SurveyResult) -> None:
+    """Print the paths of a map's products and its report, and how it came out."""
+    products = result.survey.products_dir
+    for path in sorted([*products.glob("*.tif"), *products.glob("*.laz")]):
+        click.echo(path)
+    click.echo(result.report_path)
+    tell_verdict(result)
+
+
+def tell_verdict(result: SurveyResult) -> None:
+    """Print how a map came out."""
+    if result.verdict is None or result.report_path is None:
+        return
+    for line in result.verdict.in_words(result.report_path):
+        click.echo(_wrapped(line))
+
+
+def exit_as(result: SurveyResult) -> None:
+    """End the command with `PARTIAL` if its map is partial."""
+    from flows.report.verdict import End
+
+    if result.verdict is not None and result.verdict.end is End.PARTIAL:
+        sys.exit(PARTIAL)
+
+
+def _wrapped(line: str) -> str:
+    """Break a line for people at a terminal; programs get it whole."""
+    if not sys.stdout.isatty():
+        return line
+    width = min(max(shutil.get_terminal_size().columns, 40), 100)
+    return textwrap.fill(
+        line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+
+
+@click.command("map", epilog=STATUSES)
+@click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+@map_choices
+@resumable
+def map_(survey: Path, **chosen: Any) -> None:
+    """Make orthomosaic, surface, point cloud and report of SURVEY.
+
+    Run it again after a change, or after an interruption: what is done already is not done again.
+    """
+    from flows.run.survey_flow import map_survey
+    from tmp.progress import bar
+
+    options = map_options(**chosen)
+    with bar() as track:
+        result = map_survey(survey, options, track=track)
+    list_products(result)
+    exit_as(result)
+
+
+@click.command(epilog=STATUSES)
+@click.argument(
+    "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("tmp-demo")
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@resumable
+def demo(folder: Path, workers: int | None) -> None:
+    """Rehearse a survey of a ruined farm, map it, and compare the map with the truth.
+
+    The photographs are rendered, so what they show is known exactly.  Everything goes to FOLDER,
+    by default ./tmp-demo.
+    """
+    from flows.demo.demo import run_demo
+    from flows.run.plan import MapOptions
+    from tmp.progress import bar
+
+    with bar() as track:
+        result = run_demo(folder, MapOptions(workers=workers or available_cores()), track=track)
+    for line in result.accuracy.in_words():
+        click.echo(line)
+    click.echo(f"report: {result.map.report_path}")
+    tell_verdict(result.map)
+    exit_as(result.map)
+
+
+_survey = click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+RUN_CHOICES = (
+    click.option(
+        "--on",
+        type=click.Choice(["local", "slurm"]),
+        default="local",
+        show_default=True,
+        help="Where the stages run.",
+    ),
+    click.option(
+        "--profile",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The cluster's cluster.toml.",
+    ),
+    click.option("--strict", is_flag=True, help="Stop at a tile that cannot be made."),
+    click.option(
+        "--retry-holes", is_flag=True, help="Try tiles again that could not be made before."
+    ),
+    click.option(
+        "--prefect/--no-prefect",
+        default=None,
+        help="Keep a record of the run in Prefect.  [default: where a server is there to keep it]",
+    ),
+)
+
+
+def run_choices(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a run; `run_options` makes them one value."""
+    for option in reversed(RUN_CHOICES):
+        command = option(command)
+    return command
+
+
+def run_options(**chosen: Any) -> RunOptions:
+    """Return the options of a run as they were chosen."""
+    from flows.execution.cluster_profile import read_profile
+    from flows.run.request import RunOptions, Where
+
+    return RunOptions(
+        on=Where(chosen["on"]),
+        profile=None if chosen["profile"] is None else read_profile(chosen["profile"]),
+        strict=chosen["strict"],
+        retry_holes=chosen["retry_holes"],
+        prefect=chosen["prefect"],
+    )
+
+
+@click.command(epilog=STATUSES)
+@_survey
+@click.option(
+    "--card",
+    "cards",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PHOTOS",
+    help="Take the photographs of a card or folder in first.  (repeatable)",
+)
+@click.option("--link", is_flag=True, help="Link the photographs and do not copy them.")
+@click.option("--crs", metavar="EPSG:CODE", help="Projected CRS of the maps.  [default: UTM zone]")
+@click.option(
+    "--index",
+    "indices",
+    multiple=True,
+    callback=split_names,
+    metavar="NAME,…",
+    help="Indices to compute.  [default: NDVI, where there are bands for it]",
+)
+@click.option(
+    "--until",
+    type=click.Choice(["ingest", "orient", "products", "indices"]),
+    default="indices",
+    show_default=True,
+    help="Stop after a part.",
+)
+@map_choices
+@run_choices
+@click.option("--dry-run", is_flag=True, help="Print what would run and what it asks for.")
+@resumable
+def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
+    """Make everything of SURVEY, from card to report, here or on a Slurm cluster.
+
+    Run it again after a change, or after an interruption: what is done already is not done again.
+    """
+    from flows.run.dry_run import describe_run_plan
+    from flows.run.survey_flow import run_survey
+    from tmp.progress import bar
+    from tmp.survey import Survey
+
+    request, how = survey_request(**chosen), run_options(**chosen)
+    if dry_run:
+        click.echo("\n".join(describe_run_plan(Survey(root=survey), request, how)))
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what 'tmp cancel' sends
+    with bar() as track:
+        result = run_survey(survey, request, how, track=track)
+    tell(result)
+    exit_as(result)
+
+
+def survey_request(**chosen: Any) -> SurveyRequest:
+    """Return what is asked of a survey as it was chosen."""
+    from flows.run.indices import IndexOptions
+    from flows.run.parts import Part
+    from flows.run.request import SurveyRequest
+
+    asked = map_options(**chosen)
+    names = chosen["indices"]
+    return SurveyRequest(
+        map=asked,
+        cards=chosen["cards"],
+        link=chosen["link"],
+        crs=chosen["crs"],
+        indices=IndexOptions(indices=names, workers=asked.workers) if names else None,
+        until=Part(chosen["until"]),
+    )
+
+
+def tell(result: SurveyResult) -> None:
+    """Print what a run made, and what it could not make."""
+    for stage, tiles in result.holes.items():
+        reasons = "; ".join(f"{tile}: {reason}" for tile, reason in tiles.items())
+        click.echo(
+            f"note: {stage} has holes: {reasons}; 'tmp run --retry-holes' tries them again",
+            err=True,
+        )
+    if result.indices is not None:
+        for warning in result.indices.warnings:
+            click.echo(f"note: {warning}", err=True)
+    if result.report_path is not None:
+        list_products(result)
+    else:
+        click.echo(f"{result.survey.root}: {result.results[-1].stage} is done")
+
+
+@click.command()
+@_survey
+def status(survey: Path) -> None:
+    """Tell how the run of SURVEY is, stage by stage, or what it has cost."""
+    from flows.run.status import describe_run
+    from tmp.survey import open_survey
+
+    click.echo("\n".join(describe_run(open_survey(survey))))
+
+
+@click.command()
+@_survey
+@click.argument("stage", required=False)
+@click.option("--follow", "-f", is_flag=True, help="Go on while the stage runs.")
+@resumable
+def logs(survey: Path, stage: str | None, follow: bool) -> None:
+    """Print the log of a STAGE of SURVEY, or of one tile of it: orthomosaic:r3c7.
+
+    Without STAGE, list the logs there are.
+    """
+    from flows.run.status import follow_log, list_logs, stage_log
+    from tmp.survey import open_survey
+
+    found = open_survey(survey)
+    if stage is None:
+        lines: Iterable[str] = list_logs(found)
+    else:
+        name, _, tile = stage.partition(":")
+        lines = (follow_log if follow else stage_log)(found, name, tile)
+    for line in lines:
+        click.echo(line)
+
+
+@click.command()
+@_survey
+def cancel(survey: Path) -> None:
+    """Stop the run of SURVEY and all its jobs."""
+    from flows.run.record import cancel_run
+    from tmp.survey import open_survey
+
+    click.echo(cancel_run(open_survey(survey)))
+
+
+@click.command()
+@click.argument("inbox", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the surveys.  [default: surveys, beside INBOX]",
+)
+@click.option(
+    "--quiet-s",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    help="Seconds without a change after which a copy counts as finished.",
+)
+@click.option("--once", is_flag=True, help="Run what has come to rest, and end.")
+@map_choices
+@run_choices
+@resumable
+def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: Any) -> None:
+    """Ingest and run each folder in INBOX once its copy is finished.
+
+    A copy is finished when nothing in it has changed for a time, or at once when whoever copies
+    writes a file .complete or flight.json into the folder last.  Nothing is written into INBOX.
+    """
+    from flows.execution.slurm import require_slurm
+    from flows.run.request import SurveyRequest, Where
+    from flows.run.survey_flow import run_survey
+    from flows.run.watch import Inbox, Watch, refuse_nested, watch_inbox
+    from tmp.progress import bar
+
+    asked, how = map_options(**chosen), run_options(**chosen)
+    surveys = into or inbox.resolve().parent / "surveys"
+    refuse_nested(inbox, surveys)
+    if how.on is Where.SLURM:
+        require_slurm()
+
+    def run_card(card: Path, root: Path) -> str:
+        with bar() as track:
+            result = run_survey(root, SurveyRequest(map=asked, cards=(card,)), how, track=track)
+        holes = "".join(f"; no {stage} at {', '.join(at)}" for stage, at in result.holes.items())
+        ended = "" if result.verdict is None else f"; {result.verdict.summary}"
+        return f"{result.report_path}{holes}{ended}"
+
+    def say(line: str) -> None:
+        click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}")
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    say(f"watching {inbox}; surveys go to {surveys}")
+    watch_inbox(
+        Inbox(folder=inbox, quiet_s=quiet_s),
+        Watch(surveys=surveys, run_card=run_card, tell=say),
+        once=once,
+    )
+
+
+@click.command()
+@click.argument("surveys", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option(
+    "--on",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Where the stages run.",
+)
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The cluster's cluster.toml.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option(
+    "--at-once",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Surveys that run at the same time; more of them wait.",
+)
+@resumable
+def serve(surveys: Path, on: str, profile: Path | None, workers: int | None, at_once: int) -> None:
+    """Run what Prefect's server asks for, of the surveys in the folder SURVEYS.
+
+    Registers the deployment survey/after-flight and starts its runs, until it is stopped; that
+    cancels runs under way, and their jobs.
+    """
+    from flows.run.serve import Service, serve_runs
+
+    service = Service(
+        surveys=surveys,
+        on="slurm" if on == "slurm" else "local",
+        profile_path=profile,
+        workers=workers or available_cores(),
+    )
+    serve_runs(service, at_once)

@@ -1,0 +1,382 @@
+"""A result on disk: its files and the manifest that makes it count, whole or not at all.
+
+A ledger beside it names the items (tiles, photographs) that are in hand, tried alone, or given up.
+All of it is files beside what the stage makes: when a process dies, whoever started it reads there
+which items it was at work on, and any process that goes on knows which to leave alone.
+
+What a stage cost (wall time, processor time and memory of the whole process tree) and with which
+software it was made is kept too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import psutil
+
+from tmp.files import replacing
+
+LEDGER = "ledger"
+"""Folder of it below that of a stage at work; no part of the result."""
+AT_WORK = "at-work"
+APART = "apart.json"
+RETRIED = "retried.json"
+BEAT_S = 60.0
+"""Time between two signs of life of a process at work."""
+DEAD_S = 600.0
+"""Time without a sign of life after which a process counts as dead, whatever the clocks say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """What is known of a stage's items while it is at work."""
+
+    partial: Path
+    """Folder of the stage at work."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is written down."""
+        return self.partial / LEDGER
+
+    def mark(self, part: str, item: str) -> Path:
+        """Note that a part of the stage is at work on an item; delete the file when it is done."""
+        path = self.folder / AT_WORK / part / quote(item, safe="")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return path
+
+    def in_hand(self, part: str) -> list[str]:
+        """Return the items that a part was at work on when it ended."""
+        folder = self.folder / AT_WORK / part
+        with suppress(OSError):
+            return sorted(unquote(path.name) for path in folder.iterdir())
+        return []
+
+    @contextmanager
+    def at_work(self, part: str) -> Iterator[None]:
+        """Show that a part is at work while the block runs; marks of an earlier try are deleted.
+
+        A process that is killed leaves its marks behind, and so does one that raises.
+        """
+        folder = self.folder / AT_WORK / part
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(BEAT_S):
+                with suppress(OSError):
+                    os.utime(folder)
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beating.join()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def apart(self) -> dict[str, str]:
+        """Return the items set apart and why they were given up: "" while they are tried alone."""
+        found: dict[str, str] = self._read_json(APART, {})
+        return found
+
+    def given_up(self) -> dict[str, str]:
+        """Return the items that are not tried again, and why."""
+        return {item: reason for item, reason in self.apart().items() if reason}
+
+    def set_apart(self, items: Iterable[str]) -> None:
+        """Let other processes leave items alone."""
+        self._write_json(APART, dict.fromkeys(items, "") | self.apart())
+
+    def give_up(self, item: str, reason: str) -> None:
+        """Let nobody try an item again."""
+        self._write_json(APART, self.apart() | {item: reason})
+
+    def forget(self, *, all_items: bool) -> None:
+        """Let items be tried again: all of them, or those that have not been given up."""
+        if (self.folder / APART).exists():
+            self._write_json(APART, {} if all_items else self.given_up())
+
+    def retry(self, items: Iterable[str]) -> None:
+        """Note that of a stage which was at its end nothing but these items is to be made."""
+        self._write_json(RETRIED, list(items))
+
+    def retried(self) -> list[str]:
+        """Return the items that alone are to be made; empty for a stage that is made anew."""
+        found: list[str] = self._read_json(RETRIED, [])
+        return found
+
+    def _write_json(self, name: str, value: object) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+    def _read_json(self, name: str, absent: Any) -> Any:
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return absent
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process has shown signs of life of late."""
+        try:
+            parts = (self.folder / AT_WORK).iterdir()
+            latest_s = max((path.stat().st_mtime for path in parts), default=0.0)
+        except OSError:
+            return False
+        return time.time() - latest_s < DEAD_S
+
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+SCRATCH = "scratch"
+"""Folder of what a stage can resume from; no part of its result."""
+TEMPORARY = "temporary"
+"""Folder of the temporary folders of processes that have no other disk for them."""
+DOOMED = ".old"
+"""How the name of a folder ends that is being deleted."""
+NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST)
+
+
+def publish(
+    partial: Path, folder: Path, manifest: Mapping[str, Any], *, keep_scratch: bool
+) -> None:
+    """Turn the folder of a stage at work into its result.
+
+    Parameters
+    ----------
+    partial : Path
+        With all files of the result.
+    folder : Path
+        Of the result.  What is there is replaced, unless another process has published the same
+        result meanwhile: then that one stays.
+    manifest : mapping
+        What is to be known of the result; the list of its files is added.
+    keep_scratch : bool
+        Whether the stage is to go on from its scratch folder one day.
+    """
+    try:
+        # A network disk keeps files that another process has open; they are no part of the result.
+        for needless in (TEMPORARY, LEDGER, *(() if keep_scratch else (SCRATCH,))):
+            shutil.rmtree(partial / needless, ignore_errors=True)
+        for left in partial.rglob(".*.part*"):  # by processes that were killed while they wrote
+            left.unlink(missing_ok=True)
+        files = _listed(partial)
+        with replacing(partial / MANIFEST) as temporary:
+            whole = {**manifest, "files": files}
+            temporary.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        if read_manifest(folder) is None:
+            delete(folder)  # a result that lost a file
+        partial.replace(folder)
+    except OSError:
+        if read_manifest(folder) is None:
+            raise
+        log.info("%s: another process has published it", folder)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def delete(folder: Path) -> None:
+    """Delete a result, so that half of it is never met; does nothing where there is none."""
+    doomed = folder
+    if not folder.name.endswith(DOOMED):
+        doomed = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{DOOMED}")
+        try:
+            folder.replace(doomed)
+        except FileNotFoundError:
+            return
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def reopen(folder: Path, partial: Path) -> None:
+    """Turn a result that kept its scratch folder into a stage at work again."""
+    delete(partial)
+    folder.replace(partial)
+    (partial / MANIFEST).unlink()
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of a result; None unless it and every file it names are there."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        whole = all(
+            (folder / name).stat().st_size == entry["size_bytes"]
+            for name, entry in manifest["files"].items()
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    return manifest if whole else None
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.relative_to(folder).as_posix(): {
+            "size_bytes": path.stat().st_size,
+            "digest": content_digest(path),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] not in NO_RESULT
+    }
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Digest a JSON-able value; the order of a mapping's keys does not matter.
+
+    Examples
+    --------
+    >>> digest_of({"a": 1, "b": 2.5}) == digest_of({"b": 2.5, "a": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+PERIOD_S = 0.2
+"""Time between two looks at memory; a peak shorter than this can be missed."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Usage:
+    """Cost of a piece of work, filled in when it ends."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    """User and system time of this process and its children."""
+    peak_gb: float = 0.0
+    """Largest sum of resident memory of this process and its children, in units of 1e9 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitUsage:
+    """What one unit of a stage's work has cost, and where it was done."""
+
+    part: str
+    """ "whole", which share ("3-of-12"), or which item alone ("alone-r3c7")."""
+    usage: Usage
+    host: str
+    job: str = ""
+    """The cluster's, if any."""
+    attempts: int = 1
+    """Times it was started, those that failed included."""
+    items: int = 0
+    """Tiles or photographs made."""
+
+
+def summed(units: Sequence[UnitUsage]) -> Usage:
+    """Return what units have cost together: the times of all, the memory of the largest."""
+    return Usage(
+        wall_s=sum(unit.usage.wall_s for unit in units),
+        cpu_s=sum(unit.usage.cpu_s for unit in units),
+        peak_gb=max((unit.usage.peak_gb for unit in units), default=0.0),
+    )
+
+
+@contextmanager
+def measured() -> Iterator[Usage]:
+    """Measure what the block costs.
+
+    Examples
+    --------
+    >>> with measured() as usage:
+    ...     _ = sum(range(1000))
+    >>> usage.peak_gb > 0
+    True
+    """
+    usage = Usage()
+    process = psutil.Process()
+    stopped = threading.Event()
+
+    def watch() -> None:
+        while True:
+            usage.peak_gb = max(usage.peak_gb, _resident_bytes(process) / 1e9)
+            if stopped.wait(PERIOD_S):
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    began_s, cpu_began_s = time.perf_counter(), _cpu_s(process)
+    watcher.start()
+    try:
+        yield usage
+    finally:
+        stopped.set()
+        watcher.join()
+        usage.peak_gb = max(usage.peak_gb, _resident_bytes(process) / 1e9)
+        usage.wall_s = time.perf_counter() - began_s
+        usage.cpu_s = _cpu_s(process) - cpu_began_s
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    total = 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:  # ended between being listed and being asked
+            continue
+    return total
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Processor time of the process, of children that ended, and of those still running."""
+    times = process.cpu_times()
+    total = times.user + times.system
+    total += getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    for child in process.children(recursive=True):
+        try:
+            running = child.cpu_times()
+        except psutil.Error:
+            continue
+        total += running.user + running.system
+    return float(total)
+
+
+DISTRIBUTION = "terrestrial-mapping-platform"
+
+
+@cache
+def environment() -> dict[str, str]:
+    """Return the versions of Python, the platform and what it requires, by name."""
+    found = {"python": platform.python_version(), DISTRIBUTION: version(DISTRIBUTION)}
+    for line in requires(DISTRIBUTION) or []:
+        name = re.match(r"[\w.-]+", line)
+        if name is None or "extra ==" in line:
+            continue
+        try:
+            found[name.group()] = version(name.group())
+        except PackageNotFoundError:
+            found[name.group()] = "not installed"
+    return found
+
+
+def environment_in_short() -> str:
+    """Return what tells two environments apart, for a product's tags.
+
+    The versions themselves are in the manifest of the stage that made the product.
+    """
+    return f"Python {platform.python_version()}, packages {digest_of(environment())[:12]}"

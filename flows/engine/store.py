@@ -1,0 +1,247 @@
+"""The stage store: work that has been done is not done again.
+
+A result's key is the digest of the stage's name and version, its options and the content of its
+inputs.  Its files lie in ``work/<stage>/<key>/`` beside a ``manifest.json`` that says what they
+were made from.  While a stage runs, the folder is called ``<key>.part``; it stays when the run is
+stopped, so a stage that keeps finished tiles in its scratch folder goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.engine.result import (
+    DOOMED,
+    Ledger,
+    UnitUsage,
+    Usage,
+    content_digest,
+    delete,
+    digest_of,
+    read_manifest,
+    reopen,
+)
+from flows.engine.stage import Figures, Order, RunOrder, Stage, here
+from tmp.files import replacing
+from tmp.progress import Track, silent
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+"""Results kept for each stage: the latest, and one to go back to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """An input whose content digest is known without reading it, such as ingested photographs."""
+
+    path: Path
+    digest: str
+
+
+Input = Path | Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Where a stage's results are and what they cost."""
+
+    stage: str
+    folder: Path
+    files: Mapping[str, str]
+    """Content digest of each file, by its path below `folder`."""
+    figures: Figures
+    usage: Usage
+    """Cost of the run that made the result."""
+    reused: bool
+    """Whether the result was there already."""
+    units: tuple[UnitUsage, ...] = ()
+    """What each unit of that run cost; the last one ended the stage."""
+
+    @property
+    def holes(self) -> Mapping[str, str]:
+        """The tiles that could not be made, and why."""
+        return dict(self.figures.get("hole_reasons", {}))
+
+    @property
+    def known(self) -> Known:
+        """The result's folder as an input for the next stage."""
+        return Known(path=self.folder, digest=digest_of(dict(self.files)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStore:
+    """Runs stages and keeps their results below one folder."""
+
+    root: Path
+    retry_holes: bool = False
+    """Whether a result with holes counts as not there: only its holes are made again."""
+
+    def run(
+        self,
+        stage: Stage,
+        inputs: Mapping[str, Input],
+        options: Mapping[str, Any],
+        *,
+        run_order: RunOrder | None = None,
+        track: Track = silent,
+    ) -> Result:
+        """Return a stage's result, running it only if it is not there.
+
+        Parameters
+        ----------
+        stage : Stage
+        inputs : mapping of str to Path or Known
+            Files or folders by the name the stage knows them by.
+        options : mapping
+            JSON-able values that change the result.
+        run_order : callable, optional
+            How it is run; by default on one thread of this process.
+        track : Track
+
+        Raises
+        ------
+        FileNotFoundError
+            If an input, or the result just made, is not there.
+        """
+        return self.make(self.order(stage, inputs, options), run_order=run_order, track=track)
+
+    def make(
+        self, order: Order, *, run_order: RunOrder | None = None, track: Track = silent
+    ) -> Result:
+        """Return the result of an order, running it only if it is not there; see `run`."""
+        if (found := self.find(order)) is not None:
+            log.info("%s: nothing has changed; result taken from %s", found.stage, found.folder)
+            return found
+        if (kept := read_result(order.folder)) is not None:
+            reopen(order.folder, order.partial)
+            Ledger(partial=order.partial).retry(kept.holes)
+        (run_order or here(1))(order, track)
+        self._forget_old(order)
+        made = read_result(order.folder)
+        if made is None:
+            raise FileNotFoundError(f"{order.folder}: the result has gone; run again")
+        return replace(made, reused=False)
+
+    def find(self, order: Order) -> Result | None:
+        """Return the result of an order; None unless it is there and may be used."""
+        found = read_result(order.folder)
+        return None if found is not None and found.holes and self.retry_holes else found
+
+    def order(self, stage: Stage, inputs: Mapping[str, Input], options: Mapping[str, Any]) -> Order:
+        """Return the order for a stage's result."""
+        digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
+        return Order(
+            stage=stage,
+            inputs={name: _path(source) for name, source in inputs.items()},
+            digests=digests,
+            options=options,
+            folder=self.root / stage.name / stage_key(stage, digests, options),
+        )
+
+    def _digest(self, source: Input) -> str:
+        if isinstance(source, Known):
+            return source.digest
+        return DigestMemo(path=self.root / "digests.json").of(source)
+
+    def _forget_old(self, order: Order) -> None:
+        """Delete all but the latest results of a stage, and what nobody goes on with."""
+        folders = [path for path in order.folder.parent.iterdir() if path.is_dir()]
+        folders.sort(key=_changed_s, reverse=True)
+        stopped = [path for path in folders if path.suffix == ".part"]
+        doomed = [path for path in folders if path.suffix == DOOMED]
+        others = [path for path in folders if not path.suffix and path != order.folder]
+        for path in (*others[KEPT - 1 :], *stopped[KEPT - 1 :], *doomed):
+            if not Ledger(partial=path).alive:
+                delete(path)
+
+
+def _changed_s(path: Path) -> float:
+    """Return when a folder changed; another process may just have deleted it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def stage_key(stage: Stage, digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Return the key of a result: what it is made from, and by what, as one digest."""
+    return digest_of(
+        {
+            "stage": stage.name,
+            "version": stage.version,
+            "inputs": dict(digests),
+            "options": dict(options),
+        }
+    )[:24]
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the result in a folder, or None unless its manifest and every file are there."""
+    manifest = read_manifest(folder)
+    return None if manifest is None else _result(folder, manifest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestMemo:
+    """Content digests remembered by path, size and time of change, so a file is read once."""
+
+    path: Path
+
+    def of(self, source: Path) -> str:
+        """Return the digest of a file, or of a folder's files and their names.
+
+        Raises
+        ------
+        FileNotFoundError
+            If `source` does not exist.
+        """
+        try:
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        before = len(known)
+        if source.is_dir():
+            members = sorted(path for path in source.rglob("*") if path.is_file())
+            digest = digest_of(
+                {path.relative_to(source).as_posix(): _memoised(path, known) for path in members}
+            )
+        else:
+            digest = _memoised(source, known)
+        if len(known) != before:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as temporary:
+                temporary.write_text(json.dumps(known), encoding="utf-8")
+        return digest
+
+
+def _memoised(path: Path, known: dict[str, str]) -> str:
+    stat = path.stat()
+    stamp = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ino}"
+    if stamp not in known:
+        known[stamp] = content_digest(path)
+    return known[stamp]
+
+
+def _result(folder: Path, manifest: Mapping[str, Any]) -> Result:
+    return Result(
+        stage=manifest["stage"],
+        folder=folder,
+        files={name: entry["digest"] for name, entry in manifest["files"].items()},
+        figures=manifest["figures"],
+        usage=Usage(**manifest["usage"]),
+        reused=True,
+        units=tuple(
+            UnitUsage(**{**unit, "usage": Usage(**unit["usage"])})
+            for unit in manifest.get("units", ())
+        ),
+    )
+
+
+def _path(source: Input) -> Path:
+    return source.path if isinstance(source, Known) else source

@@ -1,0 +1,170 @@
+"""Do a unit of work: ``python -m flows.execution.worker FOLDER``, here or on a node of a cluster.
+
+``--list FILE`` takes the folder from the line of a file that the cluster's array index says.
+``--next FOLDER`` goes on with the folders that standard input names, a JSON string a line, to its
+end or to the first unit that is not done.  The worker knows nothing of Prefect and nothing of Slurm
+but that index.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from flows.engine.result import UnitUsage, Usage
+from flows.engine.stage import Attempt, execute
+from flows.execution.progress import ProgressFile
+from flows.execution.unit import EXIT, LOG, begin, costs_before, read_work, write_outcome
+from tmp.errors import TmpError
+from tmp.files import disk_full, is_disk_full
+from tmp.progress import bar
+from tmp.threads import give_back_heap, share_one_heap
+
+log = logging.getLogger(__name__)
+
+NEXT = "--next"
+PARENT = "TMP_WORKER_PARENT"
+"""Environment variable: the process that the worker must not outlive."""
+ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
+WATCH_EVERY_S = 0.5
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Do the unit that the arguments name; returns the exit status."""
+    share_one_heap()
+    _die_with_parent()
+    if arguments[0] == "--list":
+        lines = Path(arguments[1]).read_text(encoding="utf-8").splitlines()
+        return do(Path(lines[int(os.environ[ARRAY_INDEX])]))
+    if arguments[0] != NEXT:
+        return do(Path(arguments[0]))
+    status = do(Path(arguments[1]))
+    while status == 0 and (line := sys.stdin.readline()):
+        status = do(Path(json.loads(line)))
+    return status
+
+
+def do(folder: Path) -> int:
+    """Do the unit in a folder and write down how it ended; returns 0 if it is done."""
+    (folder / EXIT).unlink(missing_ok=True)
+    _log_to(folder / LOG)
+    attempt, started_utc = begin(folder)
+    try:
+        cost = work(folder, attempt)
+    except Exception as error:
+        failure = _as_told(error, folder)
+        if not isinstance(failure, TmpError):
+            traceback.print_exc()
+        nothing = UnitUsage(
+            part=folder.name,
+            usage=Usage(),
+            host=platform.node(),
+            job=attempt.job,
+            attempts=attempt.number,
+        )
+        write_outcome(folder, nothing, started_utc=started_utc, error=failure)
+        return 1
+    give_back_heap()  # the next unit's peak is its own
+    write_outcome(folder, cost, started_utc=started_utc)
+    return 0
+
+
+def work(folder: Path, attempt: Attempt) -> UnitUsage:
+    """Execute the order of a unit; returns what it cost.
+
+    A node's own disk that is full, or not there, is done without.
+    """
+    unit = read_work(folder)
+    disk = _scratch_disk(unit.scratch)
+    with bar() as lines, ProgressFile(folder, lines) as track:
+
+        def executed(scratch_disk: Path | None) -> UnitUsage:
+            return execute(
+                unit.order,
+                workers=unit.cpus,
+                track=track,
+                share=unit.share,
+                lenient=unit.lenient,
+                before=costs_before(folder) if unit.share is None else (),
+                scratch_disk=scratch_disk,
+                attempt=attempt,
+            )
+
+        try:
+            return executed(disk)
+        except OSError as error:
+            if disk is None or not is_disk_full(error):
+                raise
+            log.warning("%s; once more with temporary files on the survey's own disk", error)
+        return executed(None)
+
+
+def _as_told(error: Exception, folder: Path) -> Exception:
+    """Return an error as people are told of it."""
+    if isinstance(error, OSError) and is_disk_full(error) and not isinstance(error, TmpError):
+        return disk_full(Path(error.filename or folder))
+    return error
+
+
+def _scratch_disk(said: str) -> Path | None:
+    """Return the folder for temporary files that a profile names; None if it cannot serve."""
+    if not said:
+        return None
+    folder, reason = Path(os.path.expandvars(said)), "may not be written"
+    if "$" in str(folder):
+        reason = "this machine does not set it"
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK | os.X_OK):
+                return folder
+        except OSError as error:
+            reason = str(error)
+    log.warning("scratch = %r: %s; temporary files go to the survey's own disk", said, reason)
+    return None
+
+
+def _log_to(path: Path) -> None:
+    """Send all that this process says to a file, libraries in C included."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o664)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+
+
+def _die_with_parent() -> None:
+    """Let this process end with its controller, at once where the kernel sees to it."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    else:
+        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
+    if os.getppid() != int(parent):  # it died before
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

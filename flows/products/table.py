@@ -1,0 +1,143 @@
+"""The products of a map: file names, what each is for, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class Kind(StrEnum):
+    """How a product is drawn."""
+
+    PICTURE = "picture"
+    HEIGHT = "height"
+    DOUBT = "doubt"
+    COUNT = "count"
+    SHARE = "share"
+    CLASS = "class"
+    CLOUD = "cloud"
+    INDEX = "index"
+    BANDS = "bands"
+
+
+class GroundClass(IntEnum):
+    """What a pixel of the orthomosaic stands on."""
+
+    NOTHING = 0
+    MEASURED = 1
+    BRIDGED = 2
+    CONTINUED = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownClass:
+    """A value of a raster of classes, and how it is shown."""
+
+    value: int
+    name: str
+    colour: str
+    """``#rrggbb``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One file below ``products/``."""
+
+    file: str
+    title: str
+    purpose: str
+    """What a person opens it for, in one sentence."""
+    kind: Kind
+    bands: tuple[str, ...] = ()
+    unit: str = ""
+    shown: tuple[float, float] = (0.0, 1.0)
+    """Ends of an index's colour bar."""
+    ramp: str = ""
+    """Colours of an index; see `flows.report.ramps`."""
+    classes: tuple[ShownClass, ...] = ()
+    """Of a raster of classes; 0 is nothing."""
+    told: Mapping[str, str] = field(default_factory=dict)
+    """What it rests on, by topic, for catalogue and report."""
+
+    @property
+    def media_type(self) -> str:
+        """IANA media type, for the catalogue."""
+        if self.kind is Kind.CLOUD:
+            return "application/vnd.laszip"
+        return "image/tiff; application=geotiff; profile=cloud-optimized"
+
+
+ORTHOMOSAIC = Product(
+    file="orthomosaic.tif",
+    title="Orthomosaic",
+    purpose="The photographs as one picture that can be measured like a map.",
+    kind=Kind.PICTURE,
+    bands=("red", "green", "blue", "alpha"),
+)
+GROUND_CLASSES = Product(
+    file="ground.tif",
+    title="What the picture stands on",
+    purpose="Where the orthomosaic is drawn on measured ground, and where on ground continued "
+    "beyond it.",
+    kind=Kind.CLASS,
+    bands=("ground",),
+    classes=(
+        ShownClass(value=GroundClass.MEASURED, name="measured", colour="#4daf4a"),
+        ShownClass(value=GroundClass.BRIDGED, name="gap closed from about it", colour="#ffd92f"),
+        ShownClass(value=GroundClass.CONTINUED, name="continued, not measured", colour="#e41a1c"),
+    ),
+)
+REFLECTANCE = Product(
+    file="reflectance.tif",
+    title="Reflectance",
+    purpose="The share of light that each place returned, band by band; indices are made of it.",
+    kind=Kind.BANDS,
+)
+DSM = Product(
+    file="dsm.tif",
+    title="Surface model",
+    purpose="Height of whatever the camera saw first: ground, walls, plants, roofs.",
+    kind=Kind.HEIGHT,
+    bands=("height",),
+    unit="m",
+)
+DSM_SIGMA = Product(
+    file="dsm_sigma.tif",
+    title="Doubt of the surface",
+    purpose="Standard deviation of each height; mask with it before you measure.",
+    kind=Kind.DOUBT,
+    bands=("standard deviation",),
+    unit="m",
+)
+DSM_VIEWS = Product(
+    file="dsm_views.tif",
+    title="Views of the surface",
+    purpose="Number of photographs that agree on each height.",
+    kind=Kind.COUNT,
+    bands=("views",),
+)
+DSM_CONFIDENCE = Product(
+    file="dsm_confidence.tif",
+    title="Confidence of the surface",
+    purpose="How alike the photographs look at each height, from 0 to 1.",
+    kind=Kind.SHARE,
+    bands=("correlation",),
+)
+CLOUD = Product(
+    file="cloud.laz",
+    title="Point cloud",
+    purpose="The surface as coloured points with normals, for CloudCompare and its like.",
+    kind=Kind.CLOUD,
+)
+
+PRODUCTS = (
+    ORTHOMOSAIC,
+    GROUND_CLASSES,
+    REFLECTANCE,
+    DSM,
+    DSM_SIGMA,
+    DSM_VIEWS,
+    DSM_CONFIDENCE,
+    CLOUD,
+)

@@ -1,0 +1,382 @@
+"""What became of the ground a survey flew over: seen, measured, drawn; on one coarse sheet.
+
+The ground flown is what the photographs that were to be mapped look at: the oriented ones by their
+adjusted orientation, those left out by what was recorded of them.  Report, command and
+``quality.json`` all take their areas from here, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from flows.engine.store import Result
+from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC
+from flows.report.overlap import count_overlap, heights_of, in_frame
+from flows.stages.surface import GROUND, inside_area
+from tmp.cameras import Camera, Pose
+from tmp.captures import Capture
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import open_tiled, read_grid, read_reduced
+from tmp.reconstruction import OrientedPhoto, Reconstruction
+
+if TYPE_CHECKING:
+    from photogrammetry.surface.trend import Trend
+
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SHEET_CELLS = 200
+"""Longest side of the sheet, in cells."""
+MARGIN_M = 3.0
+"""Ground kept beyond the outermost camera."""
+STRIP_ROWS = 512
+DRAWN_CELLS = 1400
+"""Longest side at which the orthomosaic is looked at; its overviews have it ready."""
+LEAST_HEIGHT_M = 2.0
+"""Height above take-off below which a photograph was taken on the ground."""
+FARTHEST_M = 5000.0
+"""A photograph left out that was recorded farther from the others has a wrong position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Areas of ground in hectares; in square units over 10 000 where a block has no scale."""
+
+    flown_ha: float
+    """What the photographs to be mapped look at, those left out included."""
+    mapped_ha: float
+    """With a measured height."""
+    drawn_ha: float
+    """Shown by the orthomosaic."""
+    seen_by_two_ha: float
+    """What two or more oriented photographs see."""
+    seen_by_three_ha: float
+    measured_of_two: float
+    """Share of the ground that two or more see which has a measured height, 0 to 1."""
+    measured_of_three: float
+
+    @property
+    def mapped_of_flown(self) -> float:
+        """Share of the ground flown that has a measured height, 0 to 1."""
+        return self.mapped_ha / self.flown_ha if self.flown_ha > 0 else 0.0
+
+    @property
+    def drawn_of_flown(self) -> float:
+        """Share of the ground flown that the orthomosaic shows, 0 to 1."""
+        return self.drawn_ha / self.flown_ha if self.flown_ha > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A photograph that was not oriented, where its recorded position puts it."""
+
+    name: str
+    place: tuple[float, float]
+    """Map coordinates."""
+    footprint: Float
+    """Corners of the ground it should see, map, (N, 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The ground of a survey, cell by cell; arrays are (rows, cols) of the sheet."""
+
+    sheet: Grid
+    overlap: NDArray[np.int_]
+    """Oriented photographs that see the cell."""
+    flown: Mask
+    """Whether a photograph to be mapped looks at it."""
+    measured: Float
+    """Share of the cell with a measured height, 0 to 1."""
+    drawn: Float
+    """Share of the cell that the orthomosaic shows, 0 to 1."""
+    asked: Mask
+    """Whether a map is wanted of it; all of it unless an area was given."""
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def unmapped(self) -> Mask:
+        """Cells that were flown and wanted, and are measured to less than half."""
+        return np.asarray(self.flown & self.asked & (self.measured < 0.5))
+
+    @property
+    def rim(self) -> Mask:
+        """Cells that one photograph sees and none left out should have: nothing measures them."""
+        lost = np.zeros(self.sheet.shape, bool)
+        for one in self.left_out:
+            lost |= _filled(one.footprint, self.sheet)
+        return np.asarray(self.unmapped & (self.overlap == 1) & ~lost)
+
+    def coverage(self) -> Coverage:
+        """Return the areas, within what was asked for."""
+        hectare = self.sheet.cell_m**2 / 1e4
+        flown = self.flown & self.asked
+        two, three = ((self.overlap >= views) & self.asked for views in (2, 3))
+
+        def area(share: Float | Mask) -> float:
+            return float(share.sum() * hectare)
+
+        return Coverage(
+            flown_ha=area(flown),
+            mapped_ha=area(np.where(flown, self.measured, 0.0)),
+            drawn_ha=area(np.where(flown, self.drawn, 0.0)),
+            seen_by_two_ha=area(two),
+            seen_by_three_ha=area(three),
+            measured_of_two=_share_of(self.measured, two),
+            measured_of_three=_share_of(self.measured, three),
+        )
+
+
+def survey_ground(
+    reconstruction: Reconstruction,
+    captures: Sequence[Capture],
+    cameras: Mapping[str, Camera],
+    results: Sequence[Result],
+    products_dir: Path,
+    *,
+    area_wkt: str | None = None,
+) -> Ground:
+    """Find out what became of the ground that was flown over.
+
+    Parameters
+    ----------
+    reconstruction : Reconstruction
+    captures : sequence of Capture
+        With all verdicts applied; those used were to be mapped.
+    cameras : mapping of Camera
+        From the metadata, for photographs whose camera was not adjusted.
+    results : sequence of Result
+        Stages of the map; the surface's tells how high the ground lies.
+    products_dir : Path
+    area_wkt : str, optional
+        Polygon to judge within, map coordinates.
+    """
+    from photogrammetry.surface.extent import survey_trend
+
+    trend = survey_trend(reconstruction)
+    left_out = predict_left_out(reconstruction, captures, cameras, trend)
+    sheet = choose_sheet(reconstruction, _bounds(reconstruction, products_dir), trend, left_out)
+    height_m = _heights(reconstruction, results, sheet)
+    flown = _looked_at(reconstruction, sheet, height_m)
+    for one in left_out:
+        flown |= _filled(one.footprint, sheet)
+    nothing = np.zeros(sheet.shape)
+    heights = next(
+        (products_dir / p.file for p in (DSM_SIGMA, DSM) if (products_dir / p.file).exists()), None
+    )
+    picture = products_dir / ORTHOMOSAIC.file
+    whole = Tile(row=0, col=0, rows=sheet.rows, cols=sheet.cols)
+    return Ground(
+        sheet=sheet,
+        overlap=count_overlap(reconstruction, sheet, height_m),
+        flown=flown,
+        measured=nothing if heights is None else measured_share(heights, sheet),
+        drawn=drawn_share(picture, sheet) if picture.exists() else nothing,
+        asked=inside_area(sheet, whole, area_wkt),
+        left_out=left_out,
+    )
+
+
+def choose_sheet(
+    reconstruction: Reconstruction,
+    bounds: tuple[float, float, float, float],
+    trend: Trend,
+    left_out: Sequence[LeftOut] = (),
+) -> Grid:
+    """Choose the sheet: the products' bounds, every camera, all that photographs look at."""
+    from photogrammetry.surface.extent import footprint
+
+    centres = np.array([photo.pose.centre for photo in reconstruction.photos])
+    places = reconstruction.frame.map_from_world(centres)[:, :2]
+    looked_at = [footprint(reconstruction, photo, trend) for photo in reconstruction.photos]
+    looked_at += [one.footprint for one in left_out]
+    corners = np.vstack([places - MARGIN_M, places + MARGIN_M, *looked_at])
+    west, south = np.minimum(bounds[:2], corners.min(axis=0))
+    east, north = np.maximum(bounds[2:], corners.max(axis=0))
+    cell_m = max(east - west, north - south) / SHEET_CELLS
+    return Grid.from_bounds((west, south, east, north), cell_m, reconstruction.frame.crs)
+
+
+def predict_left_out(
+    reconstruction: Reconstruction,
+    captures: Sequence[Capture],
+    cameras: Mapping[str, Camera],
+    trend: Trend,
+) -> tuple[LeftOut, ...]:
+    """Predict what the photographs that could not be oriented should have seen.
+
+    Notes
+    -----
+    The camera is taken to fly as high above the tie points' median as above take-off, and to look
+    where its gimbal says, else straight down.  Where no height above take-off is recorded, the
+    footprint is a disc of the oriented photographs' median size.  Photographs without a position
+    have no place, and are not in the list.
+    """
+    frame = reconstruction.frame
+    oriented = {photo.name for photo in reconstruction.photos}
+    missing = [c for c in captures if c.used and c.positioned and c.name not in oriented]
+    if not missing or not frame.referenced or not reconstruction.photos:
+        return ()
+    geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in missing]
+    recorded = frame.world_from_geodetic(np.array(geodetic, float))
+    centres = np.array([photo.pose.centre for photo in reconstruction.photos])
+    near = [np.hypot(*(centres[:, :2] - at[:2]).T).min() <= FARTHEST_M for at in recorded]
+    known = replace(reconstruction, cameras={**cameras, **reconstruction.cameras})
+    return tuple(
+        LeftOut(
+            name=capture.name,
+            place=(float(place[0]), float(place[1])),
+            footprint=_predicted(known, capture, world, place[:2], trend),
+        )
+        for capture, world, place, is_near in zip(
+            missing, recorded, frame.map_from_world(recorded), near, strict=True
+        )
+        if is_near
+    )
+
+
+def _predicted(
+    reconstruction: Reconstruction, capture: Capture, world: Float, place: Float, trend: Trend
+) -> Float:
+    """Return the corners of the ground that a photograph should see, map, (N, 2)."""
+    from photogrammetry.surface.extent import footprint
+
+    height_m = capture.height_takeoff_m or 0.0
+    if height_m < LEAST_HEIGHT_M or capture.camera_id not in reconstruction.cameras:
+        areas = [
+            shapely.Polygon(footprint(reconstruction, photo, trend)).convex_hull.area
+            for photo in reconstruction.photos
+        ]
+        radius = np.sqrt(np.median(areas) / np.pi)
+        turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+        return np.asarray(place + radius * np.column_stack([np.cos(turn), np.sin(turn)]))
+    yaw, pitch, roll = capture.gimbal_yaw_deg, capture.gimbal_pitch_deg, capture.gimbal_roll_deg
+    angles = (0.0, -90.0, 0.0) if yaw is None or pitch is None else (yaw, pitch, roll or 0.0)
+    level = float(np.median(reconstruction.points[:, 2]))
+    photo = OrientedPhoto(
+        name=capture.name,
+        camera_id=capture.camera_id,
+        pose=Pose.from_gimbal(*angles, (world[0], world[1], level + height_m)),
+    )
+    return footprint(reconstruction, photo, trend)
+
+
+def _looked_at(reconstruction: Reconstruction, sheet: Grid, height_m: Float) -> Mask:
+    """Return which cells lie in the frame of an oriented photograph, and not near its horizon."""
+    from photogrammetry.views import FARTHEST_SLANT
+
+    x, y = sheet.cell_centres()
+    places = np.column_stack([np.tile(x, sheet.rows), np.repeat(y, sheet.cols), height_m.ravel()])
+    world = reconstruction.frame.world_from_map(places)
+    found = np.zeros(len(world), bool)
+    for photo in reconstruction.photos:
+        framed = in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
+        away = photo.pose.centre - world[framed]
+        found[framed[np.hypot(away[:, 0], away[:, 1]) <= FARTHEST_SLANT * away[:, 2]]] = True
+    return found.reshape(sheet.shape)
+
+
+def _filled(corners: Float, sheet: Grid) -> Mask:
+    """Return which cells have their centre in a polygon (N, 2)."""
+    x, y = np.meshgrid(*sheet.cell_centres())
+    return np.asarray(shapely.contains_xy(shapely.Polygon(corners).convex_hull, x, y))
+
+
+def _bounds(
+    reconstruction: Reconstruction, products_dir: Path
+) -> tuple[float, float, float, float]:
+    """Return the products' bounds, or those of the tie points where there are no products."""
+    for product in (DSM, ORTHOMOSAIC):
+        if (path := products_dir / product.file).exists():
+            return read_grid(path).bounds
+    points = reconstruction.frame.map_from_world(reconstruction.points)
+    low, high = np.percentile(points[:, :2], [1, 99], axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _heights(reconstruction: Reconstruction, results: Sequence[Result], sheet: Grid) -> Float:
+    """Return the map height of the ground in each cell of a sheet."""
+    for result in results:
+        if result.stage == "surface":
+            return heights_of(open_tiled(result.folder / GROUND), sheet)
+    points = reconstruction.frame.map_from_world(reconstruction.points)
+    return np.full(sheet.shape, float(np.median(points[:, 2])))
+
+
+def measured_share(path: Path, sheet: Grid) -> Float:
+    """Return which share of each cell of a coarser grid a raster has values for.
+
+    Parameters
+    ----------
+    path : Path
+        A raster in the sheet's CRS, of finer cells.
+    sheet : Grid
+
+    Returns
+    -------
+    ndarray of shape (rows, cols)
+        0 to 1.
+    """
+    total = np.zeros(sheet.shape)
+    grid = read_grid(path)
+    with rasterio.open(path) as file:
+        for row in range(0, file.height, STRIP_ROWS):
+            rows = min(STRIP_ROWS, file.height - row)
+            mask = file.read_masks(1, window=Window(0, row, file.width, rows)) > 0
+            strip = Tile(row=row, col=0, rows=rows, cols=file.width)
+            total += _summed(mask.astype(float), grid.window(strip), sheet)
+    return _shared(total, grid, sheet)
+
+
+def drawn_share(path: Path, sheet: Grid) -> Float:
+    """Return which share of each cell of a coarser grid a picture shows, by its alpha."""
+    bands, grid = read_reduced(path, DRAWN_CELLS)
+    alpha = np.ma.getdata(bands)[-1] / 255.0
+    return _shared(_summed(alpha, grid, sheet), grid, sheet)
+
+
+def _summed(values: Float, grid: Grid, sheet: Grid) -> Float:
+    """Sum the cells of a grid whose centres lie in each cell of a sheet."""
+    i, j = _cells_of(grid, sheet)
+    inside = (j >= 0) & (j < sheet.cols)
+    total = np.zeros(sheet.shape)
+    for row in np.unique(i[(i >= 0) & (i < sheet.rows)]):
+        columns = values[i == row].sum(axis=0)
+        total[row] = np.bincount(j[inside], weights=columns[inside], minlength=sheet.cols)
+    return total
+
+
+def _shared(total: Float, grid: Grid, sheet: Grid) -> Float:
+    """Turn sums over a grid's cells into shares of the area of a sheet's cells."""
+    i, j = _cells_of(grid, sheet)
+    # Cells differ in how many centres they hold, by one a side: their mean, not their sum, counts.
+    in_rows = np.bincount(i[(i >= 0) & (i < sheet.rows)], minlength=sheet.rows)
+    in_cols = np.bincount(j[(j >= 0) & (j < sheet.cols)], minlength=sheet.cols)
+    mean = total / np.maximum(np.outer(in_rows, in_cols), 1)
+    west, south, east, north = grid.bounds
+    x, y = sheet.cell_centres()
+    across = np.minimum(x + sheet.cell_m / 2, east) - np.maximum(x - sheet.cell_m / 2, west)
+    along = np.minimum(y + sheet.cell_m / 2, north) - np.maximum(y - sheet.cell_m / 2, south)
+    inside = np.outer(along.clip(0.0), across.clip(0.0)) / sheet.cell_m**2
+    return np.asarray(mean * inside)
+
+
+def _cells_of(grid: Grid, sheet: Grid) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Return row and column of the sheet that each row and column of a grid lies in."""
+    x, y = grid.cell_centres()
+    j = np.floor((x - sheet.x_min) / sheet.cell_m).astype(int)
+    i = np.floor((sheet.y_max - y) / sheet.cell_m).astype(int)
+    return i, j
+
+
+def _share_of(share: Float, chosen: Mask) -> float:
+    return float(share[chosen].mean()) if chosen.any() else 0.0

@@ -1,0 +1,243 @@
+"""From the reflectance of a survey to its indices: products, styles, catalogue, report, zones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.engine.stage import Order as StageOrder
+from flows.engine.stage import here
+from flows.engine.store import Result, StageStore, read_result
+from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack, read_index_products
+from flows.products.catalog import write_catalog
+from flows.products.styles import write_styles
+from flows.products.zones import write_zones
+from flows.report.report import MapRecord, write_report
+from flows.run.lock import locked
+from flows.run.plan import MAP_FILES, publish
+from flows.run.quick_look import TRIED, write_map_look
+from flows.run.record import Maker, recall_map, remember_map
+from flows.stages.indices import INDICES, LEFT_OUT, NO_SHADOW, STACK, Order, read_orders
+from tmp.captures import choose_captures, read_captures
+from tmp.errors import InputError
+from tmp.progress import Track, silent
+from tmp.survey import Survey, open_survey, read_settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions:
+    """What is asked of the indices of a survey."""
+
+    indices: tuple[str, ...] = ()
+    """Names of the table."""
+    formulas: tuple[tuple[str, str], ...] = ()
+    """Names and expressions of one's own."""
+    zones_file: Path | None = None
+    """Polygons to summarise the indices in."""
+    picture: bool = False
+    """Whether to take the orthomosaic although there is reflectance."""
+    mask_shadow: bool = False
+    """Whether to leave out cells in shadow."""
+    relative: bool = False
+    """Whether to compute what needs reflectance from values of unknown level."""
+    workers: int = 1
+    """Threads; never changes the result."""
+
+    def __post_init__(self) -> None:
+        if not self.indices and not self.formulas:
+            raise InputError("no index asked for; give --index NDVI, or --formula NAME=EXPRESSION")
+
+    def as_values(self) -> list[dict[str, str]]:
+        """Return what is asked for, JSON-able."""
+        table = [{"name": name, "formula": ""} for name in dict.fromkeys(self.indices)]
+        return table + [{"name": name, "formula": text} for name, text in self.formulas]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndicesResult:
+    """What was made."""
+
+    survey: Survey
+    paths: tuple[Path, ...]
+    """The index rasters, in the order asked for."""
+    zone_paths: tuple[Path, ...]
+    report_path: Path | None
+    """None where the survey has no map whose report could be written."""
+    warnings: tuple[str, ...]
+
+
+def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent) -> IndicesResult:
+    """Compute indices of a survey; work already done is not done again.
+
+    Parameters
+    ----------
+    root : Path
+        A survey folder with ``products/reflectance.tif``, or an orthomosaic for indices of
+        visible bands.
+    options : IndexOptions
+    track : Track
+
+    Raises
+    ------
+    NotASurveyError, InputError
+        Before anything is computed: an unknown index, a missing band, a formula that is not
+        arithmetic, an index that needs reflectance where its level is unknown.
+    """
+    survey = open_survey(root)
+    plan_indices(survey, options)
+    with locked(survey.work_dir / "lock", "'tmp indices'"):
+        return make_indices(survey, options, Maker(run_order=here(options.workers), track=track))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexPlan:
+    """What will be computed."""
+
+    store: StageStore
+    order: StageOrder
+    files: tuple[str, ...]
+    """The index rasters, in the order asked for."""
+    warnings: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether it is there already."""
+        return read_result(self.order.folder) is not None
+
+
+def default_indices(survey: Survey, workers: int) -> IndexOptions | None:
+    """Return the index that a survey's reflectance is first looked at by; None if it has none."""
+    from photogrammetry.indices.table import index_table
+
+    if not (survey.products_dir / REFLECTANCE_FILE).exists():
+        return None
+    stack = choose_stack(survey.products_dir, picture=False)
+    computable = {index.name for index in index_table().computable(stack.bands)}
+    found = next((name for name in TRIED if name in computable), None)
+    return None if found is None else IndexOptions(indices=(found,), workers=workers)
+
+
+def refuse_unknown(options: IndexOptions) -> None:
+    """Raise `InputError` for an index that is not in the table, or a formula that is none."""
+    from photogrammetry.indices.table import index_table
+
+    table = index_table()
+    for asked in options.as_values():
+        if asked["formula"]:
+            table.from_user(asked["name"], asked["formula"])
+        else:
+            table.find(asked["name"])
+
+
+def plan_indices(survey: Survey, options: IndexOptions) -> IndexPlan:
+    """Return what will be computed, refusing what cannot be; computes nothing."""
+    stack = choose_stack(survey.products_dir, picture=options.picture)
+    orders = read_orders(options.as_values(), stack)
+    _refuse_names_taken(orders, stack)
+    store = StageStore(root=survey.work_dir / "stages")
+    order = store.order(
+        INDICES,
+        {STACK: stack.path},
+        {"indices": options.as_values(), "mask_shadow": options.mask_shadow},
+    )
+    return IndexPlan(
+        store=store,
+        order=order,
+        files=tuple(f"{order.stem}.tif" for order in orders),
+        warnings=_judge_level(orders, stack, relative=options.relative),
+    )
+
+
+def make_indices(survey: Survey, options: IndexOptions, make: Maker) -> IndicesResult:
+    """Compute indices of a survey whose lock is held; see `compute_indices`."""
+    plan = plan_indices(survey, options)
+    warnings = plan.warnings
+    result = make(plan.store, plan.order)
+    if NO_SHADOW in str(result.figures[LEFT_OUT]):
+        warnings += (
+            "no shadow was masked: dark and lit ground are not two classes in this survey",
+        )
+    publish([result], survey.products_dir, plan.files)
+    write_styles(survey.products_dir)
+    paths = tuple(survey.products_dir / file for file in plan.files)
+    zone_paths: tuple[Path, ...] = ()
+    if options.zones_file is not None:
+        zone_paths = write_zones(options.zones_file, paths, survey.products_dir)
+    return IndicesResult(
+        survey=survey,
+        paths=paths,
+        zone_paths=zone_paths,
+        report_path=_tell(survey, result, plan.files),
+        warnings=warnings,
+    )
+
+
+def _refuse_names_taken(orders: Sequence[Order], stack: BandStack) -> None:
+    taken = {*MAP_FILES, stack.path.name}
+    for order in orders:
+        if f"{order.stem}.tif" in taken:
+            raise InputError(
+                f"--formula {order.index.name}: {order.stem}.tif is another product; "
+                "choose another name"
+            )
+
+
+def _judge_level(orders: Sequence[Order], stack: BandStack, *, relative: bool) -> tuple[str, ...]:
+    """Return what to be warned of; refuse what needs reflectance where there is none."""
+    from photogrammetry.indices.table import Needs
+
+    warnings = [warning for order in orders for warning in order.warnings]
+    if stack.absolute:
+        return tuple(warnings)
+    wanting = [order.index.name for order in orders if order.index.needs is Needs.REFLECTANCE]
+    if wanting and not relative:
+        raise InputError(
+            f"{', '.join(wanting)}: needs reflectance, and {stack.path.name} is "
+            f"{stack.in_words()}; picture a reflectance panel, take NDVI or another ratio, or "
+            "add --relative to compute it for this picture alone"
+        )
+    if wanting:
+        warnings.append(
+            f"{', '.join(wanting)}: computed from values of unknown level; good for looking at "
+            "this map, not for comparing or reporting"
+        )
+    warnings.append(
+        f"values rest on: {stack.in_words()}; compare within this map only, not with other dates "
+        "or cameras"
+    )
+    return tuple(warnings)
+
+
+def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
+    """Write quick looks, and catalogue and report anew; returns the report's path."""
+    settings = read_settings(survey)
+    captures = choose_captures(
+        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
+    )
+    times = [capture.time_utc for capture in captures if capture.time_utc is not None]
+    for product in read_index_products(survey.products_dir):
+        if product.file in files:
+            date = f", {min(times):%Y-%m-%d}" if times else ""
+            title = f"{product.title}: {settings.name}{date}"
+            write_map_look(survey.products_dir / product.file, product, title=title)
+    write_catalog(survey, settings, captures)
+    record = recall_map(survey, settings, captures)
+    if record is None:
+        log.warning("%s: no map to report on; 'tmp map' writes one", survey.root)
+        return None
+    others = [known for known in record.results if known.stage != result.stage]
+    record = MapRecord(
+        survey=survey,
+        settings=settings,
+        captures=captures,
+        reconstruction=record.reconstruction,
+        results=[*others, result],
+        asked=record.asked,
+        area_wkt=record.area_wkt,
+    )
+    remember_map(record)
+    return write_report(record)

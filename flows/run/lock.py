@@ -1,0 +1,209 @@
+"""One command at a time works on a survey, whichever machines share its disk.
+
+The lock is a file that says who holds it.  A holder on this machine is known by its process; one
+on another machine shows that it lives by touching the file, so that one that died is told from
+one at work.  Times of change are compared with those of the same disk: clocks differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import logging
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from tmp.errors import InputError
+from tmp.progress import say_time
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 30.0
+"""Time between two touches of a lock by its holder."""
+STALE_S = 300.0
+"""Age of the last touch after which a holder on another machine counts as dead."""
+HALF_WRITTEN_S = 1.0
+"""Time a lock just made gets to say whose it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a lock."""
+
+    host: str = field(default_factory=platform.node)
+    user: str = field(default_factory=lambda: user_name())
+    pid: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=lambda: psutil.Process().create_time())
+    """When the process began, in seconds since 1970: process numbers are given out again."""
+    since_utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    purpose: str
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of this lock alone."""
+
+    def __str__(self) -> str:
+        """Say who holds it, as the next one is told."""
+        return (
+            f"by {self.user} on {self.host} since {say_time(self.since_utc)} (process {self.pid})"
+            if self.user
+            else f"process {self.pid}"
+        )
+
+
+@contextlib.contextmanager
+def locked(path: Path, purpose: str) -> Iterator[None]:
+    """Hold a lock file while the block runs.
+
+    A lock left behind by a process that was killed is taken over.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; its folder is made if absent.
+    purpose : str
+        What holds the lock, for the message to the next one.
+
+    Raises
+    ------
+    InputError
+        If a running process holds it, here or on another machine.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    holder = Holder(purpose=purpose)
+    while not _create(path, holder):
+        refuse_if_running(path)
+        _clear(path)
+    ended = threading.Event()
+    beat = threading.Thread(target=_beat, args=(path, holder, ended), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beat.join()
+        if read_holder(path) == holder:
+            path.unlink(missing_ok=True)
+
+
+def refuse_if_running(path: Path) -> None:
+    """Raise `InputError` if a running process holds a lock file."""
+    holder = living_holder(path)
+    if holder is not None:
+        raise InputError(
+            f"{path.parent.parent}: {holder.purpose} is already at work on it, {holder}; "
+            "wait for it or stop it"
+        )
+
+
+def living_holder(path: Path) -> Holder | None:
+    """Return who holds a lock file and is at work; None if nobody is."""
+    holder = read_holder(path)
+    if holder is None:
+        return None
+    if holder.host == platform.node():
+        return holder if runs_here(holder.pid, holder.started) else None
+    age_s = _age_s(path)
+    return holder if age_s is not None and age_s < STALE_S else None
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Return who wrote a lock file; None if there is none, or none that can be read."""
+    deadline_s = time.monotonic() + HALF_WRITTEN_S
+    while True:
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            # Locks of earlier versions name no machine: they are of this one.
+            return Holder(**{"user": "", "since_utc": "", "token": ""} | said)
+        except OSError:
+            return None
+        except (ValueError, TypeError):
+            if time.monotonic() > deadline_s:
+                return None
+            time.sleep(HALF_WRITTEN_S / 10)
+
+
+def runs_here(pid: int, started: float) -> bool:
+    """Tell whether a process that began at a time, in seconds since 1970, runs on this machine."""
+    try:
+        process = psutil.Process(pid)
+        gone = process.status() == psutil.STATUS_ZOMBIE
+        return not gone and abs(float(process.create_time()) - started) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def user_name() -> str:
+    """Return the name of the user; a number where the machine knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _create(path: Path, holder: Holder) -> bool:
+    """Make the lock file; False if there is one."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(holder)))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _clear(path: Path) -> None:
+    """Remove the lock of a dead holder, and no other.
+
+    Of several who find it dead one gets to remove it, and looks once more before it does: the
+    lock may be another's by then.  The right to remove is itself a file with a holder.
+    """
+    right = path.with_name(f"{path.name}.clearing")
+    if not _create(right, Holder(purpose="clearing")):
+        if living_holder(right) is None:
+            with contextlib.suppress(FileNotFoundError):  # another was first
+                right.rename(path.with_name(f"{path.name}.{secrets.token_hex(8)}.dead"))
+            for dead in path.parent.glob(f"{path.name}.*.dead"):
+                dead.unlink(missing_ok=True)
+        time.sleep(HALF_WRITTEN_S / 10)
+        return
+    try:
+        if living_holder(path) is None:
+            log.warning("%s: taken over; left behind %s", path, read_holder(path) or "unreadable")
+            path.unlink(missing_ok=True)
+    finally:
+        right.unlink(missing_ok=True)
+
+
+def _beat(path: Path, holder: Holder, ended: threading.Event) -> None:
+    """Touch the lock for as long as it is held."""
+    while not ended.wait(BEAT_S):
+        if read_holder(path) != holder:
+            log.error("%s: lost, although this process (%s) is at work", path, holder)
+            return
+        with contextlib.suppress(OSError):  # a disk that is away for a moment
+            os.utime(path)
+
+
+def _age_s(path: Path) -> float | None:
+    """Return how long ago a file was touched by its own disk's clock; None if it has gone."""
+    probe = path.with_name(f".{path.name}.{platform.node()}.{secrets.token_hex(4)}.clock")
+    try:
+        probe.touch()
+        now_s = probe.stat().st_mtime
+    except OSError:  # we may not write there
+        now_s = time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    try:
+        return now_s - path.stat().st_mtime
+    except OSError:
+        return None

@@ -1,0 +1,308 @@
+"""The book of a survey's run: who runs what, how each stage is, how the run ended.
+
+It also keeps what the last map was made of, so that later commands can write its report anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from flows.engine.stage import Order, RunOrder
+from flows.engine.store import Result, StageStore, read_result
+from flows.execution.slurm import cancel_recorded, recorded_jobs
+from flows.execution.unit import read_json
+from flows.report.report import MapRecord
+from flows.run.lock import living_holder, runs_here, user_name
+from flows.run.plan import ORIENTED
+from flows.run.prefect_recorder import PLAIN, Recorder
+from tmp.captures import Capture
+from tmp.errors import InputError
+from tmp.files import replacing
+from tmp.progress import Track, silent
+from tmp.reconstruction import read_reconstruction
+from tmp.survey import Settings, Survey
+
+RUN = "run.json"
+UNITS = "units"
+LOCK = "lock"
+STOP_S = 30.0
+"""Time that a controller gets to cancel its jobs and end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageNote:
+    """How a stage of a run is."""
+
+    state: str
+    """"to do", "running", "done", "not done", or "nothing has changed"."""
+    began_utc: str = ""
+    """Empty if it has not run."""
+    ended_utc: str = ""
+    folder: str = ""
+    """Of its result, below the survey's ``work/``."""
+
+    @property
+    def took_s(self) -> float | None:
+        """Time from its beginning to its end, or until now; None if it did not run."""
+        return seconds_between(self.began_utc, self.ended_utc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What a run wrote down of itself."""
+
+    on: str
+    host: str
+    user: str = ""
+    pid: int
+    started: float
+    """When its process began, in seconds since 1970."""
+    began_utc: str
+    ended_utc: str = ""
+    state: str
+    """"running", "done", "partial", "failed" or "stopped"."""
+    error: str
+    stages: Mapping[str, StageNote]
+
+    @property
+    def took_s(self) -> float | None:
+        """Time from its beginning to its end, or until now."""
+        return seconds_between(self.began_utc, self.ended_utc)
+
+    @property
+    def by_units(self) -> bool:
+        """Whether its stages are done by processes or jobs, which leave logs."""
+        return self.on != "threads"
+
+    def alive(self, survey: Survey) -> bool:
+        """Tell whether its controller is at work, on whichever machine."""
+        if self.state != "running":
+            return False
+        if self.host == platform.node():
+            return runs_here(self.pid, self.started)
+        holder = living_holder(survey.work_dir / LOCK)
+        return holder is not None and (holder.host, holder.pid) == (self.host, self.pid)
+
+
+@dataclass(slots=True, kw_only=True)
+class RunBook:
+    """Writes down how a run goes, in ``work/run.json``."""
+
+    path: Path
+    said: dict[str, Any] = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    """Stages may be made side by side."""
+
+    def begin(self, on: str, stages: Mapping[str, str]) -> None:
+        """Note who runs what, and how each stage is."""
+        record = RunRecord(
+            on=on,
+            host=platform.node(),
+            user=user_name(),
+            pid=os.getpid(),
+            started=psutil.Process().create_time(),
+            began_utc=_now_utc(),
+            state="running",
+            error="",
+            stages={name: StageNote(state=state) for name, state in stages.items()},
+        )
+        self.said = asdict(record)
+        self._write()
+
+    def note(self, stage: str, state: str, result: Result | None = None) -> None:
+        """Note how a stage is, and its result once there is one."""
+        with self._turn:
+            before = self.said["stages"].get(stage, {})
+            entry = before | {"state": state}
+            if state == "running":
+                entry |= {"began_utc": _now_utc(), "ended_utc": ""}
+            elif before.get("state") == "running":
+                entry |= {"ended_utc": _now_utc()}
+            if result is not None:
+                entry |= {"folder": os.path.relpath(result.folder, self.path.parent)}
+            self.said["stages"][stage] = entry
+            self._write()
+
+    def end(self, state: str, error: str = "") -> None:
+        """Note how the run ended."""
+        self.said |= {"state": state, "error": error, "ended_utc": _now_utc()}
+        self._write()
+
+    def _write(self) -> None:
+        with replacing(self.path) as temporary:
+            temporary.write_text(json.dumps(self.said, indent=1), encoding="utf-8")
+
+
+def read_run(survey: Survey) -> RunRecord:
+    """Return what the last run of a survey wrote down.
+
+    Raises
+    ------
+    InputError
+        If there was none, or a newer version of the platform wrote it.
+    """
+    path = survey.work_dir / RUN
+    said = read_json(path)
+    if said is None:
+        raise InputError(f"{survey.root}: has not been run; start it with 'tmp run'")
+    try:
+        stages = {name: _stage_note(entry) for name, entry in said["stages"].items()}
+        return RunRecord(**said | {"stages": stages})
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: written by another version of the platform; use that one, or run again"
+        ) from error
+
+
+def cancel_run(survey: Survey) -> str:
+    """Stop the run of a survey and all its jobs; returns what was done.
+
+    Raises
+    ------
+    InputError
+        If there was none, another machine runs it, or there is no Slurm where it left jobs.
+    """
+    run = read_run(survey)
+    alive = run.alive(survey)
+    if alive and run.host != platform.node():
+        raise InputError(f"{survey.root}: run by {run.user} on {run.host}; cancel it there")
+    if alive:
+        os.kill(run.pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + STOP_S
+        while runs_here(run.pid, run.started) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+    jobs = _cancel_jobs(survey) if run.on == "slurm" else 0
+    if not alive and not jobs:
+        return "nothing is running"
+    return "stopped; 'tmp run' goes on where it was"
+
+
+def _cancel_jobs(survey: Survey) -> int:
+    """End the jobs that a controller left behind; returns how many."""
+    units = survey.work_dir / UNITS
+    if shutil.which("scancel") is None and recorded_jobs(units):
+        raise InputError(
+            f"{survey.root}: its jobs are in a cluster's queue, and this machine has no scancel; "
+            "cancel it on the cluster's login node"
+        )
+    return cancel_recorded(units)
+
+
+def seconds_between(began_utc: str, ended_utc: str) -> float | None:
+    """Return the time between two moments, or from one until now; None if it has not begun.
+
+    Examples
+    --------
+    >>> seconds_between("2026-07-03T09:12:00+00:00", "2026-07-03T09:13:30+00:00")
+    90.0
+    """
+    if not began_utc:
+        return None
+    ended = datetime.fromisoformat(ended_utc or _now_utc())
+    return (ended - datetime.fromisoformat(began_utc)).total_seconds()
+
+
+def _stage_note(entry: Any) -> StageNote:
+    """Return a stage's note; earlier versions wrote the state alone."""
+    return StageNote(state=entry) if isinstance(entry, str) else StageNote(**entry)
+
+
+def _now_utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """Makes the results of stages."""
+
+    run_order: RunOrder
+    """How a stage whose result is not there is run."""
+    recorder: Recorder = PLAIN
+    book: RunBook | None = None
+    track: Track = silent
+    side_by_side: bool = False
+    """Whether several stages may be made at the same time."""
+    stop: Callable[[], None] = lambda: None
+    """Has all stages at work stop, which then raise."""
+
+    def announce(self, stages: Iterable[str]) -> None:
+        """Note the stages that are to come."""
+        for name in stages:
+            self._note(name, "to do")
+
+    def __call__(self, store: StageStore, order: Order) -> Result:
+        """Return the result of an order, running it only if it is not there."""
+        name = order.stage.name
+        return self.recorder.task(name, lambda: self._made(store, order))
+
+    def _made(self, store: StageStore, order: Order) -> Result:
+        name = order.stage.name
+
+        def run_order(order: Order, track: Track) -> None:
+            self._note(name, "running")
+            try:
+                self.run_order(order, track)
+            except BaseException:
+                self._note(name, "not done")
+                raise
+
+        result = store.make(order, run_order=run_order, track=self.track)
+        self._note(name, "nothing has changed" if result.reused else "done", result)
+        return result
+
+    def _note(self, stage: str, state: str, result: Result | None = None) -> None:
+        if self.book is not None:
+            self.book.note(stage, state, result)
+
+
+RECORD = "map.json"
+
+
+def remember_map(record: MapRecord) -> None:
+    """Write ``work/map.json``: which results the map is made of, and what was asked."""
+    survey = record.survey
+    work = survey.work_dir.resolve()
+    folders = [result.folder.resolve() for result in record.results]
+    document = {
+        "asked": record.asked,
+        "area_wkt": record.area_wkt,
+        "results": [folder.relative_to(work).as_posix() for folder in folders],
+    }
+    with replacing(survey.work_dir / RECORD) as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
+    """Return the record of a survey's last map; None if it has none, or its results are gone."""
+    try:
+        document = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
+        folders = [survey.work_dir / Path(name) for name in document["results"]]
+    except (OSError, ValueError, KeyError):
+        return None
+    results = [read_result(folder) for folder in folders]
+    whole: list[Result] = [result for result in results if result is not None]
+    oriented = next((result for result in whole if result.stage == ORIENTED), None)
+    if oriented is None or len(whole) < len(results):
+        return None
+    return MapRecord(
+        survey=survey,
+        settings=settings,
+        captures=captures,
+        reconstruction=read_reconstruction(oriented.folder),
+        results=whole,
+        asked=document["asked"],
+        area_wkt=document.get("area_wkt"),
+    )

@@ -1,0 +1,383 @@
+"""How a survey's run is, in a table of its stages; read from files, so that any machine can ask.
+
+What its units said is one readable log per stage.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from flows.engine.result import MANIFEST
+from flows.engine.stage import WHOLE
+from flows.engine.store import Result, read_result
+from flows.execution.progress import UnitView, cluster_logs, view_units
+from flows.execution.slurm_commands import Commands, Queue, Queued
+from flows.execution.unit import State
+from flows.run.record import UNITS, RunRecord, StageNote, read_run, seconds_between
+from tmp.errors import InputError
+from tmp.progress import say_duration, say_time
+from tmp.survey import Survey
+
+REUSED = "nothing has changed"
+SHOWN = 8
+"""Units at work that are listed."""
+HEAD = ("stage", "state", "units", "time", "processor", "peak GB", "where")
+_ROW = "{:<14} {:<12} {:>7} {:>11} {:>11} {:>8}  {}"
+
+
+def describe_run(survey: Survey) -> list[str]:
+    """Return how the last run of a survey is, in lines.
+
+    Raises
+    ------
+    InputError
+        If there was none.
+    """
+    run = read_run(survey)
+    alive = run.alive(survey)
+    queue = _queue(run, alive)
+    lines = [_headline(survey, run, alive)]
+    lines += [run.error.splitlines()[0]] if run.error else []
+    lines.append(_ROW.format(*HEAD).rstrip())
+    results: list[Result] = []
+    for stage, note in run.stages.items():
+        if (result := _result(survey, stage, note)) is not None:
+            results.append(result)
+            lines += _made(note, result)
+        elif note.state in ("running", "not done"):
+            lines += _under_way(survey, stage, note, run, queue, alive)
+        else:
+            lines.append(_ROW.format(stage, note.state, *[""] * 5).rstrip())
+    if len(results) > 1 and len(results) == len(run.stages):
+        lines.append(_total(results))
+    if queue is None:
+        lines.append("what jobs wait for is not known here: squeue is absent or does not answer")
+    return lines
+
+
+def _headline(survey: Survey, run: RunRecord, alive: bool) -> str:
+    state = run.state if alive or run.state != "running" else "interrupted; 'tmp run' goes on"
+    took = f" ({say_duration(run.took_s)})" if run.took_s is not None and _ended(run, alive) else ""
+    who = f"{run.user} on {run.host}" if run.user else run.host
+    return f"{survey.root}: on {run.on}, since {say_time(run.began_utc)}{took}, by {who}: {state}"
+
+
+def _ended(run: RunRecord, alive: bool) -> bool:
+    return bool(run.ended_utc) or alive
+
+
+def _result(survey: Survey, stage: str, note: StageNote) -> Result | None:
+    """Return the result of a stage; where the book does not say which, the latest."""
+    if note.state not in ("done", REUSED):
+        return None
+    if note.folder:
+        return read_result(survey.work_dir / note.folder)
+    made = list((survey.work_dir / "stages" / stage).glob(f"*/{MANIFEST}"))
+    return read_result(max(made, key=lambda path: path.stat().st_mtime).parent) if made else None
+
+
+def _made(note: StageNote, result: Result) -> list[str]:
+    """Return the lines of a stage whose result is there."""
+    usage = result.usage
+    reused = note.state == REUSED
+    took_s = None if reused else note.took_s
+    hosts = sorted({unit.host for unit in result.units if unit.host})
+    lines = [
+        _ROW.format(
+            result.stage,
+            "reused" if reused else "done",
+            len(result.units) or 1,
+            say_duration(usage.wall_s if took_s is None else took_s),
+            say_duration(usage.cpu_s),
+            f"{usage.peak_gb:.2f}",
+            _few(hosts),
+        ).rstrip()
+    ]
+    again = sum(unit.attempts - 1 for unit in result.units)
+    lines += [f"    units were started {again} times more than once"] if again else []
+    if result.holes:
+        lines.append(f"    {len(result.holes)} holes: {_few(sorted(result.holes))}")
+    return lines
+
+
+def _total(results: Sequence[Result]) -> str:
+    """Return the line of all stages: what the products have cost, whenever they were made."""
+    return _ROW.format(
+        "all",
+        "",
+        sum(len(result.units) or 1 for result in results),
+        say_duration(sum(result.usage.wall_s for result in results)),
+        say_duration(sum(result.usage.cpu_s for result in results)),
+        f"{max(result.usage.peak_gb for result in results):.2f}",
+        "time of all units",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A unit, and how the cluster says it is."""
+
+    unit: UnitView
+    state: State
+    reason: str = ""
+    """Why it waits."""
+    node: str = ""
+    """Where it is at work."""
+
+
+def _under_way(
+    survey: Survey,
+    stage: str,
+    note: StageNote,
+    run: RunRecord,
+    queue: Queue | None,
+    alive: bool,
+) -> list[str]:
+    """Return the lines of a stage that runs, or that ended without a result."""
+    units = view_units(survey.work_dir / UNITS / stage) if run.by_units else []
+    seen = [_see(unit, queue or {}, alive) for unit in units]
+    done = sum(one.state is State.DONE for one in seen)
+    state = note.state
+    if state == "running" and not alive:
+        state = "interrupted"
+    elif state == "not done" and run.state == "failed":
+        state = "failed"
+    hosts = sorted({one.unit.host for one in seen if one.unit.host})
+    count = f"{done}/{len(seen)}" if len(seen) > 1 else str(len(seen) or "")
+    took = say_duration(note.took_s) if note.took_s is not None and state != "interrupted" else ""
+    lines = [_ROW.format(stage, state, count, took, "", "", _few(hosts)).rstrip()]
+    for one in [one for one in seen if one.state is State.FAILED][:SHOWN]:
+        lines += _failure(survey, stage, one.unit)
+    if len(seen) > 1 and alive:
+        lines.append(f"    {_summary(seen, note)}")
+    at_work = [one for one in seen if one.state is State.RUNNING]
+    lines += [f"    {_at_work(one)}" for one in at_work[:SHOWN]]
+    if len(at_work) > SHOWN:
+        lines.append(f"    and {len(at_work) - SHOWN} more")
+    if len(seen) == 1 and seen[0].state is State.WAITING and alive:
+        lines.append(f"    {_waiting(seen)}")
+    return lines
+
+
+def _see(unit: UnitView, queue: Queue, alive: bool) -> _Seen:
+    state, reason, *_ = queue.get(unit.submitted, Queued())
+    if unit.outcome is None and state == "PENDING":
+        return _Seen(unit=unit, state=State.WAITING, reason=reason)
+    if unit.state is State.RUNNING and not alive and state != "RUNNING":
+        return _Seen(unit=unit, state=State.LOST)
+    return _Seen(unit=unit, state=unit.state)
+
+
+def _summary(seen: Sequence[_Seen], note: StageNote) -> str:
+    """Say how many units are at work and wait, what for, and how long it will take."""
+    states = Counter(one.state for one in seen)
+    told = [f"{states[State.RUNNING]} at work"]
+    if states[State.WAITING]:
+        told.append(_waiting(seen))
+    shares = [one for one in seen if one.unit.part != WHOLE]
+    parts = sum(one.state is State.DONE for one in shares) + sum(
+        one.unit.progress.part
+        for one in shares
+        if one.state is State.RUNNING and one.unit.progress is not None
+    )
+    took_s = seconds_between(note.began_utc, note.ended_utc)
+    if took_s is not None and 0 < parts < len(shares):
+        told.append(f"about {say_duration(took_s / parts * (len(shares) - parts))} left")
+    return ", ".join(told)
+
+
+def _waiting(seen: Sequence[_Seen]) -> str:
+    waiting = [one for one in seen if one.state is State.WAITING]
+    reasons = Counter(one.reason for one in waiting if one.reason)
+    told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    said = f"{len(waiting)} waiting" if len(seen) > 1 else "waiting"
+    return f"{said}: {told}" if told else said
+
+
+def _at_work(seen: _Seen) -> str:
+    """Say where a unit is at work, on what, and how far it is."""
+    unit = seen.unit
+    part = "" if unit.part == WHOLE else unit.part
+    told = [part, unit.host or seen.node] + ([f"job {unit.job}"] if unit.job else [])
+    if (phase := unit.phase) is not None:
+        told.append(f"{phase.label}: {phase.done} of {phase.total}")
+        if phase.left_s:
+            told.append(f"about {say_duration(phase.left_s)} left")
+    return ", ".join(filter(None, told))
+
+
+def _failure(survey: Survey, stage: str, unit: UnitView) -> list[str]:
+    """Say what a unit failed of, and where to read more."""
+    said = unit.outcome.error.splitlines() if unit.outcome else []
+    return [
+        f"    {unit.part} on {unit.host}: {said[0] if said else 'no reason given'}",
+        f"    more with: tmp logs {survey.root} {stage}",
+    ]
+
+
+def _queue(run: RunRecord, alive: bool) -> Queue | None:
+    """Return the cluster's queue, empty for a run elsewhere; None if it cannot be asked."""
+    if run.on != "slurm" or not (alive or run.state == "running"):
+        return {}
+    return Commands().queue(user=run.user) if shutil.which("squeue") else None
+
+
+def _few(names: Sequence[str]) -> str:
+    """Join the first of many names."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+LOOK_EVERY_S = 1.0
+TILES = " tiles: "
+"""What a unit's log says before the names of its tiles."""
+
+
+def list_logs(survey: Survey) -> list[str]:
+    """Return the logs there are, a line for each stage.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    lines = [f"{'stage':<14}{'units':>7}{'failed':>8}{'kB':>9}  last line at"]
+    for stage in sorted((survey.work_dir / UNITS).glob("*")):
+        units = view_units(stage)
+        sizes = [unit.log.stat() for unit in units if unit.log.exists()]
+        if sizes:
+            failed = sum(unit.state is State.FAILED for unit in units)
+            size_kb = sum(size.st_size for size in sizes) / 1000
+            latest = datetime.fromtimestamp(max(size.st_mtime for size in sizes), UTC)
+            lines.append(
+                f"{stage.name:<14}{len(units):>7}{failed:>8}{size_kb:>9.1f}"
+                f"  {latest:%Y-%m-%d %H:%M:%S} UTC"
+            )
+    if len(lines) == 1:
+        raise _no_log(survey, "any stage")
+    return lines
+
+
+def stage_log(survey: Survey, stage: str, tile: str = "") -> Iterator[str]:
+    """Yield what all units of a stage's last run said, in their order, each below a header.
+
+    Parameters
+    ----------
+    survey : Survey
+    stage : str
+    tile : str
+        Only of the unit that worked on it last.
+
+    Raises
+    ------
+    InputError
+        If there is no such log.
+    """
+    units = _logged(survey, stage, tile)
+    of_cluster = cluster_logs(units[0].folder.parent)
+    for unit in units:
+        yield header(stage, unit)
+        yield from _lines(unit.log)
+        for said in of_cluster.get(unit.folder, []):
+            yield f"-- the cluster, in {said}"
+            yield from _lines(said)
+
+
+def follow_log(survey: Survey, stage: str, tile: str = "") -> Iterator[str]:
+    """Yield what the units of a stage say while it runs, from the beginning to its end.
+
+    Raises
+    ------
+    InputError
+        If there is no such log, and none can be expected: the stage does not run.
+    """
+    read: dict[Path, int] = {}
+    shown: Path | None = None
+    while True:
+        at_work = _unit_at_work(survey, stage)
+        units = _logged(survey, stage, tile, expected=at_work)
+        for unit in units:
+            lines, read[unit.folder] = _lines_from(unit.log, read.get(unit.folder, 0))
+            if lines and shown != unit.folder:
+                shown = unit.folder
+                yield header(stage, unit)
+            yield from lines
+        if not at_work:
+            return
+        time.sleep(LOOK_EVERY_S)
+
+
+def header(stage: str, unit: UnitView) -> str:
+    """Return the line above what a unit said: where, as which job, when, how it ended."""
+    starts, outcome = unit.starts(), unit.outcome
+    told = [stage if unit.part == "whole" else f"{stage} {unit.part}"]
+    told += [unit.host] if unit.host else []
+    told += [f"job {unit.job}"] if unit.job else []
+    if outcome is not None:
+        told.append(f"{say_time(outcome.started_utc)} to {say_time(outcome.finished_utc)}")
+    elif starts:
+        told.append(f"since {say_time(starts[-1].split()[0])}")
+    told += [f"started {len(starts)} times"] if len(starts) > 1 else []
+    return f"== {'; '.join(told)}; {unit.state}"
+
+
+def _logged(survey: Survey, stage: str, tile: str, *, expected: bool = False) -> list[UnitView]:
+    """Return the units of a stage that said something, or the one that worked on a tile."""
+    units = [unit for unit in view_units(survey.work_dir / UNITS / stage) if unit.log.exists()]
+    if tile:
+        units = _of_tile(units, tile)
+    if not units and not expected:
+        raise _no_log(survey, f"{stage}:{tile}" if tile else stage)
+    return units
+
+
+def _of_tile(units: Sequence[UnitView], tile: str) -> list[UnitView]:
+    """Return the unit that worked on a tile last; one that had the whole stage did so, too."""
+    found = [
+        unit
+        for unit in units
+        if unit.part == f"alone-{quote(tile, safe='')}" or _lists(unit.log, tile)
+    ]
+    found = found or ([units[0]] if len(units) == 1 and units[0].part == "whole" else [])
+    return [max(found, key=lambda unit: unit.log.stat().st_mtime)] if found else []
+
+
+def _lists(log: Path, tile: str) -> bool:
+    return any(tile in line.partition(TILES)[2].split() for line in _lines(log))
+
+
+def _unit_at_work(survey: Survey, stage: str) -> bool:
+    run = read_run(survey)
+    note = run.stages.get(stage)
+    return note is not None and note.state in ("to do", "running") and run.alive(survey)
+
+
+def _no_log(survey: Survey, asked: str) -> InputError:
+    return InputError(
+        f"{survey.root}: no log of {asked}; 'tmp status' lists the stages, and stages that "
+        "'tmp map' ran keep none"
+    )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            yield line.rstrip("\n")
+
+
+def _lines_from(path: Path, start: int) -> tuple[list[str], int]:
+    """Return the whole lines of a file from a byte on, and where they end."""
+    with path.open("rb") as file:
+        file.seek(start)
+        said = file.read()
+    whole = said.rpartition(b"\n")[0]
+    if not whole:
+        return [], start
+    return whole.decode("utf-8", errors="replace").split("\n"), start + len(whole) + 1

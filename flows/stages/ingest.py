@@ -1,0 +1,114 @@
+"""The stage that takes photographs in: from cards to a survey."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from flows.engine.cost import SurveySize, of_photographs
+from flows.engine.result import digest_of
+from flows.engine.stage import Figures, Job, Order, Stage
+from flows.engine.store import Known, StageStore
+from flows.stages.inputs import SURVEY
+from ingest.card import find_photographs, refuse_overlap
+from ingest.metadata.bands import FILE as CAMERAS_FILE
+from ingest.photographs import check_crs
+from tmp.errors import PhotographError
+from tmp.survey import Survey
+
+TYPICAL_MEGAPIXELS = 12.0
+"""Of a photograph whose header does not say."""
+SAMPLED = 5
+"""Photographs, about, whose headers are looked at before they are taken in."""
+
+
+def take_photographs(job: Job) -> Figures:
+    """Take the photographs of cards into the survey, as `tmp ingest` does."""
+    from ingest.photographs import ingest_photographs
+
+    options = job.options
+    result = ingest_photographs(
+        [Path(card) for card in options["cards"]],
+        Survey(root=job.inputs[SURVEY]),
+        link=options["link"],
+        crs=options["crs"],
+        workers=job.workers,
+        track=job.track,
+    )
+    if result.failed:
+        path, reason = next(iter(result.failed.items()))
+        raise PhotographError(
+            f"{len(result.failed)} files could not be taken in, such as {path}: {reason}; what "
+            "could is in the survey: run again, or go on without the card"
+        )
+    return {
+        "photographs": len(result.captures),
+        "added": len(result.added),
+        "flagged": len(result.flagged),
+    }
+
+
+INGEST = Stage(
+    name="ingest",
+    version="1",
+    function=take_photographs,
+    needs=of_photographs(
+        cpus=4, base_gb=0.6, gb_per_thousand=0.1, gb_per_cpu=0.1, cpu_s_per_megapixel=0.02
+    ),
+)
+
+
+def order_ingest(
+    survey: Survey, cards: Sequence[Path], *, link: bool, crs: str | None
+) -> tuple[Order, SurveySize]:
+    """Return the order that takes cards in, and the size of what lies on them.
+
+    The result is known by the list of files with their sizes and times: an unchanged card is not
+    read again.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to take, or a card and the survey lie in each other.
+    """
+    check_crs(crs)
+    refuse_overlap(cards, survey.root)
+    files = find_photographs(cards).photographs
+    listed = []
+    for path in files:
+        stat = path.stat()
+        listed.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    declared = survey.root / CAMERAS_FILE
+    store = StageStore(root=survey.work_dir / "stages")
+    order = store.order(
+        INGEST,
+        {SURVEY: Known(path=survey.root, digest="")},
+        {
+            "cards": [str(card.resolve()) for card in cards],
+            "listed": digest_of(listed),
+            "declared": declared.read_bytes().hex() if declared.is_file() else "",
+            "link": link,
+            "crs": crs,
+        },
+    )
+    return order, SurveySize(photographs=len(files), megapixels=_megapixels(files))
+
+
+def _megapixels(files: Sequence[Path]) -> float:
+    """Return the size of the photographs, as the headers of a few of them say it."""
+    from PIL import Image
+
+    found = []
+    for path in files[:: max(1, len(files) // SAMPLED)]:
+        with suppress(OSError, Image.DecompressionBombError), Image.open(path) as picture:
+            found.append(picture.width * picture.height / 1e6)
+    return statistics.median(found) if found else TYPICAL_MEGAPIXELS
+
+
+def forget_absent(survey: Survey) -> None:
+    """Forget what was taken into a survey whose list of photographs is no longer there."""
+    if not survey.gpkg_path.exists():
+        shutil.rmtree(survey.work_dir / "stages" / INGEST.name, ignore_errors=True)

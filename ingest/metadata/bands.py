@@ -1,0 +1,340 @@
+"""Read from a photograph's tags all that its pixel values hang on, whoever made the camera.
+
+Where files do not say what they hold, a person declares it in ``cameras.toml``::
+
+    [cameras."canon-powershot-s110-*"]       # the camera id; * and ? stand for any characters
+    channels = ["nir", "green", "blue"]      # what the file's red, green and blue hold
+    centre_nm = [850, 550, 450]              # these four may be left out
+    width_nm = [100, 80, 80]
+    black_level = 0
+    linear = false                           # true for pictures developed without a curve
+
+``filter = "RGN"`` stands for the channels of a known filter.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from ingest.metadata.cameras import camera_id
+from ingest.metadata.exif import Tags, read_tags
+from ingest.metadata.vendors import (
+    BANDS_OF_FILTERS,
+    dji_tags,
+    mapir_tags,
+    micasense_tags,
+    normal_name,
+    sentera_tags,
+    sequoia_tags,
+    why_implausible,
+)
+from tmp.captures import Capture
+from tmp.errors import InputError
+from tmp.radiometry import Band, BandTags, Family
+
+FILE = "cameras.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What one entry of ``cameras.toml`` says of the cameras it names."""
+
+    pattern: str
+    """Camera id, in lower case; may hold ``*`` and ``?``."""
+    bands: tuple[Band, ...]
+    """Empty for an ordinary colour camera."""
+    black_level: float | None = None
+    linear: bool | None = None
+
+    @property
+    def band(self) -> str:
+        """Return the name of the bands as `tmp.captures.Capture.band` has it."""
+        return "+".join(band.name for band in self.bands)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the fields of `BandTags` that the declaration settles."""
+        said = {"bands": self.bands, "black_level": self.black_level, "linear": self.linear}
+        return {key: value for key, value in said.items() if value is not None}
+
+
+def read_declarations(root: Path) -> list[Declaration]:
+    """Read ``cameras.toml`` in a survey's folder and beside it; the survey's own comes first.
+
+    Parameters
+    ----------
+    root : Path
+        The survey's folder; need not exist.
+
+    Raises
+    ------
+    InputError
+        If a file is no TOML, or an entry cannot be understood.
+    """
+    folder = root.resolve()
+    return [
+        declaration
+        for path in (folder / FILE, folder.parent / FILE)
+        if path.is_file()
+        for declaration in _read(path)
+    ]
+
+
+def find_declaration(camera_id: str, declarations: Sequence[Declaration]) -> Declaration | None:
+    """Return the first declaration that names a camera."""
+    name = camera_id.casefold()
+    return next((d for d in declarations if fnmatchcase(name, d.pattern)), None)
+
+
+def declare_bands(capture: Capture, declarations: Sequence[Declaration]) -> Capture:
+    """Return a photograph with the bands that a person declared for its camera, if any."""
+    declaration = find_declaration(capture.camera_id, declarations) if capture.camera_id else None
+    return capture if declaration is None else replace(capture, band=declaration.band)
+
+
+def how_to_declare(camera_id: str) -> str:
+    """Return in one line what to put into ``cameras.toml`` for a camera nobody knows."""
+    return (
+        f'write into cameras.toml in or beside the survey: [cameras."{camera_id}"] '
+        'channels = ["nir"], with a name (red, green, blue, rededge, nir) for each channel of the '
+        'file, or filter = "RGN"'
+    )
+
+
+def _read(path: Path) -> list[Declaration]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
+    cameras = document.get("cameras")
+    if not isinstance(cameras, dict):
+        raise InputError(f'{path}: no [cameras."..."] tables; add one for each camera')
+    return [
+        _declaration(name, entry, f"{path}: camera {name!r}") for name, entry in cameras.items()
+    ]
+
+
+def _declaration(name: str, entry: Any, where: str) -> Declaration:
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} is not a table; write it as [cameras.{name!r}]")
+    if unknown := set(entry) - {
+        *("channels", "filter", "centre_nm", "width_nm", "black_level", "linear")
+    }:
+        raise InputError(f"{where}: unknown key {min(unknown)!r}; correct or remove it")
+    black_level = entry.get("black_level")
+    if black_level is not None and not _is_number(black_level):
+        raise InputError(f"{where}: black_level is {black_level!r}, not a number")
+    linear = entry.get("linear")
+    if not isinstance(linear, bool | None):
+        raise InputError(f"{where}: linear is {linear!r}; write true or false")
+    return Declaration(
+        pattern=name.casefold(),
+        bands=_bands(entry, where),
+        black_level=black_level,
+        linear=linear,
+    )
+
+
+def _bands(entry: dict[str, Any], where: str) -> tuple[Band, ...]:
+    letters, channels = entry.get("filter"), entry.get("channels")
+    if letters is not None:
+        if str(letters).upper() == "RGB":
+            return ()
+        if str(letters).upper() not in BANDS_OF_FILTERS:
+            raise InputError(
+                f"{where}: filter {letters!r} is not known; give RGB or one of "
+                f"{', '.join(BANDS_OF_FILTERS)}, or list its channels"
+            )
+        return BANDS_OF_FILTERS[str(letters).upper()]
+    if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
+        raise InputError(f'{where}: give channels = ["nir", "green", "blue"] or filter = "RGN"')
+    names = [normal_name(name) for name in channels]
+    if names == ["red", "green", "blue"]:
+        return ()
+    if len({n for n in names if n}) < len([n for n in names if n]) or not any(names):
+        raise InputError(f"{where}: channels {channels!r} must differ; write '' for one of no use")
+    centres, widths = (_list(entry, key, len(names), where) for key in ("centre_nm", "width_nm"))
+    try:
+        return tuple(
+            Band(name=name, centre_nm=centres[k], width_nm=widths[k], channel=k)
+            for k, name in enumerate(names)
+            if name
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _list(entry: dict[str, Any], key: str, length: int, where: str) -> list[float | None]:
+    values = entry.get(key)
+    if values is None:
+        return [None] * length
+    if not isinstance(values, list) or len(values) != length or not all(map(_is_number, values)):
+        raise InputError(f"{where}: {key} must list {length} numbers, one for each channel")
+    return [float(value) for value in values]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+SATURATION_16_BIT = 65472.0
+"""Highest value of 10 bits stored in the upper bits of 16; 12 bits reach up to 65 520."""
+LONGEST_EXPOSURE_S = 10.0
+LARGEST_GAIN = 1000.0
+RGB = frozenset({"red", "green", "blue"})
+
+_READERS: dict[Family, Callable[[Tags], dict[str, Any]]] = {
+    Family.SEQUOIA: sequoia_tags,
+    Family.MICASENSE: micasense_tags,
+    Family.DJI: dji_tags,
+    Family.MAPIR: mapir_tags,
+    Family.SENTERA: sentera_tags,
+}
+
+
+def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:
+    """Read what one file says of its bands.
+
+    Parameters
+    ----------
+    path : Path
+        A photograph; only read.
+    declarations : sequence of Declaration
+        What a person wrote in ``cameras.toml``; see `ingest.metadata.bands.read_declarations`.
+
+    Notes
+    -----
+    Damaged and absent tags are None in the answer, and nonsense is named in ``problems``.
+    """
+    return band_tags(read_tags(path.read_bytes()), declarations)
+
+
+def band_tags(tags: Tags, declarations: Sequence[Declaration] = ()) -> BandTags:
+    """Return what a file's tags say of its bands; as `read_band_tags`."""
+    declaration = find_declaration(camera_id(tags), declarations)
+    family = _family(tags)
+    read = _READERS.get(family)
+    found = {**_common(tags), "bands": _named_bands(tags), **(read(tags) if read else {})}
+    if declaration is not None:
+        found |= declaration.overrides()
+    if found["bands"] and family in (Family.RGB, Family.UNKNOWN):
+        family = Family.DECLARED
+    elif not found["bands"]:
+        rgb = declaration is not None or family is Family.RGB
+        rgb = rgb or (family is not Family.UNKNOWN and _is_rgb(tags))
+        family = Family.RGB if rgb else Family.UNKNOWN
+    result = BandTags(family=family, **found)
+    return replace(result, problems=_problems(result, tags))
+
+
+def _family(tags: Tags) -> Family:
+    """Tell the camera's family from make and model; RGB cameras of a maker are not of it."""
+    make, model = tags.text("Image Make").casefold(), tags.text("Image Model").casefold()
+    if "sequoia" in model:
+        return Family.SEQUOIA
+    if "micasense" in make or model.startswith(("rededge", "altum")):
+        return Family.MICASENSE
+    if "sentera" in make:
+        return Family.SENTERA
+    if "mapir" in make or "survey3" in model:
+        return Family.MAPIR
+    if make == "dji" and (tags.xmp_text("BandName", "BandFreq") or _channels(tags) == 1):
+        return Family.DJI
+    return Family.UNKNOWN if _channels(tags) == 1 else Family.RGB
+
+
+def _channels(tags: Tags) -> int:
+    """Return the number of channels of a TIFF, 3 for other files and where it is not said."""
+    return int(tags.number("Image SamplesPerPixel") or 1) if tags.kind == "tiff" else 3
+
+
+def _is_rgb(tags: Tags) -> bool:
+    """Tell whether a file of a multispectral camera is from its ordinary colour lens."""
+    names = [normal_name(name) for name in tags.xmp_text("BandName").split(",") if name.strip()]
+    source = tags.xmp_text("ImageSource").casefold()
+    if names:
+        return set(names) <= RGB | {"rgb"} and (len(names) == 3 or names == ["rgb"])
+    if _family(tags) is Family.MAPIR:
+        return tags.text("Image Model").casefold().endswith("rgb")
+    return _channels(tags) == 3 and "ms_" not in source
+
+
+def _named_bands(tags: Tags) -> tuple[Band, ...]:
+    """Return the bands that a file names in Pix4D's or DJI's XMP tags."""
+    if _is_rgb(tags):
+        return ()
+    names = [normal_name(name) for name in tags.xmp_text("BandName").split(",")]
+    centres = tags.xmp_numbers("CentralWavelength")
+    widths = tags.xmp_numbers("WavelengthFWHM")
+    return tuple(
+        Band(
+            name=name,
+            centre_nm=_light(centres[k]) if k < len(centres) else None,
+            width_nm=widths[k] if k < len(widths) and widths[k] > 0 else None,
+            channel=k,
+        )
+        for k, name in enumerate(names)
+        if name
+    )
+
+
+def _light(wavelength_nm: float) -> float | None:
+    return wavelength_nm if 200 <= wavelength_nm <= 20_000 else None
+
+
+def _common(tags: Tags) -> dict[str, Any]:
+    """Return the fields that all cameras write in EXIF."""
+    levels = tags.numbers("Image BlackLevel")
+    iso = tags.number("EXIF ISOSpeed") or tags.number("EXIF ISOSpeedRatings")
+    bits = int(tags.number("Image BitsPerSample") or 16) if tags.kind == "tiff" else 8
+    white = tags.number("Image Tag 0xC61D") or tags.number("Image WhiteLevel")
+    full = SATURATION_16_BIT if bits == 16 else float(2 ** min(max(bits, 1), 32) - 1)
+    return {
+        "make": tags.text("Image Make"),
+        "model": tags.text("Image Model"),
+        "serial": tags.xmp_text("CameraSerialNumber") or tags.text("EXIF BodySerialNumber"),
+        "firmware": tags.text("Image Software"),
+        "exposure_s": tags.number("EXIF ExposureTime"),
+        "gain": iso / 100 if iso is not None else None,
+        "f_number": tags.number("EXIF FNumber"),
+        "black_level": sum(levels) / len(levels) if levels else None,
+        "bits": bits,
+        "saturation_dn": white if white and white > 0 else full,
+        "linear": tags.kind == "tiff",
+        "capture_id": tags.xmp_text("CaptureUUID", "CaptureId"),
+        "flight_id": tags.xmp_text("FlightUUID", "FlightId"),
+    }
+
+
+def _problems(found: BandTags, tags: Tags) -> tuple[str, ...]:
+    """Name what a band photograph says that cannot be true; an RGB photograph needs none of it."""
+    if not found.bands:
+        return ()
+    problems = [problem for band in found.bands if (problem := why_implausible(band))]
+    problems += [
+        f"band {name.strip()!r} centred at {centre:g} nm"
+        for name, centre in zip(
+            tags.xmp_text("BandName").split(","),
+            tags.xmp_numbers("CentralWavelength"),
+            strict=False,
+        )
+        if _light(centre) is None
+    ]
+    exposure_s, gain, black = found.exposure_s, found.gain, found.black_level
+    if exposure_s is None:
+        problems.append("no exposure time")
+    elif not 0 < exposure_s <= LONGEST_EXPOSURE_S:
+        problems.append(f"exposure time {exposure_s:g} s")
+    if gain is not None and not 0 < gain <= LARGEST_GAIN:
+        problems.append(f"gain {gain:g}")
+    if black is not None and not 0 <= black < found.saturation_dn:
+        problems.append(f"black level {black:g} where {found.saturation_dn:g} is saturated")
+    # Only DJI says it twice; EXIF has the nearest setting of the shutter.
+    in_exif_s = tags.number("EXIF ExposureTime") if found.family is Family.DJI else None
+    if exposure_s and in_exif_s and not 2 / 3 < exposure_s / in_exif_s < 3 / 2:
+        problems.append(f"exposure time {exposure_s:g} s in XMP, {in_exif_s:g} s in EXIF")
+    return tuple(problems)

@@ -1,0 +1,450 @@
+"""From cards and folders to a survey: copy, read, judge, and settle where on Earth it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from pyproj import CRS
+from pyproj.exceptions import CRSError
+
+from ingest.card import (
+    Shelf,
+    check_space,
+    copy_verified,
+    find_photographs,
+    link_photograph,
+    propose_names,
+    read_source,
+    refuse_overlap,
+    write_manifest,
+)
+from ingest.checks import fill_heights, find_disagreements, judge
+from ingest.grouping import group_rigs, number_flights
+from ingest.metadata.bands import Declaration, band_tags, declare_bands, read_declarations
+from ingest.metadata.cameras import propose_camera
+from ingest.metadata.exif import Tags, read_position, read_tags, read_time
+from ingest.quality import measure_picture, why_unreadable
+from ingest.radiometry.panels import find_panels, mark_panel
+from tmp.cameras import Camera
+from tmp.captures import (
+    Capture,
+    CaptureKind,
+    Flag,
+    HeightDatum,
+    choose_captures,
+    read_captures,
+    write_captures,
+)
+from tmp.errors import InputError, PhotographError
+from tmp.geo.datums import describe_datum_shift
+from tmp.geo.frames import LocalFrame, choose_utm_crs
+from tmp.progress import Track, silent
+from tmp.radiometry import BandTags, Family
+from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings
+from tmp.threads import map_threads, one_thread_each
+
+HEIGHTS_M = (-500.0, 9000.0)
+"""Heights that a drone can photograph from."""
+CLOCK_SLACK = timedelta(days=2)
+"""A photograph dated farther in the future has a wrong date."""
+SENTERA_PANEL = "cal_"
+"""Sentera's cameras name pictures of the panel so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a photograph's file says, and the camera that took it; None if it is unreadable."""
+
+    capture: Capture
+    camera: Camera | None
+
+
+def read_photograph(
+    data: bytes, capture: Capture, declarations: Sequence[Declaration] = ()
+) -> Reading:
+    """Fill in all that a file says of itself.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    capture : Capture
+        With name, source, digest and size; the rest is set.
+    declarations : sequence of Declaration
+        What a person wrote in ``cameras.toml``.
+    """
+    tags = read_tags(data)
+    bands = band_tags(tags, declarations)
+    capture = _with_bands(_with_tags(capture, tags), tags, bands)
+    problem = why_unreadable(tags)
+    picture = None
+    if not problem:
+        black_dn, saturation_dn = bands.black_level or 0.0, bands.saturation_dn
+        if not 0 <= black_dn < saturation_dn - 1:  # told among the problems
+            black_dn = 0.0
+        picture = measure_picture(data, tags, black_dn=black_dn, saturation_dn=saturation_dn)
+    if picture is None:
+        reason = problem or "the picture does not decode"
+        return Reading(
+            capture=replace(capture, flags=(Flag.UNREADABLE,), reason=reason), camera=None
+        )
+    camera = propose_camera(tags)
+    capture = replace(
+        capture,
+        camera_id=camera.camera_id,
+        sharpness=round(picture.sharpness, 1),
+        clipped_share=round(picture.clipped_share, 4),
+        brightness=round(picture.brightness, 4),
+        problems="; ".join((*bands.problems, *_problems(capture))),
+    )
+    return Reading(capture=capture, camera=camera)
+
+
+def _with_bands(capture: Capture, tags: Tags, bands: BandTags) -> Capture:
+    """Return the capture with what its file says of camera body, bands and exposure."""
+    name = capture.name.rpartition("/")[2].casefold()
+    panel = bands.panel is not None or (
+        bands.family is Family.SENTERA and name.startswith(SENTERA_PANEL)
+    )
+    make, model = bands.make, bands.model
+    if model.casefold().startswith(make.casefold()):
+        make = ""
+    body = " ".join(filter(None, (make, model)))
+    serial = tags.xmp_text("DroneSerialNumber") or bands.serial
+    return replace(
+        capture,
+        band=bands.band,
+        kind=CaptureKind.PANEL if panel else CaptureKind.SURVEY,
+        body=f"{body} / {serial}" if serial else body,
+        firmware=bands.firmware,
+        capture_id=bands.capture_id,
+        flight_id=bands.flight_id,
+        exposure_s=bands.exposure_s,
+        gain=bands.gain,
+    )
+
+
+def _problems(capture: Capture) -> list[str]:
+    """Name what a photograph says of time and height that cannot be true."""
+    found = []
+    height_m, moment = capture.height_m, capture.time_utc
+    if height_m is not None and not HEIGHTS_M[0] <= height_m <= HEIGHTS_M[1]:
+        found.append(f"height {height_m:.0f} m")
+    if moment is not None and moment > datetime.now(UTC) + CLOCK_SLACK:
+        found.append(f"taken on {moment:%Y-%m-%d}, which is still to come")
+    return found
+
+
+def _with_tags(capture: Capture, tags: Tags) -> Capture:
+    """Return the capture with size, position, time and attitude as the tags give them."""
+    position = read_position(tags)
+    time_utc, evidence = read_time(tags, position.longitude_deg)
+    yaw, pitch, roll = read_attitude(tags)
+    return replace(
+        capture,
+        width_px=tags.width_px,
+        height_px=tags.height_px,
+        time_utc=time_utc,
+        time_evidence=evidence,
+        longitude_deg=position.longitude_deg,
+        latitude_deg=position.latitude_deg,
+        height_m=position.height_m,
+        height_datum=position.height_datum,
+        sigma_horizontal_m=position.sigma_horizontal_m,
+        sigma_vertical_m=position.sigma_vertical_m,
+        position_source=position.source,
+        height_takeoff_m=position.height_takeoff_m,
+        gimbal_yaw_deg=yaw,
+        gimbal_pitch_deg=pitch,
+        gimbal_roll_deg=roll,
+    )
+
+
+def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]:
+    """Return yaw, pitch and roll of the camera in degrees, pitch -90 looking down.
+
+    Notes
+    -----
+    Pix4D's ``Camera:Pitch`` counts from nadir.  Some makers write angles from the horizon under
+    that name, so only values within 45° of nadir are believed.
+    """
+    angles = [tags.xmp_number(f"Gimbal{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
+    if None in angles:
+        angles = [tags.xmp_number(f"Camera{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
+    if None not in angles:
+        return angles[0], angles[1], angles[2]
+    yaw, pitch, roll = (
+        tags.xmp_number(axis, namespace="pix4d") for axis in ("Yaw", "Pitch", "Roll")
+    )
+    if yaw is None or pitch is None or roll is None or abs(pitch) > 45:
+        return None, None, None
+    return yaw, pitch - 90, roll
+
+
+log = logging.getLogger(__name__)
+
+
+Outcome = Reading | str | None
+"""What came of one photograph: taken in, refused with a reason, or known before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestResult:
+    """What an ingest found, did, and thinks of it."""
+
+    survey: Survey
+    settings: Settings
+    captures: tuple[Capture, ...]
+    """All photographs of the survey, with a person's choices applied."""
+    added: tuple[str, ...]
+    """Names of the photographs that are new."""
+    already: int
+    """Photographs given whose content the survey had before."""
+    failed: dict[str, str]
+    """Files that the source did not give up, with the reason; they are not in the survey."""
+    ignored: Counter[str]
+    """Other files, by suffix."""
+    notes: tuple[str, ...] = ()
+    """What does not fit together in the survey as a whole, a line each."""
+
+    @property
+    def flagged(self) -> tuple[Capture, ...]:
+        """Photographs with something to say about them."""
+        return tuple(capture for capture in self.captures if capture.reason)
+
+
+def ingest_photographs(
+    places: Sequence[Path],
+    survey: Survey,
+    *,
+    link: bool = False,
+    crs: str | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+) -> IngestResult:
+    """Take photographs into a survey, new or existing; only what is new is added.
+
+    Parameters
+    ----------
+    places : sequence of Path
+        Folders, searched to their depth, and files.  They are only read.
+    survey : Survey
+        Where to; its folder is made if need be.
+    link : bool
+        Put symbolic links into the survey and leave the photographs where they are.
+    crs : str, optional
+        Projected CRS of the products; by default the survey's, or else the UTM zone.
+    workers : int, optional
+        Threads; by default one per core.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to take, a place is missing, the CRS is not metric, or one of
+        `places` and `survey` lies in the other.
+    NotASurveyError, VersionError
+        If the folder is something else, or a newer version's survey.
+    SpaceError
+        If the disk has no room; nothing has been copied then.
+    """
+    check_crs(crs)
+    refuse_overlap(places, survey.root)
+    found = find_photographs(places)
+    declarations = read_declarations(survey.root)
+    create_survey(survey.root)
+    settings = read_settings(survey)
+    before = read_captures(survey.gpkg_path) if survey.gpkg_path.exists() else []
+    names = propose_names(found.photographs)
+    survey.photos_dir.mkdir(exist_ok=True)
+    if not link:
+        check_space(survey.root, _bytes_to_copy(found.photographs, names, survey, before))
+    before = [_completed(capture, survey, declarations) for capture in before]
+    take = partial(
+        _take,
+        survey=survey,
+        shelf=Shelf(survey.photos_dir, (capture.name for capture in before)),
+        known={capture.sha256 for capture in before},
+        link=link,
+        declarations=declarations,
+    )
+    outcomes = _take_all(take, list(zip(found.photographs, names, strict=True)), workers, track)
+    taken = [o for path in found.photographs if isinstance(o := outcomes[path], Reading)]
+    captures = _relate([*before, *(one.capture for one in taken)], declarations)
+    if taken and (panels := find_panels(captures, survey.photos_dir)):
+        captures = _relate([mark_panel(c, panels) for c in captures], declarations)
+    settings = _settle(settings, captures, [one.camera for one in taken if one.camera], crs)
+    write_settings(survey, settings)
+    write_captures(survey.gpkg_path, captures)
+    write_manifest(survey, captures)
+    log.info("%s: %d photographs added, %d in all", survey.root, len(taken), len(captures))
+    chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop)
+    return IngestResult(
+        survey=survey,
+        settings=settings,
+        captures=tuple(chosen),
+        added=tuple(one.capture.name for one in taken),
+        already=sum(outcome is None for outcome in outcomes.values()),
+        failed={str(p): o for p, o in outcomes.items() if isinstance(o, str)},
+        ignored=found.ignored,
+        notes=(*find_disagreements(chosen), *_datum_notes(settings)),
+    )
+
+
+def _datum_notes(settings: Settings) -> list[str]:
+    """Return what is amiss with the way from WGS 84 to the CRS of the products."""
+    if settings.crs is None or settings.origin is None:
+        return []
+    words = describe_datum_shift(settings.crs, *settings.origin[:2]).in_words()
+    return [words] if words else []
+
+
+def _take_all(
+    take: Callable[[Path, str], Reading | None],
+    jobs: Sequence[tuple[Path, str]],
+    workers: int | None,
+    track: Track,
+) -> dict[Path, Outcome]:
+    """Take in all photographs, several at a time; one that fails does not stop the others."""
+
+    def attempt(job: tuple[Path, str]) -> Outcome:
+        try:
+            return take(*job)
+        except PhotographError as error:
+            return str(error)
+
+    outcomes: dict[Path, Outcome] = {}
+    results = map_threads(attempt, jobs, workers=workers or os.cpu_count() or 1)
+    with one_thread_each():
+        for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
+            outcomes[path] = outcome
+    return outcomes
+
+
+def _completed(capture: Capture, survey: Survey, declarations: Sequence[Declaration]) -> Capture:
+    """Return a photograph taken in before bands were read with what its file says of them."""
+    if capture.brightness is not None or Flag.UNREADABLE in capture.flags:
+        return capture
+    try:
+        data = (survey.photos_dir / capture.name).read_bytes()
+    except OSError:
+        return capture
+    return read_photograph(data, capture, declarations).capture
+
+
+def _relate(captures: Sequence[Capture], declarations: Sequence[Declaration]) -> list[Capture]:
+    """Settle what depends on all photographs together: bands declared, rigs, flights, verdicts."""
+    declared = [declare_bands(capture, declarations) for capture in captures]
+    return judge(number_flights(group_rigs(fill_heights(declared))))
+
+
+def _bytes_to_copy(
+    photographs: Sequence[Path], names: Sequence[str], survey: Survey, before: Sequence[Capture]
+) -> int:
+    """Return an upper bound of what is still to be copied."""
+    have = {(capture.source, capture.size_bytes) for capture in before}
+    total = 0
+    for path, name in zip(photographs, names, strict=True):
+        size = path.stat().st_size
+        leftover = survey.photos_dir / name
+        if (str(path.resolve()), size) not in have and not leftover.exists():
+            total += size
+    return total
+
+
+def _take(
+    source: Path,
+    proposed: str,
+    *,
+    survey: Survey,
+    shelf: Shelf,
+    known: set[str],
+    link: bool,
+    declarations: Sequence[Declaration],
+) -> Reading | None:
+    """Copy or link one photograph and read it, from one pass over its bytes; None if known."""
+    data = read_source(source)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 in known:
+        return None
+    name = shelf.reserve(proposed, sha256)
+    target = survey.photos_dir / name
+    if link:
+        link_photograph(source, target)
+    else:
+        copy_verified(data, sha256, source, target)
+    bare = Capture(
+        name=name,
+        source=str(source.resolve()),
+        sha256=sha256,
+        size_bytes=len(data),
+        width_px=0,
+        height_px=0,
+        camera_id="",
+    )
+    return read_photograph(data, bare, declarations)
+
+
+def check_crs(crs: str | None) -> None:
+    """Refuse a CRS that products cannot be written in.
+
+    Raises
+    ------
+    InputError
+        If PROJ does not know it, or it is not projected in metres.
+    """
+    if crs is None:
+        return
+    try:
+        CRS.from_user_input(crs)
+    except CRSError as error:
+        raise InputError(f"{crs!r} is not a CRS; write it as 'EPSG:32633'") from error
+    LocalFrame(origin=(0.0, 0.0, 0.0), crs=crs)
+
+
+def _settle(
+    settings: Settings, captures: Sequence[Capture], cameras: Sequence[Camera], crs: str | None
+) -> Settings:
+    """Add what is new to the settings; what they hold already stays, a person may have put it."""
+    merged = {camera.camera_id: camera for camera in reversed(cameras)} | settings.cameras
+    settings = replace(settings, cameras=dict(sorted(merged.items())))
+    placed = [c for c in captures if c.positioned and c.used]
+    if not placed:
+        return replace(settings, crs=crs or settings.crs)
+    if settings.vertical_datum is HeightDatum.UNKNOWN:
+        datum = Counter(c.height_datum for c in placed).most_common(1)[0][0]
+        settings = replace(settings, vertical_datum=datum)
+    origin = settings.origin or choose_origin(placed)
+    return replace(
+        settings, origin=origin, crs=crs or settings.crs or choose_utm_crs(origin[0], origin[1])
+    )
+
+
+def choose_origin(captures: Sequence[Capture]) -> tuple[float, float, float]:
+    """Return the zero of the local frame: the middle of the photographs, near the ground.
+
+    Parameters
+    ----------
+    captures : sequence of Capture
+        With positions, at least one.
+
+    Returns
+    -------
+    tuple of float
+        Longitude and latitude in degrees, height in whole metres.
+    """
+    above = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
+    height_m = statistics.median(c.height_m or 0.0 for c in captures)
+    return (
+        round(statistics.median(c.longitude_deg or 0.0 for c in captures), 7),
+        round(statistics.median(c.latitude_deg or 0.0 for c in captures), 7),
+        float(round(height_m - (statistics.median(above) if above else 0.0))),
+    )

@@ -1,0 +1,411 @@
+"""From the frame a block grew in to that of the survey: place, heading, scale and level."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.orientation.adjust import Known, as_one
+from photogrammetry.orientation.block import Block, fit_level_similarity
+from photogrammetry.orientation.time_slip import centres_later, estimate_slip
+from photogrammetry.orientation.vertical import BELIEVED_SIGMAS, GIMBAL, Vertical
+from tmp.captures import HeightUse
+from tmp.errors import OrientationError
+
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+ASSUMED_HEIGHT = 100.0
+"""Height of the cameras above the ground of a block whose scale nothing is known of."""
+COLLINEAR = 0.03
+"""Spread across a line of positions over the spread along it, below which it fixes no tilt."""
+LEAST_SPREAD_M = 1e-3
+"""Standard deviation of positions below which they are one place."""
+LEAST_RELATIVE = 0.8
+"""Share of the photographs that must have a height above take-off for it to be used."""
+RELATIVE_SIGMA_M = 2.0
+"""Standard deviation of a barometric height above take-off, drift over a flight included."""
+UNUSED_SIGMA_M = 1e3
+"""Standard deviation of a height that is not used; not infinite, so that the block has a place."""
+LEAST_OBSERVED = 6
+"""Positions from which on their scatter says something of their quality."""
+INDEPENDENT = 9
+"""Positions of consumer receivers that count as independent of each other."""
+RTK_SIGMA_M = 0.3
+"""Horizontal standard deviation below which a position is a fixed or float RTK solution's."""
+UP = np.array([0.0, 0.0, 1.0])
+
+
+class HeightSource(StrEnum):
+    """Which heights a block was placed by."""
+
+    GNSS = "GNSS"
+    RELATIVE = "above take-off"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeightVerdict:
+    """How recorded heights compare with a block that was laid down level."""
+
+    plausible: bool
+    slope: Float
+    """Metres that the heights ask the block to rise for each metre east and north, (2,)."""
+    joined_slope: Float
+    """The same, joined with the block's vertical by their weights."""
+    tilt_deg: float
+    """Tilt that the heights ask for."""
+    limit_deg: float
+    """Tilt up to which they are plausible."""
+    range_m: float
+    """Between the heights' 2nd and 98th percentile of differences from the block."""
+    scatter_m: float
+    """Standard deviation, robust, about the plane that fits the differences best."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A block in the world, and what holds it there from now on."""
+
+    block: Block
+    known: Known
+    """Positions, standard deviations and rotations as they are to be weighed."""
+    vertical: Vertical
+    """As estimated without positions, in the frame the block came in."""
+    heights: HeightSource
+    judged: HeightVerdict
+    slip: float
+    """Photographs by which the positions were late, and have been set back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmness:
+    """How firmly a block is placed."""
+
+    scatter_m: tuple[float, float]
+    """Standard deviation, robust, of the positions about the block: level axes and up."""
+    tilt_sigma_deg: float
+    """Standard deviation of the block's tilt, with all that is known."""
+    scale_sigma: float
+    """Standard deviation of its horizontal scale, as a fraction."""
+
+
+def georeference(
+    block: Block,
+    known: Known,
+    vertical: Vertical,
+    *,
+    heights: HeightUse = HeightUse.AUTO,
+    relative: Float | None = None,
+    order: NDArray[np.int64] | None = None,
+) -> Placement:
+    """Bring a block into the world of its GNSS positions.
+
+    Parameters
+    ----------
+    block : Block
+    known : Known
+        Positions in the world, NaN where there is none, with their standard deviations.
+    vertical : Vertical
+        The block's, found without positions.
+    heights : HeightUse
+        Whether the heights of positions give the block its tilt.
+    relative : ndarray of shape (N,), optional
+        Heights above a level of their own (take-off), NaN where unknown; they take the place of
+        heights that are not believed.
+    order : ndarray of shape (N,), optional
+        The photographs in the order they were taken; as they are, if not given.
+
+    Raises
+    ------
+    OrientationError
+        With fewer than two positions, or all of them at one place.
+
+    Notes
+    -----
+    Positions and heights are judged apart, because receivers are worse in height and because
+    heights that drift lean the whole block.  The block is first laid down level, by its vertical,
+    on the horizontal positions.  The plane through what then remains of the heights is the tilt
+    they ask for.  Where it is more than three standard deviations (of the vertical, and of a plane
+    through such heights) the heights do not belong to this block, and it stays level.  Otherwise
+    it is tilted by as much of it as the weights of both allow.
+    """
+    placed = _placed(known)
+    target = known.positions[placed]
+    spread = _spread(target[:, :2])
+    if len(target) < 2 or spread[0] < LEAST_SPREAD_M:
+        raise OrientationError(
+            f"{int(placed.sum())} of {len(placed)} oriented photographs have a position of their "
+            "own; two at different places are needed to place the block"
+        )
+    level_block = _lay_level(block, placed, target, vertical.up)
+    order = np.arange(len(placed)) if order is None else order
+    slip = estimate_slip(level_block.centres, known.positions, order)
+    if slip:
+        log.warning("positions are late by %.2f photographs: set back", slip)
+        known = _set_back(known, level_block, order, slip)
+        target = known.positions[placed]
+        level_block = _lay_level(block, placed, target, vertical.up)
+    stated_m = float(np.median(known.position_sigmas[placed, 2]))
+    judged = judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
+    believed = heights is HeightUse.TRUST or (heights is HeightUse.AUTO and judged.plausible)
+    if believed:
+        slope = judged.slope if heights is HeightUse.TRUST else judged.joined_slope
+        world_from_block = level_block.rotations[0].T @ block.rotations[0]
+        up = world_from_block.T @ np.array([*slope, 1.0])
+        found = _lay_level(block, placed, target, up)
+        return _placement(found, block, known, vertical, judged, HeightSource.GNSS, slip)
+    log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
+    source = HeightSource.NONE
+    if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
+        flown = np.isfinite(relative)
+        second = judge_heights(
+            level_block.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
+        )
+        source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
+    kept = _with_heights(level_block, known, source, relative)
+    return _placement(level_block, block, kept, vertical, judged, source, slip)
+
+
+def judge_heights(
+    centres: Float, heights_m: Float, stated_sigma_m: float, vertical_sigma_deg: float
+) -> HeightVerdict:
+    """Judge recorded heights against a block that was laid down level.
+
+    Parameters
+    ----------
+    centres : ndarray of shape (N, 3)
+        Projection centres of the block, world.
+    heights_m : ndarray of shape (N,)
+        Recorded heights of the same.
+    stated_sigma_m : float
+        Their stated standard deviation.
+    vertical_sigma_deg : float
+        Standard deviation of the block's vertical.
+    """
+    off = heights_m - centres[:, 2]
+    level = centres[:, :2] - np.median(centres[:, :2], axis=0)
+    _, _, axes = np.linalg.svd(level - level.mean(axis=0), full_matrices=False)
+    spread = _spread(level)
+    count = 1 if len(off) < 4 or spread[1] < COLLINEAR * spread[0] else 2
+    along = level @ axes[:count].T
+    rises, scatter_m = _fit_slope(along, off)
+    noise_m = max(scatter_m, stated_sigma_m)
+    sigmas_deg = np.degrees(np.arctan(noise_m / (np.sqrt(len(off)) * spread[:count])))
+    tilts_deg = np.degrees(np.arctan(np.abs(rises)))
+    limits_deg = BELIEVED_SIGMAS * np.hypot(sigmas_deg, vertical_sigma_deg)
+    weights = vertical_sigma_deg**2 / (vertical_sigma_deg**2 + sigmas_deg**2)
+    return HeightVerdict(
+        plausible=bool((tilts_deg <= limits_deg).all()),
+        slope=rises @ axes[:count],
+        joined_slope=(weights * rises) @ axes[:count],
+        tilt_deg=float(np.degrees(np.arctan(np.linalg.norm(rises)))),
+        limit_deg=float(limits_deg.min()),
+        range_m=float(np.ptp(np.percentile(off, [2, 98]))),
+        scatter_m=scatter_m,
+    )
+
+
+def level(block: Block, vertical: Vertical) -> Block:
+    """Bring a block without positions into a frame where its vertical points up.
+
+    The tie points' median lies at zero and the cameras `ASSUMED_HEIGHT` above it.
+    """
+    turned = block.transformed(1.0, _turn(vertical.up, UP), np.zeros(3))
+    ground = np.median(turned.points, axis=0)
+    scale = ASSUMED_HEIGHT / max(float(np.median(turned.centres[:, 2]) - ground[2]), 1e-9)
+    return turned.transformed(scale, np.eye(3), -scale * ground)
+
+
+def _set_back(known: Known, block: Block, order: NDArray[np.int64], slip: float) -> Known:
+    """Move positions that are late back along the flight, by the block's own shape."""
+    placed = _placed(known)
+    late = centres_later(block.centres, order, slip)
+    scale, heading_rad, _ = fit_level_similarity(late[placed, :2], known.positions[placed, :2])
+    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
+    turn = scale * np.array([[cosine, -sine], [sine, cosine]])
+    positions = known.positions.copy()
+    positions[:, :2] -= (late - block.centres)[:, :2] @ turn.T
+    positions[:, 2] -= scale * (late - block.centres)[:, 2]
+    return replace(known, positions=positions)
+
+
+def _lay_level(block: Block, placed: Mask, target: Float, up: Float) -> Block:
+    """Lay a block down by its up direction (3,), and by the horizontal positions."""
+    turned = block.transformed(1.0, _turn(up, UP), np.zeros(3))
+    centres = turned.centres[placed]
+    scale, heading_rad, shift = fit_level_similarity(centres[:, :2], target[:, :2])
+    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
+    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    rise = float(np.median(target[:, 2] - scale * centres[:, 2]))
+    return turned.transformed(scale, rotation, np.array([*shift, rise]))
+
+
+def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
+    """Fit values (N,) by a constant and slopes (K,) robustly; return them and the scatter."""
+    design = np.column_stack([along, np.ones(len(along))])
+    weights, solution, scatter = np.ones(len(values)), np.zeros(design.shape[1]), 0.0
+    for _ in range(20):
+        root = np.sqrt(weights)
+        solution = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        residual = values - design @ solution
+        scatter = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+        weights = 1 / (1 + (residual / max(2 * scatter, 1e-9)) ** 2)
+    return solution[:-1], scatter
+
+
+def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
+    """Weigh positions by their scatter about an adjusted block where that is worse than stated.
+
+    Parameters
+    ----------
+    block : Block
+        Adjusted, so that its own deformation by a lens not yet known is not laid to the positions.
+    known : Known
+        To be weighed.
+    stated : Known
+        With the standard deviations that positions came with.
+    """
+    if _placed(known).sum() < LEAST_OBSERVED:
+        return known
+    level_m, up_m = _scatter(block, known)
+    floor = np.array([level_m, level_m, up_m])
+    return replace(known, position_sigmas=np.maximum(stated.position_sigmas, floor))
+
+
+def assess_firmness(
+    block: Block, known: Known, placement: Placement, flights: Sequence[str]
+) -> Firmness:
+    """Return how firmly an adjusted block is placed.
+
+    Parameters
+    ----------
+    flights : sequence of str
+        Which flight each photograph belongs to.
+
+    Notes
+    -----
+    A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
+    ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
+    one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a
+    fixed RTK solution are apart.  What all positions of a flight have in common shifts it against
+    the others: an offset of ``s`` in each of several flights with shares ``w`` of the photographs
+    and centres ``c`` off the middle gives a slope of ``s sqrt(sum (w c)²) / d²``.  Tilts by
+    positions and by the vertical are joined.
+    """
+    placed = _placed(known)
+    level_m, _, up_m = np.median(known.position_sigmas[placed], axis=0)
+    places = known.positions[placed, :2] - known.positions[placed, :2].mean(axis=0)
+    _, _, axes = np.linalg.svd(places, full_matrices=False)
+    along = places @ axes.T
+    spread = _spread(places)
+    lever = _lever(along, [name for name, has in zip(flights, placed, strict=True) if has])
+    most = placed.sum() if level_m < RTK_SIGMA_M else min(placed.sum(), INDEPENDENT)
+    weight = placement.vertical.sigma_deg**-2
+    if placement.heights is not HeightSource.NONE and placed.sum() >= 3:
+        across = max(float(spread[-1]), COLLINEAR * float(spread[0]))
+        slope = up_m * np.hypot(1 / (np.sqrt(most) * across), lever[-1] / across**2)
+        weight += np.degrees(np.arctan(slope)) ** -2
+    extent = float(np.linalg.norm(spread))
+    scale = level_m * np.hypot(1 / (np.sqrt(most) * extent), np.linalg.norm(lever) / extent**2)
+    return Firmness(
+        scatter_m=_scatter(block, known),
+        tilt_sigma_deg=float(weight**-0.5),
+        scale_sigma=float(scale),
+    )
+
+
+def _lever(along: Float, flights: Sequence[str]) -> Float:
+    """Return ``sqrt(sum (w c)²)`` over flights, for each axis of places (N, K), (K,)."""
+    moments = np.zeros(along.shape[1])
+    for flight in sorted(set(flights)):
+        mine = np.array([name == flight for name in flights])
+        moments += (mine.mean() * along[mine].mean(axis=0)) ** 2
+    return np.asarray(np.sqrt(moments))
+
+
+def _with_heights(
+    block: Block, known: Known, source: HeightSource, relative: Float | None
+) -> Known:
+    """Return what is known of a level block's photographs without the GNSS heights."""
+    placed = _placed(known)
+    positions, sigmas = known.positions.copy(), known.position_sigmas.copy()
+    positions[placed, 2] = block.centres[placed, 2]
+    sigmas[:, 2] = UNUSED_SIGMA_M
+    if source is HeightSource.RELATIVE and relative is not None:
+        flown = placed & np.isfinite(relative)
+        rise = float(np.median(block.centres[flown, 2] - relative[flown]))
+        positions[flown, 2], sigmas[flown, 2] = relative[flown] + rise, RELATIVE_SIGMA_M
+    return replace(known, positions=positions, position_sigmas=sigmas)
+
+
+def _placement(
+    block: Block,
+    before: Block,
+    known: Known,
+    vertical: Vertical,
+    judged: HeightVerdict,
+    source: HeightSource,
+    slip: float,
+) -> Placement:
+    """Return a placed block with what it is to be held by."""
+    if GIMBAL not in vertical.evidence:
+        known = replace(known, rotations=_upright(block, before, vertical))
+    return Placement(
+        block=block,
+        known=replace(known, tilt_sigmas_deg=as_one(vertical.sigma_deg, known.rotations)),
+        vertical=vertical,
+        heights=source,
+        judged=judged,
+        slip=slip,
+    )
+
+
+def _placed(known: Known) -> Mask:
+    return np.asarray(np.isfinite(known.positions).all(axis=1))
+
+
+def _scatter(block: Block, known: Known) -> tuple[float, float]:
+    """Return the robust standard deviation of positions about a block, level axes and up."""
+    off = block.centres - known.positions
+    off = off[np.isfinite(off).all(axis=1)]
+    spread = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
+    return float(np.hypot(spread[0], spread[1]) / np.sqrt(2)), float(spread[2])
+
+
+def _spread(points: Float) -> Float:
+    """Return the standard deviations of points (N, K) along their principal axes, (K,)."""
+    singular = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return np.asarray(singular / np.sqrt(max(len(points), 1)))
+
+
+def _upright(block: Block, before: Block, vertical: Vertical) -> Float:
+    """Return the rotations (N, 3, 3) of a placed block if its vertical pointed up.
+
+    Parameters
+    ----------
+    before : Block
+        The same block in the frame of `vertical`.
+    """
+    rotations = block.rotations
+    world_from_before = rotations[0].T @ before.rotations[0]
+    return np.asarray(rotations @ _turn(world_from_before @ vertical.up, UP).T)
+
+
+def _turn(from_direction: Float, to_direction: Float) -> Float:
+    """Return the smallest rotation (3, 3) that takes one direction to another."""
+    a = from_direction / np.linalg.norm(from_direction)
+    b = to_direction / np.linalg.norm(to_direction)
+    axis, cosine = np.cross(a, b), float(a @ b)
+    if cosine < -1 + 1e-12:  # opposite: half a turn about any axis across
+        across = np.cross(a, [1.0, 0.0, 0.0] if abs(a[0]) < 0.9 else [0.0, 1.0, 0.0])
+        across /= np.linalg.norm(across)
+        return np.asarray(2 * np.outer(across, across) - np.eye(3))
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.asarray(np.eye(3) + skew + skew @ skew / (1 + cosine))

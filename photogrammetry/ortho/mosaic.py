@@ -1,0 +1,271 @@
+"""The true orthomosaic, tile by tile: the best view of every place, with seams that do not show.
+
+The photographs are sampled once, at full size, through the full lens model (`rendering.py`), from
+the views that `seams.py` chose.  Across a seam they fade into each other over a few pixels, and
+what is left of their difference in brightness is spread over metres.
+
+References
+----------
+Burt, P. & Adelson, E. (1983). A multiresolution spline with application to image mosaics. ACM
+    TOG 2(4): fine detail fades over a short way and the rest over a long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.kernels.rendering import add_view, compose, sample_colour
+from photogrammetry.ortho.seams import Ground, LabelGround, Patch, Seams, choose_seams, views_near
+from photogrammetry.pictures import THUMBNAIL_LEVEL, DecodedPictures, PictureStore, halve
+from photogrammetry.views import TileViews, View, geometry_row
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid
+
+Float32 = NDArray[np.float32]
+
+STRIP_ROWS = 256
+"""Pixel rows of a tile that are sampled at once: memory goes with them."""
+LOW_LABELS = 8
+"""Side in label cells of the grid on which brightness is evened out."""
+FADE_LABELS = 1.0
+"""Standard deviation in label cells of the fade across a seam."""
+RIM_LABELS = 2
+"""Label cells by which a view goes on beyond the rim."""
+LEAST_SUM = 1e-6
+EVEN_LOWS = 2.5
+"""Standard deviation in low cells over which brightness is evened out."""
+EVEN_SIZE = (11, 11)
+"""Low cells over which that is cut off: as far as a tile's neighbours choose alike."""
+LOW_LEVEL = THUMBNAIL_LEVEL + 2
+"""Pyramid level of the colours that are evened out."""
+
+
+def mosaic_tile(
+    window: Grid,
+    ground: Ground,
+    views: Sequence[View],
+    gains: dict[str, NDArray[np.float64]],
+    frame: LocalFrame,
+    store: PictureStore,
+    pictures: DecodedPictures,
+) -> NDArray[np.uint8]:
+    """Render one tile of the orthomosaic.
+
+    Parameters
+    ----------
+    window : Grid
+        Cells of the tile.
+    ground : Ground
+        The surface over `ground_window` of the tile.
+    views : sequence of View
+        Oriented photographs; those that do not see the tile are passed over.
+    gains : dict of str to ndarray of shape (3,)
+        Factors for blue, green and red by photograph.
+    frame : LocalFrame
+    store : PictureStore
+    pictures : DecodedPictures
+
+    Returns
+    -------
+    ndarray of shape (4, rows, cols), uint8
+        Red, green, blue and alpha; alpha is 0 or 255.
+    """
+    out = np.zeros((4, *window.shape), np.uint8)
+    if not ground.mapped.any():
+        return out
+    labels = LabelGround.of(window, ground)
+    near = views_near(views, frame, labels, ground)
+    if len(near.placed) == 0:
+        return out
+    seams = choose_seams(near, labels, gains, store)
+    placed, fade = seams.placed, fade_weights(seams)
+    evening = _even_out(labels, seams, fade, gains, store)
+    for row in range(0, window.rows, STRIP_ROWS):
+        rows = slice(row, row + STRIP_ROWS)
+        strip = replace(labels, y_pixel=labels.y_pixel[rows])
+        out[:, rows] = _render(placed, strip, ground, fade, evening, gains, pictures)
+    return out
+
+
+def _render(
+    placed: TileViews,
+    labels: LabelGround,
+    ground: Ground,
+    fade: Sequence[Patch],
+    evening: Float32,
+    gains: dict[str, NDArray[np.float64]],
+    pictures: DecodedPictures,
+) -> NDArray[np.uint8]:
+    """Return red, green, blue and alpha (4, rows, cols) of a tile's pixels."""
+    colour, weight = sample_tile(placed, labels, ground, fade, gains, pictures)
+    row_at, col_at = labels.places(labels.y_pixel, labels.x_pixel)
+    half = np.float32(0.5)
+    out = np.zeros((4, *weight.shape), np.uint8)
+    compose(
+        colour,
+        weight,
+        evening,
+        (row_at + half) / np.float32(LOW_LABELS) - half,
+        (col_at + half) / np.float32(LOW_LABELS) - half,
+        resampled(ground.mapped.astype(np.float32), labels, ground) > half,
+        out,
+    )
+    return out
+
+
+def fade_weights(seams: Seams) -> list[Patch]:
+    """Return the weight of every view in the label cells about where it is chosen.
+
+    They sum to 1.  Beyond the rim, where the sum would be 0, the nearest views go on for two cells:
+    where exactly a photograph ends is seen in the pixels.
+    """
+    total = np.zeros(seams.chosen.shape, np.float32)
+    fade = []
+    for i, seen in enumerate(seams.visible):
+        chosen = (seams.chosen[seen.window] == i).astype(np.float32)
+        weights = cv2.GaussianBlur(chosen, (0, 0), FADE_LABELS) * seen.values
+        fade.append(Patch(window=seen.window, values=weights))
+        total[seen.window] += weights
+    beyond = total < LEAST_SUM
+    around = np.ones((2 * RIM_LABELS + 1,) * 2, np.uint8)
+    for one in fade:
+        outside = beyond[one.window]
+        going_on = cv2.dilate(one.values, around)[outside]
+        total[one.window][outside] += going_on - one.values[outside]
+        one.values[outside] = going_on
+    for one in fade:
+        one.values[:] /= np.maximum(total[one.window], LEAST_SUM)
+    return fade
+
+
+def _even_out(
+    labels: LabelGround,
+    seams: Seams,
+    fade: Sequence[Patch],
+    gains: dict[str, NDArray[np.float64]],
+    store: PictureStore,
+) -> Float32:
+    """Return what to add (low rows, low cols, 3) so that brightness changes over metres.
+
+    In the low frequencies the views are mixed over a wide zone about each seam; what is added is
+    that mixture less the one the fade has made already.
+    """
+    shape = tuple(side // LOW_LABELS for side in reversed(labels.height.shape))
+    height, x, y = _reduced(labels, shape)
+    wide = np.zeros((*height.shape, 3), np.float32)
+    narrow = np.zeros_like(wide)
+    wide_weight = np.full(height.shape, 1e-6, np.float32)
+    narrow_weight = np.full(height.shape, 1e-6, np.float32)
+    for i, view in enumerate(seams.placed.views):
+        here, seen = _lowered(fade[i]), _lowered(seams.visible[i])
+        low = _low_window(fade[i])
+        layer = np.empty((*here.shape, 3), np.float32)
+        small = halve(halve(store.thumbnail(view.name)))
+        geometry = geometry_row(seams.placed, i, 2.0**-LOW_LEVEL).astype(np.float32)[None]
+        sample_colour(
+            small, geometry, x[low[1]], y[low[0]], np.ascontiguousarray(height[low]), layer
+        )
+        known = np.isfinite(layer[..., 0])
+        colour = np.where(known[..., None], layer, 0) * gains[view.name].astype(np.float32)
+        spread = cv2.GaussianBlur(here, EVEN_SIZE, EVEN_LOWS) * seen * known
+        here = here * known
+        wide[low] += spread[..., None] * colour
+        wide_weight[low] += spread
+        narrow[low] += here[..., None] * colour
+        narrow_weight[low] += here
+    evening = wide / wide_weight[..., None] - narrow / narrow_weight[..., None]
+    evening[(wide_weight < 1e-3) | (narrow_weight < 1e-3)] = 0.0
+    return np.asarray(evening, np.float32)
+
+
+def _low_window(patch: Patch) -> tuple[slice, slice]:
+    rows, cols = (slice(one.start // LOW_LABELS, one.stop // LOW_LABELS) for one in patch.window)
+    return rows, cols
+
+
+def _lowered(patch: Patch) -> Float32:
+    """Average a patch over the cells of the grid on which brightness is evened out."""
+    rows, cols = patch.values.shape
+    values = patch.values.astype(np.float32)
+    size = (cols // LOW_LABELS, rows // LOW_LABELS)
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _reduced(labels: LabelGround, shape: tuple[int, ...]) -> tuple[Float32, Float32, Float32]:
+    rows, cols = shape[1] * LOW_LABELS, shape[0] * LOW_LABELS
+    height = cv2.resize(labels.height[:rows, :cols], shape, interpolation=cv2.INTER_AREA)
+    x = labels.x[:cols].reshape(-1, LOW_LABELS).mean(axis=1).astype(np.float32)
+    y = labels.y[:rows].reshape(-1, LOW_LABELS).mean(axis=1).astype(np.float32)
+    return np.asarray(height, np.float32), x, y
+
+
+def sample_tile(
+    placed: TileViews,
+    labels: LabelGround,
+    ground: Ground,
+    fade: Sequence[Patch],
+    gains: dict[str, NDArray[np.float64]],
+    pictures: DecodedPictures,
+) -> tuple[Float32, Float32]:
+    """Sample the photographs at the tile's pixels.
+
+    Parameters
+    ----------
+    placed : TileViews
+    labels : LabelGround
+    ground : Ground
+    fade : sequence of Patch
+        Of each view, from `fade_weights`.
+    gains : dict of str to ndarray of shape (bands,)
+    pictures : DecodedPictures
+
+    Returns
+    -------
+    tuple of ndarray of shape (rows, cols, bands) and (rows, cols)
+        Weighted sums, and the sums of the weights.
+    """
+    x, y = labels.x_pixel, labels.y_pixel
+    height = resampled(ground.height, labels, ground)
+    height -= np.float32(labels.centre[2])
+    row_at, col_at = labels.places(y, x)
+    bands = len(next(iter(gains.values())))
+    total: Float32 = np.zeros((*height.shape, bands), np.float32)
+    weights: Float32 = np.zeros(height.shape, np.float32)
+    for i, (view, one) in enumerate(zip(placed.views, fade, strict=True)):
+        rows, cols = (
+            slice(*np.clip((int(at[0]) - own.start, int(at[-1]) + 2 - own.start), 0, None))
+            for at, own in zip((row_at, col_at), one.window, strict=True)
+        )
+        if not one.values[rows, cols].any():
+            continue
+        add_view(
+            pictures.get(view.name),
+            geometry_row(placed, i, 1.0).astype(np.float32)[None],
+            gains[view.name].astype(np.float32),
+            x,
+            y,
+            height,
+            one.values,
+            row_at - np.float32(one.window[0].start),
+            col_at - np.float32(one.window[1].start),
+            total,
+            weights,
+        )
+    return total, weights
+
+
+def resampled(array: Float32, labels: LabelGround, ground: Ground) -> Float32:
+    """Interpolate an array on the surface grid at the tile's pixels."""
+    x, y = ground.grid.cell_centres()
+    col = (labels.x_pixel - (x[0] - labels.centre[0])) / ground.grid.cell_m
+    row = ((y[0] - labels.centre[1]) - labels.y_pixel) / ground.grid.cell_m
+    at_col, at_row = np.meshgrid(col.astype(np.float32), row.astype(np.float32))
+    return np.asarray(
+        cv2.remap(array, at_col, at_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE),
+        np.float32,
+    )

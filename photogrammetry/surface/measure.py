@@ -1,0 +1,324 @@
+"""The ground surface, tile by tile: semi-global matching in object space, coarse to fine.
+
+Every piece of ground is reconstructed once, on the grid it is wanted on, from the views that see
+it best.  A tile needs nothing from its neighbours: each level carries a halo wide enough for the
+windows and the aggregation.
+
+References
+----------
+Bethmann, F. & Luhmann, T. (2015). Semi-global matching in object space. ISPRS Archives XL-3/W2.
+Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from imagery.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from photogrammetry.kernels.aggregation import DIRECTIONS, aggregate, pick_heights
+from photogrammetry.kernels.correlation import COST_SCALE, MAX_VIEWS, match_blocks
+from photogrammetry.pictures import PictureStore
+from photogrammetry.surface.confidence import Level, Rule, bridge_gaps, judge
+from photogrammetry.surface.edges import sharpen_edges
+from photogrammetry.surface.search import (
+    Ground,
+    Search,
+    Sought,
+    choose_views,
+    narrowed_search,
+    widest_search,
+)
+from photogrammetry.views import FARTHEST_SLANT, TileViews, View, pack_grey, place_views
+from tmp.errors import InputError
+from tmp.geo.frames import LocalFrame
+from tmp.geo.grids import Grid, Tile
+
+log = logging.getLogger(__name__)
+
+SMOOTHED_NOISE = 0.625
+"""Noise that weights of 1, 3, 3, 1 leave of a picture, as a share of what averages leave: the sum
+of their squares, 20/64, over 1/2."""
+
+RIVAL_SCALE = 0.2
+"""Difference in correlation over which the probability of a rival falls."""
+
+Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceOptions:
+    """How a surface is searched for."""
+
+    levels: int = 4
+    """Pyramid levels; each doubles the cell."""
+    views: int = 5
+    """Views compared in one place."""
+    radius: int = 1
+    """Window radius in cells at the finest level."""
+    coarse_radius: int = 2
+    """Window radius in cells at all other levels."""
+    pixels_per_cell: float = 1.5
+    """Resolution of the pictures against the grid."""
+    step: float = 0.75
+    """Height between hypotheses in cells."""
+    margin: int = 4
+    """Hypotheses searched beyond the coarser level's local range, where a boulder was not seen."""
+    widest: int = 28
+    """Most hypotheses searched in one cell below the coarsest level."""
+    block: int = 32
+    """Side in cells of the squares that share a choice of views, at the finest level."""
+    halo: int = 24
+    """Width in cells of the margin round a tile at every level."""
+    small_penalty: float = 10.0
+    """P1 of the aggregation, in units of cost (127 per 1.0 of correlation)."""
+    large_penalty: float = 60.0
+    """P2 of the aggregation."""
+    noise_dn: float = 1.0
+    """Standard deviation of a picture's noise in grey values."""
+    agree: float = 0.4
+    """Mean correlation from which a view counts as seeing a cell."""
+    accept: tuple[float, float, float, float] = (0.45, 0.38, 0.40, 0.40)
+    """See `photogrammetry.surface.confidence.Rule`, as for those that follow."""
+    accept_small: float = 0.12
+    smooth: float = 0.04
+    slack: float = 0.25
+    firm: tuple[float, float, float, float] = (0.63, 0.48, 0.56, 0.50)
+    firm_share: float = 0.25
+    least_patch_m2: float = 0.3
+    """Least area of a patch of surface that stands by itself."""
+    steep: float = 0.9
+    """Tangent of the angle between a ray and the vertical beyond which a view stands back."""
+    max_off_nadir: float = FARTHEST_SLANT
+    """Greatest tangent of that angle."""
+    matching_sigma_px: float = 0.13
+    """Standard deviation of a correlation's position, in pixels as sampled."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.views <= MAX_VIEWS:
+            raise InputError(f"{self.views} views per place; choose 2 to {MAX_VIEWS}")
+
+    @property
+    def rule(self) -> Rule:
+        """What a cell must show to count as measured."""
+        return Rule(**{field.name: getattr(self, field.name) for field in fields(Rule)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileSurface:
+    """The surface of one tile, without its halo; all arrays (rows, cols)."""
+
+    height: Float32
+    """Map height in metres, everywhere; a guess where it was not measured."""
+    measured: NDArray[np.bool_]
+    """Whether the height was measured."""
+    confidence: Float32
+    """Correlation of the views at the cell; NaN where fewer than two see it."""
+    views: NDArray[np.uint8]
+    """Number of agreeing views; 0 where a measured cell was bridged from its surroundings."""
+    sigma: Float32
+    """Standard deviation of the height in metres, from the rays; NaN where unknown."""
+
+
+def measure_tile(
+    grid: Grid,
+    tile: Tile,
+    views: Sequence[View],
+    frame: LocalFrame,
+    store: PictureStore,
+    sought: Sought,
+    *,
+    options: SurfaceOptions,
+) -> TileSurface:
+    """Measure the surface of one tile.
+
+    Parameters
+    ----------
+    grid : Grid
+        The survey's surface grid.
+    tile : Tile
+        A tile of it.
+    views : sequence of View
+        Oriented photographs; those that do not see the tile are passed over.
+    frame : LocalFrame
+    store : PictureStore
+        Holds the grey pyramids of the views.
+    sought : Sought
+        Where the ground is looked for.
+    options : SurfaceOptions
+    """
+    window = grid.window(tile)
+    x0, y0, x1, y1 = window.bounds
+    middle = (x0 + x1) / 2, (y0 + y1) / 2
+    centre = np.array([*middle, float(sought.trend.at(*map(np.asarray, middle)))])
+    coarsest = _lay_out(window, options.levels - 1, options)
+    sheet = sought.sheet(coarsest, centre)
+    half = float(np.ptp(coarsest.x)) / 2, float(np.ptp(coarsest.y)) / 2
+    z_range_m = (
+        float(sheet.min()) + sought.low_m + centre[2],
+        float(sheet.max()) + sought.high_m + centre[2],
+    )
+    placed = place_views(views, frame, centre, half, z_range_m)
+    levels, height, rivalry = _search_down(placed, store, window, sought, centre, options)
+    finest = levels[0]
+    many = _choose(placed, finest.ground, finest.ground.padded(height), MAX_VIEWS, options)
+    height, decided = sharpen_edges(placed, finest, height, many)
+    judged = judge(placed, levels, height, decided, rivalry, rule=options.rule)
+    height, judged = bridge_gaps(height, judged, grid.cell_m)
+    core = (
+        slice(options.halo, options.halo + window.rows),
+        slice(options.halo, options.halo + window.cols),
+    )
+    return TileSurface(
+        height=height[core] + np.float32(centre[2]),
+        measured=judged.measured[core],
+        confidence=judged.confidence[core],
+        views=judged.views[core],
+        sigma=judged.sigma[core],
+    )
+
+
+def _search_down(
+    placed: TileViews,
+    store: PictureStore,
+    window: Grid,
+    sought: Sought,
+    centre: Float,
+    options: SurfaceOptions,
+) -> tuple[list[Level], Float32, Float32]:
+    """Search from the coarsest to the finest level; return the levels, finest first, and heights.
+
+    The heights are those of the finest level, (rows, cols) with the halo; with them comes the
+    standard deviation that other heights at which the photographs agree leave to each.
+    """
+    levels: list[Level] = []
+    height = rivalry = np.empty((0, 0), np.float32)
+    for number in reversed(range(options.levels)):
+        ground = _lay_out(window, number, options)
+        sheet = sought.sheet(ground, centre)
+        search = (
+            narrowed_search(
+                ground,
+                levels[-1].ground,
+                height,
+                step=options.step,
+                margin=options.margin,
+                widest=options.widest,
+            )
+            if levels
+            else widest_search(ground, sought, sheet, step=options.step)
+        )
+        levels.append(
+            Level(
+                ground=ground,
+                packed=pack_grey(
+                    placed,
+                    store,
+                    ground.cell_m / options.pixels_per_cell,
+                    _lattice(ground, sheet, sought),
+                    smooth=number > 0,
+                ),
+                chosen=_choose(placed, ground, search.sheet, options.views, options),
+                noise_dn=options.noise_dn * (SMOOTHED_NOISE if number > 0 else 1.0),
+                sheet=sheet,
+            )
+        )
+        height, rivalry = _match(levels[-1], search, options)
+    return levels[::-1], height, rivalry
+
+
+def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
+    return Ground.of(
+        window,
+        number,
+        halo=options.halo,
+        radius=options.radius if number == 0 else options.coarse_radius,
+        block=max(options.block // 2**number, 16),
+    )
+
+
+def _choose(
+    placed: TileViews, ground: Ground, sheet: Float32, count: int, options: SurfaceOptions
+) -> NDArray[np.int64]:
+    return choose_views(
+        placed,
+        ground,
+        sheet,
+        count=count,
+        steep=options.steep,
+        max_off_nadir=options.max_off_nadir,
+    )
+
+
+def _lattice(ground: Ground, sheet: Float32, sought: Sought) -> Float:
+    """Return tile points (98, 3) that bound what is looked at: below and above the sheet."""
+    rows = np.linspace(0, len(ground.y) - 1, 7).astype(int)
+    cols = np.linspace(0, len(ground.x) - 1, 7).astype(int)
+    r, c = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
+    places = [
+        np.column_stack([ground.x[c], ground.y[r], sheet[r, c] + rise])
+        for rise in (sought.low_m, sought.high_m)
+    ]
+    return np.concatenate(places).astype(float)
+
+
+def _match(level: Level, search: Search, options: SurfaceOptions) -> tuple[Float32, Float32]:
+    """Fill, aggregate and read one level's cost volume.
+
+    Returns
+    -------
+    height, rivalry : ndarray of shape (rows, cols)
+        Tile heights; standard deviation in metres that the best rival leaves to each.
+    """
+    ground, packed = level.ground, level.packed
+    count = search.high - search.low
+    cost = np.empty((*ground.shape, int(count.max())), np.uint8)
+    match_blocks(
+        packed.pixels,
+        packed.geometry,
+        packed.layout,
+        level.chosen,
+        ground.block,
+        ground.radius,
+        level.noise_dn,
+        ground.x,
+        ground.y,
+        search.sheet,
+        search.step_m,
+        search.low,
+        search.high,
+        cost,
+    )
+    if search.penalty is not None:
+        cost = np.asarray(cv2.add(cost, np.broadcast_to(search.penalty, cost.shape)), np.uint8)
+    total = np.empty(cost.shape, np.float32)
+    large = np.full(ground.shape, options.large_penalty, np.float32)
+    aggregate(cost, search.low, count, options.small_penalty, large, total)
+    height, margin, away = (np.empty(ground.shape, np.float32) for _ in range(3))
+    inner = search.sheet[ground.radius : -ground.radius, ground.radius : -ground.radius]
+    pick_heights(total, search.low, count, inner, search.step_m, height, margin, away)
+    return np.asarray(cv2.medianBlur(height, 3), np.float32), _rivalry(margin, away)
+
+
+def _rivalry(margin: Float32, away: Float32) -> Float32:
+    """Return the standard deviation that a height has because its best rival may be the true one.
+
+    Parameters
+    ----------
+    margin : ndarray of shape (rows, cols)
+        By how much more the rival costs, summed over the paths of the aggregation.
+    away : ndarray of shape (rows, cols)
+        How far from the height it lies in metres.
+
+    Notes
+    -----
+    Two heights at the same cost are equally probable.  On rehearsed surveys the share of cells
+    where the rival was right fell about as a Gaussian of the difference in correlation.
+    """
+    difference = margin / np.float32(len(DIRECTIONS) * COST_SCALE * RIVAL_SCALE)
+    return np.asarray(np.sqrt(0.5 * np.exp(-(difference**2))) * away, np.float32)

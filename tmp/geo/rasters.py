@@ -1,0 +1,513 @@
+"""Rasters on disk: tiles while they are made, and reading of what is done.
+
+While a product is computed, each tile is a small file of its own in a folder.  A tile appears by
+being renamed into place, so it is either whole or absent: threads, processes and cluster jobs
+write side by side without a lock, and work that was stopped goes on at the first missing tile.
+`finish_cog` then writes the product people open, a cloud-optimised GeoTIFF, from all tiles as one
+virtual dataset.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import DTypeLike, NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window
+
+from tmp.errors import InputError, VersionError
+from tmp.files import disk_full, replacing
+from tmp.geo.grids import Grid, Tile
+
+GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+def mosaic_vrt(
+    raster: TiledRaster,
+    descriptions: Sequence[str],
+    units: Sequence[str],
+    tags: Mapping[str, str],
+) -> str:
+    """Describe the written tiles of a raster as one dataset.
+
+    Parameters
+    ----------
+    raster : TiledRaster
+    descriptions, units : sequence of str
+        One for each band, or none.
+    tags : mapping of str to str
+        Dataset tags.
+
+    References
+    ----------
+    GDAL documentation, "VRT: GDAL virtual format".
+    """
+    grid = raster.grid
+    parts = [f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">']
+    if grid.crs is not None:
+        wkt = CRS.from_user_input(grid.crs).to_wkt()
+        parts.append(f"<SRS>{escape(wkt)}</SRS>")
+    coefficients = ", ".join(repr(float(value)) for value in grid.transform.to_gdal())
+    parts.append(f"<GeoTransform>{coefficients}</GeoTransform>")
+    items = "".join(
+        f"<MDI key={quoteattr(key)}>{escape(value)}</MDI>" for key, value in tags.items()
+    )
+    parts.append(f"<Metadata>{items}</Metadata>")
+    written = [tile for tile in raster.tiles() if raster.has(tile)]
+    for band in range(raster.bands):
+        description = descriptions[band] if descriptions else ""
+        unit = units[band] if units else ""
+        parts.append(_band_vrt(raster, band, description, unit, written))
+    parts.append("</VRTDataset>")
+    return "\n".join(parts)
+
+
+def _band_vrt(
+    raster: TiledRaster, band: int, description: str, unit: str, written: Sequence[Tile]
+) -> str:
+    parts = [f'<VRTRasterBand dataType="{GDAL_TYPES[raster.dtype]}" band="{band + 1}">']
+    if description:
+        parts.append(f"<Description>{escape(description)}</Description>")
+    if unit:
+        parts.append(f"<UnitType>{escape(unit)}</UnitType>")
+    if raster.nodata is not None:
+        parts.append(f"<NoDataValue>{raster.nodata!r}</NoDataValue>")
+    parts.append(f"<ColorInterp>{_colour(raster, band, description)}</ColorInterp>")
+    for tile in written:
+        size = f'xSize="{tile.cols}" ySize="{tile.rows}"'
+        parts.append(
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{tile.name}.tif</SourceFilename>'
+            f"<SourceBand>{band + 1}</SourceBand>"
+            f'<SrcRect xOff="0" yOff="0" {size}/>'
+            f'<DstRect xOff="{tile.col}" yOff="{tile.row}" {size}/></SimpleSource>'
+        )
+    parts.append("</VRTRasterBand>")
+    return "\n".join(parts)
+
+
+def _colour(raster: TiledRaster, band: int, description: str) -> str:
+    named = {"red": "Red", "green": "Green", "blue": "Blue", "alpha": "Alpha"}
+    if description in named:
+        return named[description]
+    return "Gray" if raster.bands == 1 else "Undefined"
+
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+MaskedArray = np.ma.MaskedArray[tuple[Any, ...], np.dtype[Any]]
+
+TILE_CELLS = 1024
+"""Side of a tile file in cells, unless asked otherwise."""
+LAYOUT_VERSION = 1
+HEAD = "tiles.json"
+GDAL_CACHE_BYTES = 16 * 2**20
+"""GDAL's own block cache; its default is a share of the machine's memory."""
+FULL_BYTES = 16 * 2**20
+"""A disk with less room than this is full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiledRaster:
+    """A raster in the making: a folder of tile files on a `Grid`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> grid = Grid(crs=None, x_min=0.0, y_max=9.0, cell_m=1.0, rows=9, cols=7)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     raster = create_tiled(Path(folder) / "dsm", grid, tile_cells=4, nodata=-9999)
+    ...     for tile in raster.tiles():
+    ...         raster.write(tile, np.full((1, tile.rows, tile.cols), 5.0))
+    ...     float(raster.read(Tile(row=2, col=2, rows=4, cols=9))[0, 0, 4])
+    5.0
+    """
+
+    folder: Path
+    grid: Grid
+    tile_cells: int
+    bands: int
+    dtype: str
+    nodata: float | None
+
+    def tiles(self) -> list[Tile]:
+        """Return all tiles in the order they are best worked on."""
+        return list(self.grid.tiles(self.tile_cells))
+
+    def missing(self) -> list[Tile]:
+        """Return the tiles not yet written."""
+        return [tile for tile in self.tiles() if not self.has(tile)]
+
+    def has(self, tile: Tile) -> bool:
+        """Tell whether a tile has been written."""
+        return self._path(tile).exists()
+
+    def write(self, tile: Tile, array: Array) -> None:
+        """Store one tile, whole or not at all.
+
+        Parameters
+        ----------
+        tile : Tile
+            One of `tiles`.
+        array : ndarray of shape (bands, rows, cols)
+            Cast to the raster's dtype.
+
+        Raises
+        ------
+        InputError
+            If the array's shape is not the tile's.
+        """
+        expected = (self.bands, tile.rows, tile.cols)
+        if array.shape != expected:
+            raise InputError(
+                f"{self.folder.name}, tile {tile.name}: array of shape {array.shape} "
+                f"where {expected} is needed"
+            )
+        with (
+            replacing(self._path(tile)) as partial,
+            full_disk_said(self.folder),
+            gdal(),
+            rasterio.open(
+                partial,
+                "w",
+                driver="GTiff",
+                width=tile.cols,
+                height=tile.rows,
+                count=self.bands,
+                dtype=self.dtype,
+                # Without the CRS, which the raster's head has: to read it takes three times as
+                # long as all else when a tile is opened.
+                transform=self.grid.window(tile).transform,
+                nodata=self.nodata,
+                tiled=True,
+                blockxsize=256,
+                blockysize=256,
+                interleave="band",
+            ) as file,
+        ):
+            file.write(array.astype(self.dtype, copy=False))
+
+    def read(self, tile: Tile) -> Array:
+        """Return any rectangle of cells (bands, rows, cols).
+
+        Cells outside the grid or in tiles not yet written hold nodata (0 where there is none).
+        """
+        out = np.full(
+            (self.bands, tile.rows, tile.cols),
+            0 if self.nodata is None else self.nodata,
+            self.dtype,
+        )
+        for source in self._overlapping(tile):
+            if not self.has(source):
+                continue
+            row0, col0 = max(source.row, tile.row), max(source.col, tile.col)
+            row1 = min(source.row + source.rows, tile.row + tile.rows)
+            col1 = min(source.col + source.cols, tile.col + tile.cols)
+            window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
+            with gdal(), rasterio.open(self._path(source)) as file:
+                out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
+                    file.read(window=window)
+                )
+        return out
+
+    def _overlapping(self, window: Tile) -> Iterator[Tile]:
+        """Yield the tiles that share cells with a window, without going through all."""
+        size, grid = self.tile_cells, self.grid
+        last_row = min(window.row + window.rows, grid.rows)
+        last_col = min(window.col + window.cols, grid.cols)
+        if window.row >= last_row or window.col >= last_col:
+            return
+        for row in range(max(window.row, 0) // size * size, last_row, size):
+            for col in range(max(window.col, 0) // size * size, last_col, size):
+                yield Tile(
+                    row=row,
+                    col=col,
+                    rows=min(size, grid.rows - row),
+                    cols=min(size, grid.cols - col),
+                    name=f"r{row // size}c{col // size}",
+                )
+
+    def _path(self, tile: Tile) -> Path:
+        return self.folder / f"{tile.name}.tif"
+
+
+def create_tiled(
+    folder: Path,
+    grid: Grid,
+    *,
+    bands: int = 1,
+    dtype: DTypeLike = np.float32,
+    nodata: float | None = None,
+    tile_cells: int = TILE_CELLS,
+) -> TiledRaster:
+    """Start a raster of tile files, or take up the one already there.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent.  If it holds a raster of another grid or kind, that is discarded.
+    grid : Grid
+    bands : int
+    dtype : dtype-like
+    nodata : float, optional
+    tile_cells : int
+        Side of a tile in cells.
+    """
+    raster = TiledRaster(
+        folder=folder,
+        grid=grid,
+        tile_cells=tile_cells,
+        bands=bands,
+        dtype=np.dtype(dtype).name,
+        nodata=nodata,
+    )
+    if raster.dtype not in GDAL_TYPES:
+        raise InputError(
+            f"{folder.name}: no GeoTIFF holds {raster.dtype}; use {', '.join(GDAL_TYPES)}"
+        )
+    head = _head(raster)
+    path = folder / HEAD
+    if path.exists() and json.loads(path.read_text()) == json.loads(head):
+        return raster
+    folder.mkdir(parents=True, exist_ok=True)
+    # Without a head there are no tiles: others may start the same raster at this moment.
+    for stale in folder.glob("*.tif") if path.exists() else ():
+        stale.unlink(missing_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(head)
+    return raster
+
+
+def open_tiled(folder: Path) -> TiledRaster:
+    """Open the raster of tile files in a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none.
+    VersionError
+        If a newer version of the platform wrote it.
+    """
+    try:
+        head = json.loads((folder / HEAD).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no raster of tiles here; make it again") from error
+    if head["version"] > LAYOUT_VERSION:
+        raise VersionError(f"{folder}: written by a newer version; delete it or update")
+    return TiledRaster(
+        folder=folder,
+        grid=Grid(**head["grid"]),
+        **{key: head[key] for key in ("tile_cells", "bands", "dtype", "nodata")},
+    )
+
+
+def read_grid(path: Path) -> Grid:
+    """Return the grid of a raster file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is rotated, or has cells that are not square.
+    """
+    with _open(path) as file:
+        transform = file.transform
+        if transform.b or transform.d or not math.isclose(transform.a, -transform.e):
+            raise InputError(f"{path}: cells are not square and north-up; warp it first")
+        return Grid(
+            crs=file.crs.to_string() if file.crs else None,
+            x_min=transform.c,
+            y_max=transform.f,
+            cell_m=transform.a,
+            rows=file.height,
+            cols=file.width,
+        )
+
+
+def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
+    """Return a rectangle of a raster file's cells (bands, rows, cols).
+
+    Parameters
+    ----------
+    path : Path
+    tile : Tile
+        May reach beyond the raster's edges.
+    fill : float, optional
+        Value beyond the edges; by default the file's nodata, or 0.
+    """
+    with _open(path) as file:
+        if fill is None:
+            fill = 0 if file.nodata is None else file.nodata
+        out = np.full((file.count, tile.rows, tile.cols), fill, file.dtypes[0])
+        row0, col0 = max(tile.row, 0), max(tile.col, 0)
+        row1 = min(tile.row + tile.rows, file.height)
+        col1 = min(tile.col + tile.cols, file.width)
+        if row1 > row0 and col1 > col0:
+            out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
+                file.read(window=Window(col0, row0, col1 - col0, row1 - row0))
+            )
+        return out
+
+
+def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
+    """Return a raster file at reduced size, from its overviews, with nodata kept apart.
+
+    Parameters
+    ----------
+    path : Path
+    longest : int
+        Most rows or columns wanted.
+
+    Returns
+    -------
+    masked array of shape (bands, rows, cols)
+        Nodata cells are masked; in a raster without nodata value nothing is.
+    grid : Grid
+        Of the reduced cells; its far edges may pass the raster's by less than a cell.
+    """
+    grid = read_grid(path)
+    factor = max(1.0, max(grid.shape) / longest)
+    rows, cols = max(1, round(grid.rows / factor)), max(1, round(grid.cols / factor))
+    with _open(path) as file:
+        values = file.read(out_shape=(file.count, rows, cols), resampling=Resampling.average)
+        nodata = file.nodata
+    mask = np.zeros(values.shape, bool) if nodata is None else values == nodata
+    if values.dtype.kind == "f":
+        mask |= np.isnan(values)
+    reduced = Grid(
+        crs=grid.crs,
+        x_min=grid.x_min,
+        y_max=grid.y_max,
+        cell_m=grid.cols * grid.cell_m / cols,
+        rows=rows,
+        cols=cols,
+    )
+    return np.ma.MaskedArray(values, mask), reduced
+
+
+def _open(path: Path) -> Any:
+    try:
+        with gdal():
+            return rasterio.open(path)
+    except RasterioIOError as error:
+        raise InputError(f"{path}: cannot be read as a raster; {error}") from error
+
+
+def gdal(**settings: str) -> rasterio.Env:
+    """Return GDAL's settings: a small cache, and what else is asked for."""
+    return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings)
+
+
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """Turn GDAL's failure to write into the reason, where the reason is a full disk."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as error:
+        if shutil.disk_usage(path.parent).free < FULL_BYTES:
+            raise disk_full(path) from error
+        raise
+
+
+def _head(raster: TiledRaster) -> str:
+    head = {
+        "version": LAYOUT_VERSION,
+        "grid": asdict(raster.grid),
+        "tile_cells": raster.tile_cells,
+        "bands": raster.bands,
+        "dtype": raster.dtype,
+        "nodata": raster.nodata,
+    }
+    return json.dumps(head, indent=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CogProfile:
+    """How a product is compressed.
+
+    Notes
+    -----
+    Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
+    a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
+    58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews
+    are first written to a file of their own; compressed, this costs a quarter of the whole.
+    """
+
+    compress: str = "DEFLATE"
+    level: int = 1
+    predictor: str = "YES"
+    blocksize: int = 512
+
+
+def finish_cog(
+    source: TiledRaster,
+    target: Path,
+    *,
+    overviews: str = "average",
+    descriptions: Sequence[str] = (),
+    units: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+    threads: int = 1,
+    profile: CogProfile | None = None,
+) -> None:
+    """Write a cloud-optimised GeoTIFF from tiles.
+
+    Parameters
+    ----------
+    source : TiledRaster
+        Tiles that were never written become nodata.
+    target : Path
+        Appears only when complete.
+    overviews : str
+        Resampling of the overviews: "average" for measured values and pictures, "nearest"
+        for counts and classes.
+    descriptions, units : sequence of str
+        One for each band, or none.  "red", "green", "blue" and "alpha" also set what a GIS
+        shows them as.
+    tags : mapping of str to str, optional
+        Dataset tags, such as SOFTWARE and VERTICAL_DATUM.
+    threads : int
+        Threads that compress.
+    profile : CogProfile, optional
+    """
+    profile = profile or CogProfile()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mosaic = source.folder / f"{target.stem}.vrt"
+    mosaic.write_text(mosaic_vrt(source, descriptions, units, tags or {}))
+    with replacing(target) as partial, full_disk_said(target), gdal(COG_TMP_COMPRESSION="NONE"):
+        rasterio.shutil.copy(
+            str(mosaic),
+            str(partial),
+            driver="COG",
+            compress=profile.compress,
+            level=profile.level,
+            predictor=profile.predictor,
+            blocksize=profile.blocksize,
+            overview_resampling=overviews.upper(),
+            num_threads=threads,
+            bigtiff="IF_SAFER",
+        )
+    log.info("%s: %d × %d cells of %.3f m", target.name, *source.grid.shape, source.grid.cell_m)

@@ -1,0 +1,90 @@
+"""Run a function over items on threads; the kernels release the interpreter lock.
+
+Threads share one heap, so that memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let OpenCV use one thread where several photographs share the cores."""
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def map_threads(
+    function: Callable[[T], R], items: Iterable[T], *, workers: int
+) -> Iterator[tuple[T, R]]:
+    """Yield ``(item, function(item))`` as they finish, at most ``workers + 1`` in flight.
+
+    The first exception, a keyboard interrupt included, cancels what has not started and
+    is raised once the running calls have ended.
+
+    Examples
+    --------
+    >>> sorted(map_threads(abs, [-2, 1], workers=2))
+    [(-2, 2), (1, 1)]
+    """
+    queue = iter(items)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        running: dict[Future[R], T] = {
+            pool.submit(function, item): item for item in islice(queue, workers + 1)
+        }
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    item = running.pop(future)
+                    result = future.result()
+                    for following in islice(queue, 1):
+                        running[pool.submit(function, following)] = following
+                    yield item, result
+        except BaseException:
+            for future in running:
+                future.cancel()
+            raise
+
+
+M_ARENA_MAX = -8
+"""Parameter of glibc's `mallopt`: most heaps that threads spread over."""
+
+
+def share_one_heap() -> None:
+    """Let all threads of this process take memory from one heap; call before any starts.
+
+    glibc gives threads heaps of their own, each of which keeps what was freed in it for its own
+    thread.  Tiles need large arrays for a short while, so what one thread frees should serve the
+    next.  Does nothing where there is no `mallopt`.
+
+    Notes
+    -----
+    Measured on `tmp map` after orientation: 0.52 instead of 0.64 GB at the peak, and 5 instead of
+    20 % more in four times the area, at the same processor time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
+
+
+def give_back_heap() -> None:
+    """Return to the system what this process has freed, where it can be."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
