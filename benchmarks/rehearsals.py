@@ -25,6 +25,7 @@ from scenes import (
     with_wood,
 )
 
+from flightplan.coverage.spacing import Overlap
 from flightplan.proof.prove import hidden
 from flightplan.rehearsal.camera import Sensor, develop, expose, write_photograph
 from flightplan.rehearsal.farm import CAMERA, farm_frame
@@ -32,7 +33,6 @@ from flightplan.rehearsal.features import Farm, read_farm
 from flightplan.rehearsal.photographs import (
     CONSUMER,
     Flight,
-    Overlap,
     Shot,
     Station,
     flown,

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flightplan.equipment.catalogue import CameraModel
-from flightplan.rehearsal.photographs import Overlap
 from tmp.errors import InputError
 
 LEAST_HEIGHT_M = 10.0
@@ -24,6 +23,19 @@ KEEPS_UP = 0.95
 rest."""
 HORIZON_DEG = 80.0
 """Rays flatter than this from the vertical do not count as seeing the ground."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """How far neighbouring photographs overlap, as fractions of the footprint."""
+
+    front: float = 0.78
+    side: float = 0.66
+
+    def __post_init__(self) -> None:
+        for name, value in (("frontlap", self.front), ("sidelap", self.side)):
+            if not 0 <= value < 1:
+                raise InputError(f"{name} {value!r} is not a fraction; give 0 up to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

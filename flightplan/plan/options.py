@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
-from flightplan.coverage.spacing import length_from_text, overlap_from_text
+from flightplan.coverage.spacing import Overlap, length_from_text, overlap_from_text
 from flightplan.equipment.catalogue import Catalogue
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.plan.request import PlanRequest
 from flightplan.proof.rules import Bounds
-from flightplan.rehearsal.photographs import Overlap
 from tmp.errors import InputError
 from tmp.geo.areas import read_area
 

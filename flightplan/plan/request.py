@@ -19,10 +19,10 @@ from shapely import MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Airspace, obstacles_of
+from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.proof.rules import RULES, Bounds
-from flightplan.rehearsal.photographs import Overlap
 from flightplan.terrain.terrain import Terrain, read_terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from scipy import ndimage
 
+from flightplan.coverage.spacing import Overlap
 from flightplan.formats.mission import Mission
 from flightplan.rehearsal.camera import Sensor
 from flightplan.rehearsal.features import Farm, Plate, read_farm
@@ -20,7 +21,6 @@ from flightplan.rehearsal.photographs import (
     CONSUMER,
     Flight,
     Gnss,
-    Overlap,
     Shot,
     Station,
     flown,

@@ -19,6 +19,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
+from flightplan.coverage.spacing import Overlap
 from flightplan.rehearsal.camera import (
     COLOUR_SENSOR,
     MODEL,
@@ -55,19 +56,6 @@ class Station:
     def pose(self) -> Pose:
         """The exterior orientation."""
         return Pose.from_gimbal(self.yaw_deg, self.pitch_deg, self.roll_deg, self.position)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overlap:
-    """How far neighbouring photographs overlap, as fractions of the footprint."""
-
-    front: float = 0.78
-    side: float = 0.66
-
-    def __post_init__(self) -> None:
-        for name, value in (("frontlap", self.front), ("sidelap", self.side)):
-            if not 0 <= value < 1:
-                raise InputError(f"{name} {value!r} is not a fraction; give 0 up to below 1")
 
 
 def fly_lines(

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.products.band_stack import read_index_products
+from flows.products.ramps import ramp_steps
 from flows.products.table import PRODUCTS, Kind, Product
-from flows.report.ramps import ramp_steps
 from tmp.files import replacing
 from tmp.geo.rasters import read_reduced
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.products.band_stack import read_index_products
+from flows.products.ramps import colour_values, ramp_steps
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
 from flows.report.charts import Curve, MapSheet, curves, data_uri, round_length
 from flows.report.ground import Ground
 from flows.report.provenance import Hole
-from flows.report.ramps import colour_values, ramp_steps
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_reduced

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from flows.products.ramps import colour_values, ramp_colours
 from flows.products.table import Product
 from flows.report.charts import ticks
-from flows.report.ramps import colour_values, ramp_colours
 from flows.stages.reflectance import BandValues, calibrate_survey
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError, PhotographError

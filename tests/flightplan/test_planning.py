@@ -10,6 +10,7 @@ from pyproj import Geod
 from shapely import MultiPolygon, box
 from shapely.geometry import Polygon
 
+from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
 from flightplan.formats.mission import Role
@@ -17,7 +18,6 @@ from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan, make_plan
 from flightplan.plan.request import PlanRequest
 from flightplan.proof.rules import Bounds
-from flightplan.rehearsal.photographs import Overlap
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import PlanFrame

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flightplan.coverage.spacing import (
     KEEPS_UP,
+    Overlap,
     Wanted,
     choose_spacing,
     footprint,
@@ -17,7 +18,7 @@ from flightplan.coverage.spacing import (
     overlap_from_text,
 )
 from flightplan.equipment.catalogue import CameraModel, read_catalogue
-from flightplan.rehearsal.photographs import Overlap, Station
+from flightplan.rehearsal.photographs import Station
 from tmp.errors import InputError
 
 CATALOGUE = read_catalogue()

@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from flightplan.coverage.spacing import Overlap
 from flightplan.rehearsal.farm import AREA_M, CAMERA, FarmOptions, plan_stations
-from flightplan.rehearsal.photographs import Overlap, flown, fly_lines
+from flightplan.rehearsal.photographs import flown, fly_lines
 from tmp.errors import InputError
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.products.ramps import PAPER, RAMPS, colour_values, ramp_colours, ramp_steps
 from flows.report.charts import ticks
-from flows.report.ramps import PAPER, RAMPS, colour_values, ramp_colours, ramp_steps
 from flows.run.quick_look import BAR_WIDTH_PX, MARGIN_PX, Look, Scale, write_contact_sheet
 from photogrammetry.indices.table import index_table
 
