@@ -300,10 +300,8 @@ def choose_seams(
     # What no view can look into still shows what the best view has there, rather than a hole.
     usable |= (view >= 0) & ~usable.any(axis=0)
     grey[~usable] = np.nan
-    layer = _choose_layer(grey, cost, usable)
-    chosen = np.where(
-        usable.any(axis=0), np.take_along_axis(view, layer[None], axis=0)[0].astype(np.int64), -1
-    )
+    best = np.take_along_axis(view, _choose_layer(grey, cost, usable)[None], axis=0)[0]
+    chosen = np.where(usable.any(axis=0), best.astype(np.int64), -1)
     used = np.unique(chosen[chosen >= 0])
     visible = []
     for i in used.tolist():
