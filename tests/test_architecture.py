@@ -12,7 +12,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
-MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 197, 18, 17
+MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 197, 15, 17
 """Modules with content, entries of a folder, imports one upon another.  Wanted are 170, 15 and 14:
 lower these when there are fewer, and raise none without need."""
 LEAST_LINES = 7

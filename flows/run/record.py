@@ -27,7 +27,7 @@ from flows.execution.unit import read_json
 from flows.report.report import MapRecord
 from flows.run.lock import living_holder, runs_here, user_name
 from flows.run.plan import ORIENTED
-from flows.run.prefect_recorder import PLAIN, Recorder
+from flows.run.prefect.recorder import PLAIN, Recorder
 from tmp.captures import Capture
 from tmp.errors import InputError
 from tmp.files import replacing

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from flows.run.announcing import INGESTED, RESOURCE
-from flows.run.prefect_recorder import FLOW
-from flows.run.prefectserver import configure, find_server, using
+from flows.run.prefect.announcing import INGESTED, RESOURCE
+from flows.run.prefect.recorder import FLOW
+from flows.run.prefect.server import configure, find_server, using
 from flows.run.record import STOP_S
 from tmp.errors import InputError, TmpError
 
@@ -216,7 +216,7 @@ def serve_runs(service: Service, at_once: int) -> None:
     KeyboardInterrupt
         When it is stopped, by Ctrl-C or SIGTERM.
     """
-    from flows.run.janitor import mark_dead_runs
+    from flows.run.prefect.janitor import mark_dead_runs
 
     server = find_server()
     if server is None or not server.answers:

@@ -32,7 +32,7 @@ from flows.run.indices import (
 from flows.run.lock import locked
 from flows.run.parts import Part, make_products, orient
 from flows.run.plan import BAND_STEPS, ORIENTED, STEPS, MapOptions, MapPlan, plan_map
-from flows.run.prefect_recorder import PLAIN, Recorder, choose_recorder
+from flows.run.prefect.recorder import PLAIN, Recorder, choose_recorder
 from flows.run.record import RUN, UNITS, Maker, RunBook
 from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
 from flows.stages.indices import INDICES

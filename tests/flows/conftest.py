@@ -20,7 +20,7 @@ import pytest
 from flows.engine.result import Usage
 from flows.engine.store import Result
 from flows.report.report import MapRecord
-from flows.run.prefectserver import QUIET
+from flows.run.prefect.server import QUIET
 from flows.run.record import RUN, RunBook
 from flows.stages.surface import GROUND, NODATA, continue_ground
 from tmp.cameras import Camera, Pose

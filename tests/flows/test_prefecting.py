@@ -21,11 +21,11 @@ from flows.engine.result import UnitUsage, Usage
 from flows.engine.store import Result
 from flows.report.figures import thumbnail
 from flows.report.report import MapRecord
-from flows.run import prefectserver
-from flows.run.announcing import INGESTED, announce_ingest
-from flows.run.artifacts import stage_page, stage_row
-from flows.run.janitor import mark_dead_runs
-from flows.run.prefect_recorder import PLAIN, Recorder, choose_recorder
+from flows.run.prefect import server as prefectserver
+from flows.run.prefect.announcing import INGESTED, announce_ingest
+from flows.run.prefect.artifacts import stage_page, stage_row
+from flows.run.prefect.janitor import mark_dead_runs
+from flows.run.prefect.recorder import PLAIN, Recorder, choose_recorder
 from tmp.errors import InputError
 
 USAGE = Usage(wall_s=12.0, cpu_s=20.0, peak_gb=0.9)
@@ -247,7 +247,7 @@ def test_server_that_goes_away_takes_no_run_with_it(
 
     assert recorder.flow("Test farm", work).stage == "cloud"
     assert len(done) == 2
-    said = [r.message for r in caplog.records if r.name == "flows.run.prefect_recorder"]
+    said = [r.message for r in caplog.records if r.name == "flows.run.prefect.recorder"]
     assert said == ["Prefect's record of the run ends here, the run does not: connection refused"]
 
 
@@ -264,7 +264,7 @@ def run_that_gets(name: str, url: str, home: Path) -> subprocess.CompletedProces
     """Run a flow that sends itself a signal; it prints its id."""
     code = (
         "import os, signal\n"
-        "from flows.run.prefect_recorder import choose_recorder\n"
+        "from flows.run.prefect.recorder import choose_recorder\n"
         "recorder = choose_recorder(None)\n"
         "def work():\n"
         "    print(recorder.flow_run_id, flush=True)\n"
@@ -314,7 +314,7 @@ def test_ingest_is_announced_once_for_the_same_photographs(
 @pytest.mark.slow
 def test_prefect_asked_for_needs_no_server_and_keeps_its_files_in_our_cache(tmp_path: Path) -> None:
     code = (
-        "from flows.run.prefect_recorder import choose_recorder\n"
+        "from flows.run.prefect.recorder import choose_recorder\n"
         "print(choose_recorder(True).flow('Test farm', lambda: 1))\n"
     )
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from flows.execution.cluster_profile import read_profile
-from flows.run import prefectserver
 from flows.run import serve as serving
-from flows.run.announcing import INGESTED, announce_ingest
 from flows.run.parts import Part
+from flows.run.prefect import server as prefectserver
+from flows.run.prefect.announcing import INGESTED, announce_ingest
 from flows.run.request import Where
 from flows.run.serve import Service, deployment, serve_runs
 from tmp.errors import InputError
@@ -88,7 +88,7 @@ def test_service_without_a_server_is_refused(
 def test_nothing_is_announced_where_nobody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.run.announcing.find_server", lambda: None)
+    monkeypatch.setattr("flows.run.prefect.announcing.find_server", lambda: None)
     assert not announce_ingest(tmp_path)
 
 
@@ -105,7 +105,7 @@ def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
     }
     command = [str(Path(sys.executable).with_name("tmp")), "serve", str(farm.parent)]
     code = (
-        "from pathlib import Path; from flows.run.announcing import announce_ingest\n"
+        "from pathlib import Path; from flows.run.prefect.announcing import announce_ingest\n"
         f"announce_ingest(Path({str(farm)!r}))"
     )
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:

@@ -38,7 +38,7 @@ def mark_dead_runs() -> int:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 
-    from flows.run.prefect_recorder import FLOW
+    from flows.run.prefect.recorder import FLOW
 
     ours = FlowFilter.model_validate({"name": {"any_": [FLOW]}})
     running = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}})

@@ -6,7 +6,7 @@ import logging
 import uuid
 from pathlib import Path
 
-from flows.run.prefectserver import find_server, using
+from flows.run.prefect.server import find_server, using
 from tmp.survey import Survey
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from flows.run.prefectserver import Server, find_server, using
+from flows.run.prefect.server import Server, find_server, using
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -197,7 +197,7 @@ class PrefectRecorder:
         from prefect.context import FlowRunContext
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-        from flows.run.janitor import mark_dead_runs
+        from flows.run.prefect.janitor import mark_dead_runs
 
         # Each flow would wait a second for its heartbeat's thread; the janitor finds the dead.
         with self._settings as settings:
@@ -224,7 +224,7 @@ class PrefectRecorder:
 
     def _do_in_flow(self, run_name: str, call: _Call[T]) -> None:
         """Do the work of a flow that Prefect has started."""
-        from flows.run.janitor import sign_run
+        from flows.run.prefect.janitor import sign_run
 
         outermost = not self._open
         self._open.append(run_name)
@@ -241,7 +241,7 @@ class PrefectRecorder:
         from prefect import task
         from prefect.cache_policies import NO_CACHE
 
-        from flows.run.artifacts import note_stage
+        from flows.run.prefect.artifacts import note_stage
 
         def body() -> State[Any]:
             call.do()
@@ -256,7 +256,7 @@ class PrefectRecorder:
         )(return_state=True)
 
     def _note_end(self) -> None:
-        from flows.run.artifacts import note_run
+        from flows.run.prefect.artifacts import note_run
 
         note_run(self._results, self._report)
 
