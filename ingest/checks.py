@@ -48,11 +48,16 @@ BLUR_SHARE, BLUR_NEIGHBOURS = 0.25, 8
 
 EARTH_RADIUS_M = 6_371_000.0
 
-
 _ALL_OF_AN_EMPTY_PICTURE = frozenset({Flag.DUPLICATE, Flag.EMPTY})
 """What else could be said of it follows from its emptiness."""
 _NOT_FOR_PANELS = frozenset({Flag.NO_POSITION, Flag.STRAGGLER, Flag.BLURRED})
 """A panel is photographed on the ground, from close by."""
+
+AWAY_M, AWAY_FACTOR = 50.0, 5.0
+"""A NIR photograph is elsewhere when farther from each RGB photograph than the larger of this
+distance and this many times the usual one between RGB photographs."""
+MOSTLY = 0.5
+"""Share of a flight that must be elsewhere."""
 
 
 def judge(captures: Sequence[Capture]) -> list[Capture]:
@@ -277,13 +282,6 @@ _RULES: tuple[tuple[Flag, Rule], ...] = (
     (Flag.UNKNOWN_BAND, find_unknown_bands),
     (Flag.IMPLAUSIBLE, find_implausible),
 )
-
-
-AWAY_M, AWAY_FACTOR = 50.0, 5.0
-"""A NIR photograph is elsewhere when farther from each RGB photograph than the larger of this
-distance and this many times the usual one between RGB photographs."""
-MOSTLY = 0.5
-"""Share of a flight that must be elsewhere."""
 
 
 def find_disagreements(captures: Sequence[Capture]) -> list[str]:

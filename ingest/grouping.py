@@ -23,6 +23,20 @@ PANEL_WITHIN = timedelta(hours=1)
 Flight = list[int]
 """Places in the list of captures, in order of time."""
 
+SAME_CAPTURE = timedelta(seconds=5)
+"""Files of one capture id are not farther apart; cameras write them one after the other."""
+SAME_NAME = timedelta(seconds=2)
+"""Files alike but for the band are one capture within this time: clocks count whole seconds."""
+SAME_MOMENT = timedelta(milliseconds=300)
+"""Files of one body are one capture within this time, whatever they are called."""
+_BAND_ENDING = re.compile(
+    r"[-_](?:ms[-_]?)?(?:nir|red|gre|green|blue|reg|rededge|re|rgb|lwir|pan|[rgbdt]|\d{1,2})$"
+)
+_DJI_NUMBER = re.compile(r"^(dji_\d{3})\d$")
+"""Phantom 4 Multispectral: the last digit is the lens."""
+Group = list[int]
+"""Places in the list of captures."""
+
 
 def number_flights(captures: Sequence[Capture]) -> list[Capture]:
     """Return the captures with ``flight`` set to ``1``, ``2``, … in order of time.
@@ -102,23 +116,6 @@ def _span(captures: Sequence[Capture], flight: Flight) -> tuple[datetime, dateti
 def _time(capture: Capture) -> datetime:
     assert capture.time_utc is not None
     return capture.time_utc
-
-
-SAME_CAPTURE = timedelta(seconds=5)
-"""Files of one capture id are not farther apart; cameras write them one after the other."""
-SAME_NAME = timedelta(seconds=2)
-"""Files alike but for the band are one capture within this time: clocks count whole seconds."""
-SAME_MOMENT = timedelta(milliseconds=300)
-"""Files of one body are one capture within this time, whatever they are called."""
-
-_BAND_ENDING = re.compile(
-    r"[-_](?:ms[-_]?)?(?:nir|red|gre|green|blue|reg|rededge|re|rgb|lwir|pan|[rgbdt]|\d{1,2})$"
-)
-_DJI_NUMBER = re.compile(r"^(dji_\d{3})\d$")
-"""Phantom 4 Multispectral: the last digit is the lens."""
-
-Group = list[int]
-"""Places in the list of captures."""
 
 
 def group_rigs(captures: Sequence[Capture]) -> list[Capture]:

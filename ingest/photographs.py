@@ -59,6 +59,8 @@ CLOCK_SLACK = timedelta(days=2)
 SENTERA_PANEL = "cal_"
 """Sentera's cameras name pictures of the panel so."""
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -188,9 +190,6 @@ def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]
     if yaw is None or pitch is None or roll is None or abs(pitch) > 45:
         return None, None, None
     return yaw, pitch - 90, roll
-
-
-log = logging.getLogger(__name__)
 
 
 Outcome = Reading | str | None

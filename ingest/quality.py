@@ -30,6 +30,24 @@ MAX_GREY_PX = 3_000_000
 MIN_HALVINGS = 1
 """...but at least once, which keeps JPEG noise out of the sharpness."""
 
+_REDUCED = {
+    1: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    3: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+MAX_HALVINGS = max(_REDUCED)
+Verdicts = dict[int, str]
+CLIPPED_SHARE = 0.1
+"""Snow and low sun, well exposed, clip far less than this share of a picture."""
+DARK = 0.04
+"""A picture whose brightest parts stay below this share of the range holds mostly noise."""
+LEAST_REACH = 1 / 8
+"""Share of the range that a camera's brightest picture reaches if its files use all their bits."""
+SAME_EXPOSURE = 1.02
+"""Ratio up to which two exposures are the same setting."""
+LEAST_RIGS = 3
+"""Captures of a camera from which on it can be told what is usual for it."""
+
 
 def why_unreadable(tags: Tags) -> str:
     """Return why a file cannot serve as a photograph, from its tags alone; empty when it can."""
@@ -107,14 +125,6 @@ def measure_picture(
     )
 
 
-_REDUCED = {
-    1: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    3: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-MAX_HALVINGS = max(_REDUCED)
-
-
 def _peak(picture: NDArray[Any]) -> NDArray[Any]:
     """Return each pixel's brightest channel, (rows, cols)."""
     return picture if picture.ndim == 2 else np.asarray(picture.max(axis=2))
@@ -127,20 +137,6 @@ def _grey(picture: NDArray[Any], halvings: int) -> NDArray[Any]:
     if grey.ndim == 3:
         grey = np.asarray(grey.mean(axis=2))
     return grey / np.float32(256 if picture.dtype == np.uint16 else 1)
-
-
-Verdicts = dict[int, str]
-
-CLIPPED_SHARE = 0.1
-"""Snow and low sun, well exposed, clip far less than this share of a picture."""
-DARK = 0.04
-"""A picture whose brightest parts stay below this share of the range holds mostly noise."""
-LEAST_REACH = 1 / 8
-"""Share of the range that a camera's brightest picture reaches if its files use all their bits."""
-SAME_EXPOSURE = 1.02
-"""Ratio up to which two exposures are the same setting."""
-LEAST_RIGS = 3
-"""Captures of a camera from which on it can be told what is usual for it."""
 
 
 def find_empty(captures: Sequence[Capture]) -> Verdicts:

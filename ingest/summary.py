@@ -19,6 +19,15 @@ FLIGHTS_SHOWN = 8
 BAND_ORDER = ("", "blue", "green", "red", "rededge", "nir")
 """Colour first, then by wavelength; other bands follow by name."""
 
+NAMES_SHOWN = 5
+"""Reasons told per flag; the GeoPackage has them all."""
+_DATUMS = {
+    HeightDatum.ELLIPSOID: "the WGS 84 ellipsoid",
+    HeightDatum.EGM96: "the EGM96 geoid (sea level)",
+    HeightDatum.BAROMETRIC: "the barometer's zero",
+    HeightDatum.UNKNOWN: "a level the camera does not name",
+}
+
 
 def tell_bands(captures: Sequence[Capture]) -> Iterator[Line]:
     """Yield a line for each camera body that takes bands, with its captures and their bands."""
@@ -94,17 +103,6 @@ def _exposures(captures: Sequence[Capture]) -> str:
         return ""
     first, last = shutter(times[0]), shutter(times[-1])
     return f"; exposed {first}" + ("" if first == last else f" to {last}")
-
-
-NAMES_SHOWN = 5
-"""Reasons told per flag; the GeoPackage has them all."""
-
-_DATUMS = {
-    HeightDatum.ELLIPSOID: "the WGS 84 ellipsoid",
-    HeightDatum.EGM96: "the EGM96 geoid (sea level)",
-    HeightDatum.BAROMETRIC: "the barometer's zero",
-    HeightDatum.UNKNOWN: "a level the camera does not name",
-}
 
 
 def summarise(result: IngestResult) -> list[str]:

@@ -41,6 +41,9 @@ DEEP_SUFFIXES = frozenset({".tif", ".tiff", ".png"})
 STRETCH_PERCENT = (0.5, 99.5)
 """Percentiles of a picture's values that become black and white."""
 
+Load = Callable[[str], NDArray[Any]]
+"""Gives the values of a photograph by name, (rows, cols, bands)."""
+
 
 def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
     """Decode a photograph as stored, without turning it by its orientation tag.
@@ -234,10 +237,6 @@ def _write_array(path: Path, array: Picture) -> None:
     with partial.open("wb") as file:
         np.save(file, array)
     partial.replace(path)
-
-
-Load = Callable[[str], NDArray[Any]]
-"""Gives the values of a photograph by name, (rows, cols, bands)."""
 
 
 class DecodedPictures:

@@ -17,6 +17,9 @@ from tmp.reconstruction import Reconstruction
 
 Float = NDArray[np.float64]
 
+FARTHEST_SLANT = 1.73
+"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -148,10 +151,6 @@ def place_views(
         if near.any():
             keep.append(i)
     return placed.subset(keep)
-
-
-FARTHEST_SLANT = 1.73
-"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
 
 
 def _within_reach(

@@ -38,6 +38,8 @@ FIRST = ("opencv-python-headless", "rasterio")
 LEAST_MEMORY_GB = 4.0
 LEAST_DISK_GB = 10.0
 
+OPEN3D_REMEDY = "pip install open3d libusb-package"
+
 
 class Verdict(StrEnum):
     """How a part fares."""
@@ -186,9 +188,6 @@ def doctor() -> None:
     if broken:
         raise click.ClickException(f"broken: {', '.join(broken)}")
     click.echo("Everything that a map needs works.")
-
-
-OPEN3D_REMEDY = "pip install open3d libusb-package"
 
 
 def import_open3d() -> ModuleType:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LINES_EVERY_S = 30.0
+"""Least time between two lines of one stage in a log file."""
+BESIDE_BAR = 59
+"""Columns of a terminal that are beside the bar: label, numbers and times."""
+REFRESHED_HZ = 8
+SPEED_OVER_S = 600.0
+"""The remaining time is judged by what was done in this time: items may take minutes."""
+
 
 class Track(Protocol):
     """Wrap an iterable so that someone sees how far it is."""
@@ -58,15 +66,6 @@ def silent(items: Iterable[T], label: str, total: int) -> Iterator[T]:
     """Yield `items` and report nothing."""
     del label, total
     yield from items
-
-
-LINES_EVERY_S = 30.0
-"""Least time between two lines of one stage in a log file."""
-BESIDE_BAR = 59
-"""Columns of a terminal that are beside the bar: label, numbers and times."""
-REFRESHED_HZ = 8
-SPEED_OVER_S = 600.0
-"""The remaining time is judged by what was done in this time: items may take minutes."""
 
 
 @contextmanager

@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 from tmp.errors import InputError
 
+UNKNOWN_BAND = "unknown"
+"""Name of the band of a photograph of `Family.UNKNOWN`."""
+Float32 = NDArray[np.float32]
+
 
 class Family(StrEnum):
     """Cameras whose pixel values follow one formula."""
@@ -36,10 +40,6 @@ class Family(StrEnum):
     """An ordinary colour camera."""
     UNKNOWN = "unknown"
     """A picture of one band, or of changed channels, which nobody names."""
-
-
-UNKNOWN_BAND = "unknown"
-"""Name of the band of a photograph of `Family.UNKNOWN`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +205,6 @@ class BandTags:
         if self.family is Family.UNKNOWN:
             return UNKNOWN_BAND
         return "+".join(band.name for band in self.bands)
-
-
-Float32 = NDArray[np.float32]
 
 
 class Provenance(StrEnum):

@@ -28,6 +28,8 @@ _TEMPLATE = """\
 
 _CAMERA_KEYS = tuple(f.name for f in fields(Camera) if f.name != "camera_id")
 
+_ORIGIN_KEYS = ("longitude_deg", "latitude_deg", "height_m")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
@@ -219,9 +221,6 @@ def write_settings(survey: Survey, settings: Settings) -> None:
     _put_cameras(document, settings.cameras)
     with replacing(survey.toml_path) as temporary:
         temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
-
-
-_ORIGIN_KEYS = ("longitude_deg", "latitude_deg", "height_m")
 
 
 def _checked(survey: Survey) -> tomlkit.TOMLDocument:

@@ -15,6 +15,9 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+M_ARENA_MAX = -8
+"""Parameter of glibc's `mallopt`: most heaps that threads spread over."""
+
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
@@ -60,10 +63,6 @@ def map_threads(
             for future in running:
                 future.cancel()
             raise
-
-
-M_ARENA_MAX = -8
-"""Parameter of glibc's `mallopt`: most heaps that threads spread over."""
 
 
 def share_one_heap() -> None:

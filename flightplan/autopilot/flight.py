@@ -33,6 +33,20 @@ _PX4_AUTO, _PX4_AUTO_MISSION = 4.0, 4.0
 
 _HEARD = ("HEARTBEAT", "MISSION_CURRENT", "MISSION_ITEM_REACHED", "STATUSTEXT", *MESSAGES)
 
+_EARTH = Geod(ellps="WGS84")
+_MULTIROTORS = frozenset(
+    (
+        mavlink.MAV_TYPE_QUADROTOR,
+        mavlink.MAV_TYPE_COAXIAL,
+        mavlink.MAV_TYPE_HELICOPTER,
+        mavlink.MAV_TYPE_HEXAROTOR,
+        mavlink.MAV_TYPE_OCTOROTOR,
+        mavlink.MAV_TYPE_TRICOPTER,
+        mavlink.MAV_TYPE_DODECAROTOR,
+        mavlink.MAV_TYPE_DECAROTOR,
+    )
+)
+
 
 def start(link: Link, loaded: Loaded, *, patience: Patience | None = None) -> None:
     """Arm the vehicle and begin the mission from its first item.
@@ -236,22 +250,6 @@ class _Watch:
 
 def _clock() -> str:
     return datetime.now().astimezone().strftime("%H:%M:%S")
-
-
-_EARTH = Geod(ellps="WGS84")
-
-_MULTIROTORS = frozenset(
-    (
-        mavlink.MAV_TYPE_QUADROTOR,
-        mavlink.MAV_TYPE_COAXIAL,
-        mavlink.MAV_TYPE_HELICOPTER,
-        mavlink.MAV_TYPE_HEXAROTOR,
-        mavlink.MAV_TYPE_OCTOROTOR,
-        mavlink.MAV_TYPE_TRICOPTER,
-        mavlink.MAV_TYPE_DODECAROTOR,
-        mavlink.MAV_TYPE_DECAROTOR,
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

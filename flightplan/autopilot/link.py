@@ -31,6 +31,22 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from flightplan.formats.mavlink_items import Autopilot
 from tmp.errors import InputError, TmpError
 
+log = logging.getLogger(__name__)
+Message = Any
+"""A message of pymavlink, which has no types: its fields are attributes."""
+STREAM_HZ = 4
+"""How often position, attitude and state are asked for."""
+_REASON_S = 0.4
+"""How long to listen for the text that says why a command was refused."""
+_FAMILIES = {
+    mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA: Autopilot.ARDUPILOT,
+    mavlink.MAV_AUTOPILOT_PX4: Autopilot.PX4,
+}
+_NAMES = {Autopilot.ARDUPILOT: "ArduPilot", Autopilot.PX4: "PX4"}
+USUAL_BAUD = 57600
+"""Rate of telemetry radios as they come."""
+_NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
+
 
 def import_dronekit() -> ModuleType:
     """Return the module dronekit, speaking MAVLink 2.
@@ -81,32 +97,12 @@ def _old_names() -> Iterator[None]:
                     sys.modules[name] = module
 
 
-log = logging.getLogger(__name__)
-
-Message = Any
-"""A message of pymavlink, which has no types: its fields are attributes."""
-
-STREAM_HZ = 4
-"""How often position, attitude and state are asked for."""
-
-_REASON_S = 0.4
-"""How long to listen for the text that says why a command was refused."""
-
-
 class LinkError(TmpError, ConnectionError):
     """The autopilot does not answer, or no longer."""
 
 
 class RefusedError(TmpError, RuntimeError):
     """The autopilot answered no."""
-
-
-_FAMILIES = {
-    mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA: Autopilot.ARDUPILOT,
-    mavlink.MAV_AUTOPILOT_PX4: Autopilot.PX4,
-}
-
-_NAMES = {Autopilot.ARDUPILOT: "ArduPilot", Autopilot.PX4: "PX4"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -349,12 +345,6 @@ def _result_words(result: int) -> str:
     entry = mavlink.enums["MAV_RESULT"].get(result)
     name = entry.name.removeprefix("MAV_RESULT_") if entry else str(result)
     return str(name.lower().replace("_", " "))
-
-
-USUAL_BAUD = 57600
-"""Rate of telemetry radios as they come."""
-
-_NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
 
 
 @contextmanager

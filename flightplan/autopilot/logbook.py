@@ -31,6 +31,25 @@ MESSAGES = ("CAMERA_FEEDBACK", "CAMERA_IMAGE_CAPTURED")
 _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
 """Times before this count from when the autopilot was switched on."""
 
+COLUMNS = (
+    "time_utc",
+    "lon_deg",
+    "lat_deg",
+    "height_amsl_m",
+    "height_takeoff_m",
+    "yaw_deg",
+    "pitch_deg",
+    "roll_deg",
+    "item",
+    "waypoint",
+    "camera",
+    "index",
+)
+"""Of the list of photographs: where the camera was and how it stood when each was triggered."""
+_KEPT_FINGERPRINTS = 50
+_GREATEST_PARAMETER = 10_000
+"""Beyond this, parameters 5 and 6 are taken for a place in 1e-7 degrees."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
@@ -135,28 +154,6 @@ def _time(microseconds: int, received: datetime) -> datetime:
     except (OverflowError, OSError, ValueError):
         return received
     return told if told >= _EARLIEST else received
-
-
-COLUMNS = (
-    "time_utc",
-    "lon_deg",
-    "lat_deg",
-    "height_amsl_m",
-    "height_takeoff_m",
-    "yaw_deg",
-    "pitch_deg",
-    "roll_deg",
-    "item",
-    "waypoint",
-    "camera",
-    "index",
-)
-"""Of the list of photographs: where the camera was and how it stood when each was triggered."""
-
-_KEPT_FINGERPRINTS = 50
-
-_GREATEST_PARAMETER = 10_000
-"""Beyond this, parameters 5 and 6 are taken for a place in 1e-7 degrees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,33 @@ _PLACED = (
     mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_EXCLUSION,
 )
 
+log = logging.getLogger(__name__)
+UPLOADS = 3
+"""How often an upload that the autopilot broke off is begun again."""
+_REASONS = {
+    mavlink.MAV_MISSION_ERROR: "no reason given",
+    mavlink.MAV_MISSION_UNSUPPORTED_FRAME: "it does not know how the height is measured",
+    mavlink.MAV_MISSION_UNSUPPORTED: "it does not know the command",
+    mavlink.MAV_MISSION_NO_SPACE: "its memory is full, plan shorter sorties",
+    mavlink.MAV_MISSION_INVALID: "a value is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM1: "parameter 1 is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM2: "parameter 2 is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM3: "parameter 3 is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM4: "parameter 4 is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM5_X: "the latitude is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM6_Y: "the longitude is not possible",
+    mavlink.MAV_MISSION_INVALID_PARAM7: "the height is not possible",
+    mavlink.MAV_MISSION_INVALID_SEQUENCE: "an item came out of order",
+    mavlink.MAV_MISSION_DENIED: "it takes no missions now, or not from here",
+    mavlink.MAV_MISSION_OPERATION_CANCELLED: "it broke off",
+}
+_PASSING = (
+    mavlink.MAV_MISSION_ERROR,
+    mavlink.MAV_MISSION_INVALID_SEQUENCE,
+    mavlink.MAV_MISSION_OPERATION_CANCELLED,
+)
+"""Refusals that a bad link can cause, after which the upload is begun again."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireItem:
@@ -212,37 +239,6 @@ def same_angle(a_deg: float, b_deg: float, tolerance_deg: float) -> bool:
     True
     """
     return math.fabs((a_deg - b_deg + 180.0) % 360.0 - 180.0) <= tolerance_deg
-
-
-log = logging.getLogger(__name__)
-
-UPLOADS = 3
-"""How often an upload that the autopilot broke off is begun again."""
-
-_REASONS = {
-    mavlink.MAV_MISSION_ERROR: "no reason given",
-    mavlink.MAV_MISSION_UNSUPPORTED_FRAME: "it does not know how the height is measured",
-    mavlink.MAV_MISSION_UNSUPPORTED: "it does not know the command",
-    mavlink.MAV_MISSION_NO_SPACE: "its memory is full, plan shorter sorties",
-    mavlink.MAV_MISSION_INVALID: "a value is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM1: "parameter 1 is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM2: "parameter 2 is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM3: "parameter 3 is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM4: "parameter 4 is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM5_X: "the latitude is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM6_Y: "the longitude is not possible",
-    mavlink.MAV_MISSION_INVALID_PARAM7: "the height is not possible",
-    mavlink.MAV_MISSION_INVALID_SEQUENCE: "an item came out of order",
-    mavlink.MAV_MISSION_DENIED: "it takes no missions now, or not from here",
-    mavlink.MAV_MISSION_OPERATION_CANCELLED: "it broke off",
-}
-
-_PASSING = (
-    mavlink.MAV_MISSION_ERROR,
-    mavlink.MAV_MISSION_INVALID_SEQUENCE,
-    mavlink.MAV_MISSION_OPERATION_CANCELLED,
-)
-"""Refusals that a bad link can cause, after which the upload is begun again."""
 
 
 class Kind(Enum):

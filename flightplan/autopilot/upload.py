@@ -65,6 +65,10 @@ _YAWED = (Command.WAYPOINT, Command.TAKEOFF, Command.LAND)
 
 _PLACE_WORDS = {"x": "latitude", "y": "longitude", "z": "height"}
 
+log = logging.getLogger(__name__)
+_SHOWN = 3
+"""Differences listed in a message; the others are counted."""
+
 
 def differences(
     sent: Sequence[WireItem], held: Sequence[WireItem], kind: Kind, autopilot: Autopilot
@@ -147,12 +151,6 @@ def _shown(item: WireItem, name: str) -> str:
     if name in ("x", "y") and item.frame != Frame.MISSION:
         return f"{value / UNITS_PER_DEG:.7f}"
     return f"{value:.7g}"
-
-
-log = logging.getLogger(__name__)
-
-_SHOWN = 3
-"""Differences listed in a message; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

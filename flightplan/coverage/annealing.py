@@ -39,6 +39,13 @@ of it, and some room where lines of different headings meet."""
 RIM = 0.3
 """Width of the rim of the field where that is not asked, as a share of the line spacing."""
 
+REPAIRS = 12
+"""Most times that all strips are gone through to mend what is not seen enough."""
+PATCHES = 40
+"""Most strips that are added for what is then still not seen enough."""
+ROWS = 7
+"""Offsets across a place at which a strip over it is tried."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
@@ -291,14 +298,6 @@ def spaced(strips: Sequence[Strip], index: int, changed: Strip | None, pattern: 
         return math.isinf(above - below) or above - below <= most
     gaps = changed.across_m - below, above - changed.across_m
     return all(CLOSEST * most <= gap and (gap <= most or math.isinf(gap)) for gap in gaps)
-
-
-REPAIRS = 12
-"""Most times that all strips are gone through to mend what is not seen enough."""
-PATCHES = 40
-"""Most strips that are added for what is then still not seen enough."""
-ROWS = 7
-"""Offsets across a place at which a strip over it is tried."""
 
 
 def lengthened(draft: Draft, lacks: Lacks, pricing: Pricing) -> Draft:

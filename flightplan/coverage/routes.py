@@ -24,6 +24,10 @@ from flightplan.equipment.flight_model import Motion, path_seconds
 
 Float = NDArray[np.float64]
 
+Mask = NDArray[np.bool_]
+TOUCH_M = 0.01
+"""A way may run along an obstacle's rim; only what goes deeper than this is in it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -145,12 +149,6 @@ def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
         yield line.flown[0 if number == 0 else 1 : 4 if number == last else 3], number
         if number < last:
             yield route.transits[number], None
-
-
-Mask = NDArray[np.bool_]
-
-TOUCH_M = 0.01
-"""A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 
 
 class Airspace:

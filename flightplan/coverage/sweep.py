@@ -30,6 +30,19 @@ MARGIN_M = 0.5
 DENSER = 0.8
 """Spacing of photographs on a line flown more slowly to see more, as a fraction of the usual."""
 
+MOST_CUTS = 12
+"""Cuts tried on one cell, those along the longest edges first."""
+MOST_HEADINGS = 4
+"""Edge directions tried on one cell, those of the longest edges first."""
+BEAM = 4
+"""Divisions that are cut further at each step."""
+DEEPEST = 4
+"""Most cuts one after another."""
+SAME_HEADING_DEG = 1.0
+SAME_LINE_M = 1.0
+Cost = Callable[[BaseGeometry, float], float]
+"""Seconds for flying a piece of ground at a heading, roughly."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edges:
@@ -224,18 +237,6 @@ def sweep_extent(cell: BaseGeometry, axes: Axes, pattern: Pattern) -> tuple[floa
     return sum(end - start for start, end in strips), len(strips)
 
 
-MOST_CUTS = 12
-"""Cuts tried on one cell, those along the longest edges first."""
-MOST_HEADINGS = 4
-"""Edge directions tried on one cell, those of the longest edges first."""
-BEAM = 4
-"""Divisions that are cut further at each step."""
-DEEPEST = 4
-"""Most cuts one after another."""
-SAME_HEADING_DEG = 1.0
-SAME_LINE_M = 1.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """A part of a field and the heading of its lines."""
@@ -247,8 +248,6 @@ class Cell:
 
 
 Division = tuple[Cell, ...]
-Cost = Callable[[BaseGeometry, float], float]
-"""Seconds for flying a piece of ground at a heading, roughly."""
 
 
 def edge_headings(ground: BaseGeometry, most: int = MOST_HEADINGS) -> list[float]:

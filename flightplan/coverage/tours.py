@@ -23,6 +23,10 @@ LONGEST_MOVED = 3
 """Most lines that are moved to another place of the tour at a time."""
 LEAST_GAIN_S = 1e-6
 
+UNREACHABLE_S = 1e6
+"""Stands for no way at all, where infinity would make differences meaningless."""
+STRAIGHT = math.cos(math.radians(SAME_COURSE_DEG))
+
 
 def best_tour(
     between_s: Float,
@@ -176,11 +180,6 @@ class _Problem:
         rest = np.concatenate([tour[:low], tour[low + size :]])
         at = after if after <= low else after - size
         return np.concatenate([rest[:at], self._flip[part[::-1]] if turn else part, rest[at:]])
-
-
-UNREACHABLE_S = 1e6
-"""Stands for no way at all, where infinity would make differences meaningless."""
-STRAIGHT = math.cos(math.radians(SAME_COURSE_DEG))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

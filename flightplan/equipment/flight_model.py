@@ -25,6 +25,20 @@ SAME_PLACE_M = 0.05
 SAME_COURSE_DEG = 2.0
 """Legs that turn by less than this are flown through as one."""
 
+Float = NDArray[np.float64]
+GRAVITY_M_S2 = 9.80665
+AIR_KG_M3 = 1.225
+"""Standard atmosphere at sea level, ISO 2533."""
+USUAL_SHARE = 0.5
+"""Induced share of hover power where no cruise figure is published; Zeng et al. 2019 have 0.53."""
+SHARES = (0.2, 1.0)
+"""Bounds of that share, for figures that would put it elsewhere."""
+BISECTIONS = 30
+"""Halve the interval of the induced speed to a billionth of it."""
+EFFICIENCY = 0.5
+"""Of turning the battery's energy into height or into way against the drag: about 0.75 for motor
+and controller, 0.7 for the rotor."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wind:
@@ -182,22 +196,6 @@ def path_seconds(points: ArrayLike, motion: Motion, *, caps_m_s: ArrayLike | Non
         return 0.0
     legs = motion.leg_seconds(np.diff(corners, axis=0), cap_m_s=caps)
     return float(legs.sum()) + motion.corner_s * (len(corners) - 2)
-
-
-Float = NDArray[np.float64]
-
-GRAVITY_M_S2 = 9.80665
-AIR_KG_M3 = 1.225
-"""Standard atmosphere at sea level, ISO 2533."""
-USUAL_SHARE = 0.5
-"""Induced share of hover power where no cruise figure is published; Zeng et al. 2019 have 0.53."""
-SHARES = (0.2, 1.0)
-"""Bounds of that share, for figures that would put it elsewhere."""
-BISECTIONS = 30
-"""Halve the interval of the induced speed to a billionth of it."""
-EFFICIENCY = 0.5
-"""Of turning the battery's energy into height or into way against the drag: about 0.75 for motor
-and controller, 0.7 for the rotor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,16 @@ from tmp.geo.frames import PlanFrame
 
 _EARTH = Geod(ellps="WGS84")
 
+MOST_CORNERS = 60
+"""All polygons together; ArduCopter 4.7 was seen to refuse fences of 70 corners."""
+_TOLERANCES_M = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+SNAP_M = 0.5
+"""A photograph this near to a waypoint is taken at the waypoint."""
+STRAIGHT_DEG = 5.0
+"""Waypoints where the course changes by less count as straight on."""
+GUARD_M = 10.0
+"""Distance from a line's end at which an extra point keeps a curving drone on the line."""
+
 
 def wrapped(lon_deg: float) -> float:
     """Return a longitude brought into -180 up to 180.
@@ -163,12 +173,6 @@ def polygons_of(geometry: BaseGeometry | None) -> list[Polygon]:
     return [part for part in shapely.get_parts(geometry).tolist() if isinstance(part, Polygon)]
 
 
-MOST_CORNERS = 60
-"""All polygons together; ArduCopter 4.7 was seen to refuse fences of 70 corners."""
-
-_TOLERANCES_M = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
     """Polygons without holes that a drone stays inside of, or outside of; WGS 84."""
@@ -243,16 +247,6 @@ def _simplified(polygon: Polygon, frame: PlanFrame, tolerance_m: float) -> Polyg
         return polygon
     largest = max(parts, key=lambda part: part.area)
     return shapely.Polygon(frame.to_geodetic(Polygon(largest.exterior)).exterior)
-
-
-SNAP_M = 0.5
-"""A photograph this near to a waypoint is taken at the waypoint."""
-
-STRAIGHT_DEG = 5.0
-"""Waypoints where the course changes by less count as straight on."""
-
-GUARD_M = 10.0
-"""Distance from a line's end at which an extra point keeps a curving drone on the line."""
 
 
 def way_speed(mission: Mission, index: int) -> float:

@@ -26,6 +26,16 @@ from flightplan.formats.geometry import (
 from flightplan.formats.mission import AtEnd, HeightReference, Mission, Photo, Place, Role, Waypoint
 from tmp.errors import InputError
 
+MANY_ITEMS = 650
+"""What ArduCopter 4.7 was seen to hold with its settings as delivered, home included."""
+HOLD_S = 1.0
+"""Hold at a waypoint that is marked as a halt; 0 would be flown through."""
+ALREADY_FACING_DEG = 1.0
+"""A heading this near to the course needs no command: drones face the way they fly."""
+MOUNT_MAVLINK_TARGETING = 2.0
+ONE_UNIT_DEG = 1e-7
+"""Step of latitude and longitude as autopilots keep them, 1.1 cm."""
+
 
 class Autopilot(StrEnum):
     """Whose reading of the commands is meant."""
@@ -71,25 +81,11 @@ class Frame(IntEnum):
     TERRAIN_INT = 11
 
 
-MANY_ITEMS = 650
-"""What ArduCopter 4.7 was seen to hold with its settings as delivered, home included."""
-
 FRAMES = {
     HeightReference.TAKEOFF: Frame.TAKEOFF,
     HeightReference.TERRAIN: Frame.TERRAIN,
     HeightReference.AMSL: Frame.AMSL,
 }
-
-HOLD_S = 1.0
-"""Hold at a waypoint that is marked as a halt; 0 would be flown through."""
-
-ALREADY_FACING_DEG = 1.0
-"""A heading this near to the course needs no command: drones face the way they fly."""
-
-MOUNT_MAVLINK_TARGETING = 2.0
-
-ONE_UNIT_DEG = 1e-7
-"""Step of latitude and longitude as autopilots keep them, 1.1 cm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,9 @@ _PLACED = (Command.WAYPOINT, Command.TAKEOFF, Command.LAND)
 
 Json = dict[str, Any]
 
+_LANDING_PATTERNS = ("fwLandingPattern", "vtolLandingPattern")
+_CIRCLE_SEGMENTS = 16
+
 
 def to_plan(mission: Mission, autopilot: Autopilot) -> Written:
     """Return a mission as a QGroundControl plan.
@@ -230,10 +233,6 @@ def _ring(polygon: Polygon) -> list[list[float]]:
 
 def _deg(value_deg: float) -> float:
     return round(float(value_deg), 9)
-
-
-_LANDING_PATTERNS = ("fwLandingPattern", "vtolLandingPattern")
-_CIRCLE_SEGMENTS = 16
 
 
 def from_plan(plan: Json, name: str) -> Mission:

@@ -45,6 +45,42 @@ from flightplan.formats.mission import (
 from flightplan.formats.wpml_points import Shoot, add_placemark
 from tmp.errors import InputError
 
+MAVIC_3M_CAMERA = 68
+MINI_4_PRO = 68
+"""`droneEnumValue` in missions that a Mini 4 Pro's controller saved.  Others write it for all of
+DJI Fly's drones; DJI publishes no numbers for them."""
+_SURE_OF = ("mini 4 pro", "mini-4-pro")
+NAMESPACE = "http://www.dji.com/wpmz/1.0.2"
+CONSUMER_CARRIES = frozenset(
+    {
+        Content.AT_END,
+        Content.SPEED,
+        Content.HEADING,
+        Content.GIMBAL,
+        Content.STOPS,
+        Content.PHOTOS,
+    }
+)
+TIMER_CARRIES = CONSUMER_CARRIES - {Content.PHOTOS}
+ENTERPRISE_CARRIES = CONSUMER_CARRIES | {
+    Content.TAKEOFF,
+    Content.TAKEOFF_HEIGHT,
+    Content.RETURN_HEIGHT,
+}
+MOST_INDEX = 65535
+MANY_POINTS = 99
+"""Controllers with DJI Fly have crashed or scrambled missions of 100 to 250 points."""
+FASTEST_M_S = 11.5
+"""DJI Fly silently flies 2.5 m/s where a file asks for more than 12 m/s."""
+_MADE = "1577836800000"
+"""Moment of making, 2020-01-01 in milliseconds: fixed, so that equal missions make equal files."""
+_HEIGHTS = {
+    HeightReference.TAKEOFF: "relativeToStartPoint",
+    HeightReference.ELLIPSOID: "WGS84",
+}
+_FINISH = {AtEnd.RETURN: "goHome", AtEnd.LAND: "autoLand", AtEnd.HOVER: "noAction"}
+_LOST = {AtEnd.RETURN: "goBack", AtEnd.LAND: "landing", AtEnd.HOVER: "hover"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DroneNumbers:
@@ -62,14 +98,6 @@ class DroneNumbers:
         """Return which of several cameras store a photograph; empty where there is one."""
         return "visible,narrow_band" if self.payload == MAVIC_3M_CAMERA else ""
 
-
-MAVIC_3M_CAMERA = 68
-
-MINI_4_PRO = 68
-"""`droneEnumValue` in missions that a Mini 4 Pro's controller saved.  Others write it for all of
-DJI Fly's drones; DJI publishes no numbers for them."""
-
-_SURE_OF = ("mini 4 pro", "mini-4-pro")
 
 _OTHERS = {
     "m30t": DroneNumbers(drone=67, variant=1, payload=53),
@@ -129,43 +157,6 @@ def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
         return catalogue.drone(mission.drone).wpml
     except InputError:
         return None
-
-
-NAMESPACE = "http://www.dji.com/wpmz/1.0.2"
-
-CONSUMER_CARRIES = frozenset(
-    {
-        Content.AT_END,
-        Content.SPEED,
-        Content.HEADING,
-        Content.GIMBAL,
-        Content.STOPS,
-        Content.PHOTOS,
-    }
-)
-TIMER_CARRIES = CONSUMER_CARRIES - {Content.PHOTOS}
-ENTERPRISE_CARRIES = CONSUMER_CARRIES | {
-    Content.TAKEOFF,
-    Content.TAKEOFF_HEIGHT,
-    Content.RETURN_HEIGHT,
-}
-
-MOST_INDEX = 65535
-MANY_POINTS = 99
-"""Controllers with DJI Fly have crashed or scrambled missions of 100 to 250 points."""
-
-FASTEST_M_S = 11.5
-"""DJI Fly silently flies 2.5 m/s where a file asks for more than 12 m/s."""
-
-_MADE = "1577836800000"
-"""Moment of making, 2020-01-01 in milliseconds: fixed, so that equal missions make equal files."""
-
-_HEIGHTS = {
-    HeightReference.TAKEOFF: "relativeToStartPoint",
-    HeightReference.ELLIPSOID: "WGS84",
-}
-_FINISH = {AtEnd.RETURN: "goHome", AtEnd.LAND: "autoLand", AtEnd.HOVER: "noAction"}
-_LOST = {AtEnd.RETURN: "goBack", AtEnd.LAND: "landing", AtEnd.HOVER: "hover"}
 
 
 class Trigger(StrEnum):

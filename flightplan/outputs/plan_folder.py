@@ -40,6 +40,23 @@ from tmp.survey import Survey
 OUTSIDE = 65535
 """Nodata of the raster of counts: beyond the area."""
 
+MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
+CERTIFICATE, LINES, SUMMARY = "certificate.json", "lines.json", "plan.json"
+PROOF, NOTES = "proof", "notes.txt"
+FLOWN = ("flown-*", "flights.json", "replaced-*")
+"""Records of flights, which outlive a plan."""
+VERSION = 1
+FORMATS_OF = {
+    App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
+    App.PILOT_2: (Format.DJI_ENTERPRISE,),
+    App.LITCHI: (Format.LITCHI,),
+    App.MAVLINK: (),
+}
+"""What is written for each app, the one to use first."""
+ALWAYS = (Format.WPL, Format.KML, Format.GEOJSON)
+PX4 = "px4"
+"""Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
+
 
 def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> list[Path]:
     """Write a proof's rasters in the plan's own CRS and return their paths.
@@ -98,25 +115,6 @@ def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> lis
             file.update_tags(**tags)
         paths.append(path)
     return paths
-
-
-MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
-CERTIFICATE, LINES, SUMMARY = "certificate.json", "lines.json", "plan.json"
-PROOF, NOTES = "proof", "notes.txt"
-FLOWN = ("flown-*", "flights.json", "replaced-*")
-"""Records of flights, which outlive a plan."""
-VERSION = 1
-
-FORMATS_OF = {
-    App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
-    App.PILOT_2: (Format.DJI_ENTERPRISE,),
-    App.LITCHI: (Format.LITCHI,),
-    App.MAVLINK: (),
-}
-"""What is written for each app, the one to use first."""
-ALWAYS = (Format.WPL, Format.KML, Format.GEOJSON)
-PX4 = "px4"
-"""Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
 
 
 def formats_of(drone: Drone) -> tuple[Format, ...]:

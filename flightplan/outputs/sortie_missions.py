@@ -39,6 +39,12 @@ RETURN_ABOVE_M = 15.0
 SETTLE_M = 5.0
 """Fence corners closer to a straight line than this are left out."""
 
+VERSION = 1
+MEASURES = tuple(
+    field.name for field in fields(Line) if field.name not in ("start", "end", "photos", "extra")
+)
+"""What of a line is kept besides its ends and photographs: run-in, run-out and the like."""
+
 
 def missions_of(plan: FlightPlan) -> tuple[Mission, ...]:
     """Return one mission for each sortie, heights above its take-off point."""
@@ -171,13 +177,6 @@ def _highest_near(plan: FlightPlan, way: FlightWay) -> float:
 def _in_frame(part: shapely.Geometry, frame: PlanFrame) -> Polygon:
     polygon: Polygon = frame.to_geodetic(part)
     return polygon
-
-
-VERSION = 1
-MEASURES = tuple(
-    field.name for field in fields(Line) if field.name not in ("start", "end", "photos", "extra")
-)
-"""What of a line is kept besides its ends and photographs: run-in, run-out and the like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

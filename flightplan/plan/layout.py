@@ -42,6 +42,21 @@ from tmp.errors import InputError
 FAR_M = 1000.0
 """Farther than this beyond the known ground no photograph is tried anyway."""
 
+Float = NDArray[np.float64]
+ACCELERATION_M_S2 = 2.0
+CORNER_S = 1.0
+"""Time to turn on the spot at a waypoint."""
+SETTLE_S = 1.0
+"""Time of level flight before the first photograph of a line."""
+MARGIN_M = 10.0
+"""Ground known beyond the way, for gusts, GNSS errors and photographs added."""
+OBLIQUE_VIEWS = 3
+"""Oblique photographs that shall see every place."""
+LAYOUTS = 3
+"""Most times that lines are laid out, each time more closely."""
+LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
+"""Bounds of how much more closely, as a factor of the GSD and as a fraction."""
+
 
 def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[str, ...]]:
     """Add photographs to a route where a proof finds fewer than `views`.
@@ -141,23 +156,6 @@ def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion)
         (second.lines, turned), key=lambda lines: math.dist(leave(first.lines[-1]), entry(lines[0]))
     )
     return route_over([*first.lines, *nearer], airspace, motion)
-
-
-Float = NDArray[np.float64]
-
-ACCELERATION_M_S2 = 2.0
-CORNER_S = 1.0
-"""Time to turn on the spot at a waypoint."""
-SETTLE_S = 1.0
-"""Time of level flight before the first photograph of a line."""
-MARGIN_M = 10.0
-"""Ground known beyond the way, for gusts, GNSS errors and photographs added."""
-OBLIQUE_VIEWS = 3
-"""Oblique photographs that shall see every place."""
-LAYOUTS = 3
-"""Most times that lines are laid out, each time more closely."""
-LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
-"""Bounds of how much more closely, as a factor of the GSD and as a fraction."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,20 @@ from flightplan.terrain.profiles import FlightWay, Profile, follow, lay_way
 from tmp.errors import InputError
 from tmp.progress import Track, silent
 
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+AROUND = 8
+"""Places on the edge of the area tried as take-offs where one does not do."""
+MENDINGS = 4
+"""Most times that a plan is proved with photographs added in between."""
+SHORTENINGS = 3
+"""Most times that sorties are cut shorter for the controller."""
+LEAST_POINTS = 8
+CLIMB_STEP_M = 20.0
+"""Way between places whose heights tell the climb: shorter rises are flown through."""
+NADIR_DEG = -90.0
+LEVEL = "level ground, assumed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlightPlan:
@@ -55,23 +69,6 @@ class FlightPlan:
     def camera(self) -> CameraModel:
         """The camera that the plan is proved with."""
         return proving_camera(self.request)
-
-
-log = logging.getLogger(__name__)
-
-Float = NDArray[np.float64]
-
-AROUND = 8
-"""Places on the edge of the area tried as take-offs where one does not do."""
-MENDINGS = 4
-"""Most times that a plan is proved with photographs added in between."""
-SHORTENINGS = 3
-"""Most times that sorties are cut shorter for the controller."""
-LEAST_POINTS = 8
-CLIMB_STEP_M = 20.0
-"""Way between places whose heights tell the climb: shorter rises are flown through."""
-NADIR_DEG = -90.0
-LEVEL = "level ground, assumed"
 
 
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:

@@ -39,6 +39,13 @@ MOST_BAND_M = 6.0
 FINEST_GSD_M, COARSEST_GSD_M = 0.001, 1.0
 OBLIQUE_DEG = (5.0, 45.0)
 
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+Place = tuple[float, float]
+CLEARANCE_M = 5.0
+"""Distance kept from holes and exclusions: consumer GNSS and gusts."""
+FLAT_CELL_M = 50.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRequest:
@@ -99,16 +106,6 @@ class PlanRequest:
             return self.views
         nominal = 1 / ((1 - self.overlap.front) * (1 - self.overlap.side))
         return max(1, min(MOST_VIEWS, math.floor(VIEWS_OF_NOMINAL * nominal)))
-
-
-log = logging.getLogger(__name__)
-
-Float = NDArray[np.float64]
-Place = tuple[float, float]
-
-CLEARANCE_M = 5.0
-"""Distance kept from holes and exclusions: consumer GNSS and gusts."""
-FLAT_CELL_M = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)

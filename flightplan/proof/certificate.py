@@ -20,6 +20,20 @@ from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.geo.frames import PlanFrame
 
+Float = NDArray[np.float64]
+LAP_HAIR = 0.005
+"""An overlap counts as reached this far below what was asked: half a metre on the ground at most,
+less than a drone's position errs."""
+GSD_HAIR = 0.01
+"""Fraction by which the ground sampling distance may exceed what was asked."""
+SPARE_SHARE = 0.005
+"""Share of the area, or of neighbours, that may be coarser or overlap less: the steepest places.
+How often each place is seen, and heights, are judged everywhere."""
+SPARING = ("GSD", "frontlap", "sidelap")
+HEIGHT_HAIR_M = 0.05
+MOST_PLACES = 3
+"""Places named for each line that fails."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
@@ -150,22 +164,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-Float = NDArray[np.float64]
-
-LAP_HAIR = 0.005
-"""An overlap counts as reached this far below what was asked: half a metre on the ground at most,
-less than a drone's position errs."""
-GSD_HAIR = 0.01
-"""Fraction by which the ground sampling distance may exceed what was asked."""
-SPARE_SHARE = 0.005
-"""Share of the area, or of neighbours, that may be coarser or overlap less: the steepest places.
-How often each place is seen, and heights, are judged everywhere."""
-SPARING = ("GSD", "frontlap", "sidelap")
-HEIGHT_HAIR_M = 0.05
-MOST_PLACES = 3
-"""Places named for each line that fails."""
 
 
 def certify(

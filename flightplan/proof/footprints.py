@@ -29,6 +29,19 @@ out to more than five times its width."""
 DEPTHS = 48
 """Steps in which a ray is followed to the ground."""
 
+Float32 = NDArray[np.float32]
+CELLS_PER_SPACING = 10.0
+"""Cells of the proof between two neighbouring photographs."""
+LEAST_CELLS_ACROSS = 8
+"""Cells across the narrower side of the smallest area."""
+MOST_CELLS = 8_000_000
+BLOCK = 16
+"""Cells on a side of the blocks whose lowest and highest ground bound a footprint."""
+PARALLEL_DEG = 5.0
+"""Lines whose courses differ by less, or by as much less than half a turn, are neighbours."""
+HAIR_M = 1e-3
+"""Lines that end at the same place are abreast there, whatever arithmetic says."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photos:
@@ -187,17 +200,6 @@ def height_below(terrain: Terrain, places: Float) -> Float:
     return terrain.at(inside.reshape(-1, 2)).reshape(places.shape[:-1])
 
 
-Float32 = NDArray[np.float32]
-
-CELLS_PER_SPACING = 10.0
-"""Cells of the proof between two neighbouring photographs."""
-LEAST_CELLS_ACROSS = 8
-"""Cells across the narrower side of the smallest area."""
-MOST_CELLS = 8_000_000
-BLOCK = 16
-"""Cells on a side of the blocks whose lowest and highest ground bound a footprint."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
     """The ground to be seen: cells over the area, with height and slope."""
@@ -287,12 +289,6 @@ def choose_cell(photo_spacing_m: float, area: BaseGeometry) -> float:
     narrow_m = min(math.sqrt(area.area), x_max - x_min, y_max - y_min)
     wanted_m = min(photo_spacing_m / CELLS_PER_SPACING, narrow_m / LEAST_CELLS_ACROSS)
     return float(max(wanted_m, math.sqrt((x_max - x_min) * (y_max - y_min) / MOST_CELLS)))
-
-
-PARALLEL_DEG = 5.0
-"""Lines whose courses differ by less, or by as much less than half a turn, are neighbours."""
-HAIR_M = 1e-3
-"""Lines that end at the same place are abreast there, whatever arithmetic says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,9 @@ Float32 = NDArray[np.float32]
 BAND_CELLS = 256
 """Rows of cells that one thread works on at a time."""
 
+HAIR_M = 0.01
+"""Height by which the ground must rise above a ray to hide what lies behind."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
@@ -335,10 +338,6 @@ def _gsd(
     # The larger singular value squared; the smaller is the determinant over it.
     larger = np.sqrt((total + root) / 2)
     return np.asarray(cam[2] * larger / determinant), np.asarray(facing > 0)
-
-
-HAIR_M = 0.01
-"""Height by which the ground must rise above a ray to hide what lies behind."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

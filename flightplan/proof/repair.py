@@ -30,6 +30,17 @@ LONGEST_GAP = 4
 HAIR_M = 1e-3
 """Length of a line of a single photograph, so that it has a course."""
 
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+JOINING = 3.0
+"""How much more a photograph counts that prolongs a line or a piece already chosen: a piece apart
+costs two turns."""
+ROUNDS = 4
+MOST_CELLS = 20_000
+"""Failing cells looked at in one round; of more, evenly chosen ones stand for all."""
+STEEP_DEG = 10.0
+"""Slope from which it is named."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdditionPattern:
@@ -179,20 +190,6 @@ def join(lines: Sequence[Line], chosen: Sequence[Candidate]) -> tuple[Line, ...]
                 end = tuple((np.asarray(start) + HAIR_M * _ahead(headings[number])).tolist())
             joined.append(Line(start=start, end=end, photos=len(run)))
     return tuple(joined)
-
-
-log = logging.getLogger(__name__)
-
-Float = NDArray[np.float64]
-
-JOINING = 3.0
-"""How much more a photograph counts that prolongs a line or a piece already chosen: a piece apart
-costs two turns."""
-ROUNDS = 4
-MOST_CELLS = 20_000
-"""Failing cells looked at in one round; of more, evenly chosen ones stand for all."""
-STEEP_DEG = 10.0
-"""Slope from which it is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

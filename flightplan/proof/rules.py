@@ -32,6 +32,28 @@ WIND_SHARE = 2 / 3
 BLUR_PX, ROLLING_PX = 1.0, 5.0
 """Blur that spoils detail; shift of a rolling shutter's rows that an adjustment may not absorb."""
 
+GOOD_FRONTLAP, GOOD_SIDELAP = 0.7, 0.6
+"""Least overlaps from which dense surfaces come out whole over open ground; woods need more."""
+RULES = {
+    "height": "highest above ground",
+    "low": "nearest to the ground",
+    "sight": "distance from the pilot",
+    "sight-area": "area out of sight of every launch",
+    "speed": "speed against the drone's",
+    "interval": "speed against the shutter's interval",
+    "blur": "speed against blur",
+    "rolling-shutter": "speed against the readout of a rolling shutter",
+    "overlap": "overlap too small to map",
+    "wind": "wind against the drone's",
+    "gimbal": "camera pitch against the gimbal's",
+    "points": "waypoints against the controller's",
+    "battery": "energy of a sortie",
+    "fence": "way inside the fence",
+    "exclusion": "way outside exclusions",
+    "takeoff": "take-off outside exclusions and inside the fence",
+}
+"""Names of the rules, for ``--allow``."""
+
 
 class Severity(StrEnum):
     """What a finding does to a plan."""
@@ -126,29 +148,6 @@ class Bounds:
     wind_share: float = WIND_SHARE
     blur_px: float = BLUR_PX
     rolling_px: float = ROLLING_PX
-
-
-GOOD_FRONTLAP, GOOD_SIDELAP = 0.7, 0.6
-"""Least overlaps from which dense surfaces come out whole over open ground; woods need more."""
-RULES = {
-    "height": "highest above ground",
-    "low": "nearest to the ground",
-    "sight": "distance from the pilot",
-    "sight-area": "area out of sight of every launch",
-    "speed": "speed against the drone's",
-    "interval": "speed against the shutter's interval",
-    "blur": "speed against blur",
-    "rolling-shutter": "speed against the readout of a rolling shutter",
-    "overlap": "overlap too small to map",
-    "wind": "wind against the drone's",
-    "gimbal": "camera pitch against the gimbal's",
-    "points": "waypoints against the controller's",
-    "battery": "energy of a sortie",
-    "fence": "way inside the fence",
-    "exclusion": "way outside exclusions",
-    "takeoff": "take-off outside exclusions and inside the fence",
-}
-"""Names of the rules, for ``--allow``."""
 
 
 def check_plan(

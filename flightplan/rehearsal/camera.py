@@ -24,6 +24,11 @@ from tmp.files import replacing
 
 F32 = NDArray[np.float32]
 
+MAKE, MODEL = "TMP", "Rehearsal"
+XMP_TAG = 700
+DJI_NAMESPACE = "http://www.dji.com/drone-dji/1.0/"
+RTK_FIXED = 50
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensor:
@@ -92,12 +97,6 @@ def develop(signal: F32) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if signal.shape[2] == 3:
         return to_picture(signal, 1.0)
     return np.clip(signal[..., 0] * 65535, 0, 65535).astype(np.uint16)
-
-
-MAKE, MODEL = "TMP", "Rehearsal"
-XMP_TAG = 700
-DJI_NAMESPACE = "http://www.dji.com/drone-dji/1.0/"
-RTK_FIXED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,13 @@ PLATES = tuple(
 The brightest leaves the colour camera, exposed for grass, room below saturation.
 """
 
+Float = NDArray[np.float64]
+STRAY_M, STRAY_DEG = 0.1, 0.1
+"""How far a drone strays from its line, and a gimbal from its angles, on a calm day: the hovering
+accuracy that makers give for RTK, and ten times the vibration that they give for gimbals."""
+FARM_REACH_M = 1000.0
+"""A plan farther than this from the farm is moved over it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarmOptions:
@@ -250,15 +257,6 @@ def _truth_grid(farm: Farm, options: FarmOptions) -> Grid:
     half = np.array(AREA_M) * options.scale**0.5 / 2 + TRUTH_MARGIN_M
     low, high = middle - half, middle + half
     return Grid.from_bounds((low[0], low[1], high[0], high[1]), options.gsd_m, farm.crs)
-
-
-Float = NDArray[np.float64]
-
-STRAY_M, STRAY_DEG = 0.1, 0.1
-"""How far a drone strays from its line, and a gimbal from its angles, on a calm day: the hovering
-accuracy that makers give for RTK, and ten times the vibration that they give for gimbals."""
-FARM_REACH_M = 1000.0
-"""A plan farther than this from the farm is moved over it."""
 
 
 def render_plan(

@@ -24,6 +24,12 @@ _K3 = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
 _KEEP = np.uint64(0xFFFFFF)
 
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+BOULDER, TRENCH = 1, 2
+ROUGHNESS_M = 0.035
+"""Amplitude of the tussocky surface; its standard deviation is near 0.4 of it."""
+
 
 @njit(cache=True, nogil=True, inline="always")
 def lattice(i: int, j: int, seed: int) -> float:
@@ -87,14 +93,6 @@ def scattered(x: float, y: float, cell_m: float, seed: int) -> tuple[float, floa
             if distance < nearest:
                 nearest, number = distance, lattice(i, j, seed + 2)
     return math.sqrt(nearest), number
-
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-
-BOULDER, TRENCH = 1, 2
-ROUGHNESS_M = 0.035
-"""Amplitude of the tussocky surface; its standard deviation is near 0.4 of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,15 @@ from tmp.geo.grids import Grid
 from tmp.progress import Track, silent
 from tmp.threads import map_threads
 
+log = logging.getLogger(__name__)
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+BANDS = {"rgb": 3, "nir": 1}
+"""Number of bands of a camera's photographs."""
+NIR_NM = 840.0
+SECONDS_BETWEEN_PHOTOS = 2.0
+LARGEST_PATCH_PX = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Station:
@@ -141,18 +150,6 @@ def flown(
         )
         for station in stations
     ]
-
-
-log = logging.getLogger(__name__)
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-
-BANDS = {"rgb": 3, "nir": 1}
-"""Number of bands of a camera's photographs."""
-NIR_NM = 840.0
-SECONDS_BETWEEN_PHOTOS = 2.0
-LARGEST_PATCH_PX = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

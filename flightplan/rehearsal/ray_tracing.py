@@ -27,6 +27,15 @@ BLOCK = 8
 """Cells on a side of the blocks whose highest point lets a ray skip ahead."""
 MISS = -1.0
 
+Colour = tuple[float, float, float, float]
+Lens = tuple[float, float, float, float, float, float, float, float, float]
+HEADROOM_M = 50.0
+"""No house is higher than this above the highest ground."""
+FULL_SCALE = 40000.0
+"""Counts per unit radiance in `Ground.layers`; a sunlit white sheet has radiance 1."""
+SOUTH_ROOF, FIRST_WALL = 2, 3
+"""Faces of a house: 1 and 2 are the roof, 3 and 4 the long walls, 5 and 6 the gables."""
+
 
 class Ground(NamedTuple):
     """The scene as the kernels take it."""
@@ -203,17 +212,6 @@ def hit_houses(houses: F64, origin: Triple, direction: Triple) -> tuple[float, i
         if t >= 0 and (nearest < 0 or t < nearest):
             nearest, face, which = t, f, k
     return nearest, face, which
-
-
-Colour = tuple[float, float, float, float]
-Lens = tuple[float, float, float, float, float, float, float, float, float]
-
-HEADROOM_M = 50.0
-"""No house is higher than this above the highest ground."""
-FULL_SCALE = 40000.0
-"""Counts per unit radiance in `Ground.layers`; a sunlit white sheet has radiance 1."""
-SOUTH_ROOF, FIRST_WALL = 2, 3
-"""Faces of a house: 1 and 2 are the roof, 3 and 4 the long walls, 5 and 6 the gables."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

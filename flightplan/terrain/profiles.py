@@ -25,6 +25,15 @@ Float = NDArray[np.float64]
 
 STEP_M = 2.0
 
+CORRIDOR_M = 5.0
+"""How far beside the way the drone may come: consumer GNSS and gusts."""
+SAME_M = 0.05
+"""Points closer than this are one."""
+SHORTEST_M = 0.5
+"""Shortest stretch on which photographs are taken."""
+RESOLUTION_M = 1.0
+"""Longest way between two samples."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroundProfile:
@@ -173,14 +182,6 @@ def _over(distance: Float, height: Float, kept: NDArray[np.intp]) -> Float:
     return np.asarray(np.maximum(np.append(new_left, -np.inf), np.append(-np.inf, new_right)))
 
 
-CORRIDOR_M = 5.0
-"""How far beside the way the drone may come: consumer GNSS and gusts."""
-SAME_M = 0.05
-"""Points closer than this are one."""
-SHORTEST_M = 0.5
-"""Shortest stretch on which photographs are taken."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leg:
     """A stretch of a sortie's way that serves one purpose."""
@@ -309,10 +310,6 @@ def _photos(
             lines.append(np.full(len(stations), number))
             number += 1
     return np.concatenate(places), np.concatenate(lines)
-
-
-RESOLUTION_M = 1.0
-"""Longest way between two samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,16 @@ _STRIDE = 32
 interpolated; maps are straight to a hundredth of a cell over so short a way."""
 _STRIP_ROWS = 1024
 
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+Bounds = tuple[float, float, float, float]
+"""``(x_min, y_min, x_max, y_max)`` in plan metres."""
+FINEST_M = 1.0
+MOST_CELLS = 16_000_000
+"""64 MB of heights; beyond this, cells are made coarser."""
+PLAUSIBLE_M = (-500.0, 9000.0)
+"""From below the shore of the Dead Sea to above the highest mountain, in any datum."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElevationModel:
@@ -218,19 +228,6 @@ def _unit_m(path: Path, source: rasterio.DatasetReader, crs: CRS) -> float:
             "heights; save it again with the unit of its band"
         )
     return 1.0
-
-
-log = logging.getLogger(__name__)
-
-Float = NDArray[np.float64]
-Bounds = tuple[float, float, float, float]
-"""``(x_min, y_min, x_max, y_max)`` in plan metres."""
-
-FINEST_M = 1.0
-MOST_CELLS = 16_000_000
-"""64 MB of heights; beyond this, cells are made coarser."""
-PLAUSIBLE_M = (-500.0, 9000.0)
-"""From below the shore of the Dead Sea to above the highest mountain, in any datum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,31 @@ them see; 3 if it holds less (a partial map: the products are written all the sa
 
 Command = Callable[..., None]
 
+_survey = click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+RUN_CHOICES = (
+    click.option(
+        "--on",
+        type=click.Choice(["local", "slurm"]),
+        default="local",
+        show_default=True,
+        help="Where the stages run.",
+    ),
+    click.option(
+        "--profile",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The cluster's cluster.toml.",
+    ),
+    click.option("--strict", is_flag=True, help="Stop at a tile that cannot be made."),
+    click.option(
+        "--retry-holes", is_flag=True, help="Try tiles again that could not be made before."
+    ),
+    click.option(
+        "--prefect/--no-prefect",
+        default=None,
+        help="Keep a record of the run in Prefect.  [default: where a server is there to keep it]",
+    ),
+)
+
 
 def resumable(command: Command) -> Command:
     """Make Ctrl-C end a command in one line and exit status 130."""
@@ -209,32 +234,6 @@ def demo(folder: Path, workers: int | None) -> None:
     click.echo(f"report: {result.map.report_path}")
     tell_verdict(result.map)
     exit_as(result.map)
-
-
-_survey = click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
-RUN_CHOICES = (
-    click.option(
-        "--on",
-        type=click.Choice(["local", "slurm"]),
-        default="local",
-        show_default=True,
-        help="Where the stages run.",
-    ),
-    click.option(
-        "--profile",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="The cluster's cluster.toml.",
-    ),
-    click.option("--strict", is_flag=True, help="Stop at a tile that cannot be made."),
-    click.option(
-        "--retry-holes", is_flag=True, help="Try tiles again that could not be made before."
-    ),
-    click.option(
-        "--prefect/--no-prefect",
-        default=None,
-        help="Keep a record of the run in Prefect.  [default: where a server is there to keep it]",
-    ),
-)
 
 
 def run_choices(command: Callable[..., None]) -> Callable[..., None]:

@@ -39,6 +39,10 @@ BLOCK_CELLS = 96
 LEAST_LIKENESS = 0.6
 """Correlation of a block with the truth, once shifted, from which its shift is believed."""
 
+GROUND, HOUSE = 0, 2
+"""Bands of ``masks.tif``."""
+NODATA = -9999.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
@@ -262,11 +266,6 @@ def _refine(
         return (start[0], start[1]), 0.0
     moved = np.asarray(found)
     return (float(moved[0, 2]), float(moved[1, 2])), float(likeness)
-
-
-GROUND, HOUSE = 0, 2
-"""Bands of ``masks.tif``."""
-NODATA = -9999.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,19 @@ BEAT_S = 60.0
 DEAD_S = 600.0
 """Time without a sign of life after which a process counts as dead, whatever the clocks say."""
 
+log = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
+SCRATCH = "scratch"
+"""Folder of what a stage can resume from; no part of its result."""
+TEMPORARY = "temporary"
+"""Folder of the temporary folders of processes that have no other disk for them."""
+DOOMED = ".old"
+"""How the name of a folder ends that is being deleted."""
+NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST)
+PERIOD_S = 0.2
+"""Time between two looks at memory; a peak shorter than this can be missed."""
+DISTRIBUTION = "terrestrial-mapping-platform"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
@@ -148,18 +161,6 @@ class Ledger:
         return time.time() - latest_s < DEAD_S
 
 
-log = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
-SCRATCH = "scratch"
-"""Folder of what a stage can resume from; no part of its result."""
-TEMPORARY = "temporary"
-"""Folder of the temporary folders of processes that have no other disk for them."""
-DOOMED = ".old"
-"""How the name of a folder ends that is being deleted."""
-NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST)
-
-
 def publish(
     partial: Path, folder: Path, manifest: Mapping[str, Any], *, keep_scratch: bool
 ) -> None:
@@ -258,10 +259,6 @@ def digest_of(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
 
-PERIOD_S = 0.2
-"""Time between two looks at memory; a peak shorter than this can be missed."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Usage:
     """Cost of a piece of work, filled in when it ends."""
@@ -354,9 +351,6 @@ def _cpu_s(process: psutil.Process) -> float:
             continue
         total += running.user + running.system
     return float(total)
-
-
-DISTRIBUTION = "terrestrial-mapping-platform"
 
 
 @cache

@@ -51,6 +51,11 @@ FULL_BYTES = 2**20
 
 T = TypeVar("T")
 
+WHOLE = "whole"
+Figures = Mapping[str, Any]
+"""Numbers for the report, JSON-able."""
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
@@ -74,9 +79,6 @@ class Share:
         start, end = (len(items) * edge // self.count for edge in (self.index, self.index + 1))
         share = items[start:end]
         return [item for item in share if self.only in (None, name(item))]
-
-
-WHOLE = "whole"
 
 
 def part_of(share: Share | None) -> str:
@@ -127,10 +129,6 @@ class Job:
     def shared(self, items: Sequence[T], name: Callable[[T], str] = str) -> list[T]:
         """Return the items that are this job's, which know them by name."""
         return list(items) if self.share is None else self.share.of(items, name)
-
-
-Figures = Mapping[str, Any]
-"""Numbers for the report, JSON-able."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,9 +300,6 @@ def _manifest(
         "usage": asdict(summed(units)),
         "units": [asdict(unit) for unit in units],
     }
-
-
-log = logging.getLogger(__name__)
 
 
 def work_tiles(job: Job, raster: TiledRaster, work: Callable[[Tile], None], label: str) -> bool:

@@ -43,6 +43,21 @@ GPU = Place().gres
 BRACKETS = re.compile(r"\([^)]*\)")
 FEATURE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
+log = logging.getLogger(__name__)
+REMEMBERED = "probe.json"
+VALID_S = 86400.0
+"""Time for which a cluster that passed is not looked at again."""
+ASKED = Resources(cpus=1, memory_gb=0.25, minutes=2)
+LOOK_S = 0.1
+ASK_S = 0.5
+"""Time between two looks at the queue at first."""
+WAIT_TOLD_S = 5.0
+"""Time after which people are told what a probe waits for."""
+FAILED_GRACE_S = 5.0
+"""Time that a shared disk gets to show the log of a probe that failed."""
+NO_LOG = ("JobLaunchFailure", "RaisedSignal:53")
+"""Slurm's reasons for a job whose log the node could not write."""
+
 
 def require_offered(profile: Profile, commands: Commands) -> None:
     """Raise `InputError` if the profile names what the cluster does not have."""
@@ -99,23 +114,6 @@ def _require(where: str, kind: str, name: str, there: Iterable[str], inside: str
             f"{where}{kind} = {name!r}: the cluster has no such {kind}{inside}; it has "
             f"{', '.join(found) or 'none'}: mend the profile"
         )
-
-
-log = logging.getLogger(__name__)
-
-REMEMBERED = "probe.json"
-VALID_S = 86400.0
-"""Time for which a cluster that passed is not looked at again."""
-ASKED = Resources(cpus=1, memory_gb=0.25, minutes=2)
-LOOK_S = 0.1
-ASK_S = 0.5
-"""Time between two looks at the queue at first."""
-WAIT_TOLD_S = 5.0
-"""Time after which people are told what a probe waits for."""
-FAILED_GRACE_S = 5.0
-"""Time that a shared disk gets to show the log of a probe that failed."""
-NO_LOG = ("JobLaunchFailure", "RaisedSignal:53")
-"""Slurm's reasons for a job whose log the node could not write."""
 
 
 def prepare_cluster(profile: Profile, survey_root: Path) -> None:

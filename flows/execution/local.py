@@ -30,6 +30,12 @@ VMSTAT = Path("/proc/vmstat")
 LIST_GPUS_S = 10.0
 """Time that ``nvidia-smi`` gets to answer."""
 
+STOP_S = 0.5
+"""Time processes get to end by themselves; what they leave unfinished never counts."""
+LOOK_EVERY_S = 0.5
+"""Time between two looks at the memory that is free."""
+WAITING, RUNNING = Status(state=State.WAITING), Status(state=State.RUNNING)
+
 
 def memory_gb() -> float:
     """Return the memory that units may use, in units of 1e9 bytes."""
@@ -88,13 +94,6 @@ def out_of_memory_kills() -> int | None:
     except (OSError, ValueError):
         pass
     return None
-
-
-STOP_S = 0.5
-"""Time processes get to end by themselves; what they leave unfinished never counts."""
-LOOK_EVERY_S = 0.5
-"""Time between two looks at the memory that is free."""
-WAITING, RUNNING = Status(state=State.WAITING), Status(state=State.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

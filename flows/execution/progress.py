@@ -52,6 +52,9 @@ WAIT_TOLD_S = 5.0
 PHASES_KEPT = 40
 """Of one unit; the earliest are forgotten."""
 
+UNITS_LIST = "units.txt"
+"""In the folder of an array's jobs: the folders of its units, a line each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
@@ -312,10 +315,6 @@ class _FollowMany:
         told = time.monotonic() - self._began_s >= WAIT_TOLD_S and reasons
         reason = f": {reasons.most_common(1)[0][0]}" if told else ""
         return f"{note}, {len(waiting)} waiting{reason}"
-
-
-UNITS_LIST = "units.txt"
-"""In the folder of an array's jobs: the folders of its units, a line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

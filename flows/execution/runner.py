@@ -46,6 +46,8 @@ SHORT = (State.NO_MEMORY, State.NO_TIME)
 Alone = Callable[[str, Resources], Unit]
 """Makes the unit that does one item alone, of what the resources name."""
 
+PAUSE_S = 0.05
+
 
 @dataclass(slots=True, kw_only=True)
 class Tries:
@@ -192,9 +194,6 @@ def _error(unit: Unit, status: Status) -> TmpError:
         State.REFUSED: "mend the profile: partition, most_cpus, account or qos",
     }.get(status.state, f"see {unit.folder / LOG}")
     return ExecutionError(f"{unit.name}: {status.state}: {status.said}; {remedy}")
-
-
-PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,19 @@ SCRIPT = "job.sh"
 NUMBER = "number.txt"
 PREFIX = "batch-"
 
+log = logging.getLogger(__name__)
+FIRST_POLL_S = 0.5
+"""Time between the first looks at the queue."""
+PATIENCE = 0.1
+"""Share of the time since jobs were submitted that passes until the next look."""
+AWAY_POLL_S = 60.0
+"""Longest time between two looks while Slurm is away."""
+FAILED_GRACE_S = 10.0
+"""Time that a shared disk gets to show the outcome of a job that has failed."""
+MOST_LOSSES = 2
+"""Units that a node may lose before no more are sent to it."""
+ASKED_AT_START = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
@@ -125,21 +138,6 @@ def recorded_jobs(units: Path) -> dict[str, str]:
         if record is not None:
             found[record["id"]] = record["name"]
     return found
-
-
-log = logging.getLogger(__name__)
-
-FIRST_POLL_S = 0.5
-"""Time between the first looks at the queue."""
-PATIENCE = 0.1
-"""Share of the time since jobs were submitted that passes until the next look."""
-AWAY_POLL_S = 60.0
-"""Longest time between two looks while Slurm is away."""
-FAILED_GRACE_S = 10.0
-"""Time that a shared disk gets to show the outcome of a job that has failed."""
-MOST_LOSSES = 2
-"""Units that a node may lose before no more are sent to it."""
-ASKED_AT_START = 20
 
 
 @dataclass(slots=True, kw_only=True)

@@ -90,6 +90,34 @@ MEMORY_SAID = re.compile(
 )
 """What logs say of memory where the cluster's state does not."""
 
+log = logging.getLogger(__name__)
+CALL_EVERY_S = 1 / 3
+"""Least time between two calls of Slurm's commands."""
+AT_A_TIME = 200
+"""Jobs named in one ``scancel``."""
+COMMAND_S = 60.0
+RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
+"""Pauses before a job is submitted again to a Slurm that is away: five minutes in all."""
+RETRY_CANCEL_S = (1.0, 2.0, 4.0)
+"""Pauses before a Slurm that is away is told again to end jobs: people wait for it."""
+AWAY = re.compile(
+    r"socket timed out|temporarily unable|unable to contact|zero bytes were transmitted|"
+    r"connection (refused|reset|timed out)|no answer|temporarily unavailable|"
+    r"(receive|send) failure|communication connection failure",
+    re.IGNORECASE,
+)
+"""What commands say where the controller is busy or restarts: again it may well work."""
+FORGOTTEN = "Invalid job id"
+"""What squeue says of jobs that Slurm no longer knows."""
+ARRAY_SIZE = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
+USUAL_ARRAY_SIZE = 1001
+"""Slurm's own default."""
+COMMENT = "terrestrial-mapping-platform"
+"""On each job, for whoever looks after the cluster."""
+FIELDS = "JobID,State,ElapsedRaw,TotalCPU,MaxRSS,NodeList"
+BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+DURATION = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+
 
 class Queued(NamedTuple):
     """How a job is in the queue."""
@@ -244,33 +272,6 @@ def judge(state: str, log: str) -> State:
     return State.DISPLACED if state == "PREEMPTED" else State.LOST
 
 
-log = logging.getLogger(__name__)
-
-CALL_EVERY_S = 1 / 3
-"""Least time between two calls of Slurm's commands."""
-AT_A_TIME = 200
-"""Jobs named in one ``scancel``."""
-COMMAND_S = 60.0
-RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
-"""Pauses before a job is submitted again to a Slurm that is away: five minutes in all."""
-RETRY_CANCEL_S = (1.0, 2.0, 4.0)
-"""Pauses before a Slurm that is away is told again to end jobs: people wait for it."""
-AWAY = re.compile(
-    r"socket timed out|temporarily unable|unable to contact|zero bytes were transmitted|"
-    r"connection (refused|reset|timed out)|no answer|temporarily unavailable|"
-    r"(receive|send) failure|communication connection failure",
-    re.IGNORECASE,
-)
-"""What commands say where the controller is busy or restarts: again it may well work."""
-FORGOTTEN = "Invalid job id"
-"""What squeue says of jobs that Slurm no longer knows."""
-ARRAY_SIZE = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
-USUAL_ARRAY_SIZE = 1001
-"""Slurm's own default."""
-COMMENT = "terrestrial-mapping-platform"
-"""On each job, for whoever looks after the cluster."""
-
-
 @dataclass(slots=True, kw_only=True)
 class Commands:
     """Slurm's commands, as one user of them."""
@@ -403,11 +404,6 @@ class Commands:
             found = ARRAY_SIZE.search(self.call("scontrol", "show", "config").stdout)
             self._most_in_array = int(found[1]) if found else USUAL_ARRAY_SIZE
         return max(1, self._most_in_array)
-
-
-FIELDS = "JobID,State,ElapsedRaw,TotalCPU,MaxRSS,NodeList"
-BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-DURATION = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,17 @@ from flows.engine.stage import Attempt, Order, Share, Stage, part_of
 from tmp.errors import InputError
 from tmp.files import replacing
 
+UNIT = "unit.json"
+EXIT = "exit.json"
+JOB = "job.json"
+LOG = "log.txt"
+STARTS = "starts.txt"
+LOG_LINES = 6
+KEYS_KEPT = 2
+"""Orders of a stage whose units stay on disk, for their logs: the latest, and one before it."""
+ORPHAN_S = 7 * 86400.0
+"""Time for which a job that no controller has seen the end of may still be at work."""
+
 
 class State(StrEnum):
     """How a unit of work is."""
@@ -94,18 +105,6 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Stop all units that have not ended; none is left behind."""
         ...
-
-
-UNIT = "unit.json"
-EXIT = "exit.json"
-JOB = "job.json"
-LOG = "log.txt"
-STARTS = "starts.txt"
-LOG_LINES = 6
-KEYS_KEPT = 2
-"""Orders of a stage whose units stay on disk, for their logs: the latest, and one before it."""
-ORPHAN_S = 7 * 86400.0
-"""Time for which a job that no controller has seen the end of may still be at work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

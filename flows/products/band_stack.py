@@ -37,6 +37,12 @@ SIGNATURE_CELLS = 64
 
 _SIGMA = re.compile(r"sigma ([\d.]+) %")
 
+INDEX_TAG = "INDEX"
+STACK_TAG, SIGNATURE_TAG = "STACK", "STACK_SIGNATURE"
+"""What an index was computed from, to notice when that has changed since."""
+COPIED = ("SOFTWARE", "ENVIRONMENT", "ACQUISITION_START", "ACQUISITION_END", "CALIBRATION_LEVEL")
+"""Tags of the stack that hold for what is made from it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandStack:
@@ -201,13 +207,6 @@ def _numbers(text: str | None, count: int) -> list[float | None]:
     if len(parts) != count:
         return [None] * count
     return [None if part == "?" else float(part) for part in parts]
-
-
-INDEX_TAG = "INDEX"
-STACK_TAG, SIGNATURE_TAG = "STACK", "STACK_SIGNATURE"
-"""What an index was computed from, to notice when that has changed since."""
-COPIED = ("SOFTWARE", "ENVIRONMENT", "ACQUISITION_START", "ACQUISITION_END", "CALIBRATION_LEVEL")
-"""Tags of the stack that hold for what is made from it."""
 
 
 def index_tags(

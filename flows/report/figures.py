@@ -39,6 +39,16 @@ RIM = "#7a8791"
 HATCH_PX, HATCHED = 14, 5
 """Distance and width of the lines of the hatching, in pixels of the picture."""
 
+Thumbnail = NDArray[np.floating[Any]] | NDArray[np.uint8]
+LONGEST_PX = 480
+"""Longest side of a picture."""
+MOST_BYTES = 55_000
+"""Of a picture; in the address it takes a third more."""
+QUALITIES = (80, 60, 40, 20)
+"""JPEG qualities that are tried, until the picture is small enough."""
+STRETCHED = (2.0, 98.0)
+"""Percentiles of a band that are shown as black and white."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Legend:
@@ -369,18 +379,6 @@ def _lossless(picture: Picture) -> str:
     # Not as PNG: pycolmap's zlib can break PNG writing once it is loaded before OpenCV.
     _, content = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
     return data_uri(content.tobytes(), "image/webp")
-
-
-Thumbnail = NDArray[np.floating[Any]] | NDArray[np.uint8]
-
-LONGEST_PX = 480
-"""Longest side of a picture."""
-MOST_BYTES = 55_000
-"""Of a picture; in the address it takes a third more."""
-QUALITIES = (80, 60, 40, 20)
-"""JPEG qualities that are tried, until the picture is small enough."""
-STRETCHED = (2.0, 98.0)
-"""Percentiles of a band that are shown as black and white."""
 
 
 def thumbnail(folder: Path) -> tuple[str, str]:

@@ -34,6 +34,8 @@ EXTREMES = 6
 """Of more units: so many of the slowest, of the largest, and of those started more than once."""
 HOSTS_NAMED = 3
 
+TILE_NAME = re.compile(r"r(\d+)c(\d+)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitRow:
@@ -203,9 +205,6 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     names = dict.fromkeys([*before, *after])
     return [name for name in names if before.get(name) != after.get(name)]
-
-
-TILE_NAME = re.compile(r"r(\d+)c(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,9 @@ SOFTWARE = (
 HOLES_NAMED = 60
 """Holes up to which each has a line."""
 
+_UNITS = {"m": ("m", "units"), "m2": ("m²", "square units"), "px": ("px", "px"), "s": ("s", "s")}
+"""Unit of a figure by the last part of its key: with a scale, and without one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapRecord:
@@ -312,10 +315,6 @@ def _further_figures(record: MapRecord) -> list[tuple[str, str]]:
         for key, value in numbers.items()
         if isinstance(value, int | float | str)
     ]
-
-
-_UNITS = {"m": ("m", "units"), "m2": ("m²", "square units"), "px": ("px", "px"), "s": ("s", "s")}
-"""Unit of a figure by the last part of its key: with a scale, and without one."""
 
 
 def _worded(key: str, scaled: bool) -> str:

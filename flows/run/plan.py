@@ -108,13 +108,12 @@ BAND_STEPS = (
 )
 """What follows for a survey with photographs of single bands."""
 
+MAP_FILES = tuple(product.file for product in PRODUCTS)
+
 
 def steps_for(captures: Sequence[Capture]) -> tuple[Step, ...]:
     """Return the steps of a survey's map, in their order."""
     return STEPS + (BAND_STEPS if has_bands(captures) else ())
-
-
-MAP_FILES = tuple(product.file for product in PRODUCTS)
 
 
 class Quality(StrEnum):

@@ -49,6 +49,19 @@ BAR_WIDTH_PX, BAR_HEIGHT_PX = 420, 18
 HATCH = (214, 218, 222)
 """Grey for what has no value on a contact sheet, so that white paper is not taken for it."""
 
+_TOLD = ("rests on", "bands", "warning")
+"""What a map's quick look says beneath its title."""
+log = logging.getLogger(__name__)
+Float32 = NDArray[np.float32]
+Homographies = Mapping[str, NDArray[np.float64]]
+SHEET_FILE = "quick_ndvi.png"
+TRIED = ("NDVI", "BNDVI", "GNDVI")
+"""Indices in the order of preference; a converted camera may have no red."""
+MOST_LOOKS = 120
+"""Pictures on a sheet; of more, so many are taken evenly."""
+ALIGNED = 7
+"""Releases that are aligned each for itself, to know the rig."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
@@ -128,10 +141,6 @@ def write_map_look(raster: Path, product: Product, *, title: str) -> Path:
     return path
 
 
-_TOLD = ("rests on", "bands", "warning")
-"""What a map's quick look says beneath its title."""
-
-
 def _thumb(values: Float, scale: Scale) -> Image.Image:
     height = max(round(THUMB_PX * values.shape[0] / values.shape[1]), 1)
     colours = colour_values(values, scale.shown, scale.ramp)
@@ -179,20 +188,6 @@ def _font(size: int) -> Any:
 def _save(sheet: Image.Image, path: Path) -> None:
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
-
-
-log = logging.getLogger(__name__)
-
-Float32 = NDArray[np.float32]
-Homographies = Mapping[str, NDArray[np.float64]]
-
-SHEET_FILE = "quick_ndvi.png"
-TRIED = ("NDVI", "BNDVI", "GNDVI")
-"""Indices in the order of preference; a converted camera may have no red."""
-MOST_LOOKS = 120
-"""Pictures on a sheet; of more, so many are taken evenly."""
-ALIGNED = 7
-"""Releases that are aligned each for itself, to know the rig."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,8 @@ LOCK = "lock"
 STOP_S = 30.0
 """Time that a controller gets to cancel its jobs and end."""
 
+RECORD = "map.json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageNote:
@@ -266,9 +268,6 @@ class Maker:
     def _note(self, stage: str, state: str, result: Result | None = None) -> None:
         if self.book is not None:
             self.book.note(stage, state, result)
-
-
-RECORD = "map.json"
 
 
 def remember_map(record: MapRecord) -> None:

@@ -31,6 +31,10 @@ SHOWN = 8
 HEAD = ("stage", "state", "units", "time", "processor", "peak GB", "where")
 _ROW = "{:<14} {:<12} {:>7} {:>11} {:>11} {:>8}  {}"
 
+LOOK_EVERY_S = 1.0
+TILES = " tiles: "
+"""What a unit's log says before the names of its tiles."""
+
 
 def describe_run(survey: Survey) -> list[str]:
     """Return how the last run of a survey is, in lines.
@@ -233,11 +237,6 @@ def _few(names: Sequence[str]) -> str:
     """Join the first of many names."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
-
-
-LOOK_EVERY_S = 1.0
-TILES = " tiles: "
-"""What a unit's log says before the names of its tiles."""
 
 
 def list_logs(survey: Survey) -> list[str]:

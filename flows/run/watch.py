@@ -26,6 +26,14 @@ LOOK_EVERY_S = 10.0
 LOOKING_SHARE = 0.1
 """Of the time, at most, that is spent on listing the inbox: file servers are slow."""
 
+log = logging.getLogger(__name__)
+WATCHED = "watch.json"
+"""File below a survey's ``work/``: what the card was like when its run was done."""
+MORE_ROOM = 1.1
+"""Times the free disk at which a card is tried again that found too little."""
+RunCard = Callable[[Path, Path], str]
+"""Takes a card into a survey, both folders, and runs it; returns what came of it, in words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
@@ -131,17 +139,6 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
     for parent, _, names in os.walk(folder, onerror=refuse):
         yield from (Path(parent, name) for name in names)
-
-
-log = logging.getLogger(__name__)
-
-WATCHED = "watch.json"
-"""File below a survey's ``work/``: what the card was like when its run was done."""
-MORE_ROOM = 1.1
-"""Times the free disk at which a card is tried again that found too little."""
-
-RunCard = Callable[[Path, Path], str]
-"""Takes a card into a survey, both folders, and runs it; returns what came of it, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,13 @@ SURVEY = "survey"
 PICTURES = "pictures"
 """Folder below ``work/`` of the photographs' pyramids."""
 
+FEATURE_SIZES = {"fast": (1200, 3000), "normal": (1600, 5000), "high": (2400, 8000)}
+"""By quality: long side in pixels of the picture searched for keypoints, and their number."""
+RESERVE_BYTES = 200 * 2**20
+"""Left free for everything else on the disk."""
+FARTHEST_M = 1000.0
+"""An area farther than this from every photograph belongs to another survey."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -45,10 +52,6 @@ class Step:
     """Names of earlier stages; each is an input of that name, the folder of its results."""
     options: tuple[str, ...] = ()
     """Names of the map's options."""
-
-
-FEATURE_SIZES = {"fast": (1200, 3000), "normal": (1600, 5000), "high": (2400, 8000)}
-"""By quality: long side in pixels of the picture searched for keypoints, and their number."""
 
 
 def picture_store(job: Job) -> PictureStore:
@@ -113,10 +116,6 @@ def read_surveying(job: Job) -> Reconstruction:
     return surface_part(read_oriented(job), captures)
 
 
-RESERVE_BYTES = 200 * 2**20
-"""Left free for everything else on the disk."""
-
-
 def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:
     """Raise `SpaceError` if a folder's disk has less room than is needed.
 
@@ -141,10 +140,6 @@ def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:
             f"{folder}: {purpose} needs {needed / 1e9:.1f} GB of disk and {free / 1e9:.1f} GB is "
             "free; make room, or move the survey to another disk, and run again"
         )
-
-
-FARTHEST_M = 1000.0
-"""An area farther than this from every photograph belongs to another survey."""
 
 
 def refuse_distant_area(path: Path, area: BaseGeometry, positions_m: NDArray[np.float64]) -> None:

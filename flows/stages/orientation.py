@@ -45,6 +45,10 @@ BLOCK = "block"
 PYRAMID_BYTES_PER_PIXEL = 1.6
 """Disk taken by a photograph's grey pyramid and features while it is worked on."""
 
+SMALL_BLOCK = 300
+"""Photographs up to which `photogrammetry.orientation.sfm` solves a block by one thread."""
+BLOCK_NEEDS = of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
+
 
 def find_features(job: Job) -> Figures:
     """Find the keypoints of photographs, and keep their grey pyramids from the same decode."""
@@ -261,7 +265,4 @@ def _of_block(size: SurveySize) -> Cost:
     return replace(cost, cpus=1) if size.photographs <= SMALL_BLOCK else cost
 
 
-SMALL_BLOCK = 300
-"""Photographs up to which `photogrammetry.orientation.sfm` solves a block by one thread."""
-BLOCK_NEEDS = of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
 ORIENTATION = Stage(name="orientation", version="3", function=orient_block, needs=_of_block)

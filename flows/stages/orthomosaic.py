@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 GAINS_FILE = "gains.json"
 
+MOSAIC_TILE = 1536
+CLASS_PIXELS = 4
+"""Side in pixels of the cells that say what the picture stands on: about a cell of the surface."""
+PICTURES_PER_WORKER = 6
+"""Decoded photographs kept in memory for each worker, and once more for all."""
+LEAST_TILE = 256
+MOSAIC_BYTES_PER_CELL = 5 + 3
+
 
 def solve_exposures(job: Job) -> Figures:
     """Solve the gains with which photographs agree where they overlap; writes them as JSON."""
@@ -65,15 +73,6 @@ EXPOSURE = Stage(
     function=solve_exposures,
     needs=of_photographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01),
 )
-
-
-MOSAIC_TILE = 1536
-CLASS_PIXELS = 4
-"""Side in pixels of the cells that say what the picture stands on: about a cell of the surface."""
-PICTURES_PER_WORKER = 6
-"""Decoded photographs kept in memory for each worker, and once more for all."""
-LEAST_TILE = 256
-MOSAIC_BYTES_PER_CELL = 5 + 3
 
 
 def make_orthomosaic(job: Job) -> Figures:

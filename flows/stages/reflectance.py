@@ -51,6 +51,21 @@ RGB = tuple(Band(name=name, channel=i) for i, name in enumerate(("red", "green",
 
 NO_CALIBRATION = Calibration(bands=())
 
+Float32 = NDArray[np.float32]
+SUN_READ = frozenset({Provenance.BOTH, Provenance.SUN_SENSOR})
+"""Calibrations that know how the light changed from photograph to photograph."""
+LEAST_PHOTOGRAPHS = 3
+NOTE = (
+    "photographs levelled against each other where they overlap, as no sun sensor tells how the "
+    "light changed"
+)
+log = logging.getLogger(__name__)
+REFLECTANCE_TILE = 1024
+TYPICAL_NM = {"blue": 475.0, "green": 560.0, "red": 660.0, "rededge": 720.0, "nir": 840.0}
+"""By which bands without a wavelength are put in order."""
+BYTES_PER_CELL = 4 * 2
+"""Of one band: the tile and the product."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandValues:
@@ -106,17 +121,6 @@ class BandValues:
             values = self.calibration.to_reflectance(name, values, out=values)
         values[find_saturated(stored, tags)] = np.nan
         return values
-
-
-Float32 = NDArray[np.float32]
-
-SUN_READ = frozenset({Provenance.BOTH, Provenance.SUN_SENSOR})
-"""Calibrations that know how the light changed from photograph to photograph."""
-LEAST_PHOTOGRAPHS = 3
-NOTE = (
-    "photographs levelled against each other where they overlap, as no sun sensor tells how the "
-    "light changed"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,15 +200,6 @@ def _sun_was_read(values: BandValues, views: Sequence[View]) -> bool:
     return any(
         band.provenance in SUN_READ for view in views for band in values.calibration.of(view.name)
     )
-
-
-log = logging.getLogger(__name__)
-
-REFLECTANCE_TILE = 1024
-TYPICAL_NM = {"blue": 475.0, "green": 560.0, "red": 660.0, "rededge": 720.0, "nir": 840.0}
-"""By which bands without a wavelength are put in order."""
-BYTES_PER_CELL = 4 * 2
-"""Of one band: the tile and the product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

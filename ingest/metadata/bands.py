@@ -39,6 +39,19 @@ from tmp.radiometry import Band, BandTags, Family
 
 FILE = "cameras.toml"
 
+SATURATION_16_BIT = 65472.0
+"""Highest value of 10 bits stored in the upper bits of 16; 12 bits reach up to 65 520."""
+LONGEST_EXPOSURE_S = 10.0
+LARGEST_GAIN = 1000.0
+RGB = frozenset({"red", "green", "blue"})
+_READERS: dict[Family, Callable[[Tags], dict[str, Any]]] = {
+    Family.SEQUOIA: sequoia_tags,
+    Family.MICASENSE: micasense_tags,
+    Family.DJI: dji_tags,
+    Family.MAPIR: mapir_tags,
+    Family.SENTERA: sentera_tags,
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
@@ -179,21 +192,6 @@ def _list(entry: dict[str, Any], key: str, length: int, where: str) -> list[floa
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-SATURATION_16_BIT = 65472.0
-"""Highest value of 10 bits stored in the upper bits of 16; 12 bits reach up to 65 520."""
-LONGEST_EXPOSURE_S = 10.0
-LARGEST_GAIN = 1000.0
-RGB = frozenset({"red", "green", "blue"})
-
-_READERS: dict[Family, Callable[[Tags], dict[str, Any]]] = {
-    Family.SEQUOIA: sequoia_tags,
-    Family.MICASENSE: micasense_tags,
-    Family.DJI: dji_tags,
-    Family.MAPIR: mapir_tags,
-    Family.SENTERA: sentera_tags,
-}
 
 
 def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:

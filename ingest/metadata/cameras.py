@@ -28,6 +28,25 @@ from tmp.errors import InputError
 FOCAL_TOLERANCE = 0.1
 """How far a lens may differ from a row's, as a fraction, and still be that row's lens."""
 
+Float = NDArray[np.float64]
+SAMPLES = 400
+DIAGONAL_35MM = math.hypot(36.0, 24.0)
+SIGMA = {
+    "calibrated": 0.005,
+    "designed": 0.02,
+    "sensor": 0.02,
+    "focal plane": 0.02,
+    "35 mm": 0.04,
+    "guess": 0.15,
+}
+"""Standard deviation of the focal length as a fraction, by evidence.
+
+A designed focal length is no better than a sensor table: on a Phantom 4 Multispectral it differs
+from the calibrated one by 2 to 3 %.
+"""
+MOST_FIT_ERROR_PX = 0.5
+"""Difference in the corner beyond which Brown's model cannot stand for a fisheye."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensor:
@@ -134,11 +153,6 @@ def focal_px(sensor: Sensor, focal_mm: float, width_px: int, height_px: int) -> 
     return focal_mm / sensor.height_mm * height_px
 
 
-Float = NDArray[np.float64]
-
-SAMPLES = 400
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FisheyeLens:
     """Pix4D's fisheye model without shear, as Parrot's Sequoia writes it.
@@ -220,24 +234,6 @@ def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
         rms_px=float(np.sqrt((error**2 * wanted_px).sum() / wanted_px.sum())),
         max_px=float(np.abs(error).max()),
     )
-
-
-DIAGONAL_35MM = math.hypot(36.0, 24.0)
-SIGMA = {
-    "calibrated": 0.005,
-    "designed": 0.02,
-    "sensor": 0.02,
-    "focal plane": 0.02,
-    "35 mm": 0.04,
-    "guess": 0.15,
-}
-"""Standard deviation of the focal length as a fraction, by evidence.
-
-A designed focal length is no better than a sensor table: on a Phantom 4 Multispectral it differs
-from the calibrated one by 2 to 3 %.
-"""
-MOST_FIT_ERROR_PX = 0.5
-"""Difference in the corner beyond which Brown's model cannot stand for a fisheye."""
 
 
 def propose_camera(tags: Tags) -> Camera:

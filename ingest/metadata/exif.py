@@ -29,6 +29,20 @@ logging.getLogger("exifread").setLevel(logging.ERROR)
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 
+_SEGMENT = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Start-of-frame markers: all of 0xC0–0xCF that are not tables (ITU-T T.81, table B.1)."""
+_CLOCKS_IN_UTC = ("micasense", "sequoia")
+"""Makers and models whose DateTimeOriginal is UTC by design."""
+_STAMP = re.compile(r"(\d{4})\D(\d\d)\D(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d+))?")
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+LOWEST_GROUND_M = -440.0
+"""Shore of the Dead Sea; a lower height means that the sign in EXIF is wrong."""
+_AGREE_DEG = 3e-6
+"""0.3 m: EXIF and XMP positions closer than this are one fix at two precisions."""
+_RTK = ((50, "RTK fixed", 0.03, 0.05), (32, "RTK float", 0.5, 1.0), (16, "GNSS single", 2.0, 4.0))
+"""RtkFlag from, its name, and standard deviations where the receiver gives none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tags:
@@ -203,11 +217,6 @@ def _read_exif(data: bytes) -> dict[str, Any]:
     return tags
 
 
-_SEGMENT = re.compile(rb"\xff+([\x01-\xfe])", re.DOTALL)
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Start-of-frame markers: all of 0xC0–0xCF that are not tables (ITU-T T.81, table B.1)."""
-
-
 def _jpeg_layout(data: bytes) -> tuple[int, int, int]:
     """Return width, height, and the offset of the first scan or -1, walking the segments."""
     width_px = height_px = 0
@@ -234,13 +243,6 @@ def _strips_end(tags: Tags) -> float:
         if starts and len(starts) == len(sizes):
             return max(start + size for start, size in zip(starts, sizes, strict=True))
     return 0
-
-
-_CLOCKS_IN_UTC = ("micasense", "sequoia")
-"""Makers and models whose DateTimeOriginal is UTC by design."""
-
-_STAMP = re.compile(r"(\d{4})\D(\d\d)\D(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d+))?")
-_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 def read_time(tags: Tags, longitude_deg: float | None) -> tuple[datetime | None, str]:
@@ -300,13 +302,6 @@ def _stamp(text: str, subsecond: str = "") -> datetime | None:
     if moment.year < 1990:
         return None
     return moment + timedelta(milliseconds=int(1000 * float(f"0.{digits or 0}")))
-
-
-LOWEST_GROUND_M = -440.0
-"""Shore of the Dead Sea; a lower height means that the sign in EXIF is wrong."""
-
-_AGREE_DEG = 3e-6
-"""0.3 m: EXIF and XMP positions closer than this are one fix at two precisions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -434,10 +429,6 @@ def _datum(tags: Tags) -> HeightDatum:
 
 def _rtk_flag(tags: Tags) -> int:
     return int(tags.xmp_number("RtkFlag") or 0)
-
-
-_RTK = ((50, "RTK fixed", 0.03, 0.05), (32, "RTK float", 0.5, 1.0), (16, "GNSS single", 2.0, 4.0))
-"""RtkFlag from, its name, and standard deviations where the receiver gives none."""
 
 
 def _sigmas(tags: Tags, *, rewritten: bool) -> tuple[float, float, str]:

@@ -74,6 +74,25 @@ _RANGES_NM = {
 _WAVELENGTH = re.compile(r"-[_\s]*([0-9]+)[_\s]*\Z")
 _BLANKS = re.compile(r"[-_\s]+")
 
+_SUN_RECORD = struct.Struct("<QHHHHfff")
+"""Sequoia: µs since boot, two counts, gain index, integration in ms, yaw, pitch, roll in °."""
+_WRONG_EXPOSURE_S, _RIGHT_EXPOSURE_S = 1 / 6329, 0.000274
+"""MicaSense firmware wrote the first where the shutter did the second."""
+_HORIZONTAL_SINCE = {"altum": (1, 2, 3), "rededge-m": (5, 1, 7), "rededge": (5, 1, 7)}
+"""Firmware from which a model's ``HorizontalIrradiance`` is right."""
+_SENTERA_FILTERS: dict[str, tuple[tuple[tuple[str, int], ...], tuple[tuple[float, ...], ...]]] = {
+    "5.4mm-0001_0015": (
+        (("red", 0), ("nir", 2)),
+        ((1.0, 0.0, -0.966), (-0.286, 0.0, 4.350)),
+    ),
+    "5.4mm-0001_0016": (
+        (("rededge", 0), ("nir", 2)),
+        ((1.0, 0.0, -0.956), (-0.341, 0.0, 2.426)),
+    ),
+}
+"""Double 4K lenses by EXIF LensModel: bands with the channel whose metadata is theirs, and the
+weights of red, green and blue that take them apart, as Sentera publishes them."""
+
 
 def normal_name(text: str) -> str:
     """Return a maker's name of a band in our spelling, which is its own normal name.
@@ -104,29 +123,6 @@ def why_implausible(band: Band) -> str:
     if band.centre_nm is None or low <= band.centre_nm <= high:
         return ""
     return f"band {band.name!r} centred at {band.centre_nm:g} nm"
-
-
-_SUN_RECORD = struct.Struct("<QHHHHfff")
-"""Sequoia: µs since boot, two counts, gain index, integration in ms, yaw, pitch, roll in °."""
-
-_WRONG_EXPOSURE_S, _RIGHT_EXPOSURE_S = 1 / 6329, 0.000274
-"""MicaSense firmware wrote the first where the shutter did the second."""
-
-_HORIZONTAL_SINCE = {"altum": (1, 2, 3), "rededge-m": (5, 1, 7), "rededge": (5, 1, 7)}
-"""Firmware from which a model's ``HorizontalIrradiance`` is right."""
-
-_SENTERA_FILTERS: dict[str, tuple[tuple[tuple[str, int], ...], tuple[tuple[float, ...], ...]]] = {
-    "5.4mm-0001_0015": (
-        (("red", 0), ("nir", 2)),
-        ((1.0, 0.0, -0.966), (-0.286, 0.0, 4.350)),
-    ),
-    "5.4mm-0001_0016": (
-        (("rededge", 0), ("nir", 2)),
-        ((1.0, 0.0, -0.956), (-0.341, 0.0, 2.426)),
-    ),
-}
-"""Double 4K lenses by EXIF LensModel: bands with the channel whose metadata is theirs, and the
-weights of red, green and blue that take them apart, as Sentera publishes them."""
 
 
 def sequoia_tags(tags: Tags) -> dict[str, Any]:

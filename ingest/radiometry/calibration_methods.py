@@ -19,6 +19,23 @@ FAR_BEYOND = 1.5
 LEAST_SPREAD = 0.1
 """Targets of more nearly equal reflectance fix no offset."""
 
+PANEL_SIGMA = 0.03
+"""Of a panel's level: its reflectance, its slant, the sky that whoever holds the camera hides."""
+UNSEEN_SIGMA = 0.05
+"""Of the light that may have changed between the panel and the flight, unseen."""
+SUN_SIGMA = 0.20
+"""Of a sun sensor's level without a panel: sensors of one flight differed by -11 to +36 %."""
+SPECTRUM_SIGMA = 0.15
+"""Of the bands against each other by the sun's spectrum alone."""
+NOTHING_SIGMA = 1.0
+SUN_K = 5778.0
+"""Effective temperature of the sun."""
+PLANCK_NM_K = 1.438777e7
+"""Second radiation constant, nm K (CODATA 2018)."""
+MAPIR_FACTORY = {"red": (3.38, -0.026), "green": (2.02, -0.020), "nir": (6.64, -0.026)}
+"""Slope and intercept of reflectance over pixel value (0 to 1) of Survey3 RGN TIFFs, as MAPIR's
+Camera Control takes them without a target."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmpiricalLine:
@@ -93,24 +110,6 @@ def fit_line(radiance: ArrayLike, reflectance: ArrayLike) -> EmpiricalLine:
         highest=float(y.max()),
         targets=len(x),
     )
-
-
-PANEL_SIGMA = 0.03
-"""Of a panel's level: its reflectance, its slant, the sky that whoever holds the camera hides."""
-UNSEEN_SIGMA = 0.05
-"""Of the light that may have changed between the panel and the flight, unseen."""
-SUN_SIGMA = 0.20
-"""Of a sun sensor's level without a panel: sensors of one flight differed by -11 to +36 %."""
-SPECTRUM_SIGMA = 0.15
-"""Of the bands against each other by the sun's spectrum alone."""
-NOTHING_SIGMA = 1.0
-SUN_K = 5778.0
-"""Effective temperature of the sun."""
-PLANCK_NM_K = 1.438777e7
-"""Second radiation constant, nm K (CODATA 2018)."""
-MAPIR_FACTORY = {"red": (3.38, -0.026), "green": (2.02, -0.020), "nir": (6.64, -0.026)}
-"""Slope and intercept of reflectance over pixel value (0 to 1) of Survey3 RGN TIFFs, as MAPIR's
-Camera Control takes them without a target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

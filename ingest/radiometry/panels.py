@@ -47,6 +47,15 @@ SLANTED = 0.15
 FEWEST_PIXELS = 100
 NOT_FOUND = "picture of a panel, but no code is read in it: outline the panel in panels.toml"
 
+ENDS = 5
+"""Releases at each end of a flight among which a panel is looked for."""
+LOW_SHARE, LOW_MARGIN_M = 0.5, 10.0
+"""A release is low below this share of the way from a flight's lowest to its median height, where
+that way is longer than the margin."""
+MOST_LOW = 20
+"""Low releases of a flight that are searched; more are a flight down a slope."""
+Release = list[Capture]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelSighting:
@@ -317,17 +326,6 @@ def _reflectance(
     if told is None and tags.panel is not None and tags.panel.albedo is not None and channel == 0:
         return tags.panel.albedo
     return table.at(sighting.serial, band) if told is None else told
-
-
-ENDS = 5
-"""Releases at each end of a flight among which a panel is looked for."""
-LOW_SHARE, LOW_MARGIN_M = 0.5, 10.0
-"""A release is low below this share of the way from a flight's lowest to its median height, where
-that way is longer than the margin."""
-MOST_LOW = 20
-"""Low releases of a flight that are searched; more are a flight down a slope."""
-
-Release = list[Capture]
 
 
 def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:

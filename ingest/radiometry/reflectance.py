@@ -47,6 +47,11 @@ UNKNOWN = (
     "panels.toml"
 )
 
+log = logging.getLogger(__name__)
+Leveller = Callable[[str, tuple[float, float]], Sequence[float]]
+"""Gives the factors, one for each band, by which the light that a photograph recorded at a place
+(x, y in pixels) is to be multiplied before photographs are compared."""
+
 
 def choose_readings(
     group: BandGroup, groups: Sequence[BandGroup], readings: Sequence[PanelReading], light: Light
@@ -107,9 +112,6 @@ def _apart(reading: PanelReading, group: BandGroup) -> timedelta:
     if reading.time_utc is None or not times:
         return timedelta.max
     return min(abs(reading.time_utc - time) for time in times)
-
-
-log = logging.getLogger(__name__)
 
 
 def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> Calibration:
@@ -222,11 +224,6 @@ def _common_scales(
             key = _scale_key(group)
             reach[key] = max(reach.get(key, 0.0), float(np.median(full)))
     return {key: 1.0 / value for key, value in reach.items()}
-
-
-Leveller = Callable[[str, tuple[float, float]], Sequence[float]]
-"""Gives the factors, one for each band, by which the light that a photograph recorded at a place
-(x, y in pixels) is to be multiplied before photographs are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

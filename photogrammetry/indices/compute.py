@@ -29,6 +29,16 @@ BLOCK_CELLS = 1 << 16
 """Cells worked on at a time: a handful of float32 blocks stay in a core's cache."""
 NODATA = -9999.0
 
+_MOST = float(np.finfo(np.float32).max)
+"""Beyond it a value is infinite."""
+BINS = 128
+SMOOTHING_BINS = 2.5
+LEAST_CELLS = 500
+LEAST_DROP = 2.5
+"""How many times brighter the lit class must be: a shadow gets a tenth to a third of the light."""
+DEEPEST_VALLEY = 0.7
+"""The valley between the classes must lie below this share of the lower one's peak."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -156,10 +166,6 @@ def _fill_block(
     return unknown, masked, undefined
 
 
-_MOST = float(np.finfo(np.float32).max)
-"""Beyond it a value is infinite."""
-
-
 def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     step = max(BLOCK_CELLS // max(shape[1], 1), 1)
     return (slice(row, min(row + step, shape[0])) for row in range(0, shape[0], step))
@@ -173,15 +179,6 @@ def _common_shape(index: Index, layers: Mapping[str, Layer]) -> tuple[int, ...]:
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
         raise InputError(f"{index.name}: bands of shapes {sorted(shapes)}; give (rows, cols) each")
     return next(iter(shapes))
-
-
-BINS = 128
-SMOOTHING_BINS = 2.5
-LEAST_CELLS = 500
-LEAST_DROP = 2.5
-"""How many times brighter the lit class must be: a shadow gets a tenth to a third of the light."""
-DEEPEST_VALLEY = 0.7
-"""The valley between the classes must lie below this share of the lower one's peak."""
 
 
 def saturated_cells(layers: Mapping[str, Layer], limits: Mapping[str, float]) -> Bool:

@@ -52,6 +52,23 @@ _FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int]] = {
     "max": (np.maximum, 2),
 }
 
+_KINDS: Mapping[type[ast.AST], str] = {
+    ast.Attribute: "an attribute",
+    ast.Call: "this call",
+    ast.Compare: "a comparison",
+    ast.Constant: "this constant",
+    ast.BinOp: "this operator",
+    ast.UnaryOp: "this operator",
+    ast.Subscript: "an index in brackets",
+    ast.Lambda: "a lambda",
+    ast.IfExp: "a condition",
+    ast.BoolOp: "a logical word",
+}
+TABLE = "indices.toml"
+TOLERANCE_NM = 5.0
+"""How far outside a letter's range a band's centre may lie before it is worth a word."""
+_NAMES = frozenset(["blue", "green", "red", "rededge", "nir", "panchro", "lwir"])
+
 
 @dataclass(frozen=True, slots=True)
 class _Name:
@@ -207,20 +224,6 @@ class _Reader:
         return ", ".join(self.names)
 
 
-_KINDS: Mapping[type[ast.AST], str] = {
-    ast.Attribute: "an attribute",
-    ast.Call: "this call",
-    ast.Compare: "a comparison",
-    ast.Constant: "this constant",
-    ast.BinOp: "this operator",
-    ast.UnaryOp: "this operator",
-    ast.Subscript: "an index in brackets",
-    ast.Lambda: "a lambda",
-    ast.IfExp: "a condition",
-    ast.BoolOp: "a logical word",
-}
-
-
 def _names(node: _Node) -> list[str]:
     if isinstance(node, _Name):
         return [node.name]
@@ -234,11 +237,6 @@ def _value(node: _Node, values: Mapping[str, Array]) -> Any:
         return node.function(*(_value(operand, values) for operand in node.operands))
     # A Python number leaves float32 arrays what they are.
     return values[node.name] if isinstance(node, _Name) else node
-
-
-TABLE = "indices.toml"
-TOLERANCE_NM = 5.0
-"""How far outside a letter's range a band's centre may lie before it is worth a word."""
 
 
 class Needs(StrEnum):
@@ -427,9 +425,6 @@ def choose_band(slot: Slot, bands: Sequence[Band]) -> Band | None:
 
 def _nearest(slots: Sequence[Slot], band: Band) -> Slot:
     return min(slots, key=lambda slot: slot.distance_nm(band.centre_nm or slot.low_nm))
-
-
-_NAMES = frozenset(["blue", "green", "red", "rededge", "nir", "panchro", "lwir"])
 
 
 def assign_bands(index: Index, bands: Sequence[Band], source: str) -> dict[str, Band]:

@@ -35,6 +35,9 @@ drawn down to heights at which the footprints happen to overlap.
 # Not `nnan`: samples outside a picture are NaN and must stay so.
 FAST = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
+NOBODY = -2.0
+"""A mean correlation that every view reaches."""
+
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
@@ -302,10 +305,6 @@ def _write_cost(score, low, high, ra, rb, ca, cb, k, cost):
                     value = int((1.0 - score[r - ra, c - ca]) * COST_SCALE)
                     value = min(max(value, 0), 255)
                 cost[r, c, k - low[r, c]] = value
-
-
-NOBODY = -2.0
-"""A mean correlation that every view reaches."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -10,6 +10,10 @@ from photogrammetry.kernels.projection import inside, load_view, project, sample
 CLEARANCE_CELLS = 1.0
 """Height in cells by which a surface must rise above a ray to block it."""
 
+MOST_VIEWS = 8
+WINDOW = 9
+"""Samples of a window of 3 × 3 cells."""
+
 
 @njit(nogil=True, cache=True)
 def in_sight(sheet, cell, r, c, z, sx, sy, highest):
@@ -96,11 +100,6 @@ def count_sights(
                     continue
                 number += in_sight(sheet, cell, i, j, z, sx, sy, highest)
             sights[r, c] = number
-
-
-MOST_VIEWS = 8
-WINDOW = 9
-"""Samples of a window of 3 × 3 cells."""
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -44,6 +44,20 @@ FOCAL = (0, 1)
 UNSAID_M = 1e6
 """Standard deviation of what a prior is not meant to say."""
 
+HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M = 0.01, 0.015
+"""No recorded position is trusted further than this: a receiver's own figure leaves out the
+offset of the antenna from the lens and the moment of the exposure."""
+BAROMETER_SIGMA_M = 1.0
+TAKEOFF_SIGMA = 0.03
+"""Of the ground at the take-off point against the surveyed ground's, as a fraction of the flying
+height, besides the relief of the surveyed ground itself."""
+SURPRISE_SIGMAS = 2.5
+"""Change of the focal length beyond which what the metadata say of it is in doubt."""
+AGREEMENT_SIGMAS = 2.5
+"""A height above take-off further than this from what the lens says is not of this ground."""
+LOOKING_DOWN = 0.9
+"""Cosine of the mean inclination of the views above which height and focal length are one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
@@ -299,21 +313,6 @@ def camera_covariance(camera: Camera, options: AdjustOptions) -> Float:
     focal_px, aspect_px = camera.focal_sigma * camera.fx_px, options.aspect_sigma * camera.fx_px
     covariance[:2, :2] = focal_px**2 + np.eye(2) * aspect_px**2 / 2
     return covariance
-
-
-HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M = 0.01, 0.015
-"""No recorded position is trusted further than this: a receiver's own figure leaves out the
-offset of the antenna from the lens and the moment of the exposure."""
-BAROMETER_SIGMA_M = 1.0
-TAKEOFF_SIGMA = 0.03
-"""Of the ground at the take-off point against the surveyed ground's, as a fraction of the flying
-height, besides the relief of the surveyed ground itself."""
-SURPRISE_SIGMAS = 2.5
-"""Change of the focal length beyond which what the metadata say of it is in doubt."""
-AGREEMENT_SIGMAS = 2.5
-"""A height above take-off further than this from what the lens says is not of this ground."""
-LOOKING_DOWN = 0.9
-"""Cosine of the mean inclination of the views above which height and focal length are one."""
 
 
 def collect_known(

@@ -40,6 +40,10 @@ DAMAGE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 """What reading a missing or damaged archive can raise."""
 DIGEST = "digest"
 
+log = logging.getLogger(__name__)
+OnPicture = Callable[[str, NDArray[np.uint8]], None]
+"""Called with a photograph's name and its picture (rows, cols, 3), BGR, as just decoded."""
+
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays and their digest as an uncompressed npz file, complete or not at all."""
@@ -75,12 +79,6 @@ def read_digest(path: Path) -> str | None:
             return str(stored[DIGEST])
     except DAMAGE:
         return None
-
-
-log = logging.getLogger(__name__)
-
-OnPicture = Callable[[str, NDArray[np.uint8]], None]
-"""Called with a photograph's name and its picture (rows, cols, 3), BGR, as just decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,13 @@ COARSE_RATIO = 0.85
 ROOT_SIFT_LENGTH = 512.0
 """Length of the vectors in `Features.descriptors`."""
 
+Float = NDArray[np.float64]
+IDEAL_LONG_SIDE_PX = 2000
+"""Size of the ideal picture that COLMAP sees."""
+log = logging.getLogger(__name__)
+REMEMBERED = 64
+"""Photographs whose keypoints are kept in memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchOptions:
@@ -223,12 +230,6 @@ def _transfer(homography: NDArray[np.float64], xy: Float32) -> NDArray[np.float6
         return np.asarray(np.nan_to_num(np.column_stack([x / w, y / w]), nan=-1e9))
 
 
-Float = NDArray[np.float64]
-
-IDEAL_LONG_SIDE_PX = 2000
-"""Size of the ideal picture that COLMAP sees."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOptions:
     """When matches count as explained."""
@@ -311,12 +312,6 @@ def verify_pair(
         matrices=np.array([np.zeros((3, 3)) if matrix is None else matrix for matrix in found]),
         inliers=np.asarray(geometry.inlier_matches, np.uint32),
     )
-
-
-log = logging.getLogger(__name__)
-
-REMEMBERED = 64
-"""Photographs whose keypoints are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,20 @@ AGREEING = 0.6
 JOIN_ERROR = 0.03
 """... this fraction of the flying height of one another."""
 
+Offer = Callable[[int, int], None]
+PATIENT = MatchOptions(
+    coarse_keypoints=5000,
+    patient_keypoints=8000,
+    coarse_ratio=0.9,
+    coarse_error=0.05,
+    coarse_inliers=10,
+    ratio=0.85,
+    radius=0.1,
+)
+"""How pairs are compared again."""
+RELAXED_INLIERS = 12
+"""Tie points by which a photograph joins on the second attempt."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
@@ -227,20 +241,6 @@ def _some(cameras: tuple[Camera, ...], used: Int) -> tuple[Camera, ...]:
     return tuple(cameras[i] for i in used)
 
 
-Offer = Callable[[int, int], None]
-
-PATIENT = MatchOptions(
-    coarse_keypoints=5000,
-    patient_keypoints=8000,
-    coarse_ratio=0.9,
-    coarse_error=0.05,
-    coarse_inliers=10,
-    ratio=0.85,
-    radius=0.1,
-)
-"""How pairs are compared again."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecondLook:
     """With how many others a photograph is compared again."""
@@ -345,10 +345,6 @@ def _most_alike(
     alike = [count_alike(descriptors[photo], descriptors[j]) for j in others]
     order = np.argsort(-np.array(alike), kind="stable")[: options.alike]
     return [others[k] for k in order if alike[k] >= 3]
-
-
-RELAXED_INLIERS = 12
-"""Tie points by which a photograph joins on the second attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

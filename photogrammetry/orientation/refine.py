@@ -59,6 +59,16 @@ WEAK = 0.004
 height does.
 """
 
+log = logging.getLogger(__name__)
+LOOSE = 1e-3
+"""Residual, as a fraction of the long side, that the first round lets pass: the lens is not
+yet known."""
+ROUNDS = 3
+STRAY_ANGLE_DEG = 0.1
+"""Angle between the widest rays to a tie point under which it is as good as infinitely far."""
+HASTY = 1e-4
+"""Tolerance of all rounds but the last."""
+
 
 def height_above_ground_m(block: Block) -> float:
     """Return the median height of the cameras above the tie points they see."""
@@ -130,18 +140,6 @@ def _cost(block: Block, known: Known, weight: TieWeight, options: AdjustOptions)
     distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
     gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()
     return float(ties + gnss) / 2
-
-
-log = logging.getLogger(__name__)
-
-LOOSE = 1e-3
-"""Residual, as a fraction of the long side, that the first round lets pass: the lens is not
-yet known."""
-ROUNDS = 3
-STRAY_ANGLE_DEG = 0.1
-"""Angle between the widest rays to a tie point under which it is as good as infinitely far."""
-HASTY = 1e-4
-"""Tolerance of all rounds but the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

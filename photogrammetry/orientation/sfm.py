@@ -26,6 +26,14 @@ from photogrammetry.orientation.matching import Matches, VerifiedPair, ideal_cam
 from tmp.cameras import Camera
 from tmp.progress import Track, silent
 
+log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+START = "start"
+"""Folder of a piece to grow on from."""
+_POLL_S = 0.2
+"""How often the waiting thread looks up, so that an interrupt is heard."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackOptions:
@@ -158,16 +166,7 @@ def choose_tracks(
     return tracks.kept(wanted)
 
 
-log = logging.getLogger(__name__)
-Float = NDArray[np.float64]
-Int = NDArray[np.int64]
-
 pycolmap.logging.minloglevel = 2  # errors; ours are raised, COLMAP's chatter helps no user
-
-START = "start"
-"""Folder of a piece to grow on from."""
-_POLL_S = 0.2
-"""How often the waiting thread looks up, so that an interrupt is heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

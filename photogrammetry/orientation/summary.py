@@ -28,6 +28,11 @@ WORSE = 1.5
 NAMED = 3
 """Photographs named of those whose positions are far off."""
 
+HISTOGRAM_STEP_PX = 0.1
+HISTOGRAM_BINS = 40
+FOCAL_SURPRISE = 3.0
+"""Standard deviations of the metadata's focal length beyond which its change is worth a warning."""
+
 
 def warn_of_positions(solution: Solution) -> list[str]:
     """Say what is wrong with recorded positions and heights, and what was done about it."""
@@ -133,12 +138,6 @@ def _warn_of_flying_height(solution: Solution) -> list[str]:
         f"{'long' if apart_m > 0 else 'short'} and all relief stretched with it. Check the camera "
         "in survey.toml."
     ]
-
-
-HISTOGRAM_STEP_PX = 0.1
-HISTOGRAM_BINS = 40
-FOCAL_SURPRISE = 3.0
-"""Standard deviations of the metadata's focal length beyond which its change is worth a warning."""
 
 
 def describe(

@@ -50,6 +50,19 @@ RESTRAINT = 0.2
 Neighbours disagree a little by their view of the sun; along a line of photographs such
 differences would add up and bleach its end."""
 
+Float32 = NDArray[np.float32]
+REDUCTION = 8
+"""By which pictures are reduced before they are sampled."""
+MOST_POINTS = 8_000
+ROBUST_LEVEL = 0.08
+"""Residual in natural logarithms from which a sample counts less: things that move or shine."""
+FALL_OFF_TERMS = 3
+"""Even powers of the distance from the principal point, from the second on."""
+GAIN_SIGMA, FALL_OFF_SIGMA = 0.5, 1.0
+"""Standard deviations of what is solved for beforehand, in logarithms: weak, so that they only
+settle what no overlap does."""
+SAMPLE_SIGMA = 0.05
+
 
 def balance_exposures(
     views: Sequence[View], points: Float, store: PictureStore, *, track: Track = silent
@@ -158,21 +171,6 @@ def _solve_gains(view_of: Int, point_of: Int, logarithms: Float, views: int) -> 
         centre = np.bincount(point_of, weights * adjusted) / mass
         weights = 1 / (1 + ((adjusted - centre[point_of]) / ROBUST_SCALE) ** 2)
     return np.asarray(np.exp(gains - gains.mean()))
-
-
-Float32 = NDArray[np.float32]
-
-REDUCTION = 8
-"""By which pictures are reduced before they are sampled."""
-MOST_POINTS = 8_000
-ROBUST_LEVEL = 0.08
-"""Residual in natural logarithms from which a sample counts less: things that move or shine."""
-FALL_OFF_TERMS = 3
-"""Even powers of the distance from the principal point, from the second on."""
-GAIN_SIGMA, FALL_OFF_SIGMA = 0.5, 1.0
-"""Standard deviations of what is solved for beforehand, in logarithms: weak, so that they only
-settle what no overlap does."""
-SAMPLE_SIGMA = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

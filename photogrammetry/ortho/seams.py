@@ -49,6 +49,28 @@ NEAREST_VIEWS = 8
 OUT_OF_FRAME = 10.0
 """Added to the tangent of a view whose frame ends between a square and its middle."""
 
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+UNSEEN = 255
+SLANT_COST = 100.0
+"""Cost of a view for the square of the tangent of its angle off the vertical, up to 45°."""
+STEEP_COST = 60.0
+"""The same beyond, so that 60° still fits into a byte."""
+DISSENT_COST = 12.0
+"""Cost for each `DISSENT_DN` by which a view differs from the median of all."""
+DISSENT_DN = 8.0
+RIM_COST = 40.0
+"""Cost at the very rim of a photograph, falling to 0 at `RIM_SHARE` of its width inside."""
+RIM_SHARE = 0.04
+LEAST_SEAM_COST, SEAM_COST = 8.0, 60.0
+"""Cost of a seam where all views agree, and its rise to where they differ by `SEAM_DN`."""
+SEAM_DN = 25.0
+SEEN_LABELS = 56
+"""Label cells beyond those a view is chosen for in which it is asked what it sees: farther than
+brightness is evened out."""
+STRIP_ROWS = 32
+"""Rows of all views that are sorted at once: memory goes with them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
@@ -229,30 +251,6 @@ def _beyond_lens(placed: TileViews, i: int, points: NDArray[np.float64]) -> NDAr
     within = rays * np.minimum(1.0, limit / radius)
     pixels = camera.pixel_from_cam(np.column_stack([within, np.ones(len(within))]))
     return np.asarray(pixels + (rays - within) * (camera.fx_px, camera.fy_px), float)
-
-
-Float32 = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
-UNSEEN = 255
-SLANT_COST = 100.0
-"""Cost of a view for the square of the tangent of its angle off the vertical, up to 45°."""
-STEEP_COST = 60.0
-"""The same beyond, so that 60° still fits into a byte."""
-DISSENT_COST = 12.0
-"""Cost for each `DISSENT_DN` by which a view differs from the median of all."""
-DISSENT_DN = 8.0
-RIM_COST = 40.0
-"""Cost at the very rim of a photograph, falling to 0 at `RIM_SHARE` of its width inside."""
-RIM_SHARE = 0.04
-LEAST_SEAM_COST, SEAM_COST = 8.0, 60.0
-"""Cost of a seam where all views agree, and its rise to where they differ by `SEAM_DN`."""
-SEAM_DN = 25.0
-SEEN_LABELS = 56
-"""Label cells beyond those a view is chosen for in which it is asked what it sees: farther than
-brightness is evened out."""
-STRIP_ROWS = 32
-"""Rows of all views that are sorted at once: memory goes with them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,19 @@ SIGHT_LEVEL = 2
 RIM_CELLS = 3
 """Surroundings, in cells of that level, at whose height a picture must reach a cell."""
 
+REACH_CELLS = 16
+"""Half the side of the neighbourhood that speaks for a gap."""
+LEAST_SHARE = 0.3
+"""Share of measured cells in it from which it may."""
+LEAST_OWN_SHARE = 0.02
+"""Share of cells among them in which two views agree."""
+LEAST_VIEWS = 2
+"""Agreeing views below which a cell's height is not its own evidence."""
+LEAST_SIGMA_CELLS = 0.5
+"""Least standard deviation of a bridged height, in cells: what such heights were found to have."""
+PLAUSIBLE = 2.0
+"""Standard deviations of the neighbourhood within which a gap's own height is kept."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
@@ -360,20 +373,6 @@ def _share_about(firm: Mask, among: Mask) -> Float32:
     size = (2 * SUPPORT_CELLS + 1,) * 2
     total = cv2.blur(among.astype(np.float32), size)
     return np.asarray(cv2.blur((firm & among).astype(np.float32), size) / np.maximum(total, 1e-6))
-
-
-REACH_CELLS = 16
-"""Half the side of the neighbourhood that speaks for a gap."""
-LEAST_SHARE = 0.3
-"""Share of measured cells in it from which it may."""
-LEAST_OWN_SHARE = 0.02
-"""Share of cells among them in which two views agree."""
-LEAST_VIEWS = 2
-"""Agreeing views below which a cell's height is not its own evidence."""
-LEAST_SIGMA_CELLS = 0.5
-"""Least standard deviation of a bridged height, in cells: what such heights were found to have."""
-PLAUSIBLE = 2.0
-"""Standard deviations of the neighbourhood within which a gap's own height is kept."""
 
 
 def bridge_gaps(height: Float32, judged: Judgement, cell_m: float) -> tuple[Float32, Judgement]:

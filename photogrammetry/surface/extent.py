@@ -30,6 +30,12 @@ NORMAL_RANGE = 5.15
 LEAST_POINTS = 30
 """Tie points that a part of the ground needs to speak for its own range of heights."""
 
+Mask = NDArray[np.bool_]
+REACH_CELLS = 96
+"""Half the side of the square over which the share of measured cells is taken."""
+LEAST_SHARE = 0.3
+"""Share of measured cells about a place from which a gap there is closed."""
+
 
 def flying_heights(reconstruction: Reconstruction) -> Float:
     """Return each photograph's height above the nearest tie points in metres, (P,)."""
@@ -161,14 +167,6 @@ def seek_ground(
         high_m=float(high + ABOVE * flying_height_m),
         scatter_m=float(high - low) / NORMAL_RANGE,
     )
-
-
-Mask = NDArray[np.bool_]
-
-REACH_CELLS = 96
-"""Half the side of the square over which the share of measured cells is taken."""
-LEAST_SHARE = 0.3
-"""Share of measured cells about a place from which a gap there is closed."""
 
 
 def closed_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:

@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 
+_DIRECTIONS = {"E": (0, 1, 2.0), "N": (-1, 0, 2.0), "NE": (-1, 1, 1.0), "SE": (1, 1, 1.0)}
+"""Cells to the south and east of the neighbour ahead, and weight."""
+_HAIR = np.float32(1e-3)
+
 
 def normals_of(height: Float32, cell_m: float) -> Float32:
     """Return the upward unit normals of a surface.
@@ -58,11 +62,6 @@ def normals_of(height: Float32, cell_m: float) -> Float32:
     normals += np.float32(0)  # no negative zeros
     normals[np.isnan(height)] = np.nan
     return np.asarray(normals, np.float32)
-
-
-_DIRECTIONS = {"E": (0, 1, 2.0), "N": (-1, 0, 2.0), "NE": (-1, 1, 1.0), "SE": (1, 1, 1.0)}
-"""Cells to the south and east of the neighbour ahead, and weight."""
-_HAIR = np.float32(1e-3)
 
 
 def _difference_across(padded: Float32, south: int, east: int) -> Float32:

@@ -31,6 +31,13 @@ LEAST_SCATTER_STEPS = 0.5
 
 _T = TypeVar("_T", bound=np.generic)
 
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+LEAST_BASE = 0.06
+"""Least base-to-height ratio between two views of a place."""
+ENOUGH_VIEWS = 4
+"""Views of a place from which no worse ones are wanted: the least agreeing can be left out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
@@ -236,15 +243,6 @@ def refine_outline(mask: NDArray[np.bool_], ground: Ground, finest: Ground) -> N
     share = _resample(mask.astype(np.float32), ground, finest, cv2.INTER_LINEAR)
     inner = slice(finest.radius, -finest.radius)
     return np.asarray(share[inner, inner] > 0.5, np.bool_)
-
-
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-LEAST_BASE = 0.06
-"""Least base-to-height ratio between two views of a place."""
-ENOUGH_VIEWS = 4
-"""Views of a place from which no worse ones are wanted: the least agreeing can be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

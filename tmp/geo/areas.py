@@ -46,6 +46,16 @@ _WKT = re.compile(
 )
 _LAYER_TYPES = ("polygon", "surface", "unknown", "collection")
 
+Float = NDArray[np.float64]
+LEAST_M2 = 1.0
+MOST_M2 = 1e10
+"""10 000 km²: no drone surveys that, so it is a wrong file or a wrong CRS."""
+BEND_M = 0.1
+"""How far the edge of an area may lie beside the straight edge that was drawn."""
+SNAP_DEG = 1e-10
+"""Hundredth of a millimetre, to join polygons that share an edge."""
+_ELLIPSOID = Geod(ellps="WGS84")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawing:
@@ -293,19 +303,6 @@ def _tag(element: Element) -> str:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-Float = NDArray[np.float64]
-
-LEAST_M2 = 1.0
-MOST_M2 = 1e10
-"""10 000 km²: no drone surveys that, so it is a wrong file or a wrong CRS."""
-BEND_M = 0.1
-"""How far the edge of an area may lie beside the straight edge that was drawn."""
-SNAP_DEG = 1e-10
-"""Hundredth of a millimetre, to join polygons that share an edge."""
-
-_ELLIPSOID = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,18 @@ GDAL_TYPES = {
     "float64": "Float64",
 }
 
+log = logging.getLogger(__name__)
+Array = NDArray[Any]
+MaskedArray = np.ma.MaskedArray[tuple[Any, ...], np.dtype[Any]]
+TILE_CELLS = 1024
+"""Side of a tile file in cells, unless asked otherwise."""
+LAYOUT_VERSION = 1
+HEAD = "tiles.json"
+GDAL_CACHE_BYTES = 16 * 2**20
+"""GDAL's own block cache; its default is a share of the machine's memory."""
+FULL_BYTES = 16 * 2**20
+"""A disk with less room than this is full."""
+
 
 def mosaic_vrt(
     raster: TiledRaster,
@@ -114,21 +126,6 @@ def _colour(raster: TiledRaster, band: int, description: str) -> str:
     if description in named:
         return named[description]
     return "Gray" if raster.bands == 1 else "Undefined"
-
-
-log = logging.getLogger(__name__)
-
-Array = NDArray[Any]
-MaskedArray = np.ma.MaskedArray[tuple[Any, ...], np.dtype[Any]]
-
-TILE_CELLS = 1024
-"""Side of a tile file in cells, unless asked otherwise."""
-LAYOUT_VERSION = 1
-HEAD = "tiles.json"
-GDAL_CACHE_BYTES = 16 * 2**20
-"""GDAL's own block cache; its default is a share of the machine's memory."""
-FULL_BYTES = 16 * 2**20
-"""A disk with less room than this is full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
