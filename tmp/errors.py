@@ -39,3 +39,11 @@ class DeviceError(TmpError, RuntimeError):
 
 class ExecutionError(TmpError, RuntimeError):
     """A process or a cluster's job that was to do the work has failed."""
+
+
+class TransientError(ExecutionError):
+    """Work failed for a reason that may have gone by when it is run again."""
+
+
+class StoppedError(ExecutionError):
+    """Somebody asked a run to stop."""

@@ -31,8 +31,8 @@ _QUICK_NDVI = click.Option(
 @click.pass_context
 def ingest(context: click.Context, /, quick_ndvi: bool, **options: Any) -> None:
     """Take photographs in, as `ingest.cli.ingest` does, and look at them if asked."""
+    from flows.prefect.events import announce_ingest
     from flows.run.lock import locked
-    from flows.run.prefect.announcing import announce_ingest
     from tmp.survey import Survey
 
     root: Path = options["root"]

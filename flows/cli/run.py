@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from flows.pipeline import SurveyRun
     from flows.run.plan import MapOptions
     from flows.run.request import RunOptions, SurveyRequest, SurveyResult
 
@@ -50,8 +51,9 @@ RUN_CHOICES = (
     ),
     click.option(
         "--prefect/--no-prefect",
-        default=None,
-        help="Keep a record of the run in Prefect.  [default: where a server is there to keep it]",
+        default=True,
+        show_default=True,
+        help="Run as Prefect's flow: on the server that is configured, else on one for this run.",
     ),
 )
 
@@ -201,7 +203,7 @@ def map_(survey: Path, **chosen: Any) -> None:
 
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
-    from flows.run.survey_flow import map_survey
+    from flows.pipeline import map_survey
     from tmp.progress import bar
 
     options = map_options(**chosen)
@@ -253,8 +255,26 @@ def run_options(**chosen: Any) -> RunOptions:
         profile=None if chosen["profile"] is None else read_profile(chosen["profile"]),
         strict=chosen["strict"],
         retry_holes=chosen["retry_holes"],
-        prefect=chosen["prefect"],
     )
+
+
+def way_of_running(**chosen: Any) -> Callable[[SurveyRun], SurveyResult]:
+    """Return what runs a survey as it was chosen: Prefect's flow, or the pipeline alone."""
+    from flows.pipeline import SurveyRun
+
+    return _run_with_prefect if chosen["prefect"] else SurveyRun.go
+
+
+def _run_with_prefect(run: SurveyRun) -> SurveyResult:
+    """Run Prefect's flow; its server starts while Prefect is loaded."""
+    from flows.prefect.server import server_of_run
+
+    with server_of_run() as server:
+        if server is None:
+            return run.go()
+        from flows.survey_flow import run_flow
+
+        return run_flow(run, server)
 
 
 @click.command(epilog=STATUSES)
@@ -293,8 +313,8 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
 
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
+    from flows.pipeline import run_survey
     from flows.run.dry_run import describe_run_plan
-    from flows.run.survey_flow import run_survey
     from tmp.progress import bar
     from tmp.survey import Survey
 
@@ -304,7 +324,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what 'tmp cancel' sends
     with bar() as track:
-        result = run_survey(survey, request, how, track=track)
+        result = run_survey(survey, request, how, go=way_of_running(**chosen), track=track)
     tell(result)
     exit_as(result)
 
@@ -312,8 +332,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
 def survey_request(**chosen: Any) -> SurveyRequest:
     """Return what is asked of a survey as it was chosen."""
     from flows.run.indices import IndexOptions
-    from flows.run.parts import Part
-    from flows.run.request import SurveyRequest
+    from flows.run.request import Part, SurveyRequest
 
     asked = map_options(**chosen)
     names = chosen["indices"]
@@ -412,12 +431,12 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
     writes a file .complete or flight.json into the folder last.  Nothing is written into INBOX.
     """
     from flows.execution.slurm import require_slurm
+    from flows.pipeline import run_survey
     from flows.run.request import SurveyRequest, Where
-    from flows.run.survey_flow import run_survey
     from flows.run.watch import Inbox, Watch, refuse_nested, watch_inbox
     from tmp.progress import bar
 
-    asked, how = map_options(**chosen), run_options(**chosen)
+    asked, how, go = map_options(**chosen), run_options(**chosen), way_of_running(**chosen)
     surveys = into or inbox.resolve().parent / "surveys"
     refuse_nested(inbox, surveys)
     if how.on is Where.SLURM:
@@ -425,7 +444,8 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
 
     def run_card(card: Path, root: Path) -> str:
         with bar() as track:
-            result = run_survey(root, SurveyRequest(map=asked, cards=(card,)), how, track=track)
+            request = SurveyRequest(map=asked, cards=(card,))
+            result = run_survey(root, request, how, go=go, track=track)
         holes = "".join(f"; no {stage} at {', '.join(at)}" for stage, at in result.holes.items())
         ended = "" if result.verdict is None else f"; {result.verdict.summary}"
         return f"{result.report_path}{holes}{ended}"
@@ -471,7 +491,8 @@ def serve(surveys: Path, on: str, profile: Path | None, workers: int | None, at_
     Registers the deployment survey/after-flight and starts its runs, until it is stopped; that
     cancels runs under way, and their jobs.
     """
-    from flows.run.serve import Service, serve_runs
+    from flows.prefect.service import Service
+    from flows.serve import serve_runs
 
     service = Service(
         surveys=surveys,

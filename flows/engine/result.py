@@ -1,11 +1,8 @@
 """A result on disk: its files and the manifest that makes it count, whole or not at all.
 
-A ledger beside it names the items (tiles, photographs) that are in hand, tried alone, or given up.
-All of it is files beside what the stage makes: when a process dies, whoever started it reads there
-which items it was at work on, and any process that goes on knows which to leave alone.
-
-What a stage cost (wall time, processor time and memory of the whole process tree) and with which
-software it was made is kept too.
+A ledger beside it names the items (tiles, photographs) that a process is at work on: when it dies,
+whoever started it reads there which of them may have killed it.  What each unit of work cost (wall
+time, processor time and memory of the whole process tree) and with which software is kept too.
 """
 
 from __future__ import annotations
@@ -20,9 +17,9 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -36,9 +33,8 @@ from tmp.files import replacing
 LEDGER = "ledger"
 """Folder of it below that of a stage at work; no part of the result."""
 AT_WORK = "at-work"
-APART = "apart.json"
-RETRIED = "retried.json"
-BEAT_S = 60.0
+FAILED = "failed.json"
+HEARTBEAT_S = 60.0
 """Time between two signs of life of a process at work."""
 DEAD_S = 600.0
 """Time without a sign of life after which a process counts as dead, whatever the clocks say."""
@@ -52,17 +48,17 @@ TEMPORARY = "temporary"
 DOOMED = ".old"
 """How the name of a folder ends that is being deleted."""
 NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST)
-PERIOD_S = 0.2
+MEMORY_LOOK_S = 0.2
 """Time between two looks at memory; a peak shorter than this can be missed."""
 DISTRIBUTION = "terrestrial-mapping-platform"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What is known of a stage's items while it is at work."""
+    """Which items of a stage are being made, and which of them failed for good."""
 
     partial: Path
-    """Folder of the stage at work."""
+    """Folder of the result while it is made."""
 
     @property
     def folder(self) -> Path:
@@ -70,14 +66,14 @@ class Ledger:
         return self.partial / LEDGER
 
     def mark(self, part: str, item: str) -> Path:
-        """Note that a part of the stage is at work on an item; delete the file when it is done."""
+        """Note that a unit is at work on an item; delete the file when it is done."""
         path = self.folder / AT_WORK / part / quote(item, safe="")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         return path
 
     def in_hand(self, part: str) -> list[str]:
-        """Return the items that a part was at work on when it ended."""
+        """Return the items that a unit was at work on when it ended."""
         folder = self.folder / AT_WORK / part
         with suppress(OSError):
             return sorted(unquote(path.name) for path in folder.iterdir())
@@ -85,7 +81,7 @@ class Ledger:
 
     @contextmanager
     def at_work(self, part: str) -> Iterator[None]:
-        """Show that a part is at work while the block runs; marks of an earlier try are deleted.
+        """Show that a unit is at work while the block runs; marks of an earlier try are deleted.
 
         A process that is killed leaves its marks behind, and so does one that raises.
         """
@@ -95,7 +91,7 @@ class Ledger:
         ended = threading.Event()
 
         def beat() -> None:
-            while not ended.wait(BEAT_S):
+            while not ended.wait(HEARTBEAT_S):
                 with suppress(OSError):
                     os.utime(folder)
 
@@ -108,47 +104,23 @@ class Ledger:
             beating.join()
         shutil.rmtree(folder, ignore_errors=True)
 
-    def apart(self) -> dict[str, str]:
-        """Return the items set apart and why they were given up: "" while they are tried alone."""
-        found: dict[str, str] = self._read_json(APART, {})
-        return found
-
-    def given_up(self) -> dict[str, str]:
-        """Return the items that are not tried again, and why."""
-        return {item: reason for item, reason in self.apart().items() if reason}
-
-    def set_apart(self, items: Iterable[str]) -> None:
-        """Let other processes leave items alone."""
-        self._write_json(APART, dict.fromkeys(items, "") | self.apart())
-
-    def give_up(self, item: str, reason: str) -> None:
-        """Let nobody try an item again."""
-        self._write_json(APART, self.apart() | {item: reason})
-
-    def forget(self, *, all_items: bool) -> None:
-        """Let items be tried again: all of them, or those that have not been given up."""
-        if (self.folder / APART).exists():
-            self._write_json(APART, {} if all_items else self.given_up())
-
-    def retry(self, items: Iterable[str]) -> None:
-        """Note that of a stage which was at its end nothing but these items is to be made."""
-        self._write_json(RETRIED, list(items))
-
-    def retried(self) -> list[str]:
-        """Return the items that alone are to be made; empty for a stage that is made anew."""
-        found: list[str] = self._read_json(RETRIED, [])
-        return found
-
-    def _write_json(self, name: str, value: object) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
-
-    def _read_json(self, name: str, absent: Any) -> Any:
+    def failed(self) -> dict[str, str]:
+        """Return the items that failed even alone, and why; they are not tried again."""
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            found: dict[str, str] = json.loads((self.folder / FAILED).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return absent
+            return {}
+        return found
+
+    def add_failed(self, item: str, reason: str) -> None:
+        """Note that an item failed even alone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / FAILED) as temporary:
+            temporary.write_text(json.dumps(self.failed() | {item: reason}), encoding="utf-8")
+
+    def forget_failed(self) -> None:
+        """Let all items be tried again."""
+        (self.folder / FAILED).unlink(missing_ok=True)
 
     @property
     def alive(self) -> bool:
@@ -164,15 +136,13 @@ class Ledger:
 def publish(
     partial: Path, folder: Path, manifest: Mapping[str, Any], *, keep_scratch: bool
 ) -> None:
-    """Turn the folder of a stage at work into its result.
+    """Turn the folder `partial`, with all files of a result, into the result `folder`.
+
+    What is there is replaced, unless another process has published the same result meanwhile: then
+    that one stays.
 
     Parameters
     ----------
-    partial : Path
-        With all files of the result.
-    folder : Path
-        Of the result.  What is there is replaced, unless another process has published the same
-        result meanwhile: then that one stays.
     manifest : mapping
         What is to be known of the result; the list of its files is added.
     keep_scratch : bool
@@ -271,22 +241,46 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnitUsage:
-    """What one unit of a stage's work has cost, and where it was done."""
+class UnitRecord:
+    """What became of one unit of a stage's work: where, when, at which cost, and how it ended."""
 
     part: str
-    """ "whole", which share ("3-of-12"), or which item alone ("alone-r3c7")."""
-    usage: Usage
-    host: str
+    """ "whole", which part of the items ("3-of-12"), or which item alone ("alone-r3c7")."""
+    usage: Usage = field(default_factory=Usage)
+    host: str = field(default_factory=platform.node)
     job: str = ""
     """The cluster's, if any."""
     attempts: int = 1
     """Times it was started, those that failed included."""
     items: int = 0
     """Tiles or photographs made."""
+    error: str = ""
+    kind: str = ""
+    """Class of the error; empty for a unit that is done."""
+    started_utc: str = ""
+    finished_utc: str = ""
+    software: str = ""
+    """Version of the platform."""
+    python: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether its work is done."""
+        return not self.kind
+
+    @classmethod
+    def from_values(cls, said: Mapping[str, Any]) -> UnitRecord:
+        """Return the record that `dataclasses.asdict` made of one.
+
+        Raises
+        ------
+        TypeError, KeyError
+            If another version of the platform wrote it.
+        """
+        return cls(**{**said, "usage": Usage(**said["usage"])})
 
 
-def summed(units: Sequence[UnitUsage]) -> Usage:
+def summed(units: Sequence[UnitRecord]) -> Usage:
     """Return what units have cost together: the times of all, the memory of the largest."""
     return Usage(
         wall_s=sum(unit.usage.wall_s for unit in units),
@@ -313,7 +307,7 @@ def measured() -> Iterator[Usage]:
     def watch() -> None:
         while True:
             usage.peak_gb = max(usage.peak_gb, _resident_bytes(process) / 1e9)
-            if stopped.wait(PERIOD_S):
+            if stopped.wait(MEMORY_LOOK_S):
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)

@@ -1,8 +1,8 @@
-"""What a stage is, an order for one of its results, and how an order is executed.
+"""What a stage is, the recipe for one of its results, and how a recipe is executed.
 
-An order can be executed here, in a process of its own, or on a node of a cluster: all it needs is
-in it.  Its tiles may be shared among several of these; the one that has no share ends the stage. A
-job works on its share of the items, and only on what is not yet there.
+A stage names its items (tiles, photographs), makes one of them, and writes the result from all.
+Everything it needs is in the recipe, so that a recipe can be executed here, in a process of its
+own, or on a node of a cluster: all of it, or some of its items.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from typing import Any, ClassVar, Protocol
 
 import psutil
 
@@ -29,8 +28,7 @@ from flows.engine.result import (
     SCRATCH,
     TEMPORARY,
     Ledger,
-    UnitUsage,
-    Usage,
+    UnitRecord,
     environment,
     measured,
     publish,
@@ -42,65 +40,18 @@ from tmp.files import disk_full, is_disk_full
 from tmp.progress import Track, silent
 from tmp.threads import map_threads
 
-if TYPE_CHECKING:
-    from tmp.geo.grids import Tile
-    from tmp.geo.rasters import TiledRaster
-
 FULL_BYTES = 2**20
 """Free on a disk that is as good as full."""
-
-T = TypeVar("T")
-
 WHOLE = "whole"
+
 Figures = Mapping[str, Any]
 """Numbers for the report, JSON-able."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """The part of a stage's tiles that one of several units of work does.
-
-    Neighbours stay together, so that a photograph is decoded by as few units as possible.
-
-    Examples
-    --------
-    >>> Share(index=1, count=3).of(["r0c0", "r0c1", "r0c2", "r0c3", "r0c4"])
-    ['r0c1', 'r0c2']
-    """
-
-    index: int
-    count: int
-    only: str | None = None
-    """The one item of it to do, by name, and no other."""
-
-    def of(self, items: Sequence[T], name: Callable[[T], str] = str) -> list[T]:
-        """Return this share; all shares together are all items, each once."""
-        start, end = (len(items) * edge // self.count for edge in (self.index, self.index + 1))
-        share = items[start:end]
-        return [item for item in share if self.only in (None, name(item))]
-
-
-def part_of(share: Share | None) -> str:
-    """Name the part of a stage that a unit does; fit for a folder's name.
-
-    Examples
-    --------
-    >>> part_of(Share(index=2, count=12)), part_of(None)
-    ('3-of-12', 'whole')
-    >>> part_of(Share(index=0, count=1, only="DCIM/1.JPG"))
-    'alone-DCIM%2F1.JPG'
-    """
-    if share is None:
-        return WHOLE
-    if share.only is not None:
-        return f"alone-{quote(share.only, safe='')}"
-    return f"{share.index + 1}-of-{share.count}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What a stage's function is given: paths and plain values, so that it can run anywhere."""
+class Workspace:
+    """Where a stage works: paths and plain values, so that it can run anywhere."""
 
     inputs: Mapping[str, Path]
     options: Mapping[str, Any]
@@ -111,52 +62,73 @@ class Job:
     """Folder for what the stage can resume from; kept when it is stopped, deleted at its end."""
     temporary: Path
     """Folder of this process alone, on a disk of its own machine; deleted when it ends."""
-    workers: int
+    workers: int = 1
     """Threads or processes the stage may use; never changes its result."""
     track: Track = silent
-    share: Share | None = None
-    """None: the whole stage, which also ends it."""
-    holes: dict[str, str] | None = None
-    """Gets the tiles that cannot be made and why; None: the first one stops the stage."""
-    made: list[str] = field(default_factory=list)
-    """Gets the names of the tiles that this job has made."""
-
-    @property
-    def part(self) -> str:
-        """What the job is called among those of its stage."""
-        return part_of(self.share)
-
-    def shared(self, items: Sequence[T], name: Callable[[T], str] = str) -> list[T]:
-        """Return the items that are this job's, which know them by name."""
-        return list(items) if self.share is None else self.share.of(items, name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A step of the work: a function from files and options to files."""
+    """A step of the work, from files and options to files; each kind is a class derived from this.
 
-    name: str
-    version: str
+    A stage with items overrides `items`, `is_made` and `make`; every stage overrides `finish`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
     """Raised when the same inputs and options give another result."""
-    function: Callable[[Job], Figures | None]
-    needs: Needs = modest
+    after: ClassVar[tuple[str, ...]] = ()
+    """Names of the stages whose results it needs; each is an input of that name."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that change its result."""
+    needs: ClassVar[Needs] = modest
+    """What it costs for a survey of a size."""
+    label: ClassVar[str] = ""
+    """Of the progress bar while its items are made."""
+
+    def __init__(self, space: Workspace) -> None:
+        """Bind the stage to its inputs and folders; cheap."""
+        self.space = space
+        self.holes: dict[str, str] = {}
+        """Items that could not be made, and why; filled before `finish` is called."""
+
+    def items(self) -> Sequence[str]:
+        """Name the items: the same names in every process, no two alike; cheap."""
+        return ()
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether an item is there already."""
+        raise NotImplementedError
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Get ready to make some items, maybe none, and to finish; each process does so once."""
+        del items
+        yield
+
+    def make(self, item: str) -> None:
+        """Make an item, whole or not at all; called by several threads at a time."""
+        raise NotImplementedError
+
+    def finish(self) -> Figures | None:
+        """Write the result from the items."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A stage with its inputs and options: all that is needed to run it, anywhere."""
+class Recipe:
+    """A stage with its inputs and options: all that is needed to make one result, anywhere."""
 
-    stage: Stage
+    stage: type[Stage]
     inputs: Mapping[str, Path]
     digests: Mapping[str, str]
     """Content of each input."""
     options: Mapping[str, Any]
     folder: Path
-    """Where the results will be."""
+    """Where the result will be."""
 
     @property
     def partial(self) -> Path:
-        """Folder of the results while they are made."""
+        """Folder of the result while it is made."""
         return self.folder.with_name(f"{self.folder.name}.part")
 
     @property
@@ -164,102 +136,159 @@ class Order:
         """What the result is known by."""
         return self.folder.name
 
-
-RunOrder = Callable[[Order, Track], None]
-"""Makes the result of an order that is not there yet."""
-
-
-def here(workers: int) -> RunOrder:
-    """Return how orders are run on threads of this process."""
-
-    def run(order: Order, track: Track) -> None:
-        execute(order, workers=workers, track=track)
-
-    return run
+    def opened(
+        self, temporary: Path | None = None, *, workers: int = 1, track: Track = silent
+    ) -> Stage:
+        """Return the stage, bound to the recipe's inputs and to the folder of its result."""
+        scratch = self.partial / SCRATCH
+        scratch.mkdir(parents=True, exist_ok=True)
+        return self.stage(
+            Workspace(
+                inputs=self.inputs,
+                options=self.options,
+                out=self.partial,
+                scratch=scratch,
+                temporary=temporary or self.partial / TEMPORARY,
+                workers=workers,
+                track=track,
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """A start of a unit of work."""
+class Portion:
+    """What one unit of work does of a stage: some of its items, or what is left and the end."""
 
-    number: int = 1
-    """How often it has been started, this time included."""
-    job: str = ""
-    """The cluster's, if any."""
+    part: str = WHOLE
+    """What the unit is called among those of its stage."""
+    items: tuple[str, ...] | None = None
+    """None: all that are missing, after which the stage is finished."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Items that are left alone, and why."""
+    lenient: bool = False
+    """Whether items that cannot be made leave holes; else the first one stops the unit."""
+
+    @property
+    def finishes(self) -> bool:
+        """Whether the unit ends the stage."""
+        return self.items is None
 
 
-FIRST = Attempt()
+class RunRecipe(Protocol):
+    """Makes the result of a recipe that is not there yet; `execute` does so on threads."""
+
+    def __call__(self, recipe: Recipe, track: Track) -> object:
+        """Make it; raises what kept it from being made."""
+        ...
+
+
+ALL = Portion()
 
 
 def execute(
-    order: Order,
-    *,
-    workers: int,
+    recipe: Recipe,
     track: Track = silent,
-    share: Share | None = None,
-    lenient: bool = False,
-    before: Sequence[UnitUsage] = (),
+    portion: Portion = ALL,
+    *,
+    workers: int = 1,
+    before: Sequence[UnitRecord] = (),
     scratch_disk: Path | None = None,
-    attempt: Attempt = FIRST,
-) -> UnitUsage:
-    """Run an order, or a share of its tiles; the whole order publishes the result.
+    record: UnitRecord | None = None,
+) -> UnitRecord:
+    """Make a portion of a recipe's result; the unit that ends the stage publishes it.
 
     Does nothing if the result is there, as when a cluster starts a job once more.
 
     Parameters
     ----------
-    order : Order
-    workers : int
-        Threads or processes; never changes the result.
-    track : Track
-    share : Share, optional
-    lenient : bool
-        Whether tiles that cannot be made leave holes, named in the result's figures.
-    before : sequence of UnitUsage
+    before : sequence of UnitRecord
         What the units done before have cost.
     scratch_disk : Path, optional
         Folder on a fast disk of this machine for temporary files; by default the survey's own.
-    attempt : Attempt
+    record : UnitRecord, optional
+        What is known of this unit already, such as the cluster's job.
 
     Raises
     ------
     SpaceError, OSError
         If a disk is full.
     """
-    cost = UnitUsage(
-        part=part_of(share),
-        usage=Usage(),
-        host=platform.node(),
-        job=attempt.job,
-        attempts=attempt.number,
-    )
-    if read_manifest(order.folder) is not None:
-        return cost
-    partial = order.partial
-    scratch = partial / SCRATCH
-    scratch.mkdir(parents=True, exist_ok=True)
+    record = record or UnitRecord(part=portion.part)
+    if read_manifest(recipe.folder) is not None:
+        return record
+    partial = recipe.partial
+    ledger = Ledger(partial=partial)
+    figures: Figures = {}
     with (
-        Ledger(partial=partial).at_work(cost.part),
+        ledger.at_work(portion.part),
         _temporary_folder(scratch_disk or partial / TEMPORARY) as temporary,
         measured() as usage,
     ):
-        job = Job(
-            inputs=order.inputs,
-            options=order.options,
-            out=partial,
-            scratch=scratch,
-            temporary=temporary,
-            workers=workers,
-            track=track,
-            share=share,
-            holes={} if lenient else None,
+        stage = recipe.opened(temporary, workers=workers, track=track)
+        made = _make_items(stage, portion, ledger)
+        if portion.finishes:
+            figures = dict(stage.finish() or {})
+    record = replace(record, usage=usage, items=made)
+    if portion.finishes:
+        manifest = _manifest(recipe, figures, stage.holes, [*before, record])
+        publish(partial, recipe.folder, manifest, keep_scratch=bool(stage.holes))
+    return record
+
+
+def _make_items(stage: Stage, portion: Portion, ledger: Ledger) -> int:
+    """Make the items of a portion that are missing; returns how many.
+
+    An item whose work raises leaves a hole where that is allowed, and the others go on.  An item
+    that ends the whole process leaves a mark in the ledger.
+
+    Raises
+    ------
+    SpaceError
+        If the disk is full.
+    ExecutionError
+        If no item at all could be made.
+    """
+    items = stage.items() if portion.items is None else portion.items
+    missing = [item for item in items if item not in portion.failed and not stage.is_made(item)]
+    made: list[str] = []
+    if not portion.finishes:
+        log.info("tiles: %s", " ".join(missing))
+
+    def attempt(item: str) -> None:
+        mark = ledger.mark(portion.part, item)
+        try:
+            stage.make(item)
+            made.append(item)
+        except (TmpError, MemoryError):
+            raise  # what a person has to change, for every item; or a larger machine
+        except Exception as error:
+            if is_disk_full(error):
+                raise disk_full(stage.space.out) from error
+            if not portion.lenient:
+                error.add_note(f"at {item}")
+                raise
+            log.exception("%s cannot be made", item)
+            stage.holes[item] = ": ".join(filter(None, [type(error).__name__, str(error)]))
+        mark.unlink(missing_ok=True)
+
+    with stage.prepared(missing):
+        done = map_threads(attempt, missing, workers=stage.space.workers)
+        for _ in stage.space.track(done, stage.label, len(missing)) if items else ():
+            pass
+    if portion.finishes and portion.lenient:
+        _name_holes(stage, items, portion.failed)
+    return len(made)
+
+
+def _name_holes(stage: Stage, items: Sequence[str], failed: Mapping[str, str]) -> None:
+    """Name the items that failed for good as holes; refuse a stage that is nothing but holes."""
+    stage.holes |= {
+        item: failed[item] for item in items if item in failed and not stage.is_made(item)
+    }
+    if items and len(stage.holes) == len(items):
+        raise ExecutionError(
+            f"none of {len(items)} could be made; the first: {stage.holes[items[0]]}"
         )
-        figures = dict(order.stage.function(job) or {})
-    cost = replace(cost, usage=usage, items=len(job.made))
-    if share is None:
-        manifest = _manifest(order, figures, job.holes or {}, [*before, cost])
-        publish(partial, order.folder, manifest, keep_scratch=bool(job.holes))
-    return cost
 
 
 @contextmanager
@@ -284,132 +313,19 @@ def _temporary_folder(disk: Path) -> Iterator[Path]:
 
 
 def _manifest(
-    order: Order, figures: Figures, holes: Mapping[str, str], units: Sequence[UnitUsage]
+    recipe: Recipe, figures: Figures, holes: Mapping[str, str], units: Sequence[UnitRecord]
 ) -> dict[str, Any]:
     """Return what is to be known of a result."""
     named = {"holes": sorted(holes), "hole_reasons": dict(sorted(holes.items()))} if holes else {}
     return {
-        "stage": order.stage.name,
-        "version": order.stage.version,
+        "stage": recipe.stage.name,
+        "version": recipe.stage.version,
         "software": version(DISTRIBUTION),
         "environment": environment(),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "inputs": dict(order.digests),
-        "options": dict(order.options),
+        "inputs": dict(recipe.digests),
+        "options": dict(recipe.options),
         "figures": {**figures, **named},
         "usage": asdict(summed(units)),
         "units": [asdict(unit) for unit in units],
     }
-
-
-def work_tiles(job: Job, raster: TiledRaster, work: Callable[[Tile], None], label: str) -> bool:
-    """Work on the tiles of a job's share that are missing; see `work_items`.
-
-    Parameters
-    ----------
-    job : Job
-    raster : TiledRaster
-        Where `work` writes the tile it is given.
-    work : callable
-    label : str
-        For the progress bar.
-
-    Returns
-    -------
-    bool
-        Whether the stage may go on to its end: False where others have tiles of it too.
-    """
-    return work_items(
-        job, raster.tiles(), work, label, made=raster.has, name=lambda tile: tile.name
-    )
-
-
-def work_items(
-    job: Job,
-    items: Sequence[T],
-    work: Callable[[T], object],
-    label: str,
-    *,
-    made: Callable[[T], bool],
-    name: Callable[[T], str] = str,
-) -> bool:
-    """Work on the items of a job's share that have not been made.
-
-    An item whose work raises leaves a hole where the job allows it, and the others go on.  An item
-    that ends the whole process leaves a mark, so that it is tried alone; see `flows.engine.result`.
-
-    Parameters
-    ----------
-    job : Job
-    items : sequence
-        All items of the stage, the same in each of its jobs.
-    work : callable
-        Makes an item, whole or not at all.
-    label : str
-        For the progress bar.
-    made : callable
-        Tells whether an item is there.
-    name : callable
-        What people know an item by; no two have the same.
-
-    Returns
-    -------
-    bool
-        Whether the stage may go on to its end: False where others have items of it too.
-
-    Raises
-    ------
-    SpaceError
-        If the disk is full.
-    ExecutionError
-        If no item at all could be made.
-    """
-    ledger = Ledger(partial=job.out)
-    left_alone = _left_alone(job, ledger)
-    missing = [
-        item for item in job.shared(items, name) if name(item) not in left_alone and not made(item)
-    ]
-    if job.share is not None:
-        log.info("tiles: %s", " ".join(map(name, missing)))
-
-    def attempt(item: T) -> None:
-        mark = ledger.mark(job.part, name(item))
-        try:
-            work(item)
-            job.made.append(name(item))
-        except (TmpError, MemoryError):
-            raise  # what a person has to change, for every item; or a larger machine
-        except Exception as error:
-            if is_disk_full(error):
-                raise disk_full(job.out) from error
-            if job.holes is None:
-                error.add_note(f"at {name(item)}")
-                raise
-            log.exception("%s cannot be made", name(item))
-            job.holes[name(item)] = ": ".join(filter(None, [type(error).__name__, str(error)]))
-        mark.unlink(missing_ok=True)
-
-    done = map_threads(attempt, missing, workers=job.workers)
-    for _ in job.track(done, label, len(missing)):
-        pass
-    if job.share is not None:
-        return False
-    _note_holes(job, [name(item) for item in items if not made(item)], left_alone, len(items))
-    return True
-
-
-def _left_alone(job: Job, ledger: Ledger) -> Mapping[str, str]:
-    """Return the items that a job leaves alone, and why if they are given up."""
-    if job.share is None:  # nobody comes after it
-        return ledger.given_up() if job.holes is not None else {}
-    return {} if job.share.only else ledger.apart()
-
-
-def _note_holes(job: Job, missing: Sequence[str], given_up: Mapping[str, str], count: int) -> None:
-    """Name the items given up as holes; refuse a stage that is nothing but holes."""
-    if job.holes is None:
-        return
-    job.holes.update({item: given_up[item] for item in missing if item in given_up})
-    reasons = [job.holes[item] for item in missing if item in job.holes]
-    if reasons and len(reasons) == count:
-        raise ExecutionError(f"none of {count} could be made; the first: {reasons[0]}")

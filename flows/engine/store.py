@@ -18,7 +18,7 @@ from typing import Any
 from flows.engine.result import (
     DOOMED,
     Ledger,
-    UnitUsage,
+    UnitRecord,
     Usage,
     content_digest,
     delete,
@@ -26,7 +26,7 @@ from flows.engine.result import (
     read_manifest,
     reopen,
 )
-from flows.engine.stage import Figures, Order, RunOrder, Stage, here
+from flows.engine.stage import Figures, Recipe, RunRecipe, Stage, execute
 from tmp.files import replacing
 from tmp.progress import Track, silent
 
@@ -60,7 +60,7 @@ class Result:
     """Cost of the run that made the result."""
     reused: bool
     """Whether the result was there already."""
-    units: tuple[UnitUsage, ...] = ()
+    units: tuple[UnitRecord, ...] = ()
     """What each unit of that run cost; the last one ended the stage."""
 
     @property
@@ -82,61 +82,57 @@ class StageStore:
     retry_holes: bool = False
     """Whether a result with holes counts as not there: only its holes are made again."""
 
-    def run(
-        self,
-        stage: Stage,
-        inputs: Mapping[str, Input],
-        options: Mapping[str, Any],
-        *,
-        run_order: RunOrder | None = None,
-        track: Track = silent,
+    def make(
+        self, recipe: Recipe, *, run: RunRecipe | None = None, track: Track = silent
     ) -> Result:
-        """Return a stage's result, running it only if it is not there.
+        """Return the result of a recipe, running it only if the result is not there.
 
         Parameters
         ----------
-        stage : Stage
-        inputs : mapping of str to Path or Known
-            Files or folders by the name the stage knows them by.
-        options : mapping
-            JSON-able values that change the result.
-        run_order : callable, optional
+        run : callable, optional
             How it is run; by default on one thread of this process.
-        track : Track
 
         Raises
         ------
         FileNotFoundError
-            If an input, or the result just made, is not there.
+            If the result just made is not there.
         """
-        return self.make(self.order(stage, inputs, options), run_order=run_order, track=track)
-
-    def make(
-        self, order: Order, *, run_order: RunOrder | None = None, track: Track = silent
-    ) -> Result:
-        """Return the result of an order, running it only if it is not there; see `run`."""
-        if (found := self.find(order)) is not None:
+        if (found := self.find(recipe)) is not None:
             log.info("%s: nothing has changed; result taken from %s", found.stage, found.folder)
             return found
-        if (kept := read_result(order.folder)) is not None:
-            reopen(order.folder, order.partial)
-            Ledger(partial=order.partial).retry(kept.holes)
-        (run_order or here(1))(order, track)
-        self._forget_old(order)
-        made = read_result(order.folder)
+        if read_manifest(recipe.folder) is not None:
+            reopen(recipe.folder, recipe.partial)
+        (run or execute)(recipe, track)
+        self._forget_old(recipe)
+        made = read_result(recipe.folder)
         if made is None:
-            raise FileNotFoundError(f"{order.folder}: the result has gone; run again")
+            raise FileNotFoundError(f"{recipe.folder}: the result has gone; run again")
         return replace(made, reused=False)
 
-    def find(self, order: Order) -> Result | None:
-        """Return the result of an order; None unless it is there and may be used."""
-        found = read_result(order.folder)
+    def find(self, recipe: Recipe) -> Result | None:
+        """Return the result of a recipe; None unless it is there and may be used."""
+        found = read_result(recipe.folder)
         return None if found is not None and found.holes and self.retry_holes else found
 
-    def order(self, stage: Stage, inputs: Mapping[str, Input], options: Mapping[str, Any]) -> Order:
-        """Return the order for a stage's result."""
+    def recipe(
+        self, stage: type[Stage], inputs: Mapping[str, Input], options: Mapping[str, Any]
+    ) -> Recipe:
+        """Return the recipe for a stage's result.
+
+        Parameters
+        ----------
+        inputs : mapping of str to Path or Known
+            Files or folders by the name the stage knows them by.
+        options : mapping
+            JSON-able values that change the result.
+
+        Raises
+        ------
+        FileNotFoundError
+            If an input is not there.
+        """
         digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
-        return Order(
+        return Recipe(
             stage=stage,
             inputs={name: _path(source) for name, source in inputs.items()},
             digests=digests,
@@ -149,13 +145,13 @@ class StageStore:
             return source.digest
         return DigestMemo(path=self.root / "digests.json").of(source)
 
-    def _forget_old(self, order: Order) -> None:
+    def _forget_old(self, recipe: Recipe) -> None:
         """Delete all but the latest results of a stage, and what nobody goes on with."""
-        folders = [path for path in order.folder.parent.iterdir() if path.is_dir()]
+        folders = [path for path in recipe.folder.parent.iterdir() if path.is_dir()]
         folders.sort(key=_changed_s, reverse=True)
         stopped = [path for path in folders if path.suffix == ".part"]
         doomed = [path for path in folders if path.suffix == DOOMED]
-        others = [path for path in folders if not path.suffix and path != order.folder]
+        others = [path for path in folders if not path.suffix and path != recipe.folder]
         for path in (*others[KEPT - 1 :], *stopped[KEPT - 1 :], *doomed):
             if not Ledger(partial=path).alive:
                 delete(path)
@@ -169,7 +165,7 @@ def _changed_s(path: Path) -> float:
         return 0.0
 
 
-def stage_key(stage: Stage, digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
+def stage_key(stage: type[Stage], digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
     """Return the key of a result: what it is made from, and by what, as one digest."""
     return digest_of(
         {
@@ -236,10 +232,7 @@ def _result(folder: Path, manifest: Mapping[str, Any]) -> Result:
         figures=manifest["figures"],
         usage=Usage(**manifest["usage"]),
         reused=True,
-        units=tuple(
-            UnitUsage(**{**unit, "usage": Usage(**unit["usage"])})
-            for unit in manifest.get("units", ())
-        ),
+        units=tuple(UnitRecord.from_values(unit) for unit in manifest.get("units", ())),
     )
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from flows.execution.progress import PROGRESS
-from flows.execution.unit import EXIT, LOG, State, Status, Unit, last_lines, read_outcome
+from flows.execution.unit import EXIT, LOG, State, Status, Unit, last_lines, read_record
 
 MEMORY_SHARE = 0.9
 """Of the machine's memory that units may ask for together."""
@@ -281,18 +281,18 @@ def _clear_away(process: subprocess.Popen[bytes]) -> None:
 
 
 def _is_done(folder: Path) -> bool:
-    outcome = read_outcome(folder) if (folder / EXIT).exists() else None
-    return outcome is not None and outcome.done
+    record = read_record(folder) if (folder / EXIT).exists() else None
+    return record is not None and record.done
 
 
 def _ended(running: Running) -> Status:
     folder, status = running.unit.folder, running.worker.process.returncode
-    outcome = read_outcome(folder)
-    if outcome is not None and outcome.done:
+    record = read_record(folder)
+    if record is not None and record.done:
         return Status(state=State.DONE)
-    if outcome is not None:
-        state = State.NO_MEMORY if outcome.kind == "MemoryError" else State.FAILED
-        return Status(state=state, said=outcome.error)
+    if record is not None:
+        state = State.NO_MEMORY if record.kind == "MemoryError" else State.FAILED
+        return Status(state=state, said=record.error)
     said = last_lines(folder / LOG)
     if status == -signal.SIGKILL and _for_memory(running.kills):
         return Status(state=State.NO_MEMORY, said=said or "killed by the kernel")

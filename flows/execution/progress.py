@@ -22,19 +22,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from flows.engine.result import UnitRecord
+from flows.engine.stage import WHOLE
 from flows.execution.unit import (
     EXIT,
     JOB,
     LOG,
     STARTS,
     UNIT,
-    Outcome,
     State,
     Status,
     Unit,
     cluster_job,
     read_json,
-    read_outcome,
+    read_record,
 )
 from tmp.errors import InputError
 from tmp.files import replacing
@@ -112,7 +113,7 @@ class ProgressFile:
 
     Examples
     --------
-    ``with ProgressFile(folder) as track: execute(order, workers=2, track=track)``
+    ``with ProgressFile(folder) as track: execute(recipe, track, workers=2)``
     """
 
     def __init__(self, folder: Path, also: Track = silent) -> None:
@@ -322,7 +323,7 @@ class UnitView:
     """A unit of work as its folder shows it."""
 
     folder: Path
-    outcome: Outcome | None
+    record: UnitRecord | None
     progress: Progress | None
     """None unless it is at work, or was when it was lost."""
     submitted: str
@@ -336,21 +337,21 @@ class UnitView:
     @property
     def state(self) -> State:
         """How it is, as far as its own folder knows."""
-        if self.outcome is not None:
-            return State.DONE if self.outcome.done else State.FAILED
+        if self.record is not None:
+            return State.DONE if self.record.done else State.FAILED
         return State.WAITING if self.progress is None else State.RUNNING
 
     @property
     def host(self) -> str:
         """Where it is at work or was; empty if it has not begun."""
-        told = self.outcome or self.progress
+        told = self.record or self.progress
         return told.host if told else ""
 
     @property
     def job(self) -> str:
         """The cluster's job; empty for a process of the controller's machine."""
-        if self.outcome is not None:
-            return self.outcome.attempt.job
+        if self.record is not None:
+            return self.record.job
         return self.submitted or (self.progress.job if self.progress else "")
 
     @property
@@ -370,25 +371,25 @@ class UnitView:
 
 def view_unit(folder: Path) -> UnitView:
     """Return how the unit in a folder is."""
-    outcome = read_outcome(folder) if (folder / EXIT).exists() else None
-    job = read_json(folder / JOB) if outcome is None else None
+    record = read_record(folder) if (folder / EXIT).exists() else None
+    job = read_json(folder / JOB) if record is None else None
     return UnitView(
         folder=folder,
-        outcome=outcome,
-        progress=None if outcome is not None else read_progress(folder),
+        record=record,
+        progress=None if record is not None else read_progress(folder),
         submitted=(job or {}).get("id", ""),
     )
 
 
 def view_units(stage: Path, key: str = "") -> list[UnitView]:
-    """Return the units of a stage's last order: shares by number, then the one that ends it.
+    """Return the units of a stage's last result: parts by number, then the one that ends it.
 
     Parameters
     ----------
     stage : Path
         ``work/units/<stage>``.
     key : str
-        Of another order than the last.
+        Of another result than the last.
     """
     folders = [path.parent for path in stage.glob(f"{key or '*'}/*/{UNIT}")]
     if folders and not key:
@@ -397,21 +398,21 @@ def view_units(stage: Path, key: str = "") -> list[UnitView]:
     return [view_unit(folder) for folder in sorted(folders, key=_place)]
 
 
-def cluster_logs(order: Path) -> Mapping[Path, list[Path]]:
-    """Return what the cluster itself said of units of an order, by their folders.
+def cluster_logs(result: Path) -> Mapping[Path, list[Path]]:
+    """Return what the cluster itself said of units of a result, by their folders.
 
     Parameters
     ----------
-    order : Path
+    result : Path
         ``work/units/<stage>/<key>``.
     """
     found: dict[Path, list[Path]] = {}
-    listed = sorted(order.glob(f"*/{UNITS_LIST}"), key=lambda path: path.stat().st_mtime)
+    listed = sorted(result.glob(f"*/{UNITS_LIST}"), key=lambda path: path.stat().st_mtime)
     for path in listed:
         for index, line in enumerate(_lines(path)):
             said = path.with_name(f"{index}.log")
             if said.exists() and said.stat().st_size:
-                found.setdefault(order / Path(line).name, []).append(said)
+                found.setdefault(result / Path(line).name, []).append(said)
     return found
 
 
@@ -419,7 +420,7 @@ def _place(folder: Path) -> tuple[int, int, str]:
     number, _, count = folder.name.partition("-of-")
     if count:
         return 0, int(number), ""
-    return (2 if folder.name == "whole" else 1), 0, folder.name
+    return (2 if folder.name == WHOLE else 1), 0, folder.name
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Units as jobs of a Slurm cluster: arrays, one look at the queue for all, no orphan.
 
-A job has done its work when its own outcome says so, never because it left the queue.  Accounting
+A job has done its work when its own record says so, never because it left the queue.  Accounting
 (``sacct``) is not asked: many small clusters have none.
 
 Which job does which unit is kept on disk, so that a dead controller's jobs are found again.  An
@@ -47,10 +47,10 @@ from flows.execution.unit import (
     Unit,
     last_lines,
     read_json,
-    read_outcome,
+    read_record,
     write_job,
 )
-from tmp.errors import ExecutionError, InputError
+from tmp.errors import InputError, TransientError
 from tmp.files import replacing
 
 LISTED = "units.txt"
@@ -66,7 +66,7 @@ PATIENCE = 0.1
 AWAY_POLL_S = 60.0
 """Longest time between two looks while Slurm is away."""
 FAILED_GRACE_S = 10.0
-"""Time that a shared disk gets to show the outcome of a job that has failed."""
+"""Time that a shared disk gets to show the record of a job that has failed."""
 MOST_LOSSES = 2
 """Units that a node may lose before no more are sent to it."""
 ASKED_AT_START = 20
@@ -150,9 +150,9 @@ class SlurmExecutor:
     _live: dict[Path, tuple[Unit, str]] = field(default_factory=dict)
     """Units and their jobs, by folder."""
     _started: set[Path] = field(default_factory=set)
-    """Those seen at work: they may have an outcome."""
+    """Those seen at work: they may have a record."""
     _gone_s: dict[Path, float] = field(default_factory=dict)
-    """When a job was first seen to have left the queue without an outcome."""
+    """When a job was first seen to have left the queue without a record."""
     _told: dict[str, Counter[str]] = field(default_factory=dict)
     """How many jobs of an array wait for what."""
     _lost_by: Counter[str] = field(default_factory=Counter)
@@ -187,7 +187,7 @@ class SlurmExecutor:
 
         Raises
         ------
-        ExecutionError
+        StoppedError
             If it has been asked to stop.
         """
         self.commands.refuse_if_stopping()
@@ -229,7 +229,7 @@ class SlurmExecutor:
                 return queue
             self.commands.stopping.wait(self.profile.poll_s)
             self.commands.refuse_if_stopping()
-        raise ExecutionError("squeue: Slurm does not answer; see 'sinfo', and run again")
+        raise TransientError("squeue: Slurm does not answer; see 'sinfo', and run again")
 
     def _submit(self, units: Sequence[Unit]) -> None:
         """Submit units that ask for the same as one array."""
@@ -290,8 +290,8 @@ class SlurmExecutor:
         if queue is not None and not waits:
             self._started.add(unit.folder)
         if unit.folder in self._started:
-            outcome = read_outcome(unit.folder)
-            if outcome is not None and outcome.done:
+            record = read_record(unit.folder)
+            if record is not None and record.done:
                 return Status(state=State.DONE)
         if queue is None:
             state = State.RUNNING if unit.folder in self._started else State.WAITING
@@ -307,12 +307,12 @@ class SlurmExecutor:
 
     def _ended(self, unit: Unit, job: str, entry: Queued) -> Status:
         """Return how a job ended that has not done its work."""
-        outcome = read_outcome(unit.folder)
-        if outcome is not None and not entry.state.startswith(FINAL):
-            state = State.NO_MEMORY if outcome.kind == "MemoryError" else State.FAILED
-            return Status(state=state, said=outcome.error)
-        record = read_json(unit.folder / JOB) or {}
-        lines = [last_lines(unit.folder / LOG), last_lines(Path(record.get("log", LOG)))]
+        record = read_record(unit.folder)
+        if record is not None and not entry.state.startswith(FINAL):
+            state = State.NO_MEMORY if record.kind == "MemoryError" else State.FAILED
+            return Status(state=state, said=record.error)
+        submitted = read_json(unit.folder / JOB) or {}
+        lines = [last_lines(unit.folder / LOG), last_lines(Path(submitted.get("log", LOG)))]
         said = " | ".join(line for line in lines if line)
         if not entry.state.startswith(FINAL) and not MEMORY_SAID.search(said):
             grace_s = self.profile.grace_s

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from flows.engine.cost import Resources
 from flows.execution.cluster_profile import Place, Profile
 from flows.execution.unit import State
-from tmp.errors import ExecutionError, InputError
+from tmp.errors import InputError, StoppedError, TransientError
 
 ACTIVE = {
     "PENDING": State.WAITING,
@@ -254,7 +254,7 @@ def explain(reason: str) -> str:
 
 
 def judge(state: str, log: str) -> State:
-    """Return how a job ended that has left no outcome of its own.
+    """Return how a job ended that has left no record of its own.
 
     Parameters
     ----------
@@ -300,9 +300,9 @@ class Commands:
             return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} here")
 
     def refuse_if_stopping(self) -> None:
-        """Raise `ExecutionError` if work is to stop."""
+        """Raise `StoppedError` if work is to stop."""
         if self.stopping.is_set():
-            raise ExecutionError("stopped with the run; run again to go on")
+            raise StoppedError("stopped with the run; run again to go on")
 
     def queue(
         self,
@@ -372,7 +372,7 @@ class Commands:
             if (taken := self.find(name)) is not None:
                 self.cancel([taken])
             raise
-        raise ExecutionError(f"sbatch: {reason}; see whether 'sinfo' answers, and run again")
+        raise TransientError(f"sbatch: {reason}; see whether 'sinfo' answers, and run again")
 
     def find(self, name: str) -> str | None:
         """Return the number of the job of a name, if it is in the queue."""

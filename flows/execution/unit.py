@@ -1,4 +1,4 @@
-"""A unit of work on disk: order, log and outcome, so that any machine can take it up.
+"""A unit of work on disk: task, log and record, so that any machine can take it up.
 
 ``work/units/<stage>/<key>/<part>/`` holds ``unit.json`` (what to do), ``starts.txt`` (a line for
 each time it was begun), ``log.txt`` (what was said), ``exit.json`` (how it ended; written last,
@@ -16,16 +16,18 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from flows.engine.cost import Resources
-from flows.engine.result import DISTRIBUTION, UnitUsage, Usage
-from flows.engine.stage import Attempt, Order, Share, Stage, part_of
+from flows.engine.result import DISTRIBUTION, UnitRecord
+from flows.engine.stage import WHOLE, Portion, Recipe
 from tmp.errors import InputError
 from tmp.files import replacing
 
@@ -35,8 +37,10 @@ JOB = "job.json"
 LOG = "log.txt"
 STARTS = "starts.txt"
 LOG_LINES = 6
+ALONE = "alone-"
+"""How the name of a unit begins that makes one item."""
 KEYS_KEPT = 2
-"""Orders of a stage whose units stay on disk, for their logs: the latest, and one before it."""
+"""Results of a stage whose units stay on disk, for their logs: the latest, and one before it."""
 ORPHAN_S = 7 * 86400.0
 """Time for which a job that no controller has seen the end of may still be at work."""
 
@@ -67,20 +71,27 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A stage of a survey, or a share of its tiles, as a process of its own."""
+    """Some items of a stage, or what is left of it and its end, as a process of its own."""
 
     folder: Path
-    """Its order, log and outcome; see `flows.execution.unit`."""
+    """Its task, log and record; see `flows.execution.unit`."""
     stage: str
     key: str
     part: str
-    """ "whole", or which share: "3-of-12"."""
+    """ "whole", which part of the items ("3-of-12"), or one item alone ("alone-r3c7")."""
     resources: Resources
+    items: tuple[str, ...] | None = None
+    """What it makes; None: all that is missing, after which it ends the stage."""
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return self.stage if self.part == "whole" else f"{self.stage} {self.part}"
+        return self.stage if self.part == WHOLE else f"{self.stage} {self.part}"
+
+    @property
+    def alone(self) -> bool:
+        """Whether it makes one item that is suspected of having killed a process."""
+        return self.part.startswith(ALONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,98 +118,97 @@ class Executor(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a unit ended, where and when."""
+def units_of(
+    root: Path, recipe: Recipe, items: Sequence[str], count: int, resources: Resources
+) -> list[Unit]:
+    """Return the units that make the items of a stage, so many of about the same size.
 
-    done: bool
-    error: str = ""
-    kind: str = ""
-    """Class of the error."""
-    usage: Usage
-    items: int = 0
-    """Tiles or photographs made."""
-    attempt: Attempt
-    host: str
-    software: str
-    """Version of the platform."""
-    python: str
-    started_utc: str
-    finished_utc: str
+    Neighbours stay together, so that a photograph is decoded by as few units as possible.
+    """
+    edges = [len(items) * index // count for index in range(count + 1)]
+    return [
+        unit_of(root, recipe, f"{index + 1}-of-{count}", resources, tuple(items[start:end]))
+        for index, (start, end) in enumerate(pairwise(edges))
+    ]
+
+
+def unit_alone(root: Path, recipe: Recipe, item: str, resources: Resources) -> Unit:
+    """Return the unit that makes one item, with nothing beside it."""
+    part = f"{ALONE}{quote(item, safe='')}"
+    return unit_of(root, recipe, part, replace(resources, cpus=1), (item,))
+
+
+def unit_of(
+    root: Path,
+    recipe: Recipe,
+    part: str,
+    resources: Resources,
+    items: tuple[str, ...] | None = None,
+) -> Unit:
+    """Return a unit of a recipe; `root` is ``work/units`` of the survey."""
+    return Unit(
+        folder=root / recipe.stage.name / recipe.key / part,
+        stage=recipe.stage.name,
+        key=recipe.key,
+        part=part,
+        resources=resources,
+        items=items,
+    )
 
 
 def write_unit(
-    root: Path,
-    order: Order,
-    resources: Resources,
-    *,
-    share: Share | None,
-    lenient: bool,
-    scratch: str = "",
-) -> Unit:
-    """Write down a unit of work; returns it.
+    unit: Unit, recipe: Recipe, *, failed: Mapping[str, str], lenient: bool, scratch: str = ""
+) -> None:
+    """Write down a unit of work, so that any machine can do it.
 
     Parameters
     ----------
-    root : Path
-        ``work/units`` of the survey.
-    order : Order
-    resources : Resources
-    share : Share, optional
+    failed : mapping
+        Items that are left alone, and why.
     lenient : bool
-        Whether tiles that cannot be made leave holes.
+        Whether items that cannot be made leave holes.
     scratch : str
         Folder for temporary files on the machine that does the unit; may name its variables.
 
     Raises
     ------
     InputError
-        If no other process could find the stage's function.
+        If no other process could find the stage's class.
     """
-    function = order.stage.function
-    name = getattr(function, "__qualname__", "?")
+    name = recipe.stage.__qualname__
     if not name.isidentifier():
         raise InputError(
-            f"stage {order.stage.name!r}: {name} is no function of a module, so that no other "
+            f"stage {recipe.stage.name!r}: {name} is no class of a module, so that no other "
             "process can find it; write it as one"
         )
-    unit = Unit(
-        folder=root / order.stage.name / order.key / part_of(share),
-        stage=order.stage.name,
-        key=order.key,
-        part=part_of(share),
-        resources=resources,
-    )
     unit.folder.mkdir(parents=True, exist_ok=True)
     document = {
-        "function": f"{function.__module__}:{name}",
-        "stage": order.stage.name,
-        "version": order.stage.version,
-        "inputs": {key: str(path.resolve()) for key, path in order.inputs.items()},
-        "digests": dict(order.digests),
-        "options": dict(order.options),
-        "folder": str(order.folder.resolve()),
-        "share": None if share is None else asdict(share),
+        "stage": f"{recipe.stage.__module__}:{name}",
+        "version": recipe.stage.version,
+        "inputs": {key: str(path.resolve()) for key, path in recipe.inputs.items()},
+        "digests": dict(recipe.digests),
+        "options": dict(recipe.options),
+        "folder": str(recipe.folder.resolve()),
+        "items": unit.items,
+        "failed": dict(failed),
         "lenient": lenient,
         "scratch": scratch,
-        "resources": asdict(resources),
+        "resources": asdict(unit.resources),
     }
     _write(unit.folder / UNIT, document)
-    return unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Task:
     """What a unit is to do."""
 
-    order: Order
-    share: Share | None
-    lenient: bool
+    recipe: Recipe
+    portion: Portion
     cpus: int
     scratch: str = ""
 
 
-def read_work(folder: Path) -> Work:
+def read_task(folder: Path) -> Task:
     """Return what the unit in a folder is to do.
 
     Raises
@@ -208,40 +218,52 @@ def read_work(folder: Path) -> Work:
     """
     try:
         said = json.loads((folder / UNIT).read_text(encoding="utf-8"))
-        module, _, name = said["function"].partition(":")
-        function = getattr(importlib.import_module(module), name)
+        module, _, name = said["stage"].partition(":")
+        stage = getattr(importlib.import_module(module), name)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder}: no unit of work here; start it with 'tmp run'") from error
     except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{folder}: this installation has no {said['function']}; use the version of the "
-            "platform that started the run"
-        ) from error
-    order = Order(
-        stage=Stage(name=said["stage"], version=said["version"], function=function),
+        raise _other_version(folder, said["stage"]) from error
+    if stage.version != said["version"]:
+        raise _other_version(folder, f"version {said['version']} of {stage.name}")
+    recipe = Recipe(
+        stage=stage,
         inputs={key: Path(path) for key, path in said["inputs"].items()},
         digests=said["digests"],
         options=said["options"],
         folder=Path(said["folder"]),
     )
-    share = said["share"]
-    return Work(
-        order=order,
-        share=None if share is None else Share(**share),
+    portion = Portion(
+        part=folder.name,
+        items=None if said["items"] is None else tuple(said["items"]),
+        failed=said["failed"],
         lenient=said["lenient"],
-        cpus=said["resources"]["cpus"],
-        scratch=said["scratch"],
+    )
+    cpus = said["resources"]["cpus"]
+    return Task(recipe=recipe, portion=portion, cpus=cpus, scratch=said["scratch"])
+
+
+def _other_version(folder: Path, what: str) -> InputError:
+    return InputError(
+        f"{folder}: this installation has no {what}; use the version of the platform that "
+        "started the run"
     )
 
 
-def begin(folder: Path) -> tuple[Attempt, str]:
-    """Note that a unit is begun; returns which start of it this is, and the time."""
-    started_utc, job = datetime.now(UTC).isoformat(timespec="seconds"), cluster_job()
+def begin(folder: Path) -> UnitRecord:
+    """Note that a unit is begun; returns its record so far."""
+    record = UnitRecord(
+        part=folder.name,
+        job=cluster_job(),
+        started_utc=_now_utc(),
+        software=version(DISTRIBUTION),
+        python=platform.python_version(),
+    )
     with (folder / STARTS).open("a+", encoding="utf-8") as file:
-        file.write(f"{started_utc} {platform.node()} {job}\n")
+        file.write(f"{record.started_utc} {record.host} {record.job}\n")
         file.seek(0)
         number = sum(1 for _ in file)
-    return Attempt(number=number, job=job), started_utc
+    return replace(record, attempts=number)
 
 
 def cluster_job() -> str:
@@ -250,71 +272,45 @@ def cluster_job() -> str:
     return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
 
 
-def write_outcome(
-    folder: Path,
-    cost: UnitUsage,
-    *,
-    started_utc: str,
-    error: BaseException | None = None,
-) -> None:
+def write_record(folder: Path, record: UnitRecord, error: BaseException | None = None) -> None:
     """Write down how a unit ended: with its work done, or with an error."""
     notes = [] if error is None else [str(error), *getattr(error, "__notes__", [])]
-    outcome = Outcome(
-        done=error is None,
-        error=", ".join(filter(None, notes)) or type(error).__name__ if error else "",
-        kind=type(error).__name__ if error else "",
-        usage=cost.usage,
-        items=cost.items,
-        attempt=Attempt(number=cost.attempts, job=cost.job),
-        host=cost.host,
-        software=version(DISTRIBUTION),
-        python=platform.python_version(),
-        started_utc=started_utc,
-        finished_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    kind = "" if error is None else type(error).__name__
+    ended = replace(
+        record,
+        error=", ".join(filter(None, notes)) or kind,
+        kind=kind,
+        finished_utc=_now_utc(),
     )
-    _write(folder / EXIT, asdict(outcome))
+    _write(folder / EXIT, asdict(ended))
 
 
-def read_outcome(folder: Path) -> Outcome | None:
+def read_record(folder: Path) -> UnitRecord | None:
     """Return how a unit ended; None if it has not."""
     said = read_json(folder / EXIT)
     if said is None:
         return None
     try:
-        told = {"usage": Usage(**said["usage"]), "attempt": Attempt(**said["attempt"])}
-        return Outcome(**{**said, **told})
+        return UnitRecord.from_values(said)
     except (KeyError, TypeError):  # of another version
         return None
 
 
-def costs_before(folder: Path) -> list[UnitUsage]:
-    """Return what the other units of a unit's stage have cost."""
-    costs = []
-    for other in sorted(folder.parent.glob(f"*/{EXIT}")):
-        outcome = read_outcome(other.parent)
-        if outcome is not None and other.parent != folder:
-            costs.append(
-                UnitUsage(
-                    part=other.parent.name,
-                    usage=outcome.usage,
-                    host=outcome.host,
-                    job=outcome.attempt.job,
-                    attempts=outcome.attempt.number,
-                    items=outcome.items,
-                )
-            )
-    return costs
+def records_beside(folder: Path) -> list[UnitRecord]:
+    """Return how the other units of a unit's stage ended."""
+    found = (read_record(path.parent) for path in sorted(folder.parent.glob(f"*/{EXIT}")))
+    return [record for record in found if record is not None and record.part != folder.name]
 
 
 def forget_old(stage: Path, key: str) -> None:
-    """Delete the units of a stage's earlier orders, but not those that a job may be at work on.
+    """Delete the units of a stage's earlier results, but not those that a job may be at work on.
 
     Parameters
     ----------
     stage : Path
         ``work/units/<stage>``.
     key : str
-        Of the order at hand.
+        Of the result at hand.
     """
     if not stage.is_dir():
         return
@@ -351,6 +347,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_job(folder: Path, job: Mapping[str, str]) -> None:
     """Write down which job of a cluster does a unit."""
     _write(folder / JOB, job)
+
+
+def _now_utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ import ctypes
 import json
 import logging
 import os
-import platform
 import signal
 import sys
 import threading
@@ -20,10 +19,10 @@ import time
 import traceback
 from pathlib import Path
 
-from flows.engine.result import UnitUsage, Usage
-from flows.engine.stage import Attempt, execute
+from flows.engine.result import UnitRecord
+from flows.engine.stage import execute
 from flows.execution.progress import ProgressFile
-from flows.execution.unit import EXIT, LOG, begin, costs_before, read_work, write_outcome
+from flows.execution.unit import EXIT, LOG, begin, read_task, records_beside, write_record
 from tmp.errors import TmpError
 from tmp.files import disk_full, is_disk_full
 from tmp.progress import bar
@@ -42,7 +41,7 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> int:
     """Do the unit that the arguments name; returns the exit status."""
     share_one_heap()
-    _die_with_parent()
+    die_with_parent()
     if arguments[0] == "--list":
         lines = Path(arguments[1]).read_text(encoding="utf-8").splitlines()
         return do(Path(lines[int(os.environ[ARRAY_INDEX])]))
@@ -58,55 +57,45 @@ def do(folder: Path) -> int:
     """Do the unit in a folder and write down how it ended; returns 0 if it is done."""
     (folder / EXIT).unlink(missing_ok=True)
     _log_to(folder / LOG)
-    attempt, started_utc = begin(folder)
+    record = begin(folder)
     try:
-        cost = work(folder, attempt)
+        record = work(folder, record)
     except Exception as error:
         failure = _as_told(error, folder)
         if not isinstance(failure, TmpError):
             traceback.print_exc()
-        nothing = UnitUsage(
-            part=folder.name,
-            usage=Usage(),
-            host=platform.node(),
-            job=attempt.job,
-            attempts=attempt.number,
-        )
-        write_outcome(folder, nothing, started_utc=started_utc, error=failure)
+        write_record(folder, record, failure)
         return 1
     give_back_heap()  # the next unit's peak is its own
-    write_outcome(folder, cost, started_utc=started_utc)
+    write_record(folder, record)
     return 0
 
 
-def work(folder: Path, attempt: Attempt) -> UnitUsage:
-    """Execute the order of a unit; returns what it cost.
+def work(folder: Path, record: UnitRecord) -> UnitRecord:
+    """Execute the task of a unit; returns its record with what it cost.
 
     A node's own disk that is full, or not there, is done without.
     """
-    unit = read_work(folder)
-    disk = _scratch_disk(unit.scratch)
+    task = read_task(folder)
+    before = records_beside(folder) if task.portion.finishes else ()
+    disk = _scratch_disk(task.scratch)
     with bar() as lines, ProgressFile(folder, lines) as track:
-
-        def executed(scratch_disk: Path | None) -> UnitUsage:
-            return execute(
-                unit.order,
-                workers=unit.cpus,
-                track=track,
-                share=unit.share,
-                lenient=unit.lenient,
-                before=costs_before(folder) if unit.share is None else (),
-                scratch_disk=scratch_disk,
-                attempt=attempt,
-            )
-
-        try:
-            return executed(disk)
-        except OSError as error:
-            if disk is None or not is_disk_full(error):
-                raise
-            log.warning("%s; once more with temporary files on the survey's own disk", error)
-        return executed(None)
+        while True:
+            try:
+                return execute(
+                    task.recipe,
+                    track,
+                    task.portion,
+                    workers=task.cpus,
+                    before=before,
+                    scratch_disk=disk,
+                    record=record,
+                )
+            except OSError as error:
+                if disk is None or not is_disk_full(error):
+                    raise
+                log.warning("%s; once more with temporary files on the survey's own disk", error)
+                disk = None
 
 
 def _as_told(error: Exception, folder: Path) -> Exception:
@@ -147,7 +136,7 @@ def _log_to(path: Path) -> None:
     )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Let this process end with its controller, at once where the kernel sees to it."""
     parent = os.environ.get(PARENT)
     if parent is None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.engine.result import DISTRIBUTION, MANIFEST, UnitUsage
+from flows.engine.result import DISTRIBUTION, MANIFEST, UnitRecord
 from flows.engine.store import Result
 from flows.execution.slurm_commands import Accounted, read_accounting
 from flows.execution.unit import read_json
@@ -41,7 +41,7 @@ TILE_NAME = re.compile(r"r(\d+)c(\d+)")
 class UnitRow:
     """A unit of a stage, and why it is named."""
 
-    unit: UnitUsage
+    unit: UnitRecord
     remark: str
 
 
@@ -126,7 +126,7 @@ def stage_rows(results: Sequence[Result]) -> list[StageRow]:
     return rows
 
 
-def notable_units(units: Sequence[UnitUsage]) -> list[UnitRow]:
+def notable_units(units: Sequence[UnitRecord]) -> list[UnitRow]:
     """Return units and why they are named: all of few; of many, those that stand out."""
     slowest = sorted(units, key=lambda unit: -unit.usage.wall_s)[:EXTREMES]
     largest = sorted(units, key=lambda unit: -unit.usage.peak_gb)[:EXTREMES]

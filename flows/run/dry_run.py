@@ -4,73 +4,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from flows.engine.cost import SurveySize
-from flows.engine.store import Result, read_result
+from flows.engine.stage import Stage
+from flows.engine.store import read_result
 from flows.execution.runner import unit_count, unit_resources
-from flows.run.parts import Part
-from flows.run.plan import ORIENTED, ORTHOMOSAIC, STEPS, MapPlan, plan_map
-from flows.run.request import RunOptions, SurveyRequest, Where
-from flows.stages.indices import INDICES
-from flows.stages.ingest import INGEST, order_ingest
-from flows.stages.inputs import Step
-from flows.stages.reflectance import REFLECTANCE
+from flows.run.plan import ORIENTED, STAGES, plan_map
+from flows.run.request import Part, RunOptions, SurveyRequest, Where
+from flows.stages.indices import Indices
+from flows.stages.ingest import Ingest, ingest_recipe
+from flows.stages.orthomosaic import Orthomosaic
+from flows.stages.reflectance import Reflectance
 from tmp.survey import Survey
-
-
-def steps_done(plan: MapPlan) -> list[tuple[Step, Result | None]]:
-    """Return the steps of a plan and the results that are there already.
-
-    What follows a stage whose result is not there is not there either: its inputs are unknown.
-    """
-    results: dict[str, Result] = {}
-    found: list[tuple[Step, Result | None]] = []
-    for step in plan.steps:
-        result = None
-        if all(name in results for name in step.needs):
-            result = plan.store.find(plan.order(step, results))
-        if result is not None:
-            results[step.stage.name] = replace(result, reused=True)
-        found.append((step, result))
-    return found
 
 
 def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -> list[str]:
     """Return the graph of a run, what its units should take and what they ask for, in lines."""
-    known: dict[str, Result | None] = {}
-    steps: list[Step] = []
+    known: set[str] = set()
+    stages: list[type[Stage]] = []
     if request.cards:
-        order, size = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
-        steps, known = [Step(stage=INGEST)], {INGEST.name: read_result(order.folder)}
+        recipe, size = ingest_recipe(survey, request.cards, link=request.link, crs=request.crs)
+        stages.append(Ingest)
+        known |= {Ingest.name} if read_result(recipe.folder) is not None else set()
     if survey.gpkg_path.exists() or not request.cards:
         plan = plan_map(survey.root, request.map, retry_holes=run.tries_holes)
         size = plan.size
-        known |= {step.stage.name: result for step, result in steps_done(plan)}
-        steps += plan.steps
+        known |= plan.find_results().keys()
+        stages += plan.stages
     else:
-        steps += STEPS
-    steps = _asked_for(steps, request)
-    rows = [_row(step, known.get(step.stage.name), size, request, run) for step in steps]
+        stages += STAGES
+    stages = _asked_for(stages, request)
+    rows = [
+        _row(stage, _needed_by(stage, stages), stage.name in known, size, request, run)
+        for stage in stages
+    ]
     return [
         f"{size.photographs} photographs of {size.megapixels:.1f} megapixels, about "
         f"{size.tiles} tiles; disk {size.disk_gb:.1f} GB",
         *_as_table(rows),
-        _in_all(steps, rows, run),
+        _in_all(stages, rows, run),
     ]
 
 
-def _asked_for(steps: Sequence[Step], request: SurveyRequest) -> list[Step]:
-    """Return the steps that are run, indices included, as far as is asked."""
-    names = [step.stage.name for step in steps]
+def _asked_for(stages: Sequence[type[Stage]], request: SurveyRequest) -> list[type[Stage]]:
+    """Return the stages that are run, indices included, as far as is asked."""
+    names = [stage.name for stage in stages]
     if request.until is Part.INGEST:
-        return [step for step in steps if step.stage is INGEST]
+        return [stage for stage in stages if stage is Ingest]
     if request.until is Part.ORIENT:
-        return list(steps[: names.index(ORIENTED) + 1])
-    source = REFLECTANCE.name if REFLECTANCE.name in names else ORTHOMOSAIC.name
-    wanted = request.indices is not None or source == REFLECTANCE.name
-    computed = [Step(stage=INDICES, needs=(source,))] if wanted else []
-    return [*steps, *(computed if request.reaches(Part.INDICES) else ())]
+        return list(stages[: names.index(ORIENTED) + 1])
+    wanted = request.indices is not None or Reflectance in stages
+    return [*stages, *([Indices] if wanted and request.reaches(Part.INDICES) else [])]
+
+
+def _needed_by(stage: type[Stage], stages: Sequence[type[Stage]]) -> tuple[str, ...]:
+    """Return the stages that one comes after; indices are computed of the best raster there is."""
+    if stage is not Indices:
+        return stage.after
+    return (Reflectance.name if Reflectance in stages else Orthomosaic.name,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +76,15 @@ class _Row:
 
 
 def _row(
-    step: Step, result: Result | None, size: SurveySize, request: SurveyRequest, run: RunOptions
+    stage: type[Stage],
+    needed: Sequence[str],
+    done: bool,
+    size: SurveySize,
+    request: SurveyRequest,
+    run: RunOptions,
 ) -> _Row:
-    stage, after = step.stage, ", ".join(step.needs)
-    if result is not None:
+    after = ", ".join(needed)
+    if done:
         return _Row(words=(stage.name, after, "nothing has changed"))
     cost, profile = stage.needs(size), run.used_profile
     cpus = None if run.on is Where.SLURM else request.map.workers
@@ -120,16 +117,16 @@ def _as_table(rows: Sequence[_Row]) -> list[str]:
     return table
 
 
-def _in_all(steps: Sequence[Step], rows: Sequence[_Row], run: RunOptions) -> str:
+def _in_all(stages: Sequence[type[Stage]], rows: Sequence[_Row], run: RunOptions) -> str:
     """Say what all takes: on a cluster, what does not need each other is made side by side."""
     ends: dict[str, float] = {}
     latest = 0.0
-    for step, row in zip(steps, rows, strict=True):
+    for stage, row in zip(stages, rows, strict=True):
         began = latest
-        if run.on is Where.SLURM and step.needs:
-            began = max(ends.get(name, 0.0) for name in step.needs)
-        ends[step.stage.name] = began + row.minutes
-        latest = max(latest, ends[step.stage.name])
+        if run.on is Where.SLURM and (needed := _needed_by(stage, stages)):
+            began = max(ends.get(name, 0.0) for name in needed)
+        ends[stage.name] = began + row.minutes
+        latest = max(latest, ends[stage.name])
     core_hours = sum(row.core_hours for row in rows)
     said = f"about {math.ceil(latest)} min once jobs start, {core_hours:.1f} core-hours"
     cores = run.used_profile.most_cpus

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from flows.engine.stage import Order as StageOrder
-from flows.engine.stage import here
+from flows.engine.stage import Recipe, execute
 from flows.engine.store import Result, StageStore, read_result
 from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack, read_index_products
 from flows.products.catalog import write_catalog
 from flows.products.styles import write_styles
 from flows.products.zones import write_zones
-from flows.report.report import MapRecord, write_report
+from flows.report.report import assess_map, write_report
 from flows.run.lock import locked
-from flows.run.plan import MAP_FILES, publish
+from flows.run.publish import MAP_FILES, publish, recall_map, remember_map
 from flows.run.quick_look import TRIED, write_map_look
-from flows.run.record import Maker, recall_map, remember_map
-from flows.stages.indices import INDICES, LEFT_OUT, NO_SHADOW, STACK, Order, read_orders
+from flows.stages.indices import LEFT_OUT, NO_SHADOW, STACK, IndexRequest, Indices, read_requests
 from tmp.captures import choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.progress import Track, silent
 from tmp.survey import Survey, open_survey, read_settings
 
 log = logging.getLogger(__name__)
+
+MakeResult = Callable[[StageStore, Recipe], Result]
+"""Returns the result of a recipe, made if it is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,10 @@ def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent)
     survey = open_survey(root)
     plan_indices(survey, options)
     with locked(survey.work_dir / "lock", "'tmp indices'"):
-        return make_indices(survey, options, Maker(run_order=here(options.workers), track=track))
+        run = partial(execute, workers=options.workers)
+        return make_indices(
+            survey, options, lambda store, recipe: store.make(recipe, run=run, track=track)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +103,7 @@ class IndexPlan:
     """What will be computed."""
 
     store: StageStore
-    order: StageOrder
+    recipe: Recipe
     files: tuple[str, ...]
     """The index rasters, in the order asked for."""
     warnings: tuple[str, ...]
@@ -106,7 +111,7 @@ class IndexPlan:
     @property
     def done(self) -> bool:
         """Whether it is there already."""
-        return read_result(self.order.folder) is not None
+        return read_result(self.recipe.folder) is not None
 
 
 def default_indices(survey: Survey, workers: int) -> IndexOptions | None:
@@ -136,27 +141,27 @@ def refuse_unknown(options: IndexOptions) -> None:
 def plan_indices(survey: Survey, options: IndexOptions) -> IndexPlan:
     """Return what will be computed, refusing what cannot be; computes nothing."""
     stack = choose_stack(survey.products_dir, picture=options.picture)
-    orders = read_orders(options.as_values(), stack)
-    _refuse_names_taken(orders, stack)
+    requests = read_requests(options.as_values(), stack)
+    _refuse_names_taken(requests, stack)
     store = StageStore(root=survey.work_dir / "stages")
-    order = store.order(
-        INDICES,
+    recipe = store.recipe(
+        Indices,
         {STACK: stack.path},
         {"indices": options.as_values(), "mask_shadow": options.mask_shadow},
     )
     return IndexPlan(
         store=store,
-        order=order,
-        files=tuple(f"{order.stem}.tif" for order in orders),
-        warnings=_judge_level(orders, stack, relative=options.relative),
+        recipe=recipe,
+        files=tuple(f"{request.stem}.tif" for request in requests),
+        warnings=_judge_level(requests, stack, relative=options.relative),
     )
 
 
-def make_indices(survey: Survey, options: IndexOptions, make: Maker) -> IndicesResult:
+def make_indices(survey: Survey, options: IndexOptions, make: MakeResult) -> IndicesResult:
     """Compute indices of a survey whose lock is held; see `compute_indices`."""
     plan = plan_indices(survey, options)
     warnings = plan.warnings
-    result = make(plan.store, plan.order)
+    result = make(plan.store, plan.recipe)
     if NO_SHADOW in str(result.figures[LEFT_OUT]):
         warnings += (
             "no shadow was masked: dark and lit ground are not two classes in this survey",
@@ -176,24 +181,28 @@ def make_indices(survey: Survey, options: IndexOptions, make: Maker) -> IndicesR
     )
 
 
-def _refuse_names_taken(orders: Sequence[Order], stack: BandStack) -> None:
+def _refuse_names_taken(requests: Sequence[IndexRequest], stack: BandStack) -> None:
     taken = {*MAP_FILES, stack.path.name}
-    for order in orders:
-        if f"{order.stem}.tif" in taken:
+    for request in requests:
+        if f"{request.stem}.tif" in taken:
             raise InputError(
-                f"--formula {order.index.name}: {order.stem}.tif is another product; "
+                f"--formula {request.index.name}: {request.stem}.tif is another product; "
                 "choose another name"
             )
 
 
-def _judge_level(orders: Sequence[Order], stack: BandStack, *, relative: bool) -> tuple[str, ...]:
+def _judge_level(
+    requests: Sequence[IndexRequest], stack: BandStack, *, relative: bool
+) -> tuple[str, ...]:
     """Return what to be warned of; refuse what needs reflectance where there is none."""
     from photogrammetry.indices.table import Needs
 
-    warnings = [warning for order in orders for warning in order.warnings]
+    warnings = [warning for request in requests for warning in request.warnings]
     if stack.absolute:
         return tuple(warnings)
-    wanting = [order.index.name for order in orders if order.index.needs is Needs.REFLECTANCE]
+    wanting = [
+        request.index.name for request in requests if request.index.needs is Needs.REFLECTANCE
+    ]
     if wanting and not relative:
         raise InputError(
             f"{', '.join(wanting)}: needs reflectance, and {stack.path.name} is "
@@ -230,14 +239,8 @@ def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
         log.warning("%s: no map to report on; 'tmp map' writes one", survey.root)
         return None
     others = [known for known in record.results if known.stage != result.stage]
-    record = MapRecord(
-        survey=survey,
-        settings=settings,
-        captures=captures,
-        reconstruction=record.reconstruction,
-        results=[*others, result],
-        asked=record.asked,
-        area_wkt=record.area_wkt,
-    )
-    remember_map(record)
-    return write_report(record)
+    record = replace(record, results=[*others, result])
+    assessed = assess_map(record)
+    path = write_report(record, assessed)
+    remember_map(record, assessed.verdict)
+    return path

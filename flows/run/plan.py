@@ -1,14 +1,11 @@
-"""What a map of a survey is made of, in which steps, and where its products are put.
+"""What a map of a survey is made of, and by which stages.
 
-A later stage joins by being listed in `STEPS`.
+A later stage joins by being listed in `STAGES`.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,104 +13,42 @@ from typing import Any
 
 import numpy as np
 
-from flows.engine.cost import Raster, SurveySize, of_tiles, survey_size
+from flows.engine.cost import SurveySize, survey_size
 from flows.engine.result import digest_of
-from flows.engine.stage import Order, Stage
+from flows.engine.stage import Recipe, Stage
 from flows.engine.store import Input, Known, Result, StageStore
-from flows.products.table import PRODUCTS
-from flows.stages.inputs import SURVEY, Step, refuse_distant_area
-from flows.stages.orientation import FEATURES, MATCHES, ORIENTATION
-from flows.stages.orthomosaic import EXPOSURE, MOSAIC_TILE, make_orthomosaic
-from flows.stages.reflectance import REFLECTANCE, has_bands
-from flows.stages.surface import SURFACE_TILE, make_cloud, measure_surface, write_elevation
+from flows.stages.inputs import SURVEY, refuse_distant_area
+from flows.stages.orientation import Features, Matches, Orientation
+from flows.stages.orthomosaic import Exposure, Orthomosaic
+from flows.stages.reflectance import Reflectance, has_bands
+from flows.stages.surface import Cloud, Elevation, Surface
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
 from tmp.captures import Capture, CaptureKind, HeightUse, choose_captures, read_captures
 from tmp.errors import InputError
-from tmp.files import replacing
 from tmp.geo.areas import read_area
 from tmp.survey import Settings, Survey, open_survey, read_settings
 
-SURFACE = Stage(
-    name="surface",
-    version="4",
-    function=measure_surface,
-    needs=of_tiles(
-        cpus=2,
-        raster=Raster.SURFACE,
-        base_gb=0.8,
-        gb_per_cpu=0.2,
-        cpu_s_per_tile=9.0,
-        end_s_per_tile=0.3,
-        shared_side=SURFACE_TILE,
-    ),
+STAGES: tuple[type[Stage], ...] = (
+    Features,
+    Matches,
+    Orientation,
+    Exposure,
+    Surface,
+    Elevation,
+    Orthomosaic,
+    Cloud,
 )
-ELEVATION = Stage(
-    name="elevation",
-    version="3",
-    function=write_elevation,
-    needs=of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0),
-)
-ORTHOMOSAIC = Stage(
-    name="orthomosaic",
-    version="6",
-    function=make_orthomosaic,
-    needs=of_tiles(
-        cpus=2,
-        raster=Raster.ORTHO,
-        base_gb=0.8,
-        gb_per_cpu=0.15,
-        gb_per_megapixel=0.018,
-        cpu_s_per_tile=0.6,
-        end_s_per_tile=0.15,
-        end_cpus=4,
-        shared_side=MOSAIC_TILE,
-    ),
-)
-CLOUD = Stage(
-    name="cloud",
-    version="1",
-    function=make_cloud,
-    needs=of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.7, gb_per_cpu=0.1, cpu_s_per_tile=1.0),
-)
-
-STEPS = (
-    Step(stage=FEATURES, options=("quality",)),
-    Step(stage=MATCHES, needs=("features",), options=("quality",)),
-    Step(
-        stage=ORIENTATION,
-        needs=("features", "matches"),
-        options=("quality", "heights", "position_sigma_m"),
-    ),
-    Step(stage=EXPOSURE, needs=("orientation",), options=("quality",)),
-    Step(stage=SURFACE, needs=("orientation",), options=("quality", "area_wkt")),
-    Step(stage=ELEVATION, needs=("surface",), options=("fill", "area_wkt")),
-    Step(
-        stage=ORTHOMOSAIC,
-        needs=("orientation", "exposure", "surface"),
-        options=("quality", "area_wkt", "ortho_gsd_m"),
-    ),
-    Step(stage=CLOUD, needs=("elevation", "orthomosaic")),
-)
-
-ORIENTED = ORIENTATION.name
-"""The step that all products build on."""
-
-BAND_STEPS = (
-    Step(
-        stage=REFLECTANCE,
-        needs=("orientation", "surface"),
-        options=("quality", "area_wkt", "calibration"),
-    ),
-)
+"""Of the map of any survey, in their order."""
+BAND_STAGES: tuple[type[Stage], ...] = (Reflectance,)
 """What follows for a survey with photographs of single bands."""
+ORIENTED = Orientation.name
+"""The stage that all products build on."""
 
-MAP_FILES = tuple(product.file for product in PRODUCTS)
 
-
-def steps_for(captures: Sequence[Capture]) -> tuple[Step, ...]:
-    """Return the steps of a survey's map, in their order."""
-    return STEPS + (BAND_STEPS if has_bands(captures) else ())
+def stages_for(captures: Sequence[Capture]) -> tuple[type[Stage], ...]:
+    """Return the stages of a survey's map, in their order."""
+    return STAGES + (BAND_STAGES if has_bands(captures) else ())
 
 
 class Quality(StrEnum):
@@ -175,15 +110,18 @@ class MapOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapPlan:
-    """What a map will be made of, and in which steps."""
+    """What a map will be made of, and by which stages."""
 
     survey: Survey
     settings: Settings
     captures: Sequence[Capture]
     """With all verdicts applied."""
-    steps: Sequence[Step]
+    stages: Sequence[type[Stage]]
+    """In their order."""
     values: Mapping[str, Any]
     """The options that stages know, JSON-able."""
+    digest: str
+    """Of what can change the map in the survey itself."""
     retry_holes: bool = False
     """Whether results with holes count as not there."""
 
@@ -202,21 +140,37 @@ class MapPlan:
         """Where results are kept."""
         return StageStore(root=self.survey.work_dir / "stages", retry_holes=self.retry_holes)
 
-    def order(self, step: Step, results: Mapping[str, Result]) -> Order:
-        """Return the order of a step, given the results of those before it."""
-        digest = survey_digest(self.settings, self.captures)
-        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.root, digest=digest)}
-        inputs |= {name: results[name].known for name in step.needs}
-        return self.store.order(
-            step.stage, inputs, {name: self.values[name] for name in step.options}
-        )
+    def recipe(self, stage: type[Stage], results: Mapping[str, Result]) -> Recipe:
+        """Return the recipe of a stage, given the results of those before it."""
+        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.root, digest=self.digest)}
+        inputs |= {name: results[name].known for name in stage.after}
+        return self.store.recipe(stage, inputs, {name: self.values[name] for name in stage.options})
+
+    def find_results(self) -> dict[str, Result]:
+        """Return the results that are there already, by stage.
+
+        What follows a stage whose result is not there is not there either: its inputs are unknown.
+        """
+        results: dict[str, Result] = {}
+        for stage in self.stages:
+            if results.keys() >= set(stage.after):
+                result = self.store.find(self.recipe(stage, results))
+                if result is not None:
+                    results[stage.name] = result
+        return results
+
+    @property
+    def until_oriented(self) -> Sequence[type[Stage]]:
+        """The stages up to the one that all products build on."""
+        names = [stage.name for stage in self.stages]
+        return self.stages[: names.index(ORIENTED) + 1]
 
 
 def plan_map(
     root: Path,
     options: MapOptions,
     *,
-    steps: Sequence[Step] | None = None,
+    stages: Sequence[type[Stage]] | None = None,
     retry_holes: bool = False,
 ) -> MapPlan:
     """Return what a map will be made of, refusing what cannot be mapped; computes nothing."""
@@ -232,8 +186,9 @@ def plan_map(
         survey=survey,
         settings=settings,
         captures=captures,
-        steps=steps_for(captures) if steps is None else steps,
+        stages=stages_for(captures) if stages is None else stages,
         values=values,
+        digest=survey_digest(settings, captures),
         retry_holes=retry_holes,
     )
 
@@ -263,32 +218,6 @@ def calibration_digest(survey: Survey, captures: Sequence[Capture]) -> str:
         said[path.name] = path.read_bytes().hex() if path.is_file() else ""
     panels = sorted((c.name, c.sha256) for c in captures if c.kind is CaptureKind.PANEL)
     return digest_of({"said": said, "panels": panels})
-
-
-def publish(
-    results: Sequence[Result],
-    products_dir: Path,
-    files: Iterable[str] = MAP_FILES,
-) -> list[Path]:
-    """Put the stages' products where people look for them; returns their paths.
-
-    A product is the same file as in the store where the disk knows hard links, else a copy.
-    """
-    products_dir.mkdir(parents=True, exist_ok=True)
-    known = set(files)
-    published = []
-    for result in results:
-        for name in sorted(known.intersection(result.files)):
-            source, target = result.folder / name, products_dir / name
-            published.append(target)
-            if target.exists() and target.samefile(source):
-                continue
-            with replacing(target) as temporary:
-                with suppress(OSError):
-                    os.link(source, temporary)
-                if not temporary.exists():
-                    shutil.copyfile(source, temporary)
-    return published
 
 
 def _option_values(

@@ -227,7 +227,7 @@ def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> 
     captures = choose_captures(
         read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
     )
-    values = calibrate_survey(survey, captures)
+    values = calibrate_survey(survey, captures, BandValues.of_survey(survey))
     index, releases = _find_releases(survey, captures, values)
     chosen = [releases[i] for i in _evenly(len(releases), MOST_LOOKS)]
     homographies, said = _align(chosen, values)

@@ -1,7 +1,4 @@
-"""The book of a survey's run: who runs what, how each stage is, how the run ended.
-
-It also keeps what the last map was made of, so that later commands can write its report anew.
-"""
+"""The book of a survey's run: who runs what, how each stage is, how the run ended."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,28 +17,19 @@ from typing import Any
 
 import psutil
 
-from flows.engine.stage import Order, RunOrder
-from flows.engine.store import Result, StageStore, read_result
+from flows.engine.store import Result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
 from flows.execution.unit import read_json
-from flows.report.report import MapRecord
 from flows.run.lock import living_holder, runs_here, user_name
-from flows.run.plan import ORIENTED
-from flows.run.prefect.recorder import PLAIN, Recorder
-from tmp.captures import Capture
 from tmp.errors import InputError
 from tmp.files import replacing
-from tmp.progress import Track, silent
-from tmp.reconstruction import read_reconstruction
-from tmp.survey import Settings, Survey
+from tmp.survey import Survey
 
 RUN = "run.json"
 UNITS = "units"
 LOCK = "lock"
 STOP_S = 30.0
 """Time that a controller gets to cancel its jobs and end."""
-
-RECORD = "map.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +96,8 @@ class RunBook:
     _turn: threading.Lock = field(default_factory=threading.Lock)
     """Stages may be made side by side."""
 
-    def begin(self, on: str, stages: Mapping[str, str]) -> None:
-        """Note who runs what, and how each stage is."""
+    def begin(self, on: str, stages: Iterable[str]) -> None:
+        """Note who runs what, and the stages that are to come."""
         record = RunRecord(
             on=on,
             host=platform.node(),
@@ -119,10 +107,15 @@ class RunBook:
             began_utc=_now_utc(),
             state="running",
             error="",
-            stages={name: StageNote(state=state) for name, state in stages.items()},
+            stages={name: StageNote(state="to do") for name in stages},
         )
         self.said = asdict(record)
         self._write()
+
+    def expect(self, stages: Iterable[str]) -> None:
+        """Note further stages that are to come."""
+        for name in stages:
+            self.note(name, "to do")
 
     def note(self, stage: str, state: str, result: Result | None = None) -> None:
         """Note how a stage is, and its result once there is one."""
@@ -224,84 +217,3 @@ def _stage_note(entry: Any) -> StageNote:
 
 def _now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Maker:
-    """Makes the results of stages."""
-
-    run_order: RunOrder
-    """How a stage whose result is not there is run."""
-    recorder: Recorder = PLAIN
-    book: RunBook | None = None
-    track: Track = silent
-    side_by_side: bool = False
-    """Whether several stages may be made at the same time."""
-    stop: Callable[[], None] = lambda: None
-    """Has all stages at work stop, which then raise."""
-
-    def announce(self, stages: Iterable[str]) -> None:
-        """Note the stages that are to come."""
-        for name in stages:
-            self._note(name, "to do")
-
-    def __call__(self, store: StageStore, order: Order) -> Result:
-        """Return the result of an order, running it only if it is not there."""
-        name = order.stage.name
-        return self.recorder.task(name, lambda: self._made(store, order))
-
-    def _made(self, store: StageStore, order: Order) -> Result:
-        name = order.stage.name
-
-        def run_order(order: Order, track: Track) -> None:
-            self._note(name, "running")
-            try:
-                self.run_order(order, track)
-            except BaseException:
-                self._note(name, "not done")
-                raise
-
-        result = store.make(order, run_order=run_order, track=self.track)
-        self._note(name, "nothing has changed" if result.reused else "done", result)
-        return result
-
-    def _note(self, stage: str, state: str, result: Result | None = None) -> None:
-        if self.book is not None:
-            self.book.note(stage, state, result)
-
-
-def remember_map(record: MapRecord) -> None:
-    """Write ``work/map.json``: which results the map is made of, and what was asked."""
-    survey = record.survey
-    work = survey.work_dir.resolve()
-    folders = [result.folder.resolve() for result in record.results]
-    document = {
-        "asked": record.asked,
-        "area_wkt": record.area_wkt,
-        "results": [folder.relative_to(work).as_posix() for folder in folders],
-    }
-    with replacing(survey.work_dir / RECORD) as temporary:
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
-
-
-def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
-    """Return the record of a survey's last map; None if it has none, or its results are gone."""
-    try:
-        document = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
-        folders = [survey.work_dir / Path(name) for name in document["results"]]
-    except (OSError, ValueError, KeyError):
-        return None
-    results = [read_result(folder) for folder in folders]
-    whole: list[Result] = [result for result in results if result is not None]
-    oriented = next((result for result in whole if result.stage == ORIENTED), None)
-    if oriented is None or len(whole) < len(results):
-        return None
-    return MapRecord(
-        survey=survey,
-        settings=settings,
-        captures=captures,
-        reconstruction=read_reconstruction(oriented.folder),
-        results=whole,
-        asked=document["asked"],
-        area_wkt=document.get("area_wkt"),
-    )

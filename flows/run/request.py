@@ -11,9 +11,17 @@ from flows.engine.store import Result
 from flows.execution.cluster_profile import WITHOUT_SHARES, Profile
 from flows.report.verdict import Verdict
 from flows.run.indices import IndexOptions, IndicesResult
-from flows.run.parts import Part
 from flows.run.plan import MapOptions
 from tmp.survey import Survey
+
+
+class Part(StrEnum):
+    """A part of a run; each can be run without those after it."""
+
+    INGEST = "ingest"
+    ORIENT = "orient"
+    PRODUCTS = "products"
+    INDICES = "indices"
 
 
 class Where(StrEnum):
@@ -37,8 +45,6 @@ class RunOptions:
     """Whether a tile that cannot be made stops the run, rather than leaving a named hole."""
     retry_holes: bool = False
     """Whether the holes of earlier runs are tried again."""
-    prefect: bool | None = None
-    """Whether Prefect keeps a record of the run; None: where a server is there to keep it."""
 
     @property
     def used_profile(self) -> Profile:

@@ -172,7 +172,7 @@ def _under_way(
 
 def _see(unit: UnitView, queue: Queue, alive: bool) -> _Seen:
     state, reason, *_ = queue.get(unit.submitted, Queued())
-    if unit.outcome is None and state == "PENDING":
+    if unit.record is None and state == "PENDING":
         return _Seen(unit=unit, state=State.WAITING, reason=reason)
     if unit.state is State.RUNNING and not alive and state != "RUNNING":
         return _Seen(unit=unit, state=State.LOST)
@@ -219,7 +219,7 @@ def _at_work(seen: _Seen) -> str:
 
 def _failure(survey: Survey, stage: str, unit: UnitView) -> list[str]:
     """Say what a unit failed of, and where to read more."""
-    said = unit.outcome.error.splitlines() if unit.outcome else []
+    said = unit.record.error.splitlines() if unit.record else []
     return [
         f"    {unit.part} on {unit.host}: {said[0] if said else 'no reason given'}",
         f"    more with: tmp logs {survey.root} {stage}",
@@ -315,12 +315,12 @@ def follow_log(survey: Survey, stage: str, tile: str = "") -> Iterator[str]:
 
 def header(stage: str, unit: UnitView) -> str:
     """Return the line above what a unit said: where, as which job, when, how it ended."""
-    starts, outcome = unit.starts(), unit.outcome
+    starts, record = unit.starts(), unit.record
     told = [stage if unit.part == "whole" else f"{stage} {unit.part}"]
     told += [unit.host] if unit.host else []
     told += [f"job {unit.job}"] if unit.job else []
-    if outcome is not None:
-        told.append(f"{say_time(outcome.started_utc)} to {say_time(outcome.finished_utc)}")
+    if record is not None:
+        told.append(f"{say_time(record.started_utc)} to {say_time(record.finished_utc)}")
     elif starts:
         told.append(f"since {say_time(starts[-1].split()[0])}")
     told += [f"started {len(starts)} times"] if len(starts) > 1 else []

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.engine.cost import Raster, of_tiles
-from flows.engine.stage import Figures, Job, Stage
+from flows.engine.stage import Figures, Stage
 from flows.products.band_stack import BandStack, index_tags, open_stack
 from flows.stages.inputs import require_space
 from tmp.errors import InputError
@@ -37,7 +37,7 @@ SAMPLE_CELLS = 768
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class IndexRequest:
     """One index that is to be made."""
 
     stem: str
@@ -48,7 +48,7 @@ class Order:
     warnings: tuple[str, ...]
 
 
-def read_orders(indices: Sequence[Mapping[str, str]], stack: BandStack) -> list[Order]:
+def read_requests(indices: Sequence[Mapping[str, str]], stack: BandStack) -> list[IndexRequest]:
     """Return what is to be made.
 
     Parameters
@@ -64,65 +64,77 @@ def read_orders(indices: Sequence[Mapping[str, str]], stack: BandStack) -> list[
     """
     from photogrammetry.indices.table import assign_bands, index_table, list_misfits
 
-    table, orders = index_table(), []
+    table, requests = index_table(), []
     for asked in indices:
         name, formula = asked["name"], asked["formula"]
         index = table.from_user(name, formula) if formula else table.find(name)
         bands = assign_bands(index, stack.bands, stack.path.name)
         warnings = list_misfits(index, bands)
-        orders.append(Order(stem=name.lower(), index=index, bands=bands, warnings=tuple(warnings)))
-    for first, second in pairwise(sorted(orders, key=lambda order: order.stem)):
+        requests.append(
+            IndexRequest(stem=name.lower(), index=index, bands=bands, warnings=tuple(warnings))
+        )
+    for first, second in pairwise(sorted(requests, key=lambda request: request.stem)):
         if first.stem == second.stem:
             raise InputError(f"{second.stem}: asked for twice; name it once")
-    return orders
+    return requests
 
 
-def make_indices(job: Job) -> Figures:
-    """Compute indices tile by tile and write a raster of each."""
-    stack = open_stack(job.inputs[STACK])
-    orders = read_orders(job.options["indices"], stack)
-    cells = stack.grid.rows * stack.grid.cols
-    require_space(job.out, cells * BYTES_PER_CELL * len(orders), "computing indices")
-    rasters = {
-        order.stem: create_tiled(
-            job.scratch / order.stem, stack.grid, nodata=NODATA, tile_cells=INDEX_TILE
-        )
-        for order in orders
-    }
-    sample = _sample(stack)
-    limit = _shadow_limit(sample) if job.options["mask_shadow"] else None
-    tiles = list(stack.grid.tiles(INDEX_TILE))
-    counts = {order.stem: np.zeros(4, int) for order in orders}
+class Indices(Stage):
+    """Compute indices in one pass over the stack, a raster of each."""
 
-    def compute(tile: Tile) -> dict[str, NDArray[np.int_]]:
-        return _compute_tile(stack, orders, rasters, tile, limit)
+    name = "indices"
+    version = "1"
+    needs = of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2)
 
-    done = map_threads(compute, tiles, workers=job.workers)
-    for _, found in job.track(done, "Computing indices", len(tiles)):
-        for stem, numbers in found.items():
-            counts[stem] += numbers
-    masks = _masks_in_words(stack, job.options["mask_shadow"], limit)
-    figures: dict[str, Any] = {
-        "source": stack.path.name,
-        "calibration": stack.in_words(),
-        LEFT_OUT: masks,
-    }
-    for order in orders:
-        sigma = index_sigma(order, stack, sample)
-        finish_cog(
-            rasters[order.stem],
-            job.out / f"{order.stem}.tif",
-            descriptions=(order.index.name,),
-            tags=index_tags(order.index, order.bands, stack, masks, order.warnings, sigma),
-            threads=job.workers,
-        )
-        figures |= _figures(order, counts[order.stem], sigma)
-    return figures
+    def finish(self) -> Figures:
+        """Compute the indices tile by tile, and write them."""
+        space = self.space
+        stack = open_stack(space.inputs[STACK])
+        requests = read_requests(space.options["indices"], stack)
+        cells = stack.grid.rows * stack.grid.cols
+        require_space(space.out, cells * BYTES_PER_CELL * len(requests), "computing indices")
+        rasters = {
+            request.stem: create_tiled(
+                space.scratch / request.stem, stack.grid, nodata=NODATA, tile_cells=INDEX_TILE
+            )
+            for request in requests
+        }
+        sample = _sample(stack)
+        limit = _shadow_limit(sample) if space.options["mask_shadow"] else None
+        tiles = list(stack.grid.tiles(INDEX_TILE))
+        counts = {request.stem: np.zeros(4, int) for request in requests}
+
+        def compute(tile: Tile) -> dict[str, NDArray[np.int_]]:
+            return _compute_tile(stack, requests, rasters, tile, limit)
+
+        done = map_threads(compute, tiles, workers=space.workers)
+        for _, found in space.track(done, "Computing indices", len(tiles)):
+            for stem, numbers in found.items():
+                counts[stem] += numbers
+        masks = _masks_in_words(stack, space.options["mask_shadow"], limit)
+        figures: dict[str, Any] = {
+            "source": stack.path.name,
+            "calibration": stack.in_words(),
+            LEFT_OUT: masks,
+        }
+        for request in requests:
+            sigma = index_sigma(request, stack, sample)
+            finish_cog(
+                rasters[request.stem],
+                space.out / f"{request.stem}.tif",
+                descriptions=(request.index.name,),
+                tags=index_tags(
+                    request.index, request.bands, stack, masks, request.warnings, sigma
+                ),
+                threads=space.workers,
+            )
+            figures |= _figures(request, counts[request.stem], sigma)
+        return figures
 
 
 def _compute_tile(
     stack: BandStack,
-    orders: Sequence[Order],
+    requests: Sequence[IndexRequest],
     rasters: Mapping[str, TiledRaster],
     tile: Tile,
     shadow_limit: float | None,
@@ -133,19 +145,19 @@ def _compute_tile(
     layers = _layers(stack, read_window(stack.path, tile))
     shadow = None if shadow_limit is None else shadowed_cells(layers.values(), shadow_limit)
     found = {}
-    for order in orders:
-        own = {key: layers[band.channel] for key, band in order.bands.items()}
+    for request in requests:
+        own = {key: layers[band.channel] for key, band in request.bands.items()}
         limits = {
             key: limit
-            for key, band in order.bands.items()
+            for key, band in request.bands.items()
             if (limit := stack.saturation[stack.bands.index(band)]) is not None
         }
         mask = saturated_cells(own, limits) if limits else None
         if shadow is not None:
             mask = shadow if mask is None else mask | shadow
-        cells = compute_index(order.index, own, mask=mask)
-        rasters[order.stem].write(tile, cells.values[None])
-        found[order.stem] = np.array([cells.known, cells.unknown, cells.masked, cells.undefined])
+        cells = compute_index(request.index, own, mask=mask)
+        rasters[request.stem].write(tile, cells.values[None])
+        found[request.stem] = np.array([cells.known, cells.unknown, cells.masked, cells.undefined])
     return found
 
 
@@ -177,7 +189,9 @@ def _shadow_limit(sample: Mapping[int, Layer]) -> float | None:
     return choose_shadow_limit(brightness(sample.values()))
 
 
-def index_sigma(order: Order, stack: BandStack, sample: Mapping[int, Layer]) -> float | None:
+def index_sigma(
+    request: IndexRequest, stack: BandStack, sample: Mapping[int, Layer]
+) -> float | None:
     """Return the standard deviation of an index that the calibration of its bands leaves.
 
     Each band's level is moved up and down by its standard deviation, at the median values of the
@@ -190,9 +204,9 @@ def index_sigma(order: Order, stack: BandStack, sample: Mapping[int, Layer]) -> 
     """
     from photogrammetry.indices.compute import index_values
 
-    sigmas = {key: stack.sigma(band) for key, band in order.bands.items()}
+    sigmas = {key: stack.sigma(band) for key, band in request.bands.items()}
     middle = {}
-    for key, band in order.bands.items():
+    for key, band in request.bands.items():
         values = sample[band.channel].values(slice(None))
         if sigmas[key] is None or not np.isfinite(values).any():
             return None
@@ -200,7 +214,7 @@ def index_sigma(order: Order, stack: BandStack, sample: Mapping[int, Layer]) -> 
     changes = []
     for key, sigma in sigmas.items():
         moved = [
-            index_values(order.index, middle | {key: middle[key] * np.float32(1 + sign * sigma)})
+            index_values(request.index, middle | {key: middle[key] * np.float32(1 + sign * sigma)})
             for sign in (1, -1)
             if sigma is not None
         ]
@@ -218,23 +232,17 @@ def _masks_in_words(stack: BandStack, asked: bool, limit: float | None) -> str:
     return ", ".join(said)
 
 
-def _figures(order: Order, counts: NDArray[np.int_], sigma: float | None) -> dict[str, float | str]:
+def _figures(
+    request: IndexRequest, counts: NDArray[np.int_], sigma: float | None
+) -> dict[str, float | str]:
     """Return an index's figures for the report, as shares of the cells that the bands show."""
     known, _, masked, undefined = (int(count) for count in counts)
     shown = max(known + masked + undefined, 1)
-    figures: dict[str, float | str] = {f"{order.stem}_valid_share": known / shown}
+    figures: dict[str, float | str] = {f"{request.stem}_valid_share": known / shown}
     if masked:
-        figures[f"{order.stem}_masked_share"] = masked / shown
+        figures[f"{request.stem}_masked_share"] = masked / shown
     if undefined:
-        figures[f"{order.stem}_undefined_share"] = undefined / shown
+        figures[f"{request.stem}_undefined_share"] = undefined / shown
     if sigma is not None:
-        figures[f"{order.stem}_sigma"] = sigma
+        figures[f"{request.stem}_sigma"] = sigma
     return figures
-
-
-INDICES = Stage(
-    name="indices",
-    version="1",
-    function=make_indices,
-    needs=of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2),
-)

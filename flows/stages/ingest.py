@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.engine.cost import SurveySize, of_photographs
 from flows.engine.result import digest_of
-from flows.engine.stage import Figures, Job, Order, Stage
+from flows.engine.stage import Figures, Recipe, Stage
 from flows.engine.store import Known, StageStore
 from flows.stages.inputs import SURVEY
 from ingest.card import find_photographs, refuse_overlap
@@ -25,46 +25,45 @@ SAMPLED = 5
 """Photographs, about, whose headers are looked at before they are taken in."""
 
 
-def take_photographs(job: Job) -> Figures:
+class Ingest(Stage):
     """Take the photographs of cards into the survey, as `tmp ingest` does."""
-    from ingest.photographs import ingest_photographs
 
-    options = job.options
-    result = ingest_photographs(
-        [Path(card) for card in options["cards"]],
-        Survey(root=job.inputs[SURVEY]),
-        link=options["link"],
-        crs=options["crs"],
-        workers=job.workers,
-        track=job.track,
-    )
-    if result.failed:
-        path, reason = next(iter(result.failed.items()))
-        raise PhotographError(
-            f"{len(result.failed)} files could not be taken in, such as {path}: {reason}; what "
-            "could is in the survey: run again, or go on without the card"
-        )
-    return {
-        "photographs": len(result.captures),
-        "added": len(result.added),
-        "flagged": len(result.flagged),
-    }
-
-
-INGEST = Stage(
-    name="ingest",
-    version="1",
-    function=take_photographs,
-    needs=of_photographs(
+    name = "ingest"
+    version = "1"
+    needs = of_photographs(
         cpus=4, base_gb=0.6, gb_per_thousand=0.1, gb_per_cpu=0.1, cpu_s_per_megapixel=0.02
-    ),
-)
+    )
+
+    def finish(self) -> Figures:
+        """Copy, verify and judge the photographs."""
+        from ingest.photographs import ingest_photographs
+
+        options = self.space.options
+        result = ingest_photographs(
+            [Path(card) for card in options["cards"]],
+            Survey(root=self.space.inputs[SURVEY]),
+            link=options["link"],
+            crs=options["crs"],
+            workers=self.space.workers,
+            track=self.space.track,
+        )
+        if result.failed:
+            path, reason = next(iter(result.failed.items()))
+            raise PhotographError(
+                f"{len(result.failed)} files could not be taken in, such as {path}: {reason}; what "
+                "could is in the survey: run again, or go on without the card"
+            )
+        return {
+            "photographs": len(result.captures),
+            "added": len(result.added),
+            "flagged": len(result.flagged),
+        }
 
 
-def order_ingest(
+def ingest_recipe(
     survey: Survey, cards: Sequence[Path], *, link: bool, crs: str | None
-) -> tuple[Order, SurveySize]:
-    """Return the order that takes cards in, and the size of what lies on them.
+) -> tuple[Recipe, SurveySize]:
+    """Return the recipe that takes cards in, and the size of what lies on them.
 
     The result is known by the list of files with their sizes and times: an unchanged card is not
     read again.
@@ -83,8 +82,8 @@ def order_ingest(
         listed.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
     declared = survey.root / CAMERAS_FILE
     store = StageStore(root=survey.work_dir / "stages")
-    order = store.order(
-        INGEST,
+    recipe = store.recipe(
+        Ingest,
         {SURVEY: Known(path=survey.root, digest="")},
         {
             "cards": [str(card.resolve()) for card in cards],
@@ -94,7 +93,7 @@ def order_ingest(
             "crs": crs,
         },
     )
-    return order, SurveySize(photographs=len(files), megapixels=_megapixels(files))
+    return recipe, SurveySize(photographs=len(files), megapixels=_megapixels(files))
 
 
 def _megapixels(files: Sequence[Path]) -> float:
@@ -111,4 +110,4 @@ def _megapixels(files: Sequence[Path]) -> float:
 def forget_absent(survey: Survey) -> None:
     """Forget what was taken into a survey whose list of photographs is no longer there."""
     if not survey.gpkg_path.exists():
-        shutil.rmtree(survey.work_dir / "stages" / INGEST.name, ignore_errors=True)
+        shutil.rmtree(survey.work_dir / "stages" / Ingest.name, ignore_errors=True)

@@ -1,8 +1,7 @@
-"""What a step of a map is, and what all of them share: survey, photographs, reconstruction.
+"""What the stages of a map read: survey, photographs, reconstruction; and the room they need.
 
-A stage gets paths and plain values (`flows.engine.stage.Job`), so the same function can run here
-or on a node of a cluster.  Heavy imports are inside the functions. Disk space is asked for before
-work starts rather than missed in the middle of it.
+Heavy imports are inside the functions, as the controller of a run needs the stages' names alone.
+Disk space is asked for before work starts rather than missed in the middle of it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from flows.engine.stage import Job, Stage
+from flows.engine.stage import Workspace
 from tmp.captures import Capture, choose_captures, read_captures
 from tmp.errors import InputError, PhotographError, SpaceError
 from tmp.reconstruction import Reconstruction, read_reconstruction
@@ -43,59 +41,48 @@ FARTHEST_M = 1000.0
 """An area farther than this from every photograph belongs to another survey."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """A stage in its place: whose results it needs, and which options change its result."""
-
-    stage: Stage
-    needs: tuple[str, ...] = ()
-    """Names of earlier stages; each is an input of that name, the folder of its results."""
-    options: tuple[str, ...] = ()
-    """Names of the map's options."""
-
-
-def picture_store(job: Job) -> PictureStore:
-    """Return the store of the photographs' pyramids for a job's quality.
+def picture_store(space: Workspace) -> PictureStore:
+    """Return the store of the photographs' pyramids for the quality that is asked for.
 
     Each quality has its own, so that a result does not depend on what was asked before.
     """
     from photogrammetry.pictures import PictureStore
 
     return PictureStore(
-        folder=Survey(root=job.inputs[SURVEY]).work_dir / PICTURES / job.options["quality"]
+        folder=Survey(root=space.inputs[SURVEY]).work_dir / PICTURES / space.options["quality"]
     )
 
 
-def complete_pictures(job: Job, captures: Sequence[Capture]) -> None:
+def complete_pictures(space: Workspace, captures: Sequence[Capture]) -> None:
     """Decode again the photographs whose pyramids someone deleted from ``work/``."""
-    store = picture_store(job)
+    store = picture_store(space)
 
     def decode(capture: Capture) -> None:
         with suppress(PhotographError):  # said by the orientation, which leaves it out
-            save_picture(job, capture)
+            save_picture(space, capture)
 
     used = {capture.name: capture for capture in captures if capture.used}
     missing = [used[name] for name in store.lacking(used)]
-    done = map_threads(decode, missing, workers=job.workers)
+    done = map_threads(decode, missing, workers=space.workers)
     if missing:
-        for _ in job.track(done, "Decoding photographs", len(missing)):
+        for _ in space.track(done, "Decoding photographs", len(missing)):
             pass
 
 
-def save_picture(job: Job, capture: Capture) -> None:
+def save_picture(space: Workspace, capture: Capture) -> None:
     """Decode a photograph and store its pyramid."""
     from photogrammetry.pictures import read_photograph
 
-    long_side_px, _ = FEATURE_SIZES[job.options["quality"]]
+    long_side_px, _ = FEATURE_SIZES[space.options["quality"]]
     halvings = int(max(capture.width_px, capture.height_px) >= 2 * long_side_px)
-    photos_dir = Survey(root=job.inputs[SURVEY]).photos_dir
+    photos_dir = Survey(root=space.inputs[SURVEY]).photos_dir
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
-    picture_store(job).save(capture.name, picture, halvings=halvings)
+    picture_store(space).save(capture.name, picture, halvings=halvings)
 
 
-def read_survey(job: Job) -> tuple[Survey, Settings, Sequence[Capture]]:
-    """Return the survey of a job, its settings, and its photographs with all verdicts applied."""
-    survey = open_survey(job.inputs[SURVEY])
+def read_survey(space: Workspace) -> tuple[Survey, Settings, Sequence[Capture]]:
+    """Return the survey of a stage, its settings, and its photographs with all verdicts applied."""
+    survey = open_survey(space.inputs[SURVEY])
     settings = read_settings(survey)
     captures = choose_captures(
         read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
@@ -103,17 +90,17 @@ def read_survey(job: Job) -> tuple[Survey, Settings, Sequence[Capture]]:
     return survey, settings, captures
 
 
-def read_oriented(job: Job) -> Reconstruction:
-    """Return the reconstruction that a job builds on."""
-    return read_reconstruction(job.inputs["orientation"])
+def read_oriented(space: Workspace) -> Reconstruction:
+    """Return the reconstruction that a stage builds on."""
+    return read_reconstruction(space.inputs["orientation"])
 
 
-def read_surveying(job: Job) -> Reconstruction:
+def read_surveying(space: Workspace) -> Reconstruction:
     """Return the reconstruction with only the photographs that surface and picture are made of."""
     from photogrammetry.ortho.bands import surface_part
 
-    _, _, captures = read_survey(job)
-    return surface_part(read_oriented(job), captures)
+    _, _, captures = read_survey(space)
+    return surface_part(read_oriented(space), captures)
 
 
 def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:

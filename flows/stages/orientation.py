@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.engine.cost import FEATURE_WORK, Cost, SurveySize, of_photographs
-from flows.engine.stage import Figures, Job, Stage, work_items
+from flows.engine.stage import Figures, Stage, Workspace
 from flows.stages.inputs import (
     FEATURE_SIZES,
     picture_store,
@@ -50,129 +51,223 @@ SMALL_BLOCK = 300
 BLOCK_NEEDS = of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
 
 
-def find_features(job: Job) -> Figures:
+class Features(Stage):
     """Find the keypoints of photographs, and keep their grey pyramids from the same decode."""
-    from photogrammetry.orientation.features import (
-        detect_photograph,
-        features_path,
-        read_digest,
+
+    name = "features"
+    version = "1"
+    options = ("quality",)
+    label = "Finding keypoints"
+    needs = of_photographs(
+        cpus=2,
+        base_gb=0.4,
+        gb_per_cpu=0.6,
+        cpu_s_per_photograph=0.8,
+        work=FEATURE_WORK,
+        shared=True,
     )
-    from photogrammetry.orientation.orient import Keypoints, refuse_too_few
 
-    task = _task(job)
-    refuse_too_few(task)
-    pixels = sum(capture.width_px * capture.height_px for capture in task.used)
-    require_space(job.out, pixels * PYRAMID_BYTES_PER_PIXEL, "orienting the photographs")
-    pictures, folder = picture_store(job), task.places.features_dir
-    widths_px = {capture.name: capture.width_px for capture in task.used}
-    digests: dict[str, str] = {}
-    unreadable: dict[str, str] = {}
+    def __init__(self, space: Workspace) -> None:
+        """Read which photographs are used."""
+        from photogrammetry.orientation.orient import refuse_too_few
 
-    def keep(name: str, picture: NDArray[np.uint8]) -> None:
-        pictures.save(name, picture, halvings=round(math.log2(widths_px[name] / picture.shape[1])))
+        super().__init__(space)
+        self._task = _task(space)
+        refuse_too_few(self._task)
+        self._captures = {capture.name: capture for capture in self._task.used}
+        self._pictures = picture_store(space)
+        self._digests: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
 
-    def described(capture: Capture) -> bool:
-        if capture.name not in digests:
-            digest = read_digest(features_path(folder, capture.name))
-            if digest is not None:
-                digests[capture.name] = digest
-        return capture.name in digests
+    def items(self) -> Sequence[str]:
+        """Name the photographs."""
+        return list(self._captures)
 
-    def made(capture: Capture) -> bool:
-        return described(capture) and pictures.has(capture.name, finest_level=1)
+    def is_made(self, item: str) -> bool:
+        """Tell whether a photograph has keypoints and a pyramid."""
+        return self._is_described(item) and self._pictures.has(item, finest_level=1)
 
-    def find(capture: Capture) -> None:
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Ask for room, and give each photograph one thread."""
+        del items
+        pixels = sum(capture.width_px * capture.height_px for capture in self._captures.values())
+        require_space(self.space.out, pixels * PYRAMID_BYTES_PER_PIXEL, "orienting the photographs")
+        with one_thread_each():
+            yield
+
+    def make(self, item: str) -> None:
+        """Find the keypoints of a photograph; one that cannot be decoded is noted."""
+        from photogrammetry.orientation.features import detect_photograph
+
+        capture = self._captures[item]
         try:
-            if described(capture):
-                save_picture(job, capture)
+            if self._is_described(item):
+                save_picture(self.space, capture)
             else:
                 detect_photograph(
-                    capture, task.photos_dir, folder, options=task.options.features, on_picture=keep
+                    capture,
+                    self._task.photos_dir,
+                    self._task.places.features_dir,
+                    options=self._task.options.features,
+                    on_picture=self._keep,
                 )
+                self._is_described(item)
         except PhotographError as error:
-            unreadable[capture.name] = str(error)
+            self._unreadable[item] = str(error)
 
-    with one_thread_each():
-        if not work_items(job, task.used, find, "Finding keypoints", made=made, name=_name):
-            return {}
-    unreadable |= job.holes or {}
-    found = {name: digest for name, digest in digests.items() if name not in unreadable}
-    _write(job.out / FEATURES_FILE, asdict(Keypoints(digests=found, unreadable=unreadable)))
-    return {"photographs": len(found), "unreadable": len(unreadable)}
+    def finish(self) -> Figures:
+        """Write which photographs have keypoints."""
+        from photogrammetry.orientation.orient import Keypoints
 
-
-def match_photographs(job: Job) -> Figures:
-    """Match the photographs whose footprints should overlap, pairs of one first photograph each."""
-    from photogrammetry.orientation.matching import group_pairs
-    from photogrammetry.orientation.orient import matcher, one_blas_thread, propose
-
-    task, keypoints = _task(job), _read_keypoints(job)
-    used, matching = keypoints.usable(task.used), matcher(task, keypoints)
-    groups = group_pairs(propose(task, keypoints))
-
-    verdicts: dict[str, Verdict] = {}
-
-    def first(group: Sequence[Pair]) -> str:
-        return used[group[0].first].name
-
-    def made(group: Sequence[Pair]) -> bool:
-        if first(group) not in verdicts:
-            verdict = matching.known(group)
-            if verdict is not None:
-                verdicts[first(group)] = verdict
-        return first(group) in verdicts
-
-    missing = [group for group in job.shared(groups, first) if not made(group)]
-    wanted = {i for group in missing for pair in group for i in (pair.first, pair.second)}
-    _restore_keypoints(job, task, [used[i] for i in sorted(wanted)])
-    label = "Matching photographs"
-    with one_blas_thread():
-        if not work_items(job, groups, matching.match, label, made=made, name=first):
-            return {}
-    found = {
-        first(group): {
-            "pairs": [[pair.first, pair.second, pair.overlap] for pair in group],
-            "digest": verdicts[first(group)].digest,
+        unreadable = self._unreadable | self.holes
+        found = {
+            name: self._digests[name]
+            for name in self._captures
+            if name not in unreadable and self._is_described(name)
         }
-        for group in groups
-        if made(group)
-    }
-    _write(job.out / MATCHES_FILE, found)
-    return {
-        "pairs": sum(map(len, groups)),
-        "pairs_verified": sum(verdict.verified for verdict in verdicts.values()),
-    }
-
-
-def orient_block(job: Job) -> Figures:
-    """Orient all photographs together, from their matches; writes a `Reconstruction`."""
-    from photogrammetry.orientation.matching import match_all
-    from photogrammetry.orientation.orient import matcher, one_blas_thread, solve
-
-    task, keypoints = _task(job), _read_keypoints(job)
-    used, matching = keypoints.usable(task.used), matcher(task, keypoints)
-    groups = _read_groups(job)
-    _restore_keypoints(job, task, used)
-    lost = any(matching.known(group) is None for group in groups)
-    with one_blas_thread():
-        verified = match_all(
-            groups, matching, workers=job.workers, track=job.track if lost else silent
+        _write(
+            self.space.out / FEATURES_FILE, asdict(Keypoints(digests=found, unreadable=unreadable))
         )
-    reconstruction = solve(
-        task, keypoints, verified, job.temporary, workers=job.workers, track=job.track
+        return {"photographs": len(found), "unreadable": len(unreadable)}
+
+    def _keep(self, name: str, picture: NDArray[np.uint8]) -> None:
+        halvings = round(math.log2(self._captures[name].width_px / picture.shape[1]))
+        self._pictures.save(name, picture, halvings=halvings)
+
+    def _is_described(self, name: str) -> bool:
+        from photogrammetry.orientation.features import features_path, read_digest
+
+        if name not in self._digests:
+            digest = read_digest(features_path(self._task.places.features_dir, name))
+            if digest is not None:
+                self._digests[name] = digest
+        return name in self._digests
+
+
+class Matches(Stage):
+    """Match the photographs whose footprints should overlap.
+
+    An item is all pairs of one first photograph.
+    """
+
+    name = "matches"
+    version = "1"
+    after = ("features",)
+    options = ("quality",)
+    label = "Matching photographs"
+    needs = of_photographs(
+        cpus=2,
+        base_gb=0.6,
+        gb_per_thousand=0.1,
+        gb_per_cpu=0.1,
+        cpu_s_per_photograph=0.25,
+        work=FEATURE_WORK,
+        shared=True,
     )
-    write_reconstruction(reconstruction, job.out)
-    return {}
+
+    def __init__(self, space: Workspace) -> None:
+        """Propose the pairs."""
+        from photogrammetry.orientation.matching import group_pairs
+        from photogrammetry.orientation.orient import matcher, propose
+
+        super().__init__(space)
+        self._task, keypoints = _task(space), _read_keypoints(space)
+        self._used = keypoints.usable(self._task.used)
+        self._matching = matcher(self._task, keypoints)
+        groups = group_pairs(propose(self._task, keypoints))
+        self._groups = {self._used[group[0].first].name: group for group in groups}
+        self._verdicts: dict[str, Verdict] = {}
+
+    def items(self) -> Sequence[str]:
+        """Name the first photographs of pairs."""
+        return list(self._groups)
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether the pairs of a first photograph have been compared."""
+        if item not in self._verdicts:
+            verdict = self._matching.known(self._groups[item])
+            if verdict is not None:
+                self._verdicts[item] = verdict
+        return item in self._verdicts
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Restore keypoints, and give each pair one thread."""
+        from photogrammetry.orientation.orient import one_blas_thread
+
+        pairs = [pair for item in items for pair in self._groups[item]]
+        wanted = sorted({i for pair in pairs for i in (pair.first, pair.second)})
+        _restore_keypoints(self.space, self._task, [self._used[i] for i in wanted])
+        with one_blas_thread():
+            yield
+
+    def make(self, item: str) -> None:
+        """Match the pairs of a first photograph."""
+        self._matching.match(self._groups[item])
+
+    def finish(self) -> Figures:
+        """Write which pairs were compared."""
+        compared = [name for name in self._groups if self.is_made(name)]
+        found = {
+            name: {
+                "pairs": [[pair.first, pair.second, pair.overlap] for pair in self._groups[name]],
+                "digest": self._verdicts[name].digest,
+            }
+            for name in compared
+        }
+        _write(self.space.out / MATCHES_FILE, found)
+        return {
+            "pairs": sum(map(len, self._groups.values())),
+            "pairs_verified": sum(verdict.verified for verdict in self._verdicts.values()),
+        }
 
 
-def _task(job: Job) -> OrientTask:
+def _of_block(size: SurveySize) -> Cost:
+    """Return the cost of solving a block: a small one by one thread, the same on any machine."""
+    cost = BLOCK_NEEDS(size)
+    return replace(cost, cpus=1) if size.photographs <= SMALL_BLOCK else cost
+
+
+class Orientation(Stage):
+    """Orient all photographs together, from their matches."""
+
+    name = "orientation"
+    version = "3"
+    after = ("features", "matches")
+    options = ("quality", "heights", "position_sigma_m")
+    needs = _of_block
+
+    def finish(self) -> Figures:
+        """Solve the block and write a `Reconstruction`."""
+        from photogrammetry.orientation.matching import match_all
+        from photogrammetry.orientation.orient import matcher, one_blas_thread, solve
+
+        space = self.space
+        task, keypoints = _task(space), _read_keypoints(space)
+        used, matching = keypoints.usable(task.used), matcher(task, keypoints)
+        groups = _read_groups(space)
+        _restore_keypoints(space, task, used)
+        lost = any(matching.known(group) is None for group in groups)
+        with one_blas_thread():
+            verified = match_all(
+                groups, matching, workers=space.workers, track=space.track if lost else silent
+            )
+        reconstruction = solve(
+            task, keypoints, verified, space.temporary, workers=space.workers, track=space.track
+        )
+        write_reconstruction(reconstruction, space.out)
+        return {}
+
+
+def _task(space: Workspace) -> OrientTask:
     from photogrammetry.orientation.features import FeatureOptions
     from photogrammetry.orientation.orient import OrientOptions, OrientTask
     from photogrammetry.orientation.refine import SettleOptions
 
-    survey, settings, captures = read_survey(job)
-    long_side_px, keypoints = FEATURE_SIZES[job.options["quality"]]
-    sigma_m = job.options.get("position_sigma_m")
+    survey, settings, captures = read_survey(space)
+    long_side_px, keypoints = FEATURE_SIZES[space.options["quality"]]
+    sigma_m = space.options.get("position_sigma_m")
     return OrientTask(
         captures=captures,
         cameras=settings.cameras,
@@ -182,14 +277,14 @@ def _task(job: Job) -> OrientTask:
         options=OrientOptions(
             features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints),
             settling=SettleOptions(
-                heights=HeightUse(job.options.get("heights", HeightUse.AUTO)),
+                heights=HeightUse(space.options.get("heights", HeightUse.AUTO)),
                 position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
             ),
         ),
     )
 
 
-def _restore_keypoints(job: Job, task: OrientTask, captures: Sequence[Capture]) -> None:
+def _restore_keypoints(space: Workspace, task: OrientTask, captures: Sequence[Capture]) -> None:
     """Find again the keypoints of photographs whose files someone deleted from ``work/``."""
     from photogrammetry.orientation.features import features_path
     from photogrammetry.orientation.orient import find_keypoints
@@ -197,21 +292,21 @@ def _restore_keypoints(job: Job, task: OrientTask, captures: Sequence[Capture]) 
     folder = task.places.features_dir
     lost = [c for c in captures if not features_path(folder, c.name).exists()]
     if lost:
-        find_keypoints(task, lost, workers=job.workers, track=job.track)
+        find_keypoints(task, lost, workers=space.workers, track=space.track)
 
 
-def _read_keypoints(job: Job) -> Keypoints:
+def _read_keypoints(space: Workspace) -> Keypoints:
     from photogrammetry.orientation.orient import Keypoints
 
-    said = json.loads((job.inputs[FEATURES.name] / FEATURES_FILE).read_text(encoding="utf-8"))
+    said = json.loads((space.inputs[Features.name] / FEATURES_FILE).read_text(encoding="utf-8"))
     return Keypoints(digests=said["digests"], unreadable=said["unreadable"])
 
 
-def _read_groups(job: Job) -> list[list[Pair]]:
+def _read_groups(space: Workspace) -> list[list[Pair]]:
     """Return the pairs that were compared, by their first photograph."""
     from photogrammetry.orientation.pairs import Pair
 
-    said = json.loads((job.inputs[MATCHES.name] / MATCHES_FILE).read_text(encoding="utf-8"))
+    said = json.loads((space.inputs[Matches.name] / MATCHES_FILE).read_text(encoding="utf-8"))
     return [
         [
             Pair(first=first, second=second, overlap=overlap)
@@ -224,45 +319,3 @@ def _read_groups(job: Job) -> list[list[Pair]]:
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=0, sort_keys=True), encoding="utf-8")
-
-
-def _name(capture: Capture) -> str:
-    return capture.name
-
-
-FEATURES = Stage(
-    name="features",
-    version="1",
-    function=find_features,
-    needs=of_photographs(
-        cpus=2,
-        base_gb=0.4,
-        gb_per_cpu=0.6,
-        cpu_s_per_photograph=0.8,
-        work=FEATURE_WORK,
-        shared=True,
-    ),
-)
-MATCHES = Stage(
-    name="matches",
-    version="1",
-    function=match_photographs,
-    needs=of_photographs(
-        cpus=2,
-        base_gb=0.6,
-        gb_per_thousand=0.1,
-        gb_per_cpu=0.1,
-        cpu_s_per_photograph=0.25,
-        work=FEATURE_WORK,
-        shared=True,
-    ),
-)
-
-
-def _of_block(size: SurveySize) -> Cost:
-    """Return the cost of solving a block: a small one by one thread, the same on any machine."""
-    cost = BLOCK_NEEDS(size)
-    return replace(cost, cpus=1) if size.photographs <= SMALL_BLOCK else cost
-
-
-ORIENTATION = Stage(name="orientation", version="3", function=orient_block, needs=_of_block)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, of_photographs
-from flows.engine.stage import Figures, Job, Stage, work_tiles
+from flows.engine.cost import SURFACE_CELLS, Raster, of_photographs, of_tiles
+from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.table import GROUND_CLASSES, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     complete_pictures,
@@ -39,20 +41,32 @@ LEAST_TILE = 256
 MOSAIC_BYTES_PER_CELL = 5 + 3
 
 
-def solve_exposures(job: Job) -> Figures:
-    """Solve the gains with which photographs agree where they overlap; writes them as JSON."""
-    from photogrammetry.ortho.gains import balance_exposures
-    from photogrammetry.views import views_of
+class Exposure(Stage):
+    """Solve the gains with which photographs agree where they overlap."""
 
-    reconstruction = read_surveying(job)
-    _, _, captures = read_survey(job)
-    complete_pictures(job, captures)
-    views = views_of(reconstruction)
-    solved = balance_exposures(views, reconstruction.points, picture_store(job), track=job.track)
-    gains = {view.name: gain.tolist() for view, gain in zip(views, solved, strict=True)}
-    with replacing(job.out / GAINS_FILE) as temporary:
-        temporary.write_text(json.dumps(gains, indent=0), encoding="utf-8")
-    return {"least_gain": float(solved.min()), "greatest_gain": float(solved.max())}
+    name = "exposure"
+    version = "1"
+    after = ("orientation",)
+    options = ("quality",)
+    needs = of_photographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01)
+
+    def finish(self) -> Figures:
+        """Write the gains as JSON."""
+        from photogrammetry.ortho.gains import balance_exposures
+        from photogrammetry.views import views_of
+
+        space = self.space
+        reconstruction = read_surveying(space)
+        _, _, captures = read_survey(space)
+        complete_pictures(space, captures)
+        views = views_of(reconstruction)
+        solved = balance_exposures(
+            views, reconstruction.points, picture_store(space), track=space.track
+        )
+        gains = {view.name: gain.tolist() for view, gain in zip(views, solved, strict=True)}
+        with replacing(space.out / GAINS_FILE) as temporary:
+            temporary.write_text(json.dumps(gains, indent=0), encoding="utf-8")
+        return {"least_gain": float(solved.min()), "greatest_gain": float(solved.max())}
 
 
 def read_gains(folder: Path) -> dict[str, NDArray[np.float64]]:
@@ -67,76 +81,112 @@ def read_gains(folder: Path) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(gain) for name, gain in said.items()}
 
 
-EXPOSURE = Stage(
-    name="exposure",
-    version="1",
-    function=solve_exposures,
-    needs=of_photographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01),
-)
-
-
-def make_orthomosaic(job: Job) -> Figures:
+class Orthomosaic(Stage):
     """Render the true orthomosaic of a survey tile by tile."""
-    from photogrammetry.ortho.mosaic import mosaic_tile
-    from photogrammetry.ortho.seams import ground_window
-    from photogrammetry.pictures import DecodedPictures
-    from photogrammetry.views import views_of
 
-    reconstruction = read_surveying(job)
-    survey, settings, captures = read_survey(job)
-    complete_pictures(job, captures)
-    ground = open_tiled(job.inputs["surface"] / GROUND)
-    gsd_m = job.options["ortho_gsd_m"] or _native_gsd(ground.grid, job.options["quality"])
-    grid = Grid.from_bounds(ground.grid.bounds, gsd_m, ground.grid.crs)
-    require_space(job.out, grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL, "making the orthomosaic")
-    raster, classes = _rasters(job, grid, gsd_m / _native_gsd(ground.grid, job.options["quality"]))
-    views, store = views_of(reconstruction), picture_store(job)
-    gains = read_gains(job.inputs[EXPOSURE.name])
-    largest = max(view.camera.width_px * view.camera.height_px * 3 for view in views)
-    pictures = DecodedPictures(
-        survey.photos_dir, budget_bytes=PICTURES_PER_WORKER * (job.workers + 1) * largest
+    name = "orthomosaic"
+    version = "6"
+    after = ("orientation", "exposure", "surface")
+    options = ("quality", "area_wkt", "ortho_gsd_m")
+    label = "Making the orthomosaic"
+    needs = of_tiles(
+        cpus=2,
+        raster=Raster.ORTHO,
+        base_gb=0.8,
+        gb_per_cpu=0.15,
+        gb_per_megapixel=0.018,
+        cpu_s_per_tile=0.6,
+        end_s_per_tile=0.15,
+        end_cpus=4,
+        shared_side=MOSAIC_TILE,
     )
 
-    def render(tile: Tile) -> None:
+    def __init__(self, space: Workspace) -> None:
+        """Lay the tiles over the ground."""
+        super().__init__(space)
+        self._ground = open_tiled(space.inputs["surface"] / GROUND)
+        native_gsd_m = _native_gsd(self._ground.grid, space.options["quality"])
+        self._gsd_m = space.options["ortho_gsd_m"] or native_gsd_m
+        grid = Grid.from_bounds(self._ground.grid.bounds, self._gsd_m, self._ground.grid.crs)
+        self._raster, self._classes = _rasters(space.scratch, grid, self._gsd_m / native_gsd_m)
+        self._tiles = {tile.name: tile for tile in self._raster.tiles()}
+
+    def items(self) -> Sequence[str]:
+        """Name the tiles."""
+        return list(self._tiles)
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether a tile has been rendered."""
+        return self._raster.has(self._tiles[item])
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Have the photographs and their gains at hand."""
+        from photogrammetry.pictures import DecodedPictures
+        from photogrammetry.views import views_of
+
+        del items
+        space, grid = self.space, self._raster.grid
+        reconstruction = read_surveying(space)
+        survey, _, captures = read_survey(space)
+        complete_pictures(space, captures)
+        needed_bytes = grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL
+        require_space(space.out, needed_bytes, "making the orthomosaic")
+        self._frame = reconstruction.frame
+        self._views, self._store = views_of(reconstruction), picture_store(space)
+        self._gains = read_gains(space.inputs[Exposure.name])
+        largest = max(view.camera.width_px * view.camera.height_px * 3 for view in self._views)
+        self._pictures = DecodedPictures(
+            survey.photos_dir, budget_bytes=PICTURES_PER_WORKER * (space.workers + 1) * largest
+        )
+        yield
+        self._pictures.clear()  # the room they took is wanted for compression
+
+    def make(self, item: str) -> None:
+        """Render a tile, and say what ground it is drawn on."""
+        from photogrammetry.ortho.mosaic import mosaic_tile
+        from photogrammetry.ortho.seams import ground_window
+
+        tile, ground, grid = self._tiles[item], self._ground, self._raster.grid
         window = grid.window(tile)
         part = ground_window(ground.grid, window)
         found = read_continued(ground, part)
         below = _drawn_on(ground.grid.window(part), found)
-        cells = mosaic_tile(window, below, views, gains, reconstruction.frame, store, pictures)
-        cells[:, ~inside_area(grid, tile, job.options["area_wkt"])] = 0
+        cells = mosaic_tile(
+            window, below, self._views, self._gains, self._frame, self._store, self._pictures
+        )
+        cells[:, ~inside_area(grid, tile, self.space.options["area_wkt"])] = 0
         coarse = _coarse_tile(tile)
         drawn = cells[3, CLASS_PIXELS // 2 :: CLASS_PIXELS, CLASS_PIXELS // 2 :: CLASS_PIXELS] > 0
         # A last row or column narrower than half a cell has no pixel at its middle.
         short = coarse.rows - drawn.shape[0], coarse.cols - drawn.shape[1]
         drawn = np.pad(drawn, ((0, short[0]), (0, short[1])))
-        of_cells = ground_classes(found, below.grid, classes.grid.window(coarse))
-        classes.write(coarse, np.where(drawn, of_cells, GroundClass.NOTHING)[None])
-        raster.write(tile, cells)
+        of_cells = ground_classes(found, below.grid, self._classes.grid.window(coarse))
+        self._classes.write(coarse, np.where(drawn, of_cells, GroundClass.NOTHING)[None])
+        self._raster.write(tile, cells)
 
-    if not work_tiles(job, raster, render, "Making the orthomosaic"):
-        return {}
-    pictures.clear()  # the room they took is wanted for compression
-    for made, product in ((raster, ORTHOMOSAIC), (classes, GROUND_CLASSES)):
-        finish_cog(
-            made,
-            job.out / product.file,
-            overviews="nearest" if product is GROUND_CLASSES else "average",
-            descriptions=product.bands,
-            tags=product_tags(settings.vertical_datum),
-            threads=job.workers,
-        )
-    return {"cell_m": gsd_m}
+    def finish(self) -> Figures:
+        """Write the picture and the classes of its ground."""
+        _, settings, _ = read_survey(self.space)
+        for made, product in ((self._raster, ORTHOMOSAIC), (self._classes, GROUND_CLASSES)):
+            finish_cog(
+                made,
+                self.space.out / product.file,
+                overviews="nearest" if product is GROUND_CLASSES else "average",
+                descriptions=product.bands,
+                tags=product_tags(settings.vertical_datum),
+                threads=self.space.workers,
+            )
+        return {"cell_m": self._gsd_m}
 
 
-def _rasters(job: Job, grid: Grid, coarseness: float) -> tuple[TiledRaster, TiledRaster]:
+def _rasters(scratch: Path, grid: Grid, coarseness: float) -> tuple[TiledRaster, TiledRaster]:
     """Start the picture, and the classes of the ground it is drawn on."""
     tile_cells = _tile_cells(coarseness)
-    picture = create_tiled(
-        job.scratch / "mosaic", grid, bands=4, dtype=np.uint8, tile_cells=tile_cells
-    )
+    picture = create_tiled(scratch / "mosaic", grid, bands=4, dtype=np.uint8, tile_cells=tile_cells)
     rows, cols = (-(-side // CLASS_PIXELS) for side in grid.shape)
     classes = create_tiled(
-        job.scratch / "classes",
+        scratch / "classes",
         replace(grid, cell_m=CLASS_PIXELS * grid.cell_m, rows=rows, cols=cols),
         bands=1,
         dtype=np.uint8,

@@ -7,7 +7,8 @@ where no sun sensor recorded the light.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.engine.cost import Raster, of_tiles
-from flows.engine.stage import Figures, Job, Stage, work_tiles
+from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
 from flows.stages.inputs import (
     complete_pictures,
@@ -34,8 +35,8 @@ from ingest.radiometry.radiance import find_saturated, read_stored, to_radiance
 from ingest.radiometry.reflectance import Leveller, calibrate_captures
 from tmp.captures import Capture
 from tmp.errors import InputError
-from tmp.geo.grids import Grid, Tile
-from tmp.geo.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import create_tiled, finish_cog, open_tiled
 from tmp.radiometry import UNKNOWN_BAND, Band, BandTags, Calibration, Family, Provenance
 from tmp.reconstruction import Reconstruction
 from tmp.survey import Survey
@@ -76,6 +77,11 @@ class BandValues:
     """Of all photographs; an empty one leaves radiance as it is."""
     declarations: Sequence[Declaration] = ()
     _tags: dict[str, BandTags] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_survey(cls, survey: Survey) -> BandValues:
+        """Return the values of a survey's photographs, not calibrated yet."""
+        return cls(photos_dir=survey.photos_dir, declarations=read_declarations(survey.root))
 
     def tags(self, name: str) -> BandTags:
         """Return what a photograph says of its bands."""
@@ -220,57 +226,133 @@ def has_bands(captures: Sequence[Capture]) -> bool:
     return any(c.used and c.band not in ("", UNKNOWN_BAND) for c in captures)
 
 
-def make_reflectance(job: Job) -> Figures:
+class Reflectance(Stage):
     """Render the reflectance stack of a survey tile by tile."""
-    from flows.stages.reflectance import calibrate_survey
-    from photogrammetry.ortho.bands import band_layers
-    from photogrammetry.views import views_of
 
-    reconstruction = read_oriented(job)
-    survey, settings, captures = read_survey(job)
-    complete_pictures(job, captures)
-    values = calibrate_survey(survey, captures)
-    layers = _with_gains(
-        useful_layers(band_layers(views_of(reconstruction), captures)),
-        reconstruction,
-        picture_store(job),
+    name = "reflectance"
+    version = "6"
+    after = ("orientation", "surface")
+    options = ("quality", "area_wkt", "calibration")
+    label = "Making the reflectance stack"
+    needs = of_tiles(
+        cpus=2,
+        raster=Raster.ORTHO,
+        base_gb=1.0,
+        gb_per_cpu=0.2,
+        gb_per_megapixel=0.2,
+        cpu_s_per_tile=3.0,
+        end_s_per_tile=0.5,
+        shared_side=REFLECTANCE_TILE,
     )
-    stack = stack_bands(layers, values)
-    ground = open_tiled(job.inputs["surface"] / GROUND)
-    gsd_m = neat(_coarsest_gsd(layers, reconstruction), reconstruction)
-    grid = Grid.from_bounds(ground.grid.bounds, gsd_m, ground.grid.crs)
-    cells = grid.rows * grid.cols * len(stack)
-    require_space(job.out, cells * BYTES_PER_CELL, "making the reflectance stack")
-    raster = create_tiled(
-        job.scratch / "reflectance",
-        grid,
-        bands=len(stack),
-        nodata=NODATA,
-        tile_cells=REFLECTANCE_TILE,
-    )
-    levelled = level_layers(layers, reconstruction.points, values, workers=job.workers)
-    if levelled.levellings:
-        # Targets in photographs of unequal exposure agree only once these are levelled.
-        calibrated = calibrate_survey(survey, captures, level=levelled.factors_at)
-        levelled = replace(levelled, values=calibrated)
-    if not _render(job, raster, ground, layers, stack, reconstruction, levelled):
-        return {}
-    used = levelled.told(levelled.values.calibration.choose(*(entry.band.name for entry in stack)))
-    finish_cog(
-        raster,
-        job.out / REFLECTANCE_FILE,
-        descriptions=[entry.band.name for entry in stack],
-        tags=product_tags(settings.vertical_datum)
-        | wavelength_tags([entry.band for entry in stack])
-        | used.raster_tags(),
-        threads=job.workers,
-    )
-    return {
-        "cell_m": gsd_m,
-        "bands": [entry.band.name for entry in stack],
-        "provenance": str(used.provenance),
-        "notes": list(dict.fromkeys(reason for band in used.bands for reason in band.reasons)),
-    }
+
+    def __init__(self, space: Workspace) -> None:
+        """Choose layers and bands, and lay the tiles over the ground."""
+        from photogrammetry.ortho.bands import band_layers
+        from photogrammetry.views import views_of
+
+        super().__init__(space)
+        reconstruction = self._reconstruction = read_oriented(space)
+        self._survey, self._settings, self._captures = read_survey(space)
+        self._values = BandValues.of_survey(self._survey)
+        self._layers = useful_layers(band_layers(views_of(reconstruction), self._captures))
+        self._stack = stack_bands(self._layers, self._values)
+        self._ground = open_tiled(space.inputs["surface"] / GROUND)
+        self._gsd_m = neat(_coarsest_gsd(self._layers, reconstruction), reconstruction)
+        grid = Grid.from_bounds(self._ground.grid.bounds, self._gsd_m, self._ground.grid.crs)
+        self._raster = create_tiled(
+            space.scratch / "reflectance",
+            grid,
+            bands=len(self._stack),
+            nodata=NODATA,
+            tile_cells=REFLECTANCE_TILE,
+        )
+        self._tiles = {tile.name: tile for tile in self._raster.tiles()}
+
+    def items(self) -> Sequence[str]:
+        """Name the tiles."""
+        return list(self._tiles)
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether a tile has been rendered."""
+        return self._raster.has(self._tiles[item])
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Calibrate the photographs, level them against each other, and have them at hand."""
+        from photogrammetry.pictures import DecodedPictures
+
+        del items
+        space, survey, captures = self.space, self._survey, self._captures
+        complete_pictures(space, captures)
+        values = calibrate_survey(survey, captures, self._values)
+        self._store = picture_store(space)
+        self._layers = _with_gains(self._layers, self._reconstruction, self._store)
+        cells = self._raster.grid.rows * self._raster.grid.cols * len(self._stack)
+        require_space(space.out, cells * BYTES_PER_CELL, "making the reflectance stack")
+        points = self._reconstruction.points
+        self._levelled = level_layers(self._layers, points, values, workers=space.workers)
+        if self._levelled.levellings:
+            # Targets in photographs of unequal exposure agree only once these are levelled.
+            values = calibrate_survey(survey, captures, values, level=self._levelled.factors_at)
+            self._levelled = replace(self._levelled, values=values)
+        views = {
+            kind: view
+            for layer in self._layers
+            for release in layer.releases
+            for kind, view in release.items()
+        }
+        self._channels = {kind: len(values.bands(view.name)) for kind, view in views.items()}
+        largest = max(
+            4 * self._channels[kind] * view.camera.width_px * view.camera.height_px
+            for kind, view in views.items()
+        )
+        self._pictures = DecodedPictures(
+            values.photos_dir,
+            budget_bytes=PICTURES_PER_WORKER * len(views) * (space.workers + 1) * largest,
+            load=self._levelled.load,
+        )
+        yield
+        self._pictures.clear()
+
+    def make(self, item: str) -> None:
+        """Render all bands of a tile."""
+        from photogrammetry.ortho.bands import mosaic_bands
+        from photogrammetry.ortho.seams import ground_window
+
+        tile, raster = self._tiles[item], self._raster
+        window = raster.grid.window(tile)
+        below = read_ground(self._ground, ground_window(self._ground.grid, window))
+        frame = self._reconstruction.frame
+        by_layer = [
+            mosaic_bands(window, below, layer, self._channels, frame, self._store, self._pictures)
+            for layer in self._layers
+        ]
+        cells: NDArray[np.float32] = np.stack(
+            [by_layer[entry.layer][entry.kind][entry.channel] for entry in self._stack]
+        )
+        cells[:, ~inside_area(raster.grid, tile, self.space.options["area_wkt"])] = np.nan
+        raster.write(tile, np.nan_to_num(cells, nan=NODATA))
+
+    def finish(self) -> Figures:
+        """Write the stack, with what its values rest on."""
+        bands = [entry.band for entry in self._stack]
+        names = [band.name for band in bands]
+        used = self._levelled.told(self._levelled.values.calibration.choose(*names))
+        finish_cog(
+            self._raster,
+            self.space.out / REFLECTANCE_FILE,
+            descriptions=names,
+            tags=product_tags(self._settings.vertical_datum)
+            | wavelength_tags(bands)
+            | used.raster_tags(),
+            threads=self.space.workers,
+        )
+        return {
+            "cell_m": self._gsd_m,
+            "bands": names,
+            "provenance": str(used.provenance),
+            "notes": list(dict.fromkeys(reason for band in used.bands for reason in band.reasons)),
+        }
 
 
 def useful_layers(layers: Sequence[BandLayer]) -> list[BandLayer]:
@@ -338,69 +420,12 @@ def _coarsest_gsd(layers: Sequence[BandLayer], reconstruction: Reconstruction) -
     return max(sizes)
 
 
-def _render(
-    job: Job,
-    raster: TiledRaster,
-    ground: TiledRaster,
-    layers: Sequence[BandLayer],
-    stack: Sequence[StackBand],
-    reconstruction: Reconstruction,
-    levelled: LevelledValues,
-) -> bool:
-    from photogrammetry.ortho.bands import mosaic_bands
-    from photogrammetry.ortho.seams import ground_window
-    from photogrammetry.pictures import DecodedPictures
-
-    values = levelled.values
-    kinds = {kind: view for layer in layers for r in layer.releases for kind, view in r.items()}
-    channels = {kind: len(values.bands(view.name)) for kind, view in kinds.items()}
-    largest = max(
-        4 * channels[kind] * view.camera.width_px * view.camera.height_px
-        for kind, view in kinds.items()
-    )
-    pictures = DecodedPictures(
-        values.photos_dir,
-        budget_bytes=PICTURES_PER_WORKER * len(kinds) * (job.workers + 1) * largest,
-        load=levelled.load,
-    )
-    store, frame = picture_store(job), reconstruction.frame
-
-    def render(tile: Tile) -> None:
-        window = raster.grid.window(tile)
-        below = read_ground(ground, ground_window(ground.grid, window))
-        by_layer = [
-            mosaic_bands(window, below, layer, channels, frame, store, pictures) for layer in layers
-        ]
-        cells: NDArray[np.float32] = np.stack(
-            [by_layer[entry.layer][entry.kind][entry.channel] for entry in stack]
-        )
-        cells[:, ~inside_area(raster.grid, tile, job.options["area_wkt"])] = np.nan
-        raster.write(tile, np.nan_to_num(cells, nan=NODATA))
-
-    whole = work_tiles(job, raster, render, "Making the reflectance stack")
-    pictures.clear()
-    return whole
-
-
-REFLECTANCE = Stage(
-    name="reflectance",
-    version="6",
-    function=make_reflectance,
-    needs=of_tiles(
-        cpus=2,
-        raster=Raster.ORTHO,
-        base_gb=1.0,
-        gb_per_cpu=0.2,
-        gb_per_megapixel=0.2,
-        cpu_s_per_tile=3.0,
-        end_s_per_tile=0.5,
-        shared_side=REFLECTANCE_TILE,
-    ),
-)
-
-
 def calibrate_survey(
-    survey: Survey, captures: Sequence[Capture], *, level: Leveller | None = None
+    survey: Survey,
+    captures: Sequence[Capture],
+    values: BandValues,
+    *,
+    level: Leveller | None = None,
 ) -> BandValues:
     """Return the values of a survey's photographs, calibrated as well as the survey allows.
 
@@ -411,21 +436,16 @@ def calibrate_survey(
     level : callable, optional
         By what photographs will be multiplied before they are calibrated, at a place in them.
     """
-    values = BandValues(photos_dir=survey.photos_dir, declarations=read_declarations(survey.root))
 
     def tags_of(name: str) -> BandTags:
         return replace(values.tags(name), bands=values.bands(name))
 
+    path = survey.root / FILE
     calibrated = calibrate_captures(
         captures,
         load=lambda name: read_stored(survey.photos_dir / name),
         tags_of=tags_of,
-        table=_read_table(survey),
+        table=read_panels(path) if path.exists() else PanelTable(),
         level=level,
     )
     return replace(values, calibration=calibrated.calibration)
-
-
-def _read_table(survey: Survey) -> PanelTable:
-    path = survey.root / FILE
-    return read_panels(path) if path.exists() else PanelTable()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS
+from flows.engine.cost import SURFACE_CELLS, Raster, of_tiles
 from flows.engine.result import DISTRIBUTION, environment_in_short
-from flows.engine.stage import Figures, Job, work_tiles
+from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.table import CLOUD, DSM, DSM_CONFIDENCE, DSM_SIGMA, DSM_VIEWS, ORTHOMOSAIC
 from flows.stages.inputs import (
     complete_pictures,
@@ -49,57 +51,97 @@ CONTINUED = "continued"
 GROUND_BYTES_PER_CELL = 4 * 4 * 2
 
 
-def measure_surface(job: Job) -> Figures:
-    """Measure the surface of a survey tile by tile; writes the ground's tiles."""
-    from photogrammetry.surface.extent import (
-        flying_heights,
-        ground_sample_distance,
-        seek_ground,
-        survey_trend,
+class Surface(Stage):
+    """Measure the surface of a survey tile by tile."""
+
+    name = "surface"
+    version = "4"
+    after = ("orientation",)
+    options = ("quality", "area_wkt")
+    label = "Measuring the surface"
+    needs = of_tiles(
+        cpus=2,
+        raster=Raster.SURFACE,
+        base_gb=0.8,
+        gb_per_cpu=0.2,
+        cpu_s_per_tile=9.0,
+        end_s_per_tile=0.3,
+        shared_side=SURFACE_TILE,
     )
-    from photogrammetry.surface.measure import SurfaceOptions, measure_tile
-    from photogrammetry.views import views_of
 
-    reconstruction = read_surveying(job)
-    _, _, captures = read_survey(job)
-    complete_pictures(job, captures)
-    gsd_m = ground_sample_distance(reconstruction)
-    cell_m = neat(gsd_m * SURFACE_CELLS[job.options["quality"]], reconstruction)
-    trend = survey_trend(reconstruction)
-    bounds, twice = _bounds(reconstruction, trend, job.options["area_wkt"])
-    grid = Grid.from_bounds(bounds, cell_m, reconstruction.frame.crs)
-    require_space(job.out, grid.rows * grid.cols * GROUND_BYTES_PER_CELL, "measuring the surface")
-    ground = create_tiled(job.out / GROUND, grid, bands=4, nodata=NODATA, tile_cells=SURFACE_TILE)
-    views, store, options = views_of(reconstruction), picture_store(job), SurfaceOptions()
-    points = reconstruction.frame.map_from_world(reconstruction.points)
-    height_agl_m = float(np.median(flying_heights(reconstruction)))
+    def __init__(self, space: Workspace) -> None:
+        """Lay the tiles over the ground that two photographs see."""
+        from photogrammetry.surface.extent import ground_sample_distance, survey_trend
 
-    def measure(tile: Tile) -> None:
-        guess = trend.over(*grid.window(tile).cell_centres())
-        part = _within(grid, tile, twice)
-        if part is None:
-            ground.write(tile, _ground_bands(guess, tile, None, None))
-            return
-        found = measure_tile(
-            grid,
-            part,
-            views,
-            reconstruction.frame,
-            store,
-            seek_ground(points, trend, grid.window(part).bounds, height_agl_m),
-            options=options,
+        super().__init__(space)
+        reconstruction = self._reconstruction = read_surveying(space)
+        self._gsd_m = ground_sample_distance(reconstruction)
+        cell_m = neat(self._gsd_m * SURFACE_CELLS[space.options["quality"]], reconstruction)
+        self._trend = survey_trend(reconstruction)
+        bounds, self._twice = _bounds(reconstruction, self._trend, space.options["area_wkt"])
+        grid = Grid.from_bounds(bounds, cell_m, reconstruction.frame.crs)
+        self._ground = create_tiled(
+            space.out / GROUND, grid, bands=4, nodata=NODATA, tile_cells=SURFACE_TILE
         )
-        ground.write(tile, _ground_bands(guess, tile, part, found))
+        self._tiles = {tile.name: tile for tile in self._ground.tiles()}
 
-    if not work_tiles(job, ground, measure, "Measuring the surface"):
-        return {}
-    continue_ground(ground, points, height_agl_m)
-    return {
-        "gsd_m": gsd_m,
-        "cell_m": cell_m,
-        "height_agl_m": height_agl_m,
-        **_coverage(ground),
-    }
+    def items(self) -> Sequence[str]:
+        """Name the tiles."""
+        return list(self._tiles)
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether a tile has been measured."""
+        return self._ground.has(self._tiles[item])
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Have the pictures at hand, and the points from which heights are sought."""
+        from photogrammetry.surface.extent import flying_heights
+        from photogrammetry.views import views_of
+
+        del items
+        _, _, captures = read_survey(self.space)
+        complete_pictures(self.space, captures)
+        grid, reconstruction = self._ground.grid, self._reconstruction
+        require_space(
+            self.space.out, grid.rows * grid.cols * GROUND_BYTES_PER_CELL, "measuring the surface"
+        )
+        self._views, self._store = views_of(reconstruction), picture_store(self.space)
+        self._points = reconstruction.frame.map_from_world(reconstruction.points)
+        self._height_agl_m = float(np.median(flying_heights(reconstruction)))
+        yield
+
+    def make(self, item: str) -> None:
+        """Measure a tile; writes its ground."""
+        from photogrammetry.surface.extent import seek_ground
+        from photogrammetry.surface.measure import SurfaceOptions, measure_tile
+
+        tile, grid = self._tiles[item], self._ground.grid
+        guess = self._trend.over(*grid.window(tile).cell_centres())
+        part = _within(grid, tile, self._twice)
+        found = None
+        if part is not None:
+            bounds = grid.window(part).bounds
+            found = measure_tile(
+                grid,
+                part,
+                self._views,
+                self._reconstruction.frame,
+                self._store,
+                seek_ground(self._points, self._trend, bounds, self._height_agl_m),
+                options=SurfaceOptions(),
+            )
+        self._ground.write(tile, _ground_bands(guess, tile, part, found))
+
+    def finish(self) -> Figures:
+        """Decide how the ground goes on where it was not measured."""
+        continue_ground(self._ground, self._points, self._height_agl_m)
+        return {
+            "gsd_m": self._gsd_m,
+            "cell_m": self._ground.grid.cell_m,
+            "height_agl_m": self._height_agl_m,
+            **_coverage(self._ground),
+        }
 
 
 def _ground_bands(guess: Array, tile: Tile, part: Tile | None, found: TileSurface | None) -> Array:
@@ -115,45 +157,57 @@ def _ground_bands(guess: Array, tile: Tile, part: Tile | None, found: TileSurfac
     return bands
 
 
-def write_elevation(job: Job) -> Figures:
+class Elevation(Stage):
     """Write the surface model and its companions from the ground's tiles."""
-    ground = open_tiled(job.inputs["surface"] / GROUND)
-    _, settings, _ = read_survey(job)
-    cells = ground.grid.rows * ground.grid.cols
-    require_space(job.out, cells * 30, "writing the surface model")
-    rasters = {
-        product.file: create_tiled(
-            job.scratch / product.file,
-            ground.grid,
-            dtype=np.uint8 if product is DSM_VIEWS else np.float32,
-            nodata=NO_VIEWS if product is DSM_VIEWS else NODATA,
-            tile_cells=ground.tile_cells,
-        )
-        for product in ELEVATION_PRODUCTS
-    }
 
-    def write(tile: Tile) -> None:
-        layers = _elevation_tile(ground, tile, job.options["fill"], job.options["area_wkt"])
-        for file, layer in layers.items():
-            rasters[file].write(tile, layer[None])
+    name = "elevation"
+    version = "3"
+    after = ("surface",)
+    options = ("fill", "area_wkt")
+    needs = of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
 
-    tiles = ground.tiles()
-    for _ in job.track(
-        map_threads(write, tiles, workers=job.workers), "Writing the surface model", len(tiles)
-    ):
-        pass
-    tags = product_tags(settings.vertical_datum)
-    for product in ELEVATION_PRODUCTS:
-        finish_cog(
-            rasters[product.file],
-            job.out / product.file,
-            overviews="nearest" if product is DSM_VIEWS else "average",
-            descriptions=product.bands,
-            units=(product.unit,),
-            tags=tags,
-            threads=job.workers,
-        )
-    return {}
+    def finish(self) -> Figures:
+        """Write one raster of each."""
+        space = self.space
+        ground = open_tiled(space.inputs["surface"] / GROUND)
+        _, settings, _ = read_survey(space)
+        cells = ground.grid.rows * ground.grid.cols
+        require_space(space.out, cells * 30, "writing the surface model")
+        rasters = {
+            product.file: create_tiled(
+                space.scratch / product.file,
+                ground.grid,
+                dtype=np.uint8 if product is DSM_VIEWS else np.float32,
+                nodata=NO_VIEWS if product is DSM_VIEWS else NODATA,
+                tile_cells=ground.tile_cells,
+            )
+            for product in ELEVATION_PRODUCTS
+        }
+
+        def write(tile: Tile) -> None:
+            layers = _elevation_tile(ground, tile, space.options["fill"], space.options["area_wkt"])
+            for file, layer in layers.items():
+                rasters[file].write(tile, layer[None])
+
+        tiles = ground.tiles()
+        for _ in space.track(
+            map_threads(write, tiles, workers=space.workers),
+            "Writing the surface model",
+            len(tiles),
+        ):
+            pass
+        tags = product_tags(settings.vertical_datum)
+        for product in ELEVATION_PRODUCTS:
+            finish_cog(
+                rasters[product.file],
+                space.out / product.file,
+                overviews="nearest" if product is DSM_VIEWS else "average",
+                descriptions=product.bands,
+                units=(product.unit,),
+                tags=tags,
+                threads=space.workers,
+            )
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -389,32 +443,41 @@ def _coverage(ground: TiledRaster) -> dict[str, Any]:
     }
 
 
-def make_cloud(job: Job) -> Figures:
+class Cloud(Stage):
     """Write the surface model as coloured points."""
-    from photogrammetry.surface.cloud import (
-        BYTES_PER_POINT,
-        CloudSources,
-        read_cloud_tiles,
-        write_cloud,
-    )
 
-    _, settings, _ = read_survey(job)
-    elevation = job.inputs["elevation"]
-    sources = CloudSources(
-        dsm=elevation / DSM.file,
-        sigma=elevation / DSM_SIGMA.file,
-        views=elevation / DSM_VIEWS.file,
-        orthomosaic=job.inputs["orthomosaic"] / ORTHOMOSAIC.file,
-    )
-    grid = read_grid(sources.dsm)
-    require_space(job.out, grid.rows * grid.cols * BYTES_PER_POINT, "writing the point cloud")
-    tiles = -(-grid.rows // TILE_CELLS) * -(-grid.cols // TILE_CELLS)
-    count = write_cloud(
-        job.out / CLOUD.file,
-        job.track(read_cloud_tiles(sources), "Writing the point cloud", tiles),
-        crs=grid.crs,
-        offset=(round(grid.x_min), round(grid.y_max), 0.0),
-        vertical_datum=settings.vertical_datum,
-        workers=job.workers,
-    )
-    return {"points": count}
+    name = "cloud"
+    version = "1"
+    after = ("elevation", "orthomosaic")
+    needs = of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.7, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
+
+    def finish(self) -> Figures:
+        """Write the points tile by tile."""
+        from photogrammetry.surface.cloud import (
+            BYTES_PER_POINT,
+            CloudSources,
+            read_cloud_tiles,
+            write_cloud,
+        )
+
+        space = self.space
+        _, settings, _ = read_survey(space)
+        elevation = space.inputs["elevation"]
+        sources = CloudSources(
+            dsm=elevation / DSM.file,
+            sigma=elevation / DSM_SIGMA.file,
+            views=elevation / DSM_VIEWS.file,
+            orthomosaic=space.inputs["orthomosaic"] / ORTHOMOSAIC.file,
+        )
+        grid = read_grid(sources.dsm)
+        require_space(space.out, grid.rows * grid.cols * BYTES_PER_POINT, "writing the point cloud")
+        tiles = -(-grid.rows // TILE_CELLS) * -(-grid.cols // TILE_CELLS)
+        count = write_cloud(
+            space.out / CLOUD.file,
+            space.track(read_cloud_tiles(sources), "Writing the point cloud", tiles),
+            crs=grid.crs,
+            offset=(round(grid.x_min), round(grid.y_max), 0.0),
+            vertical_datum=settings.vertical_datum,
+            workers=space.workers,
+        )
+        return {"points": count}

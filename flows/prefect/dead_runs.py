@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FLOW = "survey"
+"""Name of the flow from card to report; a run of it has the survey's name."""
+
 HOST, PROCESS, STARTED = "tmp.host", "tmp.process", "tmp.started"
 """Labels of a flow run: whose it is."""
 DEAD = "the process was killed; run again to go on"
@@ -37,8 +40,6 @@ def mark_dead_runs() -> int:
     """Mark this machine's flow runs whose process is no more as crashed; returns how many."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
-
-    from flows.run.prefect.recorder import FLOW
 
     ours = FlowFilter.model_validate({"name": {"any_": [FLOW]}})
     running = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}})

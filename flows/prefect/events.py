@@ -6,7 +6,7 @@ import logging
 import uuid
 from pathlib import Path
 
-from flows.run.prefect.server import find_server, using
+from flows.prefect.server import configured_server
 from tmp.survey import Survey
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,10 @@ def announce_ingest(root: Path) -> bool:
     bool
         Whether it was told.  Nothing is from within a run: that goes on by itself.
     """
-    server = find_server()
-    if server is None or not server.answers:
+    server = configured_server()
+    if server is None or not server.answers():
         return False
-    with using(server):
+    with server.used():
         return _announce(Survey(root=root.resolve()))
 
 

@@ -1,0 +1,171 @@
+"""Put the products of a map where people look for them, with catalogue and report.
+
+What the last map was made of is kept, so that later commands can write its report anew, and so that
+a run with nothing to do leaves the report as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flows.engine.result import DISTRIBUTION, content_digest
+from flows.engine.store import Result, read_result
+from flows.products.catalog import write_catalog
+from flows.products.styles import write_styles
+from flows.products.table import PRODUCTS
+from flows.report.ground import Coverage
+from flows.report.report import MapRecord, assess_map, write_report
+from flows.report.verdict import Verdict
+from flows.run.plan import ORIENTED, MapPlan
+from tmp.captures import Capture
+from tmp.files import replacing
+from tmp.reconstruction import read_reconstruction
+from tmp.survey import Settings, Survey
+
+RECORD = "map.json"
+"""File below a survey's ``work/``: what the last map was made of, and how it came out."""
+MAP_FILES = tuple(product.file for product in PRODUCTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a map came to."""
+
+    report_path: Path
+    verdict: Verdict
+
+
+def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]) -> Published:
+    """Write the products of a map, its catalogue and its report, unless they are up to date.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Of all stages of the map.
+    asked : mapping of str
+        The options in words, for the report.
+    """
+    survey = plan.survey
+    publish(results, survey.products_dir)
+    if (verdict := _up_to_date(plan, results, asked)) is not None:
+        return Published(report_path=survey.report_path, verdict=verdict)
+    write_styles(survey.products_dir)
+    write_catalog(survey, plan.settings, plan.captures)
+    (oriented,) = (result for result in results if result.stage == ORIENTED)
+    record = MapRecord(
+        survey=survey,
+        settings=plan.settings,
+        captures=plan.captures,
+        reconstruction=read_reconstruction(oriented.folder),
+        results=results,
+        asked=dict(asked),
+        area_wkt=plan.values.get("area_wkt"),
+    )
+    assessed = assess_map(record)
+    report_path = write_report(record, assessed)
+    remember_map(record, assessed.verdict)
+    return Published(report_path=report_path, verdict=assessed.verdict)
+
+
+def publish(
+    results: Sequence[Result],
+    products_dir: Path,
+    files: Iterable[str] = MAP_FILES,
+) -> list[Path]:
+    """Put the stages' products where people look for them; returns their paths.
+
+    A product is the same file as in the store where the disk knows hard links, else a copy.
+    """
+    products_dir.mkdir(parents=True, exist_ok=True)
+    known = set(files)
+    published = []
+    for result in results:
+        for name in sorted(known.intersection(result.files)):
+            source, target = result.folder / name, products_dir / name
+            published.append(target)
+            if target.exists() and target.samefile(source):
+                continue
+            with replacing(target) as temporary:
+                with suppress(OSError):
+                    os.link(source, temporary)
+                if not temporary.exists():
+                    shutil.copyfile(source, temporary)
+    return published
+
+
+def remember_map(record: MapRecord, verdict: Verdict) -> None:
+    """Write which results the map is made of, what was asked, and how it came out."""
+    survey = record.survey
+    document = _document(survey, record.results, record.asked, record.area_wkt)
+    with replacing(survey.work_dir / RECORD) as temporary:
+        temporary.write_text(
+            json.dumps({**document, "verdict": asdict(verdict)}, indent=1), encoding="utf-8"
+        )
+
+
+def _document(
+    survey: Survey, results: Sequence[Result], asked: Mapping[str, str], area_wkt: str | None
+) -> dict[str, Any]:
+    """Return what a report is written from, JSON-able."""
+    work = survey.work_dir.resolve()
+    return {
+        "asked": dict(asked),
+        "area_wkt": area_wkt,
+        "results": [result.folder.resolve().relative_to(work).as_posix() for result in results],
+        "survey": [
+            content_digest(path) for path in (survey.toml_path, survey.gpkg_path) if path.exists()
+        ],
+        "software": version(DISTRIBUTION),
+    }
+
+
+def _up_to_date(
+    plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]
+) -> Verdict | None:
+    """Return how the map came out if catalogue and report are of just this map; else None."""
+    survey = plan.survey
+    written = (survey.report_path, survey.quality_path, survey.catalog_path)
+    if not all(path.exists() for path in written):
+        return None
+    try:
+        said = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
+        found = said.pop("verdict")
+        # Indices of the map, which its report goes on to show.
+        said["results"] = said["results"][: len(results)]
+        if said != _document(survey, results, asked, plan.values.get("area_wkt")):
+            return None
+        covered, warnings = Coverage(**found["covered"]), tuple(found["warnings"])
+        return Verdict(**{**found, "covered": covered, "warnings": warnings})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
+    """Return the record of a survey's last map; None if it has none, or its results are gone."""
+    try:
+        document = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
+        folders = [survey.work_dir / Path(name) for name in document["results"]]
+    except (OSError, ValueError, KeyError):
+        return None
+    results = [read_result(folder) for folder in folders]
+    whole: list[Result] = [result for result in results if result is not None]
+    oriented = next((result for result in whole if result.stage == ORIENTED), None)
+    if oriented is None or len(whole) < len(results):
+        return None
+    return MapRecord(
+        survey=survey,
+        settings=settings,
+        captures=captures,
+        reconstruction=read_reconstruction(oriented.folder),
+        results=whole,
+        asked=document["asked"],
+        area_wkt=document.get("area_wkt"),
+    )

@@ -1,0 +1,129 @@
+"""Runs that Prefect starts: by a click, through its API, or when a survey's card is taken in.
+
+``tmp serve`` registers the deployment ``survey/after-flight`` and starts its runs, each in a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from prefect.runner import Runner
+
+from flows.prefect.events import INGESTED, RESOURCE
+from flows.prefect.server import configured_server
+from flows.prefect.service import SERVICE, Service
+from flows.run.record import STOP_S
+from flows.survey_flow import survey
+from tmp.errors import InputError
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
+
+DEPLOYMENT = "after-flight"
+POLL_S = 0.1
+"""Time between two looks at runs that are to end."""
+
+
+def deployment(at_once: int) -> RunnerDeployment:
+    """Return the deployment of the flow; more runs than so many at once wait."""
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.events import DeploymentEventTrigger
+    from prefect.types.entrypoint import EntrypointType
+
+    return RunnerDeployment.from_flow(
+        survey,
+        name=DEPLOYMENT,
+        description="From card to report; started by hand, by the API, or by an ingest.",
+        # By its file Prefect would load the module under another name, unknown to workers.
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        concurrency_limit=at_once,
+        triggers=[
+            DeploymentEventTrigger(
+                name="a card has been ingested",
+                expect={INGESTED},
+                match={"prefect.resource.id": f"{RESOURCE}.*"},
+                parameters={"survey": "{{ event.payload.survey }}"},
+            )
+        ],
+    )
+
+
+def serve_runs(service: Service, at_once: int) -> None:
+    """Start the runs that a server asks for, until stopped; stopping cancels them first.
+
+    Raises
+    ------
+    InputError
+        If no server is configured, or it does not answer.
+    KeyboardInterrupt
+        When it is stopped, by Ctrl-C or SIGTERM.
+    """
+    from flows.prefect.dead_runs import mark_dead_runs
+
+    server = configured_server()
+    if server is None or not server.answers():
+        where = "none is configured" if server is None else f"{server.url} does not answer"
+        raise InputError(
+            f"a service needs a Prefect server: {where}; start one with 'prefect server start' "
+            "and set PREFECT_API_URL"
+        )
+    os.environ[SERVICE] = service.to_text()
+    with server.used():
+        mark_dead_runs()
+        runner = _Runner(limit=at_once)
+        runner.add_deployment(deployment(at_once))
+        try:
+            asyncio.run(runner.serve())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+class _Runner(Runner):
+    """Ends its runs in good order before it ends itself: Prefect's own kills them at once."""
+
+    _end: Callable[[], object]
+
+    async def serve(self) -> None:
+        """Start runs until a signal comes."""
+        loop, serving = asyncio.get_running_loop(), asyncio.current_task()
+
+        async def end() -> None:
+            await asyncio.to_thread(_end_runs)
+            if serving is not None:
+                serving.cancel()
+
+        self._end = lambda: asyncio.run_coroutine_threadsafe(end(), loop)
+        signal.signal(signal.SIGINT, self.handle_sigterm)
+        await self.start()
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """Do what `start` has a signal do."""
+        del args, kwargs
+        self._end()
+
+
+def _end_runs() -> None:
+    """Ask the processes of runs to stop, and wait until they have cancelled their jobs."""
+    runs = [child for child in psutil.Process().children() if _is_run(child)]
+    for run in runs:
+        with suppress(psutil.NoSuchProcess):
+            run.terminate()
+    deadline_s = time.monotonic() + STOP_S
+    # Not waited for by `wait`, which would take their exit status away from Prefect's runner.
+    while any(run.is_running() for run in runs) and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+
+
+def _is_run(process: psutil.Process) -> bool:
+    try:
+        return "PREFECT__FLOW_RUN_ID" in process.environ()
+    except psutil.Error:
+        return False

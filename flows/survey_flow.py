@@ -1,0 +1,423 @@
+"""The run of a survey as a Prefect flow: a sub-flow for each part, a task for each stage.
+
+All are thin over `flows.pipeline.SurveyRun`, which knows no Prefect.  Results are known to the
+stage store by their content, so Prefect keeps none of them: what was there already is *Cached*.
+Each sub-flow can be deployed alone; within a run of the survey it joins that run.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from flows.engine.stage import Stage
+from flows.engine.store import Result
+from flows.pipeline import SurveyRun, open_run
+from flows.prefect.server import Server, configure
+from flows.prefect.service import service_of_process
+from flows.run.indices import IndexOptions
+from flows.run.plan import MapOptions, Quality
+from flows.run.request import Part, SurveyRequest, SurveyResult
+from tmp.errors import StoppedError, TransientError
+
+configure()  # before Prefect is imported
+
+from prefect import flow, get_client, task  # noqa: E402
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.exceptions import PrefectSignal, TerminationSignal  # noqa: E402
+from prefect.runtime import deployment, flow_run  # noqa: E402
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # noqa: E402
+from prefect.states import Cancelled, Completed, Failed  # noqa: E402
+from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
+
+from flows.prefect.artifacts import note_run, note_stage  # noqa: E402
+from flows.prefect.dead_runs import FLOW, mark_dead_runs, sign_run  # noqa: E402
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+    from prefect.futures import PrefectFuture
+
+log = logging.getLogger(__name__)
+
+QualityName = Literal["fast", "normal", "high"]
+STOPPED = "stopped; run again to go on"
+LOOK_EVERY_S = 1.0
+"""Time between two looks at whether somebody has cancelled the run."""
+RETRY_AFTER_S = 10.0
+"""Time after which a stage is tried again that failed for a passing reason."""
+
+
+def _is_transient(_task: object, _run: object, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, TransientError)
+
+
+STAGE: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 1,
+    "retry_delay_seconds": RETRY_AFTER_S,
+    "retry_condition_fn": _is_transient,
+}
+"""How each stage is a task."""
+PART: dict[str, Any] = {
+    "flow_run_name": lambda: Path(str(flow_run.parameters["survey"])).name,
+    "persist_result": False,
+    "task_runner": ThreadPoolTaskRunner(max_workers=16),
+}
+"""How each part is a flow."""
+
+
+@task(name="ingest", **STAGE)
+def take_photographs(run: SurveyRun) -> State[Any]:
+    """Copy the photographs of the cards, verify the copies, and judge what was taken."""
+    return _ended(run.ingest)
+
+
+@task(**STAGE)
+def features(run: SurveyRun) -> State[Any]:
+    """Find the keypoints of photographs."""
+    return _make(run, "features")
+
+
+@task(**STAGE)
+def matches(run: SurveyRun) -> State[Any]:
+    """Match the photographs whose footprints should overlap."""
+    return _make(run, "matches")
+
+
+@task(**STAGE)
+def orientation(run: SurveyRun) -> State[Any]:
+    """Orient all photographs together."""
+    return _make(run, "orientation")
+
+
+@task(**STAGE)
+def exposure(run: SurveyRun) -> State[Any]:
+    """Solve the gains with which photographs agree where they overlap."""
+    return _make(run, "exposure")
+
+
+@task(**STAGE)
+def surface(run: SurveyRun) -> State[Any]:
+    """Measure the surface tile by tile."""
+    return _make(run, "surface")
+
+
+@task(**STAGE)
+def elevation(run: SurveyRun) -> State[Any]:
+    """Write the surface model and its companions."""
+    return _make(run, "elevation")
+
+
+@task(**STAGE)
+def orthomosaic(run: SurveyRun) -> State[Any]:
+    """Render the true orthomosaic tile by tile."""
+    return _make(run, "orthomosaic")
+
+
+@task(**STAGE)
+def cloud(run: SurveyRun) -> State[Any]:
+    """Write the surface as coloured points."""
+    return _make(run, "cloud")
+
+
+@task(**STAGE)
+def reflectance(run: SurveyRun) -> State[Any]:
+    """Render the reflectance of every band tile by tile."""
+    return _make(run, "reflectance")
+
+
+@task(**STAGE)
+def report(run: SurveyRun) -> State[Any]:
+    """Put the products where people look for them, and write catalogue and report."""
+    published = run.publish()
+    with suppress(Exception):
+        note_run(list(run.results.values()), published.report_path)
+    return Completed(message=published.verdict.summary)
+
+
+@task(name="indices", **STAGE)
+def compute_indices(run: SurveyRun) -> State[Any]:
+    """Compute the indices that are asked for, or the first that the bands allow."""
+    computed = run.compute_indices()
+    return _ended(lambda: run.results["indices"] if computed else None)
+
+
+STAGE_TASKS = {
+    each.name: each
+    for each in (
+        features,
+        matches,
+        orientation,
+        exposure,
+        surface,
+        elevation,
+        orthomosaic,
+        cloud,
+        reflectance,
+    )
+}
+
+
+@flow(name="ingest", **PART)
+def ingest(survey: str, cards: tuple[str, ...]) -> State[Any]:
+    """Take the photographs of cards into a survey.
+
+    Parameters
+    ----------
+    survey : str
+        Its folder, or its name in the service's folder of surveys.
+    cards : tuple of str
+        Folders of photographs.
+    """
+    with _opened(survey, cards=cards, until=Part.INGEST) as run:
+        return _joined(run, [take_photographs.submit(run)])
+
+
+@flow(name="orient", **PART)
+def orient(survey: str, quality: QualityName = "normal") -> State[Any]:
+    """Orient the photographs of a survey."""
+    with _opened(survey, quality=quality, until=Part.ORIENT) as run:
+        return _make_all(run, run.plan.until_oriented)
+
+
+@flow(name="products", **PART)
+def products(
+    survey: str, quality: QualityName = "normal", area: str = "", ortho_gsd_m: float | None = None
+) -> State[Any]:
+    """Make the products of a survey and its report; what they build on is made if need be."""
+    with _opened(
+        survey, quality=quality, area=area, ortho_gsd_m=ortho_gsd_m, until=Part.PRODUCTS
+    ) as run:
+        state = _make_all(run, run.plan.stages)
+        return _joined(run, [report.submit(run)]) if state.is_completed() else state
+
+
+@flow(name="indices", **PART)
+def indices(survey: str, indices: tuple[str, ...] = ()) -> State[Any]:
+    """Compute indices of a survey that has its products.
+
+    Parameters
+    ----------
+    indices : tuple of str
+        Their names; empty for the one that the bands are first looked at by.
+    """
+    with _opened(survey, indices=indices) as run:
+        return _joined(run, [compute_indices.submit(run)])
+
+
+@flow(name=FLOW, **PART)
+def survey(
+    survey: str,
+    cards: tuple[str, ...] = (),
+    quality: QualityName = "normal",
+    until: Literal["ingest", "orient", "products", "indices"] = "indices",
+    area: str = "",
+    ortho_gsd_m: float | None = None,
+    indices: tuple[str, ...] = (),
+) -> State[Any]:
+    """Make everything of a survey, from card to report.
+
+    Parameters
+    ----------
+    survey : str
+        Its folder, or its name in the service's folder of surveys.
+    cards : tuple of str
+        Folders of photographs that are taken in first.
+    quality, until : str
+        How much work is spent on detail, and the last part that is run.
+    area : str
+        File of the polygons to crop to; empty for all.
+    ortho_gsd_m : float, optional
+        Cell of the orthomosaic; by default the photographs' own.
+    indices : tuple of str
+        Names of indices; empty for the one that the bands are first looked at by.
+    """
+    with _opened(
+        survey,
+        cards=cards,
+        quality=quality,
+        until=Part(until),
+        area=area,
+        ortho_gsd_m=ortho_gsd_m,
+        indices=indices,
+    ) as run:
+        state: State[Any] = Completed()
+        if run.request.cards:
+            state = ingest(survey, cards, return_state=True)
+        if state.is_completed() and run.request.reaches(Part.ORIENT):
+            state = orient(survey, quality, return_state=True)
+        if state.is_completed() and run.request.reaches(Part.PRODUCTS):
+            state = products(survey, quality, area, ortho_gsd_m, return_state=True)
+        if state.is_completed() and run.index_options is not None:
+            state = INDICES(survey, indices, return_state=True)
+        return Completed(message=_summary(run.result)) if state.is_completed() else _as(state)
+
+
+INDICES = indices
+"""The flow, which a parameter of `survey` hides by its name."""
+
+
+def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
+    """Run the flow for a run that is open; should its server go away, the pipeline goes on.
+
+    Raises
+    ------
+    TmpError
+        As a stage raised it.
+    KeyboardInterrupt
+        If somebody stopped the run, here or on Prefect's pages.
+    """
+    asked = run.request
+    try:
+        with server.used():
+            state: State[Any] = survey(
+                str(run.survey.root.resolve()),
+                tuple(map(str, asked.cards)),
+                asked.map.quality.value,
+                asked.until.value,
+                str(asked.map.area_file or ""),
+                asked.map.ortho_gsd_m,
+                asked.indices.indices if asked.indices else (),
+                return_state=True,
+            )
+    except (Exception, PrefectSignal) as error:
+        if not run.errors:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            log.warning("Prefect's record of the run ends here, the run does not: %s", said)
+        state = Failed()
+    if run.stopping.is_set():
+        raise KeyboardInterrupt
+    for failure in run.errors.values():
+        raise failure
+    return run.result if state.is_completed() else run.go()
+
+
+def _make(run: SurveyRun, name: str) -> State[Any]:
+    """Make a stage of a run's map."""
+    (stage,) = (stage for stage in run.plan.stages if stage.name == name)
+    return _ended(lambda: run.make(stage))
+
+
+def _ended(work: Callable[[], Result | None]) -> State[Any]:
+    """Do the work of a stage; returns how it ended, in Prefect's words."""
+    try:
+        result = work()
+    except StoppedError:
+        return Cancelled(message=STOPPED)
+    if result is None:
+        return Completed(message="nothing is asked for")
+    with suppress(Exception):  # a record that fails does not fail the work
+        note_stage(result)
+    if result.reused:
+        return Completed(name="Cached", message="nothing has changed")
+    return Completed()
+
+
+def _make_all(run: SurveyRun, stages: Sequence[type[Stage]]) -> State[Any]:
+    """Make stages as tasks, each after those that it needs; returns how that ended."""
+    made: dict[str, PrefectFuture[Any]] = {}
+    for stage in stages:
+        if stage.name in run.results:
+            continue
+        needed = [made[name] for name in stage.after if name in made]
+        made[stage.name] = STAGE_TASKS[stage.name].submit(run, wait_for=needed, return_state=False)
+        if not run.side_by_side:
+            made[stage.name].wait()
+            if not made[stage.name].state.is_completed():
+                break
+    return _joined(run, list(made.values()))
+
+
+def _joined(run: SurveyRun, tasks: Sequence[PrefectFuture[Any]]) -> State[Any]:
+    """Wait for tasks; returns how the flow that they are of ends."""
+    try:
+        for each in tasks:
+            each.wait()
+    except (KeyboardInterrupt, TerminationSignal):
+        run.stopping.set()
+        for each in tasks:
+            each.wait()
+        if deployment.id:  # its runner has the last word, which would end a quick retry
+            raise
+    if run.stopping.is_set():
+        return Cancelled(message=STOPPED)
+    failed = [each.state.message or "" for each in tasks if each.state.is_failed()]
+    return Failed(message="; ".join(failed)) if failed else Completed()
+
+
+def _as(state: State[Any]) -> State[Any]:
+    """Return a state for a flow that ends as a flow within it did."""
+    if state.is_cancelled():
+        return Cancelled(message=state.message)
+    return Failed(message=state.message)
+
+
+def _summary(result: SurveyResult) -> str:
+    ended = "" if result.verdict is None else f"{result.verdict.summary}; "
+    return f"{ended}report: {result.report_path}" if result.report_path else ""
+
+
+@contextmanager
+def _opened(
+    survey: str,
+    *,
+    cards: Sequence[str] = (),
+    quality: QualityName = "normal",
+    until: Part = Part.INDICES,
+    area: str = "",
+    ortho_gsd_m: float | None = None,
+    indices: Sequence[str] = (),
+) -> Iterator[SurveyRun]:
+    """Open a run of a survey for the flow that this is called in, or join the one under way."""
+    service = service_of_process()
+    names = tuple(indices)
+    request = SurveyRequest(
+        map=MapOptions(
+            quality=Quality(quality),
+            area_file=Path(area) if area else None,
+            ortho_gsd_m=ortho_gsd_m,
+            workers=service.workers,
+        ),
+        cards=tuple(map(Path, cards)),
+        indices=IndexOptions(indices=names, workers=service.workers) if names else None,
+        until=until,
+    )
+    with open_run(service.survey(survey), request, service.options()) as run:
+        if flow_run.parent_flow_run_id is not None:
+            yield run
+            return
+        mark_dead_runs()
+        sign_run()
+        with _cancelled_from_outside(run):
+            yield run
+
+
+@contextmanager
+def _cancelled_from_outside(run: SurveyRun) -> Iterator[None]:
+    """Stop a run within the block once somebody cancels its flow run on Prefect's pages."""
+    over, run_id = threading.Event(), flow_run.id
+
+    def watch() -> None:
+        with (
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            while not over.wait(LOOK_EVERY_S):
+                with suppress(Exception):  # a server that is away decides nothing
+                    state = client.read_flow_run(run_id).state
+                    if state is not None and state.is_cancelling():
+                        run.stopping.set()
+                        return
+
+    threading.Thread(target=copy_context().run, args=(watch,), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
