@@ -80,10 +80,13 @@ class SurveyRun:
         asked = self.request
         if asked.cards and Ingest.name not in self.results:
             self.ingest()
-        if asked.reaches(Part.ORIENT):
-            self._make_all(self.plan.until_oriented)
+        left = [stage for stage in self._asked_stages if stage.name not in self.results]
+        if self.side_by_side:
+            self._make_side_by_side(left)
+        else:
+            for stage in left:
+                self.make(stage)
         if asked.reaches(Part.PRODUCTS):
-            self._make_all(self.plan.stages)
             self.publish()
         if asked.reaches(Part.INDICES):
             self.compute_indices()
@@ -125,9 +128,8 @@ class SurveyRun:
             if taken is None:
                 return False
             self._found[Ingest.name] = taken
-        if not self.request.reaches(Part.ORIENT):
-            return True
-        self._found |= self.plan.find_results()
+        if self.request.reaches(Part.ORIENT):
+            self._found |= self.plan.find_results()
         if any(stage.name not in self._found for stage in self._asked_stages):
             return False
         options = self.index_options
@@ -189,14 +191,6 @@ class SurveyRun:
         self.errors.pop(name, None)
         return result
 
-    def _make_all(self, stages: Sequence[type[Stage]]) -> None:
-        left = [stage for stage in stages if stage.name not in self.results]
-        if self.side_by_side:
-            self._make_side_by_side(left)
-            return
-        for stage in left:
-            self.make(stage)
-
     def _make_side_by_side(self, left: list[type[Stage]]) -> None:
         """Make each stage as soon as what it needs is there."""
         at_work: set[Future[Result]] = set()
@@ -216,6 +210,9 @@ class SurveyRun:
 
     @property
     def _asked_stages(self) -> Sequence[type[Stage]]:
+        """The stages of the map that are asked for."""
+        if not self.request.reaches(Part.ORIENT):
+            return ()
         whole = self.request.reaches(Part.PRODUCTS)
         return self.plan.stages if whole else self.plan.until_oriented
 
@@ -286,7 +283,8 @@ def map_survey(
     """Make products and report of a survey on threads of this process, as `run_survey` does."""
     request = SurveyRequest(map=options, until=Part.PRODUCTS)
     how = RunOptions(on=Where.THREADS, strict=True)
-    return run_survey(root, request, how, stages=stages, track=track)
+    with open_run(root, request, how, stages=stages, track=track) as run:
+        return run.go()
 
 
 def run_survey(

@@ -247,7 +247,7 @@ class UnitRecord:
     part: str
     """ "whole", which part of the items ("3-of-12"), or which item alone ("alone-r3c7")."""
     usage: Usage = field(default_factory=Usage)
-    host: str = field(default_factory=platform.node)
+    host: str = field(default_factory=lambda: platform.node())
     job: str = ""
     """The cluster's, if any."""
     attempts: int = 1

@@ -19,8 +19,8 @@ import pytest
 
 from flows.engine.result import Usage
 from flows.engine.store import Result
+from flows.prefect.server import QUIET
 from flows.report.report import MapRecord
-from flows.run.prefect.server import QUIET
 from flows.run.record import RUN, RunBook
 from flows.stages.surface import GROUND, NODATA, continue_ground
 from tmp.cameras import Camera, Pose
@@ -193,7 +193,7 @@ def survey(tmp_path: Path) -> Survey:
 def book(survey: Survey) -> RunBook:
     """The book of its run, just begun."""
     book = RunBook(path=survey.work_dir / RUN)
-    book.begin("local", {"orientation": "to do", "surface": "to do"})
+    book.begin("local", ["orientation", "surface"])
     return book
 
 

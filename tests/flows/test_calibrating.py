@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flows.run.plan import calibration_digest
-from flows.stages.reflectance import calibrate_survey
+from flows.stages.reflectance import BandValues, calibrate_survey
 from ingest.photographs import ingest_photographs
 from ingest.radiometry.panel_table import FILE, add_panels, parse_panel
 from tmp.captures import Capture, CaptureKind
@@ -20,10 +20,10 @@ PANEL = parse_panel("RP02-1603036-SC:blue=0.67,green=0.69,red=0.68,nir=0.61,rede
 def test_the_panel_file_of_a_survey_makes_its_reflectance_absolute(real_data, tmp_path):
     survey = Survey(root=tmp_path / "survey")
     captures = ingest_photographs([real_data / "rededge_panel"], survey, link=True).captures
-    before = calibrate_survey(survey, captures)
+    before = calibrate_survey(survey, captures, BandValues.of_survey(survey))
     assert before.calibration.provenance is Provenance.SUN_SENSOR
     add_panels(survey.root / FILE, dict([PANEL]))
-    values = calibrate_survey(survey, captures)
+    values = calibrate_survey(survey, captures, BandValues.of_survey(survey))
     assert values.calibration.provenance is Provenance.BOTH
     nir = values.load("IMG_0001_4.tif")
     assert nir.shape == (960, 1280, 1)

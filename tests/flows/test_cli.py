@@ -23,7 +23,7 @@ def test_interrupt_ends_in_one_line_and_status_130(
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.run.survey_flow.map_survey", stop)
+    monkeypatch.setattr("flows.pipeline.map_survey", stop)
     result = CliRunner().invoke(main, ["map", str(tmp_path)])
     assert result.exit_code == 130
     assert result.output == "interrupted; run the same command again to go on\n"
@@ -59,7 +59,7 @@ def test_status_and_last_lines_say_how_the_map_came_out(
     survey.products_dir.mkdir()
     for name in ("dsm.tif", "cloud.laz"):
         (survey.products_dir / name).touch()
-    for function in ("flows.run.survey_flow.map_survey", "flows.run.survey_flow.run_survey"):
+    for function in ("flows.pipeline.map_survey", "flows.pipeline.run_survey"):
         monkeypatch.setattr(function, lambda *_, **__: ended(survey, mapped_ha))
     result = CliRunner().invoke(main, [command, str(survey.root)])
     assert result.exit_code == status == (0 if mapped_ha >= 0.5 else 3)
@@ -87,7 +87,7 @@ def test_run_that_ends_before_the_products_has_no_verdict(
         reused=False,
     )
     result = SurveyResult(survey=survey, results=(done,))
-    monkeypatch.setattr("flows.run.survey_flow.run_survey", lambda *_, **__: result)
+    monkeypatch.setattr("flows.pipeline.run_survey", lambda *_, **__: result)
     said = CliRunner().invoke(main, ["run", str(survey.root), "--until", "orient"])
     assert said.exit_code == 0
     assert said.output == f"{survey.root}: orientation is done\n"
@@ -119,7 +119,7 @@ def test_options_reach_the_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         asked.append(options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flows.run.survey_flow.map_survey", remember)
+    monkeypatch.setattr("flows.pipeline.map_survey", remember)
     words = ["map", str(tmp_path), "--quality", "fast", "--workers", "3", "--ortho-gsd", "0.05"]
     CliRunner().invoke(main, [*words, "--area", "farm.geojson", "--fill"])
     (options,) = asked

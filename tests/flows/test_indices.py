@@ -15,13 +15,13 @@ import rasterio
 import shapely
 from click.testing import CliRunner
 
-from flows.engine.stage import Job, Stage
+from flows.engine.stage import Stage
 from flows.engine.store import StageStore
 from flows.products.band_stack import choose_stack, open_stack, read_index_products, wavelength_tags
 from flows.products.zones import read_zones, write_zones, zonal_statistics
-from flows.report.report import MapRecord
+from flows.report.report import MapRecord, assess_map
 from flows.run.indices import IndexOptions, compute_indices
-from flows.run.record import recall_map, remember_map
+from flows.run.publish import recall_map, remember_map
 from tmp.captures import write_captures
 from tmp.cli import main
 from tmp.errors import InputError
@@ -77,12 +77,16 @@ def surveyed(record: MapRecord) -> MapRecord:
     write_captures(record.survey.gpkg_path, record.captures)
     stages = StageStore(root=record.survey.work_dir / "stages")
 
-    def orient(job: Job) -> None:
-        write_reconstruction(record.reconstruction, job.out)
+    class Orientation(Stage):
+        name = "orientation"
+        version = "0"
 
-    result = stages.run(Stage(name="orientation", version="0", function=orient), {}, {})
+        def finish(self) -> None:
+            write_reconstruction(record.reconstruction, self.space.out)
+
+    result = stages.make(stages.recipe(Orientation, {}, {}))
     mapped = replace(record, results=[result])
-    remember_map(mapped)
+    remember_map(mapped, assess_map(record).verdict)
     write_stack(record)
     return mapped
 

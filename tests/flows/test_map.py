@@ -2,24 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from flows.engine.stage import Figures, Job, Stage
+from flows.engine.stage import Figures, Stage
+from flows.pipeline import map_survey
 from flows.report.report import MapRecord, assess_map
 from flows.report.verdict import End
-from flows.run.plan import MapOptions, publish, survey_digest
-from flows.run.record import read_run, recall_map
-from flows.run.survey_flow import map_survey
-from flows.stages.inputs import Step
+from flows.run.plan import MapOptions, survey_digest
+from flows.run.publish import publish, recall_map
+from flows.run.record import read_run
 from flows.stages.surface import GROUND
 from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
 from tmp.errors import InputError, NotASurveyError
 from tmp.reconstruction import Reconstruction, write_reconstruction
-from tmp.survey import read_settings
+from tmp.survey import open_survey, read_settings, write_settings
 
 
 @dataclass
@@ -32,33 +32,36 @@ class Fakes:
     runs: list[str]
     stop_once: bool = False
 
-    def orient(self, job: Job) -> None:
-        self.runs.append("orientation")
-        write_reconstruction(self.reconstruction, job.out)
-
-    def measure(self, job: Job) -> Figures:
-        self.runs.append("surface")
-        assert (job.inputs["orientation"] / "reconstruction.json").exists()
-        if self.stop_once:
-            self.stop_once = False
-            raise KeyboardInterrupt
-        shutil.copy(self.products / "dsm.tif", job.out)
-        shutil.copytree(self.ground, job.out / GROUND)
-        return {"tiles": 1}
-
     @property
-    def steps(self) -> Sequence[Step]:
-        def stage(name: str, function: Callable[[Job], Figures | None]) -> Stage:
-            return Stage(name=name, version="1", function=function)
+    def stages(self) -> Sequence[type[Stage]]:
+        fakes = self
 
-        return (
-            Step(stage=stage("orientation", self.orient), options=("quality",)),
-            Step(
-                stage=stage("surface", self.measure),
-                needs=("orientation",),
-                options=("quality", "area_wkt", "fill"),
-            ),
-        )
+        class Orientation(Stage):
+            name = "orientation"
+            version = "1"
+            options = ("quality",)
+
+            def finish(self) -> None:
+                fakes.runs.append("orientation")
+                write_reconstruction(fakes.reconstruction, self.space.out)
+
+        class Surface(Stage):
+            name = "surface"
+            version = "1"
+            after = ("orientation",)
+            options = ("quality", "area_wkt", "fill")
+
+            def finish(self) -> Figures:
+                fakes.runs.append("surface")
+                assert (self.space.inputs["orientation"] / "reconstruction.json").exists()
+                if fakes.stop_once:
+                    fakes.stop_once = False
+                    raise KeyboardInterrupt
+                shutil.copy(fakes.products / "dsm.tif", self.space.out)
+                shutil.copytree(fakes.ground, self.space.out / GROUND)
+                return {"tiles": 1}
+
+        return (Orientation, Surface)
 
 
 @pytest.fixture
@@ -79,39 +82,56 @@ def fakes(record: MapRecord, tmp_path: Path) -> Fakes:
 
 
 def test_map_leaves_products_styles_catalogue_and_report(root: Path, fakes: Fakes) -> None:
-    result = map_survey(root, MapOptions(), steps=fakes.steps)
+    result = map_survey(root, MapOptions(), stages=fakes.stages)
     assert fakes.runs == ["orientation", "surface"]
     assert result.report_path == root / "report.html"
     for name in ("report.html", "catalog.json", "products/dsm.tif", "products/dsm.qml"):
         assert (root / name).exists(), name
 
 
-def test_second_map_does_nothing_again(root: Path, fakes: Fakes) -> None:
-    map_survey(root, MapOptions(), steps=fakes.steps)
-    again = map_survey(root, MapOptions(workers=2), steps=fakes.steps)
+def test_second_map_does_nothing_again_and_leaves_the_report(root: Path, fakes: Fakes) -> None:
+    first = map_survey(root, MapOptions(), stages=fakes.stages)
+    report = root / "report.html"
+    written_ns = report.stat().st_mtime_ns
+    again = map_survey(root, MapOptions(), stages=fakes.stages)
     assert fakes.runs == ["orientation", "surface"]
     assert all(result.reused for result in again.results)
-    assert "reused: nothing has changed" in again.report_path.read_text()
+    assert again.verdict == first.verdict
+    assert report.stat().st_mtime_ns == written_ns
+
+
+def test_report_is_written_anew_when_what_it_says_has_changed(root: Path, fakes: Fakes) -> None:
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    map_survey(root, MapOptions(workers=2), stages=fakes.stages)
+    assert "reused: nothing has changed" in (root / "report.html").read_text()
+    settings = read_settings(open_survey(root))
+    write_settings(open_survey(root), replace(settings, name="Stöng"))
+    map_survey(root, MapOptions(workers=2), stages=fakes.stages)
+    assert "Stöng" in (root / "report.html").read_text()
+    (root / "report.html").unlink()
+    map_survey(root, MapOptions(workers=2), stages=fakes.stages)
+    assert (root / "report.html").exists()
+    assert fakes.runs == ["orientation", "surface"]
 
 
 def test_changed_option_redoes_only_the_stages_it_touches(root: Path, fakes: Fakes) -> None:
-    map_survey(root, MapOptions(), steps=fakes.steps)
-    map_survey(root, MapOptions(fill=True), steps=fakes.steps)
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    map_survey(root, MapOptions(fill=True), stages=fakes.stages)
     assert fakes.runs == ["orientation", "surface", "surface"]
 
 
 def test_interrupted_map_goes_on_at_the_stage_it_was_in(root: Path, fakes: Fakes) -> None:
     fakes.stop_once = True
     with pytest.raises(KeyboardInterrupt):
-        map_survey(root, MapOptions(), steps=fakes.steps)
-    map_survey(root, MapOptions(), steps=fakes.steps)
+        map_survey(root, MapOptions(), stages=fakes.stages)
+    map_survey(root, MapOptions(), stages=fakes.stages)
     assert fakes.runs == ["orientation", "surface", "surface"]
 
 
 def test_deleted_product_comes_back_without_work(root: Path, fakes: Fakes) -> None:
-    map_survey(root, MapOptions(), steps=fakes.steps)
+    map_survey(root, MapOptions(), stages=fakes.stages)
     (root / "products" / "dsm.tif").unlink()
-    map_survey(root, MapOptions(), steps=fakes.steps)
+    map_survey(root, MapOptions(), stages=fakes.stages)
     assert (root / "products" / "dsm.tif").exists()
     assert fakes.runs == ["orientation", "surface"]
 
@@ -121,7 +141,7 @@ def test_one_photograph_is_refused(root: Path, record: MapRecord, fakes: Fakes) 
     captures[0] = replace(captures[0], flags=())
     write_captures(record.survey.gpkg_path, captures)
     with pytest.raises(InputError, match="one photograph to map, of 18 ingested"):
-        map_survey(root, MapOptions(), steps=fakes.steps)
+        map_survey(root, MapOptions(), stages=fakes.stages)
 
 
 def test_folder_that_is_no_survey_is_refused(tmp_path: Path) -> None:
@@ -150,7 +170,7 @@ def test_product_is_copied_where_the_disk_has_no_links(
     def no_links(*_: object) -> None:
         raise OSError("operation not supported")
 
-    result = map_survey(root, MapOptions(), steps=fakes.steps)
+    result = map_survey(root, MapOptions(), stages=fakes.stages)
     monkeypatch.setattr("os.link", no_links)
     (path,) = publish(result.results, tmp_path / "usb")
     assert path.stat().st_nlink == 1
@@ -159,7 +179,7 @@ def test_product_is_copied_where_the_disk_has_no_links(
 
 def test_map_of_few_photographs_is_partial_and_the_book_says_so(root: Path, fakes: Fakes) -> None:
     fakes.reconstruction = replace(fakes.reconstruction, photos=fakes.reconstruction.photos[:6])
-    result = map_survey(root, MapOptions(), steps=fakes.steps)
+    result = map_survey(root, MapOptions(), stages=fakes.stages)
     assert result.verdict is not None
     assert result.verdict.end is End.PARTIAL
     assert (root / "products" / "dsm.tif").exists()
@@ -175,7 +195,7 @@ def test_area_of_the_map_is_what_is_judged_and_is_remembered(root: Path, fakes: 
     corners = fakes.reconstruction.frame.geodetic_from_world(square)[:, :2].tolist()
     area = root.parent / "area.geojson"
     area.write_text(json.dumps({"type": "Polygon", "coordinates": [corners]}))
-    result = map_survey(root, MapOptions(area_file=area), steps=fakes.steps)
+    result = map_survey(root, MapOptions(area_file=area), stages=fakes.stages)
     assert result.verdict is not None
     assert result.verdict.covered.flown_ha == pytest.approx(0.04, rel=0.06)
     settings = read_settings(result.survey)

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from flows.engine.stage import Order, Share, execute
+from flows.engine.stage import Portion, Recipe, execute
 from flows.engine.store import Result
 from flows.run.plan import MapOptions, Quality, plan_map
 from flows.stages.inputs import FEATURE_SIZES
@@ -105,21 +105,21 @@ def again(oriented: dict[str, Result], flight: Survey, tmp_path: Path) -> Survey
 
 
 def orient(survey: Survey, *, units: int = 1, lenient: bool = False) -> dict[str, Result]:
-    """Run the three stages, the first two by shares if there are to be several units."""
+    """Run the three stages, the first two by parts if there are to be several units."""
     plan = plan_map(survey.root, MapOptions(workers=2, quality=Quality.FAST))
     results: dict[str, Result] = {}
 
-    def run(order: Order, track: Track) -> None:
-        if units > 1 and order.stage.name != "orientation":
-            for index in range(units):
-                share = Share(index=index, count=units)
-                execute(order, workers=1, share=share, lenient=lenient)
-        execute(order, workers=2, lenient=lenient)
+    def run(recipe: Recipe, track: Track) -> None:
+        items = recipe.opened().items()
+        for index in range(units if units > 1 else 0):
+            mine = tuple(items[index * len(items) // units : (index + 1) * len(items) // units])
+            portion = Portion(part=f"{index + 1}-of-{units}", items=mine, lenient=lenient)
+            execute(recipe, track, portion)
+        execute(recipe, track, Portion(lenient=lenient), workers=2)
 
-    for step in plan.steps:
-        if step.stage.name in STAGES:
-            order = plan.order(step, results)
-            results[step.stage.name] = plan.store.make(order, run_order=run)
+    for stage in plan.stages:
+        if stage.name in STAGES:
+            results[stage.name] = plan.store.make(plan.recipe(stage, results), run=run)
     return results
 
 

@@ -16,16 +16,16 @@ from typing import Any
 
 import httpx
 import pytest
-
-from flows.engine.result import UnitUsage, Usage
-from flows.engine.store import Result
-from flows.report.figures import thumbnail
-from flows.report.report import MapRecord
 from flows.run.prefect import server as prefectserver
 from flows.run.prefect.announcing import INGESTED, announce_ingest
 from flows.run.prefect.artifacts import stage_page, stage_row
 from flows.run.prefect.janitor import mark_dead_runs
 from flows.run.prefect.recorder import PLAIN, Recorder, choose_recorder
+
+from flows.engine.result import UnitUsage, Usage
+from flows.engine.store import Result
+from flows.report.figures import thumbnail
+from flows.report.report import MapRecord
 from tmp.errors import InputError
 
 USAGE = Usage(wall_s=12.0, cpu_s=20.0, peak_gb=0.9)

@@ -1,14 +1,14 @@
 """What the report tells of how a map was made, and of what is missing."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.engine.result import UnitUsage, Usage
-from flows.engine.stage import Job, Stage
+from flows.engine.result import UnitRecord, Usage
+from flows.engine.stage import Figures, Stage
 from flows.engine.store import Result, StageStore
 from flows.execution.slurm_commands import Accounted
 from flows.report.provenance import (
@@ -24,15 +24,31 @@ from flows.report.report import MapRecord, render_report
 from tmp.geo.rasters import read_grid
 
 
-def paint(job: Job) -> Mapping[str, int]:
-    (job.out / "tile.txt").write_text("x")
-    return {"tiles": 1}
+class Surface(Stage):
+    """Paint a tile."""
+
+    name = "surface"
+    version = "1"
+
+    def finish(self) -> Figures:
+        (self.space.out / "tile.txt").write_text("x")
+        return {"tiles": 1}
 
 
-def _units(count: int) -> tuple[UnitUsage, ...]:
+class NewerSurface(Surface):
+    """Paint it in another way."""
+
+    version = "2"
+
+
+def make(store: StageStore, stage: type[Stage], **options: Any) -> Result:
+    return store.make(store.recipe(stage, {}, options))
+
+
+def _units(count: int) -> tuple[UnitRecord, ...]:
     """Return units of which number 7 is slow, 9 large, and 11 was started three times."""
     return tuple(
-        UnitUsage(
+        UnitRecord(
             part=f"{i}-of-{count}",
             usage=Usage(
                 wall_s=900.0 if i == 7 else 10.0 + i / count,
@@ -112,27 +128,25 @@ def test_result_of_an_earlier_version_counts_as_one_unit(tmp_path: Path) -> None
 
 
 def test_reason_for_making_a_stage_is_what_changed(store: StageStore) -> None:
-    stage = Stage(name="surface", version="1", function=paint)
-    first = store.run(stage, {}, {"quality": "fast", "area_wkt": None})
+    first = make(store, Surface, quality="fast", area_wkt=None)
     assert explain(first) == "made for the first time"
     assert explain(replace(first, reused=True)) == "reused: nothing has changed"
-    again = store.run(stage, {}, {"quality": "high", "area_wkt": "POLYGON " * 9})
+    again = make(store, Surface, quality="high", area_wkt="POLYGON " * 9)
     assert explain(again) == "quality: high, was fast; area wkt has changed"
-    newer = store.run(replace(stage, version="2"), {}, {"quality": "high", "area_wkt": None})
+    newer = make(store, NewerSurface, quality="high", area_wkt=None)
     assert "the platform makes it in another way now" in explain(newer)
 
 
 def test_reason_names_the_stage_whose_result_changed(store: StageStore, tmp_path: Path) -> None:
-    stage = Stage(name="surface", version="1", function=paint)
     source = tmp_path / "orientation.txt"
     for content in ("a", "bb"):
         source.write_text(content)
-        made = store.run(stage, {"orientation": source}, {})
+        made = store.make(store.recipe(Surface, {"orientation": source}, {}))
     assert explain(made) == "orientation has changed"
 
 
 def test_stage_made_by_another_version_of_the_platform_says_so(store: StageStore) -> None:
-    made = store.run(Stage(name="surface", version="1", function=paint), {}, {})
+    made = make(store, Surface)
     assert stage_rows([made])[0].software == ""
     path = made.folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"software": "0.0.1"}))

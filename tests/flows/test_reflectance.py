@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.run.plan import BAND_STEPS, STEPS, steps_for
+from flows.run.plan import BAND_STAGES, STAGES, stages_for
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
 from photogrammetry.ortho.bands import BandLayer
 from photogrammetry.views import View
@@ -75,8 +75,8 @@ def test_colour_photographs_alone_are_refused():
 
 
 def test_a_map_of_colour_photographs_has_no_reflectance_stage():
-    assert steps_for([capture("")]) == STEPS
-    assert steps_for([capture(""), capture("nir")]) == STEPS + BAND_STEPS
+    assert stages_for([capture("")]) == STAGES
+    assert stages_for([capture(""), capture("nir")]) == STAGES + BAND_STAGES
 
 
 def test_a_band_photograph_that_is_not_used_counts_for_nothing():
@@ -90,8 +90,8 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     import cv2
     import rasterio
 
+    from flows.pipeline import map_survey
     from flows.run.plan import MapOptions, Quality
-    from flows.run.survey_flow import map_survey
     from ingest.photographs import ingest_photographs
     from tmp.reconstruction import read_reconstruction
     from tmp.survey import Survey

@@ -14,8 +14,8 @@ from flows.engine.cost import (
     of_tiles,
     survey_size,
 )
-from flows.run.plan import BAND_STEPS, STEPS
-from flows.stages.inputs import Step
+from flows.engine.stage import Stage
+from flows.run.plan import BAND_STAGES, STAGES
 from tmp.cameras import Camera
 from tmp.captures import Capture, Flag
 
@@ -129,7 +129,7 @@ def test_more_detail_takes_more_time_and_memory_of_each_core() -> None:
     assert (normal.asked().memory_gb, high.asked().memory_gb) == (1.5, 2.5)
 
 
-@pytest.mark.parametrize("step", [*STEPS, *BAND_STEPS], ids=lambda step: str(step.stage.name))
+@pytest.mark.parametrize("stage", [*STAGES, *BAND_STAGES], ids=lambda stage: str(stage.name))
 @given(
     few=st.integers(2, 10_000),
     more=st.integers(1, 10_000),
@@ -137,10 +137,10 @@ def test_more_detail_takes_more_time_and_memory_of_each_core() -> None:
     quality=st.sampled_from(["fast", "normal", "high"]),
 )
 def test_larger_surveys_never_ask_for_less(
-    step: Step, few: int, more: int, megapixels: float, quality: str
+    stage: type[Stage], few: int, more: int, megapixels: float, quality: str
 ) -> None:
     small, large = (
-        step.stage.needs(SurveySize(photographs=count, megapixels=megapixels, quality=quality))
+        stage.needs(SurveySize(photographs=count, megapixels=megapixels, quality=quality))
         for count in (few, few + more)
     )
     assert large.cpu_s >= small.cpu_s > 0

@@ -11,14 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from flows.run.prefect import server as prefectserver
+from flows.run.prefect.announcing import INGESTED, announce_ingest
+from flows.run.serve import Service, deployment, serve_runs
 
 from flows.execution.cluster_profile import read_profile
 from flows.run import serve as serving
-from flows.run.parts import Part
-from flows.run.prefect import server as prefectserver
-from flows.run.prefect.announcing import INGESTED, announce_ingest
 from flows.run.request import Where
-from flows.run.serve import Service, deployment, serve_runs
 from tmp.errors import InputError
 
 ASKED = {
@@ -51,7 +50,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("flows.run.survey_flow.run_survey", lambda *given: seen.extend(given))
+    monkeypatch.setattr("flows.pipeline.run_survey", lambda *given: seen.extend(given))
     profile = tmp_path / "cluster.toml"
     profile.write_text('partition = "cpu"\n')
     service = Service(surveys=tmp_path, on="slurm", profile_path=profile, workers=3)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine.result import UnitUsage, Usage
-from flows.engine.stage import Job, Stage
+from flows.engine.stage import Figures, Stage
 from flows.engine.store import StageStore
 from flows.execution.progress import Phase, Progress
 from flows.execution.slurm_commands import Queued
-from flows.execution.unit import begin, write_outcome
+from flows.execution.unit import begin, write_record
 from flows.run import status
 from flows.run.record import UNITS, RunBook
 from flows.run.status import describe_run, follow_log, list_logs, stage_log
@@ -53,12 +52,7 @@ def part(survey: Survey, monkeypatch: pytest.MonkeyPatch) -> Part:
         if ended or error:
             with monkeypatch.context() as there:
                 there.setattr("platform.node", lambda: host)
-                attempt, started_utc = begin(folder)
-                cost = UnitUsage(
-                    part=name, usage=Usage(), host=host, job=attempt.job, attempts=attempt.number
-                )
-                failure = ValueError(error) if error else None
-                write_outcome(folder, cost, started_utc=started_utc, error=failure)
+                write_record(folder, begin(folder), ValueError(error) if error else None)
         return folder
 
     return write
@@ -174,17 +168,29 @@ def test_status_of_a_map_made_on_threads_shows_no_units_of_an_earlier_run(
     assert describe_run(survey)[-1].split()[:2] == ["surface", "running"]
 
 
-def paint(job: Job) -> dict[str, object]:
-    (job.out / "tile.txt").write_text("x")
-    return {"tiles": 1}
+class Orientation(Stage):
+    """Paint a tile."""
+
+    name = "orientation"
+    version = "1"
+
+    def finish(self) -> Figures:
+        (self.space.out / "tile.txt").write_text("x")
+        return {"tiles": 1}
+
+
+class Surface(Orientation):
+    """Paint another."""
+
+    name = "surface"
 
 
 def test_status_of_a_finished_run_is_what_it_cost(survey: Survey, book: RunBook) -> None:
     store = StageStore(root=survey.work_dir / "stages")
-    for name in ("orientation", "surface"):
-        book.note(name, "running")
-        result = store.run(Stage(name=name, version="1", function=paint), {}, {})
-        book.note(name, "done", result)
+    for stage in (Orientation, Surface):
+        book.note(stage.name, "running")
+        result = store.make(store.recipe(stage, {}, {}))
+        book.note(stage.name, "done", result)
     book.end("done")
     lines = describe_run(survey)
     assert lines[0].endswith(": done")

@@ -1,6 +1,6 @@
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from flows.engine.result import MANIFEST, Ledger, digest_of
-from flows.engine.stage import Job, Stage
-from flows.engine.store import KEPT, DigestMemo, Known, StageStore
+from flows.engine.stage import Stage, Workspace
+from flows.engine.store import KEPT, DigestMemo, Input, Known, Result, StageStore
 
 
 class Copier:
@@ -18,10 +18,10 @@ class Copier:
     def __init__(self) -> None:
         self.runs = 0
 
-    def __call__(self, job: Job) -> Mapping[str, Any]:
+    def __call__(self, space: Workspace) -> Mapping[str, Any]:
         self.runs += 1
-        text = job.inputs["text"].read_text() * int(job.options["times"])
-        (job.out / "copy.txt").write_text(text)
+        text = space.inputs["text"].read_text() * int(space.options["times"])
+        (space.out / "copy.txt").write_text(text)
         return {"letters": len(text)}
 
 
@@ -37,14 +37,27 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def stage(function: Any, version: str = "1") -> Stage:
-    return Stage(name="copy", version=version, function=function)
+def make(
+    root: Path,
+    finish: Callable[[Workspace], Mapping[str, Any] | None],
+    inputs: Mapping[str, Input],
+    options: Mapping[str, Any],
+    version: str = "1",
+) -> Result:
+    """Return the result of a stage that consists of its end."""
+    stage = type(
+        "Copy",
+        (Stage,),
+        {"name": "copy", "version": version, "finish": lambda self: finish(self.space)},
+    )
+    store = StageStore(root=root)
+    return store.make(store.recipe(stage, inputs, options))
 
 
 def test_second_run_takes_the_first_ones_result(tmp_path: Path, text: Path, copier: Copier) -> None:
-    store = StageStore(root=tmp_path / "work")
-    first = store.run(stage(copier), {"text": text}, {"times": 2})
-    second = store.run(stage(copier), {"text": text}, {"times": 2})
+    root = tmp_path / "work"
+    first = make(root, copier, {"text": text}, {"times": 2})
+    second = make(root, copier, {"text": text}, {"times": 2})
     assert copier.runs == 1
     assert not first.reused
     assert second.reused
@@ -56,29 +69,30 @@ def test_second_run_takes_the_first_ones_result(tmp_path: Path, text: Path, copi
 def test_result_is_made_again_when_what_it_is_made_from_changes(
     change: str, tmp_path: Path, text: Path, copier: Copier
 ) -> None:
-    store = StageStore(root=tmp_path / "work")
-    store.run(stage(copier), {"text": text}, {"times": 2})
+    root = tmp_path / "work"
+    make(root, copier, {"text": text}, {"times": 2})
     if change == "content":
         text.write_text("sods")
     times = 3 if change == "option" else 2
-    store.run(stage(copier, "2" if change == "version" else "1"), {"text": text}, {"times": times})
+    version = "2" if change == "version" else "1"
+    make(root, copier, {"text": text}, {"times": times}, version)
     assert copier.runs == 2
 
 
 def test_moved_input_of_the_same_content_is_a_hit(
     tmp_path: Path, text: Path, copier: Copier
 ) -> None:
-    store = StageStore(root=tmp_path / "work")
-    store.run(stage(copier), {"text": text}, {"times": 1})
-    store.run(stage(copier), {"text": text.rename(tmp_path / "other.txt")}, {"times": 1})
+    root = tmp_path / "work"
+    make(root, copier, {"text": text}, {"times": 1})
+    make(root, copier, {"text": text.rename(tmp_path / "other.txt")}, {"times": 1})
     assert copier.runs == 1
 
 
 def test_result_that_lost_a_file_is_made_again(tmp_path: Path, text: Path, copier: Copier) -> None:
-    store = StageStore(root=tmp_path / "work")
-    result = store.run(stage(copier), {"text": text}, {"times": 1})
+    root = tmp_path / "work"
+    result = make(root, copier, {"text": text}, {"times": 1})
     (result.folder / "copy.txt").unlink()
-    again = store.run(stage(copier), {"text": text}, {"times": 1})
+    again = make(root, copier, {"text": text}, {"times": 1})
     assert copier.runs == 2
     assert (again.folder / "copy.txt").read_text() == "turf"
 
@@ -87,9 +101,9 @@ def test_stopped_stage_goes_on_with_what_it_had_finished(tmp_path: Path) -> None
     worked_on: list[str] = []
     stops = ["b"]
 
-    def tiles(job: Job) -> None:
+    def tiles(space: Workspace) -> None:
         for name in ("a", "b", "c"):
-            done = job.scratch / name
+            done = space.scratch / name
             if done.exists():
                 continue
             if name in stops:
@@ -97,12 +111,12 @@ def test_stopped_stage_goes_on_with_what_it_had_finished(tmp_path: Path) -> None
                 raise KeyboardInterrupt
             worked_on.append(name)
             done.touch()
-        (job.out / "all").write_text("".join(sorted(p.name for p in job.scratch.iterdir())))
+        (space.out / "all").write_text("".join(sorted(p.name for p in space.scratch.iterdir())))
 
-    store = StageStore(root=tmp_path)
+    root = tmp_path
     with pytest.raises(KeyboardInterrupt):
-        store.run(stage(tiles), {}, {})
-    result = store.run(stage(tiles), {}, {})
+        make(root, tiles, {}, {})
+    result = make(root, tiles, {}, {})
     assert worked_on == ["a", "b", "c"]
     assert (result.folder / "all").read_text() == "abc"
     assert set(result.files) == {"all"}
@@ -111,9 +125,9 @@ def test_stopped_stage_goes_on_with_what_it_had_finished(tmp_path: Path) -> None
 def test_only_the_latest_results_of_a_stage_are_kept(
     tmp_path: Path, text: Path, copier: Copier
 ) -> None:
-    store = StageStore(root=tmp_path / "work")
+    root = tmp_path / "work"
     for times in range(1, 5):
-        latest = store.run(stage(copier), {"text": text}, {"times": times})
+        latest = make(root, copier, {"text": text}, {"times": times})
     kept = list((tmp_path / "work" / "copy").iterdir())
     assert len(kept) == KEPT
     assert latest.folder in kept
@@ -122,13 +136,13 @@ def test_only_the_latest_results_of_a_stage_are_kept(
 def test_work_of_a_process_that_is_alive_is_not_deleted(
     tmp_path: Path, text: Path, copier: Copier
 ) -> None:
-    store = StageStore(root=tmp_path / "work")
+    root = tmp_path / "work"
     stopped = [tmp_path / "work" / "copy" / f"{name}.part" for name in "abcd"]
     with Ledger(partial=stopped[0]).at_work("1-of-4"):
         for folder in stopped[1:]:
             folder.mkdir(parents=True)
         (tmp_path / "work" / "copy" / ".e.0a.old").mkdir()
-        store.run(stage(copier), {"text": text}, {"times": 1})
+        make(root, copier, {"text": text}, {"times": 1})
         names = {path.name for path in (tmp_path / "work" / "copy").iterdir()}
         assert "a.part" in names
         assert len(names) <= 3
@@ -138,9 +152,9 @@ def test_work_of_a_process_that_is_alive_is_not_deleted(
 def test_result_says_what_each_of_its_units_cost(
     tmp_path: Path, text: Path, copier: Copier
 ) -> None:
-    store = StageStore(root=tmp_path / "work")
-    store.run(stage(copier), {"text": text}, {"times": 1})
-    again = store.run(stage(copier), {"text": text}, {"times": 1})
+    root = tmp_path / "work"
+    make(root, copier, {"text": text}, {"times": 1})
+    again = make(root, copier, {"text": text}, {"times": 1})
     (unit,) = again.units
     assert (unit.part, unit.host, unit.attempts) == ("whole", platform.node(), 1)
     assert unit.usage == again.usage
@@ -148,10 +162,10 @@ def test_result_says_what_each_of_its_units_cost(
 
 
 def test_known_digest_stands_in_for_reading(tmp_path: Path, copier: Copier, text: Path) -> None:
-    store = StageStore(root=tmp_path / "work")
-    store.run(stage(copier), {"text": Known(path=text, digest="d1")}, {"times": 1})
+    root = tmp_path / "work"
+    make(root, copier, {"text": Known(path=text, digest="d1")}, {"times": 1})
     text.write_text("changed, but nobody says so")
-    store.run(stage(copier), {"text": Known(path=text, digest="d1")}, {"times": 1})
+    make(root, copier, {"text": Known(path=text, digest="d1")}, {"times": 1})
     assert copier.runs == 1
 
 
@@ -168,7 +182,7 @@ def test_folder_digest_sees_names_and_content(tmp_path: Path) -> None:
 
 def test_missing_input_is_an_error(tmp_path: Path, copier: Copier) -> None:
     with pytest.raises(FileNotFoundError):
-        StageStore(root=tmp_path).run(stage(copier), {"text": tmp_path / "no"}, {"times": 1})
+        make(tmp_path, copier, {"text": tmp_path / "no"}, {"times": 1})
 
 
 def test_digest_tells_values_apart() -> None:
@@ -177,7 +191,7 @@ def test_digest_tells_values_apart() -> None:
 
 
 def test_result_says_with_which_versions_it_was_made(tmp_path: Path) -> None:
-    result = StageStore(root=tmp_path).run(stage(lambda job: None), {}, {})
+    result = make(tmp_path, lambda space: None, {}, {})
     said = json.loads((result.folder / MANIFEST).read_text())["environment"]
     assert said["python"] == platform.python_version()
     assert said["numpy"] == np.__version__

@@ -6,45 +6,79 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flows.engine.cost import Cost, Resources, SurveySize
-from flows.engine.stage import Order, Stage
+from flows.engine.cost import Resources, SurveySize
+from flows.engine.stage import WHOLE, Recipe
+from flows.execution.unit import Unit, unit_of, units_of, write_unit
 
 STAGES = """
 import os, subprocess, time
 from pathlib import Path
+from flows.engine.cost import Cost
+from flows.engine.stage import Stage
+from tmp.errors import InputError
 
-def paint(job):
-    (job.out / "scratch").mkdir(exist_ok=True)
-    names = [f"r0c{i}" for i in range(job.options["tiles"])]
-    for name in job.shared(names):
-        path = job.out / f"{name}.txt"
-        if not path.exists():
-            with Path(job.options["count"]).open("a") as counted:
-                counted.write(name + "\\n")
-            path.write_text(name)
-    return {} if job.share is not None else {"tiles": len(names)}
+def four_minutes(size):
+    return Cost(cpu_s=240, parts=size.tiles)
 
-def fail(job):
-    from tmp.errors import InputError
-    raise InputError("the card is empty; copy it again")
+class Paint(Stage):
+    name, version, label, needs = "paint", "1", "Painting", four_minutes
 
-def crash(job):
-    raise ZeroDivisionError("no photographs")
+    def items(self):
+        return [f"r0c{i}" for i in range(self.space.options["tiles"])]
 
-def tell_process(job):
-    print(os.getpid(), flush=True)
-    return {}
+    def is_made(self, item):
+        return (self.space.out / f"{item}.txt").exists()
 
-def start_child(job):
-    subprocess.run(["sleep", "60"], check=False)
+    def make(self, item):
+        with Path(self.space.options["count"]).open("a") as counted:
+            counted.write(item + "\\n")
+        (self.space.out / f"{item}.txt").write_text(item)
 
-def sleep(job):
-    time.sleep(job.options["seconds"])
-    return {}
+    def finish(self):
+        return {"tiles": len(self.items())}
+
+class Fail(Stage):
+    name, version = "fail", "1"
+
+    def finish(self):
+        raise InputError("the card is empty; copy it again")
+
+class Crash(Stage):
+    name, version = "crash", "1"
+
+    def finish(self):
+        raise ZeroDivisionError("no photographs")
+
+class TellProcess(Stage):
+    name, version = "tell_process", "1"
+
+    def finish(self):
+        print(os.getpid(), flush=True)
+
+class StartChild(Stage):
+    name, version = "start_child", "1"
+
+    def finish(self):
+        subprocess.run(["sleep", "60"], check=False)
+
+class Sleep(Stage):
+    name, version = "sleep", "1"
+
+    def is_made(self, item):
+        return False
+
+    def make(self, item):
+        time.sleep(self.space.options["seconds"])
+
+    def finish(self):
+        time.sleep(self.space.options["seconds"])
+
+STAGES = {kind.name: kind for kind in (Paint, Fail, Crash, TellProcess, StartChild, Sleep)}
 """
 HEAD = """#!{python} -S
 import json, os, subprocess, sys, time
@@ -172,13 +206,9 @@ print(accounts.read_text())
 )
 
 
-def four_minutes(size: SurveySize) -> Cost:
-    return Cost(cpu_s=240, parts=size.tiles)
-
-
 @pytest.fixture
-def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Order]:
-    """Return orders for stages of a module that other processes find too."""
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recipe]:
+    """Return what gives recipes for stages of a module that other processes find too."""
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "small_stages.py").write_text(STAGES)
@@ -187,20 +217,45 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ord
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "small_stages", raising=False)
 
-    def order(name: str, **options: object) -> Order:
+    def recipe(name: str, **options: object) -> Recipe:
         import small_stages  # type: ignore[import-not-found]
 
-        shared = {"needs": four_minutes} if name == "paint" else {}
-        stage = Stage(name=name, version="1", function=getattr(small_stages, name), **shared)
-        return Order(
-            stage=stage,
+        return Recipe(
+            stage=small_stages.STAGES[name],
             inputs={},
             digests={},
             options=options,
             folder=tmp_path / "work" / "stages" / name / "key",
         )
 
-    return order
+    return recipe
+
+
+@pytest.fixture
+def whole(tmp_path: Path, asked: Resources) -> Callable[[Recipe], Unit]:
+    """Return what writes down the unit that makes all of a recipe's result."""
+
+    def write(recipe: Recipe) -> Unit:
+        unit = unit_of(tmp_path / "units", recipe, WHOLE, asked)
+        write_unit(unit, recipe, failed={}, lenient=False)
+        return unit
+
+    return write
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Callable[..., list[Unit]]:
+    """Return what writes down units of one item each, of what they ask for."""
+
+    def write(recipe: Recipe, *asked: Resources) -> list[Unit]:
+        items = [f"r0c{index}" for index in range(len(asked))]
+        alike = units_of(tmp_path / "units", recipe, items, len(items), asked[0])
+        units = [replace(unit, resources=own) for unit, own in zip(alike, asked, strict=True)]
+        for unit in units:
+            write_unit(unit, recipe, failed={}, lenient=False)
+        return units
+
+    return write
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Units as processes of this machine."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,21 +9,34 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
 
 from flows.engine.cost import Resources, SurveySize
-from flows.engine.stage import Order, Share
+from flows.engine.stage import WHOLE, Recipe, Stage
 from flows.engine.store import read_result
 from flows.execution.cluster_profile import WITHOUT_SHARES
 from flows.execution.local import LocalExecutor, gpus
-from flows.execution.runner import UnitRunner
-from flows.execution.unit import State, Status, Unit, read_outcome, write_unit
-from tmp.errors import InputError
+from flows.execution.runner import LOSSES, UnitRunner
+from flows.execution.unit import (
+    UNIT,
+    State,
+    Status,
+    Unit,
+    read_json,
+    read_record,
+    unit_of,
+    units_of,
+    write_unit,
+)
+from tmp.errors import InputError, StoppedError, TransientError
 from tmp.progress import silent
 
-Orders = Callable[..., Order]
+Recipes = Callable[..., Recipe]
+Whole = Callable[[Recipe], Unit]
+Parts = Callable[..., list[Unit]]
 PATIENCE_S = 60.0
 """For a machine that is busy with other things."""
 LONG_S = 3600.0
@@ -53,28 +67,67 @@ def ended(executor: LocalExecutor, unit: Unit) -> Status:
     return status
 
 
-def test_order_is_done_by_a_process_of_its_own(
-    stages: Orders, size: SurveySize, tmp_path: Path
+def test_recipe_is_made_by_a_process_of_its_own(
+    recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
-    order = stages("paint", tiles=3, count=str(tmp_path / "count"))
+    recipe = recipes("paint", tiles=3, count=str(tmp_path / "count"))
     executor = LocalExecutor(cpus=2)
     runner = UnitRunner(
         executor=executor, profile=WITHOUT_SHARES, size=size, folder=tmp_path / "units"
     )
-    runner(order, silent)
-    result = read_result(order.folder)
+    runner(recipe, silent)
+    result = read_result(recipe.folder)
     assert result is not None
     assert sorted(result.files) == ["r0c0.txt", "r0c1.txt", "r0c2.txt"]
     assert result.usage.peak_gb > 0
 
 
+def test_unit_of_some_items_makes_just_these_and_does_not_finish(
+    recipes: Recipes, asked: Resources, tmp_path: Path
+) -> None:
+    recipe = recipes("paint", tiles=5, count=str(tmp_path / "count"))
+    items = recipe.opened().items()
+    executor = LocalExecutor(cpus=2)
+    for unit in units_of(tmp_path / "units", recipe, items, 2, asked):
+        assert unit.items
+        write_unit(unit, recipe, failed={}, lenient=True)
+        executor.submit([unit])
+        assert ended(executor, unit).state is State.DONE
+        record = read_record(unit.folder)
+        assert record is not None
+        assert record.items == len(unit.items)
+        assert read_result(recipe.folder) is None
+        assert sorted((tmp_path / "count").read_text().split()) == sorted(unit.items)
+        (tmp_path / "count").unlink()
+    executor.cancel()
+    assert sorted(path.stem for path in recipe.partial.glob("*.txt")) == sorted(items)
+
+
+def test_item_that_failed_is_left_alone_by_every_unit(
+    recipes: Recipes, asked: Resources, tmp_path: Path
+) -> None:
+    recipe = recipes("paint", tiles=4, count=str(tmp_path / "count"))
+    units = units_of(tmp_path / "units", recipe, recipe.opened().items(), 2, asked)
+    executor = LocalExecutor(cpus=1)
+    for unit in (*units, unit_of(tmp_path / "units", recipe, WHOLE, asked)):
+        write_unit(unit, recipe, failed={"r0c1": "out of memory"}, lenient=True)
+        executor.submit([unit])
+        assert ended(executor, unit).state is State.DONE
+    executor.cancel()
+    result = read_result(recipe.folder)
+    assert result is not None
+    assert result.holes == {"r0c1": "out of memory"}
+    assert (tmp_path / "count").read_text().split() == ["r0c0", "r0c2", "r0c3"]
+    assert [unit.part for unit in result.units] == ["1-of-2", "2-of-2", "whole"]
+
+
 def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
-    stages: Orders, asked: Resources, tmp_path: Path
+    recipes: Recipes, whole: Whole
 ) -> None:
     def done_by(executor: LocalExecutor, times: int) -> tuple[State, int]:
-        order = stages("tell_process", times=times)
-        order = replace(order, folder=order.folder.with_name(f"key\n{times}"))
-        unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+        recipe = recipes("tell_process", times=times)
+        recipe = replace(recipe, folder=recipe.folder.with_name(f"key\n{times}"))
+        unit = whole(recipe)
         executor.submit([unit])
         return ended(executor, unit).state, int((unit.folder / "log.txt").read_text().split()[-1])
 
@@ -83,7 +136,7 @@ def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
     assert first == again
     assert first[0] is State.DONE
     assert psutil.pid_exists(first[1])
-    other = write_unit(tmp_path / "units", stages("fail"), asked, share=None, lenient=False)
+    other = whole(recipes("fail"))
     executor.submit([other])
     assert ended(executor, other).state is State.FAILED
     assert done_by(executor, 3)[1] != first[1]
@@ -92,28 +145,15 @@ def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
     assert all_end(processes)
 
 
-def test_units_wait_for_cores_and_memory(stages: Orders, asked: Resources, tmp_path: Path) -> None:
-    order = stages("paint", tiles=3, count=str(tmp_path / "count"))
+def test_units_wait_for_cores_and_memory(
+    recipes: Recipes, parts: Parts, asked: Resources, tmp_path: Path
+) -> None:
+    recipe = recipes("paint", tiles=3, count=str(tmp_path / "count"))
     executor = LocalExecutor(cpus=8, memory_gb=1.2)
-    executor.submit(
-        [
-            write_unit(
-                tmp_path / "units", order, asked, share=Share(index=i, count=3), lenient=False
-            )
-            for i in range(3)
-        ]
-    )
+    executor.submit(parts(recipe, *[asked] * 3))
     states = [status.state for status in executor.poll().values()]
     assert states.count(State.WAITING) == 1
     executor.cancel()
-
-
-def several(order: Order, resources: Sequence[Resources], root: Path) -> list[Unit]:
-    count = len(resources)
-    return [
-        write_unit(root, order, asked, share=Share(index=i, count=count), lenient=False)
-        for i, asked in enumerate(resources)
-    ]
 
 
 def states(executor: LocalExecutor) -> list[State]:
@@ -121,13 +161,13 @@ def states(executor: LocalExecutor) -> list[State]:
 
 
 def test_unit_waits_while_others_outside_use_the_memory_and_runs_alone_else(
-    stages: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipes: Recipes, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flows.execution.local.free_memory_gb", lambda: 3.0)
-    order = stages("sleep", seconds=LONG_S)
+    recipe = recipes("sleep", seconds=LONG_S)
     asked = Resources(cpus=1, memory_gb=2.0)
     executor = LocalExecutor(cpus=8, memory_gb=32.0)
-    executor.submit(several(order, [asked] * 3, tmp_path / "units"))
+    executor.submit(parts(recipe, *[asked] * 3))
     try:
         assert states(executor).count(State.RUNNING) == 1
         monkeypatch.setattr("flows.execution.local.free_memory_gb", lambda: 30.0)
@@ -135,18 +175,18 @@ def test_unit_waits_while_others_outside_use_the_memory_and_runs_alone_else(
         assert states(executor).count(State.RUNNING) == 3
     finally:
         executor.cancel()
-    executor.submit(several(order, [replace(asked, memory_gb=500.0)], tmp_path / "units"))
+    executor.submit(parts(recipe, replace(asked, memory_gb=500.0)))
     try:
         assert states(executor) == [State.RUNNING]
     finally:
         executor.cancel()
 
 
-def test_smaller_unit_goes_before_one_that_has_to_wait(stages: Orders, tmp_path: Path) -> None:
-    order = stages("sleep", seconds=LONG_S)
+def test_smaller_unit_goes_before_one_that_has_to_wait(recipes: Recipes, parts: Parts) -> None:
+    recipe = recipes("sleep", seconds=LONG_S)
     asked = [Resources(cpus=cpus, memory_gb=0.1) for cpus in (2, 3, 1)]
     executor = LocalExecutor(cpus=4)
-    units = several(order, asked, tmp_path / "units")
+    units = parts(recipe, *asked)
     executor.submit(units)
     found = executor.poll()
     executor.cancel()
@@ -158,13 +198,13 @@ def test_smaller_unit_goes_before_one_that_has_to_wait(stages: Orders, tmp_path:
 
 
 def test_each_unit_sees_its_own_gpus_and_none_it_did_not_ask_for(
-    stages: Orders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipes: Recipes, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-5")
-    order = stages("sleep", seconds=LONG_S)
+    recipe = recipes("sleep", seconds=LONG_S)
     asked = [Resources(cpus=1, memory_gb=0.1, gpus=gpus) for gpus in (1, 1, 1, 0)]
     executor = LocalExecutor(cpus=8)
-    units = several(order, asked, tmp_path / "units")
+    units = parts(recipe, *asked)
     executor.submit(units)
     try:
         assert states(executor).count(State.WAITING) == 1
@@ -212,11 +252,9 @@ def all_end(processes: Sequence[psutil.Process]) -> bool:
     return False
 
 
-def test_what_a_killed_worker_has_started_ends_with_it(
-    stages: Orders, asked: Resources, tmp_path: Path
-) -> None:
+def test_what_a_killed_worker_has_started_ends_with_it(recipes: Recipes, whole: Whole) -> None:
     executor = LocalExecutor(cpus=1)
-    unit = write_unit(tmp_path / "units", stages("start_child"), asked, share=None, lenient=False)
+    unit = whole(recipes("start_child"))
     executor.submit([unit])
     try:
         worker, child = family(process_of(unit), 2)
@@ -231,11 +269,11 @@ def test_what_a_killed_worker_has_started_ends_with_it(
 
 
 def test_processes_together_get_half_a_second_to_end_by_themselves(
-    stages: Orders, asked: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipes: Recipes, parts: Parts, asked: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     executor = LocalExecutor(cpus=3)
-    order = stages("sleep", seconds=LONG_S)
-    units = several(order, [asked] * 3, tmp_path / "units")
+    recipe = recipes("sleep", seconds=LONG_S)
+    units = parts(recipe, *[asked] * 3)
     executor.submit(units)
     clock_s, waits_s = [1000.0], []
 
@@ -263,7 +301,7 @@ from pathlib import Path
 from flows.execution.local import LocalExecutor
 from flows.execution.runner import UnitRunner
 from flows.execution.cluster_profile import WITHOUT_SHARES
-from flows.engine.stage import Order, Stage
+from flows.engine.stage import Recipe
 from flows.engine.cost import SurveySize
 from tmp.progress import silent
 import small_stages, signal
@@ -271,18 +309,18 @@ import small_stages, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 root = Path(sys.argv[1])
-order = Order(stage=Stage(name="sleep", version="1", function=small_stages.sleep), inputs={},
-    digests={}, options={"seconds": 3600}, folder=root / "stages" / "sleep" / "key")
+recipe = Recipe(stage=small_stages.Sleep, inputs={}, digests={}, options={"seconds": 3600},
+    folder=root / "stages" / "sleep" / "key")
 UnitRunner(executor=LocalExecutor(cpus=1), profile=WITHOUT_SHARES,
-    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(order, silent)
+    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(recipe, silent)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_controller_that_is_stopped_leaves_no_process(
-    number: signal.Signals, stages: Orders, tmp_path: Path
+    number: signal.Signals, recipes: Recipes, tmp_path: Path
 ) -> None:
-    stages("sleep", seconds=0)  # puts their module where other processes find it
+    recipes("sleep", seconds=0)  # puts their module where other processes find it
     controller = subprocess.Popen(
         [sys.executable, "-c", CONTROLLER, str(tmp_path)], stderr=subprocess.DEVNULL
     )
@@ -301,10 +339,68 @@ def test_controller_that_is_stopped_leaves_no_process(
         controller.wait()
 
 
-def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Path) -> None:
-    order = stages("sleep", seconds=LONG_S)
+def test_run_that_another_thread_stops_leaves_no_process(
+    recipes: Recipes, size: SurveySize, tmp_path: Path
+) -> None:
+    runner = UnitRunner(
+        executor=LocalExecutor(cpus=1),
+        profile=WITHOUT_SHARES,
+        size=size,
+        folder=tmp_path / "units",
+    )
+    recipe = recipes("sleep", seconds=LONG_S)
+    at_work: list[psutil.Process] = []
+
+    def stop() -> None:
+        unit = unit_of(runner.folder, recipe, WHOLE, Resources())
+        while not (unit.folder / UNIT).exists():
+            time.sleep(0.01)
+        at_work.append(process_of(unit))
+        runner.stopping.set()
+
+    stopping = Thread(target=stop)
+    stopping.start()
+    with pytest.raises(StoppedError, match="stopped; run again to go on"):
+        runner(recipe, silent)
+    stopping.join()
+    assert len(at_work) == 1
+    assert all_end(at_work)
+    assert read_result(recipe.folder) is None
+
+
+def test_unit_that_is_lost_again_and_again_may_do_well_another_time(
+    recipes: Recipes, size: SurveySize, tmp_path: Path
+) -> None:
+    runner = UnitRunner(
+        executor=LocalExecutor(cpus=1),
+        profile=WITHOUT_SHARES,
+        size=size,
+        folder=tmp_path / "units",
+    )
+    recipe = recipes("sleep", seconds=LONG_S)
+    unit = unit_of(runner.folder, recipe, WHOLE, Resources())
+
+    def kill() -> None:
+        killed: set[int] = set()
+        while len(killed) < LOSSES:
+            process = process_of(unit)
+            if process.pid not in killed:
+                killed.add(process.pid)
+                process.kill()
+            time.sleep(0.01)
+
+    while_at_work = Thread(target=kill)
+    unit.folder.mkdir(parents=True)
+    while_at_work.start()
+    with pytest.raises(TransientError, match=r"^sleep: lost: .*killed by SIGKILL; see .*log\.txt$"):
+        runner(recipe, silent)
+    while_at_work.join()
+
+
+def test_cancel_leaves_no_process(recipes: Recipes, whole: Whole) -> None:
+    recipe = recipes("sleep", seconds=LONG_S)
     executor = LocalExecutor(cpus=1)
-    unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+    unit = whole(recipe)
     executor.submit([unit])
     assert executor.poll()[unit.folder].state is State.RUNNING
     executor.cancel()
@@ -316,8 +412,8 @@ def test_cancel_leaves_no_process(stages: Orders, asked: Resources, tmp_path: Pa
 @pytest.mark.parametrize("by_kernel", [True, False])
 def test_process_killed_by_the_kernel_was_out_of_memory_and_by_anyone_else_is_lost(
     by_kernel: bool,
-    stages: Orders,
-    asked: Resources,
+    recipes: Recipes,
+    whole: Whole,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -325,21 +421,49 @@ def test_process_killed_by_the_kernel_was_out_of_memory_and_by_anyone_else_is_lo
     counts.write_text("nr_free_pages 7\noom_kill 4\n")
     monkeypatch.setattr("flows.execution.local.VMSTAT", counts)
     executor = LocalExecutor(cpus=1)
-    unit = write_unit(
-        tmp_path / "units", stages("sleep", seconds=LONG_S), asked, share=None, lenient=False
-    )
+    unit = whole(recipes("sleep", seconds=LONG_S))
     executor.submit([unit])
     os.kill(process_of(unit).pid, 9)
     if by_kernel:
         counts.write_text("nr_free_pages 7\noom_kill 5\n")
     assert ended(executor, unit).state is (State.NO_MEMORY if by_kernel else State.LOST)
-    assert read_outcome(unit.folder) is None
+    assert read_record(unit.folder) is None
 
 
-def test_function_inside_another_is_refused(
-    stages: Orders, asked: Resources, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": "0"}, "no version 0 of paint"),
+        ({"stage": "small_stages:Engrave"}, "no small_stages:Engrave"),
+        ({"stage": "no_stages:Paint"}, "no no_stages:Paint"),
+    ],
+)
+def test_unit_of_another_version_is_refused_in_one_line(
+    change: dict[str, str], said: str, recipes: Recipes, whole: Whole, tmp_path: Path
 ) -> None:
-    order = stages("sleep", seconds=0)
-    order = replace(order, stage=replace(order.stage, function=lambda job: {}))
-    with pytest.raises(InputError, match="no function of a module"):
-        write_unit(tmp_path, order, asked, share=None, lenient=False)
+    unit = whole(recipes("paint", tiles=1, count=str(tmp_path / "count")))
+    task = read_json(unit.folder / UNIT)
+    assert task is not None
+    (unit.folder / UNIT).write_text(json.dumps(task | change))
+    executor = LocalExecutor(cpus=1)
+    executor.submit([unit])
+    status = ended(executor, unit)
+    assert status.state is State.FAILED
+    assert status.said == (
+        f"{unit.folder}: this installation has {said}; use the version of the platform that "
+        "started the run"
+    )
+    record = read_record(unit.folder)
+    assert record is not None
+    assert record.kind == "InputError"
+    assert "Traceback" not in (unit.folder / "log.txt").read_text()
+    assert not (tmp_path / "count").exists()
+
+
+def test_class_inside_a_function_is_refused(recipes: Recipes, whole: Whole) -> None:
+    class Inner(Stage):
+        name, version = "inner", "1"
+
+    recipe = replace(recipes("sleep", seconds=0), stage=Inner)
+    with pytest.raises(InputError, match="Inner is no class of a module"):
+        whole(recipe)

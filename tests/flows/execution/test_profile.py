@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from flows.run.survey_flow import STAGES
 
 from flows.engine.cost import Cost, Resources
 from flows.execution.cluster_profile import Profile, doubled, read_profile
-from flows.run.survey_flow import STAGES
 from tmp.errors import InputError
 
 

@@ -17,18 +17,20 @@ from typing import Any
 import pytest
 
 from flows.engine.cost import Resources, SurveySize
-from flows.engine.stage import Order, Share
+from flows.engine.stage import Recipe
 from flows.engine.store import read_result
 from flows.execution.cluster_check import prepare_cluster
 from flows.execution.cluster_profile import Amounts, Place, Profile
 from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
 from flows.execution.slurm_commands import Commands
-from flows.execution.unit import JOB, State, read_json, write_unit
+from flows.execution.unit import JOB, State, Unit, read_json
 from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))
+Recipes = Callable[..., Recipe]
+Parts = Callable[..., list[Unit]]
 PROFILE = Profile(poll_s=0.5, grace_s=5, unit_minutes=1)
 PATIENCE_S = 60.0
 """For a machine that is busy with other things; a job here takes a second or two."""
@@ -46,16 +48,16 @@ from flows.execution.cluster_check import prepare_cluster
 from flows.execution.cluster_profile import Amounts, Place, Profile
 from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
-from flows.engine.stage import Order, Stage
+from flows.engine.stage import Recipe
 from flows.engine.cost import SurveySize
 from tmp.progress import silent
 import small_stages
 root = Path(sys.argv[1])
-order = Order(stage=Stage(name="sleep", version="1", function=small_stages.sleep), inputs={},
-    digests={}, options={"seconds": 8}, folder=root / "work" / "stages" / "sleep" / "key")
+recipe = Recipe(stage=small_stages.Sleep, inputs={}, digests={}, options={"seconds": 8},
+    folder=root / "work" / "stages" / "sleep" / "key")
 profile = Profile(poll_s=0.5)
 UnitRunner(executor=SlurmExecutor(profile=profile), profile=profile,
-    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(order, silent)
+    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(recipe, silent)
 """
 
 
@@ -93,30 +95,28 @@ def left() -> list[str]:
     return found
 
 
-def test_array_makes_each_tile_once(stages: Callable[..., Order], tmp_path: Path) -> None:
-    order = stages("paint", tiles=10, count=str(tmp_path / "count"))
-    runner(tmp_path)(order, silent)
+def test_array_makes_each_tile_once(recipes: Recipes, tmp_path: Path) -> None:
+    recipe = recipes("paint", tiles=10, count=str(tmp_path / "count"))
+    runner(tmp_path)(recipe, silent)
     assert len((tmp_path / "count").read_text().split()) == 10
-    assert read_result(order.folder)
+    assert read_result(recipe.folder)
     assert left() == []
 
 
-def test_job_cancelled_by_someone_stops_the_run(
-    stages: Callable[..., Order], tmp_path: Path
-) -> None:
-    order = stages("sleep", seconds=60)
+def test_job_cancelled_by_someone_stops_the_run(recipes: Recipes, tmp_path: Path) -> None:
+    recipe = recipes("sleep", seconds=60)
     canceller = threading.Timer(2, subprocess.run, args=(["scancel", "-u", "root"],))
     canceller.start()
     with pytest.raises(ExecutionError, match="cancelled"):
-        runner(tmp_path)(order, silent)
+        runner(tmp_path)(recipe, silent)
     canceller.join()
     assert left() == []
 
 
 def test_job_of_a_killed_controller_goes_on_and_is_taken_up(
-    stages: Callable[..., Order], tmp_path: Path
+    recipes: Recipes, tmp_path: Path
 ) -> None:
-    order = stages("sleep", seconds=8)
+    recipe = recipes("sleep", seconds=8)
     command = [sys.executable, "-c", CONTROLLER, str(tmp_path)]
     controller = subprocess.Popen(command, env=os.environ)
     record = tmp_path / "units" / "sleep" / "key" / "whole" / JOB
@@ -128,8 +128,8 @@ def test_job_of_a_killed_controller_goes_on_and_is_taken_up(
     controller.wait()
     assert len(at_work()) == 1
     again = runner(tmp_path)
-    again(order, silent)
-    assert read_result(order.folder)
+    again(recipe, silent)
+    assert read_result(recipe.folder)
     assert len(list(record.parent.parent.glob("batch-*"))) == 1
     assert left() == []
 
@@ -190,9 +190,9 @@ def test_survey_that_a_node_does_not_see_is_refused(cluster: Any, survey: Path) 
 
 
 def test_preempted_job_starts_again_by_itself_and_is_done_once(
-    stages: Callable[..., Order], tmp_path: Path
+    recipes: Recipes, tmp_path: Path
 ) -> None:
-    order = stages("sleep", seconds=4)
+    recipe = recipes("sleep", seconds=4)
     on_n1 = replace(PROFILE, place=Place(partition="cpu"), amounts={"sleep": Amounts(cpus=4)})
     seen: list[str] = []
 
@@ -212,18 +212,18 @@ def test_preempted_job_starts_again_by_itself_and_is_done_once(
 
     preemption = threading.Timer(3, preempt)
     preemption.start()
-    runner(tmp_path, on_n1)(order, silent)
+    runner(tmp_path, on_n1)(recipe, silent)
     preemption.join()
     assert seen
-    assert read_result(order.folder)
+    assert read_result(recipe.folder)
     assert len(list((tmp_path / "units" / "sleep" / "key").glob("batch-*"))) == 1
     assert left() == []
 
 
 def test_job_of_a_node_that_dies_is_done_by_another(
-    cluster: Any, stages: Callable[..., Order], tmp_path: Path
+    cluster: Any, recipes: Recipes, tmp_path: Path
 ) -> None:
-    order = stages("sleep", seconds=8)
+    recipe = recipes("sleep", seconds=8)
     died: list[str] = []
 
     def kill() -> None:
@@ -247,18 +247,18 @@ def test_job_of_a_node_that_dies_is_done_by_another(
     death = threading.Timer(3, kill)
     death.start()
     try:
-        runner(tmp_path)(order, silent)
+        runner(tmp_path)(recipe, silent)
     finally:
         death.join()
         cluster.start_node(died[0])
-    assert read_result(order.folder)
+    assert read_result(recipe.folder)
     assert left() == []
 
 
 def test_slurm_that_restarts_meanwhile_loses_nothing(
-    cluster: Any, stages: Callable[..., Order], tmp_path: Path
+    cluster: Any, recipes: Recipes, tmp_path: Path
 ) -> None:
-    order = stages("sleep", seconds=6)
+    recipe = recipes("sleep", seconds=6)
 
     def restart() -> None:
         cluster.kill_controller()
@@ -267,28 +267,19 @@ def test_slurm_that_restarts_meanwhile_loses_nothing(
 
     restarting = threading.Timer(2, restart)
     restarting.start()
-    runner(tmp_path)(order, silent)
+    runner(tmp_path)(recipe, silent)
     restarting.join()
-    assert read_result(order.folder)
+    assert read_result(recipe.folder)
     assert len(list((tmp_path / "units" / "sleep" / "key").glob("batch-*"))) == 1
     assert left() == []
 
 
 def test_cancelled_task_of_an_array_stops_the_run_and_the_others(
-    stages: Callable[..., Order], tmp_path: Path
+    recipes: Recipes, parts: Parts
 ) -> None:
-    order = stages("sleep", seconds=30)
+    recipe = recipes("sleep", seconds=30)
     executor = SlurmExecutor(profile=PROFILE)
-    units = [
-        write_unit(
-            tmp_path / "units",
-            order,
-            Resources(memory_gb=0.2, minutes=5),
-            share=Share(index=i, count=3),
-            lenient=False,
-        )
-        for i in range(3)
-    ]
+    units = parts(recipe, *[Resources(memory_gb=0.2, minutes=5)] * 3)
     executor.submit(units)
     time.sleep(2)
     job = read_json(units[1].folder / JOB)

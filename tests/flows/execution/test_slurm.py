@@ -10,25 +10,27 @@ from threading import Timer
 import pytest
 
 from flows.engine.cost import Resources, SurveySize
-from flows.engine.stage import Order, Share
+from flows.engine.stage import Recipe
 from flows.engine.store import read_result
 from flows.execution.cluster_profile import Place, Profile
-from flows.execution.runner import UnitRunner, run_units, tries_of
+from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor, cancel_recorded, require_slurm
 from flows.execution.slurm_commands import batch_script, judge
-from flows.execution.unit import EXIT, JOB, State, write_unit
-from tmp.errors import ExecutionError, InputError
+from flows.execution.unit import EXIT, JOB, State, Unit
+from tmp.errors import ExecutionError, InputError, StoppedError, TransientError
 from tmp.progress import silent
 
 QUICK = Profile(poll_s=0.01, grace_s=0.05, unit_minutes=1)
-Orders = Callable[..., Order]
+Recipes = Callable[..., Recipe]
+Whole = Callable[[Recipe], Unit]
+Parts = Callable[..., list[Unit]]
 
 
-def run(order: Order, size: SurveySize, folder: Path, profile: Profile = QUICK) -> None:
+def run(recipe: Recipe, size: SurveySize, folder: Path, profile: Profile = QUICK) -> None:
     runner = UnitRunner(
         executor=SlurmExecutor(profile=profile), profile=profile, size=size, folder=folder
     )
-    runner(order, silent)
+    runner(recipe, silent)
 
 
 def plan(slurm: Path, *states: str) -> None:
@@ -51,96 +53,96 @@ def job_name(slurm: Path) -> str:
 
 
 def test_tiles_are_shared_among_the_jobs_of_one_array_and_each_is_made_once(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
-    order = stages("paint", tiles=10, count=str(tmp_path / "count"))
-    run(order, size, tmp_path / "units")
+    recipe = recipes("paint", tiles=10, count=str(tmp_path / "count"))
+    run(recipe, size, tmp_path / "units")
     counted = (tmp_path / "count").read_text().split()
     assert sorted(counted) == sorted(f"r0c{i}" for i in range(10))
-    result = read_result(order.folder)
+    result = read_result(recipe.folder)
     assert result is not None
     assert result.figures == {"tiles": 10}
-    assert not order.partial.exists()
+    assert not recipe.partial.exists()
     assert (slurm / "calls.txt").read_text().count("sbatch --parsable") == 2
     assert "--array=0-3\n" in (slurm / "100.sh").read_text()
 
 
 def test_job_out_of_memory_gets_twice_and_then_no_more(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
-    order = stages("sleep", seconds=0)
+    recipe = recipes("sleep", seconds=0)
     plan(slurm, "OOM")
-    run(order, size, tmp_path / "units")
+    run(recipe, size, tmp_path / "units")
     assert "--mem=954M" in (slurm / "100.sh").read_text()
     assert "--mem=1908M" in (slurm / "101.sh").read_text()
-    assert read_result(order.folder)
+    assert read_result(recipe.folder)
     plan(slurm, "OUT_OF_MEMORY", "OUT_OF_MEMORY")
     with pytest.raises(ExecutionError, match=r"twice the memory \(2 GB\) was too little"):
-        run(order, size, tmp_path / "units")
+        run(recipe, size, tmp_path / "units")
 
 
 def test_job_out_of_time_gets_twice(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "TIMEOUT")
-    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "units")
     assert "--time=11\n" in (slurm / "100.sh").read_text()
     assert "--time=22\n" in (slurm / "101.sh").read_text()
 
 
 def test_lost_job_is_submitted_again_with_the_same_request(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL", "PREEMPTED")
-    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "units")
     assert (slurm / "102.sh").read_text() == (slurm / "100.sh").read_text()
     plan(slurm, *["NODE_FAIL"] * 3)
-    with pytest.raises(ExecutionError, match="lost"):
-        run(stages("sleep", seconds=1), size, tmp_path / "units")
+    with pytest.raises(TransientError, match="lost"):
+        run(recipes("sleep", seconds=1), size, tmp_path / "units")
 
 
 def test_job_that_others_displace_is_submitted_again_however_often(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, *["PREEMPTED"] * 5)
-    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "units")
     assert (slurm / "105.sh").exists()
 
 
 def test_job_that_slurm_may_start_again_by_itself_is_cancelled_before_it_is_submitted_again(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL")
-    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "units")
     assert commands(slurm) == ["sbatch", "squeue", "scancel", "sbatch", "squeue"]
 
 
 def test_node_that_loses_two_units_gets_no_more(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL@n7", "NODE_FAIL@n7")
-    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "units")
     excluded = ["--exclude=n7" in line for line in calls(slurm, "sbatch")]
     assert excluded == [False, False, True]
 
 
 def test_nodes_are_asked_again_where_no_other_is_left(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, whole: Whole
 ) -> None:
     executor = SlurmExecutor(profile=QUICK)
     executor._lost_by.update({"n7": 2, "n8": 2})
-    order = stages("sleep", seconds=0)
-    executor.submit([write_unit(tmp_path / "units", order, asked, share=None, lenient=False)])
+    recipe = recipes("sleep", seconds=0)
+    executor.submit([whole(recipe)])
     excluded = ["--exclude=n7,n8" in line for line in calls(slurm, "sbatch")]
     assert excluded == [True, False]
 
 
 def test_error_of_a_job_whose_node_failed_is_not_believed(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL:after", "NODE_FAIL:after")
     with pytest.raises(InputError, match="the card is empty"):
-        run(stages("fail"), size, tmp_path / "units")
+        run(recipes("fail"), size, tmp_path / "units")
     assert commands(slurm).count("sbatch") == 3
 
 
@@ -155,43 +157,43 @@ def test_error_of_a_job_whose_node_failed_is_not_believed(
 def test_slurm_that_cannot_take_a_job_now_is_asked_again(
     said: str,
     slurm: Path,
-    stages: Orders,
+    recipes: Recipes,
     size: SurveySize,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("flows.execution.slurm_commands.RETRY_S", (0.0, 0.0))
     (slurm / "refusals.json").write_text(json.dumps([said, said]))
-    order = stages("sleep", seconds=0)
-    run(order, size, tmp_path / "units")
-    assert read_result(order.folder)
+    recipe = recipes("sleep", seconds=0)
+    run(recipe, size, tmp_path / "units")
+    assert read_result(recipe.folder)
     assert commands(slurm).count("sbatch") == 3
     (slurm / "refusals.json").write_text(json.dumps([said] * 3))
-    with pytest.raises(ExecutionError, match=r"sbatch: .*see whether 'sinfo' answers"):
-        run(stages("sleep", seconds=1), size, tmp_path / "units")
+    with pytest.raises(TransientError, match=r"sbatch: .*see whether 'sinfo' answers"):
+        run(recipes("sleep", seconds=1), size, tmp_path / "units")
 
 
 def test_job_that_was_taken_though_no_answer_came_is_not_submitted_twice(
     slurm: Path,
-    stages: Orders,
+    recipes: Recipes,
     size: SurveySize,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("flows.execution.slurm_commands.RETRY_S", (0.0,))
     (slurm / "refusals.json").write_text(json.dumps(["taken:Socket timed out"]))
-    order = stages("sleep", seconds=0)
-    run(order, size, tmp_path / "units")
-    assert read_result(order.folder)
+    recipe = recipes("sleep", seconds=0)
+    run(recipe, size, tmp_path / "units")
+    assert read_result(recipe.folder)
     assert commands(slurm).count("sbatch") == 1
 
 
 def test_job_whose_controller_died_before_the_answer_is_taken_up(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, whole: Whole, tmp_path: Path
 ) -> None:
     plan(slurm, "RUNNING")
-    order = stages("sleep", seconds=0)
-    unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+    recipe = recipes("sleep", seconds=0)
+    unit = whole(recipe)
     SlurmExecutor(profile=QUICK).submit([unit])
     (unit.folder / JOB).unlink()
     (number,) = unit.folder.parent.glob("batch-*/number.txt")
@@ -204,15 +206,12 @@ def test_job_whose_controller_died_before_the_answer_is_taken_up(
 
 
 def test_array_is_no_larger_than_the_cluster_allows(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, parts: Parts, asked: Resources, tmp_path: Path
 ) -> None:
     (slurm / "array_size.txt").write_text("3")
-    order = stages("paint", tiles=8, count=str(tmp_path / "count"))
+    recipe = recipes("paint", tiles=8, count=str(tmp_path / "count"))
     executor = SlurmExecutor(profile=QUICK)
-    units = [
-        write_unit(tmp_path / "units", order, asked, share=Share(index=i, count=8), lenient=False)
-        for i in range(8)
-    ]
+    units = parts(recipe, *[asked] * 8)
     executor.submit(units)
     executor.submit(units)
     assert commands(slurm).count("sbatch") == 6
@@ -221,21 +220,21 @@ def test_array_is_no_larger_than_the_cluster_allows(
 
 
 def test_only_the_jobs_at_work_are_asked_for(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
-    run(stages("paint", tiles=10, count=str(tmp_path / "count")), size, tmp_path / "units")
+    run(recipes("paint", tiles=10, count=str(tmp_path / "count")), size, tmp_path / "units")
     asked = [line.split(" -j ")[1].split()[0] for line in calls(slurm, "squeue")]
     assert set(asked) == {"100", "101"}
 
 
 def test_looks_at_the_queue_become_seldom_and_more_so_while_slurm_is_away(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, whole: Whole
 ) -> None:
     plan(slurm, "RUNNING")
     now_s = 0.0
     executor = SlurmExecutor(profile=Profile(poll_s=8.0), now_s=lambda: now_s)
-    order = stages("sleep", seconds=0)
-    executor.submit([write_unit(tmp_path / "units", order, asked, share=None, lenient=False)])
+    recipe = recipes("sleep", seconds=0)
+    executor.submit([whole(recipe)])
     looks = []
     for tenth in range(2000):
         now_s = tenth / 10
@@ -252,18 +251,16 @@ def test_looks_at_the_queue_become_seldom_and_more_so_while_slurm_is_away(
 
 def test_what_jobs_wait_for_is_told_once_for_an_array(
     slurm: Path,
-    stages: Orders,
+    recipes: Recipes,
+    parts: Parts,
     asked: Resources,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
     plan(slurm, "RUNNING", "PENDING:Resources", "PENDING:Resources")
-    order = stages("paint", tiles=3, count=str(tmp_path / "count"))
-    units = [
-        write_unit(tmp_path / "units", order, asked, share=Share(index=i, count=3), lenient=False)
-        for i in range(3)
-    ]
+    recipe = recipes("paint", tiles=3, count=str(tmp_path / "count"))
+    units = parts(recipe, *[asked] * 3)
     executor = SlurmExecutor(profile=Profile(poll_s=0.001))
     executor.submit(units)
     for _ in range(3):
@@ -276,12 +273,10 @@ def test_what_jobs_wait_for_is_told_once_for_an_array(
 
 
 def test_suspended_and_requeued_jobs_are_at_work_and_those_that_cannot_start_are_lost(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, whole: Whole
 ) -> None:
     plan(slurm, "SUSPENDED")
-    unit = write_unit(
-        tmp_path / "units", stages("sleep", seconds=0), asked, share=None, lenient=False
-    )
+    unit = whole(recipes("sleep", seconds=0))
     executor = SlurmExecutor(profile=Profile(poll_s=0.001))
     executor.submit([unit])
     for state, reason, expected in (
@@ -299,11 +294,11 @@ def test_suspended_and_requeued_jobs_are_at_work_and_those_that_cannot_start_are
     assert commands(slurm)[-1] == "scancel"
 
 
-def test_outcome_that_a_shared_disk_shows_late_is_waited_for(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+def test_record_that_a_shared_disk_shows_late_is_waited_for(
+    slurm: Path, recipes: Recipes, whole: Whole, tmp_path: Path
 ) -> None:
-    order = stages("fail")
-    unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+    recipe = recipes("fail")
+    unit = whole(recipe)
     executor = SlurmExecutor(profile=Profile(poll_s=0.001, grace_s=60))
     executor.submit([unit])
     hidden = (unit.folder / EXIT).rename(tmp_path / "hidden.json")
@@ -316,81 +311,75 @@ def test_outcome_that_a_shared_disk_shows_late_is_waited_for(
 
 
 def test_job_that_someone_cancelled_stops_the_run(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "CANCELLED")
-    with pytest.raises(ExecutionError, match=r"cancelled.*run again to go on"):
-        run(stages("sleep", seconds=0), size, tmp_path / "units")
+    with pytest.raises(TransientError, match=r"cancelled.*run again to go on"):
+        run(recipes("sleep", seconds=0), size, tmp_path / "units")
 
 
 def test_error_of_a_stage_comes_back_as_it_was_raised(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="the card is empty; copy it again"):
-        run(stages("fail"), size, tmp_path / "units")
+        run(recipes("fail"), size, tmp_path / "units")
     with pytest.raises(ExecutionError, match=r"failed: no photographs; see .*log.txt"):
-        run(stages("crash"), size, tmp_path / "units")
+        run(recipes("crash"), size, tmp_path / "units")
 
 
 def test_job_that_can_never_start_says_why_and_is_cancelled(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "PENDING:PartitionTimeLimit")
     with pytest.raises(ExecutionError, match="can never start: PartitionTimeLimit"):
-        run(stages("sleep", seconds=0), size, tmp_path / "units")
+        run(recipes("sleep", seconds=0), size, tmp_path / "units")
     assert json.loads((slurm / "jobs.json").read_text())["100_0"][0] == "CANCELLED"
 
 
 def test_unknown_partition_is_refused_with_those_there_are(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     profile = Profile(place=Place(partition="nowhere"), poll_s=0.01)
     with pytest.raises(InputError, match=r"invalid partition .*cpu\* \(null\), gpu gpu:1"):
-        run(stages("sleep", seconds=0), size, tmp_path / "units", profile)
+        run(recipes("sleep", seconds=0), size, tmp_path / "units", profile)
 
 
 def test_slurm_that_is_away_for_a_moment_costs_nothing(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     (slurm / "away").touch()
     plan(slurm, "TIMEOUT")
-    run(stages("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "units")
 
 
 def test_interrupted_run_cancels_its_jobs(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "RUNNING", "PENDING:Resources")
     executor = SlurmExecutor(profile=QUICK)
-    order = stages("paint", tiles=2, count=str(tmp_path / "count"))
-    units = [
-        write_unit(tmp_path / "units", order, asked, share=Share(index=i, count=2), lenient=False)
-        for i in range(2)
-    ]
+    runner = UnitRunner(executor=executor, profile=QUICK, size=size, folder=tmp_path / "units")
 
     def interrupt(*_: object) -> object:
         raise KeyboardInterrupt
 
-    tries = tries_of(order.partial, alone=lambda item, resources: units[0], strict=False)
     with pytest.raises(KeyboardInterrupt):
-        run_units(executor, units, interrupt, "painting", tries)  # type: ignore[arg-type]
+        runner(recipes("paint", tiles=2, count=str(tmp_path / "count")), interrupt)  # type: ignore[arg-type]
     jobs = json.loads((slurm / "jobs.json").read_text())
+    assert jobs.keys() == {"100_0", "100_1"}
     assert {state for state, *_ in jobs.values()} == {"CANCELLED"}
 
 
 def test_jobs_that_slurm_was_not_there_to_cancel_are_found_later(
     slurm: Path,
-    stages: Orders,
-    asked: Resources,
+    recipes: Recipes,
+    whole: Whole,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("flows.execution.slurm_commands.RETRY_CANCEL_S", (0.0,))
     plan(slurm, "RUNNING")
-    unit = write_unit(
-        tmp_path / "units", stages("sleep", seconds=0), asked, share=None, lenient=False
-    )
+    unit = whole(recipes("sleep", seconds=0))
     executor = SlurmExecutor(profile=QUICK)
     executor.submit([unit])
     working = (slurm / "scancel").rename(slurm / "scancel.there")
@@ -405,11 +394,11 @@ def test_jobs_that_slurm_was_not_there_to_cancel_are_found_later(
 
 
 def test_job_of_a_killed_controller_is_taken_up_and_not_submitted_twice(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, whole: Whole, tmp_path: Path
 ) -> None:
     plan(slurm, "RUNNING")
-    order = stages("sleep", seconds=0)
-    unit = write_unit(tmp_path / "units", order, asked, share=None, lenient=False)
+    recipe = recipes("sleep", seconds=0)
+    unit = whole(recipe)
     SlurmExecutor(profile=QUICK).submit([unit])  # and no more is heard of it
     again = SlurmExecutor(profile=QUICK)
     again.submit([unit])
@@ -421,12 +410,10 @@ def test_job_of_a_killed_controller_is_taken_up_and_not_submitted_twice(
 
 
 def test_job_number_given_out_to_another_is_not_taken_up(
-    slurm: Path, stages: Orders, asked: Resources, tmp_path: Path
+    slurm: Path, recipes: Recipes, whole: Whole, tmp_path: Path
 ) -> None:
     plan(slurm, "RUNNING")
-    unit = write_unit(
-        tmp_path / "units", stages("sleep", seconds=0), asked, share=None, lenient=False
-    )
+    unit = whole(recipes("sleep", seconds=0))
     SlurmExecutor(profile=QUICK).submit([unit])
     jobs = json.loads((slurm / "jobs.json").read_text())
     jobs["100_0"][-1] = "someone-else"
@@ -462,10 +449,10 @@ def test_script_has_what_the_stage_and_the_site_ask_for() -> None:
 
 
 def test_what_the_script_asks_for_counts_more_than_a_persons_variables(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     profile = Profile(place=Place(partition="cpu"), poll_s=0.01)
-    run(stages("sleep", seconds=0), size, tmp_path / "units", profile)
+    run(recipes("sleep", seconds=0), size, tmp_path / "units", profile)
     (line,) = calls(slurm, "sbatch")
     assert {"--partition=cpu", "--array=0-0", "--requeue"} <= set(line.split())
 
@@ -486,12 +473,12 @@ def test_machine_without_slurm_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_executor_that_is_asked_to_stop_cancels_its_jobs(
-    slurm: Path, stages: Orders, size: SurveySize, tmp_path: Path
+    slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "RUNNING")
     executor = SlurmExecutor(profile=QUICK)
     runner = UnitRunner(executor=executor, profile=QUICK, size=size, folder=tmp_path / "units")
     Timer(0.5, executor.commands.stopping.set).start()
-    with pytest.raises(ExecutionError, match="stopped with the run"):
-        runner(stages("sleep", seconds=0), silent)
+    with pytest.raises(StoppedError, match="stopped with the run"):
+        runner(recipes("sleep", seconds=0), silent)
     assert json.loads((slurm / "jobs.json").read_text())["100_0"][0] == "CANCELLED"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flows.run.survey_flow import run_survey
 
 from flightplan.rehearsal.farm import (
     CAMERA,
@@ -28,7 +29,6 @@ from flows.execution.cluster_profile import Profile
 from flows.execution.slurm import Commands
 from flows.run.plan import MapOptions, Quality
 from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
-from flows.run.survey_flow import run_survey
 from tmp.cameras import Camera
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))

@@ -1,35 +1,35 @@
-"""One flow from card to report, of parts that stand alone; stand-ins for the stages."""
+"""One run from card to report, of parts that stand alone; stand-ins for the stages."""
 
 import shutil
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier
 
 import cv2
 import numpy as np
 import pytest
 
-from flows.engine.stage import Figures, Job, Stage, here
+from flows.engine.stage import Figures, Stage, Workspace
 from flows.execution.unit import read_json
+from flows.pipeline import SurveyRun, map_survey, run_survey
 from flows.products.band_stack import wavelength_tags
 from flows.report.report import MapRecord
+from flows.run import plan
 from flows.run.dry_run import describe_run_plan
 from flows.run.indices import IndexOptions
-from flows.run.parts import Part
 from flows.run.plan import MapOptions
 from flows.run.record import RUN
-from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
-from flows.run.survey_flow import Crew, run_survey
-from flows.stages.inputs import Step
+from flows.run.request import Part, RunOptions, SurveyRequest, SurveyResult, Where
 from flows.stages.surface import GROUND
-from tmp.errors import ExecutionError, InputError, NotASurveyError
+from tmp.errors import InputError, NotASurveyError, StoppedError
 from tmp.geo.rasters import create_tiled, finish_cog, read_grid
 from tmp.radiometry import Band
 from tmp.reconstruction import write_reconstruction
 from tmp.survey import Survey
 
-HERE = RunOptions(on=Where.THREADS, prefect=False)
+HERE = RunOptions(on=Where.THREADS)
 BANDS = (
     Band(name="red", centre_nm=660.0, width_nm=40.0),
     Band(name="nir", centre_nm=790.0, width_nm=40.0),
@@ -45,43 +45,46 @@ class Stages:
     runs: list[str] = field(default_factory=list)
     holes: bool = False
 
-    def orient(self, job: Job) -> None:
+    def orient(self, space: Workspace) -> None:
         self.runs.append("orientation")
-        write_reconstruction(self.record.reconstruction, job.out)
+        write_reconstruction(self.record.reconstruction, space.out)
 
-    def measure(self, job: Job) -> Figures:
+    def measure(self, space: Workspace) -> Figures:
         self.runs.append("surface")
         for name in ("dsm.tif", "orthomosaic.tif"):
-            shutil.copy(self.products / name, job.out)
+            shutil.copy(self.products / name, space.out)
         shutil.copytree(
-            self.record.results[-1].folder / GROUND, job.out / GROUND, dirs_exist_ok=True
+            self.record.results[-1].folder / GROUND, space.out / GROUND, dirs_exist_ok=True
         )
         return {"hole_reasons": {"r0c1": "out of memory"}} if self.holes else {}
 
-    def reflect(self, job: Job) -> None:
+    def reflect(self, space: Workspace) -> None:
         self.runs.append("reflectance")
         grid = read_grid(self.products / "dsm.tif")
-        raster = create_tiled(job.scratch / "stack", grid, bands=2, nodata=-9999.0)
+        raster = create_tiled(space.scratch / "stack", grid, bands=2, nodata=-9999.0)
         for tile in raster.tiles():
             red, nir = (np.full((tile.rows, tile.cols), level) for level in (0.1, 0.3))
             raster.write(tile, np.stack([red, nir]))
         finish_cog(
             raster,
-            job.out / "reflectance.tif",
+            space.out / "reflectance.tif",
             descriptions=[band.name for band in BANDS],
             tags=wavelength_tags(BANDS),
         )
 
-    def steps(self, *, bands: bool) -> list[Step]:
-        def step(name: str, function: Callable[[Job], Figures | None], *needs: str) -> Step:
-            return Step(stage=Stage(name=name, version="1", function=function), needs=needs)
-
-        reflectance = step("reflectance", self.reflect, "surface")
+    def stages(self, *, bands: bool) -> list[type[Stage]]:
+        reflectance = stage_of("reflectance", self.reflect, "surface")
         return [
-            step("orientation", self.orient),
-            step("surface", self.measure, "orientation"),
+            stage_of("orientation", self.orient),
+            stage_of("surface", self.measure, "orientation"),
             *([reflectance] if bands else []),
         ]
+
+
+def stage_of(name: str, finish: Callable[[Workspace], Figures | None], *after: str) -> type[Stage]:
+    """Return a stage that consists of its end."""
+    body = {"name": name, "version": "1", "after": after}
+    return type(name, (Stage,), {**body, "finish": lambda self: finish(self.space)})
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def go(
 ) -> SurveyResult:
     request = SurveyRequest(map=MapOptions(), cards=(card,), **asked)  # type: ignore[arg-type]
     root = stages.record.survey.root.parent / "new"
-    return run_survey(root, request, run, steps=stages.steps(bands=bands))
+    return run_survey(root, request, run, stages=stages.stages(bands=bands))
 
 
 def test_flow_goes_from_card_to_report(stages: Stages, card: Path) -> None:
@@ -143,21 +146,47 @@ def test_survey_with_bands_gets_its_ndvi_and_others_if_asked(stages: Stages, car
     assert len(stages.runs) == 3
 
 
-def test_run_with_nothing_to_do_asks_no_recorder_and_says_so(
+def test_run_with_nothing_to_do_goes_no_way_and_reads_the_survey_once(
     stages: Stages, card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go(stages, card, bands=True)
+    read: list[Path] = []
+    digested: list[object] = []
+    real_read, real_digest = plan.read_captures, plan.survey_digest
 
-    def refuse(asked: bool | None) -> None:
-        raise AssertionError(asked)
+    def refuse(run: SurveyRun) -> SurveyResult:
+        raise AssertionError(run)
 
-    monkeypatch.setattr("flows.run.survey_flow.choose_recorder", refuse)
-    result = go(stages, card, bands=True, run=replace(HERE, prefect=True))
+    monkeypatch.setattr(plan, "read_captures", lambda path: read.append(path) or real_read(path))
+    monkeypatch.setattr(
+        plan, "survey_digest", lambda *given: digested.append(given) or real_digest(*given)
+    )
+    request = SurveyRequest(map=MapOptions(), cards=(card,))
+    root = stages.record.survey.root.parent / "new"
+    result = run_survey(root, request, HERE, go=refuse, stages=stages.stages(bands=True))
+    assert len(read) == len(digested) == 1
     assert all(found.reused for found in result.results)
     said = read_json(result.survey.work_dir / RUN)
     assert said is not None
     assert said["state"] == "done"
+    assert {entry["state"] for entry in said["stages"].values()} == {"nothing has changed"}
     assert len(stages.runs) == 3
+
+
+def test_few_frames_lie_between_a_command_and_its_stage(stages: Stages, card: Path) -> None:
+    frames: list[str] = []
+
+    def orient(space: Workspace) -> None:
+        stack = [frame.filename for frame in traceback.extract_stack()]
+        frames.extend(name for name in stack if "/flows/" in name and "/tests/" not in name)
+        write_reconstruction(stages.record.reconstruction, space.out)
+
+    go(stages, card, until=Part.INGEST)
+    root = stages.record.survey.root.parent / "new"
+    whole = [stage_of("orientation", orient), *stages.stages(bands=False)[1:]]
+    map_survey(root, MapOptions(), stages=whole)
+    command, stage = 1, 1
+    assert command + len(frames) + stage <= 8, frames
 
 
 def test_card_is_read_again_only_when_it_or_the_survey_has_changed(
@@ -213,47 +242,50 @@ class Pair:
 
     def __init__(self, stages: Stages, *, fails: bool) -> None:
         self.stages, self.fails = stages, fails
-        self.stopping, self.stopped = Event(), False
+        self.run: SurveyRun | None = None
+        self.stopped = False
         self.barrier = Barrier(2, timeout=30)
 
-    def measure(self, job: Job) -> Figures:
+    def measure(self, space: Workspace) -> Figures:
         self.barrier.wait()
-        return self.stages.measure(job)
+        return self.stages.measure(space)
 
-    def other(self, job: Job) -> Figures:
+    def other(self, space: Workspace) -> Figures:
         self.barrier.wait()
         if self.fails:
-            self.stopped = self.stopping.wait(30)
-            raise ExecutionError("stopped with the run")
+            assert self.run is not None
+            self.stopped = self.run.stopping.wait(30)
+            raise StoppedError("stopped with the run")
         return {}
 
-    def fail(self, job: Job) -> Figures:
+    def fail(self, space: Workspace) -> Figures:
         self.barrier.wait()
         raise InputError("the card is empty")
 
-    def run(self, card: Path) -> SurveyResult:
-        def step(name: str, function: Callable[[Job], Figures | None], *needs: str) -> Step:
-            return Step(stage=Stage(name=name, version="1", function=function), needs=needs)
+    def go(self, card: Path) -> SurveyResult:
+        def go(run: SurveyRun) -> SurveyResult:
+            self.run = run
+            return run.go()
 
-        steps = [
-            step("orientation", self.stages.orient),
-            step("surface", self.fail if self.fails else self.measure, "orientation"),
-            step("other", self.other, "orientation"),
-            step("last", lambda job: {}, "surface", "other"),
+        stages = [
+            stage_of("orientation", self.stages.orient),
+            stage_of("surface", self.fail if self.fails else self.measure, "orientation"),
+            stage_of("other", self.other, "orientation"),
+            stage_of("last", lambda space: {}, "surface", "other"),
         ]
-        crew = Crew(of_size=lambda size: here(1), side_by_side=True, stopping=self.stopping)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("flows.run.survey_flow.choose_crew", lambda *_: crew)
+            patch.setattr(SurveyRun, "side_by_side", True)
             request = SurveyRequest(cards=(card,))
             root = self.stages.record.survey.root.parent / "new"
-            return run_survey(root, request, HERE, steps=steps)
+            return run_survey(root, request, HERE, go=go, stages=stages)
 
 
 def test_stages_that_do_not_need_each_other_are_made_side_by_side(
     stages: Stages, card: Path
 ) -> None:
-    result = Pair(stages, fails=False).run(card)
-    assert [r.stage for r in result.results] == ["orientation", "surface", "other", "last"]
+    result = Pair(stages, fails=False).go(card)
+    names = ["ingest", "orientation", "surface", "other", "last"]
+    assert [r.stage for r in result.results] == names
     said = read_json(result.survey.work_dir / RUN)
     assert said is not None
     assert {entry["state"] for entry in said["stages"].values()} == {"done"}
@@ -262,5 +294,5 @@ def test_stages_that_do_not_need_each_other_are_made_side_by_side(
 def test_stage_that_fails_stops_the_one_beside_it(stages: Stages, card: Path) -> None:
     pair = Pair(stages, fails=True)
     with pytest.raises(InputError, match="the card is empty"):
-        pair.run(card)
+        pair.go(card)
     assert pair.stopped

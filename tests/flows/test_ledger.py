@@ -1,4 +1,4 @@
-"""Items in hand, set apart and given up, as files beside a stage at work."""
+"""Items in hand and items that failed, as files beside a result that is made."""
 
 import os
 import time
@@ -28,23 +28,21 @@ def test_items_in_hand_are_known_after_a_process_died_and_forgotten_when_it_star
         assert ledger.in_hand("1-of-2") == []
 
 
-def test_item_set_apart_is_not_given_up_until_there_is_a_reason(tmp_path: Path) -> None:
+def test_item_that_failed_is_known_until_all_are_to_be_tried_again(tmp_path: Path) -> None:
     ledger = Ledger(partial=tmp_path)
-    ledger.set_apart(["a", "b"])
-    ledger.give_up("a", "out of memory")
-    ledger.set_apart(["a"])
-    assert ledger.apart() == {"a": "out of memory", "b": ""}
-    assert ledger.given_up() == {"a": "out of memory"}
-    ledger.forget(all_items=False)
-    assert ledger.apart() == {"a": "out of memory"}
-    ledger.forget(all_items=True)
-    assert ledger.apart() == {}
+    ledger.forget_failed()
+    assert ledger.failed() == {}
+    ledger.add_failed("a", "out of memory")
+    ledger.add_failed("b", "its process died 3 times")
+    assert ledger.failed() == {"a": "out of memory", "b": "its process died 3 times"}
+    ledger.forget_failed()
+    assert ledger.failed() == {}
 
 
 def test_stage_is_alive_while_a_process_shows_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.engine.result.BEAT_S", 0.01)
+    monkeypatch.setattr("flows.engine.result.HEARTBEAT_S", 0.01)
     ledger = Ledger(partial=tmp_path)
     assert not ledger.alive
     with ledger.at_work("whole"):
