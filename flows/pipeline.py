@@ -6,6 +6,7 @@ stage store by its content, so that either way goes on where the other one was.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -41,8 +42,10 @@ from flows.stages.indices import Indices
 from flows.stages.ingest import Ingest, forget_absent, ingest_recipe
 from flows.stages.inputs import require_space
 from tmp.errors import TmpError
-from tmp.progress import Track, silent
+from tmp.progress import Track, say_duration, silent
 from tmp.survey import Survey, create_survey, open_survey
+
+log = logging.getLogger(__name__)
 
 
 class SurveyRun:
@@ -186,6 +189,7 @@ class SurveyRun:
                 self.errors[name] = error
                 self.book.note(name, "not done")
                 raise
+            log.info("%s: %s", name, _in_words(result))
         self.book.note(name, "nothing has changed" if result.reused else "done", result)
         self.results[name] = result
         self.errors.pop(name, None)
@@ -271,6 +275,14 @@ class SurveyRun:
         """End the processes that wait for more to do."""
         if "_local" in self.__dict__:
             self._local.cancel()
+
+
+def _in_words(result: Result) -> str:
+    """Say what a result took."""
+    usage, units = result.usage, max(len(result.units), 1)
+    said = f"made by {units} unit{'s'[: units > 1]} in {say_duration(usage.wall_s)}, "
+    said += f"{say_duration(usage.cpu_s)} of processor time, at most {usage.peak_gb:.2f} GB"
+    return f"{said}; holes: {', '.join(sorted(result.holes))}" if result.holes else said
 
 
 def map_survey(

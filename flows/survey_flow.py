@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flows.engine.stage import Stage
 from flows.engine.store import Result
 from flows.pipeline import SurveyRun, open_run
-from flows.prefect.server import Server, configure
+from flows.prefect.server import PACKAGES, Server, configure
 from flows.prefect.service import service_of_process
 from flows.run.indices import IndexOptions
 from flows.run.plan import MapOptions, Quality
@@ -26,11 +26,13 @@ from flows.run.request import Part, SurveyRequest, SurveyResult
 from tmp.errors import StoppedError, TransientError
 
 configure()  # before Prefect is imported
+for _package in PACKAGES:
+    logging.getLogger(_package).setLevel(logging.INFO)  # to the run's page; less to a terminal
 
 from prefect import flow, get_client, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.exceptions import PrefectSignal, TerminationSignal  # noqa: E402
-from prefect.runtime import deployment, flow_run  # noqa: E402
+from prefect.runtime import deployment, flow_run, task_run  # noqa: E402
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # noqa: E402
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
@@ -58,6 +60,7 @@ def _is_transient(_task: object, _run: object, state: State[Any]) -> bool:
 
 
 STAGE: dict[str, Any] = {
+    "task_run_name": lambda: task_run.task_name,
     "cache_policy": NO_CACHE,
     "persist_result": False,
     "retries": 1,
@@ -323,33 +326,43 @@ def _ended(work: Callable[[], Result | None]) -> State[Any]:
 def _make_all(run: SurveyRun, stages: Sequence[type[Stage]]) -> State[Any]:
     """Make stages as tasks, each after those that it needs; returns how that ended."""
     made: dict[str, PrefectFuture[Any]] = {}
-    for stage in stages:
-        if stage.name in run.results:
-            continue
-        needed = [made[name] for name in stage.after if name in made]
-        made[stage.name] = STAGE_TASKS[stage.name].submit(run, wait_for=needed, return_state=False)
-        if not run.side_by_side:
-            made[stage.name].wait()
-            if not made[stage.name].state.is_completed():
-                break
+    with _interruptible(run, made.values()):
+        for stage in stages:
+            if stage.name in run.results:
+                continue
+            needed = [made[name] for name in stage.after if name in made]
+            made[stage.name] = future = STAGE_TASKS[stage.name].submit(
+                run, wait_for=needed, return_state=False
+            )
+            if not run.side_by_side:
+                future.wait()
+                if not future.state.is_completed():
+                    break
     return _joined(run, list(made.values()))
 
 
 def _joined(run: SurveyRun, tasks: Sequence[PrefectFuture[Any]]) -> State[Any]:
     """Wait for tasks; returns how the flow that they are of ends."""
-    try:
+    with _interruptible(run, tasks):
         for each in tasks:
             each.wait()
+    if run.stopping.is_set():
+        return Cancelled(message=STOPPED)
+    failed = [each.state.message or "" for each in tasks if each.state.is_failed()]
+    return Failed(message="; ".join(failed)) if failed else Completed()
+
+
+@contextmanager
+def _interruptible(run: SurveyRun, tasks: Collection[PrefectFuture[Any]]) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM within the block stop the tasks, in good order."""
+    try:
+        yield
     except (KeyboardInterrupt, TerminationSignal):
         run.stopping.set()
         for each in tasks:
             each.wait()
         if deployment.id:  # its runner has the last word, which would end a quick retry
             raise
-    if run.stopping.is_set():
-        return Cancelled(message=STOPPED)
-    failed = [each.state.message or "" for each in tasks if each.state.is_failed()]
-    return Failed(message="; ".join(failed)) if failed else Completed()
 
 
 def _as(state: State[Any]) -> State[Any]:
@@ -393,8 +406,8 @@ def _opened(
         if flow_run.parent_flow_run_id is not None:
             yield run
             return
+        sign_run()  # first, or a run that is retried would be taken for its dead first try
         mark_dead_runs()
-        sign_run()
         with _cancelled_from_outside(run):
             yield run
 

@@ -30,6 +30,8 @@ from tmp.files import replacing
 
 log = logging.getLogger(__name__)
 
+PACKAGES = ("flows", "ingest", "photogrammetry", "tmp")
+"""Whose log goes to the page of a run."""
 QUIET = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -39,7 +41,7 @@ QUIET = {
 """What keeps Prefect from sending anything to its makers."""
 DEFAULTS = {
     # The platform's log goes to the run's page, Prefect's own not to the terminal as well.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "flows,ingest,photogrammetry,tmp",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": ",".join(PACKAGES),
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -185,6 +187,7 @@ def _start(
     server: Server, listening: socket.socket, database: Path, *, migrate: bool
 ) -> subprocess.Popen[bytes]:
     """Start a process that serves on a socket, with a database beside which it logs."""
+    kept = {key: value for key, value in os.environ.items() if key not in (URL, AUTHORISATION)}
     own = {
         PARENT: str(os.getpid()),
         "PREFECT_HOME": str(database.parent),
@@ -195,7 +198,7 @@ def _start(
     with (database.parent / "server.log").open("wb") as log_file:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "flows.prefect.server", str(listening.fileno())],
-            env=os.environ | LEAN | own,
+            env=kept | LEAN | own,
             pass_fds=[listening.fileno()],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -206,13 +209,14 @@ def _start(
 
 def _keep_empty(database: Path, empty: Path) -> None:
     """Keep a copy of a database that has just been set up, for the servers to come."""
-    with (
-        suppress(OSError, InputError, sqlite3.Error),
-        replacing(empty) as temporary,
-        closing(sqlite3.connect(database)) as source,
-        closing(sqlite3.connect(temporary)) as target,
-    ):
-        source.backup(target)
+    with suppress(OSError, InputError, sqlite3.Error):
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            replacing(empty) as temporary,
+            closing(sqlite3.connect(database)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
 
 
 def configure() -> None:

@@ -1,4 +1,4 @@
-"""One run of a survey: what is asked, planned, watched and told.
+"""What a run is made of: its request, plan, book, lock and products.
 
-A request comes in; stages are run in their order, and a record of the run goes out.
+`flows.pipeline` puts them together.
 """

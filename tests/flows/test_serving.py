@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from flows.run.prefect import server as prefectserver
-from flows.run.prefect.announcing import INGESTED, announce_ingest
-from flows.run.serve import Service, deployment, serve_runs
 
+from flows import serve
 from flows.execution.cluster_profile import read_profile
-from flows.run import serve as serving
-from flows.run.request import Where
+from flows.prefect.events import INGESTED, announce_ingest
+from flows.prefect.server import Server
+from flows.prefect.service import SERVICE, Service, service_of_process
+from flows.run.request import Part, Where
+from flows.serve import deployment, serve_runs
 from tmp.errors import InputError
 
 ASKED = {
@@ -49,12 +52,24 @@ def test_survey_is_given_by_name_or_path(tmp_path: Path) -> None:
 def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from flows import survey_flow
+
     seen: list[Any] = []
-    monkeypatch.setattr("flows.pipeline.run_survey", lambda *given: seen.extend(given))
+
+    @contextmanager
+    def opened(*given: Any) -> Iterator[None]:
+        seen.extend(given)
+        raise InputError("seen")
+        yield
+
+    monkeypatch.setattr(survey_flow, "open_run", opened)
     profile = tmp_path / "cluster.toml"
     profile.write_text('partition = "cpu"\n')
     service = Service(surveys=tmp_path, on="slurm", profile_path=profile, workers=3)
-    serving.run_asked(service, tmp_path / "farm", ASKED)
+    monkeypatch.setenv(SERVICE, service.to_text())
+    assert service_of_process() == service
+    with pytest.raises(InputError, match="seen"):
+        survey_flow.survey.fn("farm", **ASKED)
     root, request, run = seen
     assert root == tmp_path / "farm"
     assert (request.map.quality, request.map.ortho_gsd_m, request.map.workers) == ("fast", 0.05, 3)
@@ -66,7 +81,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
 def test_deployment_is_found_by_its_module_and_started_by_an_ingest() -> None:
     made = deployment(2)
     assert (made.flow_name, made.name, made.concurrency_limit) == ("survey", "after-flight", 2)
-    assert made.entrypoint == "flows.run.serve.after_flight"
+    assert made.entrypoint == "flows.survey_flow.survey"
     trigger = made.triggers[0]
     assert trigger.expect == {INGESTED}
     assert trigger.parameters == {"survey": "{{ event.payload.survey }}"}
@@ -75,11 +90,11 @@ def test_deployment_is_found_by_its_module_and_started_by_an_ingest() -> None:
 def test_service_without_a_server_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "find_server", lambda: None)
+    monkeypatch.setattr(serve, "configured_server", lambda: None)
     with pytest.raises(InputError, match="none is configured; start one with"):
         serve_runs(Service(surveys=tmp_path), 1)
-    silent = prefectserver.Server(url="http://127.0.0.1:1/api", answers=False)
-    monkeypatch.setattr(serving, "find_server", lambda: silent)
+    silent = Server(url="http://127.0.0.1:1/api")
+    monkeypatch.setattr(serve, "configured_server", lambda: silent)
     with pytest.raises(InputError, match="1/api does not answer"):
         serve_runs(Service(surveys=tmp_path), 1)
 
@@ -87,7 +102,7 @@ def test_service_without_a_server_is_refused(
 def test_nothing_is_announced_where_nobody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.run.prefect.announcing.find_server", lambda: None)
+    monkeypatch.setattr("flows.prefect.events.configured_server", lambda: None)
     assert not announce_ingest(tmp_path)
 
 
@@ -104,7 +119,7 @@ def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
     }
     command = [str(Path(sys.executable).with_name("tmp")), "serve", str(farm.parent)]
     code = (
-        "from pathlib import Path; from flows.run.prefect.announcing import announce_ingest\n"
+        "from pathlib import Path; from flows.prefect.events import announce_ingest\n"
         f"announce_ingest(Path({str(farm)!r}))"
     )
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:
@@ -118,7 +133,7 @@ def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
             service.send_signal(signal.SIGTERM)
         said = service.communicate(timeout=60)[1]
     assert len(ended) == 1
-    assert ended[0]["state"]["message"].startswith(f"{farm}: is not a survey (no survey.toml)")
+    assert f"{farm}: is not a survey (no survey.toml)" in ended[0]["state"]["message"]
     assert said == "interrupted; run the same command again to go on\n"
 
 

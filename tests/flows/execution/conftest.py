@@ -16,7 +16,7 @@ from flows.engine.stage import WHOLE, Recipe
 from flows.execution.unit import Unit, unit_of, units_of, write_unit
 
 STAGES = """
-import os, subprocess, time
+import os, signal, subprocess, time
 from pathlib import Path
 from flows.engine.cost import Cost
 from flows.engine.stage import Stage
@@ -66,6 +66,12 @@ class StartChild(Stage):
     def finish(self):
         subprocess.run(["sleep", "60"], check=False)
 
+class Die(Stage):
+    name, version = "die", "1"
+
+    def finish(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
 class Sleep(Stage):
     name, version = "sleep", "1"
 
@@ -78,7 +84,7 @@ class Sleep(Stage):
     def finish(self):
         time.sleep(self.space.options["seconds"])
 
-STAGES = {kind.name: kind for kind in (Paint, Fail, Crash, TellProcess, StartChild, Sleep)}
+STAGES = {kind.name: kind for kind in (Paint, Fail, Crash, TellProcess, StartChild, Die, Sleep)}
 """
 HEAD = """#!{python} -S
 import json, os, subprocess, sys, time

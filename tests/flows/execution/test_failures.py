@@ -12,45 +12,55 @@ from pathlib import Path
 
 import pytest
 
-from flows.engine.cost import Cost, SurveySize
+from flows.engine.cost import SurveySize
 from flows.engine.result import SCRATCH
-from flows.engine.stage import Order, Stage
+from flows.engine.stage import Recipe
 from flows.engine.store import Result, StageStore
 from flows.execution.cluster_profile import WITHOUT_SHARES, Profile
 from flows.execution.local import LocalExecutor
 from flows.execution.runner import UnitRunner
 from flows.execution.unit import LOG
 from tmp.errors import ExecutionError, SpaceError
-from tmp.progress import silent
 
 STAGES = '''
 import ctypes, os, resource, signal
 from contextlib import suppress
 from pathlib import Path
-from flows.engine.stage import work_items
+from flows.engine.cost import Cost
+from flows.engine.stage import Stage
 from tmp.files import replacing
 
-def tiles(job):
+def shared(size):
+    return Cost(cpu_s=180, parts=6)
+
+class Tiles(Stage):
     """Make six tiles; what goes wrong with one is said in a file of its name."""
-    def work(name):
-        with Path(job.options["tried"]).open("a") as tried:
-            tried.write(name + "\\n")
-        fault = Path(job.options["faults"]) / name
+
+    name, version, label, needs = "tiles", "1", "Painting", shared
+
+    def items(self):
+        return [f"r0c{i}" for i in range(6)]
+
+    def is_made(self, item):
+        return (self.space.scratch / item).exists()
+
+    def make(self, item):
+        with Path(self.space.options["tried"]).open("a") as tried:
+            tried.write(item + "\\n")
+        fault = Path(self.space.options["faults"]) / item
         if fault.exists():
-            go_wrong(fault.read_text(), job)
-        with replacing(job.scratch / name) as partial:
-            partial.write_text(name * 3)
+            go_wrong(fault.read_text(), self.space)
+        with replacing(self.space.scratch / item) as partial:
+            partial.write_text(item * 3)
 
-    names = [f"r0c{i}" for i in range(6)]
-    made = lambda name: (job.scratch / name).exists()
-    if not work_items(job, names, work, "Painting", made=made):
-        return {}
-    there = [name for name in names if made(name)]
-    (job.out / "picture.txt").write_text("".join((job.scratch / n).read_text() for n in there))
-    return {"tiles": len(there)}
+    def finish(self):
+        there = filter(self.is_made, self.items())
+        texts = [(self.space.scratch / item).read_text() for item in there]
+        (self.space.out / "picture.txt").write_text("".join(texts))
+        return {"tiles": len(texts)}
 
-def go_wrong(fault, job):
-    if fault == "killed" or (fault == "killed in company" and job.workers > 1):
+def go_wrong(fault, space):
+    if fault == "killed" or (fault == "killed in company" and space.workers > 1):
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "segfault":
         ctypes.string_at(0)
@@ -60,28 +70,28 @@ def go_wrong(fault, job):
     if fault == "raises":
         raise ZeroDivisionError("no light")
     if fault == "large":
-        (job.temporary / "large").write_bytes(bytes(2**21))
+        (space.temporary / "large").write_bytes(bytes(2**21))
     if fault == "larger":
-        (job.scratch / "larger").write_bytes(bytes(2**21))
+        (space.scratch / "larger").write_bytes(bytes(2**21))
 
     if fault == "killed, the disk full":
-        with (job.scratch / "larger").open("wb", buffering=0) as file, suppress(OSError):
+        with (space.scratch / "larger").open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(bytes(2**12))
         os.kill(os.getpid(), signal.SIGKILL)
 
-def frame(job):
-    (job.out / "framed.txt").write_text("[" + (job.inputs["tiles"] / "picture.txt").read_text())
+class Frame(Stage):
+    name, version = "frame", "1"
+
+    def finish(self):
+        picture = (self.space.inputs["tiles"] / "picture.txt").read_text()
+        (self.space.out / "framed.txt").write_text("[" + picture)
 '''
 ALL = "".join(f"r0c{i}" * 3 for i in range(6))
 
 
-def shared(size: SurveySize) -> Cost:
-    return Cost(cpu_s=180, parts=6)
-
-
 class Survey:
-    """Orders of small stages, what is wrong with their tiles, and which have been tried."""
+    """Recipes of small stages, what is wrong with their tiles, and which have been tried."""
 
     def __init__(self, root: Path, *, retry_holes: bool = False) -> None:
         self.root = root
@@ -99,12 +109,11 @@ class Survey:
         path.unlink(missing_ok=True)
         return found
 
-    def order(self) -> Order:
+    def recipe(self) -> Recipe:
         import failing_stages  # type: ignore[import-not-found]
 
-        stage = Stage(name="tiles", version="1", function=failing_stages.tiles, needs=shared)
         options = {"tried": str(self.root / "tried"), "faults": str(self.faults)}
-        return self.store.order(stage, {}, options)
+        return self.store.recipe(failing_stages.Tiles, {}, options)
 
     def run(
         self, *, profile: Profile = WITHOUT_SHARES, strict: bool = False, cpus: int = 2
@@ -117,13 +126,13 @@ class Survey:
             lenient=not strict,
             cpus=cpus,
         )
-        return self.store.make(self.order(), run_order=runner, track=silent)
+        return self.store.make(self.recipe(), run=runner)
 
     def frame(self, result: Result) -> Result:
         import failing_stages
 
-        stage = Stage(name="frame", version="1", function=failing_stages.frame)
-        return self.store.run(stage, {"tiles": result.known}, {})
+        made_of = {"tiles": result.known}
+        return self.store.make(self.store.recipe(failing_stages.Frame, made_of, {}))
 
 
 @pytest.fixture
@@ -179,7 +188,7 @@ def test_tile_that_kills_its_process_leaves_a_named_hole_and_the_others_are_made
     assert all(1 <= count <= 3 for count in tried.values())
 
 
-def test_two_bad_tiles_in_shares_leave_two_holes_and_no_other_share_is_disturbed(
+def test_two_bad_tiles_in_parts_leave_two_holes_and_no_other_part_is_disturbed(
     survey: Survey, once: None
 ) -> None:
     survey.fault("r0c0", "killed")
@@ -231,7 +240,7 @@ def test_strict_run_stops_with_one_line_and_publishes_nothing(
     with pytest.raises(ExecutionError, match=said) as stopped:
         survey.run(strict=True, cpus=1)
     assert "\n" not in str(stopped.value)
-    assert not survey.order().folder.exists()
+    assert not survey.recipe().folder.exists()
 
 
 def test_only_the_holes_are_made_again_and_only_when_asked(survey: Survey) -> None:
@@ -241,7 +250,7 @@ def test_only_the_holes_are_made_again_and_only_when_asked(survey: Survey) -> No
     assert survey.run().reused
     assert not survey.tried()
     again = Survey(survey.root, retry_holes=True)
-    assert again.store.find(again.order()) is None
+    assert again.store.find(again.recipe()) is None
     assert again.run().holes == first.holes
     assert again.tried() == {"r0c5": 1}
     (survey.faults / "r0c5").unlink()
@@ -252,19 +261,31 @@ def test_only_the_holes_are_made_again_and_only_when_asked(survey: Survey) -> No
     assert again.run().reused
 
 
+def test_hole_of_a_tile_that_killed_its_process_can_be_mended(survey: Survey, once: None) -> None:
+    survey.fault("r0c2", "killed")
+    assert survey.run().holes.keys() == {"r0c2"}
+    survey.tried()
+    (survey.faults / "r0c2").unlink()
+    again = Survey(survey.root, retry_holes=True)
+    assert not again.run().holes
+    assert again.tried() == {"r0c2": 1}
+
+
 def test_cluster_gets_no_jobs_but_for_the_holes(survey: Survey) -> None:
     survey.fault("r0c5", "raises")
     profile = Profile(unit_minutes=1)
     survey.run(profile=profile)
+    survey.tried()
     shutil.rmtree(survey.root / "units")
     again = Survey(survey.root, retry_holes=True)
     (survey.faults / "r0c5").unlink()
     mended = again.run(profile=profile)
-    assert [unit.part for unit in mended.units] == ["alone-r0c5", "whole"]
+    assert [(unit.part, unit.items) for unit in mended.units] == [("3-of-3", 1), ("whole", 0)]
+    assert again.tried() == {"r0c5": 1}
     assert (mended.folder / "picture.txt").read_text() == ALL
 
 
-def test_unit_without_room_for_its_outcome_says_that_the_disk_is_full(
+def test_unit_without_room_for_its_record_says_that_the_disk_is_full(
     survey: Survey, small_disk: Callable[[str], Path]
 ) -> None:
     disk = small_disk("1m")
@@ -334,7 +355,7 @@ def test_full_disk_of_the_survey_is_said_in_one_line_and_the_run_goes_on_later(
     ) as full:
         on_disk.run(cpus=1)
     assert "\n" not in str(full.value)
-    assert not on_disk.order().folder.exists()
+    assert not on_disk.recipe().folder.exists()
     assert on_disk.tried()["r0c0"] == 1
     small_disk("8m")
     result = on_disk.run(cpus=1)

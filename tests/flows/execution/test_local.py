@@ -377,24 +377,10 @@ def test_unit_that_is_lost_again_and_again_may_do_well_another_time(
         size=size,
         folder=tmp_path / "units",
     )
-    recipe = recipes("sleep", seconds=LONG_S)
-    unit = unit_of(runner.folder, recipe, WHOLE, Resources())
-
-    def kill() -> None:
-        killed: set[int] = set()
-        while len(killed) < LOSSES:
-            process = process_of(unit)
-            if process.pid not in killed:
-                killed.add(process.pid)
-                process.kill()
-            time.sleep(0.01)
-
-    while_at_work = Thread(target=kill)
-    unit.folder.mkdir(parents=True)
-    while_at_work.start()
-    with pytest.raises(TransientError, match=r"^sleep: lost: .*killed by SIGKILL; see .*log\.txt$"):
-        runner(recipe, silent)
-    while_at_work.join()
+    with pytest.raises(TransientError, match=r"^die: lost: .*killed by SIGTERM; see .*log\.txt$"):
+        runner(recipes("die"), silent)
+    starts = (tmp_path / "units" / "die" / "key" / "whole" / "starts.txt").read_text()
+    assert len(starts.splitlines()) == LOSSES
 
 
 def test_cancel_leaves_no_process(recipes: Recipes, whole: Whole) -> None:

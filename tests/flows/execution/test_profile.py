@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from flows.run.survey_flow import STAGES
 
 from flows.engine.cost import Cost, Resources
 from flows.execution.cluster_profile import Profile, doubled, read_profile
+from flows.pipeline import STAGE_NAMES
 from tmp.errors import InputError
 
 
@@ -76,9 +76,9 @@ def test_stage_that_the_platform_does_not_have_is_refused(tmp_path: Path) -> Non
     path.write_text("[stage.orientaton]\nmemory_gb = 200\n")
     profile = read_profile(path)
     with pytest.raises(InputError, match=r"orientaton.*unknown stage; did you mean 'orientation'"):
-        profile.require_stages(STAGES)
+        profile.require_stages(STAGE_NAMES)
     path.write_text("[stage.orientation]\nmemory_gb = 200\n")
-    read_profile(path).require_stages(STAGES)
+    read_profile(path).require_stages(STAGE_NAMES)
 
 
 def test_absent_profile_is_refused(tmp_path: Path) -> None:

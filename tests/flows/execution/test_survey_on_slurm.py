@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flows.run.survey_flow import run_survey
 
 from flightplan.rehearsal.farm import (
     CAMERA,
@@ -27,6 +26,7 @@ from flightplan.rehearsal.photographs import CONSUMER, Flight, flown, take_photo
 from flightplan.rehearsal.scene import Scene
 from flows.execution.cluster_profile import Profile
 from flows.execution.slurm import Commands
+from flows.pipeline import run_survey
 from flows.run.plan import MapOptions, Quality
 from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
 from tmp.cameras import Camera
@@ -100,7 +100,7 @@ def products_of(result: SurveyResult) -> dict[str, str]:
 def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
     folder = tmp_path_factory.mktemp("farm")
     photograph_farm(folder / "card")
-    made = run_card(folder / "card", folder / "here", RunOptions(on=Where.LOCAL, prefect=False))
+    made = run_card(folder / "card", folder / "here", RunOptions(on=Where.LOCAL))
     return Known(
         card=folder / "card",
         products=products_of(made),
@@ -118,7 +118,7 @@ def arrays(survey: Path) -> dict[str, int]:
 
 
 def holds_on_cluster(known: Known, survey: Path) -> None:
-    on_slurm = RunOptions(on=Where.SLURM, profile=PROFILE, prefect=False)
+    on_slurm = RunOptions(on=Where.SLURM, profile=PROFILE)
     made = run_card(known.card, survey, on_slurm)
     assert products_of(made) == known.products
     assert {"orthomosaic.tif", "dsm.tif", "cloud.laz", "ndvi.tif"} <= set(known.products)
