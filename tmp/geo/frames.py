@@ -5,7 +5,8 @@ and rays live there.  Products live in ``map``: easting and northing in a projec
 height unchanged.  Heights are carried in the vertical datum of the GNSS positions (see
 `tmp.captures.HeightDatum`); no geoid model is applied, so a height in equals a height out.
 
-A mission is laid out in a plane of its own: true metres about the area, at any latitude.
+A mission is laid out in a plane of its own: true metres about the area, at any latitude.  The sun's
+direction is given by its elevation and its azimuth from north, as seen from a place.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ Float = NDArray[np.float64]
 
 ECEF = "EPSG:4978"
 GEODETIC = "EPSG:4979"
+
+DELTA_T_S = 69.2
+"""Terrestrial time less UT1, 2020 to 2030 within a second: 0.004° of the sun's way."""
 
 
 @lru_cache(maxsize=32)
@@ -232,3 +236,29 @@ class PlanFrame:
     def to_geodetic(self, geometry: BaseGeometry) -> BaseGeometry:
         """Bring a plan geometry back to WGS 84."""
         return shapely.transform(geometry, self.geodetic_from_plan)
+
+
+def sun_position(lon_deg: float, lat_deg: float, times: ArrayLike) -> tuple[Float, Float]:
+    """Return the sun's elevation and azimuth, as seen from a place on the ellipsoid.
+
+    Parameters
+    ----------
+    times : array-like of datetime64
+        UTC, of any shape.
+
+    Returns
+    -------
+    elevation_rad, azimuth_rad : ndarray of the shape of `times`
+        Above the horizon with the refraction of sea level, and clockwise from north.
+
+    References
+    ----------
+    Reda, I., Andreas, A. (2004). Solar position algorithm for solar radiation applications.
+    Solar Energy 76(5); good to 0.0003°, at any latitude.
+    """
+    from sunposition import sunpos  # imports Numba, which frames do not need
+
+    azimuth_deg, zenith_deg, *_ = sunpos(
+        np.asarray(times, "datetime64[ms]"), lat_deg, lon_deg, 0.0, delta_t=DELTA_T_S, jit=False
+    )
+    return np.pi / 2 - np.radians(zenith_deg), np.radians(np.asarray(azimuth_deg) % 360.0)
