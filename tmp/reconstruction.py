@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError, VersionError
-from tmp.files import replacing
+from tmp.files import read_json, replacing, write_json
 from tmp.geo.frames import LocalFrame
 
 FORMAT_VERSION = 1
@@ -108,9 +107,7 @@ def write_reconstruction(reconstruction: Reconstruction, folder: Path) -> None:
         "warnings": reconstruction.warnings,
         "figures": reconstruction.figures,
     }
-    with replacing(folder / JSON_NAME) as partial:
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(folder / JSON_NAME, document, indent=1, for_people=True)
 
 
 def read_reconstruction(folder: Path) -> Reconstruction:
@@ -125,7 +122,7 @@ def read_reconstruction(folder: Path) -> Reconstruction:
     """
     path = folder / JSON_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         version = document["format_version"]
         if version > FORMAT_VERSION:
             raise VersionError(

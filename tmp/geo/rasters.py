@@ -9,7 +9,6 @@ virtual dataset.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -31,7 +30,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from tmp.errors import InputError, VersionError
-from tmp.files import disk_full, replacing
+from tmp.files import disk_full, read_json, replacing, write_json
 from tmp.geo.grids import Grid, Tile
 
 GDAL_TYPES = {
@@ -286,16 +285,16 @@ def create_tiled(
         raise InputError(
             f"{folder.name}: no GeoTIFF holds {raster.dtype}; use {', '.join(GDAL_TYPES)}"
         )
-    head = _head(raster)
+    head = {"version": LAYOUT_VERSION, **asdict(raster)}
+    del head["folder"]
     path = folder / HEAD
-    if path.exists() and json.loads(path.read_text()) == json.loads(head):
+    if path.exists() and read_json(path) == head:
         return raster
     folder.mkdir(parents=True, exist_ok=True)
     # Without a head there are no tiles: others may start the same raster at this moment.
     for stale in folder.glob("*.tif") if path.exists() else ():
         stale.unlink(missing_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(head)
+    write_json(path, head, indent=1)
     return raster
 
 
@@ -310,8 +309,8 @@ def open_tiled(folder: Path) -> TiledRaster:
         If a newer version of the platform wrote it.
     """
     try:
-        head = json.loads((folder / HEAD).read_text())
-    except (OSError, ValueError) as error:
+        head = read_json(folder / HEAD)
+    except InputError as error:
         raise InputError(f"{folder}: no raster of tiles here; make it again") from error
     if head["version"] > LAYOUT_VERSION:
         raise VersionError(f"{folder}: written by a newer version; delete it or update")
@@ -427,18 +426,6 @@ def full_disk_said(path: Path) -> Iterator[None]:
         if shutil.disk_usage(path.parent).free < FULL_BYTES:
             raise disk_full(path) from error
         raise
-
-
-def _head(raster: TiledRaster) -> str:
-    head = {
-        "version": LAYOUT_VERSION,
-        "grid": asdict(raster.grid),
-        "tile_cells": raster.tile_cells,
-        "bands": raster.bands,
-        "dtype": raster.dtype,
-        "nodata": raster.nodata,
-    }
-    return json.dumps(head, indent=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
