@@ -18,14 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from flows.engine.stage import Order, RunOrder
 from flows.engine.store import Result, StageStore, read_result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
 from flows.execution.unit import read_json
 from flows.report.report import MapRecord
-from flows.run.lock import living_holder, runs_here, user_name
+from flows.run.lock import living_holder, user_name
 from flows.run.plan import ORIENTED
 from flows.run.prefect.recorder import PLAIN, Recorder
 from tmp.captures import Capture
@@ -34,6 +32,7 @@ from tmp.files import replacing
 from tmp.progress import Track, silent
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey
+from tmp.threads import process_began_s, runs_here
 
 RUN = "run.json"
 UNITS = "units"
@@ -115,7 +114,7 @@ class RunBook:
             host=platform.node(),
             user=user_name(),
             pid=os.getpid(),
-            started=psutil.Process().create_time(),
+            started=process_began_s(),
             began_utc=_now_utc(),
             state="running",
             error="",

@@ -1,9 +1,13 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
+import psutil
 import pytest
 
-from tmp.threads import map_threads
+from tmp.threads import heartbeat, map_threads, process_began_s, runs_here
 
 
 def test_every_item_is_done_once() -> None:
@@ -53,3 +57,33 @@ def test_first_failure_stops_the_rest() -> None:
     with pytest.raises(ValueError, match="tile 3"):
         list(map_threads(work, range(1000), workers=1))
     assert len(done) < 10
+
+
+def test_a_heart_beats_while_the_block_runs_whatever_the_disk_says() -> None:
+    beats = threading.Semaphore(0)
+
+    def beat() -> None:
+        beats.release()
+        raise OSError("away")
+
+    with heartbeat(beat, every_s=0.001):
+        for _ in range(3):
+            assert beats.acquire(timeout=60)
+    while beats.acquire(blocking=False):
+        pass
+    assert not beats.acquire(timeout=0.05)
+
+
+def test_a_heart_that_has_nothing_to_beat_for_stops() -> None:
+    beats: list[bool] = []
+    with heartbeat(lambda: beats.append(True) or False, every_s=0.001):
+        time.sleep(0.05)
+    assert len(beats) == 1
+
+
+def test_a_process_is_known_by_its_number_and_its_beginning() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert runs_here(other.pid, psutil.Process(other.pid).create_time())
+        assert not runs_here(other.pid, process_began_s() - 1000)
+    assert not runs_here(other.pid, process_began_s())
+    assert runs_here(os.getpid(), process_began_s())
