@@ -10,13 +10,12 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flows.engine.cost import Raster, SurveySize, of_tiles, survey_size
+from flows.engine.cost import Quality, Raster, SurveySize, of_tiles, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Order, Stage
 from flows.engine.store import Input, Known, Result, StageStore
@@ -114,14 +113,6 @@ MAP_FILES = tuple(product.file for product in PRODUCTS)
 def steps_for(captures: Sequence[Capture]) -> tuple[Step, ...]:
     """Return the steps of a survey's map, in their order."""
     return STEPS + (BAND_STEPS if has_bands(captures) else ())
-
-
-class Quality(StrEnum):
-    """How much work is spent on detail."""
-
-    FAST = "fast"
-    NORMAL = "normal"
-    HIGH = "high"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
+from flows.engine.cost import Quality
 from flows.run.prefect.announcing import INGESTED, RESOURCE
 from flows.run.prefect.recorder import FLOW
 from flows.run.prefect.server import configure, find_server, using
@@ -103,7 +104,7 @@ def _run_name() -> str:
 def after_flight(
     survey: str,
     cards: tuple[str, ...] = (),
-    quality: Literal["fast", "normal", "high"] = "normal",
+    quality: Quality = Quality.NORMAL,
     until: Literal["ingest", "orient", "products", "indices"] = "indices",
     area: str = "",
     ortho_gsd_m: float | None = None,
@@ -157,13 +158,13 @@ def run_asked(service: Service, survey: Path, asked: dict[str, Any]) -> SurveyRe
 def _request(asked: dict[str, Any], workers: int) -> SurveyRequest:
     from flows.run.indices import IndexOptions
     from flows.run.parts import Part
-    from flows.run.plan import MapOptions, Quality
+    from flows.run.plan import MapOptions
     from flows.run.request import SurveyRequest
 
     names = tuple(asked["indices"])
     return SurveyRequest(
         map=MapOptions(
-            quality=Quality(asked["quality"]),
+            quality=asked["quality"],
             area_file=Path(asked["area"]) if asked["area"] else None,
             ortho_gsd_m=asked["ortho_gsd_m"],
             workers=workers,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, of_photographs
+from flows.engine.cost import SURFACE_CELLS, Quality, of_photographs
 from flows.engine.stage import Figures, Job, Stage, work_tiles
 from flows.products.table import GROUND_CLASSES, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
@@ -157,7 +157,7 @@ def _coarse_tile(tile: Tile) -> Tile:
     )
 
 
-def _native_gsd(surface: Grid, quality: str) -> float:
+def _native_gsd(surface: Grid, quality: Quality) -> float:
     """Return the photographs' own ground sample distance, as the surface's cell has it."""
     return surface.cell_m / SURFACE_CELLS[quality]
 
