@@ -416,14 +416,14 @@ def calibrate_survey(
     def tags_of(name: str) -> BandTags:
         return replace(values.tags(name), bands=values.bands(name))
 
-    calibrated = calibrate_captures(
+    calibration = calibrate_captures(
         captures,
         load=lambda name: read_stored(survey.photos_dir / name),
         tags_of=tags_of,
         table=_read_table(survey),
         level=level,
     )
-    return replace(values, calibration=calibrated.calibration)
+    return replace(values, calibration=calibration)
 
 
 def _read_table(survey: Survey) -> PanelTable:

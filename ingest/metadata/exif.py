@@ -306,7 +306,7 @@ def _stamp(text: str, subsecond: str = "") -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """One GNSS fix."""
+    """One GNSS fix, in the fields of `tmp.captures.Capture`."""
 
     longitude_deg: float | None = None
     latitude_deg: float | None = None
@@ -314,7 +314,7 @@ class Position:
     height_datum: HeightDatum = HeightDatum.UNKNOWN
     sigma_horizontal_m: float = 3.0
     sigma_vertical_m: float = 6.0
-    source: str = ""
+    position_source: str = ""
     """Which tags it rests on, or why there is none."""
     height_takeoff_m: float | None = None
     """Height above the take-off point."""
@@ -331,7 +331,7 @@ def read_position(tags: Tags) -> Position:
     takeoff_m = tags.xmp_number("RelativeAltitude")
     exif, xmp = _exif_place(tags), _xmp_place(tags)
     if exif is None and xmp is None:
-        return Position(source=_why_none(tags), height_takeoff_m=takeoff_m)
+        return Position(position_source=_why_none(tags), height_takeoff_m=takeoff_m)
     rewritten = False
     if exif is None:
         place, origin = xmp, "XMP"
@@ -349,7 +349,7 @@ def read_position(tags: Tags) -> Position:
         height_datum=_datum(tags),
         sigma_horizontal_m=horizontal_m,
         sigma_vertical_m=vertical_m,
-        source=f"{origin} {quality}",
+        position_source=f"{origin} {quality}",
         height_takeoff_m=takeoff_m,
     )
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.metadata.exif import Tags
-from tmp.radiometry import Band, PanelMark, PlaneVignetting, RadialVignetting, RigPlace, SunReading
+from tmp.radiometry import Band, PanelMark, PlaneVignetting, RadialVignetting, SunReading
 
 BANDS_OF_FILTERS: dict[str, tuple[Band, ...]] = {
     "RGN": (
@@ -142,12 +142,10 @@ def sequoia_tags(tags: Tags) -> dict[str, Any]:
         )
     gains = tags.xmp_numbers("IrradianceCalibrationMeasurement")
     return {
-        "rig": _pix4d_rig(tags),
         "boot_time_s": _boot_time_s(tags),
         "vignetting": vignetting,
         "sensor_model": _three(tags.xmp_numbers("SensorModel")),
         "sun": _sequoia_sun(tags.xmp_text("IrradianceList")),
-        "sun_rotation_deg": _three(tags.xmp_numbers("IrradianceRelativeRotation")),
         "sun_gains": tuple(tuple(gains[k : k + 4]) for k in range(0, len(gains) - 3, 4)),
         "panel": PanelMark() if (tags.xmp_number("CalibrationPicture") or 0) > 0 else None,
     }
@@ -207,7 +205,6 @@ def micasense_tags(tags: Tags) -> dict[str, Any]:
             serial=tags.xmp_text("PanelSerial"),
         )
     return {
-        "rig": _pix4d_rig(tags),
         "exposure_s": exposure_s,
         "vignetting": _radial(tags, reverse=False),
         "radiometric": _three(tags.xmp_numbers("RadiometricCalibration")),
@@ -224,13 +221,10 @@ def _micasense_sun(tags: Tags) -> tuple[SunReading, ...]:
     sensed = tags.xmp_number("SpectralIrradiance", "Irradiance")
     if sensed is None and horizontal is None:
         return ()
-    direct, scattered = (
-        tags.xmp_number(name) for name in ("DirectIrradiance", "ScatteredIrradiance")
-    )
+    direct, scattered = map(tags.xmp_number, ("DirectIrradiance", "ScatteredIrradiance"))
     yaw, pitch, roll = (tags.xmp_number(n, namespace="DLS") for n in ("Yaw", "Pitch", "Roll"))
     if None in (yaw, pitch, roll):
-        degrees = [tags.xmp_number(f"Irradiance{axis}") for axis in ("Yaw", "Pitch", "Roll")]
-        yaw, pitch, roll = (None if a is None else math.radians(a) for a in degrees)
+        yaw, pitch, roll = _sensor_attitude_rad(tags)
     reading = SunReading(
         irradiance=None if sensed is None else scale * sensed,
         horizontal=scale * horizontal if horizontal is not None and _levelled(tags) else None,
@@ -268,7 +262,6 @@ def dji_tags(tags: Tags) -> dict[str, Any]:
     vignetting = tags.xmp_numbers("VignettingData") or tags.xmp_numbers("VignettingPolynomial")
     found: dict[str, Any] = {
         "bands": _dji_bands(tags),
-        "rig": _dji_rig(tags),
         "gain": tags.xmp_number("SensorGain"),
         "gain_adjustment": tags.xmp_number("SensorGainAdjustment"),
         "sun": _dji_sun(tags),
@@ -300,25 +293,18 @@ def _dji_bands(tags: Tags) -> tuple[Band, ...]:
     return (Band(name=name, centre_nm=centre_nm, width_nm=width_nm),)
 
 
-def _dji_rig(tags: Tags) -> RigPlace:
-    offset = tags.xmp_number("RelativeOpticalCenterX"), tags.xmp_number("RelativeOpticalCenterY")
-    return RigPlace(
-        index=int(tags.xmp_number("SensorIndex", "RigCameraIndex") or 0),
-        offset_px=(offset[0], offset[1])
-        if offset[0] is not None and offset[1] is not None
-        else None,
-        homography=_nine(tags.xmp_numbers("CalibratedHMatrix")),
-        rgb_homography=_nine(tags.xmp_numbers("DewarpHMatrix")),
-    )
-
-
 def _dji_sun(tags: Tags) -> tuple[SunReading, ...]:
     sensed = tags.xmp_number("Irradiance")
     if sensed is None:
         return ()
-    degrees = [tags.xmp_number(f"Irradiance{axis}") for axis in ("Yaw", "Pitch", "Roll")]
-    yaw, pitch, roll = (None if a is None else math.radians(a) for a in degrees)
+    yaw, pitch, roll = _sensor_attitude_rad(tags)
     return (SunReading(irradiance=sensed, yaw_rad=yaw, pitch_rad=pitch, roll_rad=roll),)
+
+
+def _sensor_attitude_rad(tags: Tags) -> list[float | None]:
+    """Return yaw, pitch and roll of a sun sensor that writes them in degrees."""
+    degrees = [tags.xmp_number(f"Irradiance{axis}") for axis in ("Yaw", "Pitch", "Roll")]
+    return [None if angle is None else math.radians(angle) for angle in degrees]
 
 
 def mapir_tags(tags: Tags) -> dict[str, Any]:
@@ -335,7 +321,6 @@ def sentera_tags(tags: Tags) -> dict[str, Any]:
     Sentera's public image correction scripts: lenses, weights of the channels, sun sensor.
     """
     found: dict[str, Any] = {
-        "rig": _pix4d_rig(tags),
         "vignetting": _radial(tags, reverse=True),
         "sun": tuple(SunReading(irradiance=value) for value in tags.xmp_numbers("SunSensor")),
         "capture_id": tags.xmp_text("CaptureUUID") or tags.xmp_text("ImageUniqueID"),
@@ -369,20 +354,5 @@ def _radial(tags: Tags, *, reverse: bool) -> RadialVignetting | None:
     )
 
 
-def _pix4d_rig(tags: Tags) -> RigPlace | None:
-    index = tags.xmp_number("RigCameraIndex")
-    if index is None:
-        return None
-    return RigPlace(
-        index=int(index),
-        relatives_deg=_three(tags.xmp_numbers("RigRelatives")),
-        translations_m=_three(tags.xmp_numbers("RigTranslations")),
-    )
-
-
 def _three(values: list[float]) -> tuple[float, float, float] | None:
     return (values[0], values[1], values[2]) if len(values) == 3 else None
-
-
-def _nine(values: list[float]) -> tuple[float, ...] | None:
-    return tuple(values) if len(values) == 9 else None
