@@ -218,16 +218,9 @@ class TiledRaster:
             self.dtype,
         )
         for source in self._overlapping(tile):
-            if not self.has(source):
-                continue
-            row0, col0 = max(source.row, tile.row), max(source.col, tile.col)
-            row1 = min(source.row + source.rows, tile.row + tile.rows)
-            col1 = min(source.col + source.cols, tile.col + tile.cols)
-            window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
-            with gdal(), rasterio.open(self._path(source)) as file:
-                out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
-                    file.read(window=window)
-                )
+            if self.has(source):
+                with gdal(), rasterio.open(self._path(source)) as file:
+                    _copy(file, source, out, tile)
         return out
 
     def _overlapping(self, window: Tile) -> Iterator[Tile]:
@@ -237,15 +230,9 @@ class TiledRaster:
         last_col = min(window.col + window.cols, grid.cols)
         if window.row >= last_row or window.col >= last_col:
             return
-        for row in range(max(window.row, 0) // size * size, last_row, size):
-            for col in range(max(window.col, 0) // size * size, last_col, size):
-                yield Tile(
-                    row=row,
-                    col=col,
-                    rows=min(size, grid.rows - row),
-                    cols=min(size, grid.cols - col),
-                    name=f"r{row // size}c{col // size}",
-                )
+        for i in range(max(window.row, 0) // size, math.ceil(last_row / size)):
+            for j in range(max(window.col, 0) // size, math.ceil(last_col / size)):
+                yield grid.tile(i, j, size)
 
     def _path(self, tile: Tile) -> Path:
         return self.folder / f"{tile.name}.tif"
@@ -358,14 +345,20 @@ def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
         if fill is None:
             fill = 0 if file.nodata is None else file.nodata
         out = np.full((file.count, tile.rows, tile.cols), fill, file.dtypes[0])
-        row0, col0 = max(tile.row, 0), max(tile.col, 0)
-        row1 = min(tile.row + tile.rows, file.height)
-        col1 = min(tile.col + tile.cols, file.width)
-        if row1 > row0 and col1 > col0:
-            out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
-                file.read(window=Window(col0, row0, col1 - col0, row1 - row0))
-            )
+        _copy(file, Tile(row=0, col=0, rows=file.height, cols=file.width), out, tile)
         return out
+
+
+def _copy(file: Any, source: Tile, out: Array, tile: Tile) -> None:
+    """Read what a file of the cells `source` holds of a tile into the tile's cells `out`."""
+    row0, col0 = max(source.row, tile.row), max(source.col, tile.col)
+    row1 = min(source.row + source.rows, tile.row + tile.rows)
+    col1 = min(source.col + source.cols, tile.col + tile.cols)
+    if row1 > row0 and col1 > col0:
+        window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
+        out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = file.read(
+            window=window
+        )
 
 
 def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
