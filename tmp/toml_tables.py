@@ -78,7 +78,6 @@ def build(
     cls : dataclass
         Of str, int, float, bool, `StrEnum`, tuples, mappings from str and dataclasses of these,
         each with or without None.
-    entry : mapping
     where : str
         What messages begin with: the file and the table.
     strict : bool

@@ -59,7 +59,6 @@ def level_irradiance(
 
     Parameters
     ----------
-    tags : BandTags
     time_utc : datetime, optional
         Of the exposure.
     lon_lat_deg : tuple of float, optional

@@ -67,7 +67,6 @@ def mosaic_vrt(
 
     Parameters
     ----------
-    raster : TiledRaster
     descriptions, units : sequence of str
         One for each band, or none.
     tags : mapping of str to str
@@ -253,10 +252,6 @@ def create_tiled(
     ----------
     folder : Path
         Made if absent.  If it holds a raster of another grid or kind, that is discarded.
-    grid : Grid
-    bands : int
-    dtype : dtype-like
-    nodata : float, optional
     tile_cells : int
         Side of a tile in cells.
     """
@@ -335,7 +330,6 @@ def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
 
     Parameters
     ----------
-    path : Path
     tile : Tile
         May reach beyond the raster's edges.
     fill : float, optional
@@ -366,7 +360,6 @@ def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
 
     Parameters
     ----------
-    path : Path
     longest : int
         Most rows or columns wanted.
 
@@ -421,24 +414,6 @@ def full_disk_said(path: Path) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CogProfile:
-    """How a product is compressed.
-
-    Notes
-    -----
-    Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
-    a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
-    58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews
-    are first written to a file of their own; compressed, this costs a quarter of the whole.
-    """
-
-    compress: str = "DEFLATE"
-    level: int = 1
-    predictor: str = "YES"
-    blocksize: int = 512
-
-
 def finish_cog(
     source: TiledRaster,
     target: Path,
@@ -448,7 +423,6 @@ def finish_cog(
     units: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     threads: int = 1,
-    profile: CogProfile | None = None,
 ) -> None:
     """Write a cloud-optimised GeoTIFF from tiles.
 
@@ -468,9 +442,14 @@ def finish_cog(
         Dataset tags, such as SOFTWARE and VERTICAL_DATUM.
     threads : int
         Threads that compress.
-    profile : CogProfile, optional
+
+    Notes
+    -----
+    Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
+    a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
+    58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews
+    are first written to a file of their own; compressed, this costs a quarter of the whole.
     """
-    profile = profile or CogProfile()
     target.parent.mkdir(parents=True, exist_ok=True)
     mosaic = source.folder / f"{target.stem}.vrt"
     mosaic.write_text(mosaic_vrt(source, descriptions, units, tags or {}))
@@ -479,10 +458,10 @@ def finish_cog(
             str(mosaic),
             str(partial),
             driver="COG",
-            compress=profile.compress,
-            level=profile.level,
-            predictor=profile.predictor,
-            blocksize=profile.blocksize,
+            compress="DEFLATE",
+            level=1,
+            predictor="YES",
+            blocksize=512,
             overview_resampling=overviews.upper(),
             num_threads=threads,
             bigtiff="IF_SAFER",
