@@ -140,33 +140,23 @@ def read_reconstruction(folder: Path) -> Reconstruction:
 
 
 def _from_json(document: dict[str, Any], points: dict[str, Any]) -> Reconstruction:
-    origin, scale = document["frame"]["origin"], document["vertical_scale"]
+    scale = document["vertical_scale"]
     return Reconstruction(
-        frame=LocalFrame(
-            origin=None if origin is None else (origin[0], origin[1], origin[2]),
-            crs=document["frame"]["crs"],
-        ),
+        frame=LocalFrame(**_with_tuples(document["frame"])),
         cameras={key: Camera(**camera) for key, camera in document["cameras"].items()},
         priors={key: Camera(**camera) for key, camera in document["priors"].items()},
         photos=tuple(_photo_from_json(photo) for photo in document["photos"]),
         left_out=document["left_out"],
-        points=points["points"],
-        point_views=points["point_views"],
-        point_residuals_px=points["point_residuals_px"],
-        vertical_scale=None if scale is None else _scale_from_json(scale),
+        **points,
+        vertical_scale=None if scale is None else VerticalScale(**_with_tuples(scale)),
         warnings=tuple(document["warnings"]),
         figures=document["figures"],
     )
 
 
-def _scale_from_json(scale: dict[str, Any]) -> VerticalScale:
-    return VerticalScale(
-        focal_factors=tuple(scale["focal_factors"]),
-        mean_residual_px=tuple(scale["mean_residual_px"]),
-        height_agl_m=tuple(scale["height_agl_m"]),
-        sigma_scale=scale["sigma_scale"],
-        weak=scale["weak"],
-    )
+def _with_tuples(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry with JSON's lists as the tuples that they were."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
 
 
 def _photo_to_json(photo: OrientedPhoto) -> dict[str, Any]:
@@ -183,12 +173,10 @@ def _photo_to_json(photo: OrientedPhoto) -> dict[str, Any]:
 
 
 def _photo_from_json(photo: dict[str, Any]) -> OrientedPhoto:
-    gnss, residual = photo["gnss_residual_m"], photo["mean_residual_px"]
+    rotation, translation = (np.array(photo.pop(key)) for key in ("rotation", "translation"))
+    residual = photo.pop("mean_residual_px")
     return OrientedPhoto(
-        name=photo["name"],
-        camera_id=photo["camera_id"],
-        pose=Pose(rotation=np.array(photo["rotation"]), translation=np.array(photo["translation"])),
-        gnss_residual_m=None if gnss is None else (gnss[0], gnss[1], gnss[2]),
-        observations=photo["observations"],
+        **_with_tuples(photo),
+        pose=Pose(rotation=rotation, translation=translation),
         mean_residual_px=float("nan") if residual is None else residual,
     )
