@@ -45,8 +45,7 @@ from tmp.captures import (
     write_captures,
 )
 from tmp.errors import InputError, PhotographError
-from tmp.geo.datums import describe_datum_shift
-from tmp.geo.frames import LocalFrame, choose_utm_crs
+from tmp.geo.frames import LocalFrame, choose_utm_crs, describe_datum_shift
 from tmp.progress import Track, silent
 from tmp.radiometry import BandTags, Family
 from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings

@@ -16,7 +16,7 @@ from flows.report.ground import Coverage
 from flows.report.positions import gnss_residuals
 from tmp.captures import Capture, CaptureKind, HeightDatum
 from tmp.files import write_json
-from tmp.geo.datums import DatumShift, describe_datum_shift
+from tmp.geo.frames import DatumShift, describe_datum_shift
 from tmp.reconstruction import Reconstruction
 
 FORMAT = 1
