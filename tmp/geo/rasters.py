@@ -57,24 +57,15 @@ FULL_BYTES = 16 * 2**20
 """A disk with less room than this is full."""
 
 
-def mosaic_vrt(
+def _mosaic_vrt(
     raster: TiledRaster,
     descriptions: Sequence[str],
     units: Sequence[str],
     tags: Mapping[str, str],
 ) -> str:
-    """Describe the written tiles of a raster as one dataset.
+    """Describe the written tiles of a raster as one dataset, in GDAL's VRT format.
 
-    Parameters
-    ----------
-    descriptions, units : sequence of str
-        One for each band, or none.
-    tags : mapping of str to str
-        Dataset tags.
-
-    References
-    ----------
-    GDAL documentation, "VRT: GDAL virtual format".
+    A description and a unit come for each band, or none; tags are those of the dataset.
     """
     grid = raster.grid
     parts = [f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">']
@@ -184,8 +175,8 @@ class TiledRaster:
             )
         with (
             replacing(self._path(tile)) as partial,
-            full_disk_said(self.folder),
-            gdal(),
+            _full_disk_said(self.folder),
+            _gdal(),
             rasterio.open(
                 partial,
                 "w",
@@ -218,7 +209,7 @@ class TiledRaster:
         )
         for source in self._overlapping(tile):
             if self.has(source):
-                with gdal(), rasterio.open(self._path(source)) as file:
+                with _gdal(), rasterio.open(self._path(source)) as file:
                     _copy(file, source, out, tile)
         return out
 
@@ -392,19 +383,19 @@ def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
 
 def _open(path: Path) -> Any:
     try:
-        with gdal():
+        with _gdal():
             return rasterio.open(path)
     except RasterioIOError as error:
         raise InputError(f"{path}: cannot be read as a raster; {error}") from error
 
 
-def gdal(**settings: str) -> rasterio.Env:
+def _gdal(**settings: str) -> rasterio.Env:
     """Return GDAL's settings: a small cache, and what else is asked for."""
     return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings)
 
 
 @contextmanager
-def full_disk_said(path: Path) -> Iterator[None]:
+def _full_disk_said(path: Path) -> Iterator[None]:
     """Turn GDAL's failure to write into the reason, where the reason is a full disk."""
     try:
         yield
@@ -452,8 +443,8 @@ def finish_cog(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     mosaic = source.folder / f"{target.stem}.vrt"
-    mosaic.write_text(mosaic_vrt(source, descriptions, units, tags or {}))
-    with replacing(target) as partial, full_disk_said(target), gdal(COG_TMP_COMPRESSION="NONE"):
+    mosaic.write_text(_mosaic_vrt(source, descriptions, units, tags or {}))
+    with replacing(target) as partial, _full_disk_said(target), _gdal(COG_TMP_COMPRESSION="NONE"):
         rasterio.shutil.copy(
             str(mosaic),
             str(partial),
