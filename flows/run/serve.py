@@ -164,7 +164,7 @@ def _request(asked: dict[str, Any], workers: int) -> SurveyRequest:
     names = tuple(asked["indices"])
     return SurveyRequest(
         map=MapOptions(
-            quality=asked["quality"],
+            quality=Quality(asked["quality"]),
             area_file=Path(asked["area"]) if asked["area"] else None,
             ortho_gsd_m=asked["ortho_gsd_m"],
             workers=workers,
