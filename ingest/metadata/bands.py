@@ -24,7 +24,9 @@ from ingest.metadata.cameras import camera_id
 from ingest.metadata.exif import Tags, read_tags
 from ingest.metadata.vendors import (
     BANDS_OF_FILTERS,
+    bands_at,
     dji_tags,
+    light_nm,
     mapir_tags,
     micasense_tags,
     normal_name,
@@ -257,22 +259,7 @@ def _named_bands(tags: Tags) -> tuple[Band, ...]:
     if _is_rgb(tags):
         return ()
     names = [normal_name(name) for name in tags.xmp_text("BandName").split(",")]
-    centres = tags.xmp_numbers("CentralWavelength")
-    widths = tags.xmp_numbers("WavelengthFWHM")
-    return tuple(
-        Band(
-            name=name,
-            centre_nm=_light(centres[k]) if k < len(centres) else None,
-            width_nm=widths[k] if k < len(widths) and widths[k] > 0 else None,
-            channel=k,
-        )
-        for k, name in enumerate(names)
-        if name
-    )
-
-
-def _light(wavelength_nm: float) -> float | None:
-    return wavelength_nm if 200 <= wavelength_nm <= 20_000 else None
+    return bands_at(tags, [(name, channel) for channel, name in enumerate(names) if name])
 
 
 def _common(tags: Tags) -> dict[str, Any]:
@@ -311,7 +298,7 @@ def _problems(found: BandTags, tags: Tags) -> tuple[str, ...]:
             tags.xmp_numbers("CentralWavelength"),
             strict=False,
         )
-        if _light(centre) is None
+        if light_nm(centre) is None
     ]
     exposure_s, gain, black = found.exposure_s, found.gain, found.black_level
     if exposure_s is None:

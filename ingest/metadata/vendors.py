@@ -12,6 +12,7 @@ import binascii
 import math
 import re
 import struct
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -123,6 +124,25 @@ def why_implausible(band: Band) -> str:
     if band.centre_nm is None or low <= band.centre_nm <= high:
         return ""
     return f"band {band.name!r} centred at {band.centre_nm:g} nm"
+
+
+def light_nm(wavelength_nm: float | None) -> float | None:
+    """Return a wavelength that light can have; None for any other."""
+    return wavelength_nm if wavelength_nm and 200 <= wavelength_nm <= 20_000 else None
+
+
+def bands_at(tags: Tags, named: Iterable[tuple[str, int]]) -> tuple[Band, ...]:
+    """Return bands by name and channel, with the wavelengths that Pix4D's tags list by channel."""
+    centres, widths = tags.xmp_numbers("CentralWavelength"), tags.xmp_numbers("WavelengthFWHM")
+    return tuple(
+        Band(
+            name=name,
+            centre_nm=light_nm(centres[at]) if at < len(centres) else None,
+            width_nm=widths[at] if at < len(widths) and widths[at] > 0 else None,
+            channel=at,
+        )
+        for name, at in named
+    )
 
 
 def sequoia_tags(tags: Tags) -> dict[str, Any]:
@@ -289,8 +309,7 @@ def _dji_bands(tags: Tags) -> tuple[Band, ...]:
         centre_nm = float(spread.group(1) or spread.group(2))
     if width_nm is None and half:
         width_nm = 2 * float(half.group(1))
-    centre_nm = centre_nm if centre_nm and 200 <= centre_nm <= 20_000 else None
-    return (Band(name=name, centre_nm=centre_nm, width_nm=width_nm),)
+    return (Band(name=name, centre_nm=light_nm(centre_nm), width_nm=width_nm),)
 
 
 def _dji_sun(tags: Tags) -> tuple[SunReading, ...]:
@@ -327,16 +346,7 @@ def sentera_tags(tags: Tags) -> dict[str, Any]:
     }
     lens = _SENTERA_FILTERS.get(tags.text("EXIF LensModel"))
     if lens is not None:
-        centres, widths = tags.xmp_numbers("CentralWavelength"), tags.xmp_numbers("WavelengthFWHM")
-        found["bands"] = tuple(
-            Band(
-                name=name,
-                centre_nm=centres[at] if at < len(centres) and centres[at] >= 200 else None,
-                width_nm=widths[at] if at < len(widths) else None,
-                channel=at,
-            )
-            for name, at in lens[0]
-        )
+        found["bands"] = bands_at(tags, lens[0])
         found["mixing"] = lens[1]
     return found
 

@@ -102,12 +102,15 @@ class PanelTable:
                     f"add [panels.{target.panel!r}]"
                 )
 
+    def listed(self, serial: str, band: Band) -> float | None:
+        """Return the reflectance that the table gives for a panel in a band, if any."""
+        known = self.panels.get(serial) or self.panels.get(serial[:15])
+        return known.at(band) if known else None
+
     def at(self, serial: str, band: Band) -> float | None:
         """Return the reflectance of a panel in a band, from the table or its serial number."""
-        short = serial[:15]
-        known = self.panels.get(serial) or self.panels.get(short)
-        reflectance = known.at(band) if known else None
-        return albedo_from_serial(serial, band) if reflectance is None else reflectance
+        listed = self.listed(serial, band)
+        return albedo_from_serial(serial, band) if listed is None else listed
 
 
 def panel_version(serial: str) -> int | None:

@@ -145,7 +145,7 @@ def measure_panel(
     time_utc: datetime | None = None,
 ) -> list[PanelReading]:
     """Measure a panel in all bands of a photograph, and judge whether it may be used."""
-    radiance = to_radiance(dn, tags)
+    radiance, saturated = to_radiance(dn, tags), find_saturated(dn, tags)
     inside = _mask(dn.shape[:2], np.array(sighting.outline_px))
     x, y = (float(v) + 0.5 for v in np.mean(sighting.outline_px, axis=0))
     readings = []
@@ -153,7 +153,7 @@ def measure_panel(
         plane = radiance if radiance.ndim == 2 else radiance[..., channel]
         values = plane[inside].astype(float)
         mean = float(values.mean()) if values.size else 0.0
-        problem = _judge(plane, inside, find_saturated(dn, tags))
+        problem = _judge(plane, inside, saturated)
         readings.append(
             PanelReading(
                 photograph=name,
@@ -305,11 +305,10 @@ def _reflectance(
     band: Band, channel: int, tags: BandTags, sighting: PanelSighting, table: PanelTable
 ) -> float | None:
     """Return the panel's reflectance: the user's word before the file's, that before the code's."""
-    listed = table.panels.get(sighting.serial) or table.panels.get(sighting.serial[:15])
-    told = listed.at(band) if listed else None
-    if told is None and tags.panel is not None and tags.panel.albedo is not None and channel == 0:
-        return tags.panel.albedo
-    return table.at(sighting.serial, band) if told is None else told
+    in_file = tags.panel.albedo if tags.panel is not None and channel == 0 else None
+    if in_file is not None and table.listed(sighting.serial, band) is None:
+        return in_file
+    return table.at(sighting.serial, band)
 
 
 def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:
