@@ -251,9 +251,7 @@ def propose_camera(tags: Tags) -> Camera:
         or _from_sensor(tags)
         or _from_focal_plane(tags)
         or _from_35mm(tags)
-        or _camera(
-            tags, 0.85 * max(tags.width_px, tags.height_px), "guess", "guess: no focal length"
-        )
+        or _camera(tags, _guess(tags), "guess", "guess: no focal length")
     )
 
 
@@ -308,6 +306,11 @@ def _camera(tags: Tags, fx_px: float, evidence: str, source: str, **known: float
 def _pinhole(tags: Tags, focal: float, evidence: str, source: str) -> Camera | None:
     """Return a pinhole, unless its focal length cannot be."""
     return _camera(tags, round(focal, 3), evidence, source) if _plausible(tags, focal) else None
+
+
+def _guess(tags: Tags) -> float:
+    """Return the focal length of an ordinary lens."""
+    return round(0.85 * max(tags.width_px, tags.height_px), 3)
 
 
 def _calibrated_scale(tags: Tags) -> float:
