@@ -25,10 +25,10 @@ from typing import Any, TypeVar
 
 from measure import judge, kernels, workplace
 
-from flows.engine.cost import Cost, SurveySize, modest
+from flows.engine.cost import Cost, Quality, SurveySize, modest
 from flows.engine.stage import Order, execute
 from flows.engine.store import Result
-from flows.run.plan import MapOptions, Quality, plan_map
+from flows.run.plan import MapOptions, plan_map
 from tmp.progress import Track
 from tmp.threads import share_one_heap
 

@@ -13,15 +13,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from flows.engine.cost import Quality
 from flows.engine.stage import Stage
 from flows.engine.store import Result
 from flows.pipeline import SurveyRun, open_run
 from flows.prefect.server import PACKAGES, Server, configure
 from flows.prefect.service import service_of_process
 from flows.run.indices import IndexOptions
-from flows.run.plan import MapOptions, Quality
+from flows.run.plan import MapOptions
 from flows.run.request import Part, SurveyRequest, SurveyResult
 from tmp.errors import StoppedError, TransientError
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-QualityName = Literal["fast", "normal", "high"]
 STOPPED = "stopped; run again to go on"
 LOOK_EVERY_S = 1.0
 """Time between two looks at whether somebody has cancelled the run."""
@@ -184,7 +184,7 @@ def ingest(survey: str, cards: tuple[str, ...]) -> State[Any]:
 
 
 @flow(name="orient", **PART)
-def orient(survey: str, quality: QualityName = "normal") -> State[Any]:
+def orient(survey: str, quality: Quality = Quality.NORMAL) -> State[Any]:
     """Orient the photographs of a survey."""
     with _opened(survey, quality=quality, until=Part.ORIENT) as run:
         return _make_all(run, run.plan.until_oriented)
@@ -192,7 +192,7 @@ def orient(survey: str, quality: QualityName = "normal") -> State[Any]:
 
 @flow(name="products", **PART)
 def products(
-    survey: str, quality: QualityName = "normal", area: str = "", ortho_gsd_m: float | None = None
+    survey: str, quality: Quality = Quality.NORMAL, area: str = "", ortho_gsd_m: float | None = None
 ) -> State[Any]:
     """Make the products of a survey and its report; what they build on is made if need be."""
     with _opened(
@@ -219,8 +219,8 @@ def indices(survey: str, indices: tuple[str, ...] = ()) -> State[Any]:
 def survey(
     survey: str,
     cards: tuple[str, ...] = (),
-    quality: QualityName = "normal",
-    until: Literal["ingest", "orient", "products", "indices"] = "indices",
+    quality: Quality = Quality.NORMAL,
+    until: Part = Part.INDICES,
     area: str = "",
     ortho_gsd_m: float | None = None,
     indices: tuple[str, ...] = (),
@@ -246,7 +246,7 @@ def survey(
         survey,
         cards=cards,
         quality=quality,
-        until=Part(until),
+        until=until,
         area=area,
         ortho_gsd_m=ortho_gsd_m,
         indices=indices,
@@ -283,8 +283,8 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
             state: State[Any] = survey(
                 str(run.survey.root.resolve()),
                 tuple(map(str, asked.cards)),
-                asked.map.quality.value,
-                asked.until.value,
+                asked.map.quality,
+                asked.until,
                 str(asked.map.area_file or ""),
                 asked.map.ortho_gsd_m,
                 asked.indices.indices if asked.indices else (),
@@ -382,7 +382,7 @@ def _opened(
     survey: str,
     *,
     cards: Sequence[str] = (),
-    quality: QualityName = "normal",
+    quality: Quality = Quality.NORMAL,
     until: Part = Part.INDICES,
     area: str = "",
     ortho_gsd_m: float | None = None,
@@ -393,7 +393,7 @@ def _opened(
     names = tuple(indices)
     request = SurveyRequest(
         map=MapOptions(
-            quality=Quality(quality),
+            quality=quality,
             area_file=Path(area) if area else None,
             ortho_gsd_m=ortho_gsd_m,
             workers=service.workers,

@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from ingest.grouping import split_by_pauses
 from ingest.quality import (
+    Verdicts,
     find_changed_exposures,
     find_empty,
     find_implausible,
@@ -28,8 +29,6 @@ from ingest.quality import (
 )
 from tmp.captures import Capture, CaptureKind, Flag, HeightDatum
 
-Verdicts = dict[int, str]
-"""Reasons by place in the list of captures."""
 Rule = Callable[[Sequence[Capture]], Verdicts]
 
 LOW_SHARE, LOW_MARGIN_M = 0.4, 10.0

@@ -8,7 +8,7 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,7 @@ from tmp.captures import (
     write_captures,
 )
 from tmp.errors import InputError, PhotographError
-from tmp.geo.datums import describe_datum_shift
-from tmp.geo.frames import LocalFrame, choose_utm_crs
+from tmp.geo.frames import LocalFrame, choose_utm_crs, describe_datum_shift
 from tmp.progress import Track, silent
 from tmp.radiometry import BandTags, Family
 from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings
@@ -157,14 +156,7 @@ def _with_tags(capture: Capture, tags: Tags) -> Capture:
         height_px=tags.height_px,
         time_utc=time_utc,
         time_evidence=evidence,
-        longitude_deg=position.longitude_deg,
-        latitude_deg=position.latitude_deg,
-        height_m=position.height_m,
-        height_datum=position.height_datum,
-        sigma_horizontal_m=position.sigma_horizontal_m,
-        sigma_vertical_m=position.sigma_vertical_m,
-        position_source=position.source,
-        height_takeoff_m=position.height_takeoff_m,
+        **asdict(position),
         gimbal_yaw_deg=yaw,
         gimbal_pitch_deg=pitch,
         gimbal_roll_deg=roll,

@@ -37,6 +37,7 @@ _REDUCED = {
 }
 MAX_HALVINGS = max(_REDUCED)
 Verdicts = dict[int, str]
+"""Reasons by place in the list of captures."""
 CLIPPED_SHARE = 0.1
 """Snow and low sun, well exposed, clip far less than this share of a picture."""
 DARK = 0.04

@@ -40,12 +40,11 @@ def tell_bands(captures: Sequence[Capture]) -> Iterator[Line]:
         if mine:
             sets = Counter(_names({c.band for c in members}) for members in mine.values())
             said = ", ".join(f"{count} × {names}" for names, count in sets.most_common(3))
-            count = f"{len(mine)} capture" + ("s" if len(mine) != 1 else "")
-            yield "bands", f"{_model(body)}: {count}, {said}{_exposures(photos)}"
+            said = f"{_count(len(mine), 'capture')}, {said}"
         else:
             sets = Counter(c.band for c in photos)
             said = ", ".join(f"{count} × {band}" for band, count in sets.most_common(3))
-            yield "bands", f"{_model(body)}: {said}{_exposures(photos)}"
+        yield "bands", f"{_model(body)}: {said}{_exposures(photos)}"
 
 
 def tell_flights(captures: Sequence[Capture]) -> Iterator[Line]:
@@ -59,7 +58,7 @@ def tell_flights(captures: Sequence[Capture]) -> Iterator[Line]:
         if not times:
             continue
         bands = _names({c.band for c in members})
-        count = f"{len(members)} photograph" + ("s" if len(members) != 1 else "")
+        count = _count(len(members), "photograph")
         label = "flights" if flight == flights[0] else ""
         yield label, f"{flight}: {times[0]:%Y-%m-%d %H:%M} to {times[-1]:%H:%M}, {count}, {bands}"
     if len(flights) > FLIGHTS_SHOWN:
@@ -80,7 +79,7 @@ def tell_panels(captures: Sequence[Capture]) -> Iterator[Line]:
     shots = len({c.rig_id or c.name for c in panels})
     flights = sorted({c.flight for c in panels if c.flight}, key=int)
     beside = f", with flight {', '.join(flights)}" if flights else ", with no flight near in time"
-    count = f"{shots} capture" + ("s" if shots != 1 else "")
+    count = _count(shots, "capture")
     yield "panels", f"{count} ({len(panels)} files) of a reflectance panel{beside}; not mapped"
 
 
@@ -110,7 +109,7 @@ def summarise(result: IngestResult) -> list[str]:
     captures = result.captures
     again = f", {result.already} given again and skipped" if result.already else ""
     lines = [
-        f"{_photographs(len(result.added))} added{again}; "
+        f"{_count(len(result.added), 'photograph')} added{again}; "
         f"{len(captures)} in {result.survey.root}, {sum(c.used for c in captures)} of them used"
     ]
     if result.ignored:
@@ -148,7 +147,7 @@ def _facts(result: IngestResult) -> Iterable[tuple[str, str]]:
         camera = result.settings.cameras[camera_id]
         yield (
             "camera",
-            f"{camera_id}, {_photographs(count)}: focal length {camera.fx_px:.0f} px "
+            f"{camera_id}, {_count(count, 'photograph')}: focal length {camera.fx_px:.0f} px "
             f"± {100 * camera.focal_sigma:g} % from {camera.source}",
         )
 
@@ -170,8 +169,8 @@ def _positions(placed: Sequence[Capture]) -> str:
     return f"{names}; σ {_length(horizontal_m)} horizontally, {_length(vertical_m)} vertically"
 
 
-def _photographs(count: int) -> str:
-    return f"{count} photograph" if count == 1 else f"{count} photographs"
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _length(metres: float) -> str:
@@ -187,7 +186,7 @@ def _flags(flagged: Sequence[Capture]) -> list[str]:
         if have:
             used = any(c.used or c.kind is CaptureKind.PANEL for c in have)
             fate = "still used" if used else "left out"
-            lines.append(f"  {flag}: {_photographs(len(have))}, {fate}")
+            lines.append(f"  {flag}: {_count(len(have), 'photograph')}, {fate}")
             lines += _reasons(have)
     lines += [f"  {c.name}: {c.reason}" for c in flagged if not c.flags]
     lines.append("  to overrule: keep = [...] or drop = [...] under [photographs] in survey.toml")

@@ -12,9 +12,9 @@ import rasterio
 from shapely import box
 
 from flows.demo.demo import DemoResult, run_demo
+from flows.pipeline import map_survey
 from flows.report.verdict import End
 from flows.run.plan import MapOptions
-from flows.pipeline import map_survey
 from flows.stages.surface import GROUND
 from tmp.geo.rasters import open_tiled
 from tmp.progress import silent

@@ -7,7 +7,7 @@ GDAL.  OpenCV puts its origin at the first pixel's centre: subtract 0.5 when cal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,22 +93,14 @@ class Camera:
     def scaled(self, width_px: int, height_px: int) -> Camera:
         """Return this camera for the same picture resampled to another size."""
         sx, sy = width_px / self.width_px, height_px / self.height_px
-        return Camera(
-            camera_id=self.camera_id,
+        return replace(
+            self,
             width_px=width_px,
             height_px=height_px,
             fx_px=self.fx_px * sx,
             fy_px=self.fy_px * sy,
             cx_px=self.cx_px * sx,
             cy_px=self.cy_px * sy,
-            k1=self.k1,
-            k2=self.k2,
-            p1=self.p1,
-            p2=self.p2,
-            k3=self.k3,
-            focal_sigma=self.focal_sigma,
-            distortion_known=self.distortion_known,
-            source=self.source,
         )
 
 

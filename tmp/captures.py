@@ -152,7 +152,6 @@ def choose_captures(
 
     Parameters
     ----------
-    captures : iterable of Capture
     keep : sequence of str
         Names, which may hold ``*`` and ``?``, of photographs to use in spite of their flags.
         An unreadable photograph stays out.

@@ -49,13 +49,13 @@ class Verdict(StrEnum):
     BROKEN = "BROKEN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the doctor's report."""
 
     part: str
-    verdict: Verdict
     said: str
+    verdict: Verdict = Verdict.GOOD
     remedy: str = ""
 
 
@@ -84,7 +84,7 @@ def examine_package(name: str) -> Finding:
     try:
         number = version(name)
     except PackageNotFoundError:
-        return Finding(part=name, verdict=Verdict.BROKEN, said="not installed", remedy=remedy)
+        return Finding(name, "not installed", Verdict.BROKEN, remedy)
     try:
         if name in PATCHED:
             if find_spec(name) is None:
@@ -92,21 +92,19 @@ def examine_package(name: str) -> Finding:
         else:
             import_module(MODULES.get(name, name.replace("-", "_")))
     except Exception as error:  # a broken wheel may raise anything
-        said = f"{number} does not import: {error}"
-        return Finding(part=name, verdict=Verdict.BROKEN, said=said, remedy=remedy)
-    return Finding(part=name, verdict=Verdict.GOOD, said=number)
+        return Finding(name, f"{number} does not import: {error}", Verdict.BROKEN, remedy)
+    return Finding(name, number)
 
 
 def _python() -> Finding:
-    said = f"{platform.python_version()} at {sys.executable}"
-    return Finding(part="Python", verdict=Verdict.GOOD, said=said)
+    return Finding("Python", f"{platform.python_version()} at {sys.executable}")
 
 
 def _machine() -> Iterator[Finding]:
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding(part="cores", verdict=Verdict.GOOD, said=f"{cores}")
+    yield Finding("cores", f"{cores}")
     memory = psutil.virtual_memory()
     yield _enough(
         "memory",
@@ -126,13 +124,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _enough(part: str, value: float, least: float, said: str, remedy: str) -> Finding:
-    good = value >= least
-    return Finding(
-        part=part,
-        verdict=Verdict.GOOD if good else Verdict.ADVICE,
-        said=said,
-        remedy="" if good else remedy,
-    )
+    return Finding(part, said) if value >= least else Finding(part, said, Verdict.ADVICE, remedy)
 
 
 def _graphics() -> Finding:
@@ -142,26 +134,21 @@ def _graphics() -> Finding:
         if names
         else "none; everything runs on the processor"
     )
-    return Finding(part="GPU", verdict=Verdict.GOOD, said=said)
+    return Finding("GPU", said)
 
 
 def _cluster() -> Finding:
     found = shutil.which("sbatch")
     said = f"Slurm, {found}" if found else "none here; 'tmp run --on slurm' needs a login node"
-    return Finding(part="cluster", verdict=Verdict.GOOD, said=said)
+    return Finding("cluster", said)
 
 
 def _open3d() -> Finding:
     try:
-        said = f"{import_open3d().__version__}"
+        return Finding("open3d (optional)", f"{import_open3d().__version__}")
     except DeviceError:
-        return Finding(
-            part="open3d (optional)",
-            verdict=Verdict.ADVICE,
-            said="not there; needed for 3D models only",
-            remedy=OPEN3D_REMEDY,
-        )
-    return Finding(part="open3d (optional)", verdict=Verdict.GOOD, said=said)
+        said = "not there; needed for 3D models only"
+        return Finding("open3d (optional)", said, Verdict.ADVICE, OPEN3D_REMEDY)
 
 
 def describe(findings: Sequence[Finding]) -> list[str]:

@@ -1,14 +1,16 @@
-"""Write files so that a reader never meets half of one."""
+"""Write files so that a reader never meets half of one; JSON files, written and read."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tmp.errors import InputError, SpaceError
 
@@ -59,6 +61,47 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(
+    path: Path, value: object, *, indent: int | None = None, for_people: bool = False
+) -> None:
+    """Write a JSON file, whole or not at all; raises as `replacing` does.
+
+    Parameters
+    ----------
+    value : object
+        What `json.dumps` takes.
+    indent : int, optional
+        Blanks before each entry; all on one line by default.
+    for_people : bool
+        Whether letters of all languages stay as they are, and a line ends the file; a number that
+        is not finite is then a `ValueError`, since other programs cannot read it.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=not for_people, allow_nan=not for_people)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n" * for_people, encoding="utf-8")
+
+
+def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    remedy : str
+        What to do where it is damaged.
+
+    Raises
+    ------
+    InputError
+        If it is not there, cannot be read, or is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); {remedy}") from error
 
 
 @contextmanager

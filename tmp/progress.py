@@ -52,7 +52,6 @@ def tell(track: Track, note: str, part: float = 0.0) -> None:
 
     Parameters
     ----------
-    track : Track
     note : str
         Shown beside the bar that began last; replaces the note before.
     part : float

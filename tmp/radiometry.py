@@ -9,11 +9,9 @@ with every raster made from it: into GDAL tags, the catalogue, the report.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,24 +129,6 @@ class PanelMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RigPlace:
-    """Where in its rig a camera sits, as the maker calibrated it."""
-
-    index: int
-    """From 0 where the maker counts so; its own count otherwise."""
-    relatives_deg: tuple[float, float, float] | None = None
-    """Rotations ω, φ, κ against the reference camera (Pix4D's ``RigRelatives``); None on the
-    reference itself and where the maker gives none."""
-    translations_m: tuple[float, float, float] | None = None
-    offset_px: tuple[float, float] | None = None
-    """Shift of the optical centre against the reference band (DJI's ``RelativeOpticalCenter``)."""
-    homography: tuple[float, ...] | None = None
-    """Nine numbers, row by row, as DJI's ``CalibratedHMatrix``; this picture to the rig's."""
-    rgb_homography: tuple[float, ...] | None = None
-    """Nine numbers, row by row, as DJI's ``DewarpHMatrix``; this picture to the colour camera's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BandTags:
     """Everything radiometric that one file says; None or empty where it says nothing."""
 
@@ -163,7 +143,6 @@ class BandTags:
     capture_id: str = ""
     """Same in all files that were released together; empty where the maker writes none."""
     flight_id: str = ""
-    rig: RigPlace | None = None
     boot_time_s: float | None = None
     """Time of the exposure since the camera started (Sequoia)."""
     exposure_s: float | None = None
@@ -189,8 +168,6 @@ class BandTags:
     sun_gains: tuple[tuple[float, ...], ...] = ()
     """Sequoia's ``IrradianceCalibrationMeasurement``: gain index, integration time in ms,
     counts of channels 0 and 1."""
-    sun_rotation_deg: tuple[float, float, float] | None = None
-    """Sequoia's ``IrradianceRelativeRotation``: how the sun sensor is turned against the camera."""
     panel: PanelMark | None = None
     """The file marks itself as a picture of a reflectance panel."""
     mixing: tuple[tuple[float, ...], ...] = ()
@@ -354,33 +331,3 @@ class Calibration:
                 text += f", sun sensor over panel {np.mean(ratios):.2f}"
             tags[f"CALIBRATION_{band.upper()}"] = text
         return tags
-
-    def to_json(self) -> str:
-        """Return it as JSON, to lie beside the products."""
-        return json.dumps([asdict(band) for band in self.bands], indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> Calibration:
-        """Return what `to_json` wrote.
-
-        Raises
-        ------
-        InputError
-            If it is something else.
-        """
-        try:
-            rows = json.loads(text)
-            if not isinstance(rows, list):
-                raise TypeError(f"{type(rows).__name__} where bands are listed")
-            return cls(bands=tuple(_band_from(row) for row in rows))
-        except (TypeError, KeyError, ValueError) as error:
-            raise InputError(f"not a calibration: {error}; calibrate again") from error
-
-
-def _band_from(row: dict[str, Any]) -> BandCalibration:
-    fixed = {
-        "provenance": Provenance(row["provenance"]),
-        "panel_serials": tuple(row["panel_serials"]),
-        "reasons": tuple(row["reasons"]),
-    }
-    return BandCalibration(**(row | fixed))

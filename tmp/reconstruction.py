@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError, VersionError
-from tmp.files import replacing
+from tmp.files import read_json, replacing, write_json
 from tmp.geo.frames import LocalFrame
 
 FORMAT_VERSION = 1
@@ -108,9 +107,7 @@ def write_reconstruction(reconstruction: Reconstruction, folder: Path) -> None:
         "warnings": reconstruction.warnings,
         "figures": reconstruction.figures,
     }
-    with replacing(folder / JSON_NAME) as partial:
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(folder / JSON_NAME, document, indent=1, for_people=True)
 
 
 def read_reconstruction(folder: Path) -> Reconstruction:
@@ -125,7 +122,7 @@ def read_reconstruction(folder: Path) -> Reconstruction:
     """
     path = folder / JSON_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         version = document["format_version"]
         if version > FORMAT_VERSION:
             raise VersionError(
@@ -143,33 +140,23 @@ def read_reconstruction(folder: Path) -> Reconstruction:
 
 
 def _from_json(document: dict[str, Any], points: dict[str, Any]) -> Reconstruction:
-    origin, scale = document["frame"]["origin"], document["vertical_scale"]
+    scale = document["vertical_scale"]
     return Reconstruction(
-        frame=LocalFrame(
-            origin=None if origin is None else (origin[0], origin[1], origin[2]),
-            crs=document["frame"]["crs"],
-        ),
+        frame=LocalFrame(**_with_tuples(document["frame"])),
         cameras={key: Camera(**camera) for key, camera in document["cameras"].items()},
         priors={key: Camera(**camera) for key, camera in document["priors"].items()},
         photos=tuple(_photo_from_json(photo) for photo in document["photos"]),
         left_out=document["left_out"],
-        points=points["points"],
-        point_views=points["point_views"],
-        point_residuals_px=points["point_residuals_px"],
-        vertical_scale=None if scale is None else _scale_from_json(scale),
+        **points,
+        vertical_scale=None if scale is None else VerticalScale(**_with_tuples(scale)),
         warnings=tuple(document["warnings"]),
         figures=document["figures"],
     )
 
 
-def _scale_from_json(scale: dict[str, Any]) -> VerticalScale:
-    return VerticalScale(
-        focal_factors=tuple(scale["focal_factors"]),
-        mean_residual_px=tuple(scale["mean_residual_px"]),
-        height_agl_m=tuple(scale["height_agl_m"]),
-        sigma_scale=scale["sigma_scale"],
-        weak=scale["weak"],
-    )
+def _with_tuples(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry with JSON's lists as the tuples that they were."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
 
 
 def _photo_to_json(photo: OrientedPhoto) -> dict[str, Any]:
@@ -186,12 +173,10 @@ def _photo_to_json(photo: OrientedPhoto) -> dict[str, Any]:
 
 
 def _photo_from_json(photo: dict[str, Any]) -> OrientedPhoto:
-    gnss, residual = photo["gnss_residual_m"], photo["mean_residual_px"]
+    rotation, translation = (np.array(photo.pop(key)) for key in ("rotation", "translation"))
+    residual = photo.pop("mean_residual_px")
     return OrientedPhoto(
-        name=photo["name"],
-        camera_id=photo["camera_id"],
-        pose=Pose(rotation=np.array(photo["rotation"]), translation=np.array(photo["translation"])),
-        gnss_residual_m=None if gnss is None else (gnss[0], gnss[1], gnss[2]),
-        observations=photo["observations"],
+        **_with_tuples(photo),
+        pose=Pose(rotation=rotation, translation=translation),
         mean_residual_px=float("nan") if residual is None else residual,
     )

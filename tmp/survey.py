@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tmp.captures import HeightDatum
 from tmp.errors import InputError, NotASurveyError, VersionError
 from tmp.files import replacing
 from tmp.geo.frames import LocalFrame
+from tmp.toml_tables import build, subtables, table
 
 FORMAT = 1
 """Version of the folder's layout; raised when an older platform could misread it."""
@@ -27,8 +28,6 @@ _TEMPLATE = """\
 """
 
 _CAMERA_KEYS = tuple(f.name for f in fields(Camera) if f.name != "camera_id")
-
-_ORIGIN_KEYS = ("longitude_deg", "latitude_deg", "height_m")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +111,32 @@ class Settings:
         return LocalFrame(origin=self.origin, crs=self.crs if self.origin else None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """The table ``[origin]``."""
+
+    longitude_deg: float
+    latitude_deg: float
+    height_m: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.height_m):
+            raise InputError(f"height_m = {self.height_m!r}; give a number that is finite")
+        if not (-180 <= self.longitude_deg <= 180 and -90 <= self.latitude_deg <= 90):
+            raise InputError(
+                f"longitude {self.longitude_deg!r}, latitude {self.latitude_deg!r} is not on Earth"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Size:
+    """What the table of a camera cannot do without."""
+
+    width_px: int
+    height_px: int
+    fx_px: float
+
+
 def create_survey(root: Path, *, name: str | None = None) -> Survey:
     """Make a survey folder, or open the one that is there.
 
@@ -170,28 +195,21 @@ def read_settings(survey: Survey) -> Settings:
     NotASurveyError, VersionError
         As for `open_survey`.
     """
-    document = _checked(survey)
-    path = survey.toml_path
-    photographs = _table(document, "photographs", path)
+    document, where = _checked(survey).unwrap(), str(survey.toml_path)
+    origin = None
+    if "origin" in document:
+        said = table(document, "origin", where)
+        origin = astuple(build(_Origin, said, f"{where}: origin", strict=False))
+    cameras = {
+        key: _camera(key, entry, f"{where}: cameras.{key}")
+        for key, entry in subtables(document, "cameras", where).items()
+    }
+    said = {"name": survey.root.resolve().name} | document | table(document, "photographs", where)
+    settings = build(Settings, said, where, strict=False, origin=origin, cameras=cameras)
     try:
-        crs = document.get("crs")
-        settings = Settings(
-            name=str(document.get("name", survey.root.resolve().name)),
-            crs=None if crs is None else str(crs),
-            origin=_origin(document, path),
-            cameras={
-                key: _camera(key, entry, path)
-                for key, entry in _table(document, "cameras", path).items()
-            },
-            vertical_datum=HeightDatum(document.get("vertical_datum", "unknown")),
-            keep=_patterns(photographs, "keep", path),
-            drop=_patterns(photographs, "drop", path),
-        )
         _ = settings.frame  # refuses a CRS that is not metric while the file is at hand
-    except InputError as error:
-        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except (ValueError, ProjError) as error:
-        raise InputError(f"{path}: {error}; correct it") from error
+    except (InputError, ProjError) as error:
+        raise InputError(f"{where}: {error}; correct it") from error
     return settings
 
 
@@ -212,8 +230,8 @@ def write_settings(survey: Survey, settings: Settings) -> None:
         document.pop("origin", None)
     else:
         origin = document.setdefault("origin", tomlkit.table())
-        for key, value in zip(_ORIGIN_KEYS, settings.origin, strict=True):
-            _put(origin, key, value)
+        for field, value in zip(fields(_Origin), settings.origin, strict=True):
+            _put(origin, field.name, value)
     if settings.keep or settings.drop or "photographs" in document:
         photographs = document.setdefault("photographs", tomlkit.table())
         _put(photographs, "keep", list(settings.keep))
@@ -243,58 +261,14 @@ def _checked(survey: Survey) -> tomlkit.TOMLDocument:
     return document
 
 
-def _table(document: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    table = document.get(key, {})
-    if not isinstance(table, Mapping):
-        raise InputError(f"{path}: {key!r} is not a table; write it as [{key}]")
-    return table
-
-
-def _origin(document: Mapping[str, Any], path: Path) -> tuple[float, float, float] | None:
-    if "origin" not in document:
-        return None
-    origin = _table(document, "origin", path)
-    lon, lat, height = (_number(origin.get(key), f"origin.{key}") for key in _ORIGIN_KEYS)
-    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
-        raise InputError(f"origin at longitude {lon!r}, latitude {lat!r} is not on Earth")
-    return lon, lat, height
-
-
-def _camera(camera_id: str, entry: Any, path: Path) -> Camera:
+def _camera(camera_id: str, entry: Mapping[str, Any], where: str) -> Camera:
     """Read one camera; fy, and the principal point, may be left to their usual values."""
-    if not isinstance(entry, Mapping):
-        raise InputError(f"{path}: cameras.{camera_id!r} is not a table")
-    numbers = {
-        key: _number(entry[key], f"cameras.{camera_id}.{key}")
-        for key in _CAMERA_KEYS
-        if key in entry and key not in ("source", "distortion_known")
-    }
-    for key in ("width_px", "height_px", "fx_px"):
-        if key not in numbers:
-            raise InputError(f"camera {camera_id!r} lacks {key}; add it")
-    width_px, height_px = int(numbers.pop("width_px")), int(numbers.pop("height_px"))
-    defaults = {"fy_px": numbers["fx_px"], "cx_px": width_px / 2, "cy_px": height_px / 2}
-    return Camera(
-        camera_id=camera_id,
-        width_px=width_px,
-        height_px=height_px,
-        **(defaults | numbers),
-        distortion_known=bool(entry.get("distortion_known", False)),
-        source=str(entry.get("source", "given")),
-    )
-
-
-def _patterns(table: Mapping[str, Any], key: str, path: Path) -> tuple[str, ...]:
-    value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InputError(f"{path}: photographs.{key} is not a list of names; write {key} = [...]")
-    return tuple(str(name) for name in value)
-
-
-def _number(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{key} is {value!r}, not a number")
-    return float(value)
+    for key, value in entry.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{where}: {key} = {value!r}; give a number that is finite")
+    size = build(_Size, entry, where, strict=False)
+    usual = {"fy_px": size.fx_px, "cx_px": size.width_px / 2, "cy_px": size.height_px / 2}
+    return build(Camera, usual | dict(entry), where, strict=False, camera_id=camera_id)
 
 
 def _put(table: MutableMapping[str, Any], key: str, value: Any) -> None:

@@ -1,16 +1,20 @@
-"""Run a function over items on threads; the kernels release the interpreter lock.
+"""Threads and memory of this process, its heartbeat, and whether another process still runs.
 
-Threads share one heap, so that memory does not grow with them.
+Kernels release the interpreter lock, so that threads share the work; they share one heap, so that
+memory does not grow with them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TypeVar
+
+import psutil
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,6 +67,57 @@ def map_threads(
             for future in running:
                 future.cancel()
             raise
+
+
+@contextmanager
+def heartbeat(beat: Callable[[], object], *, every_s: float) -> Iterator[None]:
+    """Call `beat` every so often on a thread of its own while the block runs.
+
+    Parameters
+    ----------
+    beat : callable
+        An `OSError` of it, as of a disk that is away for a moment, is let pass; where it returns
+        False it is not called again.
+    """
+    ended = threading.Event()
+
+    def keep_beating() -> None:
+        while not ended.wait(every_s):
+            with suppress(OSError):
+                if beat() is False:
+                    return
+
+    thread = threading.Thread(target=keep_beating, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def process_began_s() -> float:
+    """Return when this process began, in seconds since 1970.
+
+    With its number it tells a process from all others: numbers are given out again.
+    """
+    return float(psutil.Process().create_time())
+
+
+def runs_here(pid: int, began_s: float) -> bool:
+    """Tell whether the process of a number that began at a time runs on this machine.
+
+    Parameters
+    ----------
+    began_s : float
+        As `process_began_s` tells.
+    """
+    try:
+        process = psutil.Process(pid)
+        gone = process.status() == psutil.STATUS_ZOMBIE
+        return not gone and abs(process.create_time() - began_s) < 1.0
+    except psutil.NoSuchProcess:
+        return False
 
 
 def share_one_heap() -> None:

@@ -7,7 +7,6 @@ sortie that ended early follows from them.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from flightplan.autopilot.protocol import UNITS_PER_DEG, WireItem
 from flightplan.formats.geometry import photo_runs, photo_ways
 from flightplan.formats.mission import HeightReference, Mission, Place
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import read_json, replacing, write_json
 
 MESSAGES = ("CAMERA_FEEDBACK", "CAMERA_IMAGE_CAPTURED")
 """ArduPilot sends the first; PX4, and cameras of their own mind, send the second."""
@@ -217,17 +216,16 @@ class Logbook:
         self._write(content)
 
     def _read(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            return {"loaded": list(content["loaded"]), "sorties": dict(content["sorties"])}
-        except FileNotFoundError:
+        if not self.path.exists():
             return {"loaded": [], "sorties": {}}
+        content = read_json(self.path, remedy="delete it")
+        try:
+            return {"loaded": list(content["loaded"]), "sorties": dict(content["sorties"])}
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.path}: damaged ({error}); delete it") from error
 
     def _write(self, content: dict[str, Any]) -> None:
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(self.path, content, indent=1, for_people=True)
 
 
 class PhotographList:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tmp.cameras import Camera
 from tmp.errors import InputError
-from tmp.toml_tables import build, lay_over, nearest, read_tables, words
+from tmp.toml_tables import build, nearest, read_toml, refuse_unknown, subtables, words
 
+Tables = dict[str, dict[str, dict[str, Any]]]
+"""Kind (``camera``, ``drone``), key, and the fields as the file has them."""
 FILE_NAME = "equipment.toml"
 DJI_FLY_SPEED_M_S = 11.5
 """DJI Fly takes more than 12 m/s for 2.5 m/s without a word; this keeps clear of it."""
@@ -95,9 +97,7 @@ class CameraModel:
     def __post_init__(self) -> None:
         for name in ("width_px", "height_px", "f_px", "least_interval_s"):
             if not getattr(self, name) > 0:
-                raise InputError(
-                    f"camera {self.key!r}: {name} {getattr(self, name)!r} is not positive"
-                )
+                raise InputError(f"{name} {getattr(self, name)!r} is not positive")
 
     @property
     def fov_deg(self) -> tuple[float, float]:
@@ -185,22 +185,16 @@ class Drone:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        for name in ("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s"):
+        for name in (
+            *("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s"),
+            *("battery_wh", "hover_min", "top_speed_m_s", "max_points"),
+        ):
             if not getattr(self, name) > 0:
-                raise InputError(
-                    f"drone {self.key!r}: {name} {getattr(self, name)!r} is not positive"
-                )
-        for name in ("battery_wh", "hover_min", "top_speed_m_s", "max_points"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"drone {self.key!r}: {name} {getattr(self, name)!r} is not positive"
-                )
+                raise InputError(f"{name} {getattr(self, name)!r} is not positive")
         if not self.cameras:
-            raise InputError(f"drone {self.key!r} carries no camera; name one in cameras")
+            raise InputError("cameras is empty; name the one that it carries")
         if not 0 < self.max_tilt_deg < 60:
-            raise InputError(
-                f"drone {self.key!r}: max_tilt_deg {self.max_tilt_deg!r}; give 0 to 60"
-            )
+            raise InputError(f"max_tilt_deg {self.max_tilt_deg!r}; give 0 to 60")
 
     @property
     def mission_speed_m_s(self) -> float:
@@ -208,6 +202,9 @@ class Drone:
         if self.app is App.DJI_FLY:
             return min(self.max_speed_m_s, DJI_FLY_SPEED_M_S)
         return self.max_speed_m_s
+
+
+_KINDS: Mapping[str, type[CameraModel | Drone]] = {"camera": CameraModel, "drone": Drone}
 
 
 class _Named(Protocol):
@@ -291,23 +288,62 @@ def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
         If a file is missing, not TOML, or holds a key that is not known or a value of the wrong
         kind; or a drone names a camera that is not there.
     """
-    allowed = {
-        kind: {field.name for field in fields(cls)} - {"key"}
-        for kind, cls in (("camera", CameraModel), ("drone", Drone))
+    tables: Tables = {kind: {} for kind in _KINDS}
+    where: dict[tuple[str, str], str] = {}
+    for path in (Path(str(files("flightplan.equipment") / FILE_NAME)), *user):
+        found = _read_tables(path)
+        tables = _lay_over(tables, found, path)
+        where |= {
+            (k, key): f"{path}: [{k}.{key}]" for k, entries in found.items() for key in entries
+        }
+    cameras = {
+        key: build(CameraModel, entry, where["camera", key], key=key)
+        for key, entry in tables["camera"].items()
     }
-    tables = read_tables(Path(str(files("flightplan.equipment") / FILE_NAME)), allowed)
-    for path in user:
-        tables = lay_over(tables, read_tables(path, allowed), path)
-    cameras = {key: build(CameraModel, key, entry) for key, entry in tables["camera"].items()}
-    drones = {key: build(Drone, key, entry) for key, entry in tables["drone"].items()}
+    drones = {
+        key: build(Drone, entry, where["drone", key], key=key)
+        for key, entry in tables["drone"].items()
+    }
     for drone in drones.values():
         for camera in (*drone.cameras, *drone.other_cameras):
             if camera not in cameras:
                 raise InputError(
-                    f"drone {drone.key!r} carries camera {camera!r}, which is not in the "
+                    f"{where['drone', drone.key]}: carries camera {camera!r}, which is not in the "
                     f"catalogue{nearest(camera, cameras)}"
                 )
     return Catalogue(cameras=cameras, drones=drones)
+
+
+def _read_tables(path: Path) -> Tables:
+    """Read an equipment file, whose tables are ``[camera.KEY]`` and ``[drone.KEY]``."""
+    document = read_toml(path)
+    refuse_unknown(document, _KINDS, str(path))
+    tables = {kind: subtables(document, kind, str(path)) for kind in _KINDS}
+    for kind, cls in _KINDS.items():
+        known = {field.name for field in fields(cls)} - {"key"}
+        for key, entry in tables[kind].items():
+            refuse_unknown(entry, known, f"{path}: [{kind}.{key}]")
+    return tables
+
+
+def _lay_over(below: Tables, above: Tables, path: Path) -> Tables:
+    """Return tables in which the entries of a file at `path` change or join those below.
+
+    An entry of a known key replaces just the fields it names, inner tables alike; where it does
+    not say its source, the file is the source.
+    """
+    merged = {kind: dict(entries) for kind, entries in below.items()}
+    for kind, entries in above.items():
+        for key, entry in entries.items():
+            old = merged[kind].get(key, {})
+            source = f"{path}; else {old['source']}" if "source" in old else str(path)
+            inner = {
+                name: {**old[name], **value}
+                for name, value in entry.items()
+                if isinstance(value, dict) and isinstance(old.get(name), dict)
+            }
+            merged[kind][key] = {**old, "source": source, **entry, **inner}
+    return merged
 
 
 def _find(name: str, entries: Mapping[str, Entry], kind: str) -> Entry:

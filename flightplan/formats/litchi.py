@@ -32,6 +32,7 @@ from flightplan.formats.mission import (
     Role,
     Waypoint,
     Written,
+    line_speed_m_s,
 )
 from tmp.errors import InputError
 
@@ -178,17 +179,16 @@ def from_litchi(content: bytes, name: str) -> Mission:
         _waypoint(row, line, about, height, speed) for line, row in enumerate(rows, start=2)
     )
     terrain = modes == {str(_ABOVE_GROUND)}
-    lines = [w.speed_m_s for w in waypoints if w.role is Role.LINE]
     return Mission(
         name=name,
         waypoints=waypoints,
         photos=tuple(
-            _photo(waypoint)
+            Photo.at(waypoint)
             for waypoint, row in zip(waypoints, rows, strict=True)
             if _takes_photo(row)
         ),
         height_reference=HeightReference.TERRAIN if terrain else HeightReference.TAKEOFF,
-        speed_m_s=lines[0] if lines else math.nan,
+        speed_m_s=line_speed_m_s(waypoints),
         notes=(
             "Litchi's file does not say where to take off, how to end, or how to face; heights "
             + ("above ground" if terrain else "are above the take-off point"),
@@ -244,13 +244,3 @@ def _actions(row: Mapping[str, str]) -> list[str]:
 
 def _takes_photo(row: Mapping[str, str]) -> bool:
     return str(_PHOTO) in _actions(row)
-
-
-def _photo(waypoint: Waypoint) -> Photo:
-    return Photo(
-        lon_deg=waypoint.lon_deg,
-        lat_deg=waypoint.lat_deg,
-        height_m=waypoint.height_m,
-        heading_deg=waypoint.heading_deg,
-        gimbal_pitch_deg=waypoint.gimbal_pitch_deg,
-    )

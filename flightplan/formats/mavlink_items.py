@@ -23,7 +23,16 @@ from flightplan.formats.geometry import (
     way_speed,
     wrapped,
 )
-from flightplan.formats.mission import AtEnd, HeightReference, Mission, Photo, Place, Role, Waypoint
+from flightplan.formats.mission import (
+    AtEnd,
+    HeightReference,
+    Mission,
+    Photo,
+    Place,
+    Role,
+    Waypoint,
+    line_speed_m_s,
+)
 from tmp.errors import InputError
 
 MANY_ITEMS = 650
@@ -358,7 +367,6 @@ def mission_from_items(
     if not waypoints:
         raise InputError("no waypoint in it; it is not a mission to fly")
     reference = _one_reference(waypoints, references, reading.home)
-    lines = [w.speed_m_s for w in waypoints if w.role is Role.LINE]
     return Mission(
         name=name,
         waypoints=tuple(waypoints),
@@ -367,7 +375,7 @@ def mission_from_items(
         landing=reading.landing,
         height_reference=reference,
         takeoff_height_m=reading.takeoff_height_m,
-        speed_m_s=lines[0] if lines else math.nan,
+        speed_m_s=line_speed_m_s(waypoints),
         transit_speed_m_s=reading.transit_speed_m_s,
         at_end=reading.at_end,
         notes=tuple(dict.fromkeys(notes)),

@@ -9,7 +9,7 @@ A format may carry less than a mission says: `Content` names what.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -97,6 +97,22 @@ class Photo:
     gimbal_pitch_deg: float = -90.0
     line: int = 0
     """Number of the flight line it belongs to, in the order flown over all sorties."""
+
+    @classmethod
+    def at(cls, waypoint: Waypoint) -> Photo:
+        """Return the photograph that is taken at a waypoint."""
+        return cls(
+            lon_deg=waypoint.lon_deg,
+            lat_deg=waypoint.lat_deg,
+            height_m=waypoint.height_m,
+            heading_deg=waypoint.heading_deg,
+            gimbal_pitch_deg=waypoint.gimbal_pitch_deg,
+        )
+
+
+def line_speed_m_s(waypoints: Iterable[Waypoint], otherwise: float = math.nan) -> float:
+    """Return the speed on the first line; `otherwise` without any."""
+    return next((w.speed_m_s for w in waypoints if w.role is Role.LINE), otherwise)
 
 
 class AtEnd(StrEnum):

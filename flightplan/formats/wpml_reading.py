@@ -16,6 +16,7 @@ from flightplan.formats.mission import (
     Place,
     Role,
     Waypoint,
+    line_speed_m_s,
 )
 from tmp.errors import InputError
 
@@ -78,7 +79,7 @@ def from_wpml(root: Element, name: str) -> Mission:
         found = _take_in_actions(own, position, waypoints, shot, notes)
         interval = found if math.isfinite(found) else interval
         start += len(own)
-    photos = [_photo(waypoints[index]) for index in shot]
+    photos = [Photo.at(waypoints[index]) for index in shot]
     return _mission(root, folders[0], name, waypoints, photos, interval, notes)
 
 
@@ -105,7 +106,6 @@ def _mission(
         raise InputError(f"height mode {mode[:40]!r} is not known; it can be {', '.join(_HEIGHTS)}")
     config = next(descendants(root, "missionConfig"))
     finish = text(config, "finishAction") or "noAction"
-    lines = [w.speed_m_s for w in waypoints if w.role is Role.LINE]
     return Mission(
         name=name,
         waypoints=tuple(waypoints),
@@ -114,7 +114,7 @@ def _mission(
         height_reference=_HEIGHTS[mode],
         takeoff_height_m=_optional(config, "takeOffSecurityHeight"),
         return_height_m=_optional(config, "globalRTHHeight"),
-        speed_m_s=lines[0] if lines else _optional(folder, "autoFlightSpeed"),
+        speed_m_s=line_speed_m_s(waypoints, _optional(folder, "autoFlightSpeed")),
         transit_speed_m_s=_optional(config, "globalTransitionalSpeed"),
         at_end=_ENDS.get(finish, AtEnd.HOVER),
         photo_interval_s=interval_s,
@@ -232,13 +232,3 @@ def _take_in_shots(
         if spacing > 0:
             waypoints[index] = replace(waypoints[index], role=Role.LINE, photo_spacing_m=spacing)
     return every if timed else math.nan
-
-
-def _photo(waypoint: Waypoint) -> Photo:
-    return Photo(
-        lon_deg=waypoint.lon_deg,
-        lat_deg=waypoint.lat_deg,
-        height_m=waypoint.height_m,
-        heading_deg=waypoint.heading_deg,
-        gimbal_pitch_deg=waypoint.gimbal_pitch_deg,
-    )

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
+from tmp.geo.frames import sun_position
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -30,8 +31,6 @@ TOO_LOW_DEG = 10.0
 STEP_MIN = 2
 RISEN_DEG = -0.833
 """Elevation of the sun's centre when its upper edge touches the horizon, refraction included."""
-DELTA_T_S = 69.2
-"""Terrestrial time less UT1, 2020 to 2030 within a second: 0.004° of the sun's way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,43 +102,6 @@ class SunDay:
         )
 
 
-def sun_position(
-    lon_deg: float, lat_deg: float, times: ArrayLike, *, height_m: float = 0.0
-) -> tuple[Float, Float]:
-    """Return the sun's elevation and azimuth.
-
-    Parameters
-    ----------
-    lon_deg, lat_deg : float
-        WGS 84.
-    times : array-like of datetime64, shape (N,)
-        UTC.
-    height_m : float
-        Above the ellipsoid.
-
-    Returns
-    -------
-    elevation_deg, azimuth_deg : ndarray of shape (N,)
-        Above the horizon with the refraction of sea level, and clockwise from north.
-
-    References
-    ----------
-    Reda, I., Andreas, A. (2004). Solar position algorithm for solar radiation applications.
-    Solar Energy 76(5); good to 0.0003°, at any latitude.
-    """
-    from sunposition import sunpos
-
-    azimuth, zenith, *_ = sunpos(
-        np.atleast_1d(np.asarray(times, "datetime64[ms]")),
-        lat_deg,
-        lon_deg,
-        height_m,
-        delta_t=DELTA_T_S,
-        jit=False,
-    )
-    return 90.0 - np.asarray(zenith, float), np.asarray(azimuth, float) % 360.0
-
-
 def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = None) -> SunDay:
     """Return the sun over a place for a day of local time.
 
@@ -165,7 +127,12 @@ def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = 
     first = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "m")
     times = first + np.arange(0, 24 * 60 + 1, STEP_MIN).astype("timedelta64[m]")
     elevation, azimuth = sun_position(lon_deg, lat_deg, times)
-    return SunDay(times=times, elevation_deg=elevation, azimuth_deg=azimuth, zone=local)
+    return SunDay(
+        times=times,
+        elevation_deg=np.degrees(elevation),
+        azimuth_deg=np.degrees(azimuth),
+        zone=local,
+    )
 
 
 def multispectral_windows(

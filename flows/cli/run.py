@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.engine.cost import Quality
+
 if TYPE_CHECKING:
     from flows.pipeline import SurveyRun
     from flows.run.plan import MapOptions
@@ -106,8 +108,8 @@ def split_sigma(
 MAP_CHOICES = (
     click.option(
         "--quality",
-        type=click.Choice(["fast", "normal", "high"]),
-        default="normal",
+        type=click.Choice([str(quality) for quality in Quality]),
+        default=str(Quality.NORMAL),
         show_default=True,
         help="How much work is spent on detail.",
     ),
@@ -145,7 +147,7 @@ def map_choices(command: Command) -> Command:
 
 def map_options(**chosen: Any) -> MapOptions:
     """Return the options of a map as they were chosen."""
-    from flows.run.plan import MapOptions, Quality
+    from flows.run.plan import MapOptions
     from tmp.captures import HeightUse
 
     return MapOptions(

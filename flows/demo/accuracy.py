@@ -6,7 +6,6 @@ metres, NaN where unknown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from flows.products.table import DSM, ORTHOMOSAIC
 from photogrammetry.orientation.block import fit_similarity
 from tmp.errors import InputError
+from tmp.files import read_json
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import read_grid, read_window
 from tmp.reconstruction import Reconstruction
@@ -399,7 +399,7 @@ def compare_with_truth(
 
 def _camera_centres(reconstruction: Reconstruction, truth_dir: Path) -> tuple[Float, Float]:
     """Return adjusted and true projection centres (N, 3) of the oriented photographs, map."""
-    poses = json.loads((truth_dir / "poses.json").read_text(encoding="utf-8"))
+    poses = read_json(truth_dir / "poses.json")
     true = {photo["name"]: photo["centre_map"] for photo in poses["photos"]}
     # A survey files photographs in folders of its own; the file's name stays.
     pairs = [
@@ -469,7 +469,7 @@ def _grey(bands: NDArray[Any]) -> Float32:
 
 def _house_outlines(truth_dir: Path, grid: Grid) -> list[Float]:
     """Return house corners (N, 2) as (column, row) of the truth's grid."""
-    document = json.loads((truth_dir / "houses.geojson").read_text(encoding="utf-8"))
+    document = read_json(truth_dir / "houses.geojson")
     outlines = []
     for feature in document["features"]:
         ring = np.array(feature["geometry"]["coordinates"][0], float)[:-1, :2]

@@ -25,11 +25,21 @@ PICTURE_BYTES_PER_PIXEL = 1.3
 SURFACE_BYTES_PER_CELL = 60.0
 ORTHO_BYTES_PER_CELL = 11.0
 """Disk for what is kept of each photograph while a survey is worked on, for tiles and products."""
-SURFACE_CELLS = {"fast": 6.0, "normal": 3.75, "high": 1.5}
-"""By quality: cell of the surface in ground sample distances."""
-FEATURE_WORK = {"fast": 0.6, "normal": 1.0, "high": 2.3}
-"""By quality: work on a photograph for its keypoints; goes with the area that is searched."""
-SAME_WORK: Mapping[str, float] = MappingProxyType({})
+
+
+class Quality(StrEnum):
+    """How much work is spent on detail."""
+
+    FAST = "fast"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+SURFACE_CELLS = {Quality.FAST: 6.0, Quality.NORMAL: 3.75, Quality.HIGH: 1.5}
+"""Cell of the surface in ground sample distances."""
+FEATURE_WORK = {Quality.FAST: 0.6, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
+"""Work on a photograph for its keypoints; goes with the area that is searched."""
+SAME_WORK: Mapping[Quality, float] = MappingProxyType({})
 NO_CAMERAS: Mapping[str, Camera] = MappingProxyType({})
 START_MINUTES = 10.0
 """Asked for beyond what the work should take: to start, to load, and for a slow disk."""
@@ -105,7 +115,7 @@ class SurveySize:
     photographs: int
     megapixels: float
     """Of one photograph, on average."""
-    quality: str = "normal"
+    quality: Quality = Quality.NORMAL
     ortho_cell: float = 1.0
     """Cell of the orthomosaic, in ground sample distances of the photographs."""
 
@@ -152,7 +162,7 @@ def survey_size(
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera] = NO_CAMERAS,
     *,
-    quality: str = "normal",
+    quality: Quality = Quality.NORMAL,
     ortho_gsd_m: float | None = None,
 ) -> SurveySize:
     """Return the size of a survey: of the photographs that are used, and of what is asked.
@@ -162,7 +172,6 @@ def survey_size(
     captures : sequence of Capture
     cameras : mapping of Camera
         By camera id; tells how large a pixel's ground is, where flying heights are recorded.
-    quality : str
     ortho_gsd_m : float, optional
         Cell that is asked for; None for the photographs' own.
     """
@@ -196,7 +205,7 @@ def of_photographs(
     gb_per_cpu: float = 0.0,
     cpu_s_per_photograph: float = 0.0,
     cpu_s_per_megapixel: float = 0.0,
-    work: Mapping[str, float] = SAME_WORK,
+    work: Mapping[Quality, float] = SAME_WORK,
     shared: bool = False,
 ) -> Needs:
     """Return the needs of a stage whose work grows with the photographs.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import sys
-import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from flows.engine.cost import Cost, Resources
 from tmp.errors import InputError
+from tmp.toml_tables import build, read_toml, refuse_unknown, subtables
 
 WORD = re.compile(r"[A-Za-z0-9_.,:@+=/&|*()\[\]-]+")
 """What may stand in a line for sbatch; anything else is refused."""
@@ -33,7 +31,7 @@ class Place:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if value != "" and (not isinstance(value, str) or not WORD.fullmatch(value)):
+            if value != "" and not WORD.fullmatch(value):
                 raise InputError(f"{entry.name} = {value!r} is no word for sbatch; mend it")
 
 
@@ -47,10 +45,9 @@ class Amounts:
     gpus: int | None = None
 
     def __post_init__(self) -> None:
-        _require_number("cpus", self.cpus, whole=True)
-        _require_number("memory_gb", self.memory_gb)
-        _require_number("minutes", self.minutes)
-        _require_number("gpus", self.gpus, whole=True, nought=True)
+        for name in ("cpus", "memory_gb", "minutes"):
+            _require(name, getattr(self, name))
+        _require("gpus", self.gpus, nought=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +80,11 @@ class Profile:
     """Time that a shared disk gets to show what a node wrote."""
 
     def __post_init__(self) -> None:
-        for name in ("most_units", "at_once", "most_cpus"):
-            _require_number(name, getattr(self, name), whole=True)
-        for name in ("unit_minutes", "poll_s", "grace_s"):
-            _require_number(name, getattr(self, name))
+        for name in ("most_units", "at_once", "most_cpus", "unit_minutes", "poll_s", "grace_s"):
+            _require(name, getattr(self, name))
         for name in ("python", "scratch"):
             value = getattr(self, name)
-            if not isinstance(value, str) or not value.isprintable():
+            if not value.isprintable():
                 raise InputError(f"{name} = {value!r} is no path; mend it")
         if self.scratch and not self.scratch.startswith(("/", "$")):
             raise InputError(f"scratch = {self.scratch!r}; give a path from / or from a $VARIABLE")
@@ -106,9 +101,7 @@ class Profile:
 
     def require_stages(self, known: Collection[str]) -> None:
         """Raise `InputError` if a stage is named that the platform does not have."""
-        for stage in self.stages:
-            if stage not in known:
-                raise InputError(f"[stage.{stage}]: unknown stage; {_nearest(stage, known)}")
+        refuse_unknown(self.stages, known, "[stage]")
 
     def units(self, cost: Cost) -> int:
         """Return into how many units a stage of some cost is shared."""
@@ -124,67 +117,26 @@ def read_profile(path: Path) -> Profile:
     InputError
         If it cannot be read, has a key that is not known, or a value that cannot be.
     """
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a cluster's profile; {error}") from error
-    try:
-        return _profile(said)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _profile(said: Mapping[str, Any]) -> Profile:
-    words, numbers = _names(Place), _names(Amounts)
-    known = _names(Profile) - {"place", "stages", "amounts"}
-    _refuse_unknown("", said, known | words | {"stage"})
-    place = {key: said[key] for key in words & said.keys()}
+    said, where = read_toml(path), str(path)
+    places, numbers, own = ({f.name for f in fields(kind)} for kind in (Place, Amounts, Profile))
+    refuse_unknown(said, (own - {"place", "stages", "amounts"}) | places | {"stage"}, where)
+    common = {key: said.pop(key) for key in places & said.keys()}
     stages, amounts = {}, {}
-    for stage, own in _table("stage", said.get("stage", {})).items():
-        where = f"stage.{stage}"
-        _refuse_unknown(f"[{where}]: ", _table(where, own), words | numbers)
-        stages[stage] = Place(**(place | {key: own[key] for key in words & own.keys()}))
-        amounts[stage] = Amounts(**{key: own[key] for key in numbers & own.keys()})
-    values = {key: said[key] for key in known & said.keys()}
-    if "prologue" in values:
-        values["prologue"] = _lines(values["prologue"])
-    return Profile(place=Place(**place), stages=stages, amounts=amounts, **values)
+    for stage, entry in subtables(said, "stage", where).items():
+        inside = f"{where}: [stage.{stage}]"
+        refuse_unknown(entry, places | numbers, inside)
+        where_to = common | {key: entry[key] for key in places & entry.keys()}
+        stages[stage] = build(Place, where_to, inside)
+        amounts[stage] = build(Amounts, {k: entry[k] for k in numbers & entry.keys()}, inside)
+    said.pop("stage", None)
+    place = build(Place, common, where)
+    return build(Profile, said, where, place=place, stages=stages, amounts=amounts)
 
 
-def _table(name: str, said: object) -> Mapping[str, Any]:
-    if not isinstance(said, dict):
-        raise InputError(f"{name} = {said!r}; write it as a table, such as [stage.surface]")
-    return said
-
-
-def _names(kind: type[Place | Amounts | Profile]) -> set[str]:
-    return {entry.name for entry in fields(kind)}
-
-
-def _lines(said: object) -> tuple[str, ...]:
-    if not isinstance(said, list) or not all(isinstance(line, str) for line in said):
-        raise InputError(f"prologue = {said!r}; give a list of lines")
-    return tuple(said)
-
-
-def _refuse_unknown(where: str, said: Mapping[str, Any], known: Collection[str]) -> None:
-    for key in said:
-        if key not in known:
-            raise InputError(f"{where}unknown key {key!r}; {_nearest(key, known)}")
-
-
-def _nearest(said: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(said, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-
-
-def _require_number(name: str, value: object, *, whole: bool = False, nought: bool = False) -> None:
-    if value is None:
-        return
-    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not fits or value < 0 or (value == 0 and not nought):  # type: ignore[operator]
-        kind, least = "whole number" if whole else "number", "0 or more" if nought else "above 0"
-        raise InputError(f"{name} = {value!r}; give a {kind} {least}")
+def _require(name: str, value: float | None, *, nought: bool = False) -> None:
+    if value is not None and (value < 0 or (value == 0 and not nought)):
+        least = "0 or more" if nought else "above 0"
+        raise InputError(f"{name} = {value!r}; give a number {least}")
 
 
 def doubled(resources: Resources, *, memory: bool) -> Resources:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from shapely.geometry import box, mapping
 from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, ORTHOMOSAIC, PRODUCTS, Kind, Product
 from tmp.captures import Capture
-from tmp.files import replacing
+from tmp.files import write_json
 from tmp.geo.rasters import read_grid
 from tmp.survey import Settings, Survey
 
@@ -72,8 +71,7 @@ def write_catalog(survey: Survey, settings: Settings, captures: Sequence[Capture
         for rel in ("root", "parent")
     ]
     for path, document in ((item_path, item_described), (survey.catalog_path, described)):
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(document, indent=2), encoding="utf-8")
+        write_json(path, document, indent=2)
     return survey.catalog_path
 
 

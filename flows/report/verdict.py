@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from flows.report import findings
 from flows.report.ground import Coverage
 from flows.report.positions import gnss_residuals
 from tmp.captures import Capture, CaptureKind, HeightDatum
-from tmp.files import replacing
-from tmp.geo.datums import DatumShift, describe_datum_shift
+from tmp.files import write_json
+from tmp.geo.frames import DatumShift, describe_datum_shift
 from tmp.reconstruction import Reconstruction
 
 FORMAT = 1
@@ -271,9 +270,7 @@ def datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
 
 def write_quality(verdict: Verdict, path: Path) -> None:
     """Write ``quality.json``."""
-    text = json.dumps(verdict.document(), indent=1, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(path, verdict.document(), indent=1, for_people=True)
 
 
 def say_ha(hectares: float) -> str:

@@ -3,6 +3,13 @@
 The lock is a file that says who holds it.  A holder on this machine is known by its process; one
 on another machine shows that it lives by touching the file, so that one that died is told from
 one at work.  Times of change are compared with those of the same disk: clocks differ.
+
+Notes
+-----
+`filelock.SoftFileLease` (4.3) would do this but for one thing: the claim of another machine expires
+only once the process that wants it has itself seen it unchanged for the time of the lease.  Before
+the lock of a node that died last week, every command would first stand still for five minutes.
+It also keeps nothing of what a holder does, for whom and since when.
 """
 
 from __future__ import annotations
@@ -14,17 +21,16 @@ import logging
 import os
 import platform
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
-from tmp.errors import InputError
+from tmp.errors import InputError, TmpError
+from tmp.files import disk_full, is_disk_full
 from tmp.progress import say_time
+from tmp.threads import heartbeat, process_began_s, runs_here
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +49,8 @@ class Holder:
     host: str = field(default_factory=platform.node)
     user: str = field(default_factory=lambda: user_name())
     pid: int = field(default_factory=os.getpid)
-    started: float = field(default_factory=lambda: psutil.Process().create_time())
-    """When the process began, in seconds since 1970: process numbers are given out again."""
+    started: float = field(default_factory=process_began_s)
+    """When the process began, in seconds since 1970."""
     since_utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     purpose: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -75,38 +81,31 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
     Raises
     ------
     InputError
-        If a running process holds it, here or on another machine.
+        If a running process holds it, here or on another machine, or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     holder = Holder(purpose=purpose)
     while not _create(path, holder):
-        refuse_if_running(path)
+        if (other := living_holder(path)) is not None:
+            raise InputError(
+                f"{path.parent.parent}: {other.purpose} is already at work on it, {other}; "
+                "wait for it or stop it"
+            )
         _clear(path)
-    ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, holder, ended), daemon=True)
-    beat.start()
     try:
-        yield
+        with heartbeat(lambda: _touch(path, holder), every_s=BEAT_S):
+            yield
     finally:
-        ended.set()
-        beat.join()
-        if read_holder(path) == holder:
+        if _read_holder(path) == holder:
             path.unlink(missing_ok=True)
-
-
-def refuse_if_running(path: Path) -> None:
-    """Raise `InputError` if a running process holds a lock file."""
-    holder = living_holder(path)
-    if holder is not None:
-        raise InputError(
-            f"{path.parent.parent}: {holder.purpose} is already at work on it, {holder}; "
-            "wait for it or stop it"
-        )
 
 
 def living_holder(path: Path) -> Holder | None:
     """Return who holds a lock file and is at work; None if nobody is."""
-    holder = read_holder(path)
+    holder = _read_holder(path)
     if holder is None:
         return None
     if holder.host == platform.node():
@@ -115,7 +114,7 @@ def living_holder(path: Path) -> Holder | None:
     return holder if age_s is not None and age_s < STALE_S else None
 
 
-def read_holder(path: Path) -> Holder | None:
+def _read_holder(path: Path) -> Holder | None:
     """Return who wrote a lock file; None if there is none, or none that can be read."""
     deadline_s = time.monotonic() + HALF_WRITTEN_S
     while True:
@@ -129,16 +128,6 @@ def read_holder(path: Path) -> Holder | None:
             if time.monotonic() > deadline_s:
                 return None
             time.sleep(HALF_WRITTEN_S / 10)
-
-
-def runs_here(pid: int, started: float) -> bool:
-    """Tell whether a process that began at a time, in seconds since 1970, runs on this machine."""
-    try:
-        process = psutil.Process(pid)
-        gone = process.status() == psutil.STATUS_ZOMBIE
-        return not gone and abs(float(process.create_time()) - started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
 
 
 def user_name() -> str:
@@ -156,7 +145,18 @@ def _create(path: Path, holder: Holder) -> bool:
             file.write(json.dumps(asdict(holder)))
     except FileExistsError:
         return False
+    except OSError as error:
+        raise _unwritable(path, error) from error
     return True
+
+
+def _unwritable(path: Path, error: OSError) -> TmpError:
+    if is_disk_full(error):
+        return disk_full(path)
+    return InputError(
+        f"{path}: cannot be written ({error.strerror}); make the folder writable, or copy the "
+        "survey to one that is"
+    )
 
 
 def _clear(path: Path) -> None:
@@ -176,20 +176,19 @@ def _clear(path: Path) -> None:
         return
     try:
         if living_holder(path) is None:
-            log.warning("%s: taken over; left behind %s", path, read_holder(path) or "unreadable")
+            log.warning("%s: taken over; left behind %s", path, _read_holder(path) or "unreadable")
             path.unlink(missing_ok=True)
     finally:
         right.unlink(missing_ok=True)
 
 
-def _beat(path: Path, holder: Holder, ended: threading.Event) -> None:
-    """Touch the lock for as long as it is held."""
-    while not ended.wait(BEAT_S):
-        if read_holder(path) != holder:
-            log.error("%s: lost, although this process (%s) is at work", path, holder)
-            return
-        with contextlib.suppress(OSError):  # a disk that is away for a moment
-            os.utime(path)
+def _touch(path: Path, holder: Holder) -> bool:
+    """Touch the lock; False, with an error in the log, where it is another's by now."""
+    if _read_holder(path) != holder:
+        log.error("%s: lost, although this process (%s) is at work", path, holder)
+        return False
+    os.utime(path)
+    return True
 
 
 def _age_s(path: Path) -> float | None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flows.engine.cost import SurveySize, survey_size
+from flows.engine.cost import Quality, SurveySize, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Recipe, Stage
 from flows.engine.store import Input, Known, Result, StageStore
@@ -49,14 +48,6 @@ ORIENTED = Orientation.name
 def stages_for(captures: Sequence[Capture]) -> tuple[type[Stage], ...]:
     """Return the stages of a survey's map, in their order."""
     return STAGES + (BAND_STAGES if has_bands(captures) else ())
-
-
-class Quality(StrEnum):
-    """How much work is spent on detail."""
-
-    FAST = "fast"
-    NORMAL = "normal"
-    HIGH = "high"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from flows.engine.store import Result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
 from flows.execution.unit import read_json
-from flows.run.lock import living_holder, runs_here, user_name
+from flows.run.lock import living_holder, user_name
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.survey import Survey
+from tmp.threads import process_began_s, runs_here
 
 RUN = "run.json"
 UNITS = "units"
@@ -103,7 +102,7 @@ class RunBook:
             host=platform.node(),
             user=user_name(),
             pid=os.getpid(),
-            started=psutil.Process().create_time(),
+            started=process_began_s(),
             began_utc=_now_utc(),
             state="running",
             error="",

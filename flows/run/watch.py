@@ -6,7 +6,6 @@ it is listed again and again, and only this machine's clock says for how long no
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from flows.engine.result import digest_of
 from tmp.errors import InputError, SpaceError, TmpError
-from tmp.files import replacing
+from tmp.files import read_json, write_json
 from tmp.survey import Survey
 
 SIGNS = frozenset({".complete", "flight.json"})
@@ -190,8 +189,7 @@ class Watch:
             return
         self._failures.pop(card.name, None)
         survey.work_dir.mkdir(parents=True, exist_ok=True)
-        with replacing(survey.work_dir / WATCHED) as temporary:
-            temporary.write_text(json.dumps({"card": card.stamp}), encoding="utf-8")
+        write_json(survey.work_dir / WATCHED, {"card": card.stamp})
         self.tell(f"{card.name}: done in {(self.now_s() - began_s) / 60:.1f} min: {said}")
 
     def _is_due(self, card: Card) -> bool:
@@ -205,8 +203,8 @@ class Watch:
     def _stamp_done(self, name: str) -> str:
         path = Survey(root=self.surveys / name).work_dir / WATCHED
         try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["card"])
-        except (OSError, ValueError, KeyError):
+            return str(read_json(path)["card"])
+        except (InputError, KeyError):
             return ""
 
     def _tell_copying(self, copying: list[Card]) -> None:

@@ -17,6 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from flows.engine.cost import Quality
 from flows.engine.stage import Workspace
 from tmp.captures import Capture, choose_captures, read_captures
 from tmp.errors import InputError, PhotographError, SpaceError
@@ -33,8 +34,12 @@ SURVEY = "survey"
 PICTURES = "pictures"
 """Folder below ``work/`` of the photographs' pyramids."""
 
-FEATURE_SIZES = {"fast": (1200, 3000), "normal": (1600, 5000), "high": (2400, 8000)}
-"""By quality: long side in pixels of the picture searched for keypoints, and their number."""
+FEATURE_SIZES = {
+    Quality.FAST: (1200, 3000),
+    Quality.NORMAL: (1600, 5000),
+    Quality.HIGH: (2400, 8000),
+}
+"""Long side in pixels of the picture searched for keypoints, and their number."""
 RESERVE_BYTES = 200 * 2**20
 """Left free for everything else on the disk."""
 FARTHEST_M = 1000.0

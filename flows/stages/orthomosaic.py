@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, Raster, of_photographs, of_tiles
+from flows.engine.cost import SURFACE_CELLS, Quality, Raster, of_photographs, of_tiles
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.table import GROUND_CLASSES, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
@@ -207,7 +207,7 @@ def _coarse_tile(tile: Tile) -> Tile:
     )
 
 
-def _native_gsd(surface: Grid, quality: str) -> float:
+def _native_gsd(surface: Grid, quality: Quality) -> float:
     """Return the photographs' own ground sample distance, as the surface's cell has it."""
     return surface.cell_m / SURFACE_CELLS[quality]
 

@@ -441,11 +441,11 @@ def calibrate_survey(
         return replace(values.tags(name), bands=values.bands(name))
 
     path = survey.root / FILE
-    calibrated = calibrate_captures(
+    calibration = calibrate_captures(
         captures,
         load=lambda name: read_stored(survey.photos_dir / name),
         tags_of=tags_of,
         table=read_panels(path) if path.exists() else PanelTable(),
         level=level,
     )
-    return replace(values, calibration=calibrated.calibration)
+    return replace(values, calibration=calibration)

@@ -14,7 +14,6 @@ Where files do not say what they hold, a person declares it in ``cameras.toml``:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -25,7 +24,9 @@ from ingest.metadata.cameras import camera_id
 from ingest.metadata.exif import Tags, read_tags
 from ingest.metadata.vendors import (
     BANDS_OF_FILTERS,
+    bands_at,
     dji_tags,
+    light_nm,
     mapir_tags,
     micasense_tags,
     normal_name,
@@ -36,6 +37,7 @@ from ingest.metadata.vendors import (
 from tmp.captures import Capture
 from tmp.errors import InputError
 from tmp.radiometry import Band, BandTags, Family
+from tmp.toml_tables import build, read_toml, subtables
 
 FILE = "cameras.toml"
 
@@ -73,6 +75,18 @@ class Declaration:
         """Return the fields of `BandTags` that the declaration settles."""
         said = {"bands": self.bands, "black_level": self.black_level, "linear": self.linear}
         return {key: value for key, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One table of ``cameras.toml`` as it is written."""
+
+    channels: tuple[str, ...] | None = None
+    filter: str | None = None
+    centre_nm: tuple[float, ...] | None = None
+    width_nm: tuple[float, ...] | None = None
+    black_level: float | None = None
+    linear: bool | None = None
 
 
 def read_declarations(root: Path) -> list[Declaration]:
@@ -119,79 +133,58 @@ def how_to_declare(camera_id: str) -> str:
 
 
 def _read(path: Path) -> list[Declaration]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
-    cameras = document.get("cameras")
-    if not isinstance(cameras, dict):
+    entries = subtables(read_toml(path), "cameras", str(path))
+    if not entries:
         raise InputError(f'{path}: no [cameras."..."] tables; add one for each camera')
-    return [
-        _declaration(name, entry, f"{path}: camera {name!r}") for name, entry in cameras.items()
-    ]
+    found = []
+    for name, entry in entries.items():
+        where = f"{path}: camera {name!r}"
+        said = build(_Entry, entry, where)
+        found.append(
+            Declaration(
+                pattern=name.casefold(),
+                bands=_bands(said, where),
+                black_level=said.black_level,
+                linear=said.linear,
+            )
+        )
+    return found
 
 
-def _declaration(name: str, entry: Any, where: str) -> Declaration:
-    if not isinstance(entry, dict):
-        raise InputError(f"{where} is not a table; write it as [cameras.{name!r}]")
-    if unknown := set(entry) - {
-        *("channels", "filter", "centre_nm", "width_nm", "black_level", "linear")
-    }:
-        raise InputError(f"{where}: unknown key {min(unknown)!r}; correct or remove it")
-    black_level = entry.get("black_level")
-    if black_level is not None and not _is_number(black_level):
-        raise InputError(f"{where}: black_level is {black_level!r}, not a number")
-    linear = entry.get("linear")
-    if not isinstance(linear, bool | None):
-        raise InputError(f"{where}: linear is {linear!r}; write true or false")
-    return Declaration(
-        pattern=name.casefold(),
-        bands=_bands(entry, where),
-        black_level=black_level,
-        linear=linear,
-    )
-
-
-def _bands(entry: dict[str, Any], where: str) -> tuple[Band, ...]:
-    letters, channels = entry.get("filter"), entry.get("channels")
-    if letters is not None:
-        if str(letters).upper() == "RGB":
+def _bands(entry: _Entry, where: str) -> tuple[Band, ...]:
+    if entry.filter is not None:
+        if entry.filter.upper() == "RGB":
             return ()
-        if str(letters).upper() not in BANDS_OF_FILTERS:
+        if entry.filter.upper() not in BANDS_OF_FILTERS:
             raise InputError(
-                f"{where}: filter {letters!r} is not known; give RGB or one of "
+                f"{where}: filter {entry.filter!r} is not known; give RGB or one of "
                 f"{', '.join(BANDS_OF_FILTERS)}, or list its channels"
             )
-        return BANDS_OF_FILTERS[str(letters).upper()]
-    if not isinstance(channels, list) or not all(isinstance(name, str) for name in channels):
+        return BANDS_OF_FILTERS[entry.filter.upper()]
+    if entry.channels is None:
         raise InputError(f'{where}: give channels = ["nir", "green", "blue"] or filter = "RGN"')
-    names = [normal_name(name) for name in channels]
+    names = [normal_name(name) for name in entry.channels]
     if names == ["red", "green", "blue"]:
         return ()
     if len({n for n in names if n}) < len([n for n in names if n]) or not any(names):
-        raise InputError(f"{where}: channels {channels!r} must differ; write '' for one of no use")
-    centres, widths = (_list(entry, key, len(names), where) for key in ("centre_nm", "width_nm"))
+        raise InputError(
+            f"{where}: channels {list(entry.channels)!r} must differ; write '' for one of no use"
+        )
+    wavelengths: list[Sequence[float | None]] = []
+    for key, values in (("centre_nm", entry.centre_nm), ("width_nm", entry.width_nm)):
+        if values is not None and len(values) != len(names):
+            raise InputError(f"{where}: {key} must list {len(names)} numbers, one for each channel")
+        wavelengths.append(values or [None] * len(names))
     try:
         return tuple(
-            Band(name=name, centre_nm=centres[k], width_nm=widths[k], channel=k)
-            for k, name in enumerate(names)
+            Band(name=name, centre_nm=centre_nm, width_nm=width_nm, channel=channel)
+            for channel, (name, centre_nm, width_nm) in enumerate(
+                zip(names, *wavelengths, strict=True)
+            )
             if name
         )
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-
-
-def _list(entry: dict[str, Any], key: str, length: int, where: str) -> list[float | None]:
-    values = entry.get(key)
-    if values is None:
-        return [None] * length
-    if not isinstance(values, list) or len(values) != length or not all(map(_is_number, values)):
-        raise InputError(f"{where}: {key} must list {length} numbers, one for each channel")
-    return [float(value) for value in values]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:
@@ -266,22 +259,7 @@ def _named_bands(tags: Tags) -> tuple[Band, ...]:
     if _is_rgb(tags):
         return ()
     names = [normal_name(name) for name in tags.xmp_text("BandName").split(",")]
-    centres = tags.xmp_numbers("CentralWavelength")
-    widths = tags.xmp_numbers("WavelengthFWHM")
-    return tuple(
-        Band(
-            name=name,
-            centre_nm=_light(centres[k]) if k < len(centres) else None,
-            width_nm=widths[k] if k < len(widths) and widths[k] > 0 else None,
-            channel=k,
-        )
-        for k, name in enumerate(names)
-        if name
-    )
-
-
-def _light(wavelength_nm: float) -> float | None:
-    return wavelength_nm if 200 <= wavelength_nm <= 20_000 else None
+    return bands_at(tags, [(name, channel) for channel, name in enumerate(names) if name])
 
 
 def _common(tags: Tags) -> dict[str, Any]:
@@ -320,7 +298,7 @@ def _problems(found: BandTags, tags: Tags) -> tuple[str, ...]:
             tags.xmp_numbers("CentralWavelength"),
             strict=False,
         )
-        if _light(centre) is None
+        if light_nm(centre) is None
     ]
     exposure_s, gain, black = found.exposure_s, found.gain, found.black_level
     if exposure_s is None:

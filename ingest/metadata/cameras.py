@@ -196,7 +196,6 @@ def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
 
     Parameters
     ----------
-    lens : FisheyeLens
     farthest_px : float
         Distance of the picture's farthest corner.
 
@@ -252,9 +251,7 @@ def propose_camera(tags: Tags) -> Camera:
         or _from_sensor(tags)
         or _from_focal_plane(tags)
         or _from_35mm(tags)
-        or _pinhole(
-            tags, 0.85 * max(tags.width_px, tags.height_px), "guess", "guess: no focal length"
-        )
+        or _camera(tags, _guess(tags), "guess", "guess: no focal length")
     )
 
 
@@ -291,18 +288,29 @@ def _zoom(tags: Tags) -> float:
     return max(1.0, tags.number("EXIF DigitalZoomRatio") or 1.0)
 
 
-def _pinhole(tags: Tags, focal: float, evidence: str, source: str) -> Camera:
+def _camera(tags: Tags, fx_px: float, evidence: str, source: str, **known: float) -> Camera:
+    """Return a camera: a pinhole, principal point in the middle, but for what is known better."""
+    usual = {"fy_px": fx_px, "cx_px": tags.width_px / 2, "cy_px": tags.height_px / 2}
     return Camera(
         camera_id=camera_id(tags),
         width_px=tags.width_px,
         height_px=tags.height_px,
-        fx_px=round(focal, 3),
-        fy_px=round(focal, 3),
-        cx_px=tags.width_px / 2,
-        cy_px=tags.height_px / 2,
+        fx_px=fx_px,
+        **(usual | known),
         focal_sigma=SIGMA[evidence],
+        distortion_known=evidence == "calibrated",
         source=source,
     )
+
+
+def _pinhole(tags: Tags, focal: float, evidence: str, source: str) -> Camera | None:
+    """Return a pinhole, unless its focal length cannot be."""
+    return _camera(tags, round(focal, 3), evidence, source) if _plausible(tags, focal) else None
+
+
+def _guess(tags: Tags) -> float:
+    """Return the focal length of an ordinary lens."""
+    return round(0.85 * max(tags.width_px, tags.height_px), 3)
 
 
 def _calibrated_scale(tags: Tags) -> float:
@@ -334,24 +342,17 @@ def _from_dewarp_data(tags: Tags) -> Camera | None:
     offset = max(abs(cx), abs(cy)) * scale / max(tags.width_px, tags.height_px)
     if not _plausible(tags, fx * scale) or not 0.9 < fy / fx < 1.1 or offset > 0.1:
         return None
-    dewarped = tags.xmp_number("DewarpFlag") == 1
-    distortion = dict.fromkeys(("k1", "k2", "p1", "p2", "k3"), 0.0)
-    if not dewarped:
-        distortion = {"k1": k1, "k2": k2, "p1": p1, "p2": p2, "k3": k3}
-    state = "already dewarped" if dewarped else f"calibrated {date or 'without date'}"
-    return Camera(
-        camera_id=camera_id(tags),
-        width_px=tags.width_px,
-        height_px=tags.height_px,
-        fx_px=fx * scale,
-        fy_px=fy * scale,
-        cx_px=tags.width_px / 2 + cx * scale,
-        cy_px=tags.height_px / 2 + cy * scale,
-        **distortion,
-        focal_sigma=SIGMA["calibrated"],
-        distortion_known=True,
-        source=f"DJI dewarp data ({state})",
-    )
+    known = {
+        "fy_px": fy * scale,
+        "cx_px": tags.width_px / 2 + cx * scale,
+        "cy_px": tags.height_px / 2 + cy * scale,
+    }
+    if tags.xmp_number("DewarpFlag") == 1:
+        state = "already dewarped"
+    else:
+        state = f"calibrated {date or 'without date'}"
+        known |= {"k1": k1, "k2": k2, "p1": p1, "p2": p2, "k3": k3}
+    return _camera(tags, fx * scale, "calibrated", f"DJI dewarp data ({state})", **known)
 
 
 def _from_perspective_model(tags: Tags) -> Camera | None:
@@ -365,29 +366,11 @@ def _from_perspective_model(tags: Tags) -> Camera | None:
         focal = focal * resolution if resolution else 0.0
     if not _plausible(tags, focal):
         return None
+    known = dict(zip(("k1", "k2", "k3", "p1", "p2"), distortion, strict=True))
     centre = tags.xmp_numbers("PrincipalPoint")
     if len(centre) == 2 and resolution:
-        cx, cy = centre[0] * resolution, centre[1] * resolution
-    else:
-        cx, cy = tags.width_px / 2, tags.height_px / 2
-    k1, k2, k3, p1, p2 = distortion
-    return Camera(
-        camera_id=camera_id(tags),
-        width_px=tags.width_px,
-        height_px=tags.height_px,
-        fx_px=focal,
-        fy_px=focal,
-        cx_px=cx,
-        cy_px=cy,
-        k1=k1,
-        k2=k2,
-        p1=p1,
-        p2=p2,
-        k3=k3,
-        focal_sigma=SIGMA["calibrated"],
-        distortion_known=True,
-        source="maker's perspective calibration",
-    )
+        known |= {"cx_px": centre[0] * resolution, "cy_px": centre[1] * resolution}
+    return _camera(tags, focal, "calibrated", "maker's perspective calibration", **known)
 
 
 def _from_fisheye_model(tags: Tags) -> Camera | None:
@@ -406,27 +389,13 @@ def _from_fisheye_model(tags: Tags) -> Camera | None:
         return None
     if brown.max_px > MOST_FIT_ERROR_PX or not _plausible(tags, brown.focal_px):
         return None
-    return Camera(
-        camera_id=camera_id(tags),
-        width_px=tags.width_px,
-        height_px=tags.height_px,
-        fx_px=brown.focal_px,
-        fy_px=brown.focal_px,
-        cx_px=cx,
-        cy_px=cy,
-        k1=brown.k1,
-        k2=brown.k2,
-        k3=brown.k3,
-        focal_sigma=SIGMA["calibrated"],
-        distortion_known=True,
-        source=f"maker's fisheye calibration (as Brown's model: {brown.rms_px:.2f} px)",
-    )
+    source = f"maker's fisheye calibration (as Brown's model: {brown.rms_px:.2f} px)"
+    known = {"cx_px": cx, "cy_px": cy, "k1": brown.k1, "k2": brown.k2, "k3": brown.k3}
+    return _camera(tags, brown.focal_px, "calibrated", source, **known)
 
 
 def _from_designed_focal(tags: Tags) -> Camera | None:
     focal = (tags.xmp_number("CalibratedFocalLength") or 0.0) * _calibrated_scale(tags)
-    if not _plausible(tags, focal):
-        return None
     return _pinhole(tags, focal, "designed", "designed focal length (CalibratedFocalLength)")
 
 
@@ -437,7 +406,7 @@ def _from_sensor(tags: Tags) -> Camera | None:
         return None
     focal = _zoom(tags) * focal_px(sensor, focal_mm, tags.width_px, tags.height_px)
     source = f"sensor table ({focal_mm:.2f} mm on {sensor.width_mm:g} × {sensor.height_mm:g} mm)"
-    return _pinhole(tags, focal, "sensor", source) if _plausible(tags, focal) else None
+    return _pinhole(tags, focal, "sensor", source)
 
 
 def _pixels_per_mm(tags: Tags) -> float | None:
@@ -454,8 +423,6 @@ def _from_focal_plane(tags: Tags) -> Camera | None:
     if not focal_mm or not resolution:
         return None
     focal = focal_mm * resolution * _calibrated_scale(tags) * _zoom(tags)
-    if not _plausible(tags, focal):
-        return None
     return _pinhole(tags, focal, "focal plane", f"EXIF focal plane ({resolution:.1f} px/mm)")
 
 
@@ -470,13 +437,8 @@ def _from_35mm(tags: Tags) -> Camera | None:
     equivalent_mm = tags.number("EXIF FocalLengthIn35mmFilm")
     if not equivalent_mm:
         return None
-    long_px, short_px = (
-        max(tags.width_px, tags.height_px),
-        min(tags.width_px, tags.height_px),
-    )
+    short_px, long_px = sorted((tags.width_px, tags.height_px))
     if long_px / short_px > 1.7:
         short_px = round(long_px * 3 / 4)
     focal = equivalent_mm / DIAGONAL_35MM * math.hypot(long_px, short_px)
-    if not _plausible(tags, focal):
-        return None
     return _pinhole(tags, focal, "35 mm", f"35 mm equivalent ({equivalent_mm:g} mm)")

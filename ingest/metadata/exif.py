@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -101,51 +101,33 @@ class Tags:
 
 
 def read_tags(data: bytes) -> Tags:
-    """Read the tags of one photograph from the bytes of its file.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
+    """Read the tags of one photograph from the bytes of its whole file.
 
     Notes
     -----
     Never raises on damaged content: what cannot be read is absent.
     """
     if data.startswith(b"\xff\xd8"):
+        kind = "jpeg"
         width_px, height_px, picture_at = _jpeg_layout(data)
         # Inside entropy-coded data 0xFF is always followed by a stuffed zero or a restart
         # marker, so an FF D9 behind the start of scan ends this picture and not a thumbnail.
-        return Tags(
-            kind="jpeg",
-            width_px=width_px,
-            height_px=height_px,
-            truncated=picture_at < 0 or data.rfind(b"\xff\xd9", picture_at) < 0,
-            exif=_read_exif(data),
-            xmp=parse_xmp(data[: picture_at if picture_at > 0 else len(data)]),
-        )
-    if data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
-        exif = _read_exif(data)
-        tags = Tags(kind="tiff", exif=exif, xmp=parse_xmp(data))
-        return Tags(
-            kind="tiff",
-            width_px=int(tags.number("Image ImageWidth") or 0),
-            height_px=int(tags.number("Image ImageLength") or 0),
-            truncated=_strips_end(tags) > len(data),
-            exif=exif,
-            xmp=tags.xmp,
-        )
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        truncated = picture_at < 0 or data.rfind(b"\xff\xd9", picture_at) < 0
+        head = data[:picture_at] if picture_at > 0 else data
+    elif data[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
+        kind, head = "tiff", data
+    elif data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        kind, head = "png", data[: 1 << 18]
         width_px, height_px = struct.unpack(">II", data[16:24])
-        return Tags(
-            kind="png",
-            width_px=width_px,
-            height_px=height_px,
-            truncated=b"IEND" not in data[-64:],
-            exif=_read_exif(data),
-            xmp=parse_xmp(data[: 1 << 18]),
-        )
-    return Tags(kind="")
+        truncated = b"IEND" not in data[-64:]
+    else:
+        return Tags(kind="")
+    tags = Tags(kind=kind, exif=_read_exif(data), xmp=parse_xmp(head))
+    if kind == "tiff":
+        width_px = int(tags.number("Image ImageWidth") or 0)
+        height_px = int(tags.number("Image ImageLength") or 0)
+        truncated = _strips_end(tags) > len(data)
+    return replace(tags, width_px=width_px, height_px=height_px, truncated=truncated)
 
 
 def parse_xmp(data: bytes) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -306,7 +288,7 @@ def _stamp(text: str, subsecond: str = "") -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """One GNSS fix."""
+    """One GNSS fix, in the fields of `tmp.captures.Capture`."""
 
     longitude_deg: float | None = None
     latitude_deg: float | None = None
@@ -314,7 +296,7 @@ class Position:
     height_datum: HeightDatum = HeightDatum.UNKNOWN
     sigma_horizontal_m: float = 3.0
     sigma_vertical_m: float = 6.0
-    source: str = ""
+    position_source: str = ""
     """Which tags it rests on, or why there is none."""
     height_takeoff_m: float | None = None
     """Height above the take-off point."""
@@ -331,7 +313,7 @@ def read_position(tags: Tags) -> Position:
     takeoff_m = tags.xmp_number("RelativeAltitude")
     exif, xmp = _exif_place(tags), _xmp_place(tags)
     if exif is None and xmp is None:
-        return Position(source=_why_none(tags), height_takeoff_m=takeoff_m)
+        return Position(position_source=_why_none(tags), height_takeoff_m=takeoff_m)
     rewritten = False
     if exif is None:
         place, origin = xmp, "XMP"
@@ -349,7 +331,7 @@ def read_position(tags: Tags) -> Position:
         height_datum=_datum(tags),
         sigma_horizontal_m=horizontal_m,
         sigma_vertical_m=vertical_m,
-        source=f"{origin} {quality}",
+        position_source=f"{origin} {quality}",
         height_takeoff_m=takeoff_m,
     )
 

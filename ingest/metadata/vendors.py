@@ -12,11 +12,12 @@ import binascii
 import math
 import re
 import struct
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from ingest.metadata.exif import Tags
-from tmp.radiometry import Band, PanelMark, PlaneVignetting, RadialVignetting, RigPlace, SunReading
+from tmp.radiometry import Band, PanelMark, PlaneVignetting, RadialVignetting, SunReading
 
 BANDS_OF_FILTERS: dict[str, tuple[Band, ...]] = {
     "RGN": (
@@ -125,6 +126,25 @@ def why_implausible(band: Band) -> str:
     return f"band {band.name!r} centred at {band.centre_nm:g} nm"
 
 
+def light_nm(wavelength_nm: float | None) -> float | None:
+    """Return a wavelength that light can have; None for any other."""
+    return wavelength_nm if wavelength_nm and 200 <= wavelength_nm <= 20_000 else None
+
+
+def bands_at(tags: Tags, named: Iterable[tuple[str, int]]) -> tuple[Band, ...]:
+    """Return bands by name and channel, with the wavelengths that Pix4D's tags list by channel."""
+    centres, widths = tags.xmp_numbers("CentralWavelength"), tags.xmp_numbers("WavelengthFWHM")
+    return tuple(
+        Band(
+            name=name,
+            centre_nm=light_nm(centres[at]) if at < len(centres) else None,
+            width_nm=widths[at] if at < len(widths) and widths[at] > 0 else None,
+            channel=at,
+        )
+        for name, at in named
+    )
+
+
 def sequoia_tags(tags: Tags) -> dict[str, Any]:
     """Return what a Parrot Sequoia writes.
 
@@ -142,12 +162,10 @@ def sequoia_tags(tags: Tags) -> dict[str, Any]:
         )
     gains = tags.xmp_numbers("IrradianceCalibrationMeasurement")
     return {
-        "rig": _pix4d_rig(tags),
         "boot_time_s": _boot_time_s(tags),
         "vignetting": vignetting,
         "sensor_model": _three(tags.xmp_numbers("SensorModel")),
         "sun": _sequoia_sun(tags.xmp_text("IrradianceList")),
-        "sun_rotation_deg": _three(tags.xmp_numbers("IrradianceRelativeRotation")),
         "sun_gains": tuple(tuple(gains[k : k + 4]) for k in range(0, len(gains) - 3, 4)),
         "panel": PanelMark() if (tags.xmp_number("CalibrationPicture") or 0) > 0 else None,
     }
@@ -207,7 +225,6 @@ def micasense_tags(tags: Tags) -> dict[str, Any]:
             serial=tags.xmp_text("PanelSerial"),
         )
     return {
-        "rig": _pix4d_rig(tags),
         "exposure_s": exposure_s,
         "vignetting": _radial(tags, reverse=False),
         "radiometric": _three(tags.xmp_numbers("RadiometricCalibration")),
@@ -224,13 +241,10 @@ def _micasense_sun(tags: Tags) -> tuple[SunReading, ...]:
     sensed = tags.xmp_number("SpectralIrradiance", "Irradiance")
     if sensed is None and horizontal is None:
         return ()
-    direct, scattered = (
-        tags.xmp_number(name) for name in ("DirectIrradiance", "ScatteredIrradiance")
-    )
+    direct, scattered = map(tags.xmp_number, ("DirectIrradiance", "ScatteredIrradiance"))
     yaw, pitch, roll = (tags.xmp_number(n, namespace="DLS") for n in ("Yaw", "Pitch", "Roll"))
     if None in (yaw, pitch, roll):
-        degrees = [tags.xmp_number(f"Irradiance{axis}") for axis in ("Yaw", "Pitch", "Roll")]
-        yaw, pitch, roll = (None if a is None else math.radians(a) for a in degrees)
+        yaw, pitch, roll = _sensor_attitude_rad(tags)
     reading = SunReading(
         irradiance=None if sensed is None else scale * sensed,
         horizontal=scale * horizontal if horizontal is not None and _levelled(tags) else None,
@@ -268,7 +282,6 @@ def dji_tags(tags: Tags) -> dict[str, Any]:
     vignetting = tags.xmp_numbers("VignettingData") or tags.xmp_numbers("VignettingPolynomial")
     found: dict[str, Any] = {
         "bands": _dji_bands(tags),
-        "rig": _dji_rig(tags),
         "gain": tags.xmp_number("SensorGain"),
         "gain_adjustment": tags.xmp_number("SensorGainAdjustment"),
         "sun": _dji_sun(tags),
@@ -296,29 +309,21 @@ def _dji_bands(tags: Tags) -> tuple[Band, ...]:
         centre_nm = float(spread.group(1) or spread.group(2))
     if width_nm is None and half:
         width_nm = 2 * float(half.group(1))
-    centre_nm = centre_nm if centre_nm and 200 <= centre_nm <= 20_000 else None
-    return (Band(name=name, centre_nm=centre_nm, width_nm=width_nm),)
-
-
-def _dji_rig(tags: Tags) -> RigPlace:
-    offset = tags.xmp_number("RelativeOpticalCenterX"), tags.xmp_number("RelativeOpticalCenterY")
-    return RigPlace(
-        index=int(tags.xmp_number("SensorIndex", "RigCameraIndex") or 0),
-        offset_px=(offset[0], offset[1])
-        if offset[0] is not None and offset[1] is not None
-        else None,
-        homography=_nine(tags.xmp_numbers("CalibratedHMatrix")),
-        rgb_homography=_nine(tags.xmp_numbers("DewarpHMatrix")),
-    )
+    return (Band(name=name, centre_nm=light_nm(centre_nm), width_nm=width_nm),)
 
 
 def _dji_sun(tags: Tags) -> tuple[SunReading, ...]:
     sensed = tags.xmp_number("Irradiance")
     if sensed is None:
         return ()
-    degrees = [tags.xmp_number(f"Irradiance{axis}") for axis in ("Yaw", "Pitch", "Roll")]
-    yaw, pitch, roll = (None if a is None else math.radians(a) for a in degrees)
+    yaw, pitch, roll = _sensor_attitude_rad(tags)
     return (SunReading(irradiance=sensed, yaw_rad=yaw, pitch_rad=pitch, roll_rad=roll),)
+
+
+def _sensor_attitude_rad(tags: Tags) -> list[float | None]:
+    """Return yaw, pitch and roll of a sun sensor that writes them in degrees."""
+    degrees = [tags.xmp_number(f"Irradiance{axis}") for axis in ("Yaw", "Pitch", "Roll")]
+    return [None if angle is None else math.radians(angle) for angle in degrees]
 
 
 def mapir_tags(tags: Tags) -> dict[str, Any]:
@@ -335,23 +340,13 @@ def sentera_tags(tags: Tags) -> dict[str, Any]:
     Sentera's public image correction scripts: lenses, weights of the channels, sun sensor.
     """
     found: dict[str, Any] = {
-        "rig": _pix4d_rig(tags),
         "vignetting": _radial(tags, reverse=True),
         "sun": tuple(SunReading(irradiance=value) for value in tags.xmp_numbers("SunSensor")),
         "capture_id": tags.xmp_text("CaptureUUID") or tags.xmp_text("ImageUniqueID"),
     }
     lens = _SENTERA_FILTERS.get(tags.text("EXIF LensModel"))
     if lens is not None:
-        centres, widths = tags.xmp_numbers("CentralWavelength"), tags.xmp_numbers("WavelengthFWHM")
-        found["bands"] = tuple(
-            Band(
-                name=name,
-                centre_nm=centres[at] if at < len(centres) and centres[at] >= 200 else None,
-                width_nm=widths[at] if at < len(widths) else None,
-                channel=at,
-            )
-            for name, at in lens[0]
-        )
+        found["bands"] = bands_at(tags, lens[0])
         found["mixing"] = lens[1]
     return found
 
@@ -369,20 +364,5 @@ def _radial(tags: Tags, *, reverse: bool) -> RadialVignetting | None:
     )
 
 
-def _pix4d_rig(tags: Tags) -> RigPlace | None:
-    index = tags.xmp_number("RigCameraIndex")
-    if index is None:
-        return None
-    return RigPlace(
-        index=int(index),
-        relatives_deg=_three(tags.xmp_numbers("RigRelatives")),
-        translations_m=_three(tags.xmp_numbers("RigTranslations")),
-    )
-
-
 def _three(values: list[float]) -> tuple[float, float, float] | None:
     return (values[0], values[1], values[2]) if len(values) == 3 else None
-
-
-def _nine(values: list[float]) -> tuple[float, ...] | None:
-    return tuple(values) if len(values) == 9 else None

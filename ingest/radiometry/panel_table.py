@@ -19,7 +19,6 @@ corners_px = [[410, 300], [470, 302], [468, 361], [409, 360]]
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ import numpy as np
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.radiometry import Band
+from tmp.toml_tables import build, read_toml, refuse_unknown, subtables
 
 FILE = "panels.toml"
 """In the survey's folder."""
@@ -81,6 +81,10 @@ class Target:
     corners_px: tuple[tuple[float, float], ...]
     """x, y; corner of the first pixel at (0, 0)."""
 
+    def __post_init__(self) -> None:
+        if len(self.corners_px) < 3:
+            raise InputError(f"corners_px of {self.photograph!r} outline nothing; give 3 or more")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelTable:
@@ -98,12 +102,15 @@ class PanelTable:
                     f"add [panels.{target.panel!r}]"
                 )
 
+    def listed(self, serial: str, band: Band) -> float | None:
+        """Return the reflectance that the table gives for a panel in a band, if any."""
+        known = self.panels.get(serial) or self.panels.get(serial[:15])
+        return known.at(band) if known else None
+
     def at(self, serial: str, band: Band) -> float | None:
         """Return the reflectance of a panel in a band, from the table or its serial number."""
-        short = serial[:15]
-        known = self.panels.get(serial) or self.panels.get(short)
-        reflectance = known.at(band) if known else None
-        return albedo_from_serial(serial, band) if reflectance is None else reflectance
+        listed = self.listed(serial, band)
+        return albedo_from_serial(serial, band) if listed is None else listed
 
 
 def panel_version(serial: str) -> int | None:
@@ -148,24 +155,32 @@ def read_panels(path: Path) -> PanelTable:
     InputError
         If it is missing, no TOML, or says something that cannot be.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give another panel file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no readable TOML ({error}); correct it") from error
-    try:
-        return PanelTable(
-            panels={name: _albedo(row) for name, row in document.get("panels", {}).items()},
-            targets=tuple(_target(row) for row in document.get("targets", ())),
-        )
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(
-            f'{path}: {error}; write [panels."serial"] tables with band = reflectance, '
-            "and [[targets]] with photograph, panel and corners_px"
-        ) from error
+    document, where = read_toml(path), str(path)
+    refuse_unknown(document, ("panels", "targets"), where)
+    targets = document.get("targets", [])
+    if not isinstance(targets, list) or not all(isinstance(row, dict) for row in targets):
+        raise InputError(f"{path}: targets = {targets!r}; write [[targets]] before each")
+    return build(
+        PanelTable,
+        {},
+        where,
+        panels={
+            name: _albedo(row, f'{where}: [panels."{name}"]')
+            for name, row in subtables(document, "panels", where).items()
+        },
+        targets=tuple(
+            build(Target, row, f"{where}: target {number}") for number, row in enumerate(targets, 1)
+        ),
+    )
+
+
+def _albedo(row: Mapping[str, Any], where: str) -> PanelAlbedo:
+    """Return what one table says: by wavelength, by band, or one figure for all light."""
+    curve = {key: row[key] for key in ("wavelengths_nm", "reflectance") if key in row}
+    if isinstance(row.get("reflectance"), int | float):
+        curve = {"wavelengths_nm": [550.0], "reflectance": [row["reflectance"]]}
+    by_band = {name.lower(): value for name, value in row.items() if name not in curve}
+    return build(PanelAlbedo, curve | {"by_band": by_band}, where)
 
 
 def add_panels(path: Path, panels: Mapping[str, PanelAlbedo]) -> None:
@@ -219,25 +234,3 @@ def parse_panel(text: str) -> tuple[str, PanelAlbedo]:
             f"panel {text!r}: {error}; write 'SERIAL:blue=0.67,green=0.69,red=0.68' or 'SERIAL:0.5'"
         ) from error
     return serial, PanelAlbedo(by_band=by_band)
-
-
-def _albedo(row: dict[str, Any]) -> PanelAlbedo:
-    wavelengths, reflectance = row.get("wavelengths_nm", ()), row.get("reflectance", ())
-    if isinstance(reflectance, int | float):
-        wavelengths, reflectance = (550.0,), (reflectance,)
-    return PanelAlbedo(
-        by_band={
-            name.lower(): float(value)
-            for name, value in row.items()
-            if name not in ("wavelengths_nm", "reflectance")
-        },
-        wavelengths_nm=tuple(float(value) for value in wavelengths),
-        reflectance=tuple(float(value) for value in reflectance),
-    )
-
-
-def _target(row: dict[str, Any]) -> Target:
-    corners = tuple((float(x), float(y)) for x, y in row["corners_px"])
-    if len(corners) < 3:
-        raise ValueError(f"corners_px of {row['photograph']!r} outline nothing")
-    return Target(photograph=str(row["photograph"]), panel=str(row["panel"]), corners_px=corners)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ingest.radiometry.panel_table import PanelTable, panel_version
 from ingest.radiometry.radiance import THERMAL_BAND, find_saturated, read_stored, to_radiance
+from ingest.radiometry.sun_sensor import Shot
 from tmp.captures import Capture, CaptureKind, Flag
 from tmp.radiometry import Band, BandTags
 
@@ -78,8 +79,6 @@ class PanelReading:
     band: str
     radiance: float
     """Mean over the panel, in the unit of `ingest.radiometry.radiance.radiance_unit`."""
-    variation: float
-    """Standard deviation over mean."""
     pixels: int
     reflectance: float | None
     """Of the panel in this band; None where nobody says."""
@@ -146,7 +145,7 @@ def measure_panel(
     time_utc: datetime | None = None,
 ) -> list[PanelReading]:
     """Measure a panel in all bands of a photograph, and judge whether it may be used."""
-    radiance = to_radiance(dn, tags)
+    radiance, saturated = to_radiance(dn, tags), find_saturated(dn, tags)
     inside = _mask(dn.shape[:2], np.array(sighting.outline_px))
     x, y = (float(v) + 0.5 for v in np.mean(sighting.outline_px, axis=0))
     readings = []
@@ -154,14 +153,13 @@ def measure_panel(
         plane = radiance if radiance.ndim == 2 else radiance[..., channel]
         values = plane[inside].astype(float)
         mean = float(values.mean()) if values.size else 0.0
-        problem = _judge(plane, inside, find_saturated(dn, tags))
+        problem = _judge(plane, inside, saturated)
         readings.append(
             PanelReading(
                 photograph=name,
                 serial=sighting.serial,
                 band=band.name,
                 radiance=mean,
-                variation=float(values.std() / mean) if mean > 0 else float("inf"),
                 pixels=int(values.size),
                 reflectance=_reflectance(band, channel, tags, sighting, table),
                 place_px=(x, y),
@@ -172,33 +170,25 @@ def measure_panel(
     return readings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PanelCandidate:
-    """A photograph that may show a panel."""
-
-    name: str
-    tags: BandTags
-    time_utc: datetime | None = None
-    expected: bool = False
-    """Whether it is a picture of a panel, so that finding none is worth a word."""
-
-
 def measure_panels(
-    candidates: Sequence[PanelCandidate], load: Callable[[str], Picture], table: PanelTable
+    shots: Sequence[Shot],
+    load: Callable[[str], Picture],
+    table: PanelTable,
+    *,
+    expected: Collection[str] = (),
 ) -> list[PanelReading]:
     """Find and measure panels in all photographs that may show one.
 
     Parameters
     ----------
-    candidates : sequence of PanelCandidate
-        Those without a panel are passed over, unless one is expected.
     load : callable
         Returns the pixel values of a photograph by name.
+    expected : collection of str
+        Names of pictures of a panel, for which finding none is worth a word.
     """
     readings = []
-    for candidate in candidates:
-        given = [t for t in table.targets if t.photograph == candidate.name]
-        dn = load(candidate.name)
+    for shot in shots:
+        dn = load(shot.name)
         sightings = [
             PanelSighting(
                 serial=target.panel,
@@ -206,36 +196,30 @@ def measure_panels(
                 outline_px=tuple((x - 0.5, y - 0.5) for x, y in target.corners_px),
                 source="panels.toml",
             )
-            for target in given
+            for target in table.targets
+            if target.photograph == shot.name
         ]
-        found = None if sightings else find_panel(dn, candidate.tags)
-        sightings += [found] if found else []
+        if not sightings and (found := find_panel(dn, shot.tags)):
+            sightings.append(found)
         for sighting in sightings:
-            readings += measure_panel(
-                candidate.name, dn, candidate.tags, sighting, table, candidate.time_utc
-            )
-        if not sightings and candidate.expected:
-            readings += _nothing_found(candidate)
-    log.info("panels: %d readings in %d photographs", len(readings), len(candidates))
+            readings += measure_panel(shot.name, dn, shot.tags, sighting, table, shot.time_utc)
+        if not sightings and shot.name in expected:
+            readings += [
+                PanelReading(
+                    photograph=shot.name,
+                    serial="",
+                    band=band.name,
+                    radiance=0.0,
+                    pixels=0,
+                    reflectance=None,
+                    time_utc=shot.time_utc,
+                    problem=NOT_FOUND,
+                )
+                for band in shot.tags.bands
+                if band.name != THERMAL_BAND
+            ]
+    log.info("panels: %d readings in %d photographs", len(readings), len(shots))
     return readings
-
-
-def _nothing_found(candidate: PanelCandidate) -> list[PanelReading]:
-    return [
-        PanelReading(
-            photograph=candidate.name,
-            serial="",
-            band=band.name,
-            radiance=0.0,
-            variation=0.0,
-            pixels=0,
-            reflectance=None,
-            time_utc=candidate.time_utc,
-            problem=NOT_FOUND,
-        )
-        for band in candidate.tags.bands
-        if band.name != THERMAL_BAND
-    ]
 
 
 def _read_code(grey: Picture) -> tuple[str, Float] | None:
@@ -321,11 +305,10 @@ def _reflectance(
     band: Band, channel: int, tags: BandTags, sighting: PanelSighting, table: PanelTable
 ) -> float | None:
     """Return the panel's reflectance: the user's word before the file's, that before the code's."""
-    listed = table.panels.get(sighting.serial) or table.panels.get(sighting.serial[:15])
-    told = listed.at(band) if listed else None
-    if told is None and tags.panel is not None and tags.panel.albedo is not None and channel == 0:
-        return tags.panel.albedo
-    return table.at(sighting.serial, band) if told is None else told
+    in_file = tags.panel.albedo if tags.panel is not None and channel == 0 else None
+    if in_file is not None and table.listed(sighting.serial, band) is None:
+        return in_file
+    return table.at(sighting.serial, band)
 
 
 def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:

@@ -74,7 +74,6 @@ def to_radiance(dn: NDArray[np.unsignedinteger], tags: BandTags) -> Float32:
     ----------
     dn : ndarray of shape (rows, cols) or (rows, cols, channels), unsigned
         Pixel values as stored.
-    tags : BandTags
 
     Returns
     -------

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -30,7 +30,7 @@ from ingest.radiometry.calibration_methods import (
     spans_a_line,
 )
 from ingest.radiometry.panel_table import PanelTable
-from ingest.radiometry.panels import PanelCandidate, PanelReading, measure_panels
+from ingest.radiometry.panels import PanelReading, measure_panels
 from ingest.radiometry.radiance import THERMAL_BAND, Unit, full_scale, radiance_unit
 from ingest.radiometry.sun_sensor import Light, Shot, SunUnit, read_light
 from tmp.captures import Capture, CaptureKind, Flag
@@ -226,14 +226,6 @@ def _common_scales(
     return {key: 1.0 / value for key, value in reach.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibrated:
-    """A survey's calibration, and the panel readings it was made from."""
-
-    calibration: Calibration
-    readings: tuple[PanelReading, ...]
-
-
 def calibrate_captures(
     captures: Sequence[Capture],
     *,
@@ -241,7 +233,7 @@ def calibrate_captures(
     tags_of: Callable[[str], BandTags],
     table: PanelTable | None = None,
     level: Leveller | None = None,
-) -> Calibrated:
+) -> Calibration:
     """Calibrate all band photographs of a survey.
 
     Parameters
@@ -273,22 +265,14 @@ def calibrate_captures(
             f"panels.toml outlines a target in {lost[0]!r}, which is no band photograph of the "
             "survey; write the name as survey.gpkg has it"
         )
+    shots = [_shot(capture, tags[capture.name]) for capture in usable]
+    panels = {capture.name for capture in usable if capture.kind is CaptureKind.PANEL}
     outlined = {target.photograph for target in table.targets}
-    candidates = [
-        PanelCandidate(
-            name=c.name,
-            tags=tags[c.name],
-            time_utc=c.time_utc,
-            expected=c.kind is CaptureKind.PANEL,
-        )
-        for c in usable
-        if c.kind is CaptureKind.PANEL or c.name in outlined
-    ]
-    readings = measure_panels(candidates, load, table)
+    candidates = [shot for shot in shots if shot.name in panels | outlined]
+    readings = measure_panels(candidates, load, table, expected=panels)
     if level is not None:
         readings = [_levelled(reading, tags[reading.photograph], level) for reading in readings]
-    shots = [_shot(capture, tags[capture.name]) for capture in usable]
-    return Calibrated(calibration=calibrate(shots, readings), readings=tuple(readings))
+    return calibrate(shots, readings)
 
 
 def _levelled(reading: PanelReading, tags: BandTags, level: Leveller) -> PanelReading:

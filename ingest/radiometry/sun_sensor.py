@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tmp.geo.frames import sun_position
 from tmp.radiometry import BandTags, Family, SunReading
 
 Float = NDArray[np.float64]
@@ -30,8 +31,6 @@ MOST_CHANGE = 5.0
 """Readings this many times above or below the median of a flight are faults of the sensor."""
 LIST_SPAN_S = 1.0
 """Records of a Sequoia this near to the exposure are averaged by their median."""
-DELTA_T_S = 69.2
-"""Terrestrial time less UT1, 2020 to 2030 within a second: 0.004° of the sun's way."""
 
 
 class SunUnit(StrEnum):
@@ -60,7 +59,6 @@ def level_irradiance(
 
     Parameters
     ----------
-    tags : BandTags
     time_utc : datetime, optional
         Of the exposure.
     lon_lat_deg : tuple of float, optional
@@ -98,7 +96,8 @@ def _micasense_level(
     elevation = reading.solar_elevation_rad
     azimuth = reading.solar_azimuth_rad
     if elevation is None and time_utc is not None and lon_lat_deg is not None:
-        elevation, azimuth = sun_position(time_utc, lon_lat_deg)
+        moment = np.datetime64(time_utc.astimezone(UTC).replace(tzinfo=None), "ms")
+        elevation, azimuth = (float(angle) for angle in sun_position(*lon_lat_deg, moment))
     if elevation is None:
         return _positive(reading.irradiance)
     if reading.direct is not None and reading.scattered is not None:
@@ -185,22 +184,6 @@ def sun_sensor_angle(
     # The third column of Rz(yaw) Ry(pitch) Rx(roll), turned from down to up.
     normal = -np.array([cy * sp * cr + sy * sr, sy * sp * cr - cy * sr, cp * cr])
     return float(np.arccos(np.clip(sun @ normal, -1, 1)))
-
-
-def sun_position(time_utc: datetime, lon_lat_deg: tuple[float, float]) -> tuple[float, float]:
-    """Return the sun's elevation, refraction included, and its azimuth from north, in radians.
-
-    References
-    ----------
-    Reda, I., Andreas, A. (2004). Solar position algorithm for solar radiation applications.
-    Solar Energy 76(5).
-    """
-    from sunposition import sunpos
-
-    lon_deg, lat_deg = lon_lat_deg
-    moment = np.datetime64(time_utc.astimezone(UTC).replace(tzinfo=None), "ms")
-    azimuth, zenith, *_ = sunpos(moment, lat_deg, lon_deg, 0.0, delta_t=DELTA_T_S, jit=False)
-    return float(np.pi / 2 - np.radians(zenith)), float(np.radians(azimuth % 360.0))
 
 
 def _sequoia_level(tags: BandTags) -> float | None:

@@ -9,16 +9,15 @@ out of a file or a message can do no more than arithmetic.
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import operator
 import re
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from tmp.errors import InputError
 from tmp.radiometry import Band
+from tmp.toml_tables import build, nearest, read_toml
 
 Array = NDArray[np.float32]
 
@@ -321,18 +321,17 @@ class IndexTable:
         Traceback (most recent call last):
         tmp.errors.InputError: NDSI needs short-wave infrared near 1600 nm, which no camera ...
         """
-        known = {index.name.lower(): index for index in self.indices.values()}
-        known |= {other.lower(): index for index in self.indices.values() for other in index.also}
-        if (found := known.get(name.lower())) is not None:
-            return found
+        known = {
+            other: index for index in self.indices.values() for other in (*index.also, index.name)
+        }
+        for other, index in known.items():
+            if other.lower() == name.lower():
+                return index
         for other, (why, instead) in self.elsewhere.items():
             if other.lower() == name.lower():
                 raise InputError(f"{other} {why}; take {instead}")
-        near = difflib.get_close_matches(name.lower(), known, n=3)
-        said = f"did you mean {' or '.join(known[key].name for key in near)}?" if near else ""
-        raise InputError(
-            f"no index is called {name!r}; {said or 'see --list'}, or write it as --formula"
-        )
+        near = nearest(name, known) or "; see --list"
+        raise InputError(f"no index is called {name!r}{near}, or write it as --formula")
 
     def from_user(self, name: str, text: str) -> Index:
         """Return an index of the user's own formula.
@@ -370,36 +369,30 @@ class IndexTable:
 @cache
 def index_table() -> IndexTable:
     """Return the table that comes with the platform."""
-    with files(__package__).joinpath(TABLE).open("rb") as file:
-        document = tomllib.load(file)
+    path = Path(str(files(__package__) / TABLE))
+    document = read_toml(path)
     slots = {
-        key: Slot(
-            key=key, name=entry["name"], low_nm=entry["range_nm"][0], high_nm=entry["range_nm"][1]
-        )
+        key: Slot(key=key, name=entry["name"], low_nm=low_nm, high_nm=high_nm)
         for key, entry in document["band"].items()
+        for low_nm, high_nm in [entry["range_nm"]]
     }
     return IndexTable(
         slots=slots,
-        indices={name: _index(name, entry, slots) for name, entry in document["index"].items()},
+        indices={
+            name: _index(name, entry, slots, f"{path}: {name}")
+            for name, entry in document["index"].items()
+        },
         elsewhere={
             name: (entry["why"], entry["instead"]) for name, entry in document["elsewhere"].items()
         },
     )
 
 
-def _index(name: str, entry: Mapping[str, Any], slots: Mapping[str, Slot]) -> Index:
-    constants = entry.get("constants", {})
-    given = {key: entry[key] for key in ("title", "reference", "source", "shows", "ramp")}
-    return Index(
-        name=name,
-        formula=parse_formula(entry["formula"], tuple(slots), constants),
-        constants=tuple(constants.items()),
-        also=tuple(entry.get("also", ())),
-        needs=Needs(entry["needs"]),
-        valid=(entry["valid"][0], entry["valid"][1]),
-        shown=(entry["shown"][0], entry["shown"][1]),
-        note=entry.get("note", ""),
-        **given,
+def _index(name: str, entry: dict[str, Any], slots: Collection[str], where: str) -> Index:
+    constants = entry.pop("constants", {})
+    formula = parse_formula(entry.pop("formula"), tuple(slots), constants)
+    return build(
+        Index, entry, where, name=name, formula=formula, constants=tuple(constants.items())
     )
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import spsolve
 
 from photogrammetry.pictures import THUMBNAIL_LEVEL, PictureStore
@@ -32,6 +32,7 @@ from tmp.threads import map_threads
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 Int = NDArray[np.int64]
 
 LEAST_POINTS, POINTS_PER_VIEW = 5_000, 2
@@ -50,7 +51,6 @@ RESTRAINT = 0.2
 Neighbours disagree a little by their view of the sun; along a line of photographs such
 differences would add up and bleach its end."""
 
-Float32 = NDArray[np.float32]
 REDUCTION = 8
 """By which pictures are reduced before they are sampled."""
 MOST_POINTS = 8_000
@@ -85,10 +85,8 @@ def balance_exposures(
 
     Notes
     -----
-    Least squares on logarithms: sample of view v at point p plus log gain of v equals an unknown
-    brightness of p, which is eliminated; re-weighted against moving and shining things.  After
-    Brown, M. & Lowe, D. G. (2007), Automatic panoramic image stitching using invariant features,
-    IJCV 74(1), section 6.
+    After Brown, M. & Lowe, D. G. (2007), Automatic panoramic image stitching using invariant
+    features, IJCV 74(1), section 6.
     """
     most = max(LEAST_POINTS, POINTS_PER_VIEW * len(views))
     if len(points) > most:
@@ -140,37 +138,65 @@ def _sample_thumbnail(view: View, points: Float, store: PictureStore) -> tuple[I
 
 
 def _solve_gains(view_of: Int, point_of: Int, logarithms: Float, views: int) -> Float:
-    """Solve the gains of one band.
-
-    Parameters
-    ----------
-    view_of, point_of : ndarray of shape (S,)
-        View and point of each sample.
-    logarithms : ndarray of shape (S,)
-        NaN where unusable.
-    views : int
-
-    Returns
-    -------
-    ndarray of shape (views,)
-    """
+    """Solve the gains (views,) of one band from samples (S,): view, point and value, or NaN."""
     usable = np.isfinite(logarithms)
     usable &= np.bincount(point_of[usable], minlength=point_of.max(initial=0) + 1)[point_of] > 1
     view_of, point_of, values = view_of[usable], point_of[usable], logarithms[usable]
-    weights, gains = np.ones(len(values)), np.zeros(views)
+    number = np.arange(len(values))
+    design = csr_array((np.ones(len(values)), (number, view_of)), shape=(len(values), views))
+    gains = _solve(
+        point_of,
+        values,
+        design,
+        prior=lambda weights: np.full(views, max(RESTRAINT * weights.sum() / views, 1e-9)),
+        scale=ROBUST_SCALE,
+    )
+    return np.asarray(np.exp(gains - gains.mean()))
+
+
+def _solve(
+    point_of: Int,
+    values: Float,
+    design: csr_array,
+    *,
+    prior: Callable[[Float], Float],
+    scale: float,
+) -> Float:
+    """Solve the terms (U,) with which samples of the same point agree.
+
+    Parameters
+    ----------
+    point_of : ndarray of shape (S,)
+        Point of each sample.
+    values : ndarray of shape (S,)
+        Logarithms.
+    design : sparse array of shape (S, U)
+        Derivatives of the samples by the terms.
+    prior : callable
+        From the weights of the samples (S,), those of the wish for terms of 0, (U,).
+    scale : float
+        Residual, in natural logarithms, from which a sample counts less.
+
+    Notes
+    -----
+    Least squares on logarithms: a sample plus its terms equals an unknown brightness of its point,
+    which is eliminated; re-weighted against things that move or shine.
+    """
+    number = np.arange(len(values))
+    weights, terms = np.ones(len(values)), np.zeros(design.shape[1])
     for _ in range(ROUNDS):
         mass = np.maximum(np.bincount(point_of, weights), 1e-9)
         mean = np.bincount(point_of, weights * values) / mass
-        right = -np.bincount(view_of, weights * (values - mean[point_of]), minlength=views)
-        seen = csr_array((weights, (view_of, point_of)), shape=(views, len(mass)))
-        share = csr_array((weights / mass[point_of], (view_of, point_of)), shape=seen.shape)
-        restraint = max(RESTRAINT * weights.sum() / views, 1e-9)
-        own = np.bincount(view_of, weights, minlength=views) + restraint
-        gains = spsolve((diags_array(own) - share @ seen.T).tocsc(), right)
-        adjusted = values + gains[view_of]
-        centre = np.bincount(point_of, weights * adjusted) / mass
-        weights = 1 / (1 + ((adjusted - centre[point_of]) / ROBUST_SCALE) ** 2)
-    return np.asarray(np.exp(gains - gains.mean()))
+        shape = (len(mass), len(values))
+        summed = csr_array((weights, (point_of, number)), shape=shape) @ design
+        averaged = csr_array((weights / mass[point_of], (point_of, number)), shape=shape) @ design
+        own = (design.T * weights) @ design + diags_array(prior(weights))
+        right = -(design.T @ (weights * (values - mean[point_of])))
+        terms = spsolve((own - averaged.T @ summed).tocsc(), right)
+        adjusted = values + design @ terms
+        brightness = np.bincount(point_of, weights * adjusted) / mass
+        weights = 1 / (1 + ((adjusted - brightness[point_of]) / scale) ** 2)
+    return np.asarray(terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,11 +243,6 @@ def level_photographs(
     load : callable
         Gives values in proportion to light, (rows, cols, bands), NaN where there is none.
     workers : int
-
-    Notes
-    -----
-    Least squares on logarithms, re-weighted: a sample plus its photograph's gain plus its
-    camera's fall-off equals an unknown brightness of the place, which is eliminated.
     """
     if len(points) > MOST_POINTS:
         points = points[np.linspace(0, len(points) - 1, MOST_POINTS).astype(int)]
@@ -232,7 +253,7 @@ def level_photographs(
     cameras = sorted({view.camera.camera_id for view in views})
     camera_of = np.array([cameras.index(view.camera.camera_id) for view in views])
     solved = [
-        _solve(samples[..., band], powers, camera_of, len(cameras))
+        _solve_levels(samples[..., band], powers, camera_of, len(cameras))
         for band in range(samples.shape[2])
     ]
     gains = np.exp(np.stack([gain - gain.mean() for gain, _ in solved], axis=-1))
@@ -268,46 +289,31 @@ def _sample(view: View, points: Float, load: Callable[[str], Float32]) -> tuple[
     return np.log(found).astype(np.float32), _powers(view, at)
 
 
-def _solve(
-    samples: Float32, powers: Float, camera_of: NDArray[np.int64], cameras: int
+def _solve_levels(
+    samples: Float32, powers: Float, camera_of: Int, cameras: int
 ) -> tuple[Float, Float]:
     """Solve one band from logarithms (V, N): gains (V,) and fall-off (cameras, terms)."""
     known = np.isfinite(samples) & (np.isfinite(samples).sum(axis=0) > 1)
     photo, point = np.nonzero(known)
-    value = samples[photo, point].astype(float)
     design = _design(photo, powers[photo, point], camera_of, cameras, len(samples))
-    unknowns = design.shape[1]
-    sigma = np.full(unknowns, FALL_OFF_SIGMA)
+    sigma = np.full(design.shape[1], FALL_OFF_SIGMA)
     sigma[: len(samples)] = GAIN_SIGMA
-    prior = np.diag((SAMPLE_SIGMA / sigma) ** 2)
-    weight, solution = np.ones(len(value)), np.zeros(unknowns)
-    for _ in range(ROUNDS):
-        mass = np.maximum(np.bincount(point, weight, samples.shape[1]), 1e-9)
-        by_point = csr_array(
-            coo_array((weight, (point, np.arange(len(point)))), shape=(len(mass), len(point)))
-        )
-        mean_design, mean_value = by_point @ design, np.bincount(point, weight * value, len(mass))
-        normal = (design.T * weight) @ design - (mean_design.T / mass) @ mean_design
-        right = design.T @ (weight * value) - mean_design.T @ (mean_value / mass)
-        solution = np.linalg.solve(normal.toarray() + prior, -right)
-        levelled = value + design @ solution
-        brightness = np.bincount(point, weight * levelled, len(mass)) / mass
-        weight = 1 / (1 + ((levelled - brightness[point]) / ROBUST_LEVEL) ** 2)
+    solution = _solve(
+        point,
+        samples[photo, point].astype(float),
+        design,
+        prior=lambda _: (SAMPLE_SIGMA / sigma) ** 2,
+        scale=ROBUST_LEVEL,
+    )
     return solution[: len(samples)], solution[len(samples) :].reshape(cameras, FALL_OFF_TERMS)
 
 
-def _design(
-    photo: NDArray[np.int64],
-    powers: Float,
-    camera_of: NDArray[np.int64],
-    cameras: int,
-    photos: int,
-) -> csr_array:
-    """Return the derivatives of samples by the unknowns, (K, photos + cameras * terms)."""
-    number = np.arange(len(photo))
+def _design(photo: Int, powers: Float, camera_of: Int, cameras: int, photos: int) -> csr_array:
+    """Return the derivatives of samples by gains and fall-off, (S, photos + cameras * terms)."""
+    number, terms = np.arange(len(photo)), np.arange(FALL_OFF_TERMS)
     first = photos + camera_of[photo] * FALL_OFF_TERMS
-    rows = np.concatenate([number, *[number] * FALL_OFF_TERMS])
-    cols = np.concatenate([photo, *(first + term for term in range(FALL_OFF_TERMS))])
-    values = np.concatenate([np.ones(len(photo)), *powers.T])
+    rows = np.concatenate([number, np.repeat(number, FALL_OFF_TERMS)])
+    cols = np.concatenate([photo, (first[:, None] + terms).ravel()])
+    values = np.concatenate([np.ones(len(photo)), powers.ravel()])
     shape = (len(photo), photos + cameras * FALL_OFF_TERMS)
-    return csr_array(coo_array((values, (rows, cols)), shape=shape))
+    return csr_array((values, (rows, cols)), shape=shape)

@@ -265,7 +265,7 @@ def test_a_saturated_cell_has_no_index(record: MapRecord) -> None:
     ("options", "said"),
     [
         ({"indices": ("NDSI",)}, "short-wave infrared.*take NDGlaI"),
-        ({"indices": ("NDVII",)}, "did you mean NDVI"),
+        ({"indices": ("NDVII",)}, "did you mean 'NDVI'"),
         ({"indices": ("BNDVI",)}, "needs blue.*could be had: NDVI"),
         ({"indices": ("NDVI", "ndvi")}, "asked for twice"),
         ({"formulas": (("dsm", "N/R"),)}, "dsm.tif is another product"),

@@ -1,6 +1,9 @@
+import errno
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,8 +13,8 @@ import psutil
 import pytest
 
 from flows.run import lock
-from flows.run.lock import living_holder, locked, refuse_if_running
-from tmp.errors import InputError
+from flows.run.lock import living_holder, locked
+from tmp.errors import InputError, SpaceError
 
 
 def _held_elsewhere(path: Path, *, touched_s_ago: float = 0.0) -> None:
@@ -67,8 +70,8 @@ def test_lock_of_an_earlier_version_is_of_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     started = psutil.Process().create_time()
     path.write_text(json.dumps({"pid": os.getpid(), "started": started, "purpose": "'tmp map'"}))
-    with pytest.raises(InputError, match="already at work"):
-        refuse_if_running(path)
+    with pytest.raises(InputError, match="already at work"), locked(path, "'tmp run'"):
+        pass
 
 
 def test_holder_on_another_machine_is_named_and_believed_while_it_touches_its_lock(
@@ -135,6 +138,60 @@ def test_of_many_who_find_a_dead_holder_one_gets_the_lock(
     assert most[0] == 1
     assert len(refused) == 7
     assert not path.exists()
+
+
+def test_lock_of_a_process_that_died_here_is_taken_over_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    work = f"with locked(Path({str(path)!r}), 'x'): print('held', flush=True); time.sleep(60)"
+    program = f"import time; from pathlib import Path; from flows.run.lock import locked\n{work}"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=f"process {other.pid}"), locked(path, "'tmp map'"):
+            pass
+        other.kill()
+    began_s = time.monotonic()
+    with locked(path, "'tmp map'"):
+        assert time.monotonic() - began_s < 5  # and not the five minutes of another machine's
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "said"),
+    [
+        (
+            errno.EACCES,
+            InputError,
+            r"lock: cannot be written \(Permission denied\); make the folder",
+        ),
+        (errno.EROFS, InputError, r"lock: cannot be written \(Read-only file system\)"),
+        (errno.ENOSPC, SpaceError, "the disk is full"),
+    ],
+)
+@pytest.mark.parametrize("step", ["mkdir", "open"])
+def test_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    number: int,
+    error: type[Exception],
+    said: str,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, step, refuse)
+    with pytest.raises(error, match=said) as refusal, locked(tmp_path / "lock", "'tmp map'"):
+        pass
+    assert "\n" not in str(refusal.value)
+
+
+def test_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "work").touch()
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        locked(tmp_path / "work" / "lock", "'tmp map'"),
+    ):
+        pass
 
 
 def test_right_to_clear_that_was_left_behind_is_cleared_too(tmp_path: Path) -> None:

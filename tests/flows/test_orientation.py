@@ -12,9 +12,10 @@ from types import ModuleType
 
 import pytest
 
+from flows.engine.cost import Quality
 from flows.engine.stage import Portion, Recipe, execute
 from flows.engine.store import Result
-from flows.run.plan import MapOptions, Quality, plan_map
+from flows.run.plan import MapOptions, plan_map
 from flows.stages.inputs import FEATURE_SIZES
 from flows.stages.orientation import FEATURES_FILE
 from photogrammetry.orientation import features, matching

@@ -69,7 +69,8 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     monkeypatch.setenv(SERVICE, service.to_text())
     assert service_of_process() == service
     with pytest.raises(InputError, match="seen"):
-        survey_flow.survey.fn("farm", **ASKED)
+        parameters = survey_flow.survey.validate_parameters({"survey": "farm", **ASKED})
+        survey_flow.survey.fn(**parameters)
     root, request, run = seen
     assert root == tmp_path / "farm"
     assert (request.map.quality, request.map.ortho_gsd_m, request.map.workers) == ("fast", 0.05, 3)

@@ -94,8 +94,12 @@ def test_a_panel_written_otherwise_is_refused(text):
             "not list",
         ),
         ('[[targets]]\nphotograph = "a"\npanel = "b"\ncorners_px = [[0,0]]', "outline nothing"),
-        ("panels = 3", "write .panels"),
-        ("[panels", "no readable TOML"),
+        ("panels = 3", r"panels = 3; write it as a table, \[panels"),
+        ("targets = 3", r"targets = 3; write \[\[targets"),
+        ("[panel.a]\nred = 0.7", "'panel' is not known; did you mean 'panels'"),
+        ("[panels.a]\nred = 'x'", r'\[panels."a"\]: by_band.red = .x.; give a number'),
+        ('[[targets]]\nphotograph = "a"\ncorners_px = [[0,0]]', "target 1: panel is missing"),
+        ("[panels", "not valid TOML"),
     ],
 )
 def test_a_panel_file_that_makes_no_sense_is_refused(tmp_path, text, message):
@@ -124,6 +128,6 @@ def test_panels_are_added_beside_what_a_person_wrote(tmp_path):
 def test_a_damaged_panel_file_is_not_overwritten(tmp_path):
     path = tmp_path / "panels.toml"
     path.write_text("[panels")
-    with pytest.raises(InputError, match="no readable TOML"):
+    with pytest.raises(InputError, match="not valid TOML"):
         add_panels(path, {})
     assert path.read_text() == "[panels"

@@ -29,9 +29,6 @@ def test_a_mavic_3m_band_says_all_that_djis_formula_needs(tags_of, m3m_xmp):
         coefficients=(1e-05, 2e-08, 3e-11, 4e-14, 5e-17, 6e-20),
         multiplies=True,
     )
-    assert found.rig.index == 4
-    assert found.rig.offset_px == (1.5, -2.25)
-    assert found.rig.homography == (1, 0, 3, 0, 1, 4, 0, 0, 1)
     assert not found.problems
 
 
@@ -42,13 +39,11 @@ def test_a_phantom_4_multispectral_has_its_black_level_in_exif(tags_of):
         "Camera:WavelengthFWHM": "32",
         "drone-dji:SensorGain": "2.5",
         "drone-dji:ExposureTime": "1003",
-        "drone-dji:DewarpHMatrix": "1,0,0,0,1,0,0,0,1",
     }
     found = tags_of(model="FC6360", tiff={0xC61A: 4096}, xmp=xmp)
     assert found.bands == (Band(name="rededge", centre_nm=730.0, width_nm=32.0),)
     assert (found.black_level, found.gain) == (4096.0, 2.5)
     assert found.exposure_s == pytest.approx(0.001003)
-    assert found.rig.rgb_homography == (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
 def test_the_colour_camera_of_a_multispectral_drone_is_rgb(make_jpeg):
@@ -64,7 +59,6 @@ def test_a_sequoia_gives_its_sun_sensor_in_seconds_and_radians(tags_of):
         "Camera:BandName": "Red",
         "Camera:CentralWavelength": "660",
         "Camera:RigCameraIndex": "1",
-        "Camera:RigRelatives": "0.1,0.2,0.3",
         "Camera:SensorModel": "310316.1,3067.5,4773.6",
         "Camera:IrradianceList": base64.b64encode(record + record[:7]).decode(),
         "Camera:IrradianceCalibrationMeasurement": "0,600,35,17,1,600,857,437",
@@ -75,7 +69,6 @@ def test_a_sequoia_gives_its_sun_sensor_in_seconds_and_radians(tags_of):
     found = tags_of(make="Parrot", model="Sequoia", software="v1.4.1", xmp=xmp, exif=exif)
     assert found.family is Family.SEQUOIA
     assert found.sensor_model == (310316.1, 3067.5, 4773.6)
-    assert found.rig.relatives_deg == (0.1, 0.2, 0.3)
     assert found.vignetting == PlaneVignetting(
         powers=((0, 0), (1, 0), (0, 1)), coefficients=(0.7, 0.1, 0.2)
     )
@@ -284,7 +277,6 @@ def test_real_files_say_what_is_known_of_them(real_data):
     assert min(abs(s.boot_time_s - nir.boot_time_s) for s in nir.sun) < 0.3
     reference = read_band_tags(real_data / "sequoia_indoor" / "IMG_180413_080658_0000_GRE.TIF")
     assert reference.sensor_model == (310316.1, 3067.5, 4773.6)
-    assert reference.rig.relatives_deg is None
     bands = [
         read_band_tags(real_data / "rededge_panel" / f"IMG_0000_{k}.tif").bands[0]
         for k in range(1, 6)

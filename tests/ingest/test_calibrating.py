@@ -32,7 +32,7 @@ def calibrated(folder, root, table=None):
         load=partial(at, read_stored),
         tags_of=partial(at, read_band_tags),
         table=table,
-    ).calibration
+    )
 
 
 def reflectance(calibration, path):
@@ -151,11 +151,11 @@ def test_targets_in_photographs_of_unequal_exposure_count_as_levelled():
         calibrate_captures(captures, load=load, tags_of=lambda _: tags, table=table, level=given)
         for given in (None, level)
     )
-    line = levelled.calibration.of("1.tif")[0]
+    line = levelled.of("1.tif")[0]
     assert line.provenance is Provenance.EMPIRICAL_LINE
     assert line.offset == pytest.approx(0, abs=1e-4)
-    assert plain.calibration.of("1.tif")[0].offset > 0.005
+    assert plain.of("1.tif")[0].offset > 0.005
     assert set(asked) == {(10.0, 10.0), (30.0, 10.0)}
     radiance = to_radiance(load("2.tif"), tags) / exposures["2.tif"]
-    values = levelled.calibration.to_reflectance("2.tif", radiance[..., None])
+    values = levelled.to_reflectance("2.tif", radiance[..., None])
     assert values[10, [10, 30], 0] == pytest.approx(list(reflectances.values()), abs=2e-4)

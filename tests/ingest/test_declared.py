@@ -64,17 +64,20 @@ def test_without_a_file_nothing_is_declared(tmp_path):
     [
         ("[cameras", "not valid TOML"),
         ("x = 1", r"no \[cameras"),
-        ('cameras = {a = "nir"}', "not a table"),
+        ('cameras = {a = "nir"}', "write it as a table"),
         ('[cameras."a"]\nlinear = true', "give channels"),
-        ('[cameras."a"]\nchannels = "nir"', "give channels"),
+        ('[cameras."a"]\nchannels = "nir"', "channels = 'nir'; give a list"),
         ('[cameras."a"]\nchannels = ["nir", "nir"]', "must differ"),
         ('[cameras."a"]\nchannels = ["", ""]', "must differ"),
         ('[cameras."a"]\nfilter = "XYZ"', "filter 'XYZ' is not known"),
         ('[cameras."a"]\nchannels = ["nir"]\ncentre_nm = [0.85]', "in nanometres"),
         ('[cameras."a"]\nchannels = ["nir"]\ncentre_nm = [850, 550]', "must list 1 numbers"),
-        ('[cameras."a"]\nchannels = ["nir"]\nblack_level = "x"', "not a number"),
-        ('[cameras."a"]\nchannels = ["nir"]\nlinear = 1', "true or false"),
-        ('[cameras."a"]\nchanels = ["nir"]', "unknown key 'chanels'"),
+        (
+            '[cameras."a"]\nchannels = ["nir"]\nblack_level = "x"',
+            "black_level = 'x'; give a number",
+        ),
+        ('[cameras."a"]\nchannels = ["nir"]\nlinear = 1', "linear = 1; give true or false"),
+        ('[cameras."a"]\nchanels = ["nir"]', "'chanels' is not known; did you mean 'channels'"),
     ],
 )
 def test_a_declaration_that_cannot_be_understood_is_refused(declare, text, words):

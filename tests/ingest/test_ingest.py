@@ -7,7 +7,7 @@ from ingest.photographs import choose_origin, ingest_photographs
 from ingest.summary import summarise
 from tmp.captures import Flag, HeightDatum, read_captures
 from tmp.errors import InputError, NotASurveyError, VersionError
-from tmp.geo.datums import describe_datum_shift
+from tmp.geo.frames import describe_datum_shift
 from tmp.survey import Survey, read_settings, write_settings
 
 

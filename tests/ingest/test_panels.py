@@ -8,8 +8,9 @@ import pytest
 
 from ingest.metadata.bands import read_band_tags
 from ingest.radiometry.panel_table import PanelAlbedo, PanelTable, Target, parse_panel
-from ingest.radiometry.panels import PanelCandidate, find_panel, measure_panel, measure_panels
+from ingest.radiometry.panels import find_panel, measure_panel, measure_panels
 from ingest.radiometry.radiance import read_stored
+from ingest.radiometry.sun_sensor import Shot
 from tmp.radiometry import Band, BandTags, Family, PanelMark
 
 PUBLISHED = {"blue": 0.798, "green": 0.817, "red": 0.749, "nir": 0.548, "rededge": 0.613}
@@ -26,7 +27,7 @@ def flight(panel_scene):
 
 
 def candidates(flight, *names):
-    return [PanelCandidate(name=name, tags=flight.frames[name].shot.tags) for name in names]
+    return [flight.frames[name].shot for name in names]
 
 
 def test_the_panel_is_found_and_its_light_is_the_truth(panel_scene, flight):
@@ -59,8 +60,8 @@ def test_a_field_holds_no_panel(flight):
 
 
 def test_a_panel_picture_without_a_code_is_reported(flight):
-    (candidate,) = candidates(flight, "002_red.tif")
-    (reading,) = measure_panels([replace(candidate, expected=True)], flight.load, PanelTable())
+    (shot,) = candidates(flight, "002_red.tif")
+    (reading,) = measure_panels([shot], flight.load, PanelTable(), expected={shot.name})
     assert not reading.usable
     assert "outline the panel in panels.toml" in reading.problem
 
@@ -137,7 +138,8 @@ def test_an_outlined_target_is_measured_in_every_channel():
             ),
         ),
     )
-    readings = measure_panels([PanelCandidate(name="a.tif", tags=tags)], lambda _: stored, table)
+    shot = Shot(name="a.tif", flight="", camera_id="", tags=tags)
+    readings = measure_panels([shot], lambda _: stored, table)
     assert [r.band for r in readings] == ["red", "green", "nir"]
     assert [r.radiance for r in readings] == pytest.approx([0.2, 0.4, 0.8])
     assert all(r.usable for r in readings)

@@ -21,14 +21,14 @@ def test_hemispheres_follow_the_reference_letters(make_jpeg, lon_lat):
 def test_zero_zero_is_no_position(make_jpeg):
     found = position(make_jpeg, lon_lat=(0.0, 0.0))
     assert found.longitude_deg is None
-    assert "zero" in found.source
+    assert "zero" in found.position_source
 
 
 def test_no_tags_and_no_fix_are_told_apart(make_jpeg):
-    assert position(make_jpeg, lon_lat=None, height_m=None).source == "no GPS tags"
+    assert position(make_jpeg, lon_lat=None, height_m=None).position_source == "no GPS tags"
     void = position(make_jpeg, gps={9: "V"})
     assert void.longitude_deg is None
-    assert "no fix" in void.source
+    assert "no fix" in void.position_source
 
 
 def test_rtk_fixed_takes_the_digits_of_xmp_and_its_sigmas(make_jpeg):
@@ -51,7 +51,7 @@ def test_rtk_fixed_takes_the_digits_of_xmp_and_its_sigmas(make_jpeg):
     assert found.sigma_vertical_m == 0.0205
     assert found.height_datum is HeightDatum.ELLIPSOID
     assert found.height_takeoff_m == 44.47
-    assert found.source == "XMP RTK fixed"
+    assert found.position_source == "XMP RTK fixed"
 
 
 def test_a_position_rewritten_in_exif_beats_the_stale_one_in_xmp(make_jpeg):
@@ -66,7 +66,7 @@ def test_a_position_rewritten_in_exif_beats_the_stale_one_in_xmp(make_jpeg):
     )
     assert found.longitude_deg == pytest.approx(7.6001)
     assert found.sigma_horizontal_m == 3.0
-    assert "differs from XMP" in found.source
+    assert "differs from XMP" in found.position_source
 
 
 def test_the_misspelt_longitude_is_understood(make_jpeg):

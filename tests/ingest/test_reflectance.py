@@ -9,7 +9,7 @@ import pytest
 from ingest.metadata.bands import band_tags
 from ingest.metadata.exif import read_tags
 from ingest.radiometry.panel_table import PanelTable
-from ingest.radiometry.panels import PanelCandidate, PanelReading, measure_panels
+from ingest.radiometry.panels import PanelReading, measure_panels
 from ingest.radiometry.radiance import to_radiance
 from ingest.radiometry.reflectance import calibrate
 from ingest.radiometry.sun_sensor import Shot
@@ -20,7 +20,7 @@ START = datetime(2024, 6, 1, 10, 0, tzinfo=UTC)
 
 def calibrated(flight, *, panels=True):
     readings = measure_panels(
-        [PanelCandidate(name=s.name, tags=s.tags, time_utc=s.time_utc) for s in flight.shots],
+        flight.shots,
         flight.load,
         PanelTable(),
     )
@@ -150,7 +150,7 @@ def test_a_panel_of_another_flight_serves_for_two_hours(panel_scene):
     flight.release(at_s=0, panel=True, sun=False)
     flight.release(at_s=600, sun=False)
     readings = measure_panels(
-        [PanelCandidate(name=s.name, tags=s.tags, time_utc=s.time_utc) for s in flight.shots],
+        flight.shots,
         flight.load,
         PanelTable(),
     )
@@ -206,7 +206,6 @@ def target(panel, radiance, rho, band="red"):
         serial=panel,
         band=band,
         radiance=radiance,
-        variation=0.01,
         pixels=500,
         reflectance=rho,
     )

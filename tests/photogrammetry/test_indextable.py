@@ -126,7 +126,7 @@ def test_names_are_found_in_any_case_and_by_their_other_names() -> None:
     [
         ("ndsi", "NDSI needs short-wave infrared.*take NDGlaI"),
         ("GRVI", "means N/G to some"),
-        ("NDWJ", "did you mean NDWI"),
+        ("NDWJ", "did you mean 'NDWI'"),
         ("temperature", "see --list"),
     ],
 )

@@ -34,7 +34,7 @@ def test_missing_part_is_broken_and_comes_with_a_remedy() -> None:
 
 
 def test_broken_core_part_makes_the_exit_status_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Finding(part="numpy", verdict=Verdict.BROKEN, said="gone", remedy="bring it back")
+    broken = Finding("numpy", "gone", Verdict.BROKEN, "bring it back")
     monkeypatch.setattr(doctor, "examine", lambda: iter([broken]))
     result = CliRunner().invoke(doctor.doctor)
     assert result.exit_code == 1
@@ -44,8 +44,8 @@ def test_broken_core_part_makes_the_exit_status_one(monkeypatch: pytest.MonkeyPa
 def test_remedy_stands_below_what_it_mends() -> None:
     lines = describe(
         [
-            Finding(part="memory", verdict=Verdict.ADVICE, said="1 GB", remedy="close programs"),
-            Finding(part="GPU", verdict=Verdict.GOOD, said="none"),
+            Finding("memory", "1 GB", Verdict.ADVICE, "close programs"),
+            Finding("GPU", "none"),
         ]
     )
     assert lines[1].strip() == "→ close programs"

@@ -1,9 +1,11 @@
 import errno
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tmp.errors import InputError, SpaceError
-from tmp.files import replacing
+from tmp.files import read_json, replacing, write_json
 
 
 def test_the_new_file_takes_the_place_of_the_old(tmp_path):
@@ -38,3 +40,36 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
 def test_a_full_or_forbidden_disk_is_said_plainly(tmp_path, number, error, words):
     with pytest.raises(error, match=words), replacing(tmp_path / "a.txt"):
         raise OSError(number, "refused")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_what_is_written_as_json_is_read_again(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    write_json(path, value)
+    assert read_json(path) == value
+
+
+def test_json_for_programs_is_ascii_and_for_people_as_they_write(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"name": "Hólar"}, indent=1)
+    assert path.read_bytes() == b'{\n "name": "H\\u00f3lar"\n}'
+    write_json(path, {"name": "Hólar"}, for_people=True)
+    assert path.read_text(encoding="utf-8") == '{"name": "Hólar"}\n'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, float("nan"), for_people=True)
+
+
+def test_json_that_is_not_there_or_damaged_is_one_line_with_what_to_do(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(InputError, match=r"a\.json: cannot be read \(No such .*\); plan again"):
+        read_json(path, remedy="plan again")
+    for content in (b'{"a": ', b"\xff"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.json: damaged \(.*\); delete it") as refusal:
+            read_json(path)
+        assert "\n" not in str(refusal.value)

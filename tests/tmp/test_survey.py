@@ -115,12 +115,17 @@ def test_a_camera_may_be_given_by_size_and_focal_length_alone(tmp_path):
         ('crs = "EPSG:4326"\n[origin]\nlongitude_deg=1\nlatitude_deg=2\nheight_m=3', "metres"),
         ('crs = "nonsense"\n[origin]\nlongitude_deg=1\nlatitude_deg=2\nheight_m=3', "nonsense"),
         ("[origin]\nlongitude_deg=1\nlatitude_deg=95\nheight_m=3\n", "not on Earth"),
-        ("[origin]\nlongitude_deg=1\nlatitude_deg='x'\nheight_m=3\n", "origin.latitude_deg"),
+        (
+            "[origin]\nlongitude_deg=1\nlatitude_deg='x'\nheight_m=3\n",
+            "origin: latitude_deg = 'x'; give a number",
+        ),
         ('vertical_datum = "sea"', "sea"),
-        ("[cameras.c]\nwidth_px = 10\nheight_px = 10\n", "lacks fx_px"),
+        ("[cameras.c]\nwidth_px = 10\nheight_px = 10\n", "cameras.c: fx_px is missing"),
         ("[cameras.c]\nwidth_px = 10\nheight_px = 10\nfx_px = -1\n", "not positive"),
-        ("cameras = 3", "not a table"),
-        ('[photographs]\nkeep = "all"', "photographs.keep"),
+        ("[cameras.c]\nwidth_px = 9\nheight_px = 9\nfx_px = 9\ncx_px = nan\n", "cx_px = nan"),
+        ("[origin]\nlongitude_deg=1\nlatitude_deg=5\nheight_m=inf\n", "height_m = inf"),
+        ("cameras = 3", "cameras = 3; write it as a table"),
+        ('[photographs]\nkeep = "all"', "keep = 'all'; give a list"),
     ],
 )
 def test_a_wrong_value_is_refused_with_file_and_key(tmp_path, lines, words):

@@ -58,7 +58,7 @@ _ELLIPSOID = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drawing:
+class _Drawing:
     """What a file holds of polygons."""
 
     polygons: tuple[shapely.Polygon, ...]
@@ -69,32 +69,8 @@ class Drawing:
     """The file's name, or a word for text, for messages."""
 
 
-def read_polygons(
-    source: Path | str, *, layer: str | None = None, crs: str | None = None
-) -> Drawing:
-    """Read the polygons of one layer.
-
-    Parameters
-    ----------
-    source : Path or str
-        A file: KML, KMZ, WKT (``.wkt``), GeoJSON, GeoPackage, shapefile (zipped or not), or
-        whatever else GDAL reads; or WKT itself, with or without ``SRID=…;`` before it.
-    layer : str, optional
-        Which layer, or folder of a KML.  Needed if several hold polygons.
-    crs : str, optional
-        CRS of the coordinates, for sources that do not say it; overrules those that do.
-
-    Returns
-    -------
-    Drawing
-        Points and lines beside polygons are left out, and logged.
-
-    Raises
-    ------
-    InputError
-        If the source cannot be read, has no polygon or no CRS, or if it is not clear which layer
-        is meant.
-    """
+def _read_polygons(source: Path | str, layer: str | None, crs: str | None) -> _Drawing:
+    """Read the polygons of one layer; points and lines beside them are left out, and logged."""
     text = _WKT.match(source) if isinstance(source, str) else None
     if text is not None:
         return _read_wkt(text, "WKT", crs)
@@ -113,7 +89,7 @@ def read_polygons(
     else:
         layers, found = _read_gdal(path, layer)
     polygons = _one_layer(path, layers, layer)
-    return Drawing(polygons=polygons, crs=_known_crs(str(path), found, crs), source=str(path))
+    return _Drawing(polygons=polygons, crs=_known_crs(str(path), found, crs), source=str(path))
 
 
 def _read_text(path: Path) -> str:
@@ -123,13 +99,13 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read as text; {error}") from error
 
 
-def _read_wkt(text: re.Match[str], source: str, crs: str | None) -> Drawing:
+def _read_wkt(text: re.Match[str], source: str, crs: str | None) -> _Drawing:
     try:
         shape = shapely.from_wkt(text["wkt"].strip())
     except GEOSException as error:
         raise InputError(f"{source}: cannot be read as WKT; {_one_line(error)}") from error
     found = f"EPSG:{text['srid']}" if text["srid"] else None
-    return Drawing(
+    return _Drawing(
         polygons=_polygons_of(source, [shape]), crs=_known_crs(source, found, crs), source=source
     )
 
@@ -359,8 +335,13 @@ def read_area(
 
     Parameters
     ----------
-    source, layer, crs
-        See `tmp.geo.areas.read_polygons`.
+    source : Path or str
+        A file: KML, KMZ, WKT (``.wkt``), GeoJSON, GeoPackage, shapefile (zipped or not), or
+        whatever else GDAL reads; or WKT itself, with or without ``SRID=…;`` before it.
+    layer : str, optional
+        Which layer, or folder of a KML.  Needed if several hold polygons.
+    crs : str, optional
+        CRS of the coordinates, for sources that do not say it; overrules those that do.
     most_m2 : float
         Refuse an area this large or larger; `math.inf` for exclusions, which may be a country's.
 
@@ -372,8 +353,9 @@ def read_area(
     Raises
     ------
     InputError
-        If the source cannot be read, has no CRS or no area, crosses itself, holds a pole, has no
-        place on Earth, or is as large as `most_m2`.
+        If the source cannot be read, has no polygon or CRS or area, crosses itself, holds a pole,
+        has no place on Earth, or is as large as `most_m2`, or if it is not clear which layer is
+        meant.
 
     Notes
     -----
@@ -386,7 +368,7 @@ def read_area(
     >>> round(area.area_m2), [round(degrees, 4) for degrees in area.centre]
     (845443, [8.005, 47.005])
     """
-    drawing = read_polygons(source, layer=layer, crs=crs)
+    drawing = _read_polygons(source, layer, crs)
     name = drawing.source
     placed = [
         _place(polygon, drawing.crs, _several(name, number, len(drawing.polygons)))

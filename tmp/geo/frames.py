@@ -6,12 +6,18 @@ height unchanged.  Heights are carried in the vertical datum of the GNSS positio
 `tmp.captures.HeightDatum`); no geoid model is applied, so a height in equals a height out.
 
 A mission is laid out in a plane of its own: true metres about the area, at any latitude.
+
+How far a CRS of another datum can be trusted is told by `describe_datum_shift`: PROJ takes the best
+transformation whose grid files are there, and says nothing when a better one lacks its file.  The
+sun's direction is given by its elevation and its azimuth from north, as seen from a place.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import PurePosixPath
 
 import numpy as np
 import shapely
@@ -19,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_utm_crs_info
+from pyproj.transformer import TransformerGroup
 from shapely.geometry.base import BaseGeometry
 
 from tmp.errors import InputError
@@ -27,6 +34,13 @@ Float = NDArray[np.float64]
 
 ECEF = "EPSG:4978"
 GEODETIC = "EPSG:4979"
+
+WORTH_M = 0.5
+"""Gain in accuracy below which a better transformation is not worth a word."""
+LOOSE_M = 2.0
+"""Accuracy from which a transformation is worth a word though there is no better one."""
+DELTA_T_S = 69.2
+"""Terrestrial time less UT1, 2020 to 2030 within a second: 0.004° of the sun's way."""
 
 
 @lru_cache(maxsize=32)
@@ -232,3 +246,102 @@ class PlanFrame:
     def to_geodetic(self, geometry: BaseGeometry) -> BaseGeometry:
         """Bring a plan geometry back to WGS 84."""
         return shapely.transform(geometry, self.geodetic_from_plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatumShift:
+    """The transformation from WGS 84 to a projected CRS that is used at a place."""
+
+    crs: str
+    accuracy_m: float | None
+    """Stated accuracy, metres; None where nobody knows the relation of the datums."""
+    better_accuracy_m: float | None = None
+    """Of the best one that lacks its grid file; None where the best there is is used."""
+    better_grid: str = ""
+    """Name of that file, as PROJ knows it."""
+
+    def in_words(self) -> str:
+        """Say what is amiss and how to mend it; empty when nothing is."""
+        if self.accuracy_m is None:
+            return (
+                f"How {self.crs} lies against WGS 84 is not known here: the map may lie hundreds "
+                "of metres from its true place. Choose a CRS made for this place, or a UTM zone, "
+                "with --crs."
+            )
+        good = f"Map coordinates in {self.crs} are good to {self.accuracy_m:g} m only"
+        if self.better_accuracy_m is None:
+            known = f"{good}: nothing better is known of how its datum lies against WGS 84."
+            return known if self.accuracy_m >= LOOSE_M else ""
+        return (
+            f"{good}: the grid file {self.better_grid}, which makes them good to "
+            f"{self.better_accuracy_m:g} m, is not on this machine. Get it with 'pyproj sync "
+            f"--file {self.better_grid}' (once, with a network) and delete work/ before the next "
+            "'tmp map', or choose a UTM zone with --crs."
+        )
+
+
+def describe_datum_shift(crs: str, longitude_deg: float, latitude_deg: float) -> DatumShift:
+    """Tell which accuracy the transformation from WGS 84 to a CRS has at a place.
+
+    Parameters
+    ----------
+    crs : str
+        Projected, as understood by PROJ.
+    longitude_deg, latitude_deg : float
+        WGS 84.
+
+    Notes
+    -----
+    Reads PROJ's database only; whatever is set, no network is used.
+    """
+    place = AreaOfInterest(longitude_deg, latitude_deg, longitude_deg, latitude_deg)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the best one lacks a file
+        group = TransformerGroup(
+            "EPSG:4326",
+            crs,
+            always_xy=True,
+            area_of_interest=place,  # type: ignore[arg-type]  # pyproj's stub has one of its own
+        )
+    if not group.transformers or group.transformers[0].accuracy < 0:
+        accuracy_m = None
+    else:
+        accuracy_m = float(group.transformers[0].accuracy)
+    lacking = [
+        (float(operation.accuracy), PurePosixPath(grid.url or grid.short_name).name)
+        for operation in group.unavailable_operations
+        for grid in operation.grids
+        if not grid.available and operation.accuracy >= 0
+    ]
+    best = min(lacking, default=None)
+    if accuracy_m is None or best is None or best[0] > accuracy_m - WORTH_M:
+        return DatumShift(crs=crs, accuracy_m=accuracy_m)
+    return DatumShift(
+        crs=crs, accuracy_m=accuracy_m, better_accuracy_m=best[0], better_grid=best[1]
+    )
+
+
+def sun_position(lon_deg: float, lat_deg: float, times: ArrayLike) -> tuple[Float, Float]:
+    """Return the sun's elevation and azimuth, as seen from a place on the ellipsoid.
+
+    Parameters
+    ----------
+    times : array-like of datetime64
+        UTC, of any shape.
+
+    Returns
+    -------
+    elevation_rad, azimuth_rad : ndarray of the shape of `times`
+        Above the horizon with the refraction of sea level, and clockwise from north.
+
+    References
+    ----------
+    Reda, I., Andreas, A. (2004). Solar position algorithm for solar radiation applications.
+    Solar Energy 76(5); good to 0.0003°, at any latitude.
+    """
+    from sunposition import sunpos  # imports Numba, which frames do not need
+
+    azimuth_deg, zenith_deg, *_ = sunpos(
+        np.asarray(times, "datetime64[ms]"), lat_deg, lon_deg, 0.0, delta_t=DELTA_T_S, jit=False
+    )
+    return np.pi / 2 - np.radians(zenith_deg), np.radians(np.asarray(azimuth_deg) % 360.0)

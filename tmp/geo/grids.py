@@ -104,16 +104,21 @@ class Grid:
         Neighbours in the order are neighbours on the ground, so that photographs decoded for
         one tile serve the next.
         """
-        for i, row in enumerate(range(0, self.rows, size)):
-            columns = list(enumerate(range(0, self.cols, size)))
-            for j, col in columns if i % 2 == 0 else reversed(columns):
-                yield Tile(
-                    row=row,
-                    col=col,
-                    rows=min(size, self.rows - row),
-                    cols=min(size, self.cols - col),
-                    name=f"r{i}c{j}",
-                )
+        for i in range(math.ceil(self.rows / size)):
+            columns = range(math.ceil(self.cols / size))
+            for j in columns if i % 2 == 0 else reversed(columns):
+                yield self.tile(i, j, size)
+
+    def tile(self, i: int, j: int, size: int) -> Tile:
+        """Return the square tile of `size` cells in a row and column of tiles, from 0."""
+        row, col = i * size, j * size
+        return Tile(
+            row=row,
+            col=col,
+            rows=min(size, self.rows - row),
+            cols=min(size, self.cols - col),
+            name=f"r{i}c{j}",
+        )
 
     def window(self, tile: Tile) -> Grid:
         """Return the grid of one tile, halo included."""

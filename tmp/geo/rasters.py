@@ -9,7 +9,6 @@ virtual dataset.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -31,7 +30,7 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from tmp.errors import InputError, VersionError
-from tmp.files import disk_full, replacing
+from tmp.files import disk_full, read_json, replacing, write_json
 from tmp.geo.grids import Grid, Tile
 
 GDAL_TYPES = {
@@ -58,25 +57,15 @@ FULL_BYTES = 16 * 2**20
 """A disk with less room than this is full."""
 
 
-def mosaic_vrt(
+def _mosaic_vrt(
     raster: TiledRaster,
     descriptions: Sequence[str],
     units: Sequence[str],
     tags: Mapping[str, str],
 ) -> str:
-    """Describe the written tiles of a raster as one dataset.
+    """Describe the written tiles of a raster as one dataset, in GDAL's VRT format.
 
-    Parameters
-    ----------
-    raster : TiledRaster
-    descriptions, units : sequence of str
-        One for each band, or none.
-    tags : mapping of str to str
-        Dataset tags.
-
-    References
-    ----------
-    GDAL documentation, "VRT: GDAL virtual format".
+    A description and a unit come for each band, or none; tags are those of the dataset.
     """
     grid = raster.grid
     parts = [f'<VRTDataset rasterXSize="{grid.cols}" rasterYSize="{grid.rows}">']
@@ -186,8 +175,8 @@ class TiledRaster:
             )
         with (
             replacing(self._path(tile)) as partial,
-            full_disk_said(self.folder),
-            gdal(),
+            _full_disk_said(self.folder),
+            _gdal(),
             rasterio.open(
                 partial,
                 "w",
@@ -219,16 +208,9 @@ class TiledRaster:
             self.dtype,
         )
         for source in self._overlapping(tile):
-            if not self.has(source):
-                continue
-            row0, col0 = max(source.row, tile.row), max(source.col, tile.col)
-            row1 = min(source.row + source.rows, tile.row + tile.rows)
-            col1 = min(source.col + source.cols, tile.col + tile.cols)
-            window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
-            with gdal(), rasterio.open(self._path(source)) as file:
-                out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
-                    file.read(window=window)
-                )
+            if self.has(source):
+                with _gdal(), rasterio.open(self._path(source)) as file:
+                    _copy(file, source, out, tile)
         return out
 
     def _overlapping(self, window: Tile) -> Iterator[Tile]:
@@ -238,15 +220,9 @@ class TiledRaster:
         last_col = min(window.col + window.cols, grid.cols)
         if window.row >= last_row or window.col >= last_col:
             return
-        for row in range(max(window.row, 0) // size * size, last_row, size):
-            for col in range(max(window.col, 0) // size * size, last_col, size):
-                yield Tile(
-                    row=row,
-                    col=col,
-                    rows=min(size, grid.rows - row),
-                    cols=min(size, grid.cols - col),
-                    name=f"r{row // size}c{col // size}",
-                )
+        for i in range(max(window.row, 0) // size, math.ceil(last_row / size)):
+            for j in range(max(window.col, 0) // size, math.ceil(last_col / size)):
+                yield grid.tile(i, j, size)
 
     def _path(self, tile: Tile) -> Path:
         return self.folder / f"{tile.name}.tif"
@@ -267,10 +243,6 @@ def create_tiled(
     ----------
     folder : Path
         Made if absent.  If it holds a raster of another grid or kind, that is discarded.
-    grid : Grid
-    bands : int
-    dtype : dtype-like
-    nodata : float, optional
     tile_cells : int
         Side of a tile in cells.
     """
@@ -286,16 +258,16 @@ def create_tiled(
         raise InputError(
             f"{folder.name}: no GeoTIFF holds {raster.dtype}; use {', '.join(GDAL_TYPES)}"
         )
-    head = _head(raster)
+    head = {"version": LAYOUT_VERSION, **asdict(raster)}
+    del head["folder"]
     path = folder / HEAD
-    if path.exists() and json.loads(path.read_text()) == json.loads(head):
+    if path.exists() and read_json(path) == head:
         return raster
     folder.mkdir(parents=True, exist_ok=True)
     # Without a head there are no tiles: others may start the same raster at this moment.
     for stale in folder.glob("*.tif") if path.exists() else ():
         stale.unlink(missing_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(head)
+    write_json(path, head, indent=1)
     return raster
 
 
@@ -310,8 +282,8 @@ def open_tiled(folder: Path) -> TiledRaster:
         If a newer version of the platform wrote it.
     """
     try:
-        head = json.loads((folder / HEAD).read_text())
-    except (OSError, ValueError) as error:
+        head = read_json(folder / HEAD)
+    except InputError as error:
         raise InputError(f"{folder}: no raster of tiles here; make it again") from error
     if head["version"] > LAYOUT_VERSION:
         raise VersionError(f"{folder}: written by a newer version; delete it or update")
@@ -349,7 +321,6 @@ def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
 
     Parameters
     ----------
-    path : Path
     tile : Tile
         May reach beyond the raster's edges.
     fill : float, optional
@@ -359,14 +330,20 @@ def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
         if fill is None:
             fill = 0 if file.nodata is None else file.nodata
         out = np.full((file.count, tile.rows, tile.cols), fill, file.dtypes[0])
-        row0, col0 = max(tile.row, 0), max(tile.col, 0)
-        row1 = min(tile.row + tile.rows, file.height)
-        col1 = min(tile.col + tile.cols, file.width)
-        if row1 > row0 and col1 > col0:
-            out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = (
-                file.read(window=Window(col0, row0, col1 - col0, row1 - row0))
-            )
+        _copy(file, Tile(row=0, col=0, rows=file.height, cols=file.width), out, tile)
         return out
+
+
+def _copy(file: Any, source: Tile, out: Array, tile: Tile) -> None:
+    """Read what a file of the cells `source` holds of a tile into the tile's cells `out`."""
+    row0, col0 = max(source.row, tile.row), max(source.col, tile.col)
+    row1 = min(source.row + source.rows, tile.row + tile.rows)
+    col1 = min(source.col + source.cols, tile.col + tile.cols)
+    if row1 > row0 and col1 > col0:
+        window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
+        out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = file.read(
+            window=window
+        )
 
 
 def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
@@ -374,7 +351,6 @@ def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
 
     Parameters
     ----------
-    path : Path
     longest : int
         Most rows or columns wanted.
 
@@ -407,19 +383,19 @@ def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
 
 def _open(path: Path) -> Any:
     try:
-        with gdal():
+        with _gdal():
             return rasterio.open(path)
     except RasterioIOError as error:
         raise InputError(f"{path}: cannot be read as a raster; {error}") from error
 
 
-def gdal(**settings: str) -> rasterio.Env:
+def _gdal(**settings: str) -> rasterio.Env:
     """Return GDAL's settings: a small cache, and what else is asked for."""
     return rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **settings)
 
 
 @contextmanager
-def full_disk_said(path: Path) -> Iterator[None]:
+def _full_disk_said(path: Path) -> Iterator[None]:
     """Turn GDAL's failure to write into the reason, where the reason is a full disk."""
     try:
         yield
@@ -427,36 +403,6 @@ def full_disk_said(path: Path) -> Iterator[None]:
         if shutil.disk_usage(path.parent).free < FULL_BYTES:
             raise disk_full(path) from error
         raise
-
-
-def _head(raster: TiledRaster) -> str:
-    head = {
-        "version": LAYOUT_VERSION,
-        "grid": asdict(raster.grid),
-        "tile_cells": raster.tile_cells,
-        "bands": raster.bands,
-        "dtype": raster.dtype,
-        "nodata": raster.nodata,
-    }
-    return json.dumps(head, indent=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CogProfile:
-    """How a product is compressed.
-
-    Notes
-    -----
-    Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
-    a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
-    58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews
-    are first written to a file of their own; compressed, this costs a quarter of the whole.
-    """
-
-    compress: str = "DEFLATE"
-    level: int = 1
-    predictor: str = "YES"
-    blocksize: int = 512
 
 
 def finish_cog(
@@ -468,7 +414,6 @@ def finish_cog(
     units: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     threads: int = 1,
-    profile: CogProfile | None = None,
 ) -> None:
     """Write a cloud-optimised GeoTIFF from tiles.
 
@@ -488,21 +433,26 @@ def finish_cog(
         Dataset tags, such as SOFTWARE and VERTICAL_DATUM.
     threads : int
         Threads that compress.
-    profile : CogProfile, optional
+
+    Notes
+    -----
+    Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
+    a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
+    58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews
+    are first written to a file of their own; compressed, this costs a quarter of the whole.
     """
-    profile = profile or CogProfile()
     target.parent.mkdir(parents=True, exist_ok=True)
     mosaic = source.folder / f"{target.stem}.vrt"
-    mosaic.write_text(mosaic_vrt(source, descriptions, units, tags or {}))
-    with replacing(target) as partial, full_disk_said(target), gdal(COG_TMP_COMPRESSION="NONE"):
+    mosaic.write_text(_mosaic_vrt(source, descriptions, units, tags or {}))
+    with replacing(target) as partial, _full_disk_said(target), _gdal(COG_TMP_COMPRESSION="NONE"):
         rasterio.shutil.copy(
             str(mosaic),
             str(partial),
             driver="COG",
-            compress=profile.compress,
-            level=profile.level,
-            predictor=profile.predictor,
-            blocksize=profile.blocksize,
+            compress="DEFLATE",
+            level=1,
+            predictor="YES",
+            blocksize=512,
             overview_resampling=overviews.upper(),
             num_threads=threads,
             bigtiff="IF_SAFER",

@@ -24,10 +24,11 @@ from flightplan.rehearsal.farm import (
 from flightplan.rehearsal.features import read_farm
 from flightplan.rehearsal.photographs import CONSUMER, Flight, flown, take_photographs
 from flightplan.rehearsal.scene import Scene
+from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
 from flows.execution.slurm import Commands
 from flows.pipeline import run_survey
-from flows.run.plan import MapOptions, Quality
+from flows.run.plan import MapOptions
 from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
 from tmp.cameras import Camera
 

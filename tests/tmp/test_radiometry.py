@@ -4,8 +4,6 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tmp.errors import InputError
 from tmp.radiometry import BandCalibration, Calibration, Provenance
@@ -79,34 +77,6 @@ def test_channels_must_fit_the_bands():
 def test_an_absurd_factor_is_refused(factor):
     with pytest.raises(InputError, match="absurd"):
         band(factors={"a.tif": factor})
-
-
-@given(
-    st.sampled_from(Provenance),
-    st.floats(1e-9, 1e9),
-    st.floats(-0.5, 0.5),
-    st.one_of(st.none(), st.floats(0.1, 10)),
-)
-def test_json_gives_it_back(provenance, factor, offset, ratio):
-    calibration = Calibration(
-        bands=(
-            band(
-                provenance=provenance,
-                factors={"a.tif": factor},
-                offset=offset,
-                sun_over_panel=ratio,
-                panel_serials=("RP02",),
-                reasons=("because",),
-            ),
-        )
-    )
-    assert Calibration.from_json(calibration.to_json()) == calibration
-
-
-@pytest.mark.parametrize("text", ["", "{}", '[{"band": "red"}]', "[1]"])
-def test_what_is_no_calibration_is_refused(text):
-    with pytest.raises(InputError, match="not a calibration"):
-        Calibration.from_json(text)
 
 
 def test_a_frame_takes_milliseconds():
