@@ -28,7 +28,8 @@ from urllib.parse import quote, unquote
 
 import psutil
 
-from tmp.files import replacing
+from tmp.files import write_json
+from tmp.threads import heartbeat
 
 LEDGER = "ledger"
 """Folder of it below that of a stage at work; no part of the result."""
@@ -88,20 +89,8 @@ class Ledger:
         folder = self.folder / AT_WORK / part
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        ended = threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(HEARTBEAT_S):
-                with suppress(OSError):
-                    os.utime(folder)
-
-        beating = threading.Thread(target=beat, daemon=True)
-        beating.start()
-        try:
+        with heartbeat(lambda: os.utime(folder), every_s=HEARTBEAT_S):
             yield
-        finally:
-            ended.set()
-            beating.join()
         shutil.rmtree(folder, ignore_errors=True)
 
     def failed(self) -> dict[str, str]:
@@ -115,8 +104,7 @@ class Ledger:
     def add_failed(self, item: str, reason: str) -> None:
         """Note that an item failed even alone."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / FAILED) as temporary:
-            temporary.write_text(json.dumps(self.failed() | {item: reason}), encoding="utf-8")
+        write_json(self.folder / FAILED, self.failed() | {item: reason})
 
     def forget_failed(self) -> None:
         """Let all items be tried again."""
@@ -155,9 +143,7 @@ def publish(
         for left in partial.rglob(".*.part*"):  # by processes that were killed while they wrote
             left.unlink(missing_ok=True)
         files = _listed(partial)
-        with replacing(partial / MANIFEST) as temporary:
-            whole = {**manifest, "files": files}
-            temporary.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+        write_json(partial / MANIFEST, {**manifest, "files": files}, indent=1)
         if read_manifest(folder) is None:
             delete(folder)  # a result that lost a file
         partial.replace(folder)

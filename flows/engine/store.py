@@ -27,7 +27,7 @@ from flows.engine.result import (
     reopen,
 )
 from flows.engine.stage import Figures, Recipe, RunRecipe, Stage, execute
-from tmp.files import replacing
+from tmp.files import write_json
 from tmp.progress import Track, silent
 
 log = logging.getLogger(__name__)
@@ -211,8 +211,7 @@ class DigestMemo:
             digest = _memoised(source, known)
         if len(known) != before:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path) as temporary:
-                temporary.write_text(json.dumps(known), encoding="utf-8")
+            write_json(self.path, known)
         return digest
 
 

@@ -8,7 +8,6 @@ How the units of a stage are is read from their folders; no executor is asked.
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import threading
@@ -38,7 +37,7 @@ from flows.execution.unit import (
     read_record,
 )
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import write_json
 from tmp.progress import Track, silent, tell
 
 T = TypeVar("T")
@@ -170,8 +169,8 @@ class ProgressFile:
             phases=tuple(self._phases[first:]),
         )
         # A full disk must not end the work; the work itself will say so.
-        with suppress(OSError, InputError), replacing(self._path) as temporary:
-            temporary.write_text(json.dumps(asdict(document)), encoding="utf-8")
+        with suppress(OSError, InputError):
+            write_json(self._path, asdict(document))
 
 
 class Follower(Protocol):

@@ -29,7 +29,7 @@ from flows.engine.cost import Resources
 from flows.engine.result import DISTRIBUTION, UnitRecord
 from flows.engine.stage import WHOLE, Portion, Recipe
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import write_json
 
 UNIT = "unit.json"
 EXIT = "exit.json"
@@ -195,7 +195,7 @@ def write_unit(
         "scratch": scratch,
         "resources": asdict(unit.resources),
     }
-    _write(unit.folder / UNIT, document)
+    write_json(unit.folder / UNIT, document, indent=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +282,7 @@ def write_record(folder: Path, record: UnitRecord, error: BaseException | None =
         kind=kind,
         finished_utc=_now_utc(),
     )
-    _write(folder / EXIT, asdict(ended))
+    write_json(folder / EXIT, asdict(ended), indent=1)
 
 
 def read_record(folder: Path) -> UnitRecord | None:
@@ -346,13 +346,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_job(folder: Path, job: Mapping[str, str]) -> None:
     """Write down which job of a cluster does a unit."""
-    _write(folder / JOB, job)
+    write_json(folder / JOB, job, indent=1)
 
 
 def _now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _write(path: Path, document: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")

@@ -7,7 +7,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
-import psutil
+from tmp.threads import process_began_s, runs_here
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -57,7 +57,7 @@ def _signature() -> dict[str, Any]:
     return {
         HOST: platform.node(),
         PROCESS: os.getpid(),
-        STARTED: psutil.Process().create_time(),
+        STARTED: process_began_s(),
     }
 
 
@@ -66,13 +66,7 @@ def _is_dead(run: FlowRun) -> bool:
     signed = run.labels
     if signed.get(HOST) != platform.node() or STARTED not in signed:
         return False
-    try:
-        process = psutil.Process(int(signed[PROCESS]))
-        # A process number is given out again; the time of its start tells old from new.
-        same = abs(process.create_time() - float(signed[STARTED])) < 1.0
-        return not same or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    return not runs_here(int(signed[PROCESS]), float(signed[STARTED]))
 
 
 def _mark(client: SyncPrefectClient, run: FlowRun) -> None:

@@ -26,7 +26,7 @@ from flows.report.report import MapRecord, assess_map, write_report
 from flows.report.verdict import Verdict
 from flows.run.plan import ORIENTED, MapPlan
 from tmp.captures import Capture
-from tmp.files import replacing
+from tmp.files import replacing, write_json
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey
 
@@ -105,10 +105,7 @@ def remember_map(record: MapRecord, verdict: Verdict) -> None:
     """Write which results the map is made of, what was asked, and how it came out."""
     survey = record.survey
     document = _document(survey, record.results, record.asked, record.area_wkt)
-    with replacing(survey.work_dir / RECORD) as temporary:
-        temporary.write_text(
-            json.dumps({**document, "verdict": asdict(verdict)}, indent=1), encoding="utf-8"
-        )
+    write_json(survey.work_dir / RECORD, {**document, "verdict": asdict(verdict)}, indent=1)
 
 
 def _document(

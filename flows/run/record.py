@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -20,7 +19,7 @@ from flows.execution.slurm import cancel_recorded, recorded_jobs
 from flows.execution.unit import read_json
 from flows.run.lock import living_holder, user_name
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import write_json
 from tmp.survey import Survey
 from tmp.threads import process_began_s, runs_here
 
@@ -136,8 +135,7 @@ class RunBook:
         self._write()
 
     def _write(self) -> None:
-        with replacing(self.path) as temporary:
-            temporary.write_text(json.dumps(self.said, indent=1), encoding="utf-8")
+        write_json(self.path, self.said, indent=1)
 
 
 def read_run(survey: Survey) -> RunRecord:

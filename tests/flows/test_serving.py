@@ -68,8 +68,8 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     service = Service(surveys=tmp_path, on="slurm", profile_path=profile, workers=3)
     monkeypatch.setenv(SERVICE, service.to_text())
     assert service_of_process() == service
+    parameters = survey_flow.survey.validate_parameters({"survey": "farm", **ASKED})
     with pytest.raises(InputError, match="seen"):
-        parameters = survey_flow.survey.validate_parameters({"survey": "farm", **ASKED})
         survey_flow.survey.fn(**parameters)
     root, request, run = seen
     assert root == tmp_path / "farm"
