@@ -17,18 +17,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from measure import judge, workplace
 
-from flows.engine.cost import Cost, Needs, SurveySize
-from flows.engine.stage import Order, Stage
+from flows.engine.cost import SurveySize
+from flows.engine.stage import Stage
 from flows.engine.store import read_result
 from flows.execution.cluster_profile import Profile
-from flows.execution.runner import UnitRunner
+from flows.execution.runner import UnitRunner, unit_count
 from flows.execution.slurm import SlurmExecutor
 from flows.execution.slurm_commands import ACTIVE, Commands
 from tmp.progress import silent
@@ -40,26 +37,29 @@ OVERHEAD_S = 0.3
 TILE_CPU_S = 60.0
 """What a tile is said to cost, so that the default profile shares it as it shares real ones."""
 STAGE = """
-from pathlib import Path
+from flows.engine.cost import Cost
+from flows.engine.stage import Stage
 
-def paint(job):
-    names = [f"r{index}" for index in range(job.options["tiles"])]
-    for name in job.shared(names):
-        path = job.out / f"{name}.txt"
-        if not path.exists():
-            path.write_text(name)
-            with open(job.options["count"], "a") as counted:
-                counted.write(name + "\\n")
-    return None if job.share is not None else {"tiles": len(names)}
+def a_tile_a_photograph(size):
+    return Cost(memory_gb=0.2, cpu_s=size.photographs * TILE_CPU_S, parts=size.photographs)
+
+class Paint(Stage):
+    name, version, needs = "paint", "1", a_tile_a_photograph
+
+    def items(self):
+        return [f"r{index}" for index in range(self.space.options["tiles"])]
+
+    def is_made(self, item):
+        return (self.space.out / f"{item}.txt").exists()
+
+    def make(self, item):
+        (self.space.out / f"{item}.txt").write_text(item)
+        with open(self.space.options["count"], "a") as counted:
+            counted.write(item + "\\n")
+
+    def finish(self):
+        return {"tiles": len(self.items())}
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One way to share the tiles."""
-
-    units: int
-    profile: Profile
 
 
 def main() -> None:
@@ -79,58 +79,50 @@ def main() -> None:
         os.environ["SLURM_CONF"] = str(slurm.conf)
         paint = _stage(folder)
         for name, profile in (("one tile a job", whole), ("shared as by default", Profile())):
-            cost = Cost(memory_gb=0.2, cpu_s=asked.tiles * TILE_CPU_S, parts=asked.tiles)
-            run = Run(units=profile.units(cost), profile=profile)
-            stage = Stage(name="paint", version="1", function=paint, needs=_always(cost))
-            _measure(name, run, stage, folder / name.replace(" ", "-"), asked.tiles)
+            _measure(name, profile, paint, folder / name.replace(" ", "-"), asked.tiles)
 
 
-def _always(cost: Cost) -> Needs:
-    return lambda _: cost
-
-
-def _stage(folder: Path) -> Callable[..., Any]:
-    """Return the stage's function, from a module that the workers find too."""
+def _stage(folder: Path) -> type[Stage]:
+    """Return the stage, from a module that the workers find too."""
     modules = folder / "modules"
     modules.mkdir()
-    (modules / "tiny_stage.py").write_text(STAGE)
+    (modules / "tiny_stage.py").write_text(f"TILE_CPU_S = {TILE_CPU_S}\n{STAGE}")
     sys.path.insert(0, str(modules))
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(modules), os.environ.get("PYTHONPATH")])
     )
-    function: Callable[..., Any] = importlib.import_module("tiny_stage").paint
-    return function
+    paint: type[Stage] = importlib.import_module("tiny_stage").Paint
+    return paint
 
 
-def _measure(name: str, run: Run, stage: Stage, folder: Path, tiles: int) -> None:
-    bare_s = _bare_array(run.units, folder / "bare")
+def _measure(name: str, profile: Profile, stage: type[Stage], folder: Path, tiles: int) -> None:
+    size = SurveySize(photographs=tiles, megapixels=1)
+    units = unit_count(stage, size, profile)
+    bare_s = _bare_array(units, folder / "bare")
     count = folder / "count.txt"
-    order = Order(
+    recipe = Recipe(
         stage=stage,
         inputs={},
         digests={},
         options={"tiles": tiles, "count": str(count)},
         folder=folder / "work" / "stages" / "paint" / "key",
     )
-    executor = SlurmExecutor(profile=run.profile)
+    executor = SlurmExecutor(profile=profile)
     runner = UnitRunner(
-        executor=executor,
-        profile=run.profile,
-        size=SurveySize(photographs=1, megapixels=1),
-        folder=folder / "work" / "units",
+        executor=executor, profile=profile, size=size, folder=folder / "work" / "units"
     )
     began_s, began_cpu_s = time.monotonic(), time.process_time()
-    runner(order, silent)
+    runner(recipe, silent)
     took_s, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
     calls = executor.commands.count
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     over_s = (took_s - bare_s) / tiles
     print(
-        f"{name}: {run.units} jobs, {took_s:.1f} s; a bare array of as many {bare_s:.1f} s; "
+        f"{name}: {units} jobs, {took_s:.1f} s; a bare array of as many {bare_s:.1f} s; "
         f"{calls} calls of Slurm; controller {cpu_s:.1f} CPU-seconds, {memory_mb:.0f} MB"
     )
     made = Counter(count.read_text().split())
-    result = read_result(order.folder)
+    result = read_result(recipe.folder)
     judge(
         len(made) == tiles == len(result.files if result else ()) and set(made.values()) == {1},
         f"{len(made)} tiles, each made once",

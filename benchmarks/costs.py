@@ -19,16 +19,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from measure import judge, kernels, workplace
 
-from flows.engine.cost import Cost, Quality, SurveySize, modest
-from flows.engine.stage import Order, execute
+from flows.engine.cost import Cost, Quality, SurveySize
+from flows.engine.stage import Recipe, execute
 from flows.engine.store import Result
-from flows.run.plan import MapOptions, plan_map
+from flows.run.plan import plan_map
+from flows.run.request import MapOptions
 from tmp.progress import Track
 from tmp.threads import share_one_heap
 
@@ -87,10 +88,10 @@ class Stopwatch:
             yield item
 
 
-def timed(order: Order, workers: int) -> list[Phase]:
-    """Execute an order in this process; returns what it went through."""
+def timed(recipe: Recipe, workers: int) -> list[Phase]:
+    """Execute a recipe in this process; returns what it went through."""
     watch = Stopwatch()
-    execute(order, workers=workers, track=watch)
+    execute(recipe, watch, workers=workers)
     return watch.phases
 
 
@@ -99,18 +100,16 @@ def map_timed(survey: Path, quality: Quality, workers: int) -> list[Recorded]:
     plan = plan_map(survey, MapOptions(quality=quality, workers=workers))
     context, recorded = multiprocessing.get_context("spawn"), []
     results: dict[str, Result] = {}
-    for step in plan.steps:
+    for stage in plan.stages:
         phases: list[Phase] = []
 
-        def run_order(order: Order, track: Track, phases: list[Phase] = phases) -> None:
+        def run(recipe: Recipe, track: Track, phases: list[Phase] = phases) -> None:
             del track
-            # What a stage needs is a closure, which no other process can be given.
-            plain = replace(order, stage=replace(order.stage, needs=modest))
             with ProcessPoolExecutor(1, mp_context=context, initializer=share_one_heap) as pool:
-                phases.extend(pool.submit(timed, plain, workers).result())
+                phases.extend(pool.submit(timed, recipe, workers).result())
 
-        result = plan.store.make(plan.order(step, results), run_order=run_order)
-        results[step.stage.name] = result
+        result = plan.store.make(plan.recipe(stage, results), run=run)
+        results[stage.name] = result
         usage = result.usage
         recorded.append(
             Recorded(
@@ -199,8 +198,8 @@ def record_survey(survey: Path, folder: Path, quality: Quality) -> dict[str, Any
     )
     print_costs(size, runs)
     judge(disk_bytes <= 1e9 * size.disk_gb, f"disk: {size.disk_gb:.2f} GB asked")
-    for step in plan.steps:
-        judge_stage(step.stage.needs(size), runs, step.stage.name)
+    for stage in plan.stages:
+        judge_stage(stage.needs(size), runs, stage.name)
     return {
         "survey": survey.resolve().parent.name,
         "quality": str(quality),

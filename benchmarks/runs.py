@@ -18,7 +18,7 @@ from pathlib import Path
 from clusters import jobs_asked, private_cluster, queued, write_profile
 from measure import TMP, Cost, add_run_options, judge, kernels, run, workplace
 
-from flows.run.plan import BAND_STEPS, STEPS
+from flows.run.plan import BAND_STAGES, STAGES
 
 OVERHEAD_S = 3.0
 STAGE_OVERHEAD_S = 3.0
@@ -145,9 +145,9 @@ def judge_rerun(bench: Bench, survey: Path, *options: str | Path) -> None:
 def depending_on(option: str) -> set[str]:
     """Return the stages that an option changes, itself or through what they need."""
     found: set[str] = set()
-    for step in (*STEPS, *BAND_STEPS):
-        if option in step.options or found.intersection(step.needs):
-            found.add(step.stage.name)
+    for stage in (*STAGES, *BAND_STAGES):
+        if option in stage.options or found.intersection(stage.after):
+            found.add(stage.name)
     return found
 
 

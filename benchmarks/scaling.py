@@ -26,9 +26,9 @@ from scheduler import Latency, Node, Task, run_array
 
 from flows.engine.cost import Cost, Raster, SurveySize
 from flows.execution.cluster_profile import Profile
-from flows.run.plan import STEPS
-from flows.stages.ingest import INGEST
-from flows.stages.surface import SURFACE_TILE
+from flows.products.table import SURFACE_TILE
+from flows.run.plan import STAGES
+from flows.stages.ingest import Ingest
 
 RECORDED = Path(__file__).with_name("recorded.json")
 SURVEY = "b6"
@@ -151,11 +151,11 @@ def works(
 ) -> list[Work]:
     """Return the stages of a survey with the times that their units take."""
     random = np.random.default_rng(size.photographs)
-    asked = INGEST.needs(size).asked()
+    asked = Ingest.needs(size).asked()
     taken = Task(seconds=INGEST_S * size.photographs, cpus=asked.cpus, memory_gb=asked.memory_gb)
     found = [Work(name="ingest", shares=(), end=taken)]
-    for step in STEPS:
-        name, cost = step.stage.name, step.stage.needs(size)
+    for stage in STAGES:
+        name, cost = stage.name, stage.needs(size)
         if name == "orientation":
             asked = cost.asked()
             seconds = DENSE * adjustment_s(size.photographs, power)

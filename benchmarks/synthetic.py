@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2  # noqa: F401  # before pycolmap, whose zlib breaks PNG writing in it
-from flows.run.survey_flow import map_survey
 
 from flightplan.rehearsal.farm import FarmOptions, farm_rehearsal
 from flightplan.rehearsal.photographs import CONSUMER, RTK
 from flows.demo.accuracy import Accuracy, compare_with_truth
-from flows.run.plan import MapOptions
-from flows.run.request import SurveyResult
+from flows.pipeline import map_survey
+from flows.run.request import MapOptions, SurveyResult
 from ingest.photographs import ingest_photographs
 from tmp.progress import Track, bar
 from tmp.reconstruction import Reconstruction, read_reconstruction

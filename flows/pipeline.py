@@ -26,18 +26,26 @@ from flows.execution.slurm_commands import Commands
 from flows.execution.unit import Executor
 from flows.report.verdict import End
 from flows.run.indices import (
-    IndexOptions,
-    IndicesResult,
     default_indices,
     make_indices,
     plan_indices,
     refuse_unknown,
 )
 from flows.run.lock import locked
-from flows.run.plan import BAND_STAGES, ORIENTED, STAGES, MapOptions, MapPlan, plan_map
+from flows.run.plan import BAND_STAGES, STAGES, MapPlan, plan_map
 from flows.run.publish import Published, publish_map
 from flows.run.record import LOCK, RUN, UNITS, RunBook
-from flows.run.request import Part, RunOptions, SurveyRequest, SurveyResult, Where
+from flows.run.request import (
+    ORIENTED,
+    IndexOptions,
+    IndicesResult,
+    MapOptions,
+    Part,
+    RunOptions,
+    SurveyRequest,
+    SurveyResult,
+    Where,
+)
 from flows.stages.indices import Indices
 from flows.stages.ingest import Ingest, forget_absent, ingest_recipe
 from flows.stages.inputs import require_space

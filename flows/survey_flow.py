@@ -21,9 +21,7 @@ from flows.engine.store import Result
 from flows.pipeline import SurveyRun, open_run
 from flows.prefect.server import PACKAGES, Server, configure
 from flows.prefect.service import service_of_process
-from flows.run.indices import IndexOptions
-from flows.run.plan import MapOptions
-from flows.run.request import Part, SurveyRequest, SurveyResult
+from flows.run.request import IndexOptions, MapOptions, Part, SurveyRequest, SurveyResult
 from tmp.errors import StoppedError, TransientError
 
 configure()  # before Prefect is imported

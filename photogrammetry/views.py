@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,8 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from photogrammetry.kernels.projection import GEOMETRY_WIDTH
 from photogrammetry.pictures import PictureStore
 from tmp.cameras import Camera, Pose
+from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
+
+log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
 
@@ -280,3 +285,26 @@ def geometry_row(
             [trusted_radius2(camera)],
         ]
     )
+
+
+def surface_part(reconstruction: Reconstruction, captures: Sequence[Capture]) -> Reconstruction:
+    """Return the reconstruction with only the photographs that measure the surface.
+
+    Those are the colour photographs if there are any, else those of the band in which the most
+    tie points were found: photographs of different bands do not correlate well.
+
+    Parameters
+    ----------
+    captures : sequence of Capture
+        Of at least the oriented photographs.
+    """
+    band_of = {capture.name: capture.band for capture in captures}
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for photo in reconstruction.photos:
+        found[band_of[photo.name]].append(photo.observations)
+    if len(found) <= 1:
+        return reconstruction
+    chosen = "" if "" in found else max(found, key=lambda band: (np.median(found[band]), band))
+    log.info("the surface is measured in %s", chosen or "the colour photographs")
+    photos = tuple(photo for photo in reconstruction.photos if band_of[photo.name] == chosen)
+    return replace(reconstruction, photos=photos)

@@ -13,9 +13,9 @@ from shapely import box
 
 from flows.demo.demo import DemoResult, run_demo
 from flows.pipeline import map_survey
+from flows.products.ground import GROUND
 from flows.report.verdict import End
-from flows.run.plan import MapOptions
-from flows.stages.surface import GROUND
+from flows.run.request import MapOptions
 from tmp.geo.rasters import open_tiled
 from tmp.progress import silent
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -13,6 +15,10 @@ from tmp.errors import TmpError
 from tmp.threads import share_one_heap
 
 GROUP = "tmp.commands"
+
+
+INTERRUPTED = 130
+"""Exit status of a shell command that Ctrl-C ended."""
 
 
 class PluginGroup(click.Group):
@@ -59,6 +65,28 @@ class _Unavailable(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         raise click.ClickException(f"{self.name!r} is {self.reason}")
+
+
+def resumable(command: Callable[..., None]) -> Callable[..., None]:
+    """Make Ctrl-C end a command in one line and exit status 130."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to go on", err=True)
+            sys.exit(INTERRUPTED)
+
+    return run
+
+
+def split_names(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of an option that may be repeated and hold several."""
+    del context, parameter
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
 @click.group(cls=PluginGroup)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from flows.cli.run import available_cores, resumable, split_names
+from tmp.cli import resumable, split_names
+from tmp.threads import available_cores
 
 
 def _pairs(
@@ -95,7 +96,8 @@ def indices(
     Each becomes a raster beside the others in products/, with a style of fixed colours, and says
     in its tags what it rests on.
     """
-    from flows.run.indices import IndexOptions, compute_indices
+    from flows.run.indices import compute_indices
+    from flows.run.request import IndexOptions
     from tmp.progress import bar
 
     options = IndexOptions(

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from flows.cli.run import available_cores
 from ingest.cli import ingest as take_in
+from tmp.threads import available_cores
 
 _QUICK_NDVI = click.Option(
     ["--quick-ndvi"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import shutil
 import signal
 import sys
@@ -16,22 +14,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.engine.cost import Quality
+from tmp.cli import resumable, split_names
+from tmp.threads import available_cores
 
 if TYPE_CHECKING:
     from flows.pipeline import SurveyRun
-    from flows.run.plan import MapOptions
-    from flows.run.request import RunOptions, SurveyRequest, SurveyResult
+    from flows.run.request import MapOptions, RunOptions, SurveyRequest, SurveyResult
 
-INTERRUPTED = 130
-"""Exit status of a shell command that Ctrl-C ended."""
 PARTIAL = 3
 """Exit status of a command whose map holds less than half of what was photographed."""
 STATUSES = """Exit status: 0 if the map holds at least half of the photographs that were to be
 mapped, shows at least half of the ground flown and has heights of at least half of what three of
 them see; 3 if it holds less (a partial map: the products are written all the same); 1 for an error;
 2 for a wrong option; 130 when interrupted."""
-
-Command = Callable[..., None]
 
 _survey = click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 RUN_CHOICES = (
@@ -58,35 +53,6 @@ RUN_CHOICES = (
         help="Run as Prefect's flow: on the server that is configured, else on one for this run.",
     ),
 )
-
-
-def resumable(command: Command) -> Command:
-    """Make Ctrl-C end a command in one line and exit status 130."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except KeyboardInterrupt:
-            click.echo("interrupted; run the same command again to go on", err=True)
-            sys.exit(INTERRUPTED)
-
-    return run
-
-
-def available_cores() -> int:
-    """Return the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def split_names(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Return the names of an option that may be repeated and hold several."""
-    del context, parameter
-    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
 def split_sigma(
@@ -138,7 +104,7 @@ MAP_CHOICES = (
 """What a person may choose of a map."""
 
 
-def map_choices(command: Command) -> Command:
+def map_choices(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a map; `map_options` makes them one value."""
     for option in reversed(MAP_CHOICES):
         command = option(command)
@@ -147,7 +113,7 @@ def map_choices(command: Command) -> Command:
 
 def map_options(**chosen: Any) -> MapOptions:
     """Return the options of a map as they were chosen."""
-    from flows.run.plan import MapOptions
+    from flows.run.request import MapOptions
     from tmp.captures import HeightUse
 
     return MapOptions(
@@ -228,7 +194,7 @@ def demo(folder: Path, workers: int | None) -> None:
     by default ./tmp-demo.
     """
     from flows.demo.demo import run_demo
-    from flows.run.plan import MapOptions
+    from flows.run.request import MapOptions
     from tmp.progress import bar
 
     with bar() as track:
@@ -333,8 +299,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
 
 def survey_request(**chosen: Any) -> SurveyRequest:
     """Return what is asked of a survey as it was chosen."""
-    from flows.run.indices import IndexOptions
-    from flows.run.request import Part, SurveyRequest
+    from flows.run.request import IndexOptions, Part, SurveyRequest
 
     asked = map_options(**chosen)
     names = chosen["indices"]

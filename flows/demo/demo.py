@@ -9,8 +9,7 @@ from pathlib import Path
 from flightplan.rehearsal.farm import farm_rehearsal
 from flows.demo.accuracy import Accuracy, compare_with_truth
 from flows.pipeline import map_survey
-from flows.run.plan import ORIENTED, MapOptions
-from flows.run.request import SurveyResult
+from flows.run.request import ORIENTED, MapOptions, SurveyResult
 from ingest.photographs import ingest_photographs
 from tmp.errors import InputError
 from tmp.progress import Track, silent

@@ -68,6 +68,9 @@ class Product:
         return "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
+SURFACE_TILE, MOSAIC_TILE, REFLECTANCE_TILE = 512, 1536, 1024
+"""Side of the tiles, in cells, by which surface, orthomosaic and reflectance are made."""
+
 ORTHOMOSAIC = Product(
     file="orthomosaic.tif",
     title="Orthomosaic",

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from flows.engine.store import Result
+from flows.products.ground import GROUND, inside_area
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC
 from flows.report.overlap import count_overlap, heights_of, in_frame
-from flows.stages.surface import GROUND, inside_area
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.grids import Grid, Tile

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.stages.surface import read_closed
+from flows.products.ground import read_closed
 from tmp.cameras import Camera, Pose
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import TiledRaster

@@ -20,10 +20,8 @@ from flows.engine.store import Result
 from flows.execution.slurm_commands import Accounted, read_accounting
 from flows.execution.unit import read_json
 from flows.products.band_stack import REFLECTANCE_FILE
-from flows.products.table import ORTHOMOSAIC
-from flows.stages.orthomosaic import MOSAIC_TILE
-from flows.stages.reflectance import REFLECTANCE_TILE
-from flows.stages.surface import GROUND, SURFACE_TILE
+from flows.products.ground import GROUND
+from flows.products.table import MOSAIC_TILE, ORTHOMOSAIC, REFLECTANCE_TILE, SURFACE_TILE
 from tmp.errors import InputError
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled, read_grid

@@ -10,8 +10,8 @@ from flows.engine.cost import SurveySize
 from flows.engine.stage import Stage
 from flows.engine.store import read_result
 from flows.execution.runner import unit_count, unit_resources
-from flows.run.plan import ORIENTED, STAGES, plan_map
-from flows.run.request import Part, RunOptions, SurveyRequest, Where
+from flows.run.plan import STAGES, plan_map
+from flows.run.request import ORIENTED, Part, RunOptions, SurveyRequest, Where
 from flows.stages.indices import Indices
 from flows.stages.ingest import Ingest, ingest_recipe
 from flows.stages.orthomosaic import Orthomosaic

@@ -18,6 +18,7 @@ from flows.report.report import assess_map, write_report
 from flows.run.lock import locked
 from flows.run.publish import MAP_FILES, publish, recall_map, remember_map
 from flows.run.quick_look import TRIED, write_map_look
+from flows.run.request import IndexOptions, IndicesResult
 from flows.stages.indices import LEFT_OUT, NO_SHADOW, STACK, IndexRequest, Indices, read_requests
 from tmp.captures import choose_captures, read_captures
 from tmp.errors import InputError
@@ -28,48 +29,6 @@ log = logging.getLogger(__name__)
 
 MakeResult = Callable[[StageStore, Recipe], Result]
 """Returns the result of a recipe, made if it is not there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndexOptions:
-    """What is asked of the indices of a survey."""
-
-    indices: tuple[str, ...] = ()
-    """Names of the table."""
-    formulas: tuple[tuple[str, str], ...] = ()
-    """Names and expressions of one's own."""
-    zones_file: Path | None = None
-    """Polygons to summarise the indices in."""
-    picture: bool = False
-    """Whether to take the orthomosaic although there is reflectance."""
-    mask_shadow: bool = False
-    """Whether to leave out cells in shadow."""
-    relative: bool = False
-    """Whether to compute what needs reflectance from values of unknown level."""
-    workers: int = 1
-    """Threads; never changes the result."""
-
-    def __post_init__(self) -> None:
-        if not self.indices and not self.formulas:
-            raise InputError("no index asked for; give --index NDVI, or --formula NAME=EXPRESSION")
-
-    def as_values(self) -> list[dict[str, str]]:
-        """Return what is asked for, JSON-able."""
-        table = [{"name": name, "formula": ""} for name in dict.fromkeys(self.indices)]
-        return table + [{"name": name, "formula": text} for name, text in self.formulas]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IndicesResult:
-    """What was made."""
-
-    survey: Survey
-    paths: tuple[Path, ...]
-    """The index rasters, in the order asked for."""
-    zone_paths: tuple[Path, ...]
-    report_path: Path | None
-    """None where the survey has no map whose report could be written."""
-    warnings: tuple[str, ...]
 
 
 def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent) -> IndicesResult:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from flows.engine.cost import Quality, SurveySize, survey_size
+from flows.engine.cost import SurveySize, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Recipe, Stage
 from flows.engine.store import Input, Known, Result, StageStore
+from flows.run.request import ORIENTED, MapOptions
 from flows.stages.inputs import SURVEY, refuse_distant_area
 from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
@@ -23,7 +24,7 @@ from flows.stages.reflectance import Reflectance, has_bands
 from flows.stages.surface import Cloud, Elevation, Surface
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
-from tmp.captures import Capture, CaptureKind, HeightUse, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.geo.areas import read_area
 from tmp.survey import Settings, Survey, open_survey, read_settings
@@ -41,62 +42,11 @@ STAGES: tuple[type[Stage], ...] = (
 """Of the map of any survey, in their order."""
 BAND_STAGES: tuple[type[Stage], ...] = (Reflectance,)
 """What follows for a survey with photographs of single bands."""
-ORIENTED = Orientation.name
-"""The stage that all products build on."""
 
 
 def stages_for(captures: Sequence[Capture]) -> tuple[type[Stage], ...]:
     """Return the stages of a survey's map, in their order."""
     return STAGES + (BAND_STAGES if has_bands(captures) else ())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapOptions:
-    """What is asked of a map."""
-
-    quality: Quality = Quality.NORMAL
-    area_file: Path | None = None
-    """Polygon to crop the products to."""
-    ortho_gsd_m: float | None = None
-    """Cell of the orthomosaic; None for the photographs' own."""
-    fill: bool = False
-    """Whether holes in the surface are closed by interpolation."""
-    heights: HeightUse = HeightUse.AUTO
-    """Whether recorded GNSS heights give the map its tilt and height."""
-    position_sigma_m: tuple[float, float] | None = None
-    """Standard deviation of positions, horizontal and vertical; None for those recorded."""
-    workers: int = 1
-    """Threads; never changes the result."""
-
-    def __post_init__(self) -> None:
-        if self.ortho_gsd_m is not None and not 0.001 <= self.ortho_gsd_m <= 100:
-            raise InputError(
-                f"orthomosaic cell of {self.ortho_gsd_m!r} m; give metres between 0.001 and 100"
-            )
-        if self.position_sigma_m is not None and not all(
-            0.001 <= sigma_m <= 1e4 for sigma_m in self.position_sigma_m
-        ):
-            raise InputError(
-                f"position sigma of {self.position_sigma_m!r} m; give two values between 0.001 and "
-                "10000, horizontal and vertical"
-            )
-        if self.workers < 1:
-            raise InputError(f"{self.workers} workers; give at least 1")
-
-    def in_words(self) -> dict[str, str]:
-        """Return the options as the report shows them."""
-        gsd = self.ortho_gsd_m
-        return {
-            "quality": str(self.quality),
-            "area": "all" if self.area_file is None else self.area_file.name,
-            "cell of the orthomosaic": "as the photographs" if gsd is None else f"{100 * gsd:g} cm",
-            "holes": "filled" if self.fill else "left empty",
-            "recorded heights": str(self.heights),
-            "accuracy of positions": "as recorded"
-            if self.position_sigma_m is None
-            else "{:g} m horizontally, {:g} m vertically".format(*self.position_sigma_m),
-            "workers": str(self.workers),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.engine.result import DISTRIBUTION, content_digest
 from flows.engine.store import Result, read_result
@@ -24,11 +24,14 @@ from flows.products.table import PRODUCTS
 from flows.report.ground import Coverage
 from flows.report.report import MapRecord, assess_map, write_report
 from flows.report.verdict import Verdict
-from flows.run.plan import ORIENTED, MapPlan
+from flows.run.request import ORIENTED
 from tmp.captures import Capture
 from tmp.files import replacing, write_json
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey
+
+if TYPE_CHECKING:
+    from flows.run.plan import MapPlan
 
 RECORD = "map.json"
 """File below a survey's ``work/``: what the last map was made of, and how it came out."""

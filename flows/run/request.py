@@ -6,13 +6,112 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flows.engine.store import Result
+from flows.engine.cost import Quality
 from flows.execution.cluster_profile import WITHOUT_SHARES, Profile
-from flows.report.verdict import Verdict
-from flows.run.indices import IndexOptions, IndicesResult
-from flows.run.plan import MapOptions
+from tmp.captures import HeightUse
+from tmp.errors import InputError
 from tmp.survey import Survey
+
+if TYPE_CHECKING:
+    from flows.engine.store import Result
+    from flows.report.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOptions:
+    """What is asked of a map."""
+
+    quality: Quality = Quality.NORMAL
+    area_file: Path | None = None
+    """Polygon to crop the products to."""
+    ortho_gsd_m: float | None = None
+    """Cell of the orthomosaic; None for the photographs' own."""
+    fill: bool = False
+    """Whether holes in the surface are closed by interpolation."""
+    heights: HeightUse = HeightUse.AUTO
+    """Whether recorded GNSS heights give the map its tilt and height."""
+    position_sigma_m: tuple[float, float] | None = None
+    """Standard deviation of positions, horizontal and vertical; None for those recorded."""
+    workers: int = 1
+    """Threads; never changes the result."""
+
+    def __post_init__(self) -> None:
+        if self.ortho_gsd_m is not None and not 0.001 <= self.ortho_gsd_m <= 100:
+            raise InputError(
+                f"orthomosaic cell of {self.ortho_gsd_m!r} m; give metres between 0.001 and 100"
+            )
+        if self.position_sigma_m is not None and not all(
+            0.001 <= sigma_m <= 1e4 for sigma_m in self.position_sigma_m
+        ):
+            raise InputError(
+                f"position sigma of {self.position_sigma_m!r} m; give two values between 0.001 and "
+                "10000, horizontal and vertical"
+            )
+        if self.workers < 1:
+            raise InputError(f"{self.workers} workers; give at least 1")
+
+    def in_words(self) -> dict[str, str]:
+        """Return the options as the report shows them."""
+        gsd = self.ortho_gsd_m
+        return {
+            "quality": str(self.quality),
+            "area": "all" if self.area_file is None else self.area_file.name,
+            "cell of the orthomosaic": "as the photographs" if gsd is None else f"{100 * gsd:g} cm",
+            "holes": "filled" if self.fill else "left empty",
+            "recorded heights": str(self.heights),
+            "accuracy of positions": "as recorded"
+            if self.position_sigma_m is None
+            else "{:g} m horizontally, {:g} m vertically".format(*self.position_sigma_m),
+            "workers": str(self.workers),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions:
+    """What is asked of the indices of a survey."""
+
+    indices: tuple[str, ...] = ()
+    """Names of the table."""
+    formulas: tuple[tuple[str, str], ...] = ()
+    """Names and expressions of one's own."""
+    zones_file: Path | None = None
+    """Polygons to summarise the indices in."""
+    picture: bool = False
+    """Whether to take the orthomosaic although there is reflectance."""
+    mask_shadow: bool = False
+    """Whether to leave out cells in shadow."""
+    relative: bool = False
+    """Whether to compute what needs reflectance from values of unknown level."""
+    workers: int = 1
+    """Threads; never changes the result."""
+
+    def __post_init__(self) -> None:
+        if not self.indices and not self.formulas:
+            raise InputError("no index asked for; give --index NDVI, or --formula NAME=EXPRESSION")
+
+    def as_values(self) -> list[dict[str, str]]:
+        """Return what is asked for, JSON-able."""
+        table = [{"name": name, "formula": ""} for name in dict.fromkeys(self.indices)]
+        return table + [{"name": name, "formula": text} for name, text in self.formulas]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndicesResult:
+    """What was made."""
+
+    survey: Survey
+    paths: tuple[Path, ...]
+    """The index rasters, in the order asked for."""
+    zone_paths: tuple[Path, ...]
+    report_path: Path | None
+    """None where the survey has no map whose report could be written."""
+    warnings: tuple[str, ...]
+
+
+ORIENTED = "orientation"
+"""Name of the stage that all products build on."""
 
 
 class Part(StrEnum):

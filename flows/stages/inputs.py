@@ -6,9 +6,11 @@ Disk space is asked for before work starts rather than missed in the middle of i
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flows.engine.cost import Quality
+from flows.engine.result import DISTRIBUTION, environment_in_short
 from flows.engine.stage import Workspace
 from tmp.captures import Capture, choose_captures, read_captures
 from tmp.errors import InputError, PhotographError, SpaceError
@@ -40,6 +43,8 @@ FEATURE_SIZES = {
     Quality.HIGH: (2400, 8000),
 }
 """Long side in pixels of the picture searched for keypoints, and their number."""
+PICTURES_PER_WORKER = 6
+"""Decoded photographs kept in memory for each worker, and once more for all."""
 RESERVE_BYTES = 200 * 2**20
 """Left free for everything else on the disk."""
 FARTHEST_M = 1000.0
@@ -102,10 +107,26 @@ def read_oriented(space: Workspace) -> Reconstruction:
 
 def read_surveying(space: Workspace) -> Reconstruction:
     """Return the reconstruction with only the photographs that surface and picture are made of."""
-    from photogrammetry.ortho.bands import surface_part
+    from photogrammetry.views import surface_part
 
     _, _, captures = read_survey(space)
     return surface_part(read_oriented(space), captures)
+
+
+def product_tags(vertical_datum: str) -> dict[str, str]:
+    """Return the tags that every raster carries."""
+    return {
+        "SOFTWARE": f"Terrestrial Mapping Platform {version(DISTRIBUTION)}",
+        "ENVIRONMENT": environment_in_short(),
+        "VERTICAL_DATUM": str(vertical_datum),
+    }
+
+
+def neat(cell_m: float, reconstruction: Reconstruction) -> float:
+    """Round a cell down to whole millimetres, where metres mean anything."""
+    if not reconstruction.frame.referenced:
+        return cell_m
+    return max(math.floor(cell_m * 1000) / 1000, 0.001)
 
 
 def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:

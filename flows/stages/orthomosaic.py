@@ -14,29 +14,28 @@ from numpy.typing import NDArray
 
 from flows.engine.cost import SURFACE_CELLS, Quality, Raster, of_photographs, of_tiles
 from flows.engine.stage import Figures, Stage, Workspace
-from flows.products.table import GROUND_CLASSES, ORTHOMOSAIC, GroundClass
+from flows.products.ground import GROUND, Continued, drawn_on, inside_area, read_continued
+from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
+    PICTURES_PER_WORKER,
     complete_pictures,
     picture_store,
+    product_tags,
     read_survey,
     read_surveying,
     require_space,
 )
-from flows.stages.surface import GROUND, Continued, inside_area, product_tags, read_continued
 from tmp.files import replacing
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 
 if TYPE_CHECKING:
-    from photogrammetry.ortho.seams import Ground
+    pass
 
 GAINS_FILE = "gains.json"
 
-MOSAIC_TILE = 1536
 CLASS_PIXELS = 4
 """Side in pixels of the cells that say what the picture stands on: about a cell of the surface."""
-PICTURES_PER_WORKER = 6
-"""Decoded photographs kept in memory for each worker, and once more for all."""
 LEAST_TILE = 256
 MOSAIC_BYTES_PER_CELL = 5 + 3
 
@@ -151,7 +150,7 @@ class Orthomosaic(Stage):
         window = grid.window(tile)
         part = ground_window(ground.grid, window)
         found = read_continued(ground, part)
-        below = _drawn_on(ground.grid.window(part), found)
+        below = drawn_on(ground.grid.window(part), found)
         cells = mosaic_tile(
             window, below, self._views, self._gains, self._frame, self._store, self._pictures
         )
@@ -210,21 +209,6 @@ def _coarse_tile(tile: Tile) -> Tile:
 def _native_gsd(surface: Grid, quality: Quality) -> float:
     """Return the photographs' own ground sample distance, as the surface's cell has it."""
     return surface.cell_m / SURFACE_CELLS[quality]
-
-
-def read_ground(ground: TiledRaster, window: Tile) -> Ground:
-    """Return the ground over a window, which may reach beyond it.
-
-    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
-    picture has no holes where the surface has, and reaches as far as the photographs.
-    """
-    return _drawn_on(ground.grid.window(window), read_continued(ground, window))
-
-
-def _drawn_on(grid: Grid, found: Continued) -> Ground:
-    from photogrammetry.ortho.seams import Ground
-
-    return Ground(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:

@@ -20,15 +20,18 @@ from numpy.typing import NDArray
 from flows.engine.cost import Raster, of_tiles
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
+from flows.products.ground import GROUND, NODATA, inside_area, read_ground
+from flows.products.table import REFLECTANCE_TILE
 from flows.stages.inputs import (
+    PICTURES_PER_WORKER,
     complete_pictures,
+    neat,
     picture_store,
+    product_tags,
     read_oriented,
     read_survey,
     require_space,
 )
-from flows.stages.orthomosaic import PICTURES_PER_WORKER, read_ground
-from flows.stages.surface import GROUND, NODATA, inside_area, neat, product_tags
 from ingest.metadata.bands import Declaration, read_band_tags, read_declarations
 from ingest.radiometry.panel_table import FILE, PanelTable, read_panels
 from ingest.radiometry.radiance import find_saturated, read_stored, to_radiance
@@ -61,7 +64,6 @@ NOTE = (
     "light changed"
 )
 log = logging.getLogger(__name__)
-REFLECTANCE_TILE = 1024
 TYPICAL_NM = {"blue": 475.0, "green": 560.0, "red": 660.0, "rededge": 720.0, "nir": 840.0}
 """By which bands without a wavelength are put in order."""
 BYTES_PER_CELL = 4 * 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from photogrammetry.views import View, views_in_tile
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid
-from tmp.reconstruction import Reconstruction
 
 log = logging.getLogger(__name__)
 
@@ -92,29 +91,6 @@ def band_layers(views: Sequence[View], captures: Sequence[Capture]) -> list[Band
             )
         layers.append(BandLayer(leader=leader, releases=whole))
     return sorted(layers, key=lambda layer: layer.leader)
-
-
-def surface_part(reconstruction: Reconstruction, captures: Sequence[Capture]) -> Reconstruction:
-    """Return the reconstruction with only the photographs that measure the surface.
-
-    Those are the colour photographs if there are any, else those of the band in which the most
-    tie points were found: photographs of different bands do not correlate well.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Of at least the oriented photographs.
-    """
-    band_of = {capture.name: capture.band for capture in captures}
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for photo in reconstruction.photos:
-        found[band_of[photo.name]].append(photo.observations)
-    if len(found) <= 1:
-        return reconstruction
-    chosen = "" if "" in found else max(found, key=lambda band: (np.median(found[band]), band))
-    log.info("the surface is measured in %s", chosen or "the colour photographs")
-    photos = tuple(photo for photo in reconstruction.photos if band_of[photo.name] == chosen)
-    return replace(reconstruction, photos=photos)
 
 
 def mosaic_bands(

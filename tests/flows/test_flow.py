@@ -7,11 +7,9 @@ from flows.execution.cluster_profile import Profile
 from flows.pipeline import run_survey
 from flows.report.report import MapRecord
 from flows.run.dry_run import describe_run_plan
-from flows.run.indices import IndexOptions
 from flows.run.lock import locked
-from flows.run.plan import MapOptions
 from flows.run.record import RUN
-from flows.run.request import Part, RunOptions, SurveyRequest, Where
+from flows.run.request import IndexOptions, MapOptions, Part, RunOptions, SurveyRequest, Where
 from tmp.captures import write_captures
 from tmp.errors import InputError
 

@@ -20,8 +20,9 @@ from flows.engine.store import StageStore
 from flows.products.band_stack import choose_stack, open_stack, read_index_products, wavelength_tags
 from flows.products.zones import read_zones, write_zones, zonal_statistics
 from flows.report.report import MapRecord, assess_map
-from flows.run.indices import IndexOptions, compute_indices
+from flows.run.indices import compute_indices
 from flows.run.publish import recall_map, remember_map
+from flows.run.request import IndexOptions
 from tmp.captures import write_captures
 from tmp.cli import main
 from tmp.errors import InputError

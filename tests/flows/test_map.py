@@ -10,12 +10,13 @@ import pytest
 
 from flows.engine.stage import Figures, Stage
 from flows.pipeline import map_survey
+from flows.products.ground import GROUND
 from flows.report.report import MapRecord, assess_map
 from flows.report.verdict import End
-from flows.run.plan import MapOptions, survey_digest
+from flows.run.plan import survey_digest
 from flows.run.publish import publish, recall_map
 from flows.run.record import read_run
-from flows.stages.surface import GROUND
+from flows.run.request import MapOptions
 from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
 from tmp.errors import InputError, NotASurveyError
 from tmp.reconstruction import Reconstruction, write_reconstruction

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.products.table import GROUND_CLASSES, GroundClass
-from flows.stages.orthomosaic import MOSAIC_TILE, _tile_cells, ground_classes, read_ground
-from flows.stages.surface import (
+from flows.products.ground import (
     CONTINUED,
     HEIGHT,
     NODATA,
@@ -17,8 +15,11 @@ from flows.stages.surface import (
     Continued,
     continue_ground,
     read_continued,
+    read_ground,
     read_sheet,
 )
+from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
+from flows.stages.orthomosaic import _tile_cells, ground_classes
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
 

@@ -15,7 +15,8 @@ import pytest
 from flows.engine.cost import Quality
 from flows.engine.stage import Portion, Recipe, execute
 from flows.engine.store import Result
-from flows.run.plan import MapOptions, plan_map
+from flows.run.plan import plan_map
+from flows.run.request import MapOptions
 from flows.stages.inputs import FEATURE_SIZES
 from flows.stages.orientation import FEATURES_FILE
 from photogrammetry.orientation import features, matching

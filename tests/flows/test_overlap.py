@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.products.ground import GROUND
 from flows.report.figures import camera_positions
 from flows.report.overlap import count_overlap, heights_of
 from flows.report.report import MapRecord
-from flows.stages.surface import GROUND
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled
 from tmp.reconstruction import Reconstruction

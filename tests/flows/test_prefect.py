@@ -24,11 +24,10 @@ from flows.prefect.artifacts import stage_page, stage_row
 from flows.prefect.dead_runs import mark_dead_runs
 from flows.prefect.events import INGESTED, announce_ingest
 from flows.prefect.server import Server, configured_server, server_of_run
+from flows.products.ground import GROUND
 from flows.report.figures import thumbnail
 from flows.report.report import MapRecord
-from flows.run.plan import MapOptions
-from flows.run.request import Part, RunOptions, SurveyRequest, SurveyResult, Where
-from flows.stages.surface import GROUND
+from flows.run.request import MapOptions, Part, RunOptions, SurveyRequest, SurveyResult, Where
 from tmp.captures import write_captures
 from tmp.errors import InputError, StoppedError, TransientError
 from tmp.reconstruction import write_reconstruction

@@ -92,7 +92,7 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
 
     from flows.engine.cost import Quality
     from flows.pipeline import map_survey
-    from flows.run.plan import MapOptions
+    from flows.run.request import MapOptions
     from ingest.photographs import ingest_photographs
     from tmp.reconstruction import read_reconstruction
     from tmp.survey import Survey

@@ -28,8 +28,7 @@ from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
 from flows.execution.slurm import Commands
 from flows.pipeline import run_survey
-from flows.run.plan import MapOptions
-from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
+from flows.run.request import MapOptions, RunOptions, SurveyRequest, SurveyResult, Where
 from tmp.cameras import Camera
 
 CLUSTER = runpy.run_path(str(Path(__file__).with_name("slurm_cluster.py")))

@@ -1,0 +1,177 @@
+"""The measured ground: tiles of the surface stage, and how it goes on where nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.products.table import SURFACE_TILE
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
+
+if TYPE_CHECKING:
+    from photogrammetry.ortho.seams import Ground
+
+Array = NDArray[Any]
+
+NODATA = -9999.0
+NO_VIEWS = 255
+GROUND = "ground"
+"""Folder of the surface's tiles in the surface stage's results."""
+HEIGHT, CONFIDENCE, VIEWS, SIGMA = range(4)
+"""Bands of the ground: a height everywhere; the rest is nodata where not known.  A cell is
+measured where it has a sigma, and seen by two photographs where it has a confidence."""
+CONTINUED = "continued"
+"""Folder below the ground's own of the sheet on which it goes on; see `read_sheet`."""
+
+
+def continue_ground(ground: TiledRaster, points: Array, height_agl_m: float) -> None:
+    """Decide which of the ground stands, and store beside its tiles how it goes on.
+
+    Parameters
+    ----------
+    ground : TiledRaster
+        With all its tiles.
+    points : ndarray of shape (N, 3)
+        Tie points, map.
+    height_agl_m : float
+        Flying height above the ground.
+    """
+    from photogrammetry.surface.continuation import Summary, continue_surface
+
+    summary = Summary.empty(ground.grid)
+    for tile in ground.tiles():
+        height, _, views, sigma = ground.read(tile)
+        summary.add(tile, height, sigma != NODATA, views)
+    continued = continue_surface(summary, points, height_agl_m)
+    coarse = create_tiled(
+        ground.folder / CONTINUED, summary.grid, bands=2, nodata=NODATA, tile_cells=SURFACE_TILE
+    )
+    layers = np.stack([continued.height, continued.standing])
+    for tile in coarse.tiles():
+        coarse.write(
+            tile, layers[:, tile.row : tile.row + tile.rows, tile.col : tile.col + tile.cols]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continued:
+    """The ground of a window; all arrays (rows, cols)."""
+
+    height: Array
+    """Heights as measured, and continued over gaps and beyond the rim, everywhere."""
+    confidence: Array
+    views: Array
+    """Agreeing photographs; 0 where a measured cell was bridged from its surroundings."""
+    sigma: Array
+    measured: NDArray[np.bool_]
+    mapped: NDArray[np.bool_]
+    """Cells whose height is known or continued well enough to draw a picture on."""
+
+
+def read_continued(ground: TiledRaster, window: Tile) -> Continued:
+    """Read the ground of a window, which may reach beyond the raster, with its gaps closed."""
+    from photogrammetry.surface.continuation import NEAR_BOX, Standing, blend_into
+
+    wide = window.grown(NEAR_BOX)  # twice half a box
+    height, confidence, views, sigma = ground.read(wide)
+    sheet, standing = read_sheet(ground, wide)
+    asked = height != NODATA
+    measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
+    height = blend_into(height, measured, sheet, ground.grid.cell_m)
+    core = (slice(NEAR_BOX, -NEAR_BOX), slice(NEAR_BOX, -NEAR_BOX))
+    return Continued(
+        height=height[core],
+        confidence=confidence[core],
+        views=views[core],
+        sigma=sigma[core],
+        measured=measured[core],
+        mapped=(asked & (standing != Standing.UNKNOWN))[core],
+    )
+
+
+def read_closed(ground: TiledRaster, window: Tile) -> NDArray[np.bool_]:
+    """Return which cells of a window are measured or lie in a gap among measured ones."""
+    from photogrammetry.surface.continuation import Standing
+    from photogrammetry.surface.extent import REACH_CELLS, closed_ground
+
+    wide = window.grown(REACH_CELLS)
+    height, confidence, _, sigma = ground.read(wide)
+    _, standing = read_sheet(ground, wide)
+    measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
+    closed = closed_ground(measured, confidence != NODATA, height != NODATA)
+    return closed[REACH_CELLS:-REACH_CELLS, REACH_CELLS:-REACH_CELLS]
+
+
+def read_sheet(ground: TiledRaster, window: Tile) -> tuple[Array, Array]:
+    """Return the sheet on which the ground goes on, and what stands, in a window's cells.
+
+    Returns
+    -------
+    height : ndarray of shape (rows, cols), float32
+        Map heights, interpolated; beyond the raster its rim goes on.
+    standing : ndarray of shape (rows, cols), float32
+        See `photogrammetry.surface.continuation.Standing`.
+    """
+    from photogrammetry.surface.continuation import COARSE_CELLS
+    from photogrammetry.surface.trend import Trend
+
+    coarse = open_tiled(ground.folder / CONTINUED)
+    grid = coarse.grid
+    row0, col0 = window.row // COARSE_CELLS - 1, window.col // COARSE_CELLS - 1
+    rows = (window.row + window.rows) // COARSE_CELLS + 2 - row0
+    cols = (window.col + window.cols) // COARSE_CELLS + 2 - col0
+    # What lies beyond the raster is as its nearest cell; windows far outside see one cell.
+    row = np.clip(np.arange(row0, row0 + rows), 0, grid.rows - 1)
+    col = np.clip(np.arange(col0, col0 + cols), 0, grid.cols - 1)
+    part = Tile(
+        row=int(row[0]), col=int(col[0]), rows=int(np.ptp(row)) + 1, cols=int(np.ptp(col)) + 1
+    )
+    height, standing = coarse.read(part)[:, (row - row[0])[:, None], col - col[0]]
+    x, y = ground.grid.window(window).cell_centres()
+    sheet = Trend(
+        x_min=grid.x_min + col0 * grid.cell_m,
+        y_max=grid.y_max - row0 * grid.cell_m,
+        cell_m=grid.cell_m,
+        height=height.astype(float),
+    )
+    i = np.arange(window.row, window.row + window.rows) // COARSE_CELLS - row0
+    j = np.arange(window.col, window.col + window.cols) // COARSE_CELLS - col0
+    return sheet.over(x, y).astype(np.float32), standing[i[:, None], j]
+
+
+def read_ground(ground: TiledRaster, window: Tile) -> Ground:
+    """Return the ground over a window, which may reach beyond it.
+
+    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
+    picture has no holes where the surface has, and reaches as far as the photographs.
+    """
+    return drawn_on(ground.grid.window(window), read_continued(ground, window))
+
+
+def drawn_on(grid: Grid, found: Continued) -> Ground:
+    """Return the ground of a grid as seams and picture need it."""
+    from photogrammetry.ortho.seams import Ground
+
+    return Ground(grid=grid, height=found.height, mapped=found.mapped)
+
+
+def inside_area(grid: Grid, tile: Tile, area_wkt: str | None) -> NDArray[np.bool_]:
+    """Return which cells of a tile have their centre inside the asked area, (rows, cols)."""
+    if area_wkt is None:
+        return np.ones((tile.rows, tile.cols), np.bool_)
+    from rasterio.features import geometry_mask
+    from shapely import from_wkt
+
+    return np.asarray(
+        geometry_mask(
+            [from_wkt(area_wkt)],
+            (tile.rows, tile.cols),
+            grid.window(tile).transform,
+            invert=True,
+        ),
+        np.bool_,
+    )
