@@ -22,7 +22,7 @@ from pathlib import Path
 from measure import judge, workplace
 
 from flows.engine.cost import SurveySize
-from flows.engine.stage import Stage
+from flows.engine.stage import Recipe, Stage
 from flows.engine.store import read_result
 from flows.execution.cluster_profile import Profile
 from flows.execution.runner import UnitRunner, unit_count
@@ -38,7 +38,7 @@ TILE_CPU_S = 60.0
 """What a tile is said to cost, so that the default profile shares it as it shares real ones."""
 STAGE = """
 from flows.engine.cost import Cost
-from flows.engine.stage import Stage
+from flows.engine.stage import Recipe, Stage
 
 def a_tile_a_photograph(size):
     return Cost(memory_gb=0.2, cpu_s=size.photographs * TILE_CPU_S, parts=size.photographs)

@@ -1,51 +1,85 @@
-"""``tmp ingest`` as it is offered: with a first look at what was photographed.
-
-The look needs the bands laid onto each other, which is photogrammetry; ingest alone knows nothing
-of that.
-"""
+"""``tmp ingest``: from cards and folders to a survey, with a first look at what was photographed."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ingest.cli import ingest as take_in
 from tmp.threads import available_cores
 
-_QUICK_NDVI = click.Option(
-    ["--quick-ndvi"],
+
+@click.command(short_help="Take photographs into a survey.")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "root",
+    required=True,
+    metavar="SURVEY",
+    type=click.Path(path_type=Path),
+    help="The survey's folder; made if it does not exist.",
+)
+@click.option("--link", is_flag=True, help="Link the photographs and do not copy them.")
+@click.option("--crs", metavar="EPSG:CODE", help="Projected CRS of the maps.  [default: UTM zone]")
+@click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    metavar="SERIAL:BAND=VALUE,…",
+    help="What a reflectance panel reflects, as 'RP02-1603036-SC:blue=0.67,green=0.69'; kept in "
+    "the survey's panels.toml.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Threads to use.  [default: one per core]"
+)
+@click.option(
+    "--quick-ndvi",
     is_flag=True,
     help="Also write a contact sheet of NDVI, to see before leaving the site.",
 )
+def ingest(
+    photos: tuple[Path, ...],
+    root: Path,
+    link: bool,
+    crs: str | None,
+    panels: tuple[str, ...],
+    workers: int | None,
+    quick_ndvi: bool,
+) -> None:
+    """Take the photographs in PHOTOS (folders, cards, files) into a survey.
 
-
-@click.command(
-    "ingest",
-    params=[*take_in.params, _QUICK_NDVI],
-    help=take_in.help,
-    short_help=take_in.short_help,
-)
-@click.pass_context
-def ingest(context: click.Context, /, quick_ndvi: bool, **options: Any) -> None:
-    """Take photographs in, as `ingest.cli.ingest` does, and look at them if asked."""
+    Copies are verified, the sources are only read, and running it again adds only what is new.
+    Doubtful photographs are kept and flagged with a reason.
+    """
     from flows.prefect.events import announce_ingest
     from flows.run.lock import locked
+    from ingest.photographs import ingest_photographs
+    from ingest.radiometry.panel_table import FILE, add_panels, parse_panel
+    from ingest.summary import summarise
+    from tmp.errors import PhotographError
+    from tmp.progress import bar
     from tmp.survey import Survey
 
-    root: Path = options["root"]
     survey = Survey(root=root)
+    told = dict(parse_panel(text) for text in panels)
     lock = survey.work_dir / "lock"
     with locked(lock, "'tmp ingest'") if survey.toml_path.exists() else nullcontext():
-        context.invoke(take_in, **options)
+        with bar() as track:
+            result = ingest_photographs(
+                photos, survey, link=link, crs=crs, workers=workers, track=track
+            )
+        if told:
+            add_panels(root / FILE, told)
+        for line in summarise(result):
+            click.echo(line)
+        if result.failed:
+            raise PhotographError(
+                f"{len(result.failed)} files could not be taken in; run the same command again"
+            )
     announce_ingest(root)
-    if not quick_ndvi:
-        return
-    from flows.run.quick_look import write_quick_ndvi
-    from tmp.progress import bar
+    if quick_ndvi:
+        from flows.run.quick_look import write_quick_ndvi
 
-    with bar() as track:
-        path = write_quick_ndvi(root, workers=options["workers"] or available_cores(), track=track)
-    click.echo(path)
+        with bar() as track:
+            click.echo(write_quick_ndvi(root, workers=workers or available_cores(), track=track))

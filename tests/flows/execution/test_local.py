@@ -275,7 +275,8 @@ def test_processes_together_get_half_a_second_to_end_by_themselves(
     recipe = recipes("sleep", seconds=LONG_S)
     units = parts(recipe, *[asked] * 3)
     executor.submit(units)
-    clock_s, waits_s = [1000.0], []
+    clock_s = [1000.0]
+    waits_s: list[float] = []
 
     def deaf(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
         """Wait in vain, on a clock of its own; once killed, whatever it takes."""

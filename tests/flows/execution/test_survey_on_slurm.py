@@ -26,7 +26,7 @@ from flightplan.rehearsal.photographs import CONSUMER, Flight, flown, take_photo
 from flightplan.rehearsal.scene import Scene
 from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
-from flows.execution.slurm import Commands
+from flows.execution.slurm_commands import Commands
 from flows.pipeline import run_survey
 from flows.run.request import MapOptions, RunOptions, SurveyRequest, SurveyResult, Where
 from tmp.cameras import Camera

@@ -56,5 +56,5 @@ def test_a_refusal_is_one_line_and_status_one(card, tmp_path, place, words):
 
 def test_the_command_imports_nothing_heavy():
     heavy = "{'cv2', 'numba', 'rasterio', 'pyogrio', 'scipy', 'numpy', 'rich'}"
-    code = f"import sys, ingest.cli; sys.exit(str({heavy} & set(sys.modules)) != 'set()')"
+    code = f"import sys, flows.cli.ingest; sys.exit(str({heavy} & set(sys.modules)) != 'set()')"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
