@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from photogrammetry.kernels.projection import GEOMETRY_WIDTH
+from photogrammetry.kernels.projection import FARTHEST_SLANT, GEOMETRY_WIDTH
 from photogrammetry.pictures import PictureStore
 from tmp.cameras import Camera, Pose
+from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
 
 Float = NDArray[np.float64]
 
-FARTHEST_SLANT = 1.73
-"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,29 @@ def views_of(reconstruction: Reconstruction) -> list[View]:
         View(name=photo.name, camera=reconstruction.cameras[photo.camera_id], pose=photo.pose)
         for photo in reconstruction.photos
     ]
+
+
+def surface_part(reconstruction: Reconstruction, captures: Sequence[Capture]) -> Reconstruction:
+    """Return the reconstruction with only the photographs that measure the surface.
+
+    Those are the colour photographs if there are any, else those of the band in which the most
+    tie points were found: photographs of different bands do not correlate well.
+
+    Parameters
+    ----------
+    captures : sequence of Capture
+        Of at least the oriented photographs.
+    """
+    band_of = {capture.name: capture.band for capture in captures}
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for photo in reconstruction.photos:
+        found[band_of[photo.name]].append(photo.observations)
+    if len(found) <= 1:
+        return reconstruction
+    chosen = "" if "" in found else max(found, key=lambda band: (np.median(found[band]), band))
+    log.info("the surface is measured in %s", chosen or "the colour photographs")
+    photos = tuple(photo for photo in reconstruction.photos if band_of[photo.name] == chosen)
+    return replace(reconstruction, photos=photos)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +192,12 @@ def _within_reach(
     return [view for view, kept in zip(views, near, strict=True) if kept]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelViews:
+class KernelViews(NamedTuple):
     """Views packed for kernels; see `photogrammetry.kernels.projection` for the layout."""
 
+    pixels: NDArray[np.uint8]
     geometry: NDArray[np.float32]
     layout: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
 
 
 def pack_grey(

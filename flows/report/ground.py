@@ -160,7 +160,7 @@ def survey_ground(
     area_wkt : str, optional
         Polygon to judge within, map coordinates.
     """
-    from photogrammetry.surface.extent import survey_trend
+    from photogrammetry.surface.trend import survey_trend
 
     trend = survey_trend(reconstruction)
     left_out = predict_left_out(reconstruction, captures, cameras, trend)
@@ -193,7 +193,7 @@ def choose_sheet(
     left_out: Sequence[LeftOut] = (),
 ) -> Grid:
     """Choose the sheet: the products' bounds, every camera, all that photographs look at."""
-    from photogrammetry.surface.extent import footprint
+    from photogrammetry.surface.trend import footprint
 
     centres = np.array([photo.pose.centre for photo in reconstruction.photos])
     places = reconstruction.frame.map_from_world(centres)[:, :2]
@@ -248,7 +248,7 @@ def _predicted(
     reconstruction: Reconstruction, capture: Capture, world: Float, place: Float, trend: Trend
 ) -> Float:
     """Return the corners of the ground that a photograph should see, map, (N, 2)."""
-    from photogrammetry.surface.extent import footprint
+    from photogrammetry.surface.trend import footprint
 
     height_m = capture.height_takeoff_m or 0.0
     if height_m < LEAST_HEIGHT_M or capture.camera_id not in reconstruction.cameras:
@@ -272,7 +272,7 @@ def _predicted(
 
 def _looked_at(reconstruction: Reconstruction, sheet: Grid, height_m: Float) -> Mask:
     """Return which cells lie in the frame of an oriented photograph, and not near its horizon."""
-    from photogrammetry.views import FARTHEST_SLANT
+    from photogrammetry.kernels.projection import FARTHEST_SLANT
 
     x, y = sheet.cell_centres()
     places = np.column_stack([np.tile(x, sheet.rows), np.repeat(y, sheet.cols), height_m.ravel()])

@@ -110,7 +110,7 @@ def read_oriented(job: Job) -> Reconstruction:
 
 def read_surveying(job: Job) -> Reconstruction:
     """Return the reconstruction with only the photographs that surface and picture are made of."""
-    from photogrammetry.ortho.bands import surface_part
+    from photogrammetry.views import surface_part
 
     _, _, captures = read_survey(job)
     return surface_part(read_oriented(job), captures)

@@ -41,8 +41,8 @@ from tmp.reconstruction import Reconstruction
 from tmp.survey import Survey
 
 if TYPE_CHECKING:
-    from photogrammetry.ortho.bands import BandLayer
     from photogrammetry.ortho.gains import Levelling
+    from photogrammetry.ortho.mosaic import BandLayer
     from photogrammetry.pictures import PictureStore
     from photogrammetry.views import View
 
@@ -223,7 +223,7 @@ def has_bands(captures: Sequence[Capture]) -> bool:
 def make_reflectance(job: Job) -> Figures:
     """Render the reflectance stack of a survey tile by tile."""
     from flows.stages.reflectance import calibrate_survey
-    from photogrammetry.ortho.bands import band_layers
+    from photogrammetry.ortho.mosaic import band_layers
     from photogrammetry.views import views_of
 
     reconstruction = read_oriented(job)
@@ -328,7 +328,7 @@ def _with_gains(
 
 
 def _coarsest_gsd(layers: Sequence[BandLayer], reconstruction: Reconstruction) -> float:
-    from photogrammetry.surface.extent import ground_sample_distance
+    from photogrammetry.surface.trend import ground_sample_distance
 
     sizes = []
     for layer in layers:
@@ -347,7 +347,7 @@ def _render(
     reconstruction: Reconstruction,
     levelled: LevelledValues,
 ) -> bool:
-    from photogrammetry.ortho.bands import mosaic_bands
+    from photogrammetry.ortho.mosaic import mosaic_bands
     from photogrammetry.ortho.seams import ground_window
     from photogrammetry.pictures import DecodedPictures
 

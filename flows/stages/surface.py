@@ -51,13 +51,9 @@ GROUND_BYTES_PER_CELL = 4 * 4 * 2
 
 def measure_surface(job: Job) -> Figures:
     """Measure the surface of a survey tile by tile; writes the ground's tiles."""
-    from photogrammetry.surface.extent import (
-        flying_heights,
-        ground_sample_distance,
-        seek_ground,
-        survey_trend,
-    )
     from photogrammetry.surface.measure import SurfaceOptions, measure_tile
+    from photogrammetry.surface.search import seek_ground
+    from photogrammetry.surface.trend import flying_heights, ground_sample_distance, survey_trend
     from photogrammetry.views import views_of
 
     reconstruction = read_surveying(job)
@@ -194,8 +190,7 @@ def read_continued(ground: TiledRaster, window: Tile) -> Continued:
 
 def read_closed(ground: TiledRaster, window: Tile) -> NDArray[np.bool_]:
     """Return which cells of a window are measured or lie in a gap among measured ones."""
-    from photogrammetry.surface.continuation import Standing
-    from photogrammetry.surface.extent import REACH_CELLS, closed_ground
+    from photogrammetry.surface.continuation import REACH_CELLS, Standing, closed_ground
 
     wide = window.grown(REACH_CELLS)
     height, confidence, _, sigma = ground.read(wide)
@@ -296,7 +291,7 @@ def _bounds(
     reconstruction: Reconstruction, trend: Trend, area_wkt: str | None
 ) -> tuple[Bounds, Bounds]:
     """Return the bounds of what one photograph sees, and of what two see, within the area."""
-    from photogrammetry.surface.extent import mapped_bounds
+    from photogrammetry.surface.trend import mapped_bounds
 
     twice = mapped_bounds(reconstruction, trend, least_views=2)
     block = mapped_bounds(reconstruction, trend)

@@ -22,6 +22,10 @@ from numba import njit
 GEOMETRY_WIDTH = 22
 
 
+FARTHEST_SLANT = 1.73
+"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
+
+
 @njit(inline="always")
 def load_view(geometry, view):
     """Return one row of ``geometry`` as a tuple.

@@ -29,7 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from photogrammetry.orientation.block import Block, Similarity, fit_similarity_robustly
+from photogrammetry.orientation.block import (
+    Block,
+    Similarity,
+    common_tracks,
+    fit_similarity_robustly,
+    merge,
+)
 from photogrammetry.orientation.features import Features
 from photogrammetry.orientation.matching import MatchOptions, VerifiedPair, count_alike
 from photogrammetry.orientation.pairs import Pair
@@ -145,66 +151,8 @@ def align_piece(whole: Block, piece: Block) -> Joined | None:
     return Joined(similarity=found, agreeing=int(agreeing.sum()))
 
 
-def merge(first: Block, second: Block) -> Block:
-    """Return one block of two in the same frame.
-
-    Photographs in both have the pose that the first gives them, and tie points of one track are
-    one point, where the first has it; with `Block.track` unknown all points stay apart.
-    """
-    names = tuple(sorted(set(first.names).union(second.names)))
-    place = {name: i for i, name in enumerate(names)}
-    cameras = sorted({c.camera_id: c for c in (*second.cameras, *first.cameras)}.items())
-    camera_place = {key: i for i, (key, _) in enumerate(cameras)}
-    poses, camera_of = np.empty((len(names), 7)), np.empty(len(names), np.int64)
-    for block in (second, first):  # the first has the last word
-        at = [place[name] for name in block.names]
-        poses[at] = block.poses
-        ids = [block.cameras[i].camera_id for i in block.camera_of]
-        camera_of[at] = [camera_place[key] for key in ids]
-    number = _merged_points(first, second)
-    fresh = number >= len(first.points)
-    photo = np.concatenate(
-        [np.array([place[name] for name in b.names])[b.photo] for b in (first, second)]
-    )
-    point = np.concatenate([first.point, number[second.point]])
-    xy_px = np.vstack([first.xy_px, second.xy_px])
-    once = np.unique(np.column_stack([photo, point]), axis=0, return_index=True)[1]
-    order = np.sort(once)
-    tracked = len(first.track) and len(second.track)
-    return Block(
-        names=names,
-        cameras=tuple(camera for _, camera in cameras),
-        camera_of=camera_of,
-        poses=poses,
-        points=np.vstack([first.points, second.points[fresh]]),
-        photo=photo[order],
-        point=point[order],
-        xy_px=xy_px[order],
-        track=np.concatenate([first.track, second.track[fresh]])
-        if tracked
-        else np.zeros(0, np.int64),
-    )
-
-
-def _merged_points(first: Block, second: Block) -> Int:
-    """Return the number that each of the second block's points has in the merged block."""
-    number = np.full(len(second.points), -1)
-    _, in_first, in_second = _common(first.track, second.track)
-    number[in_second] = in_first
-    fresh = number < 0
-    number[fresh] = len(first.points) + np.arange(fresh.sum())
-    return number
-
-
-def _common(first: Int, second: Int) -> tuple[Int, Int, Int]:
-    """Return the tracks in both, and their first places in each."""
-    known = [np.flatnonzero(tracks >= 0) for tracks in (first, second)]
-    common, a, b = np.intersect1d(first[known[0]], second[known[1]], return_indices=True)
-    return common, known[0][a], known[1][b]
-
-
 def _shared_points(whole: Block, piece: Block) -> tuple[Float, Float]:
-    _, in_whole, in_piece = _common(whole.track, piece.track)
+    _, in_whole, in_piece = common_tracks(whole.track, piece.track)
     return piece.points[in_piece], whole.points[in_whole]
 
 

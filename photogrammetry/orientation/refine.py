@@ -23,43 +23,39 @@ from numpy.typing import NDArray
 
 from photogrammetry.orientation.adjust import (
     AdjustOptions,
-    FlyingHeight,
-    Known,
     TieWeight,
     adjust,
-    collect_known,
-    compare_flying_height,
-    held_in_place,
-    with_doubted_lens,
-    with_flying_height,
+    assess_vertical_scale,
 )
-from photogrammetry.orientation.beside import Laid, lay_beside
-from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.block import Block, merge
 from photogrammetry.orientation.georeference import (
     Firmness,
+    HeightSource,
     Placement,
     assess_firmness,
     georeference,
     level,
     weigh_positions,
 )
-from photogrammetry.orientation.vertical import estimate_vertical
+from photogrammetry.orientation.known import (
+    FlyingHeight,
+    Known,
+    collect_known,
+    compare_flying_height,
+    estimate_vertical,
+    held_in_place,
+    with_doubted_lens,
+    with_flying_height,
+)
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightUse
+from tmp.errors import OrientationError
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import VerticalScale
 
-STEP = 0.05
-"""By which the focal length is changed, as a fraction."""
-WEAK = 0.004
-"""Standard deviation of the scale from the block alone above which it counts as weak.
-
-16 cm at 40 m: about what a block flown at one height leaves open, and several times what a second
-height does.
-"""
-
 log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
 LOOSE = 1e-3
 """Residual, as a fraction of the long side, that the first round lets pass: the lens is not
 yet known."""
@@ -70,76 +66,11 @@ HASTY = 1e-4
 """Tolerance of all rounds but the last."""
 
 
-def height_above_ground_m(block: Block) -> float:
-    """Return the median height of the cameras above the tie points they see."""
-    return float(np.median(block.centres[block.photo, 2] - block.points[block.point, 2]))
-
-
-def assess_vertical_scale(
-    block: Block, known: Known, weight: TieWeight, options: AdjustOptions
-) -> VerticalScale:
-    """Solve a block again at other focal lengths and tell how much worse it fits.
-
-    Notes
-    -----
-    With the cost ``c`` of tie points and positions, minimised over everything else, as a
-    function of the focal length's fraction ``d``, the standard deviation of the scale from the
-    block alone is ``s = d / sqrt(c(+d) - 2 c(0) + c(-d))``: the curvature of the profile
-    likelihood.  `VerticalScale.sigma_scale` joins this with what is known of the lens.
-    """
-    shorter = adjust(block, known, weight, options, held_focal_factor=1 - STEP)
-    longer = adjust(block, known, weight, options, held_focal_factor=1 + STEP)
-    blocks = (shorter, block, longer)
-    cost = [_cost(b, known, weight, options) for b in blocks]
-    curvature = max(cost[0] - 2 * cost[1] + cost[2], 0.0) / STEP**2
-    prior = sum(camera.focal_sigma**-2 for camera in known.cameras) / len(known.cameras)
-    alone = curvature**-0.5 if curvature > 0 else np.inf
-    log.info("vertical scale: %.1f %% from the block alone", 100 * alone)
-    return VerticalScale(
-        focal_factors=(1 - STEP, 1.0, 1 + STEP),
-        mean_residual_px=tuple(_mean_residual_px(b) for b in blocks),
-        height_agl_m=tuple(height_above_ground_m(b) for b in blocks),
-        sigma_scale=float((curvature + prior) ** -0.5),
-        weak=bool(alone > WEAK),
-    )
-
-
-def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
-    """Say in plain words what a weak vertical scale means and how to mend it.
-
-    Parameters
-    ----------
-    evidence : str
-        Where the focal length comes from, `tmp.cameras.Camera.source`.
-    """
-    short, fitted, long = scale.mean_residual_px
-    return (
-        "The photographs alone do not fix the vertical scale: with a focal length 5 % shorter or "
-        f"longer they fit almost as well ({short:.2f} and {long:.2f} px against {fitted:.2f} px) "
-        f"while the cameras stand {scale.height_agl_m[0]:.1f} or {scale.height_agl_m[2]:.1f} m "
-        f"instead of {scale.height_agl_m[1]:.1f} m above the ground. Heights therefore rest on the "
-        f"focal length in the metadata ({evidence}): relief may be stretched by about "
-        f"{100 * scale.sigma_scale:.1f} %, and the whole ground lie "
-        f"{scale.sigma_scale * scale.height_agl_m[1]:.2f} m too high or too low (one standard "
-        "deviation). To mend it, add oblique photographs (camera 20 to 30° from the vertical) or "
-        "some flight lines at another height."
-    )
-
-
-def _mean_residual_px(block: Block) -> float:
-    # A stray point may come to lie behind a camera at another focal length, where it says nothing.
-    return float(np.nanmean(np.linalg.norm(block.residuals(), axis=1)))
-
-
-def _cost(block: Block, known: Known, weight: TieWeight, options: AdjustOptions) -> float:
-    """Return half the weighted sum of squares of tie points and positions, as minimised."""
-    squared = (block.residuals() ** 2).sum(axis=1)
-    robust = np.log1p(squared / weight.loss_px**2)
-    ties = weight.loss_px**2 * np.nansum(robust) / weight.sigma_px**2
-    off: NDArray[np.float64] = (block.centres - known.positions) / known.position_sigmas
-    distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
-    gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()
-    return float(ties + gnss) / 2
+LEAST_PHOTOGRAPHS = 3
+MOST_HIGHER = 0.7
+"""Share of the flying height by which a piece may be flown higher or lower than the block."""
+MOST_STRETCH = 1.5
+"""Flying height of a piece against the block's, or its inverse, beyond which they contradict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,6 +245,128 @@ def _place(
         known=laid.known,
         placement=placement,
         laid=laid,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laid:
+    """A block with what was laid beside it."""
+
+    block: Block
+    known: Known
+    """Of its photographs, in its order."""
+    beside: tuple[tuple[str, ...], ...]
+    """Photographs of each piece laid beside."""
+    refused: dict[str, str]
+    """Why a piece was not, by photograph."""
+
+
+def lay_beside(
+    placement: Placement,
+    pieces: Sequence[Block],
+    recorded: Callable[[Block], Known],
+    relative: Callable[[Block], Float],
+) -> Laid:
+    """Lay pieces beside a placed block.
+
+    Parameters
+    ----------
+    placement : Placement
+        Of the block.
+    pieces : sequence of Block
+        In frames of their own; no photograph in two, nor in the block.
+    recorded : callable
+        Gives what is recorded of a piece's photographs, in its order.
+    relative : callable
+        Gives their heights above take-off, NaN where unknown.
+    """
+    block, known = placement.block, placement.known
+    level = HeightUse.AUTO if placement.heights is HeightSource.GNSS else HeightUse.IGNORE
+    beside: list[tuple[str, ...]] = []
+    refused: dict[str, str] = {}
+    for piece in pieces:
+        found = _lay(placement.block, piece, recorded(piece), relative(piece), level)
+        if isinstance(found, str):
+            refused |= dict.fromkeys(piece.names, found)
+            continue
+        whole = merge(replace(block, track=block.track[:0]), found.block)
+        known = _combined(whole, (block, known), (found.block, found.known))
+        block = whole
+        beside.append(piece.names)
+        log.info("a piece of %d photographs laid beside the block", len(piece.names))
+    return Laid(block=block, known=known, beside=tuple(beside), refused=refused)
+
+
+def _lay(
+    block: Block, piece: Block, recorded: Known, relative: Float, heights: HeightUse
+) -> Placement | str:
+    """Place a piece, or say why it cannot lie beside the block."""
+    others = len(piece.names) - 1
+    apart = f"joins only {others} other{'s' * (others != 1)} to a piece of its own"
+    if np.isfinite(recorded.positions).all(axis=1).sum() < LEAST_PHOTOGRAPHS:
+        return f"{apart}, which has too few positions to be laid beside the block"
+    vertical = estimate_vertical(piece, recorded.rotations)
+    below_m = _height_above_ground(block)
+    try:
+        placed = georeference(piece, recorded, vertical, heights=heights, relative=relative)
+        higher_m = _how_much_higher(block, placed)
+        if abs(higher_m) > MOST_HIGHER * below_m:  # no drone's doing: heights that drift
+            placed = georeference(piece, recorded, vertical, heights=HeightUse.IGNORE)
+            higher_m = 0.0
+    except OrientationError:
+        return f"{apart}, whose positions are all at one place"
+    # Over one level of ground a piece flown higher has as much more below it.
+    expected_m = below_m + higher_m
+    stretch = expected_m / _height_above_ground(placed.block)
+    if not 1 / MOST_STRETCH < stretch < MOST_STRETCH:
+        return (
+            f"{apart}, which by its positions was flown {1 / stretch:.1f} times as high above the "
+            "ground as the block: they contradict each other"
+        )
+    level_m = float(np.median(block.centres[:, 2])) + higher_m
+    return replace(placed, block=_stretched(placed.block, stretch, level_m))
+
+
+def _how_much_higher(block: Block, placed: Placement) -> float:
+    if placed.heights is HeightSource.NONE:
+        return 0.0
+    return float(np.median(placed.block.centres[:, 2]) - np.median(block.centres[:, 2]))
+
+
+def _stretched(piece: Block, stretch: float, level_m: float) -> Block:
+    """Scale a placed piece about the middle of its cameras, and bring these to a height.
+
+    Positions pull it from there to where they are, by their weight.
+    """
+    middle = piece.centres.mean(axis=0)
+    moved = piece.transformed(stretch, np.eye(3), (1 - stretch) * middle)
+    rise_m = level_m - float(np.median(moved.centres[:, 2]))
+    return moved.transformed(1.0, np.eye(3), np.array([0.0, 0.0, rise_m]))
+
+
+def _height_above_ground(block: Block) -> float:
+    below = block.centres[block.photo, 2] - block.points[block.point, 2]
+    return max(float(np.median(below)), 1e-6)
+
+
+def _combined(whole: Block, first: tuple[Block, Known], second: tuple[Block, Known]) -> Known:
+    """Return what is known of the photographs of a merged block, in its order."""
+    place = {name: i for i, name in enumerate(whole.names)}
+    count = len(place)
+    positions, sigmas = np.full((count, 3), np.nan), np.full((count, 3), np.nan)
+    rotations, tilts_deg = np.full((count, 3, 3), np.nan), np.full(count, np.nan)
+    cameras: dict[str, Camera] = {}
+    for block, known in (first, second):
+        at: NDArray[np.int64] = np.array([place[name] for name in block.names])
+        positions[at], sigmas[at] = known.positions, known.position_sigmas
+        rotations[at], tilts_deg[at] = known.rotations, known.tilt_sigmas_deg
+        cameras |= {camera.camera_id: camera for camera in known.cameras}
+    return Known(
+        positions=positions,
+        position_sigmas=sigmas,
+        rotations=rotations,
+        tilt_sigmas_deg=tilts_deg,
+        cameras=tuple(cameras[camera.camera_id] for camera in whole.cameras),
     )
 
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.orientation.adjust import height_above_ground_m
 from photogrammetry.orientation.block import Block
 from photogrammetry.orientation.georeference import Firmness, HeightSource, Placement
 from photogrammetry.orientation.matching import VerifiedPair
-from photogrammetry.orientation.refine import Solution, height_above_ground_m, warn_of_weak_scale
+from photogrammetry.orientation.refine import Solution
 from photogrammetry.orientation.sfm import Tracks
 from tmp.cameras import Camera
 from tmp.captures import Capture
-from tmp.reconstruction import OrientedPhoto, Reconstruction
+from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
 
 SURPRISE = 5.0
 """Standard deviations of a recorded position beyond which its residual is worth a warning."""
@@ -138,6 +139,28 @@ def _warn_of_flying_height(solution: Solution) -> list[str]:
         f"{'long' if apart_m > 0 else 'short'} and all relief stretched with it. Check the camera "
         "in survey.toml."
     ]
+
+
+def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
+    """Say in plain words what a weak vertical scale means and how to mend it.
+
+    Parameters
+    ----------
+    evidence : str
+        Where the focal length comes from, `tmp.cameras.Camera.source`.
+    """
+    short, fitted, long = scale.mean_residual_px
+    return (
+        "The photographs alone do not fix the vertical scale: with a focal length 5 % shorter or "
+        f"longer they fit almost as well ({short:.2f} and {long:.2f} px against {fitted:.2f} px) "
+        f"while the cameras stand {scale.height_agl_m[0]:.1f} or {scale.height_agl_m[2]:.1f} m "
+        f"instead of {scale.height_agl_m[1]:.1f} m above the ground. Heights therefore rest on the "
+        f"focal length in the metadata ({evidence}): relief may be stretched by about "
+        f"{100 * scale.sigma_scale:.1f} %, and the whole ground lie "
+        f"{scale.sigma_scale * scale.height_agl_m[1]:.2f} m too high or too low (one standard "
+        "deviation). To mend it, add oblique photographs (camera 20 to 30° from the vertical) or "
+        "some flight lines at another height."
+    )
 
 
 def describe(

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.adjust import Known
 from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.known import Known
 from photogrammetry.orientation.matching import VerifiedPair, ideal_keypoints
 from photogrammetry.orientation.sfm import Photographs
 from tmp.cameras import Camera, Pose

@@ -9,9 +9,12 @@ from photogrammetry.orientation.adjust import (
     AdjustOptions,
     TieWeight,
     adjust,
+    assess_vertical_scale,
     camera_covariance,
     camera_from_parameters,
     camera_parameters,
+)
+from photogrammetry.orientation.known import (
     collect_known,
     held_in_place,
     with_doubted_lens,
@@ -19,12 +22,11 @@ from photogrammetry.orientation.adjust import (
 )
 from photogrammetry.orientation.refine import (
     SettleOptions,
-    assess_vertical_scale,
     observation_sigma_px,
-    warn_of_weak_scale,
     weigh,
     without_outliers,
 )
+from photogrammetry.orientation.summary import warn_of_weak_scale
 
 WEIGHT = TieWeight(loss_px=1.0, sigma_px=1.0)
 

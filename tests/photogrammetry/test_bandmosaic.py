@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.ortho.bands import band_layers, mosaic_bands, surface_part
+from photogrammetry.ortho.mosaic import band_layers, mosaic_bands
 from photogrammetry.ortho.seams import Ground, ground_window
 from photogrammetry.pictures import DecodedPictures, PictureStore
-from photogrammetry.views import View
+from photogrammetry.views import View, surface_part
 from tmp.cameras import Pose
 from tmp.captures import Capture
 from tmp.geo.grids import Grid

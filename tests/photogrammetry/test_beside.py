@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.adjust import Known
-from photogrammetry.orientation.beside import lay_beside
 from photogrammetry.orientation.georeference import georeference
-from photogrammetry.orientation.vertical import estimate_vertical
+from photogrammetry.orientation.known import Known, estimate_vertical
+from photogrammetry.orientation.refine import lay_beside
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.adjust import Known
 from photogrammetry.orientation.georeference import (
     ASSUMED_HEIGHT,
     HeightSource,
@@ -13,7 +12,7 @@ from photogrammetry.orientation.georeference import (
     level,
     weigh_positions,
 )
-from photogrammetry.orientation.vertical import estimate_vertical
+from photogrammetry.orientation.known import Known, estimate_vertical
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
