@@ -129,7 +129,7 @@ def compute_index(
     counts = np.zeros(3, int)
     for _, count in map_threads(fill, _row_blocks(shape), workers=workers):
         counts += count
-    unknown, masked, undefined = (int(count) for count in counts)
+    unknown, masked, undefined = counts.tolist()
     return IndexCells(values=out, unknown=unknown, masked=masked, undefined=undefined)
 
 
@@ -201,8 +201,7 @@ def saturated_cells(layers: Mapping[str, Layer], limits: Mapping[str, float]) ->
     >>> saturated_cells({"R": red}, {"R": 255}).tolist()
     [[False, True]]
     """
-    shape = next(iter(layers.values())).stored.shape
-    found = np.zeros(shape, np.bool_)
+    found = np.zeros(next(iter(layers.values())).stored.shape, np.bool_)
     for key, limit in limits.items():
         stored = layers[key].stored
         over = stored >= limit
@@ -222,9 +221,8 @@ def brightness(layers: Iterable[Layer]) -> Float:
     -------
     ndarray of float32, shape (rows, cols)
     """
-    everything = slice(None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = [np.log(layer.values(everything)) for layer in layers]
+        logs = [np.log(layer.values(slice(None))) for layer in layers]
         mean = np.asarray(np.mean(logs, axis=0), np.float32)
     mean[~np.isfinite(mean)] = np.nan
     return mean
