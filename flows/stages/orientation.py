@@ -34,7 +34,7 @@ from tmp.reconstruction import write_reconstruction
 from tmp.threads import one_thread_each
 
 if TYPE_CHECKING:
-    from photogrammetry.orientation.matching import Verdict
+    from photogrammetry.orientation.matching import MatchedGroup
     from photogrammetry.orientation.orient import Keypoints, OrientTask
     from photogrammetry.orientation.pairs import Pair
 
@@ -110,7 +110,7 @@ def match_photographs(job: Job) -> Figures:
     used, matching = keypoints.usable(task.used), matcher(task, keypoints)
     groups = group_pairs(propose(task, keypoints))
 
-    verdicts: dict[str, Verdict] = {}
+    verdicts: dict[str, MatchedGroup] = {}
 
     def first(group: Sequence[Pair]) -> str:
         return used[group[0].first].name

@@ -26,7 +26,7 @@ from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 
 if TYPE_CHECKING:
-    from photogrammetry.ortho.seams import Ground
+    from photogrammetry.ortho.seams import SurfaceWindow
 
 GAINS_FILE = "gains.json"
 
@@ -162,7 +162,7 @@ def _native_gsd(surface: Grid, quality: str) -> float:
     return surface.cell_m / SURFACE_CELLS[quality]
 
 
-def read_ground(ground: TiledRaster, window: Tile) -> Ground:
+def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
     """Return the ground over a window, which may reach beyond it.
 
     Over gaps and beyond the rim it is a surface continued from what was measured, so that the
@@ -171,10 +171,10 @@ def read_ground(ground: TiledRaster, window: Tile) -> Ground:
     return _drawn_on(ground.grid.window(window), read_continued(ground, window))
 
 
-def _drawn_on(grid: Grid, found: Continued) -> Ground:
-    from photogrammetry.ortho.seams import Ground
+def _drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
+    from photogrammetry.ortho.seams import SurfaceWindow
 
-    return Ground(grid=grid, height=found.height, mapped=found.mapped)
+    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:

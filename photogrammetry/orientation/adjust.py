@@ -5,10 +5,15 @@ robust reprojection residuals, positions with their standard deviations, gimbal 
 weight of one record, and what is known of each camera beforehand.  All residuals are scaled so
 that a tie point observation has unit weight.
 
-What the metadata say of the photographs comes in as means and standard deviations.
+Over level ground, seen from one height by cameras that look down, a longer focal length and a
+greater flying height make the same photographs.  A block is therefore adjusted again with the focal
+length held 5 % shorter and 5 % longer: where that costs the tie points nothing, the heights rest on
+the metadata, and the report must say so.
 
 References
 ----------
+James, M. R., Robson, S. (2014). Mitigating systematic error in topographic models derived from
+UAV and ground-based image networks. Earth Surface Processes and Landforms 39.
 Förstner, W., Wrobel, B. P. (2016). Photogrammetric Computer Vision, chapter 15 (bundle
 adjustment with prior information).
 """
@@ -26,7 +31,7 @@ import pycolmap.cost_functions
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
-from photogrammetry.orientation.known import Known
+from photogrammetry.orientation.priors import Priors
 from tmp.cameras import Camera
 from tmp.errors import OrientationError
 from tmp.reconstruction import VerticalScale
@@ -87,7 +92,7 @@ class AdjustOptions:
 
 def adjust(
     block: Block,
-    known: Known,
+    known: Priors,
     weight: TieWeight,
     options: AdjustOptions,
     *,
@@ -115,7 +120,7 @@ def adjust(
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(
         _colmap_options(weight, options), config, reconstruction
     )
-    priors = _Priors(adjuster.problem, reconstruction, unit_px=weight.sigma_px)
+    priors = _PriorCosts(adjuster.problem, reconstruction, unit_px=weight.sigma_px)
     priors.add_positions(known, options)
     priors.add_rotations(known, options)
     priors.add_cameras(known, options, hold_focal=held_focal_factor is not None)
@@ -226,7 +231,7 @@ def _colmap_options(weight: TieWeight, options: AdjustOptions) -> pycolmap.Bundl
     return chosen
 
 
-class _Priors:
+class _PriorCosts:
     """Adds what is known to a problem whose tie points have unit weight.
 
     Ceres minimises half the sum of squared residuals, tie points in pixels.  Weighing those by
@@ -241,7 +246,7 @@ class _Priors:
         self.reconstruction = reconstruction
         self.unit_px = unit_px
 
-    def add_positions(self, known: Known, options: AdjustOptions) -> None:
+    def add_positions(self, known: Priors, options: AdjustOptions) -> None:
         """Pull projection centres to their GNSS positions, robustly."""
         loss = pyceres.CauchyLoss(options.gnss_loss_sigmas * self.unit_px)
         for photo in np.flatnonzero(np.isfinite(known.positions).all(axis=1)):
@@ -250,7 +255,7 @@ class _Priors:
             )
             self.problem.add_residual_block(cost, loss, [self._pose(int(photo)).params])
 
-    def add_rotations(self, known: Known, options: AdjustOptions) -> None:
+    def add_rotations(self, known: Priors, options: AdjustOptions) -> None:
         """Pull rotations to those known.
 
         Their error is common to a flight: a thousand records of a gimbal know no more than one.
@@ -266,7 +271,7 @@ class _Priors:
             cost = pycolmap.cost_functions.AbsolutePosePriorCost(covariance, prior)
             self.problem.add_residual_block(cost, pyceres.TrivialLoss(), [pose.params])
 
-    def add_cameras(self, known: Known, options: AdjustOptions, *, hold_focal: bool) -> None:
+    def add_cameras(self, known: Priors, options: AdjustOptions, *, hold_focal: bool) -> None:
         """Pull interior orientations to the metadata's and hold what Brown's model lacks."""
         for index, camera in enumerate(known.cameras, 1):
             parameters = self.reconstruction.camera(index).params
@@ -297,7 +302,7 @@ def height_above_ground_m(block: Block) -> float:
 
 
 def assess_vertical_scale(
-    block: Block, known: Known, weight: TieWeight, options: AdjustOptions
+    block: Block, known: Priors, weight: TieWeight, options: AdjustOptions
 ) -> VerticalScale:
     """Solve a block again at other focal lengths and tell how much worse it fits.
 
@@ -330,7 +335,7 @@ def _mean_residual_px(block: Block) -> float:
     return float(np.nanmean(np.linalg.norm(block.residuals(), axis=1)))
 
 
-def _cost(block: Block, known: Known, weight: TieWeight, options: AdjustOptions) -> float:
+def _cost(block: Block, known: Priors, weight: TieWeight, options: AdjustOptions) -> float:
     """Return half the weighted sum of squares of tie points and positions, as minimised."""
     squared = (block.residuals() ** 2).sum(axis=1)
     robust = np.log1p(squared / weight.loss_px**2)

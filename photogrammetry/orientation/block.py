@@ -137,16 +137,18 @@ def merge(first: Block, second: Block) -> Block:
         poses[at] = block.poses
         ids = [block.cameras[i].camera_id for i in block.camera_of]
         camera_of[at] = [camera_place[key] for key in ids]
-    number = _merged_points(first, second)
-    fresh = number >= len(first.points)
+    number = np.full(len(second.points), -1)
+    in_first, in_second = common_tracks(first.track, second.track)
+    number[in_second] = in_first
+    fresh = number < 0
+    number[fresh] = len(first.points) + np.arange(fresh.sum())
     photo = np.concatenate(
         [np.array([place[name] for name in b.names])[b.photo] for b in (first, second)]
     )
     point = np.concatenate([first.point, number[second.point]])
     xy_px = np.vstack([first.xy_px, second.xy_px])
-    once = np.unique(np.column_stack([photo, point]), axis=0, return_index=True)[1]
-    order = np.sort(once)
-    tracked = len(first.track) and len(second.track)
+    order = np.sort(np.unique(np.column_stack([photo, point]), axis=0, return_index=True)[1])
+    tracks = [first.track, second.track[fresh]] if len(first.track) and len(second.track) else []
     return Block(
         names=names,
         cameras=tuple(camera for _, camera in cameras),
@@ -156,27 +158,15 @@ def merge(first: Block, second: Block) -> Block:
         photo=photo[order],
         point=point[order],
         xy_px=xy_px[order],
-        track=np.concatenate([first.track, second.track[fresh]])
-        if tracked
-        else np.zeros(0, np.int64),
+        track=np.concatenate([np.zeros(0, np.int64), *tracks]),
     )
 
 
-def _merged_points(first: Block, second: Block) -> Int:
-    """Return the number that each of the second block's points has in the merged block."""
-    number = np.full(len(second.points), -1)
-    _, in_first, in_second = common_tracks(first.track, second.track)
-    number[in_second] = in_first
-    fresh = number < 0
-    number[fresh] = len(first.points) + np.arange(fresh.sum())
-    return number
-
-
-def common_tracks(first: Int, second: Int) -> tuple[Int, Int, Int]:
-    """Return the tracks in both, and their first places in each."""
+def common_tracks(first: Int, second: Int) -> tuple[Int, Int]:
+    """Return the first places, in each of two lists, of the tracks in both."""
     known = [np.flatnonzero(tracks >= 0) for tracks in (first, second)]
-    common, a, b = np.intersect1d(first[known[0]], second[known[1]], return_indices=True)
-    return common, known[0][a], known[1][b]
+    _, a, b = np.intersect1d(first[known[0]], second[known[1]], return_indices=True)
+    return known[0][a], known[1][b]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,12 +219,11 @@ def detect_all(
     failed: dict[str, str] = {}
 
     def detect_one(capture: Capture) -> str:
-        if read_digest(features_path(features_dir, capture.name)) is not None:
-            return ""
         try:
-            detect_photograph(
-                capture, photos_dir, features_dir, options=options, on_picture=on_picture
-            )
+            if read_digest(features_path(features_dir, capture.name)) is None:
+                detect_photograph(
+                    capture, photos_dir, features_dir, options=options, on_picture=on_picture
+                )
         except PhotographError as error:
             return str(error)
         return ""

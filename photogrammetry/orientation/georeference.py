@@ -1,4 +1,9 @@
-"""From the frame a block grew in to that of the survey: place, heading, scale and level."""
+"""From the frame a block grew in to that of the survey: place, heading, scale and level.
+
+Positions may belong to the photograph before or after: clocks disagree, receivers lag.  A drone
+that flies up and down shows it.  Positions that come late lie ahead of the cameras on one line and
+behind them, seen on the map, on the next; no shift of the whole block explains both.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block, fit_level_similarity
-from photogrammetry.orientation.known import BELIEVED_SIGMAS, GIMBAL, Known, Vertical, as_one
+from photogrammetry.orientation.priors import BELIEVED_SIGMAS, GIMBAL, Priors, Vertical, as_one
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
@@ -89,7 +94,7 @@ class Placement:
     """A block in the world, and what holds it there from now on."""
 
     block: Block
-    known: Known
+    known: Priors
     """Positions, standard deviations and rotations as they are to be weighed."""
     vertical: Vertical
     """As estimated without positions, in the frame the block came in."""
@@ -113,7 +118,7 @@ class Firmness:
 
 def georeference(
     block: Block,
-    known: Known,
+    known: Priors,
     vertical: Vertical,
     *,
     heights: HeightUse = HeightUse.AUTO,
@@ -125,7 +130,7 @@ def georeference(
     Parameters
     ----------
     block : Block
-    known : Known
+    known : Priors
         Positions in the world, NaN where there is none, with their standard deviations.
     vertical : Vertical
         The block's, found without positions.
@@ -238,7 +243,7 @@ def level(block: Block, vertical: Vertical) -> Block:
     return turned.transformed(scale, np.eye(3), -scale * ground)
 
 
-def _set_back(known: Known, block: Block, order: NDArray[np.int64], slip: float) -> Known:
+def _set_back(known: Priors, block: Block, order: NDArray[np.int64], slip: float) -> Priors:
     """Move positions that are late back along the flight, by the block's own shape."""
     placed = _placed(known)
     late = centres_later(block.centres, order, slip)
@@ -354,16 +359,16 @@ def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
     return solution[:-1], scatter
 
 
-def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
+def weigh_positions(block: Block, known: Priors, stated: Priors) -> Priors:
     """Weigh positions by their scatter about an adjusted block where that is worse than stated.
 
     Parameters
     ----------
     block : Block
         Adjusted, so that its own deformation by a lens not yet known is not laid to the positions.
-    known : Known
+    known : Priors
         To be weighed.
-    stated : Known
+    stated : Priors
         With the standard deviations that positions came with.
     """
     if _placed(known).sum() < LEAST_OBSERVED:
@@ -374,7 +379,7 @@ def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
 
 
 def assess_firmness(
-    block: Block, known: Known, placement: Placement, flights: Sequence[str]
+    block: Block, known: Priors, placement: Placement, flights: Sequence[str]
 ) -> Firmness:
     """Return how firmly an adjusted block is placed.
 
@@ -425,8 +430,8 @@ def _lever(along: Float, flights: Sequence[str]) -> Float:
 
 
 def _with_heights(
-    block: Block, known: Known, source: HeightSource, relative: Float | None
-) -> Known:
+    block: Block, known: Priors, source: HeightSource, relative: Float | None
+) -> Priors:
     """Return what is known of a level block's photographs without the GNSS heights."""
     placed = _placed(known)
     positions, sigmas = known.positions.copy(), known.position_sigmas.copy()
@@ -442,7 +447,7 @@ def _with_heights(
 def _placement(
     block: Block,
     before: Block,
-    known: Known,
+    known: Priors,
     vertical: Vertical,
     judged: HeightVerdict,
     source: HeightSource,
@@ -461,11 +466,11 @@ def _placement(
     )
 
 
-def _placed(known: Known) -> Mask:
+def _placed(known: Priors) -> Mask:
     return np.asarray(np.isfinite(known.positions).all(axis=1))
 
 
-def _scatter(block: Block, known: Known) -> tuple[float, float]:
+def _scatter(block: Block, known: Priors) -> tuple[float, float]:
     """Return the robust standard deviation of positions about a block, level axes and up."""
     off = block.centres - known.positions
     off = off[np.isfinite(off).all(axis=1)]

@@ -121,10 +121,7 @@ def count_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
     """Count the descriptors (N, 128) of two photographs that pass ratio and mutual test."""
     if min(len(first), len(second)) < 2:
         return 0
-    similarity = _unit(first) @ _unit(second).T
-    forward, ok = _best(similarity, COARSE_RATIO)
-    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
-    return int((ok & (backward[forward] == np.arange(len(forward)))).sum())
+    return int(_mutual(first, second, COARSE_RATIO)[1].sum())
 
 
 def estimate_homography(
@@ -137,10 +134,7 @@ def estimate_homography(
     A plane's homography stands for the ground; what stands on it misses by its parallax.
     """
     n = options.coarse_keypoints
-    similarity = _unit(first.descriptors[:n]) @ _unit(second.descriptors[:n]).T
-    forward, ok = _best(similarity, options.coarse_ratio)
-    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
-    ok &= backward[forward] == np.arange(len(forward))
+    forward, ok = _mutual(first.descriptors[:n], second.descriptors[:n], options.coarse_ratio)
     if ok.sum() < options.coarse_inliers:
         return None
     limit_px = options.coarse_error * max(second.width_px, second.height_px)
@@ -204,6 +198,16 @@ def _within(
 def _unit(descriptors: NDArray[np.uint8]) -> Float32:
     """Return descriptors as float32 of length one."""
     return np.asarray(descriptors, np.float32) / np.float32(ROOT_SIFT_LENGTH)
+
+
+def _mutual(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], ratio: float
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the second descriptor most like each first, and whether ratio and mutual test hold."""
+    similarity = _unit(first) @ _unit(second).T
+    forward, ok = _best(similarity, ratio)
+    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
+    return forward, ok & (backward[forward] == np.arange(len(forward)))
 
 
 def _best(similarity: Float32, ratio: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -323,7 +327,7 @@ class MatchPlaces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class MatchedGroup:
     """What became of the pairs of one first photograph."""
 
     compared: tuple[str, ...]
@@ -362,11 +366,11 @@ class PairMatcher:
         self._places, self._options = places, options
         self._load = lru_cache(maxsize=REMEMBERED)(self._read)
 
-    def known(self, group: Sequence[Pair]) -> Verdict | None:
+    def known(self, group: Sequence[Pair]) -> MatchedGroup | None:
         """Return what is remembered of a group; None unless it is all of it and no more."""
-        verdict = read_verdict(self._path(group))
+        found = _read_group(self._path(group))
         keys = tuple(self._key(pair) for pair in group)
-        return verdict if verdict is not None and verdict.compared == keys else None
+        return found if found is not None and found.compared == keys else None
 
     def match(self, group: Sequence[Pair]) -> list[VerifiedPair]:
         """Match pairs with the same first photograph, as far as that is not remembered."""
@@ -475,11 +479,11 @@ def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
         return None
 
 
-def read_verdict(path: Path) -> Verdict | None:
+def _read_group(path: Path) -> MatchedGroup | None:
     """Read what `write_matches` wrote, but for the matches themselves."""
     try:
         with open_arrays(path) as stored:
-            return Verdict(
+            return MatchedGroup(
                 compared=tuple(str(key) for key in stored["compared"]),
                 verified=int(np.count_nonzero(stored["verified"])),
                 digest=str(stored[DIGEST]),

@@ -1,15 +1,8 @@
 """Place a block in the world and adjust it until it rests: rounds, weights and outliers.
 
-It also tells how firmly a block itself fixes its vertical scale.  Over level ground, seen from one
-height by cameras that look down, a longer focal length and a greater flying height make the same
-photographs.  The block is therefore solved again with the focal length held 5 % shorter and 5 %
-longer: where that costs the tie points nothing, the heights rest on the metadata, and the report
-must say so.
-
-References
-----------
-James, M. R., Robson, S. (2014). Mitigating systematic error in topographic models derived from
-UAV and ground-based image networks. Earth Surface Processes and Landforms 39.
+A gap in the flight, or water, parts a survey into pieces that no tie point joins.  All of them have
+positions, so they lie in one world, each to the accuracy of its own.  What the smaller ones lack, a
+firm scale above all, is taken from the largest: drones fly one survey at one height.
 """
 
 from __future__ import annotations
@@ -26,6 +19,7 @@ from photogrammetry.orientation.adjust import (
     TieWeight,
     adjust,
     assess_vertical_scale,
+    height_above_ground_m,
 )
 from photogrammetry.orientation.block import Block, merge
 from photogrammetry.orientation.georeference import (
@@ -37,9 +31,9 @@ from photogrammetry.orientation.georeference import (
     level,
     weigh_positions,
 )
-from photogrammetry.orientation.known import (
+from photogrammetry.orientation.priors import (
     FlyingHeight,
-    Known,
+    Priors,
     collect_known,
     compare_flying_height,
     estimate_vertical,
@@ -98,9 +92,9 @@ class Solution:
     """An adjusted block with what it was adjusted to."""
 
     block: Block
-    known: Known
+    known: Priors
     """As recorded; positions are NaN where the block has no place on Earth."""
-    weighed: Known
+    weighed: Priors
     """As it was believed in the last adjustment."""
     placement: Placement | None
     """How the block came to its place; None where it has none."""
@@ -144,16 +138,20 @@ def settle(
         From the metadata, by camera id.
     """
     by_name = {capture.name: capture for capture in captures}
-    start = _place(
-        blocks,
-        lambda block: [by_name[name] for name in block.names],
-        lambda mine: _recorded(mine, cameras, frame, options),
-        options.heights,
-    )
+
+    def captures_of(block: Block) -> list[Capture]:
+        return [by_name[name] for name in block.names]
+
+    def recorded_of(block: Block) -> Priors:
+        return _recorded(captures_of(block), cameras, frame, options)
+
+    start = _place(blocks, captures_of, recorded_of, options.heights)
     mine, placement = start.captures, start.placement
     block, known = replace(start.block, cameras=start.known.cameras), start.known
     settings = replace(options.adjustment, threads=threads)
-    weight = _first_weight(block, options)
+    first = block.cameras[0]
+    loose_px = LOOSE * max(first.width_px, first.height_px) / 2
+    weight = weigh(block, options, sigma_px=loose_px)
     hasty = replace(settings, tolerance=HASTY)
     for number in track(range(ROUNDS), "Adjusting the block", ROUNDS):
         last = number == ROUNDS - 1
@@ -196,8 +194,8 @@ class _Start:
     block: Block
     captures: list[Capture]
     """Of its photographs, in its order."""
-    recorded: Known
-    known: Known
+    recorded: Priors
+    known: Priors
     placement: Placement | None
     laid: Laid | None
 
@@ -205,12 +203,12 @@ class _Start:
 def _place(
     blocks: Sequence[Block],
     captures_of: Callable[[Block], list[Capture]],
-    recorded_of: Callable[[list[Capture]], Known],
+    recorded_of: Callable[[Block], Priors],
     heights: HeightUse,
 ) -> _Start:
     """Place the largest piece and lay the others beside it; level it alone without positions."""
     block, mine = blocks[0], captures_of(blocks[0])
-    recorded = recorded_of(mine)
+    recorded = recorded_of(block)
     vertical = estimate_vertical(block, recorded.rotations)
     if int(np.isfinite(recorded.positions).all(axis=1).sum()) < 2:
         block = level(block, vertical)
@@ -234,14 +232,13 @@ def _place(
     laid = lay_beside(
         placement,
         blocks[1:],
-        lambda piece: recorded_of(captures_of(piece)),
+        recorded_of,
         lambda piece: _relative_heights(captures_of(piece)),
     )
-    mine = captures_of(laid.block)
     return _Start(
         block=laid.block,
-        captures=mine,
-        recorded=recorded_of(mine),
+        captures=captures_of(laid.block),
+        recorded=recorded_of(laid.block),
         known=laid.known,
         placement=placement,
         laid=laid,
@@ -253,7 +250,7 @@ class Laid:
     """A block with what was laid beside it."""
 
     block: Block
-    known: Known
+    known: Priors
     """Of its photographs, in its order."""
     beside: tuple[tuple[str, ...], ...]
     """Photographs of each piece laid beside."""
@@ -264,7 +261,7 @@ class Laid:
 def lay_beside(
     placement: Placement,
     pieces: Sequence[Block],
-    recorded: Callable[[Block], Known],
+    recorded: Callable[[Block], Priors],
     relative: Callable[[Block], Float],
 ) -> Laid:
     """Lay pieces beside a placed block.
@@ -298,7 +295,7 @@ def lay_beside(
 
 
 def _lay(
-    block: Block, piece: Block, recorded: Known, relative: Float, heights: HeightUse
+    block: Block, piece: Block, recorded: Priors, relative: Float, heights: HeightUse
 ) -> Placement | str:
     """Place a piece, or say why it cannot lie beside the block."""
     others = len(piece.names) - 1
@@ -306,7 +303,7 @@ def _lay(
     if np.isfinite(recorded.positions).all(axis=1).sum() < LEAST_PHOTOGRAPHS:
         return f"{apart}, which has too few positions to be laid beside the block"
     vertical = estimate_vertical(piece, recorded.rotations)
-    below_m = _height_above_ground(block)
+    below_m = max(height_above_ground_m(block), 1e-6)
     try:
         placed = georeference(piece, recorded, vertical, heights=heights, relative=relative)
         higher_m = _how_much_higher(block, placed)
@@ -317,7 +314,7 @@ def _lay(
         return f"{apart}, whose positions are all at one place"
     # Over one level of ground a piece flown higher has as much more below it.
     expected_m = below_m + higher_m
-    stretch = expected_m / _height_above_ground(placed.block)
+    stretch = expected_m / max(height_above_ground_m(placed.block), 1e-6)
     if not 1 / MOST_STRETCH < stretch < MOST_STRETCH:
         return (
             f"{apart}, which by its positions was flown {1 / stretch:.1f} times as high above the "
@@ -344,34 +341,22 @@ def _stretched(piece: Block, stretch: float, level_m: float) -> Block:
     return moved.transformed(1.0, np.eye(3), np.array([0.0, 0.0, rise_m]))
 
 
-def _height_above_ground(block: Block) -> float:
-    below = block.centres[block.photo, 2] - block.points[block.point, 2]
-    return max(float(np.median(below)), 1e-6)
-
-
-def _combined(whole: Block, first: tuple[Block, Known], second: tuple[Block, Known]) -> Known:
+def _combined(whole: Block, *parts: tuple[Block, Priors]) -> Priors:
     """Return what is known of the photographs of a merged block, in its order."""
-    place = {name: i for i, name in enumerate(whole.names)}
-    count = len(place)
-    positions, sigmas = np.full((count, 3), np.nan), np.full((count, 3), np.nan)
-    rotations, tilts_deg = np.full((count, 3, 3), np.nan), np.full(count, np.nan)
-    cameras: dict[str, Camera] = {}
-    for block, known in (first, second):
-        at: NDArray[np.int64] = np.array([place[name] for name in block.names])
-        positions[at], sigmas[at] = known.positions, known.position_sigmas
-        rotations[at], tilts_deg[at] = known.rotations, known.tilt_sigmas_deg
-        cameras |= {camera.camera_id: camera for camera in known.cameras}
-    return Known(
-        positions=positions,
-        position_sigmas=sigmas,
-        rotations=rotations,
-        tilt_sigmas_deg=tilts_deg,
-        cameras=tuple(cameras[camera.camera_id] for camera in whole.cameras),
+    place = {name: i for i, name in enumerate(name for block, _ in parts for name in block.names)}
+    order = [place[name] for name in whole.names]
+    cameras = {camera.camera_id: camera for _, known in parts for camera in known.cameras}
+    of_photographs = {
+        key: np.concatenate([getattr(known, key) for _, known in parts])[order]
+        for key in ("positions", "position_sigmas", "rotations", "tilt_sigmas_deg")
+    }
+    return Priors(
+        cameras=tuple(cameras[camera.camera_id] for camera in whole.cameras), **of_photographs
     )
 
 
 def _doubted(
-    scale: VerticalScale, flown: FlyingHeight | None, block: Block, recorded: Known
+    scale: VerticalScale, flown: FlyingHeight | None, block: Block, recorded: Priors
 ) -> VerticalScale:
     """Count contradictions about the lens as doubt about the vertical scale.
 
@@ -419,7 +404,7 @@ def _recorded(
     cameras: Mapping[str, Camera],
     frame: LocalFrame,
     options: SettleOptions,
-) -> Known:
+) -> Priors:
     """Collect what is recorded, with the standard deviations of a user who knows better."""
     known = collect_known(captures, cameras, frame)
     if options.position_sigma_m is None:
@@ -436,8 +421,13 @@ def observation_sigma_px(block: Block) -> float:
     return float(np.sqrt(squared / max(freedom, 1)))
 
 
-def weigh(block: Block, options: SettleOptions) -> TieWeight:
+def weigh(block: Block, options: SettleOptions, *, sigma_px: float | None = None) -> TieWeight:
     """Weigh tie points by how well they fit and by how much they err together.
+
+    Parameters
+    ----------
+    sigma_px : float, optional
+        How well they fit; as the block has it, if not given.
 
     Notes
     -----
@@ -448,15 +438,7 @@ def weigh(block: Block, options: SettleOptions) -> TieWeight:
     ----------
     Kish, L. (1965). Survey Sampling, section 5.4 (the design effect).
     """
-    return _weight(observation_sigma_px(block), block, options)
-
-
-def _first_weight(block: Block, options: SettleOptions) -> TieWeight:
-    camera = block.cameras[0]
-    return _weight(LOOSE * max(camera.width_px, camera.height_px) / 2, block, options)
-
-
-def _weight(sigma_px: float, block: Block, options: SettleOptions) -> TieWeight:
+    sigma_px = observation_sigma_px(block) if sigma_px is None else sigma_px
     number = float(np.median(np.bincount(block.photo, minlength=len(block.names))))
     effect = 1 + max(number - 1, 0) * options.common_error_share
     return TieWeight(loss_px=2 * sigma_px, sigma_px=sigma_px * float(np.sqrt(effect)))

@@ -4,6 +4,11 @@ The photographs are sampled once, at full size, through the full lens model (`re
 the views that `seams.py` chose.  Across a seam they fade into each other over a few pixels, and
 what is left of their difference in brightness is spread over metres.
 
+Bands of light are projected each from the poses of its own lens, so that they lie on each other
+wherever the surface is right, walls and slopes included.  Seams are chosen once for all bands that
+were released together: an index of two bands then never mixes two moments, two exposures or two
+views of a plant.  Values are mixed only in the narrow fade across a seam; nothing is evened out.
+
 References
 ----------
 Burt, P. & Adelson, E. (1983). A multiresolution spline with application to image mosaics. ACM
@@ -23,7 +28,14 @@ from numpy.typing import NDArray
 
 from photogrammetry.kernels.rendering import add_view, compose, sample_colour
 from photogrammetry.orientation.pairs import reference_band
-from photogrammetry.ortho.seams import Ground, LabelGround, Patch, Seams, choose_seams, views_near
+from photogrammetry.ortho.seams import (
+    LabelGround,
+    Patch,
+    Seams,
+    SurfaceWindow,
+    choose_seams,
+    views_near,
+)
 from photogrammetry.pictures import THUMBNAIL_LEVEL, DecodedPictures, PictureStore, halve
 from photogrammetry.views import TileViews, View, geometry_row, views_in_tile
 from tmp.captures import Capture
@@ -57,9 +69,9 @@ LEAST_SHARE = 0.05
 
 def mosaic_tile(
     window: Grid,
-    ground: Ground,
+    ground: SurfaceWindow,
     views: Sequence[View],
-    gains: dict[str, NDArray[np.float64]],
+    gains: Mapping[str, NDArray[np.float64]],
     frame: LocalFrame,
     store: PictureStore,
     pictures: DecodedPictures,
@@ -70,7 +82,7 @@ def mosaic_tile(
     ----------
     window : Grid
         Cells of the tile.
-    ground : Ground
+    ground : SurfaceWindow
         The surface over `ground_window` of the tile.
     views : sequence of View
         Oriented photographs; those that do not see the tile are passed over.
@@ -86,13 +98,10 @@ def mosaic_tile(
         Red, green, blue and alpha; alpha is 0 or 255.
     """
     out = np.zeros((4, *window.shape), np.uint8)
-    if not ground.mapped.any():
+    found = _choose_views(window, ground, views, gains, frame, store)
+    if found is None:
         return out
-    labels = LabelGround.of(window, ground)
-    near = views_near(views, frame, labels, ground)
-    if len(near.placed) == 0:
-        return out
-    seams = choose_seams(near, labels, gains, store)
+    labels, seams = found
     placed, fade = seams.placed, fade_weights(seams)
     evening = _even_out(labels, seams, fade, gains, store)
     for row in range(0, window.rows, STRIP_ROWS):
@@ -102,13 +111,29 @@ def mosaic_tile(
     return out
 
 
+def _choose_views(
+    window: Grid,
+    ground: SurfaceWindow,
+    views: Sequence[View],
+    gains: Mapping[str, NDArray[np.float64]],
+    frame: LocalFrame,
+    store: PictureStore,
+) -> tuple[LabelGround, Seams] | None:
+    """Choose the views of a tile on its label grid; None where nothing is to be drawn."""
+    if not ground.mapped.any():
+        return None
+    labels = LabelGround.of(window, ground)
+    near = views_near(views, frame, labels, ground)
+    return (labels, choose_seams(near, labels, gains, store)) if len(near.placed) else None
+
+
 def _render(
     placed: TileViews,
     labels: LabelGround,
-    ground: Ground,
+    ground: SurfaceWindow,
     fade: Sequence[Patch],
     evening: Float32,
-    gains: dict[str, NDArray[np.float64]],
+    gains: Mapping[str, NDArray[np.float64]],
     pictures: DecodedPictures,
 ) -> NDArray[np.uint8]:
     """Return red, green, blue and alpha (4, rows, cols) of a tile's pixels."""
@@ -157,7 +182,7 @@ def _even_out(
     labels: LabelGround,
     seams: Seams,
     fade: Sequence[Patch],
-    gains: dict[str, NDArray[np.float64]],
+    gains: Mapping[str, NDArray[np.float64]],
     store: PictureStore,
 ) -> Float32:
     """Return what to add (low rows, low cols, 3) so that brightness changes over metres.
@@ -217,9 +242,9 @@ def _reduced(labels: LabelGround, shape: tuple[int, ...]) -> tuple[Float32, Floa
 def sample_tile(
     placed: TileViews,
     labels: LabelGround,
-    ground: Ground,
+    ground: SurfaceWindow,
     fade: Sequence[Patch],
-    gains: dict[str, NDArray[np.float64]],
+    gains: Mapping[str, NDArray[np.float64]],
     pictures: DecodedPictures,
 ) -> tuple[Float32, Float32]:
     """Sample the photographs at the tile's pixels.
@@ -228,7 +253,7 @@ def sample_tile(
     ----------
     placed : TileViews
     labels : LabelGround
-    ground : Ground
+    ground : SurfaceWindow
     fade : sequence of Patch
         Of each view, from `fade_weights`.
     gains : dict of str to ndarray of shape (bands,)
@@ -269,7 +294,7 @@ def sample_tile(
     return total, weights
 
 
-def resampled(array: Float32, labels: LabelGround, ground: Ground) -> Float32:
+def resampled(array: Float32, labels: LabelGround, ground: SurfaceWindow) -> Float32:
     """Interpolate an array on the surface grid at the tile's pixels."""
     x, y = ground.grid.cell_centres()
     col = (labels.x_pixel - (x[0] - labels.centre[0])) / ground.grid.cell_m
@@ -342,7 +367,7 @@ def band_layers(views: Sequence[View], captures: Sequence[Capture]) -> list[Band
 
 def mosaic_bands(
     window: Grid,
-    ground: Ground,
+    ground: SurfaceWindow,
     layer: BandLayer,
     channels: Mapping[str, int],
     frame: LocalFrame,
@@ -355,7 +380,7 @@ def mosaic_bands(
     ----------
     window : Grid
         Cells of the tile.
-    ground : Ground
+    ground : SurfaceWindow
         The surface over `photogrammetry.ortho.seams.ground_window` of the tile.
     layer : BandLayer
     channels : mapping of str to int
@@ -374,14 +399,11 @@ def mosaic_bands(
     out = {
         band: np.full((channels[band], *window.shape), np.nan, np.float32) for band in layer.bands
     }
-    if not ground.mapped.any():
+    gains = {view.name: layer.gains.get(view.name, np.ones(3)) for view in layer.leaders}
+    found = _choose_views(window, ground, layer.leaders, gains, frame, store)
+    if found is None:
         return out
-    labels = LabelGround.of(window, ground)
-    near = views_near(layer.leaders, frame, labels, ground)
-    if len(near.placed) == 0:
-        return out
-    gains = {view.name: layer.gains.get(view.name, np.ones(3)) for view in near.placed.views}
-    seams = choose_seams(near, labels, gains, store)
+    labels, seams = found
     placed, fade = seams.placed, fade_weights(seams)
     mapped = resampled(ground.mapped.astype(np.float32), labels, ground) > 0.5
     releases = {release[layer.leader].name: release for release in layer.releases}

@@ -15,7 +15,7 @@ Hirschmüller, H. (2008). Stereo processing by semiglobal matching and mutual in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ STRIP_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class SurfaceWindow:
     """A window of the surface, wider than the tile it serves."""
 
     grid: Grid
@@ -120,7 +120,7 @@ class LabelGround:
     """Centres of the orthomosaic's columns and rows."""
 
     @classmethod
-    def of(cls, window: Grid, ground: Ground) -> LabelGround:
+    def of(cls, window: Grid, ground: SurfaceWindow) -> LabelGround:
         """Lay the label grid over the ground of a tile."""
         x0, y0, x1, y1 = window.bounds
         reference = float(np.median(ground.height[ground.mapped]))
@@ -178,7 +178,7 @@ class NearViews:
 
 
 def views_near(
-    views: Sequence[View], frame: LocalFrame, labels: LabelGround, ground: Ground
+    views: Sequence[View], frame: LocalFrame, labels: LabelGround, ground: SurfaceWindow
 ) -> NearViews:
     """Place the views and offer each square of the ground those nearest to the vertical.
 
@@ -269,7 +269,7 @@ class Seams:
 def choose_seams(
     near: NearViews,
     labels: LabelGround,
-    gains: dict[str, NDArray[np.float64]],
+    gains: Mapping[str, NDArray[np.float64]],
     store: PictureStore,
 ) -> Seams:
     """Choose the view of every label cell.
@@ -363,34 +363,20 @@ class _Sight:
 
     def look(self, i: int, wanted: Mask) -> tuple[Float32, Mask]:
         """Return a view's grey values (rows, cols), and which of the wanted cells it frames."""
-        labels, packed = self.labels, self.packed
+        labels = self.labels
         values = np.empty(labels.height.shape, np.float32)
-        sample_grey(
-            packed.pixels,
-            packed.geometry,
-            packed.layout,
-            i,
-            labels.x,
-            labels.y,
-            labels.height,
-            wanted & labels.mapped,
-            values,
-        )
+        wanted = wanted & labels.mapped
+        sample_grey(*self.packed, i, labels.x, labels.y, labels.height, wanted, values)
         steep = _slant2(self.placed, i, labels) >= FARTHEST_SLANT**2
         return values, np.isfinite(values) & ~steep
 
     def open(self, i: int, framed: Mask) -> Mask:
         """Return which cells (rows, cols) the ground does not hide from a view."""
         labels, visible = self.labels, framed.copy()
+        centre, top = self.placed.centres[i], float(labels.height.max())
+        clear_m = 1.5 * labels.cell_m
         mark_visible(
-            labels.height,
-            labels.cell_m,
-            float(labels.height.max()),
-            1.5 * labels.cell_m,
-            labels.x,
-            labels.y,
-            self.placed.centres[i],
-            visible,
+            labels.height, labels.cell_m, top, clear_m, labels.x, labels.y, centre, visible
         )
         return visible
 

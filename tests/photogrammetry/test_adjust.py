@@ -14,7 +14,7 @@ from photogrammetry.orientation.adjust import (
     camera_from_parameters,
     camera_parameters,
 )
-from photogrammetry.orientation.known import (
+from photogrammetry.orientation.priors import (
     collect_known,
     held_in_place,
     with_doubted_lens,

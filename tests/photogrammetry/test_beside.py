@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from photogrammetry.orientation.georeference import georeference
-from photogrammetry.orientation.known import Known, estimate_vertical
+from photogrammetry.orientation.priors import Priors, estimate_vertical
 from photogrammetry.orientation.refine import lay_beside
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
@@ -28,7 +28,7 @@ def part(block, photos):
 def known_of(block, truth, *, off=(0.0, 0.0, 0.0)):
     at = [truth.names.index(name) for name in block.names]
     count = len(at)
-    return Known(
+    return Priors(
         positions=truth.centres[at] + np.array(off),
         position_sigmas=np.tile([3.0, 3.0, 6.0], (count, 1)),
         cameras=block.cameras,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
-from photogrammetry.orientation.pairs import gimbal_rotation
+from photogrammetry.orientation.pairs import gimbal_rotation, world_positions
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
@@ -63,7 +63,7 @@ LEAST_SPREAD = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Priors:
     """What is recorded about a block's photographs, in its order and in its frame."""
 
     positions: Float
@@ -81,7 +81,7 @@ class Known:
 
 def collect_known(
     captures: Sequence[Capture], cameras: Mapping[str, Camera], frame: LocalFrame
-) -> Known:
+) -> Priors:
     """Collect what is recorded about photographs, in their order.
 
     Parameters
@@ -89,16 +89,12 @@ def collect_known(
     captures : sequence of Capture
         Those of a block, in its order.
     cameras : mapping of Camera
-        By camera id; those in use become `Known.cameras`, in the order of their ids.
+        By camera id; those in use become `Priors.cameras`, in the order of their ids.
     """
     positions = np.full((len(captures), 3), np.nan)
     placed = [i for i, c in enumerate(captures) if c.positioned and frame.referenced]
     if placed:
-        geodetic = [
-            (captures[i].longitude_deg, captures[i].latitude_deg, captures[i].height_m)
-            for i in placed
-        ]
-        positions[placed] = frame.world_from_geodetic(np.array(geodetic, float))
+        positions[placed] = world_positions([captures[i] for i in placed], frame)
     sigmas = [(c.sigma_horizontal_m, c.sigma_horizontal_m, c.sigma_vertical_m) for c in captures]
     floor = np.array([HORIZONTAL_FLOOR_M, HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M])
     rotations = np.full((len(captures), 3, 3), np.nan)
@@ -107,7 +103,7 @@ def collect_known(
             if (rotation := gimbal_rotation(capture)) is not None:
                 rotations[i] = rotation
     in_use = sorted({capture.camera_id for capture in captures})
-    return Known(
+    return Priors(
         positions=positions,
         position_sigmas=np.maximum(np.array(sigmas, float), floor),
         cameras=tuple(squared(cameras[key]) for key in in_use),
@@ -122,7 +118,7 @@ def as_one(sigma_deg: float, rotations: Float) -> Float:
     return np.full(len(rotations), sigma_deg * np.sqrt(max(recorded, 1)))
 
 
-def held_in_place(known: Known, block: Block) -> Known:
+def held_in_place(known: Priors, block: Block) -> Priors:
     """Return `known` with what keeps a block without positions where it is.
 
     It is held by its own projection centres, loosely, and by its own rotations.
@@ -153,12 +149,14 @@ class FlyingHeight:
     """Median height of the cameras above the tie points."""
     sigma_m: float
     """Standard deviation of the recorded height as one above the surveyed ground."""
+    focal_px: float
+    """Focal length with which the block would have the recorded height."""
     agrees: bool
     """Whether both may be right: the lens as the metadata have it, and level ground to take-off."""
 
 
 def compare_flying_height(
-    known: Known, block: Block, captures: Sequence[Capture]
+    known: Priors, block: Block, captures: Sequence[Capture]
 ) -> FlyingHeight | None:
     """Compare recorded and solved flying height; None where they say nothing of each other."""
     heights = np.array([c.height_takeoff_m or np.nan for c in captures])
@@ -181,10 +179,12 @@ def compare_flying_height(
     agrees = bool(abs(focal_px - lens.fx_px) <= AGREEMENT_SIGMAS * limit_px)
     if not agrees:
         log.info("height above take-off does not fit the lens: %.1f m not used", recorded_m)
-    return FlyingHeight(recorded_m=recorded_m, solved_m=solved_m, sigma_m=sigma_m, agrees=agrees)
+    return FlyingHeight(
+        recorded_m=recorded_m, solved_m=solved_m, sigma_m=sigma_m, focal_px=focal_px, agrees=agrees
+    )
 
 
-def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) -> Known:
+def with_flying_height(known: Priors, block: Block, captures: Sequence[Capture]) -> Priors:
     """Let the recorded height above take-off speak for the focal length.
 
     Parameters
@@ -206,31 +206,25 @@ def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) 
     flown = compare_flying_height(known, block, captures)
     if flown is None or not flown.agrees:
         return known
-    lens, solved = known.cameras[0], block.cameras[0]
-    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * flown.recorded_m / flown.solved_m
-    sigma_px = focal_px * flown.sigma_m / flown.recorded_m
-    lens_sigma_px = lens.focal_sigma * lens.fx_px
-    weights = np.array([lens_sigma_px**-2, sigma_px**-2])
-    joined_px = float(weights @ [lens.fx_px, focal_px] / weights.sum())
-    joined = replace(
-        lens,
-        fx_px=joined_px,
-        fy_px=joined_px,
-        focal_sigma=float(weights.sum() ** -0.5 / joined_px),
-    )
+    lens = known.cameras[0]
+    sigma_px = flown.focal_px * flown.sigma_m / flown.recorded_m
+    weights = np.array([(lens.focal_sigma * lens.fx_px) ** -2, sigma_px**-2])
+    joined_px = float(weights @ [lens.fx_px, flown.focal_px] / weights.sum())
+    focal_sigma = float(weights.sum() ** -0.5 / joined_px)
+    joined = replace(lens, fx_px=joined_px, fy_px=joined_px, focal_sigma=focal_sigma)
     return replace(known, cameras=(joined,))
 
 
 def with_doubted_lens(
-    known: Known, recorded: Known, block: Block, captures: Sequence[Capture]
-) -> Known:
+    known: Priors, recorded: Priors, block: Block, captures: Sequence[Capture]
+) -> Priors:
     """Let go of a focal length that both the block and the barometer contradict.
 
     Parameters
     ----------
-    known : Known
+    known : Priors
         As weighed so far.
-    recorded : Known
+    recorded : Priors
         With the cameras of the metadata.
     block : Block
         Adjusted.
