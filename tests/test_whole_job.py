@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from shapely import box
 
-from flows.demo.demo import DemoResult, run_demo
+from flows.demo import DemoResult, run_demo
 from flows.report.verdict import End
 from flows.run.plan import MapOptions
 from flows.run.survey_flow import map_survey

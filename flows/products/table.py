@@ -68,6 +68,10 @@ class Product:
         return "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
+MOSAIC_TILE, REFLECTANCE_TILE = 1536, 1024
+"""Side in cells of the tiles in which orthomosaic and reflectance are made."""
+
+
 ORTHOMOSAIC = Product(
     file="orthomosaic.tif",
     title="Orthomosaic",

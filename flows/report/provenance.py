@@ -20,12 +20,10 @@ from flows.engine.store import Result
 from flows.execution.slurm_commands import Accounted, read_accounting
 from flows.execution.unit import read_json
 from flows.products.band_stack import REFLECTANCE_FILE
-from flows.products.table import ORTHOMOSAIC
-from flows.stages.orthomosaic import MOSAIC_TILE
-from flows.stages.reflectance import REFLECTANCE_TILE
-from flows.stages.surface import GROUND, SURFACE_TILE
+from flows.products.table import MOSAIC_TILE, ORTHOMOSAIC, REFLECTANCE_TILE
+from flows.stages.surface import GROUND
 from tmp.errors import InputError
-from tmp.geo.grids import Grid
+from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import open_tiled, read_grid
 
 ALL_NAMED = 24
@@ -193,12 +191,10 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     for name in _differing(before.get("inputs", {}), after.get("inputs", {})):
         changes.append(f"{name} has changed")
     for name in _differing(before.get("options", {}), after.get("options", {})):
-        old = before.get("options", {}).get(name)
-        new = after.get("options", {}).get(name)
-        words = [str(value) for value in (old, new)]
-        short = max(map(len, words)) <= 20 and None not in (old, new)
-        said = f"{name.replace('_', ' ')}"
-        changes.append(f"{said}: {words[1]}, was {words[0]}" if short else f"{said} has changed")
+        old, new = (manifest.get("options", {}).get(name) for manifest in (before, after))
+        short = None not in (old, new) and max(len(str(old)), len(str(new))) <= 20
+        said = name.replace("_", " ")
+        changes.append(f"{said}: {new}, was {old}" if short else f"{said} has changed")
     return changes
 
 
@@ -246,7 +242,8 @@ def _tiling(result: Result) -> tuple[Grid, int] | None:
     """Return the grid of a stage's raster and the cells along a side of its tiles."""
     try:
         if result.stage == "surface":
-            return open_tiled(result.folder / GROUND).grid, SURFACE_TILE
+            ground = open_tiled(result.folder / GROUND)
+            return ground.grid, ground.tile_cells
         if result.stage == "orthomosaic":
             return read_grid(result.folder / ORTHOMOSAIC.file), MOSAIC_TILE
         if result.stage == "reflectance":
@@ -268,10 +265,5 @@ def _bounds(grid: Grid, size: int, name: str) -> tuple[float, float, float, floa
     if found is None:
         return None
     row, col = (int(number) * size for number in found.groups())
-    west, north = grid.x_min + col * grid.cell_m, grid.y_max - row * grid.cell_m
-    return (
-        west,
-        max(north - size * grid.cell_m, grid.bounds[1]),
-        min(west + size * grid.cell_m, grid.bounds[2]),
-        north,
-    )
+    rows, cols = min(size, grid.rows - row), min(size, grid.cols - col)
+    return grid.window(Tile(row=row, col=col, rows=rows, cols=cols)).bounds

@@ -18,8 +18,8 @@ from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.report import figures, findings
 from flows.report.charts import histogram
+from flows.report.findings import far_positions, gnss_residuals, say_firmness
 from flows.report.ground import Ground, survey_ground
-from flows.report.positions import far_positions, gnss_residuals, say_firmness
 from flows.report.provenance import (
     Hole,
     hole_warnings,

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from flows.report import findings
-from flows.report.ground import Coverage
-from flows.report.positions import gnss_residuals
+from flows.report.findings import Coverage, gnss_residuals
 from tmp.captures import Capture, CaptureKind, HeightDatum
 from tmp.files import replacing
 from tmp.geo.datums import DatumShift, describe_datum_shift

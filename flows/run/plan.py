@@ -20,10 +20,10 @@ from flows.engine.cost import Raster, SurveySize, of_tiles, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Order, Stage
 from flows.engine.store import Input, Known, Result, StageStore
-from flows.products.table import PRODUCTS
+from flows.products.table import MOSAIC_TILE, PRODUCTS
 from flows.stages.inputs import SURVEY, Step, refuse_distant_area
 from flows.stages.orientation import FEATURES, MATCHES, ORIENTATION
-from flows.stages.orthomosaic import EXPOSURE, MOSAIC_TILE, make_orthomosaic
+from flows.stages.orthomosaic import EXPOSURE, make_orthomosaic
 from flows.stages.reflectance import REFLECTANCE, has_bands
 from flows.stages.surface import SURFACE_TILE, make_cloud, measure_surface, write_elevation
 from ingest.metadata.bands import FILE as CAMERAS_FILE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flows.engine.cost import SURFACE_CELLS, of_photographs
 from flows.engine.stage import Figures, Job, Stage, work_tiles
-from flows.products.table import GROUND_CLASSES, ORTHOMOSAIC, GroundClass
+from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     complete_pictures,
     picture_store,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 GAINS_FILE = "gains.json"
 
-MOSAIC_TILE = 1536
 CLASS_PIXELS = 4
 """Side in pixels of the cells that say what the picture stands on: about a cell of the surface."""
 PICTURES_PER_WORKER = 6

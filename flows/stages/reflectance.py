@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from flows.engine.cost import Raster, of_tiles
 from flows.engine.stage import Figures, Job, Stage, work_tiles
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
+from flows.products.table import REFLECTANCE_TILE
 from flows.stages.inputs import (
     complete_pictures,
     picture_store,
@@ -60,7 +61,6 @@ NOTE = (
     "light changed"
 )
 log = logging.getLogger(__name__)
-REFLECTANCE_TILE = 1024
 TYPICAL_NM = {"blue": 475.0, "green": 560.0, "red": 660.0, "rededge": 720.0, "nir": 840.0}
 """By which bands without a wavelength are put in order."""
 BYTES_PER_CELL = 4 * 2

@@ -183,6 +183,10 @@ class Similarity:
         """Transform points (N, 3)."""
         return np.asarray(self.scale * points @ self.rotation.T + self.translation)
 
+    def inverse(self, points: Float) -> Float:
+        """Return the points (N, 3) that are transformed to these."""
+        return np.asarray((points - self.translation) @ self.rotation / self.scale)
+
 
 def fit_similarity(source: Float, target: Float, weights: Float | None = None) -> Similarity:
     """Fit a similarity to corresponding points (N, 3) by weighted least squares.

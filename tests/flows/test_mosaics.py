@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.products.table import GROUND_CLASSES, GroundClass
-from flows.stages.orthomosaic import MOSAIC_TILE, _tile_cells, ground_classes, read_ground
+from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
+from flows.stages.orthomosaic import _tile_cells, ground_classes, read_ground
 from flows.stages.surface import (
     CONTINUED,
     HEIGHT,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from flows.report.figures import camera_positions
-from flows.report.overlap import count_overlap, heights_of
+from flows.report.ground import count_overlap, heights_of
 from flows.report.report import MapRecord
 from flows.stages.surface import GROUND
 from tmp.geo.grids import Grid

@@ -1,4 +1,4 @@
-"""How far the map of a rehearsal is from the truth left beside its photographs.
+"""The demonstration: rehearse a survey, map it, and compare the map with the truth.
 
 The measures are pure functions; all rasters are (rows, cols) on the truth's grid, heights in
 metres, NaN where unknown.
@@ -7,6 +7,7 @@ metres, NaN where unknown.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +17,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from flightplan.rehearsal.farm import farm_rehearsal
 from flows.products.table import DSM, ORTHOMOSAIC
-from photogrammetry.orientation.block import fit_similarity
+from flows.run.plan import ORIENTED, MapOptions
+from flows.run.request import SurveyResult
+from flows.run.survey_flow import map_survey
+from ingest.photographs import ingest_photographs
+from photogrammetry.orientation.block import Similarity, fit_similarity
 from tmp.errors import InputError
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import read_grid, read_window
-from tmp.reconstruction import Reconstruction
+from tmp.progress import Track, silent
+from tmp.reconstruction import Reconstruction, read_reconstruction
+from tmp.survey import Survey
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+CARD = "card"
+SURVEY = "survey"
+
 
 LEAST_WALL_M = 0.25
 """Relief below which a wall is too low to judge."""
@@ -42,6 +55,59 @@ LEAST_LIKENESS = 0.6
 GROUND, HOUSE = 0, 2
 """Bands of ``masks.tif``."""
 NODATA = -9999.0
+AS_IT_IS = Similarity(scale=1.0, rotation=np.eye(3), translation=np.zeros(3))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """What the demonstration made, and how true it is."""
+
+    map: SurveyResult
+    accuracy: Accuracy
+
+
+def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> DemoResult:
+    """Rehearse the survey of a ruined farm, map it, and compare the map with the truth.
+
+    ``card/`` gets the photographs and the truth, ``survey/`` the survey.  Run again, it goes on
+    with what is there.
+
+    Parameters
+    ----------
+    folder : Path
+        New, empty, or of an earlier demonstration.
+    options : MapOptions
+    track : Track
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else.
+    """
+    card = folder / CARD
+    if not card.is_dir():
+        _refuse_foreign(folder)
+        partial = folder / f".{CARD}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        farm_rehearsal(partial, workers=options.workers, track=track)
+        partial.replace(card)
+    survey = Survey(root=folder / SURVEY)
+    ingest_photographs([card / "photos"], survey, workers=options.workers, track=track)
+    made = map_survey(survey.root, options, track=track)
+    accuracy = compare_with_truth(
+        read_reconstruction(made.folder_of(ORIENTED)),
+        survey.products_dir,
+        card / "truth",
+        fitted=True,
+    )
+    return DemoResult(map=made, accuracy=accuracy)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder for the demonstration")
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise InputError(f"{folder}: holds other files; give a new or empty folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,11 +202,12 @@ def edge_displacements(measured: Float32, true: Float32, outlines: Iterable[Floa
     The edge is where a surface, followed across the side, passes half way between eaves and
     ground; the same is done on the true surface, and the difference counts.
     """
-    displacements = []
-    for outline in outlines:
-        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-            displacements.append(_side_displacements(measured, true, outline, start, end))
-    return np.concatenate(displacements) if displacements else np.zeros(0)
+    displacements = [
+        _side_displacements(measured, true, outline, start, end)
+        for outline in outlines
+        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True)
+    ]
+    return np.concatenate([np.zeros(0), *displacements])
 
 
 def _side_displacements(
@@ -269,22 +336,6 @@ def _refine(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Similarity:
-    """``truth = scale * rotation @ map + translation``, both about `centre`."""
-
-    scale: float
-    rotation: Float
-    translation: Float
-    centre: Float
-    """Map coordinates (3,) subtracted from both sides."""
-
-    def map_from_truth(self, points: Float) -> Float:
-        """Return where true points (N, 3) lie in the map."""
-        moved = points - self.centre - self.translation
-        return np.asarray(moved @ self.rotation / self.scale + self.centre)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
     """Errors of a map against the truth; lengths in metres."""
 
@@ -371,23 +422,22 @@ def compare_with_truth(
     masks = read_window(truth_dir / "masks.tif", whole) > 0
     walls = read_window(truth_dir / "wall_height.tif", whole)[0]
     mine, its = _camera_centres(reconstruction, truth_dir)
-    similarity = _fit(mine, its) if fitted else _as_it_is(mine)
-    places = _places_in_map(grid, true, similarity)
-    measured = true + similarity.scale * (
-        _heights(products_dir / DSM.file, places) - places[..., 2]
-    )
+    fit = fit_similarity(mine, its) if fitted else AS_IT_IS
+    places = _places_in_map(grid, true, fit)
+    heights = _resampled(products_dir / DSM.file, places)[..., 0]
+    measured = true + fit.scale * (heights - places[..., 2])
     ground = masks[GROUND]
     edges = np.abs(edge_displacements(measured, true, _house_outlines(truth_dir, grid)))
-    picture, known = _picture(products_dir / ORTHOMOSAIC.file, places)
+    rgba = np.moveaxis(_resampled(products_dir / ORTHOMOSAIC.file, places), 2, 0)
     truth_grey = _grey(read_window(truth_dir / "orthomosaic.tif", whole))
-    shifts = picture_shifts(picture, truth_grey, known)
-    left = mine - similarity.map_from_truth(its)
+    shifts = picture_shifts(_grey(rgba), truth_grey, rgba[3] > 254)
+    left = mine - fit.inverse(its)
     return Accuracy(
         fitted=fitted,
         gsd_m=grid.cell_m,
         camera_rms_m=tuple(np.sqrt((left**2).mean(axis=0)).tolist()),
         offset_m=tuple((mine - its).mean(axis=0).tolist()),
-        scale_error=1 / similarity.scale - 1,
+        scale_error=1 / fit.scale - 1,
         ground=spread((measured - true)[ground]),
         ground_measured=float(np.isfinite(measured[ground]).mean()),
         walls=wall_relief(measured, true, walls, ground, grid.cell_m),
@@ -413,25 +463,11 @@ def _camera_centres(reconstruction: Reconstruction, truth_dir: Path) -> tuple[Fl
     return mine, np.array([centre for _, centre in pairs])
 
 
-def _fit(mine: Float, its: Float) -> Similarity:
-    centre = its.mean(axis=0)
-    fit = fit_similarity(mine - centre, its - centre)
-    return Similarity(
-        scale=fit.scale, rotation=fit.rotation, translation=fit.translation, centre=centre
-    )
-
-
-def _as_it_is(mine: Float) -> Similarity:
-    return Similarity(
-        scale=1.0, rotation=np.eye(3), translation=np.zeros(3), centre=mine.mean(axis=0)
-    )
-
-
-def _places_in_map(grid: Grid, true: Float32, similarity: Similarity) -> Float:
+def _places_in_map(grid: Grid, true: Float32, truth_from_map: Similarity) -> Float:
     """Return where each true surface cell lies in the map, (rows, cols, 3)."""
     x, y = np.meshgrid(*grid.cell_centres())
     points = np.column_stack([x.ravel(), y.ravel(), true.ravel()])
-    return similarity.map_from_truth(points).reshape(*grid.shape, 3)
+    return truth_from_map.inverse(points).reshape(*grid.shape, 3)
 
 
 def _resampled(path: Path, places: Float) -> Float32:
@@ -453,15 +489,6 @@ def _resampled(path: Path, places: Float) -> Float32:
     return np.stack([cv2.remap(band, *at, cv2.INTER_LINEAR) for band in bands], axis=-1)
 
 
-def _heights(path: Path, places: Float) -> Float32:
-    return np.asarray(_resampled(path, places)[..., 0])
-
-
-def _picture(path: Path, places: Float) -> tuple[Float32, NDArray[np.bool_]]:
-    rgba = _resampled(path, places)
-    return _grey(np.moveaxis(rgba[..., :3], 2, 0)), rgba[..., 3] > 254
-
-
 def _grey(bands: NDArray[Any]) -> Float32:
     red, green, blue = bands[:3].astype(np.float32)
     return np.asarray(0.299 * red + 0.587 * green + 0.114 * blue, np.float32)
@@ -473,14 +500,7 @@ def _house_outlines(truth_dir: Path, grid: Grid) -> list[Float]:
     outlines = []
     for feature in document["features"]:
         ring = np.array(feature["geometry"]["coordinates"][0], float)[:-1, :2]
-        outlines.append(
-            np.column_stack(
-                [
-                    (ring[:, 0] - grid.x_min) / grid.cell_m,
-                    (grid.y_max - ring[:, 1]) / grid.cell_m,
-                ]
-            )
-        )
+        outlines.append((ring - (grid.x_min, grid.y_max)) / (grid.cell_m, -grid.cell_m))
     return outlines
 
 
