@@ -46,11 +46,6 @@ def surface_part(reconstruction: Reconstruction, captures: Sequence[Capture]) ->
 
     Those are the colour photographs if there are any, else those of the band in which the most
     tie points were found: photographs of different bands do not correlate well.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Of at least the oriented photographs.
     """
     band_of = {capture.name: capture.band for capture in captures}
     found: defaultdict[str, list[int]] = defaultdict(list)
@@ -113,12 +108,7 @@ def trusted_radius2(camera: Camera) -> float:
 def views_in_tile(views: Sequence[View], frame: LocalFrame, centre: Float) -> TileViews:
     """Express views in tile coordinates, in their order, whatever they see.
 
-    Parameters
-    ----------
-    views : sequence of View
-    frame : LocalFrame
-    centre : ndarray of shape (3,)
-        Map coordinates of the tile's centre and its reference height.
+    The centre (3,) has the map coordinates of the tile's centre and its reference height.
     """
     matrix, offset = frame.world_from_map_affine(centre)
     inverse = np.linalg.inv(matrix)
@@ -147,10 +137,8 @@ def place_views(
 
     Parameters
     ----------
-    views : sequence of View
-    frame : LocalFrame
     centre : ndarray of shape (3,)
-        Map coordinates of the tile's centre and its reference height.
+        See `views_in_tile`.
     half_size_m : tuple of float
         Half the tile's extent east and north.
     z_range_m : tuple of float
@@ -265,15 +253,14 @@ def _crop(
     """Cut the bounding box of projected points, with a margin; a 1 × 1 crop if it is empty."""
     rows, cols = picture.shape[:2]
     finite = pixels[np.isfinite(pixels[:, 0])]
-    if len(finite) == 0:
-        return np.ascontiguousarray(picture[:1, :1]), 0, 0
-    low = np.floor(finite.min(axis=0)).astype(int) - margin
-    high = np.ceil(finite.max(axis=0)).astype(int) + margin
-    x0, y0 = max(low[0], 0), max(low[1], 0)
-    x1, y1 = min(high[0], cols), min(high[1], rows)
-    if x1 <= x0 or y1 <= y0:
-        return np.ascontiguousarray(picture[:1, :1]), 0, 0
-    return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
+    if len(finite):
+        low = np.floor(finite.min(axis=0)).astype(int) - margin
+        high = np.ceil(finite.max(axis=0)).astype(int) + margin
+        x0, y0 = max(low[0], 0), max(low[1], 0)
+        x1, y1 = min(high[0], cols), min(high[1], rows)
+        if x1 > x0 and y1 > y0:
+            return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
+    return np.ascontiguousarray(picture[:1, :1]), 0, 0
 
 
 def geometry_row(
@@ -292,16 +279,7 @@ def geometry_row(
         Column and row of that picture at which its crop begins.
     """
     camera = tile_views.views[i].camera
-    return np.concatenate(
-        [
-            tile_views.cam_from_tile[i].ravel(),
-            [
-                camera.fx_px * scale,
-                camera.fy_px * scale,
-                camera.cx_px * scale - x0,
-                camera.cy_px * scale - y0,
-            ],
-            camera.distortion,  # k1 k2 p1 p2 k3, as projection.py numbers them
-            [trusted_radius2(camera)],
-        ]
-    )
+    focal_px = (camera.fx_px * scale, camera.fy_px * scale)
+    middle_px = (camera.cx_px * scale - x0, camera.cy_px * scale - y0)
+    lens = (camera.distortion, [trusted_radius2(camera)])  # k1 k2 p1 p2 k3, as projection.py has it
+    return np.concatenate([tile_views.cam_from_tile[i].ravel(), focal_px, middle_px, *lens])

@@ -34,9 +34,8 @@ from tmp.reconstruction import write_reconstruction
 from tmp.threads import one_thread_each
 
 if TYPE_CHECKING:
-    from photogrammetry.orientation.matching import MatchedGroup
+    from photogrammetry.orientation.matching import MatchedGroup, Pair
     from photogrammetry.orientation.orient import Keypoints, OrientTask
-    from photogrammetry.orientation.pairs import Pair
 
 FEATURES_FILE = "features.json"
 MATCHES_FILE = "matches.json"
@@ -209,7 +208,7 @@ def _read_keypoints(job: Job) -> Keypoints:
 
 def _read_groups(job: Job) -> list[list[Pair]]:
     """Return the pairs that were compared, by their first photograph."""
-    from photogrammetry.orientation.pairs import Pair
+    from photogrammetry.orientation.matching import Pair
 
     said = json.loads((job.inputs[MATCHES.name] / MATCHES_FILE).read_text(encoding="utf-8"))
     return [

@@ -95,7 +95,6 @@ def compute_index(
 
     Parameters
     ----------
-    index : Index
     layers : mapping of str to Layer
         One for each letter of the formula, all of one shape.
     mask : ndarray of bool, shape (rows, cols), optional
@@ -182,18 +181,10 @@ def _common_shape(index: Index, layers: Mapping[str, Layer]) -> tuple[int, ...]:
 
 
 def saturated_cells(layers: Mapping[str, Layer], limits: Mapping[str, float]) -> Bool:
-    """Return where any band is saturated.
+    """Return where any band is saturated, (rows, cols).
 
-    Parameters
-    ----------
-    layers : mapping of str to Layer
-    limits : mapping of str to float
-        Stored value from which on each band is saturated; bands without one are not looked at.
-
-    Returns
-    -------
-    ndarray of bool, shape (rows, cols)
-        A quotient with a saturated band is biased, whichever side it stands on.
+    A quotient with a saturated band is biased, whichever side it stands on.  Limits are the stored
+    values from which on bands are saturated; bands without one are not looked at.
 
     Examples
     --------
@@ -216,10 +207,6 @@ def brightness(layers: Iterable[Layer]) -> Float:
 
     A shadow darkens all bands; a leaf is dark in red and bright in near-infrared, wet soil the
     other way round.  So all bands have a say, the visible and the invisible alike.
-
-    Returns
-    -------
-    ndarray of float32, shape (rows, cols)
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = [np.log(layer.values(slice(None))) for layer in layers]
@@ -229,17 +216,9 @@ def brightness(layers: Iterable[Layer]) -> Float:
 
 
 def choose_shadow_limit(sample: Float) -> float | None:
-    """Choose the brightness below which cells lie in shadow.
+    """Choose the brightness below which cells lie in shadow, from a sample of all the survey.
 
-    Parameters
-    ----------
-    sample : ndarray of float32
-        `brightness` of cells from all over the survey, any shape.
-
-    Returns
-    -------
-    float or None
-        The valley between a dark and a lit class; None where there are no two classes.
+    It is the valley between a dark and a lit class; None where there are no two classes.
 
     Notes
     -----

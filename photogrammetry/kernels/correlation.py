@@ -252,7 +252,7 @@ def match_blocks(
     Parameters
     ----------
     pixels, geometry, layout : ndarray
-        Packed views.
+        Packed views, see `photogrammetry.kernels.projection`.
     chosen : int64 (block rows, block cols, K)
         Views of each block, -1 where fewer than K.
     block : int

@@ -120,7 +120,9 @@ def adjust(
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(
         _colmap_options(weight, options), config, reconstruction
     )
-    priors = _PriorCosts(adjuster.problem, reconstruction, unit_px=weight.sigma_px)
+    priors = _PriorCosts(
+        problem=adjuster.problem, reconstruction=reconstruction, unit_px=weight.sigma_px
+    )
     priors.add_positions(known, options)
     priors.add_rotations(known, options)
     priors.add_cameras(known, options, hold_focal=held_focal_factor is not None)
@@ -187,12 +189,8 @@ def _to_colmap(block: Block) -> pycolmap.Reconstruction:
 
 
 def _from_colmap(block: Block, reconstruction: pycolmap.Reconstruction) -> Block:
-    poses = np.array(
-        [
-            reconstruction.image(photo + 1).cam_from_world().params
-            for photo in range(len(block.names))
-        ]
-    )
+    images = (reconstruction.image(i + 1) for i in range(len(block.names)))
+    poses = np.array([image.cam_from_world().params for image in images])
     points = np.array([reconstruction.point3D(j + 1).xyz for j in range(len(block.points))])
     cameras = tuple(
         camera_from_parameters(camera, reconstruction.camera(index).params)
@@ -231,6 +229,7 @@ def _colmap_options(weight: TieWeight, options: AdjustOptions) -> pycolmap.Bundl
     return chosen
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _PriorCosts:
     """Adds what is known to a problem whose tie points have unit weight.
 
@@ -239,12 +238,9 @@ class _PriorCosts:
     ``unit_px``.
     """
 
-    def __init__(
-        self, problem: pyceres.Problem, reconstruction: pycolmap.Reconstruction, unit_px: float
-    ) -> None:
-        self.problem = problem
-        self.reconstruction = reconstruction
-        self.unit_px = unit_px
+    problem: pyceres.Problem
+    reconstruction: pycolmap.Reconstruction
+    unit_px: float
 
     def add_positions(self, known: Priors, options: AdjustOptions) -> None:
         """Pull projection centres to their GNSS positions, robustly."""

@@ -248,8 +248,7 @@ def _set_back(known: Priors, block: Block, order: NDArray[np.int64], slip: float
     placed = _placed(known)
     late = centres_later(block.centres, order, slip)
     scale, heading_rad, _ = fit_level_similarity(late[placed, :2], known.positions[placed, :2])
-    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
-    turn = scale * np.array([[cosine, -sine], [sine, cosine]])
+    turn = scale * _about_up(heading_rad)[:2, :2]
     positions = known.positions.copy()
     positions[:, :2] -= (late - block.centres)[:, :2] @ turn.T
     positions[:, 2] -= scale * (late - block.centres)[:, 2]
@@ -261,10 +260,14 @@ def _lay_level(block: Block, placed: Mask, target: Float, up: Float) -> Block:
     turned = block.transformed(1.0, _turn(up, UP), np.zeros(3))
     centres = turned.centres[placed]
     scale, heading_rad, shift = fit_level_similarity(centres[:, :2], target[:, :2])
-    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
-    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     rise = float(np.median(target[:, 2] - scale * centres[:, 2]))
-    return turned.transformed(scale, rotation, np.array([*shift, rise]))
+    return turned.transformed(scale, _about_up(heading_rad), np.array([*shift, rise]))
+
+
+def _about_up(heading_rad: float) -> Float:
+    """Return the rotation (3, 3) by a heading."""
+    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
 def estimate_slip(centres: Float, positions: Float, order: NDArray[np.int64]) -> float:
@@ -272,10 +275,9 @@ def estimate_slip(centres: Float, positions: Float, order: NDArray[np.int64]) ->
 
     Parameters
     ----------
-    centres : ndarray of shape (N, 3)
-        Projection centres of a level block, at any scale, heading and place.
-    positions : ndarray of shape (N, 3)
-        Recorded positions, world; NaN where there is none.
+    centres, positions : ndarray of shape (N, 3)
+        Projection centres of a level block, at any scale, heading and place; recorded positions,
+        world, NaN where there is none.
     order : ndarray of shape (N,)
         The photographs in the order they were taken.
 
@@ -362,14 +364,8 @@ def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
 def weigh_positions(block: Block, known: Priors, stated: Priors) -> Priors:
     """Weigh positions by their scatter about an adjusted block where that is worse than stated.
 
-    Parameters
-    ----------
-    block : Block
-        Adjusted, so that its own deformation by a lens not yet known is not laid to the positions.
-    known : Priors
-        To be weighed.
-    stated : Priors
-        With the standard deviations that positions came with.
+    The block is adjusted, so that its deformation by a lens not yet known is not laid to the
+    positions; `stated` has the standard deviations that they came with.
     """
     if _placed(known).sum() < LEAST_OBSERVED:
         return known
@@ -381,12 +377,7 @@ def weigh_positions(block: Block, known: Priors, stated: Priors) -> Priors:
 def assess_firmness(
     block: Block, known: Priors, placement: Placement, flights: Sequence[str]
 ) -> Firmness:
-    """Return how firmly an adjusted block is placed.
-
-    Parameters
-    ----------
-    flights : sequence of str
-        Which flight each photograph belongs to.
+    """Return how firmly an adjusted block, each photograph of a flight, is placed.
 
     Notes
     -----
@@ -487,10 +478,7 @@ def _spread(points: Float) -> Float:
 def _upright(block: Block, before: Block, vertical: Vertical) -> Float:
     """Return the rotations (N, 3, 3) of a placed block if its vertical pointed up.
 
-    Parameters
-    ----------
-    before : Block
-        The same block in the frame of `vertical`.
+    `before` is the same block in the frame of the vertical.
     """
     rotations = block.rotations
     world_from_before = rotations[0].T @ before.rotations[0]

@@ -44,7 +44,6 @@ from photogrammetry.orientation.features import (
     read_features,
     write_arrays,
 )
-from photogrammetry.orientation.pairs import Pair
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.progress import Track, silent
@@ -65,6 +64,16 @@ IDEAL_LONG_SIDE_PX = 2000
 log = logging.getLogger(__name__)
 REMEMBERED = 64
 """Photographs whose keypoints are kept in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Pair:
+    """Two photographs worth comparing, by index; ``first < second``."""
+
+    first: int
+    second: int
+    overlap: float | None = None
+    """Predicted common fraction of the smaller footprint; None where it cannot be predicted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,12 +296,7 @@ def verify_pair(
 ) -> VerifiedPair | None:
     """Keep the matches that agree with one relative orientation, or return None.
 
-    Parameters
-    ----------
-    cameras : tuple of pycolmap.Camera
-        Ideal cameras of both photographs.
-    keypoints : tuple of ndarray of shape (N, 2)
-        Ideal keypoints of both photographs.
+    Cameras and keypoints (N, 2) are the ideal ones of both photographs.
     """
     if len(matches) < options.min_inliers:
         return None
@@ -346,12 +350,8 @@ def group_pairs(pairs: Sequence[Pair]) -> list[list[Pair]]:
 class PairMatcher:
     """Matches the pairs of one first photograph after the other, from several threads.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        To which the indices of pairs refer.
-    digests : mapping of str to str
-        Of each photograph's features, by name.
+    The indices of pairs refer to the captures; digests are those of each photograph's features, by
+    name.
     """
 
     def __init__(
@@ -433,10 +433,7 @@ def match_all(
 def write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
     """Write the pairs of one first photograph, complete or not at all.
 
-    Parameters
-    ----------
-    pairs : mapping of str to VerifiedPair or None
-        By what a pair is known by; None where nothing agrees.  Indices are not kept.
+    They are given by what a pair is known by; None where nothing agrees.  Indices are not kept.
     """
     found = [pair for pair in pairs.values() if pair is not None]
     arrays = {
@@ -463,13 +460,9 @@ def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
             )
             found = (
                 VerifiedPair(
-                    first=0,
-                    second=0,
-                    configuration=int(configuration),
-                    matrices=matrices,
-                    inliers=inliers,
+                    first=0, second=0, configuration=int(kind), matrices=matrices, inliers=inliers
                 )
-                for configuration, matrices, inliers in parts
+                for kind, matrices, inliers in parts
             )
             return {
                 str(key): next(found) if verified else None

@@ -31,6 +31,7 @@ from photogrammetry.orientation.features import (
 from photogrammetry.orientation.matching import (
     MatchOptions,
     MatchPlaces,
+    Pair,
     PairMatcher,
     VerifiedPair,
     VerifyOptions,
@@ -38,7 +39,7 @@ from photogrammetry.orientation.matching import (
     ideal_keypoints,
     match_all,
 )
-from photogrammetry.orientation.pairs import Pair, PairOptions, propose_pairs
+from photogrammetry.orientation.pairs import PairOptions, propose_pairs
 from photogrammetry.orientation.pieces import PATIENT, Grower, SecondLook
 from photogrammetry.orientation.refine import SettleOptions, settle
 from photogrammetry.orientation.sfm import Photographs, SfmOptions, TrackOptions
@@ -125,12 +126,7 @@ def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
     track: Track = silent,
     on_picture: OnPicture | None = None,
 ) -> Reconstruction:
-    """Orient the photographs of a survey; for the first six arguments see `OrientTask`.
-
-    Parameters
-    ----------
-    on_picture : callable, optional
-        Given each photograph's name and decoded picture, see `features.detect_all`.
+    """Orient the photographs of a survey; see `OrientTask` and `features.detect_all`.
 
     Raises
     ------

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from photogrammetry.orientation.matching import Pair
+from photogrammetry.orientation.priors import gimbal_rotation, world_positions
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
@@ -46,16 +48,6 @@ class PairOptions:
     across_bands: int = 6
     """A photograph of another band, not released together with one of the first band, is
     compared with this many of those nearest to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Pair:
-    """Two photographs worth comparing, by index; ``first < second``."""
-
-    first: int
-    second: int
-    overlap: float | None = None
-    """Predicted common fraction of the smaller footprint; None where it cannot be predicted."""
 
 
 def propose_pairs(
@@ -239,18 +231,3 @@ class Footprints:
         seen = np.where(self.turned[others, None] & self.turned[photo], square, circle)
         fraction = np.mean(seen & (cam[..., 2] > 0), axis=1)
         return np.where(np.isfinite(self.heights_m[photo]), fraction, np.nan)
-
-
-def world_positions(captures: Sequence[Capture], frame: LocalFrame) -> Float:
-    """Return the recorded positions of captures that have one, world, (N, 3)."""
-    geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in captures]
-    return frame.world_from_geodetic(np.array(geodetic, float))
-
-
-def gimbal_rotation(capture: Capture) -> Float | None:
-    """Return the cam_from_world rotation (3, 3) of a capture's gimbal angles, or None."""
-    yaw_deg, pitch_deg = capture.gimbal_yaw_deg, capture.gimbal_pitch_deg
-    if yaw_deg is None or pitch_deg is None:
-        return None
-    roll_deg = capture.gimbal_roll_deg or 0.0
-    return Pose.from_gimbal(yaw_deg, pitch_deg, roll_deg, np.zeros(3)).rotation

@@ -36,8 +36,7 @@ from photogrammetry.orientation.block import (
     merge,
 )
 from photogrammetry.orientation.features import Features
-from photogrammetry.orientation.matching import MatchOptions, VerifiedPair, count_alike
-from photogrammetry.orientation.pairs import Pair
+from photogrammetry.orientation.matching import MatchOptions, Pair, VerifiedPair, count_alike
 from photogrammetry.orientation.sfm import (
     START,
     Photographs,

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
-from photogrammetry.orientation.pairs import gimbal_rotation, world_positions
-from tmp.cameras import Camera
+from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 
@@ -82,14 +81,9 @@ class Priors:
 def collect_known(
     captures: Sequence[Capture], cameras: Mapping[str, Camera], frame: LocalFrame
 ) -> Priors:
-    """Collect what is recorded about photographs, in their order.
+    """Collect what is recorded about the photographs of a block, in their order.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Those of a block, in its order.
-    cameras : mapping of Camera
-        By camera id; those in use become `Priors.cameras`, in the order of their ids.
+    Of the cameras, by camera id, those in use become `Priors.cameras`, in the order of their ids.
     """
     positions = np.full((len(captures), 3), np.nan)
     placed = [i for i, c in enumerate(captures) if c.positioned and frame.referenced]
@@ -110,6 +104,21 @@ def collect_known(
         rotations=rotations,
         tilt_sigmas_deg=as_one(GIMBAL_SIGMA_DEG, rotations),
     )
+
+
+def world_positions(captures: Sequence[Capture], frame: LocalFrame) -> Float:
+    """Return the recorded positions of captures that have one, world, (N, 3)."""
+    geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in captures]
+    return frame.world_from_geodetic(np.array(geodetic, float))
+
+
+def gimbal_rotation(capture: Capture) -> Float | None:
+    """Return the cam_from_world rotation (3, 3) of a capture's gimbal angles, or None."""
+    yaw_deg, pitch_deg = capture.gimbal_yaw_deg, capture.gimbal_pitch_deg
+    if yaw_deg is None or pitch_deg is None:
+        return None
+    roll_deg = capture.gimbal_roll_deg or 0.0
+    return Pose.from_gimbal(yaw_deg, pitch_deg, roll_deg, np.zeros(3)).rotation
 
 
 def as_one(sigma_deg: float, rotations: Float) -> Float:
@@ -185,14 +194,7 @@ def compare_flying_height(
 
 
 def with_flying_height(known: Priors, block: Block, captures: Sequence[Capture]) -> Priors:
-    """Let the recorded height above take-off speak for the focal length.
-
-    Parameters
-    ----------
-    block : Block
-        Adjusted, in the world of `known`.
-    captures : sequence of Capture
-        Those of the block, in its order.
+    """Let the recorded height above take-off speak for the focal length of an adjusted block.
 
     Notes
     -----
@@ -218,7 +220,7 @@ def with_flying_height(known: Priors, block: Block, captures: Sequence[Capture])
 def with_doubted_lens(
     known: Priors, recorded: Priors, block: Block, captures: Sequence[Capture]
 ) -> Priors:
-    """Let go of a focal length that both the block and the barometer contradict.
+    """Let go of a focal length that both the adjusted block and the barometer contradict.
 
     Parameters
     ----------
@@ -226,10 +228,6 @@ def with_doubted_lens(
         As weighed so far.
     recorded : Priors
         With the cameras of the metadata.
-    block : Block
-        Adjusted.
-    captures : sequence of Capture
-        Those of the block, in its order.
 
     Notes
     -----
@@ -265,14 +263,9 @@ class Vertical:
 
 
 def estimate_vertical(block: Block, rotations: Float) -> Vertical:
-    """Estimate a block's vertical without its positions.
+    """Estimate a block's vertical, in any frame, without its positions.
 
-    Parameters
-    ----------
-    block : Block
-        In any frame.
-    rotations : ndarray of shape (N, 3, 3)
-        cam_from_world from the gimbal, world z up; NaN where there is none.
+    Rotations (N, 3, 3) are cam_from_world from the gimbal, world z up; NaN where there is none.
 
     Notes
     -----

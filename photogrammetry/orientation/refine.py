@@ -424,10 +424,7 @@ def observation_sigma_px(block: Block) -> float:
 def weigh(block: Block, options: SettleOptions, *, sigma_px: float | None = None) -> TieWeight:
     """Weigh tie points by how well they fit and by how much they err together.
 
-    Parameters
-    ----------
-    sigma_px : float, optional
-        How well they fit; as the block has it, if not given.
+    How well they fit is as the block has it unless `sigma_px` is given.
 
     Notes
     -----

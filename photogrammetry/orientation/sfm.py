@@ -22,6 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.features import rank_in_cells
 from photogrammetry.orientation.matching import Matches, VerifiedPair, ideal_camera
 from tmp.cameras import Camera
 from tmp.progress import Track, silent
@@ -111,12 +112,8 @@ def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Mat
 def spanning_tracks(tracks: Tracks, releases: Sequence[str]) -> Tracks:
     """Drop tracks that only the bands of one release of the shutter see.
 
-    Their rays are a few centimetres apart and say nothing of how far the point is.
-
-    Parameters
-    ----------
-    releases : sequence of str
-        Which release each photograph belongs to; empty for one by itself.
+    Their rays are a few centimetres apart and say nothing of how far the point is.  `releases` says
+    which release each photograph belongs to; empty for one by itself.
     """
     number: dict[str, int] = {}
     release = np.array(
@@ -158,11 +155,9 @@ def choose_tracks(
         long_side_px = long_sides_px[photo]
         place = (xy_px[photo][tracks.keypoint[mine]] // (long_side_px / options.cells)).astype(int)
         cell[mine] = (photo * (options.cells + 1) + place[:, 1]) * (options.cells + 1) + place[:, 0]
-    order = np.lexsort((-tracks.keypoint, -lengths[tracks.track], cell))
-    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    rank = rank_in_cells(cell, -tracks.keypoint, -lengths[tracks.track])
     wanted = np.zeros(len(lengths), bool)
-    wanted[tracks.track[order[rank < options.per_cell]]] = True
+    wanted[tracks.track[rank < options.per_cell]] = True
     return tracks.kept(wanted)
 
 

@@ -142,13 +142,7 @@ def _warn_of_flying_height(solution: Solution) -> list[str]:
 
 
 def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
-    """Say in plain words what a weak vertical scale means and how to mend it.
-
-    Parameters
-    ----------
-    evidence : str
-        Where the focal length comes from, `tmp.cameras.Camera.source`.
-    """
+    """Say what a weak vertical scale means, given where the focal length comes from."""
     short, fitted, long = scale.mean_residual_px
     return (
         "The photographs alone do not fix the vertical scale: with a focal length 5 % shorter or "
@@ -173,16 +167,8 @@ def describe(
 ) -> Reconstruction:
     """Describe a solution.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Of the block's photographs, in its order.
-    cameras : mapping of Camera
-        As they came from the metadata.
-    left_out : dict
-        From `explain_left_out`.
-    counts : dict
-        From `count_matches`.
+    Captures are those of the block's photographs, in its order, and cameras those of the metadata;
+    the rest comes from `explain_left_out` and `count_matches`.
     """
     block = solution.block
     residual = np.linalg.norm(block.residuals(), axis=1)
@@ -286,7 +272,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Return the figures of the report; residuals are in pixels of the photograph itself."""
     block = solution.block
-    camera = block.cameras[0]
+    long_side_px = max(block.cameras[0].width_px, block.cameras[0].height_px)
     off = block.centres - solution.known.positions
     off = off[np.isfinite(off).all(axis=1)]
     recorded = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
@@ -299,9 +285,7 @@ def _measure(
         "mean_residual_px": float(residual.mean()),
         "median_residual_px": float(np.median(residual)),
         "rms_residual_px": float(np.sqrt((residual**2).mean())),
-        "mean_residual_per_mille": 1e3
-        * float(residual.mean())
-        / max(camera.width_px, camera.height_px),
+        "mean_residual_per_mille": 1e3 * float(residual.mean()) / long_side_px,
         "sigma_px": solution.sigma_px,
         "height_agl_m": height_above_ground_m(block),
         "height_takeoff_m": float(np.median(recorded)) if recorded else None,

@@ -82,10 +82,7 @@ class Alignment:
 def align_band(reference: NDArray[Any], band: NDArray[Any]) -> Alignment:
     """Find the homography from the reference band's picture to another's of the same release.
 
-    Parameters
-    ----------
-    reference, band : ndarray of shape (rows, cols)
-        Pixel values or radiance, in any unit.
+    Both (rows, cols) are pixel values or radiance, in any unit.
 
     Notes
     -----
@@ -121,13 +118,7 @@ def align_band(reference: NDArray[Any], band: NDArray[Any]) -> Alignment:
 def warp_onto(band: Float32, homography: Float, shape: tuple[int, int]) -> Float32:
     """Return a band resampled onto the reference's picture; NaN where it shows nothing.
 
-    Parameters
-    ----------
-    band : ndarray of shape (rows, cols), float32
-    homography : ndarray of shape (3, 3)
-        `Alignment.homography`.
-    shape : tuple of int
-        Rows and columns of the reference's picture.
+    The homography is that of an `Alignment`, the shape the reference's rows and columns.
     """
     rows, cols = shape
     x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
@@ -150,11 +141,6 @@ def rig_median(alignments: Iterable[Alignment]) -> Float:
     """Return the homography that most releases of a rig agree on, (3, 3).
 
     A release whose corners lie further than `OUTLIER_PX` from the median's is left out of it.
-
-    Parameters
-    ----------
-    alignments : iterable of Alignment
-        Of one band in several releases.
 
     Notes
     -----
@@ -185,18 +171,9 @@ def edges_of(picture: NDArray[Any]) -> Float32:
 
 
 def residual_px(fixed: Float32, moving: Float32, homography: Float) -> float | None:
-    """Return the median shift left between the edges of two bands, patch by patch.
+    """Return the median shift left between two `edges_of` bands, in pixels of the reference.
 
-    Parameters
-    ----------
-    fixed, moving : ndarray of shape (rows, cols)
-        From `edges_of`.
-    homography : ndarray of shape (3, 3)
-
-    Returns
-    -------
-    float or None
-        In pixels of the reference; None where fewer than eight patches correlate.
+    None where fewer than eight patches correlate.
 
     Notes
     -----

@@ -83,14 +83,11 @@ def mosaic_tile(
     window : Grid
         Cells of the tile.
     ground : SurfaceWindow
-        The surface over `ground_window` of the tile.
+        The surface over `photogrammetry.ortho.seams.ground_window` of the tile.
     views : sequence of View
         Oriented photographs; those that do not see the tile are passed over.
-    gains : dict of str to ndarray of shape (3,)
+    gains : mapping of str to ndarray of shape (3,)
         Factors for blue, green and red by photograph.
-    frame : LocalFrame
-    store : PictureStore
-    pictures : DecodedPictures
 
     Returns
     -------
@@ -249,20 +246,8 @@ def sample_tile(
 ) -> tuple[Float32, Float32]:
     """Sample the photographs at the tile's pixels.
 
-    Parameters
-    ----------
-    placed : TileViews
-    labels : LabelGround
-    ground : SurfaceWindow
-    fade : sequence of Patch
-        Of each view, from `fade_weights`.
-    gains : dict of str to ndarray of shape (bands,)
-    pictures : DecodedPictures
-
-    Returns
-    -------
-    tuple of ndarray of shape (rows, cols, bands) and (rows, cols)
-        Weighted sums, and the sums of the weights.
+    Returns the sums (rows, cols, bands) of values weighted by `fade_weights` and multiplied by
+    gains (bands,), and the sums (rows, cols) of the weights.
     """
     x, y = labels.x_pixel, labels.y_pixel
     height = resampled(ground.height, labels, ground)
@@ -333,13 +318,6 @@ class BandLayer:
 def band_layers(views: Sequence[View], captures: Sequence[Capture]) -> list[BandLayer]:
     """Sort views into layers: the bands of each kind of rig, and every camera without one.
 
-    Parameters
-    ----------
-    views : sequence of View
-        Oriented photographs.
-    captures : sequence of Capture
-        Of at least those photographs.
-
     Notes
     -----
     A rig's colour camera has a shutter of its own and so a layer of its own.  A release whose
@@ -378,16 +356,10 @@ def mosaic_bands(
 
     Parameters
     ----------
-    window : Grid
-        Cells of the tile.
-    ground : SurfaceWindow
-        The surface over `photogrammetry.ortho.seams.ground_window` of the tile.
-    layer : BandLayer
+    window, ground, store
+        As for `mosaic_tile`.
     channels : mapping of str to int
         Number of channels in the photographs of each band.
-    frame : LocalFrame
-    store : PictureStore
-        Holds the grey pyramids by which seams are chosen.
     values : DecodedPictures
         Gives float32 values (rows, cols, channels) by name; NaN where a pixel has none.
 

@@ -274,14 +274,8 @@ def choose_seams(
 ) -> Seams:
     """Choose the view of every label cell.
 
-    Parameters
-    ----------
-    near : NearViews
-    labels : LabelGround
-    gains : dict of str to ndarray of shape (3,)
-        Factors of the photographs' bands, so that exposures do not count as disagreement.
-    store : PictureStore
-        Holds the grey pyramids.
+    Gains (3,) are factors of the photographs' bands, so that exposures do not count as
+    disagreement.
     """
     sight = _Sight(placed=near.placed, labels=labels, packed=_packed(near.placed, labels, store))
     shape = (int(near.layer.max()) + 1, *labels.height.shape)
@@ -382,10 +376,10 @@ class _Sight:
 
 
 def _packed(placed: TileViews, labels: LabelGround, store: PictureStore) -> KernelViews:
-    corners = np.array([labels.x[0], labels.x[-1], labels.y[0], labels.y[-1]], float)
+    west, east, north, south = np.array([*labels.x[[0, -1]], *labels.y[[0, -1]]], float)
     x, y, z = np.meshgrid(
-        np.linspace(corners[0], corners[1], 7),
-        np.linspace(corners[2], corners[3], 7),
+        np.linspace(west, east, 7),
+        np.linspace(north, south, 7),
         [float(labels.height.min()), float(labels.height.max())],
     )
     return pack_grey(

@@ -173,11 +173,7 @@ def read_cloud_tiles(sources: CloudSources, *, tile_cells: int = TILE_CELLS) -> 
     Heights without a sigma were interpolated, not measured: they give normals, but no points.
     Nor do cells without a picture: black would pass for a colour.
 
-    Parameters
-    ----------
-    sources : CloudSources
-    tile_cells : int
-        Side of a tile in cells.
+    Tiles are of `tile_cells` a side.
     """
     grid = read_grid(sources.dsm)
     for tile in grid.tiles(tile_cells):
@@ -220,8 +216,7 @@ def cloud_crs(crs: str, vertical_datum: HeightDatum) -> CRS:
 
 def _crs_wkt(crs: str, vertical_datum: HeightDatum) -> str:
     """Describe a CRS in the first version of WKT, as LAS 1.4 asks, if that can express it."""
-    horizontal = CRS.from_user_input(crs)
-    full = cloud_crs(crs, vertical_datum)
+    horizontal, full = CRS.from_user_input(crs), cloud_crs(crs, vertical_datum)
     try:
         if vertical_datum is HeightDatum.ELLIPSOID:
             # PROJ reads a three-dimensional CRS in this form but does not write it.

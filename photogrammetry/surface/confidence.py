@@ -121,7 +121,6 @@ def judge(
 
     Parameters
     ----------
-    placed : TileViews
     levels : sequence of PyramidLevel
         Finest first.
     height : ndarray of shape (rows, cols)
@@ -130,7 +129,6 @@ def judge(
         Cells known to be right, see `photogrammetry.surface.edges`.
     rivalry : ndarray of shape (rows, cols)
         Standard deviation in metres that other heights at which the photographs agree leave.
-    rule : Rule
 
     Notes
     -----
@@ -293,16 +291,10 @@ def _relief(sheet: Float32, margin: int, *, wider: int = 0) -> Float32:
     Parameters
     ----------
     sheet : ndarray of shape (rows + 2 margin, cols + 2 margin)
-        Tile heights.
-    margin : int
-        Window radius in cells.
+        Tile heights; the margin is the window radius in cells.
     wider : int
         Cells added to the radius: what is averaged over many windows bears out no less than all
         of them.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols)
     """
     radius = margin + wider
     side = 2 * radius + 1
@@ -363,19 +355,8 @@ def bridge_gaps(height: Float32, judged: Judgement, cell_m: float) -> tuple[Floa
     A cell that was called measured for its neighbours' sake, and in which fewer than two views
     agree, keeps its height, too, but counts as such a gap.
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols)
-        Tile heights.
-    judged : Judgement
-    cell_m : float
-        Side of a cell.
-
-    Returns
-    -------
-    height : ndarray of shape (rows, cols)
-    judged : Judgement
-        With bridged cells measured, and no views of theirs; their confidence is their own.
+    Returns the tile heights (rows, cols), and the judgement with bridged cells measured, and no
+    views of theirs; their confidence is their own.
     """
     weak = judged.measured & (judged.views < LEAST_VIEWS)
     own = judged.measured & ~weak

@@ -99,13 +99,9 @@ class Summary:
         )
 
     def add(self, tile: Tile, height: Float32, measured: Mask, views: Float32) -> None:
-        """Sum up a tile of the surface, which begins with a coarse cell.
+        """Sum up a tile of the surface, which begins with a coarse cell; arrays are (rows, cols).
 
-        Parameters
-        ----------
-        tile : Tile
-        height, measured, views : ndarray of shape (rows, cols)
-            A cell measured without an agreeing view is bridged.
+        A cell measured without an agreeing view is bridged.
         """
         rows, cols = -(-tile.rows // COARSE_CELLS), -(-tile.cols // COARSE_CELLS)
         part = np.s_[
@@ -139,15 +135,7 @@ class Continuation:
 
 
 def continue_surface(summary: Summary, points: Float, flying_height_m: float) -> Continuation:
-    """Decide which parts of a surface stand, and continue them.
-
-    Parameters
-    ----------
-    summary : Summary
-    points : ndarray of shape (N, 3)
-        Tie points, map.
-    flying_height_m : float
-    """
+    """Decide which parts of a surface stand by its tie points (N, 3), map, and continue them."""
     grid = summary.grid
     medians = medians_of(points, grid.x_min, grid.y_max, grid.cell_m, grid.shape)
     tie_height, tie_weight = medians
@@ -320,12 +308,9 @@ def closed_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
 
     Parameters
     ----------
-    measured : ndarray of shape (rows, cols), bool
-        Cells with a measured height.
-    seen : ndarray of shape (rows, cols), bool
-        Cells that two photographs or more see.
-    asked : ndarray of shape (rows, cols), bool
-        Cells that could have been measured: not beyond the survey's grid.
+    measured, seen, asked : ndarray of shape (rows, cols), bool
+        Cells with a measured height; those that two photographs or more see; those that could have
+        been measured, not beyond the survey's grid.
     """
     size = (2 * REACH_CELLS + 1,) * 2
     share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)

@@ -120,16 +120,10 @@ def measure_tile(
     ----------
     grid : Grid
         The survey's surface grid.
-    tile : Tile
-        A tile of it.
     views : sequence of View
         Oriented photographs; those that do not see the tile are passed over.
-    frame : LocalFrame
     store : PictureStore
         Holds the grey pyramids of the views.
-    sought : Sought
-        Where the ground is looked for.
-    options : SurfaceOptions
     """
     window = grid.window(tile)
     x0, y0, x1, y1 = window.bounds
@@ -234,10 +228,8 @@ def _lattice(ground: LevelGrid, sheet: Float32, sought: Sought) -> Float:
 def _match(level: PyramidLevel, search: Search, options: SurfaceOptions) -> tuple[Float32, Float32]:
     """Fill, aggregate and read one level's cost volume.
 
-    Returns
-    -------
-    height, rivalry : ndarray of shape (rows, cols)
-        Tile heights; standard deviation in metres that the best rival leaves to each.
+    Returns tile heights (rows, cols), and the standard deviation in metres that the best rival
+    leaves to each.
     """
     ground, count = level.ground, search.high - search.low
     cost = np.empty((*ground.shape, int(count.max())), np.uint8)
@@ -256,12 +248,8 @@ def _match(level: PyramidLevel, search: Search, options: SurfaceOptions) -> tupl
 def _rivalry(margin: Float32, away: Float32) -> Float32:
     """Return the standard deviation that a height has because its best rival may be the true one.
 
-    Parameters
-    ----------
-    margin : ndarray of shape (rows, cols)
-        By how much more the rival costs, summed over the paths of the aggregation.
-    away : ndarray of shape (rows, cols)
-        How far from the height it lies in metres.
+    The rival costs more by a margin (rows, cols), summed over the paths of the aggregation, and
+    lies so many metres away.
 
     Notes
     -----

@@ -76,18 +76,9 @@ class LevelGrid:
 
     @classmethod
     def of(cls, window: Grid, level: int, *, halo: int, radius: int, block: int) -> LevelGrid:
-        """Lay out one level of a tile.
+        """Lay out one level of a tile: its own grid with the cell doubled `level` times.
 
-        Parameters
-        ----------
-        window : Grid
-            The tile's own grid.
-        level : int
-            How often the cell is doubled.
-        halo : int
-            Width in cells of the margin round the tile.
-        radius, block : int
-            See the fields.
+        The halo is the width in cells of the margin round the tile.
         """
         factor = 2**level
         rows, cols = -(-window.rows // factor), -(-window.cols // factor)
@@ -141,11 +132,7 @@ class Sought:
     def sheet(self, ground: LevelGrid, centre: NDArray[np.float64]) -> Float32:
         """Return tile heights of the sheet (rows + 2 radius, cols + 2 radius).
 
-        Parameters
-        ----------
-        ground : LevelGrid
-        centre : ndarray of shape (3,)
-            Map coordinates of the tile's origin.
+        The centre (3,) has the map coordinates of the tile's origin.
         """
         height = self.trend.over(ground.x + centre[0], ground.y + centre[1])
         return np.asarray(height - centre[2], np.float32)
@@ -159,16 +146,8 @@ def seek_ground(
 ) -> Sought:
     """Return how far below and above a sheet to search over a part of the ground.
 
-    Parameters
-    ----------
-    points : ndarray of shape (N, 3)
-        Tie points, map.
-    trend : Trend
-        The sheet.
-    bounds : tuple of float
-        Of the part; the points within half a flying height of it speak for it, or all if they
-        are too few.
-    flying_height_m : float
+    The tie points (N, 3), map, within half a flying height of its bounds speak for it, or all if
+    they are too few.
     """
     reach = flying_height_m / 2
     near = (
@@ -205,15 +184,8 @@ class PyramidLevel:
     def compared(self) -> Compared:
         """What kernels that compare views take first, see `kernels.correlation.match_blocks`."""
         ground = self.ground
-        return (
-            *self.packed,
-            self.chosen,
-            ground.block,
-            ground.radius,
-            self.noise_dn,
-            ground.x,
-            ground.y,
-        )
+        block = self.chosen, ground.block, ground.radius, self.noise_dn
+        return *self.packed, *block, ground.x, ground.y
 
 
 def widest_search(ground: LevelGrid, sought: Sought, sheet: Float32, *, step: float) -> Search:
@@ -253,7 +225,6 @@ def narrowed_search(
 
     Parameters
     ----------
-    ground, coarser : LevelGrid
     height : ndarray of shape (rows, cols)
         Tile heights of the coarser level.
     step : float
@@ -362,8 +333,6 @@ def choose_views(
 
     Parameters
     ----------
-    placed : TileViews
-    ground : LevelGrid
     sheet : ndarray of shape (rows + 2 radius, cols + 2 radius)
         Approximate tile heights.
     count : int

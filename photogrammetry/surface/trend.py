@@ -94,15 +94,8 @@ def trend_of(points: Float, flying_height_m: float, views: NDArray[np.integer]) 
     """Lay a sheet through tie points.
 
     It is as smooth as half a flying height, so that it passes between crowns and ground and not
-    from one to the other.
-
-    Parameters
-    ----------
-    points : ndarray of shape (N, 3)
-        Tie points, map.
-    flying_height_m : float
-    views : ndarray of shape (N,)
-        Photographs that see each point.
+    from one to the other.  Points (N, 3) are in the map; as many photographs as `views` (N,) says
+    see each.
     """
     good = views >= GOOD_VIEWS
     if good.sum() >= ENOUGH_POINTS:
@@ -234,7 +227,7 @@ def local_moment(array: NDArray[Any], support: float, across: int = 0, down: int
 def plane_equations(
     weighted: NDArray[Any], weight: NDArray[Any], support: float, wanted: Any = ...
 ) -> tuple[Float, Float]:
-    """Return the normal equations of planes fitted about every wanted cell.
+    """Return the normal equations of planes fitted about every wanted cell, of all if not given.
 
     Parameters
     ----------
@@ -242,8 +235,6 @@ def plane_equations(
         Values times their weights, and the weights.
     support : float
         See `local_moment`.
-    wanted : index
-        Cells, all if not given.
 
     Returns
     -------
@@ -263,11 +254,7 @@ def plane_equations(
 def _local_planes(value: Float, weight: Float, presence: Float, support: float) -> Float:
     """Return the heights of planes fitted about every cell, drawn towards 0 where little is known.
 
-    Parameters
-    ----------
-    value, weight, presence : ndarray of shape (rows, cols)
-    support : float
-        Standard deviation in cells.
+    All arrays are (rows, cols), the support a standard deviation in cells.
     """
     normal, right = plane_equations(value * weight, weight, support)
     total = np.maximum(normal[..., 0, 0], 1e-15)
@@ -311,15 +298,8 @@ def survey_trend(reconstruction: Reconstruction) -> Trend:
 def footprint(reconstruction: Reconstruction, photo: OrientedPhoto, trend: Trend) -> Float:
     """Return where a picture's corners and side middles meet the ground, map, (8, 2).
 
-    Rays farther off the vertical than `FARTHEST_SLANT` end there.
-
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    photo : OrientedPhoto
-        One of its photographs.
-    trend : Trend
-        About where the ground lies.
+    The trend is about where the ground lies.  Rays farther off the vertical than `FARTHEST_SLANT`
+    end there.
     """
     camera = reconstruction.cameras[photo.camera_id]
     across, down = np.array(RIM).T * np.array([[camera.width_px], [camera.height_px]])
