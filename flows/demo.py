@@ -72,12 +72,7 @@ def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> Dem
     ``card/`` gets the photographs and the truth, ``survey/`` the survey.  Run again, it goes on
     with what is there.
 
-    Parameters
-    ----------
-    folder : Path
-        New, empty, or of an earlier demonstration.
-    options : MapOptions
-    track : Track
+    The folder is new, empty, or of an earlier demonstration.
 
     Raises
     ------
@@ -152,20 +147,12 @@ def wall_relief(
 ) -> float:
     """Return the share of the walls' true relief that a surface shows, 1 when all of it.
 
-    Parameters
-    ----------
-    measured, true : ndarray of shape (rows, cols)
-        Surfaces.
-    wall_height : ndarray of shape (rows, cols)
-        True height of walls above the ground beside them, 0 or NaN elsewhere.
-    ground : ndarray of bool, shape (rows, cols)
-        Open ground, to which measured relief refers.
-    cell_m : float
+    Wall heights are the true ones above the ground beside them, 0 or NaN elsewhere.
 
     Notes
     -----
     The least-squares factor between measured and true relief over all wall cells; the measured
-    relief is counted from the surface's own ground within `GROUND_REACH_M`.
+    relief is counted from the surface's own open ground within `GROUND_REACH_M`.
     """
     error = (measured - true).astype(np.float32)
     usable = ground & np.isfinite(error)
@@ -185,17 +172,9 @@ def wall_relief(
 def edge_displacements(measured: Float32, true: Float32, outlines: Iterable[Float]) -> Float:
     """Return how far the sides of houses are displaced, in cells, positive outwards.
 
-    Parameters
-    ----------
-    measured, true : ndarray of shape (rows, cols)
-        Surfaces.
-    outlines : iterable of ndarray of shape (N, 2)
-        Corners of each house in cells, (column, row), corner origin; not closed.
-
-    Returns
-    -------
-    ndarray of shape (M,)
-        One value every few cells along the sides; NaN where the measured surface shows no edge.
+    One value (M,) every few cells along the sides; NaN where the measured surface shows no edge.
+    Outlines are the corners (N, 2) of each house in cells, (column, row), corner origin, not
+    closed.
 
     Notes
     -----
@@ -279,14 +258,7 @@ def picture_shifts(picture: Float32, truth: Float32, known: Mask) -> Shifts:
     """Measure the displacement of a picture, block by block.
 
     Phase correlation finds a block's shift to a cell, maximising the correlation coefficient
-    refines it.
-
-    Parameters
-    ----------
-    picture, truth : ndarray of shape (rows, cols)
-        Grey values.
-    known : ndarray of bool, shape (rows, cols)
-        Where the picture has content; blocks with gaps are passed over.
+    refines it.  Blocks with gaps in what is known of the picture are passed over.
 
     References
     ----------
@@ -399,9 +371,6 @@ def compare_with_truth(
 
     Parameters
     ----------
-    reconstruction : Reconstruction
-    products_dir : Path
-        With surface model and orthomosaic.
     truth_dir : Path
         As a rehearsal writes it.
     fitted : bool

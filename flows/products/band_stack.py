@@ -169,23 +169,16 @@ def stack_signature(path: Path) -> str:
 def choose_stack(products_dir: Path, *, picture: bool = False) -> BandStack:
     """Open the stack of a survey: reflectance where there is one, else the orthomosaic.
 
-    Parameters
-    ----------
-    products_dir : Path
-    picture : bool
-        Take the orthomosaic even where there is reflectance.
+    If asked for the picture, the orthomosaic even where there is reflectance.
 
     Raises
     ------
     InputError
         If there is neither.
     """
-    reflectance = products_dir / REFLECTANCE_FILE
-    orthomosaic = products_dir / ORTHOMOSAIC.file
-    if reflectance.exists() and not picture:
-        return open_stack(reflectance)
-    if orthomosaic.exists():
-        return open_stack(orthomosaic)
+    for file in (ORTHOMOSAIC.file,) if picture else (REFLECTANCE_FILE, ORTHOMOSAIC.file):
+        if (products_dir / file).exists():
+            return open_stack(products_dir / file)
     raise InputError(
         f"{products_dir}: neither {REFLECTANCE_FILE} nor {ORTHOMOSAIC.file}; "
         f"make them with 'tmp map {products_dir.parent}'"
@@ -195,11 +188,11 @@ def choose_stack(products_dir: Path, *, picture: bool = False) -> BandStack:
 def _told_wavelength(file: Any, number: int) -> tuple[float | None, float | None]:
     """Return centre and width of a band in nm, as GDAL's IMAGERY domain has them."""
     said = file.tags(number, ns="IMAGERY")
-    centre, width = said.get("CENTRAL_WAVELENGTH_UM"), said.get("FWHM_UM")
-    return (
-        None if centre is None else 1000 * float(centre),
-        None if width is None else 1000 * float(width),
+    centre, width = (
+        1000 * float(said[key]) if key in said else None
+        for key in ("CENTRAL_WAVELENGTH_UM", "FWHM_UM")
     )
+    return centre, width
 
 
 def _numbers(text: str | None, count: int) -> list[float | None]:

@@ -71,27 +71,23 @@ class Parameter:
 
 def interior_changes(prior: Camera, adjusted: Camera) -> tuple[Parameter, ...]:
     """List what self-calibration changed."""
-    focal_sigma_px = prior.focal_sigma * prior.fx_px
-    rows: list[tuple[str, str, str, float | None]] = [
-        ("focal length x", "fx_px", "px", focal_sigma_px),
+    rows: list[tuple[str, str, str, float]] = [
+        ("focal length x", "fx_px", "px", prior.focal_sigma * prior.fx_px),
         ("focal length y", "fy_px", "px", prior.focal_sigma * prior.fy_px),
-        ("principal point x", "cx_px", "px", None),
-        ("principal point y", "cy_px", "px", None),
-        *((name, name, "", None) for name in ("k1", "k2", "k3", "p1", "p2")),
+        ("principal point x", "cx_px", "px", 0.0),
+        ("principal point y", "cy_px", "px", 0.0),
+        *((name, name, "", 0.0) for name in ("k1", "k2", "k3", "p1", "p2")),
     ]
-    changes = []
-    for name, attribute, unit, sigma in rows:
-        before, after = getattr(prior, attribute), getattr(adjusted, attribute)
-        changes.append(
-            Parameter(
-                name=name,
-                prior=before,
-                adjusted=after,
-                unit=unit,
-                in_sigmas=(after - before) / sigma if sigma else None,
-            )
+    return tuple(
+        Parameter(
+            name=name,
+            prior=(before := getattr(prior, attribute)),
+            adjusted=(after := getattr(adjusted, attribute)),
+            unit=unit,
+            in_sigmas=(after - before) / sigma if sigma else None,
         )
-    return tuple(changes)
+        for name, attribute, unit, sigma in rows
+    )
 
 
 def photograph_gsd_m(reconstruction: Reconstruction) -> float:
@@ -205,9 +201,8 @@ def not_oriented(
 def mean_residual_px(reconstruction: Reconstruction) -> float:
     """Return the mean reprojection residual over the tie points; NaN without any."""
     residuals = reconstruction.point_residuals_px
-    if len(residuals) == 0:
-        return float("nan")
-    return float(np.average(residuals, weights=reconstruction.point_views))
+    weights = reconstruction.point_views
+    return float(np.average(residuals, weights=weights)) if len(residuals) else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,9 +226,12 @@ def gnss_residuals(
         return ()
     residuals = np.array(rows)
     oriented = {photo.name for photo in reconstruction.photos}
-    known = [capture for capture in captures if capture.name in oriented and capture.positioned]
-    horizontal = float(np.median([c.sigma_horizontal_m for c in known])) if known else np.nan
-    vertical = float(np.median([c.sigma_vertical_m for c in known])) if known else np.nan
+    stated = [
+        (c.sigma_horizontal_m, c.sigma_vertical_m)
+        for c in captures
+        if c.name in oriented and c.positioned
+    ]
+    horizontal, vertical = np.median(stated, axis=0).tolist() if stated else (np.nan, np.nan)
     return tuple(
         AxisResidual(
             axis=axis,

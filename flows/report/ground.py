@@ -135,14 +135,12 @@ def survey_ground(
 
     Parameters
     ----------
-    reconstruction : Reconstruction
     captures : sequence of Capture
         With all verdicts applied; those used were to be mapped.
     cameras : mapping of Camera
         From the metadata, for photographs whose camera was not adjusted.
     results : sequence of Result
         Stages of the map; the surface's tells how high the ground lies.
-    products_dir : Path
     area_wkt : str, optional
         Polygon to judge within, map coordinates.
     """
@@ -301,19 +299,7 @@ def _heights(reconstruction: Reconstruction, results: Sequence[Result], sheet: G
 
 
 def measured_share(path: Path, sheet: Grid) -> Float:
-    """Return which share of each cell of a coarser grid a raster has values for.
-
-    Parameters
-    ----------
-    path : Path
-        A raster in the sheet's CRS, of finer cells.
-    sheet : Grid
-
-    Returns
-    -------
-    ndarray of shape (rows, cols)
-        0 to 1.
-    """
+    """Return which share, 0 to 1, of each cell of a coarser grid a raster has values for."""
     total = np.zeros(sheet.shape)
     grid = read_grid(path)
     with rasterio.open(path) as file:
@@ -367,20 +353,10 @@ def _cells_of(grid: Grid, sheet: Grid) -> tuple[NDArray[np.int_], NDArray[np.int
 
 
 def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
-    """Return the height of what the photographs look at, in each cell of a sheet.
+    """Return the height of what the photographs look at, in each coarser cell of a sheet.
 
-    Parameters
-    ----------
-    ground : TiledRaster
-        Result of the surface stage.
-    sheet : Grid
-        Coarser cells in the same CRS.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols)
-        Mean map height of the surface as it was found, measured or not; beyond it, that of the
-        nearest place it reaches.
+    That is the mean map height of the surface as it was found, measured or not; beyond it, that of
+    the nearest place it reaches.
     """
     cells = sheet.rows * sheet.cols
     total, count = np.zeros(cells), np.zeros(cells)
@@ -402,20 +378,9 @@ def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
 def count_overlap(
     reconstruction: Reconstruction, sheet: Grid, height_m: Float, *, hidden: bool = False
 ) -> NDArray[np.int_]:
-    """Count the photographs that see each cell.
+    """Count the photographs that see each cell, given the map height of the ground (rows, cols).
 
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    sheet : Grid
-    height_m : ndarray of shape (rows, cols)
-        Map height of the ground in each cell.
-    hidden : bool
-        Count photographs whose frame holds the cell even where the surface hides it from them.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols), int
+    If hidden ones count, those whose frame holds the cell, though the surface hides it from them.
     """
     places = _places(sheet, height_m)
     world = reconstruction.frame.world_from_map(places)

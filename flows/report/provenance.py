@@ -109,16 +109,16 @@ def stage_rows(results: Sequence[Result]) -> list[StageRow]:
     """
     jobs = {unit.job for result in results if not result.reused for unit in result.units}
     accounts = read_accounting(jobs - {""}) if jobs - {""} else {}
+    this = installed_version(DISTRIBUTION)
     rows = []
     for result in results:
-        manifest = read_json(result.folder / MANIFEST) or {}
-        software = str(manifest.get("software", ""))
+        software = str((read_json(result.folder / MANIFEST) or {}).get("software", ""))
         rows.append(
             StageRow(
                 result=result,
                 why=explain(result),
                 accounts={} if result.reused else accounts,
-                software="" if software == installed_version(DISTRIBUTION) else software,
+                software="" if software == this else software,
             )
         )
     return rows
@@ -219,9 +219,7 @@ def list_holes(results: Sequence[Result]) -> list[Hole]:
     """Return what the stages of a map could not make."""
     holes = []
     for result in results:
-        if not result.holes:
-            continue
-        placed = _tiling(result)
+        placed = _tiling(result) if result.holes else None
         for name, reason in sorted(result.holes.items()):
             bounds = None if placed is None else _bounds(*placed, name)
             holes.append(Hole(stage=result.stage, name=name, reason=reason, bounds=bounds))

@@ -174,7 +174,9 @@ def _head(record: MapRecord, verdict: Verdict) -> list[tuple[str, str]]:
         rows.append(("Taken", f"{first:%Y-%m-%d %H:%M} to {until} UTC"))
     origin = reconstruction.frame.origin
     if origin is not None:
-        rows.append(("Place", f"{_degrees(origin[1], 'NS')} {_degrees(origin[0], 'EW')}"))
+        places = ((origin[1], "NS"), (origin[0], "EW"))
+        said = [f"{abs(value):.5f}° {letters[value < 0]}" for value, letters in places]
+        rows.append(("Place", " ".join(said)))
         shift_m = verdict.figures.get("crs_accuracy_m")
         good = f", reached from WGS 84 to {shift_m:g} m" if shift_m else ""
         rows.append(("Map coordinates", f"{reconstruction.frame.crs}{good}"))
@@ -232,10 +234,6 @@ def _coverage_rows(verdict: Verdict) -> list[tuple[str, str, str]]:
             ("three or more photographs see", covered.seen_by_three_ha, covered.measured_of_three),
         )
     ]
-
-
-def _degrees(value: float, letters: str) -> str:
-    return f"{abs(value):.5f}° {letters[value < 0]}"
 
 
 def _present(record: MapRecord, file: str) -> Path | None:
@@ -333,10 +331,11 @@ def _worded(key: str, scaled: bool) -> str:
 
 def _total(results: Sequence[Result]) -> Usage:
     """Return what all stages cost together, whenever they were made."""
+    of = [result.usage for result in results]
     return Usage(
-        wall_s=sum(result.usage.wall_s for result in results),
-        cpu_s=sum(result.usage.cpu_s for result in results),
-        peak_gb=max((result.usage.peak_gb for result in results), default=0.0),
+        wall_s=sum(one.wall_s for one in of),
+        cpu_s=sum(one.cpu_s for one in of),
+        peak_gb=max((one.peak_gb for one in of), default=0.0),
     )
 
 

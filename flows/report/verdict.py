@@ -30,6 +30,8 @@ NAMED = 2
 """Photographs named of each group that was left out."""
 SHORT = 200
 """Length of a warning that the command repeats whole."""
+AREAS = ("flown_ha", "mapped_ha", "drawn_ha", "seen_by_two_ha", "seen_by_three_ha")
+SHARES = ("mapped_of_flown", "drawn_of_flown", "measured_of_two", "measured_of_three")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -120,20 +122,20 @@ class Verdict:
     def counts(self) -> list[str]:
         """Return what was mapped of what was flown, in sentences."""
         covered = self.covered
-        lines = [f"{self.photographs_oriented} of {self.photographs_total} photographs oriented"]
+        oriented = f"{self.photographs_oriented} of {self.photographs_total} photographs oriented"
         mapped, drawn = 100 * covered.mapped_of_flown, 100 * covered.drawn_of_flown
         if self.scaled:
-            lines.append(
+            return [
+                oriented,
                 f"{say_ha(covered.mapped_ha)} mapped of {say_ha(covered.flown_ha)} flown "
                 f"({mapped:.0f} %); the orthomosaic shows {say_ha(covered.drawn_ha)} "
-                f"({drawn:.0f} %)"
-            )
-        else:
-            lines.append(
-                f"{mapped:.0f} % of the ground flown mapped; the orthomosaic shows {drawn:.0f} %; "
-                "without scale: nothing in this map is in metres"
-            )
-        return lines
+                f"({drawn:.0f} %)",
+            ]
+        return [
+            oriented,
+            f"{mapped:.0f} % of the ground flown mapped; the orthomosaic shows {drawn:.0f} %; "
+            "without scale: nothing in this map is in metres",
+        ]
 
     @property
     def summary(self) -> str:
@@ -196,15 +198,8 @@ class Verdict:
             "verdict": str(self.end),
             "photographs_total": self.photographs_total,
             "photographs_oriented": self.photographs_oriented,
-            "flown_ha": area(covered.flown_ha),
-            "mapped_ha": area(covered.mapped_ha),
-            "drawn_ha": area(covered.drawn_ha),
-            "seen_by_two_ha": area(covered.seen_by_two_ha),
-            "seen_by_three_ha": area(covered.seen_by_three_ha),
-            "mapped_of_flown": round(covered.mapped_of_flown, 4),
-            "drawn_of_flown": round(covered.drawn_of_flown, 4),
-            "measured_of_two": round(covered.measured_of_two, 4),
-            "measured_of_three": round(covered.measured_of_three, 4),
+            **{key: area(getattr(covered, key)) for key in AREAS},
+            **{key: round(getattr(covered, key), 4) for key in SHARES},
             **self.figures,
             "warnings": list(self.warnings),
             "left_out": dict(self.left_out),
@@ -220,18 +215,9 @@ def judge_map(
     *,
     hole_warnings: Sequence[str] = (),
 ) -> Verdict:
-    """Judge how a map came out.
+    """Judge how a map came out, given what heights are measured from.
 
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    captures : sequence of Capture
-        With all verdicts applied.
-    covered : Coverage
-    datum : HeightDatum
-        What heights are measured from.
-    hole_warnings : sequence of str
-        What is to be said of tiles that could not be made.
+    Hole warnings are what is to be said of tiles that could not be made.
     """
     shift = datum_shift(reconstruction)
     warnings = [
