@@ -153,7 +153,7 @@ def open_stack(path: Path) -> BandStack:
     )
 
 
-def stack_signature(path: Path) -> str:
+def _stack_signature(path: Path) -> str:
     """Return what tells one state of a stack from another: a digest of its tags and overview.
 
     It costs milliseconds whatever the size, and survives copying, unlike times of change.
@@ -229,7 +229,7 @@ def index_tags(
         "NOTE": index.note,
         "WARNINGS": "; ".join(warnings),
         STACK_TAG: stack.path.name,
-        SIGNATURE_TAG: stack_signature(stack.path),
+        SIGNATURE_TAG: _stack_signature(stack.path),
     }
     if sigma is not None:
         tags["SIGMA"] = f"{sigma:.3f}"
@@ -280,7 +280,7 @@ def _product(path: Path, tags: Mapping[str, str]) -> Product:
 def _staleness(path: Path, tags: Mapping[str, str]) -> str:
     """Say so where the raster that an index was computed from is not the one that lies there."""
     stack = path.parent / tags.get(STACK_TAG, "")
-    if not stack.is_file() or stack_signature(stack) == tags.get(SIGNATURE_TAG):
+    if not stack.is_file() or _stack_signature(stack) == tags.get(SIGNATURE_TAG):
         return ""
     return f"made from an earlier {stack.name}; run tmp indices again"
 

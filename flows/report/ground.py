@@ -259,7 +259,7 @@ def _looked_at(reconstruction: Reconstruction, sheet: Grid, height_m: Float) -> 
     world = reconstruction.frame.world_from_map(_places(sheet, height_m))
     found = np.zeros(len(world), bool)
     for photo in reconstruction.photos:
-        framed = in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
+        framed = _in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
         away = photo.pose.centre - world[framed]
         found[framed[np.hypot(away[:, 0], away[:, 1]) <= FARTHEST_SLANT * away[:, 2]]] = True
     return found.reshape(sheet.shape)
@@ -386,7 +386,7 @@ def count_overlap(
     world = reconstruction.frame.world_from_map(places)
     count = np.zeros(len(world), int)
     for photo in reconstruction.photos:
-        near = in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
+        near = _in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
         if not hidden:
             (centre,) = reconstruction.frame.map_from_world(photo.pose.centre[None])
             near = near[_open(sheet, height_m, places[near], centre)]
@@ -394,7 +394,7 @@ def count_overlap(
     return count.reshape(sheet.shape)
 
 
-def in_frame(world: Float, camera: Camera, pose: Pose) -> NDArray[np.int_]:
+def _in_frame(world: Float, camera: Camera, pose: Pose) -> NDArray[np.int_]:
     """Return the indices of the points (N, 3), world, that lie within a photograph."""
     in_cam = pose.cam_from_world(world)
     # Far outside the picture the distortion polynomial can fold points back into it.

@@ -219,7 +219,7 @@ def judge_map(
 
     Hole warnings are what is to be said of tiles that could not be made.
     """
-    shift = datum_shift(reconstruction)
+    shift = _datum_shift(reconstruction)
     warnings = [
         *hole_warnings,
         *findings.list_warnings(reconstruction, captures, covered, datum),
@@ -246,7 +246,7 @@ def judge_map(
     )
 
 
-def datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
+def _datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
     """Return how good the way from WGS 84 to the map's coordinates is; None without a place."""
     frame = reconstruction.frame
     if frame.crs is None or frame.origin is None:

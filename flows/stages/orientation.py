@@ -167,7 +167,7 @@ def orient_block(job: Job) -> Figures:
 def _task(job: Job) -> OrientTask:
     from photogrammetry.orientation.features import FeatureOptions
     from photogrammetry.orientation.orient import OrientOptions, OrientTask
-    from photogrammetry.orientation.refine import SettleOptions
+    from photogrammetry.orientation.refine import RefineOptions
 
     survey, settings, captures = read_survey(job)
     long_side_px, keypoints = FEATURE_SIZES[job.options["quality"]]
@@ -180,7 +180,7 @@ def _task(job: Job) -> OrientTask:
         work_dir=survey.work_dir / BLOCK,
         options=OrientOptions(
             features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints),
-            settling=SettleOptions(
+            refinement=RefineOptions(
                 heights=HeightUse(job.options.get("heights", HeightUse.AUTO)),
                 position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
             ),

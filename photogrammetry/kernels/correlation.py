@@ -40,7 +40,7 @@ NOBODY = -2.0
 
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
-def rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
+def _rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
     """Sample one view on a sheet.
 
     Parameters
@@ -225,7 +225,7 @@ def _compare(
     """Score how well some views agree on the heights in the work arrays."""
     z, agreement, pairs, score, layers, scratch, mean, inverse, px, py = work
     for q in range(count):
-        rectify(
+        _rectify(
             pixels, geometry, layout, views[q], x, y, z,
             rows + 2 * radius, cols + 2 * radius, layers[q], px, py,
         )  # fmt: skip

@@ -141,7 +141,7 @@ def count_sights(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def compare_sides(
+def compare_surfaces(
     pixels, geometry, layout, chosen, block, radius, noise, x, y, centres,
     upper, lower, surface, candidates, advantage
 ):  # fmt: skip

@@ -173,7 +173,7 @@ def georeference(
         target = known.positions[placed]
         level_block = _lay_level(block, placed, target, vertical.up)
     stated_m = float(np.median(known.position_sigmas[placed, 2]))
-    judged = judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
+    judged = _judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
     believed = heights is HeightUse.TRUST or (heights is HeightUse.AUTO and judged.plausible)
     if believed:
         slope = judged.slope if heights is HeightUse.TRUST else judged.joined_slope
@@ -185,7 +185,7 @@ def georeference(
     source = HeightSource.NONE
     if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
         flown = np.isfinite(relative)
-        second = judge_heights(
+        second = _judge_heights(
             level_block.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
         )
         source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
@@ -193,7 +193,7 @@ def georeference(
     return _placement(level_block, block, kept, vertical, judged, source, slip)
 
 
-def judge_heights(
+def _judge_heights(
     centres: Float, heights_m: Float, stated_sigma_m: float, vertical_sigma_deg: float
 ) -> HeightVerdict:
     """Judge recorded heights against a block that was laid down level.

@@ -123,7 +123,7 @@ def match_features(
         homography = estimate_homography(first, second, patient)
     if homography is None:
         return none
-    return match_nearby(first, second, homography, options)
+    return _match_nearby(first, second, homography, options)
 
 
 def count_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
@@ -160,7 +160,7 @@ def estimate_homography(
     return np.asarray(homography, float)
 
 
-def match_nearby(
+def _match_nearby(
     first: Features,
     second: Features,
     homography: NDArray[np.float64],
@@ -382,7 +382,7 @@ class PairMatcher:
             for key, pair in zip(keys, group, strict=True)
         }
         if before is None or list(before) != keys:
-            write_matches(path, pairs)
+            _write_matches(path, pairs)
         return [
             replace(found, first=pair.first, second=pair.second)  # indices as they are now
             for pair, found in zip(group, pairs.values(), strict=True)
@@ -430,7 +430,7 @@ def match_all(
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
-def write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
+def _write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
     """Write the pairs of one first photograph, complete or not at all.
 
     They are given by what a pair is known by; None where nothing agrees.  Indices are not kept.
@@ -448,7 +448,7 @@ def write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
 
 
 def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
-    """Read what `write_matches` wrote; None if it is missing or damaged."""
+    """Read what `_write_matches` wrote; None if it is missing or damaged."""
     try:
         with open_arrays(path) as stored:
             starts = np.cumsum(stored["counts"])[:-1]
@@ -473,7 +473,7 @@ def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
 
 
 def _read_group(path: Path) -> MatchedGroup | None:
-    """Read what `write_matches` wrote, but for the matches themselves."""
+    """Read what `_write_matches` wrote, but for the matches themselves."""
     try:
         with open_arrays(path) as stored:
             return MatchedGroup(

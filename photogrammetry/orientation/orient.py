@@ -41,7 +41,7 @@ from photogrammetry.orientation.matching import (
 )
 from photogrammetry.orientation.pairs import PairOptions, propose_pairs
 from photogrammetry.orientation.pieces import PATIENT, Grower, SecondLook
-from photogrammetry.orientation.refine import SettleOptions, settle
+from photogrammetry.orientation.refine import RefineOptions, refine
 from photogrammetry.orientation.sfm import Photographs, SfmOptions, TrackOptions
 from photogrammetry.orientation.summary import count_matches, describe, explain_left_out
 from tmp.cameras import Camera
@@ -65,7 +65,7 @@ class OrientOptions:
     tracks: TrackOptions = field(default_factory=TrackOptions)
     sfm: SfmOptions = field(default_factory=SfmOptions)
     second: SecondLook = field(default_factory=SecondLook)
-    settling: SettleOptions = field(default_factory=SettleOptions)
+    refinement: RefineOptions = field(default_factory=RefineOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,12 +263,12 @@ def solve(
         grown = _grower(task, keypoints, scratch_dir, workers, threads).grow(pairs, track=track)
         if not grown.blocks:
             raise OrientationError(_why_nothing(used, grown.pairs))
-        solution = settle(
+        solution = refine(
             grown.blocks,
             used,
             task.cameras,
             task.frame,
-            options=options.settling,
+            options=options.refinement,
             threads=threads,
             track=track,
         )

@@ -68,7 +68,7 @@ MOST_STRETCH = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettleOptions:
+class RefineOptions:
     """How tie points are weighed and which are dropped."""
 
     adjustment: AdjustOptions = field(default_factory=AdjustOptions)
@@ -100,7 +100,7 @@ class Solution:
     """How the block came to its place; None where it has none."""
     firmness: Firmness | None
     """How firmly it is placed; None where it has no place."""
-    laid: Laid | None
+    pieces: PlacedPieces | None
     """What was laid beside the largest piece, and what could not be; None without positions."""
     flown: FlyingHeight | None
     """Flying height as recorded and as solved; None where they cannot be compared."""
@@ -112,13 +112,13 @@ class Solution:
     scale: VerticalScale | None
 
 
-def settle(
+def refine(
     blocks: Sequence[Block],
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
     frame: LocalFrame,
     *,
-    options: SettleOptions,
+    options: RefineOptions,
     threads: int,
     track: Track = silent,
 ) -> Solution:
@@ -156,7 +156,7 @@ def settle(
     for number in track(range(ROUNDS), "Adjusting the block", ROUNDS):
         last = number == ROUNDS - 1
         block = adjust(block, known, weight, settings if last else hasty)
-        block = without_strays(block) if last else without_outliers(block, options)
+        block = _without_strays(block) if last else without_outliers(block, options)
         weight = weigh(block, options)
         if placement is not None:
             if number == 0:
@@ -178,7 +178,7 @@ def settle(
         weighed=known,
         placement=placement,
         firmness=firmness,
-        laid=start.laid,
+        pieces=start.pieces,
         flown=flown,
         frame=frame if placement is not None else LocalFrame(origin=None, crs=None),
         sigma_px=observation_sigma_px(block),
@@ -197,7 +197,7 @@ class _Start:
     recorded: Priors
     known: Priors
     placement: Placement | None
-    laid: Laid | None
+    pieces: PlacedPieces | None
 
 
 def _place(
@@ -219,7 +219,7 @@ def _place(
             recorded=recorded,
             known=held_in_place(recorded, block),
             placement=None,
-            laid=None,
+            pieces=None,
         )
     placement = georeference(
         block,
@@ -229,24 +229,24 @@ def _place(
         relative=_relative_heights(mine),
         order=_order_taken(mine),
     )
-    laid = lay_beside(
+    placed = place_pieces(
         placement,
         blocks[1:],
         recorded_of,
         lambda piece: _relative_heights(captures_of(piece)),
     )
     return _Start(
-        block=laid.block,
-        captures=captures_of(laid.block),
-        recorded=recorded_of(laid.block),
-        known=laid.known,
+        block=placed.block,
+        captures=captures_of(placed.block),
+        recorded=recorded_of(placed.block),
+        known=placed.known,
         placement=placement,
-        laid=laid,
+        pieces=placed,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
+class PlacedPieces:
     """A block with what was laid beside it."""
 
     block: Block
@@ -258,12 +258,12 @@ class Laid:
     """Why a piece was not, by photograph."""
 
 
-def lay_beside(
+def place_pieces(
     placement: Placement,
     pieces: Sequence[Block],
     recorded: Callable[[Block], Priors],
     relative: Callable[[Block], Float],
-) -> Laid:
+) -> PlacedPieces:
     """Lay pieces beside a placed block.
 
     Parameters
@@ -291,7 +291,7 @@ def lay_beside(
         block = whole
         beside.append(piece.names)
         log.info("a piece of %d photographs laid beside the block", len(piece.names))
-    return Laid(block=block, known=known, beside=tuple(beside), refused=refused)
+    return PlacedPieces(block=block, known=known, beside=tuple(beside), refused=refused)
 
 
 def _lay(
@@ -403,7 +403,7 @@ def _recorded(
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
     frame: LocalFrame,
-    options: SettleOptions,
+    options: RefineOptions,
 ) -> Priors:
     """Collect what is recorded, with the standard deviations of a user who knows better."""
     known = collect_known(captures, cameras, frame)
@@ -421,7 +421,7 @@ def observation_sigma_px(block: Block) -> float:
     return float(np.sqrt(squared / max(freedom, 1)))
 
 
-def weigh(block: Block, options: SettleOptions, *, sigma_px: float | None = None) -> TieWeight:
+def weigh(block: Block, options: RefineOptions, *, sigma_px: float | None = None) -> TieWeight:
     """Weigh tie points by how well they fit and by how much they err together.
 
     How well they fit is as the block has it unless `sigma_px` is given.
@@ -441,7 +441,7 @@ def weigh(block: Block, options: SettleOptions, *, sigma_px: float | None = None
     return TieWeight(loss_px=2 * sigma_px, sigma_px=sigma_px * float(np.sqrt(effect)))
 
 
-def without_strays(block: Block) -> Block:
+def _without_strays(block: Block) -> Block:
     """Return the block without points that ran away in the adjustment.
 
     It feels neither those that came to lie behind a camera nor those beyond all measure.
@@ -450,7 +450,7 @@ def without_strays(block: Block) -> Block:
     return block.kept(np.isfinite(block.residuals()).all(axis=1) & near[block.point])
 
 
-def without_outliers(block: Block, options: SettleOptions) -> Block:
+def without_outliers(block: Block, options: RefineOptions) -> Block:
     """Return the block without what fits badly and points seen under too small an angle."""
     residual_px = np.linalg.norm(block.residuals(), axis=1)
     limit_px = options.outlier_spreads * 1.4826 * float(np.nanmedian(residual_px))

@@ -223,7 +223,7 @@ def reconstruct(
     """
     (work_dir / "models").mkdir(parents=True)
     database = work_dir / "database.db"
-    write_database(database, photographs, pairs, tracks)
+    _write_database(database, photographs, pairs, tracks)
     count = len(photographs.names)
     label = "Orienting photographs"
     if start is None and count > options.global_above:
@@ -245,7 +245,7 @@ def reconstruct(
     return blocks
 
 
-def write_database(
+def _write_database(
     path: Path, photographs: Photographs, pairs: Sequence[VerifiedPair], tracks: Tracks
 ) -> None:
     """Write COLMAP's database; ids are indices plus one."""

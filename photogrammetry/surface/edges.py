@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.kernels.visibility import compare_sides
+from photogrammetry.kernels.visibility import compare_surfaces
 from photogrammetry.surface.search import Float32, PyramidLevel
 from photogrammetry.surface.trend import local_moment, plane_equations
 from photogrammetry.views import TileViews
@@ -99,7 +99,7 @@ def sharpen_edges(placed: TileViews, level: PyramidLevel, height: Float32) -> tu
     for _ in range(ROUNDS):
         surface = np.where(on_roof, height, np.where(near, lower.height, height))
         surface = np.where(candidates & on_roof, upper.height, surface)
-        compare_sides(
+        compare_surfaces(
             *level.compared,
             placed.centres,
             upper.height,
