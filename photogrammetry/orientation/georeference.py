@@ -179,18 +179,27 @@ def georeference(
         slope = judged.slope if heights is HeightUse.TRUST else judged.joined_slope
         world_from_block = level_block.rotations[0].T @ block.rotations[0]
         up = world_from_block.T @ np.array([*slope, 1.0])
-        found = _lay_level(block, placed, target, up)
-        return _placement(found, block, known, vertical, judged, HeightSource.GNSS, slip)
-    log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
-    source = HeightSource.NONE
-    if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
-        flown = np.isfinite(relative)
-        second = _judge_heights(
-            level_block.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
-        )
-        source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
-    kept = _with_heights(level_block, known, source, relative)
-    return _placement(level_block, block, kept, vertical, judged, source, slip)
+        found, source = _lay_level(block, placed, target, up), HeightSource.GNSS
+    else:
+        log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
+        found, source = level_block, HeightSource.NONE
+        if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
+            flown = np.isfinite(relative)
+            second = _judge_heights(
+                found.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
+            )
+            source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
+        known = _with_heights(found, known, source, relative)
+    if GIMBAL not in vertical.evidence:
+        known = replace(known, rotations=_upright(found, block, vertical))
+    return Placement(
+        block=found,
+        known=replace(known, tilt_sigmas_deg=as_one(vertical.sigma_deg, known.rotations)),
+        vertical=vertical,
+        heights=source,
+        judged=judged,
+        slip=slip,
+    )
 
 
 def _judge_heights(
@@ -433,28 +442,6 @@ def _with_heights(
         rise = float(np.median(block.centres[flown, 2] - relative[flown]))
         positions[flown, 2], sigmas[flown, 2] = relative[flown] + rise, RELATIVE_SIGMA_M
     return replace(known, positions=positions, position_sigmas=sigmas)
-
-
-def _placement(
-    block: Block,
-    before: Block,
-    known: Priors,
-    vertical: Vertical,
-    judged: HeightVerdict,
-    source: HeightSource,
-    slip: float,
-) -> Placement:
-    """Return a placed block with what it is to be held by."""
-    if GIMBAL not in vertical.evidence:
-        known = replace(known, rotations=_upright(block, before, vertical))
-    return Placement(
-        block=block,
-        known=replace(known, tilt_sigmas_deg=as_one(vertical.sigma_deg, known.rotations)),
-        vertical=vertical,
-        heights=source,
-        judged=judged,
-        slip=slip,
-    )
 
 
 def _placed(known: Priors) -> Mask:

@@ -100,8 +100,8 @@ class Solution:
     """How the block came to its place; None where it has none."""
     firmness: Firmness | None
     """How firmly it is placed; None where it has no place."""
-    pieces: PlacedPieces | None
-    """What was laid beside the largest piece, and what could not be; None without positions."""
+    pieces: PlacedPieces
+    """What was laid beside the largest piece, and what could not be."""
     flown: FlyingHeight | None
     """Flying height as recorded and as solved; None where they cannot be compared."""
     frame: LocalFrame
@@ -145,9 +145,9 @@ def refine(
     def recorded_of(block: Block) -> Priors:
         return _recorded(captures_of(block), cameras, frame, options)
 
-    start = _place(blocks, captures_of, recorded_of, options.heights)
-    mine, placement = start.captures, start.placement
-    block, known = replace(start.block, cameras=start.known.cameras), start.known
+    start, placement, recorded = _place(blocks, captures_of, recorded_of, options.heights)
+    mine, known = captures_of(start.block), start.known
+    block = replace(start.block, cameras=known.cameras)
     settings = replace(options.adjustment, threads=threads)
     first = block.cameras[0]
     loose_px = LOOSE * max(first.width_px, first.height_px) / 2
@@ -162,7 +162,7 @@ def refine(
             if number == 0:
                 known = with_flying_height(known, block, mine)
             elif number == 1:
-                known = with_doubted_lens(known, start.recorded, block, mine)
+                known = with_doubted_lens(known, recorded, block, mine)
             known = weigh_positions(block, known, start.known)
     flown, firmness = None, None
     if placement is not None:
@@ -171,14 +171,14 @@ def refine(
     scale = None
     if options.assess_scale:
         scale = assess_vertical_scale(block, known, weight, settings)
-        scale = _doubted(scale, flown, block, start.recorded)
+        scale = _doubted(scale, flown, block, recorded)
     return Solution(
         block=block,
-        known=start.recorded,
+        known=recorded,
         weighed=known,
         placement=placement,
         firmness=firmness,
-        pieces=start.pieces,
+        pieces=start,
         flown=flown,
         frame=frame if placement is not None else LocalFrame(origin=None, crs=None),
         sigma_px=observation_sigma_px(block),
@@ -187,40 +187,23 @@ def refine(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """A block before it is adjusted, in the world or in a level frame of its own."""
-
-    block: Block
-    captures: list[Capture]
-    """Of its photographs, in its order."""
-    recorded: Priors
-    known: Priors
-    placement: Placement | None
-    pieces: PlacedPieces | None
-
-
 def _place(
     blocks: Sequence[Block],
     captures_of: Callable[[Block], list[Capture]],
     recorded_of: Callable[[Block], Priors],
     heights: HeightUse,
-) -> _Start:
-    """Place the largest piece and lay the others beside it; level it alone without positions."""
+) -> tuple[PlacedPieces, Placement | None, Priors]:
+    """Place the largest piece and lay the others beside it; level it alone without positions.
+
+    With them comes what is recorded of their photographs.
+    """
     block, mine = blocks[0], captures_of(blocks[0])
     recorded = recorded_of(block)
     vertical = estimate_vertical(block, recorded.rotations)
     if int(np.isfinite(recorded.positions).all(axis=1).sum()) < 2:
         block = level(block, vertical)
         recorded = replace(recorded, positions=np.full_like(recorded.positions, np.nan))
-        return _Start(
-            block=block,
-            captures=mine,
-            recorded=recorded,
-            known=held_in_place(recorded, block),
-            placement=None,
-            pieces=None,
-        )
+        return PlacedPieces(block=block, known=held_in_place(recorded, block)), None, recorded
     placement = georeference(
         block,
         recorded,
@@ -235,14 +218,7 @@ def _place(
         recorded_of,
         lambda piece: _relative_heights(captures_of(piece)),
     )
-    return _Start(
-        block=placed.block,
-        captures=captures_of(placed.block),
-        recorded=recorded_of(placed.block),
-        known=placed.known,
-        placement=placement,
-        pieces=placed,
-    )
+    return placed, placement, recorded_of(placed.block)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,9 +228,9 @@ class PlacedPieces:
     block: Block
     known: Priors
     """Of its photographs, in its order."""
-    beside: tuple[tuple[str, ...], ...]
+    beside: tuple[tuple[str, ...], ...] = ()
     """Photographs of each piece laid beside."""
-    refused: dict[str, str]
+    refused: Mapping[str, str] = field(default_factory=dict)
     """Why a piece was not, by photograph."""
 
 

@@ -222,7 +222,7 @@ def explain_left_out(
             partners[index] += 1
             matches[index] += len(pair.inliers)
     piece = {name: block for block in blocks for name in block.names}
-    refused = {} if solution.pieces is None else solution.pieces.refused
+    refused = solution.pieces.refused
     oriented = set(solution.block.names)
     for index, capture in enumerate(used):
         if capture.name in oriented:
@@ -331,10 +331,10 @@ def _warn(
             "arbitrary scale. Compare lengths in it with one another, not with metres."
         )
     warnings += warn_of_positions(solution)
-    if solution.pieces is not None and solution.pieces.beside:
-        counts = " and ".join(str(len(names)) for names in solution.pieces.beside)
+    if beside := solution.pieces.beside:
+        counts = " and ".join(str(len(names)) for names in beside)
         warnings.append(
-            f"The photographs fall into {len(solution.pieces.beside) + 1} pieces that share no "
+            f"The photographs fall into {len(beside) + 1} pieces that share no "
             f"ground. Those of {counts} photographs were laid beside the largest by their own "
             "positions alone: heights and places may jump by metres from one piece to the next. "
             "Fly the gap between them to join them."
