@@ -81,7 +81,10 @@ def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> Dem
     """
     card = folder / CARD
     if not card.is_dir():
-        _refuse_foreign(folder)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; give a folder for the demonstration")
+        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise InputError(f"{folder}: holds other files; give a new or empty folder")
         partial = folder / f".{CARD}.part"
         shutil.rmtree(partial, ignore_errors=True)
         farm_rehearsal(partial, workers=options.workers, track=track)
@@ -96,13 +99,6 @@ def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> Dem
         fitted=True,
     )
     return DemoResult(map=made, accuracy=accuracy)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; give a folder for the demonstration")
-    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise InputError(f"{folder}: holds other files; give a new or empty folder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

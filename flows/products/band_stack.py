@@ -220,7 +220,10 @@ def index_tags(
         "FORMULA": index.in_words(),
         "REFERENCE": index.reference,
         "SOURCE": index.source,
-        "BANDS": "; ".join(f"{key} = {_band_said(band)}" for key, band in bands.items()),
+        "BANDS": "; ".join(
+            f"{key} = {band.name}" + ("" if band.centre_nm is None else f" {band.centre_nm:g} nm")
+            for key, band in bands.items()
+        ),
         "CALIBRATION": str(stack.provenance),
         "RESTS_ON": stack.in_words(),
         "MASKED": masks,
@@ -283,7 +286,3 @@ def _staleness(path: Path, tags: Mapping[str, str]) -> str:
     if not stack.is_file() or _stack_signature(stack) == tags.get(SIGNATURE_TAG):
         return ""
     return f"made from an earlier {stack.name}; run tmp indices again"
-
-
-def _band_said(band: Band) -> str:
-    return band.name if band.centre_nm is None else f"{band.name} {band.centre_nm:g} nm"

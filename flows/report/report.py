@@ -32,7 +32,7 @@ from flows.report.verdict import Verdict, judge_map, say_ha, write_quality
 from tmp.captures import Capture
 from tmp.files import replacing
 from tmp.geo.rasters import read_grid
-from tmp.reconstruction import Reconstruction, VerticalScale
+from tmp.reconstruction import Reconstruction
 from tmp.survey import Settings, Survey
 
 SOFTWARE = (
@@ -126,6 +126,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         lstrip_blocks=True,
     )
     reconstruction, captures = record.reconstruction, record.captures
+    scale = reconstruction.vertical_scale
     ground, verdict, holes = assessed.ground, assessed.verdict, assessed.holes
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
@@ -146,8 +147,10 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         histogram=_residual_histogram(reconstruction),
         tie_points=len(reconstruction.points),
         calibrations=_calibrations(reconstruction),
-        vertical_scale=findings.say_vertical_scale(reconstruction.vertical_scale),
-        trials=_trials(reconstruction.vertical_scale),
+        vertical_scale=findings.say_vertical_scale(scale),
+        trials=[]
+        if scale is None
+        else zip(scale.focal_factors, scale.mean_residual_px, scale.height_agl_m, strict=True),
         resolutions=_resolutions(record),
         left_out=sorted(verdict.left_out.items()),
         far=far_positions(reconstruction, captures) if record.scaled else [],
@@ -263,14 +266,6 @@ def _residual_histogram(reconstruction: Reconstruction) -> str:
         return ""
     edges = np.linspace(0, max(0.5, float(np.percentile(residuals, 99.5))), 31)
     return histogram(residuals, edges, "residual, px (last column: and more)", "tie points, %")
-
-
-def _trials(scale: VerticalScale | None) -> list[tuple[float, float, float]]:
-    """Return focal factor, residual and flying height of each trial of the vertical scale."""
-    if scale is None:
-        return []
-    columns = (scale.focal_factors, scale.mean_residual_px, scale.height_agl_m)
-    return list(zip(*columns, strict=True))
 
 
 def _calibrations(reconstruction: Reconstruction) -> list[dict[str, Any]]:

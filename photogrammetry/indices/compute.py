@@ -10,7 +10,7 @@ declined where the values show no class of their own that is dark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,8 +125,10 @@ def compute_index(
         hidden = None if mask is None else mask[rows]
         return _fill_block(index, layers, hidden, rows, out[rows])
 
+    step = max(BLOCK_CELLS // max(shape[1], 1), 1)
+    blocks = (slice(row, min(row + step, shape[0])) for row in range(0, shape[0], step))
     counts = np.zeros(3, int)
-    for _, count in map_threads(fill, _row_blocks(shape), workers=workers):
+    for _, count in map_threads(fill, blocks, workers=workers):
         counts += count
     unknown, masked, undefined = counts.tolist()
     return IndexCells(values=out, unknown=unknown, masked=masked, undefined=undefined)
@@ -163,11 +165,6 @@ def _fill_block(
     np.copyto(out, found)
     np.copyto(out, np.float32(NODATA), where=~good)
     return unknown, masked, undefined
-
-
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    step = max(BLOCK_CELLS // max(shape[1], 1), 1)
-    return (slice(row, min(row + step, shape[0])) for row in range(0, shape[0], step))
 
 
 def _common_shape(index: Index, layers: Mapping[str, Layer]) -> tuple[int, ...]:

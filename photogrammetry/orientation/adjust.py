@@ -319,16 +319,14 @@ def assess_vertical_scale(
     log.info("vertical scale: %.1f %% from the block alone", 100 * alone)
     return VerticalScale(
         focal_factors=(1 - STEP, 1.0, 1 + STEP),
-        mean_residual_px=tuple(_mean_residual_px(b) for b in blocks),
+        # A stray point behind a camera at another focal length says nothing there.
+        mean_residual_px=tuple(
+            float(np.nanmean(np.linalg.norm(b.residuals(), axis=1))) for b in blocks
+        ),
         height_agl_m=tuple(height_above_ground_m(b) for b in blocks),
         sigma_scale=float((curvature + prior) ** -0.5),
         weak=bool(alone > WEAK),
     )
-
-
-def _mean_residual_px(block: Block) -> float:
-    # A stray point may come to lie behind a camera at another focal length, where it says nothing.
-    return float(np.nanmean(np.linalg.norm(block.residuals(), axis=1)))
 
 
 def _cost(block: Block, known: Priors, weight: TieWeight, options: AdjustOptions) -> float:

@@ -282,7 +282,9 @@ def _lay(
     below_m = max(height_above_ground_m(block), 1e-6)
     try:
         placed = georeference(piece, recorded, vertical, heights=heights, relative=relative)
-        higher_m = _how_much_higher(block, placed)
+        higher_m = 0.0
+        if placed.heights is not HeightSource.NONE:
+            higher_m = float(np.median(placed.block.centres[:, 2]) - np.median(block.centres[:, 2]))
         if abs(higher_m) > MOST_HIGHER * below_m:  # no drone's doing: heights that drift
             placed = georeference(piece, recorded, vertical, heights=HeightUse.IGNORE)
             higher_m = 0.0
@@ -298,12 +300,6 @@ def _lay(
         )
     level_m = float(np.median(block.centres[:, 2])) + higher_m
     return replace(placed, block=_stretched(placed.block, stretch, level_m))
-
-
-def _how_much_higher(block: Block, placed: Placement) -> float:
-    if placed.heights is HeightSource.NONE:
-        return 0.0
-    return float(np.median(placed.block.centres[:, 2]) - np.median(block.centres[:, 2]))
 
 
 def _stretched(piece: Block, stretch: float, level_m: float) -> Block:
@@ -418,10 +414,7 @@ def weigh(block: Block, options: RefineOptions, *, sigma_px: float | None = None
 
 
 def _without_strays(block: Block) -> Block:
-    """Return the block without points that ran away in the adjustment.
-
-    It feels neither those that came to lie behind a camera nor those beyond all measure.
-    """
+    """Return the block without points that came to lie behind a camera or beyond all measure."""
     near = block.ray_angles() > np.radians(STRAY_ANGLE_DEG)
     return block.kept(np.isfinite(block.residuals()).all(axis=1) & near[block.point])
 

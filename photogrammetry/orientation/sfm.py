@@ -322,12 +322,9 @@ class _Growth:
         if self._failure is not None:
             raise self._failure
 
-    def _one_joined(self) -> None:
-        self._events.put("joined")
-
-    def _pair_joined(self) -> None:
-        self._one_joined()
-        self._one_joined()
+    def _joined(self, photographs: int = 1) -> None:
+        for _ in range(photographs):
+            self._events.put("joined")
 
     def _run(self) -> None:
         try:
@@ -335,8 +332,8 @@ class _Growth:
                 *self._arguments,
                 options=self._options,
                 input_path=self._start,
-                initial_image_pair_callback=self._pair_joined,
-                next_image_callback=self._one_joined,
+                initial_image_pair_callback=lambda: self._joined(2),
+                next_image_callback=self._joined,
                 cancellation_token=self._cancel,
             )
             self.models = [models[key] for key in sorted(models)]

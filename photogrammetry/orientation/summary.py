@@ -6,7 +6,7 @@ What a reader must know of how the block was placed is said in plain words, with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,14 +78,13 @@ def _warn_of_heights(placement: Placement, firmness: Firmness) -> list[str]:
     ]
 
 
-def _warn_of_slip(placement: Placement) -> list[str]:
-    if not placement.slip:
-        return []
-    how = "late" if placement.slip > 0 else "early"
-    return [
-        f"Recorded positions come {abs(placement.slip):.1f} photographs too {how}: the clocks of "
-        "camera and receiver disagree. They were moved along the flight accordingly."
-    ]
+def _warn_of_slip(placement: Placement) -> Iterator[str]:
+    if placement.slip:
+        yield (
+            f"Recorded positions come {abs(placement.slip):.1f} photographs too "
+            f"{'late' if placement.slip > 0 else 'early'}: the clocks of camera and receiver "
+            "disagree. They were moved along the flight accordingly."
+        )
 
 
 def _warn_of_scatter(solution: Solution, firmness: Firmness, heights: HeightSource) -> list[str]:

@@ -287,7 +287,7 @@ def choose_seams(
         values, framed = sight.look(i, near.offered(i))
         view[layer][framed] = i
         grey[layer][framed] = values[framed] * np.float32(gains[near.placed.views[i].name].mean())
-        standing = _slant_cost(_slant2(near.placed, i, labels)) + _rim_cost(near.placed, i, labels)
+        standing = _slant_cost(near.placed, i, labels) + _rim_cost(near.placed, i, labels)
         cost[layer][framed] = standing[framed]
         usable[layer] |= sight.open(i, framed)
     # What no view can look into still shows what the best view has there, rather than a hole.
@@ -395,7 +395,8 @@ def _slant2(placed: TileViews, i: int, labels: LabelGround) -> Float32:
     return np.asarray(slant2, np.float32)
 
 
-def _slant_cost(slant2: Float32) -> Float32:
+def _slant_cost(placed: TileViews, i: int, labels: LabelGround) -> Float32:
+    slant2 = _slant2(placed, i, labels)
     steep = SLANT_COST + STEEP_COST * (slant2 - 1.0)
     return np.asarray(np.minimum(SLANT_COST * slant2, steep), np.float32)
 

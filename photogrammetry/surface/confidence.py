@@ -136,7 +136,7 @@ def judge(
     found by searching, in the same photographs, a range of heights in which there is nothing;
     the thresholds of `Rule` are set against that, see ``docs/surface.md``.
     """
-    finest = levels[0].ground
+    finest, centres = levels[0].ground, placed.centres.astype(np.float32)
     confidence = np.full(finest.shape, np.nan, np.float32)
     sigma = np.full(finest.shape, np.nan, np.float32)
     views = np.zeros(finest.shape, np.uint8)
@@ -145,7 +145,11 @@ def judge(
     for level in levels:
         ground = level.ground
         sheet = coarsen(height, finest, ground)
-        found, agreeing, compared, spread = _assess(placed, level, sheet, rule)
+        found, spread = (np.empty(ground.shape, np.float32) for _ in range(2))
+        agreeing, compared = (np.empty(ground.shape, np.uint8) for _ in range(2))
+        assess_blocks(
+            *level.compared, centres, rule.agree, sheet, found, agreeing, compared, spread
+        )
         verdict = _weigh(ground, found, compared, rule)
         if ground is finest:
             verdict[decided & (compared >= 2)] = ACCEPTED | PROBABLE | FIRM
@@ -199,20 +203,6 @@ def _weigh(ground: LevelGrid, confidence: Float32, compared: Counts, rule: Rule)
         + FIRM * (mean >= firm),
         np.uint8,
     )
-
-
-def _assess(
-    placed: TileViews, level: PyramidLevel, sheet: Float32, rule: Rule
-) -> tuple[Float32, Counts, Counts, Float32]:
-    """Return confidence, agreeing and compared views, and ray spread of a sheet on one level.
-
-    See `photogrammetry.kernels.correlation.assess_blocks`.
-    """
-    confidence, spread = (np.empty(level.ground.shape, np.float32) for _ in range(2))
-    agreeing, compared = (np.empty(level.ground.shape, np.uint8) for _ in range(2))
-    asked = (placed.centres.astype(np.float32), rule.agree, sheet)
-    assess_blocks(*level.compared, *asked, confidence, agreeing, compared, spread)
-    return confidence, agreeing, compared, spread
 
 
 def _open_to_two(
