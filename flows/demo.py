@@ -34,12 +34,8 @@ from tmp.survey import Survey
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
 CARD = "card"
 SURVEY = "survey"
-
-
 LEAST_WALL_M = 0.25
 """Relief below which a wall is too low to judge."""
 GROUND_REACH_M = 2.0
@@ -52,8 +48,8 @@ BLOCK_CELLS = 96
 LEAST_LIKENESS = 0.6
 """Correlation of a block with the truth, once shifted, from which its shift is believed."""
 
-GROUND, HOUSE = 0, 2
-"""Bands of ``masks.tif``."""
+GROUND = 0
+"""Band of ``masks.tif``."""
 NODATA = -9999.0
 AS_IT_IS = Similarity(scale=1.0, rotation=np.eye(3), translation=np.zeros(3))
 

@@ -1,4 +1,4 @@
-"""Oriented photographs as a ground tile sees them: which ones, and their numbers for kernels."""
+"""Oriented photographs over a tile of the ground: which see it, and their numbers for kernels."""
 
 from __future__ import annotations
 

@@ -70,8 +70,6 @@ class Product:
 
 MOSAIC_TILE, REFLECTANCE_TILE = 1536, 1024
 """Side in cells of the tiles in which orthomosaic and reflectance are made."""
-
-
 ORTHOMOSAIC = Product(
     file="orthomosaic.tif",
     title="Orthomosaic",

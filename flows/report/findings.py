@@ -19,8 +19,6 @@ LEAST_COVERED = 0.9
 HIGH_RESIDUAL_PX = 1.0
 DOUBTFUL = ("the map leans",)
 """Words of the orientation's own warnings that put the whole block in doubt."""
-
-
 LOOSE_POSITION_M = 0.5
 """Standard deviation of positions above which a map may be shifted by metres."""
 FAR_SIGMAS = 5.0

@@ -50,8 +50,6 @@ LEAST_HEIGHT_M = 2.0
 """Height above take-off below which a photograph was taken on the ground."""
 FARTHEST_M = 5000.0
 """A photograph left out that was recorded farther from the others has a wrong position."""
-
-
 WINDOW_CELLS = 1024
 """Side of what is read of a surface at once; gaps are closed from well beyond it."""
 CLEARANCE_CELLS = 1.0

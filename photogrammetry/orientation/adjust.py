@@ -45,8 +45,6 @@ HELD = (9, 10, 11)
 FOCAL = (0, 1)
 UNSAID_M = 1e6
 """Standard deviation of what a prior is not meant to say."""
-
-
 STEP = 0.05
 """By which the focal length is changed, as a fraction."""
 WEAK = 0.004

@@ -42,23 +42,13 @@ INDEPENDENT = 9
 """Positions of consumer receivers that count as independent of each other."""
 RTK_SIGMA_M = 0.3
 """Horizontal standard deviation below which a position is a fixed or float RTK solution's."""
-
-
 LEAST_PHOTOGRAPHS = 16
-
-
 MOST_SLIP, COARSE, FINE = 3.0, 0.25, 0.05
 """Photographs that positions may be early or late, and steps in which that is sought."""
-
-
 LEAST_GAIN = 0.5
 """Residual with the slip over that without it, up to which the slip is real."""
-
-
 LONGEST_STEP = 3.0
 """Steps longer than this many times the median one are not flown between two photographs."""
-
-
 UP = np.array([0.0, 0.0, 1.0])
 
 

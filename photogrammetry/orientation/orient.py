@@ -9,7 +9,6 @@ photograph for itself: what is there is not made again.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -50,8 +49,6 @@ from tmp.errors import OrientationError
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import Reconstruction
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,8 +58,6 @@ STRAY_ANGLE_DEG = 0.1
 """Angle between the widest rays to a tie point under which it is as good as infinitely far."""
 HASTY = 1e-4
 """Tolerance of all rounds but the last."""
-
-
 LEAST_PHOTOGRAPHS = 3
 MOST_HIGHER = 0.7
 """Share of the flying height by which a piece may be flown higher or lower than the block."""

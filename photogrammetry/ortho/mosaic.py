@@ -61,8 +61,6 @@ EVEN_SIZE = (11, 11)
 """Low cells over which that is cut off: as far as a tile's neighbours choose alike."""
 LOW_LEVEL = THUMBNAIL_LEVEL + 2
 """Pyramid level of the colours that are evened out."""
-
-
 LEAST_SHARE = 0.05
 """Weight of a band's photographs under which a place counts as unseen in that band."""
 

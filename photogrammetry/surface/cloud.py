@@ -56,6 +56,9 @@ EGM96_HEIGHT = "EPSG:5773"
 ELLIPSOID_HEIGHT = (
     'VERT_CS["ellipsoidal height",VERT_DATUM["Ellipsoid",2002],UNIT["metre",1],AXIS["Up",UP]]'
 )
+_DIRECTIONS = {"E": (0, 1, 2.0), "N": (-1, 0, 2.0), "NE": (-1, 1, 1.0), "SE": (1, 1, 1.0)}
+"""Cells to the south and east of the neighbour ahead, and weight."""
+_HAIR = np.float32(1e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,13 +326,6 @@ def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]
             )
     pictured = rgba[3] >= LEAST_ALPHA
     return np.moveaxis(rgba[:3], 0, 2), pictured
-
-
-_DIRECTIONS = {"E": (0, 1, 2.0), "N": (-1, 0, 2.0), "NE": (-1, 1, 1.0), "SE": (1, 1, 1.0)}
-"""Cells to the south and east of the neighbour ahead, and weight."""
-
-
-_HAIR = np.float32(1e-3)
 
 
 def normals_of(height: Float32, cell_m: float) -> Float32:

@@ -56,8 +56,6 @@ standard deviation of 12 cells, over which the surface leaves for the sheet."""
 LEAST_WEIGHT = 0.02
 STEP_CELLS = 24.0
 """Height above or below the sheet, in cells, from which a surface ends with a step: a crown."""
-
-
 REACH_CELLS = 96
 """Half the side of the square over which the share of measured cells is taken."""
 LEAST_SHARE = 0.3

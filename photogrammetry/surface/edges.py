@@ -63,7 +63,7 @@ def sharpen_edges(placed: TileViews, level: PyramidLevel, height: Float32) -> tu
     Parameters
     ----------
     level : PyramidLevel
-        The finest level.
+        The finest level, with many views of each block: most may be blocked beside a wall.
     height : ndarray of shape (rows, cols)
         Tile heights.
 

@@ -12,7 +12,6 @@ Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -38,8 +37,6 @@ from photogrammetry.views import TileViews, View, pack_grey, place_views
 from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid, Tile
-
-log = logging.getLogger(__name__)
 
 SMOOTHED_NOISE = 0.625
 """Noise that weights of 1, 3, 3, 1 leave of a picture, as a share of what averages leave: the sum

@@ -19,8 +19,17 @@ from photogrammetry.surface.trend import Trend
 from photogrammetry.views import KernelViews, TileViews
 from tmp.geo.grids import Grid
 
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
+
+
+Compared = tuple[Array, Array, Array, Array, int, int, float, Array, Array]
+"""Packed views (pixels, geometry, layout), the views of each block, its side and the window radius
+in cells, noise in grey values, x and y of the cells."""
+
 
 SHEET_COST = 4.0
 """Cost of a height off the sheet, for each factor of e in likelihood (127 per 1.0 of correlation).
@@ -29,24 +38,14 @@ MOST_PENALTY = 20.0
 """Most that it costs."""
 LEAST_SCATTER_STEPS = 0.5
 """Least scatter of tie points that is believed, in steps of the search."""
-
-
 BELOW, ABOVE = 0.1, 0.35
 """Room for ground without tie points, as fractions of the flying height: pits, and trees."""
 NORMAL_RANGE = 5.15
 """Standard deviations between the 0.5 and 99.5 per cent of a normal distribution."""
 LEAST_POINTS = 30
 """Tie points that a part of the ground needs to speak for its own range of heights."""
-
-
-Array = NDArray[Any]
-Compared = tuple[Array, Array, Array, Array, int, int, float, Array, Array]
-"""Packed views (pixels, geometry, layout), the views of each block, its side and the window radius
-in cells, noise in grey values, x and y of the cells."""
 _T = TypeVar("_T", bound=np.generic)
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 STEEP = 0.9
 """Tangent of the angle between a ray and the vertical from which a view stands back."""
 LEAST_BASE = 0.06

@@ -1,7 +1,8 @@
-"""A smooth sheet through scattered heights: about where the ground lies, wherever it is wanted.
+"""A smooth sheet through scattered heights: about where the ground lies, and what is seen of it.
 
 Local planes are fitted coarse to fine, each level to what the coarser ones have left over.  Where
-there are heights the sheet follows them; beyond them it goes on as the wider ground does.
+there are heights the sheet follows them; beyond them it goes on as the wider ground does.  Where
+the rays of a photograph meet it, the photograph's footprint ends.
 
 References
 ----------
@@ -37,8 +38,6 @@ COARSEST_CELLS = 8
 GOOD_VIEWS = 3
 """Photographs that see a tie point from which it speaks for the ground, if there are enough."""
 ENOUGH_POINTS = 100
-
-
 RIM = ((0, 0), (0.5, 0), (1, 0), (1, 0.5), (1, 1), (0.5, 1), (0, 1), (0, 0.5))
 """Corners and middles of the sides of a picture, as shares of its width and height."""
 ROUNDS = 8
