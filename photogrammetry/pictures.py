@@ -88,15 +88,8 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
 def stretched(stored: NDArray[Any]) -> Picture:
     """Bring a picture of more than 8 bits to 8, from its own darkest to its own brightest.
 
-    Parameters
-    ----------
-    stored : ndarray of shape (rows, cols) or (rows, cols, bands)
-        One band, or three or more of which the first three are used.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols, 3), uint8
-        The same in all bands for a picture of one.
+    One band (rows, cols) gives three that are the same; of more (rows, cols, bands) the first three
+    are used.
 
     Notes
     -----

@@ -131,16 +131,9 @@ def survey_ground(
 ) -> Ground:
     """Find out what became of the ground that was flown over.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        With all verdicts applied; those used were to be mapped.
-    cameras : mapping of Camera
-        From the metadata, for photographs whose camera was not adjusted.
-    results : sequence of Result
-        Stages of the map; the surface's tells how high the ground lies.
-    area_wkt : str, optional
-        Polygon to judge within, map coordinates.
+    The captures that are used were to be mapped; the cameras are those of the metadata, for
+    photographs whose camera was not adjusted; the surface's result tells how high the ground lies.
+    The polygon of the area, map coordinates, is what to judge within.
     """
     from photogrammetry.surface.trend import survey_trend
 

@@ -207,16 +207,9 @@ def detect_all(
 ) -> dict[str, str]:
     """Detect the features of every photograph that has none in `features_dir` yet.
 
-    Parameters
-    ----------
-    on_picture : callable, optional
-        Given each picture as decoded, for what else is wanted of it; called from several
-        threads.  A photograph counts as done only when this, too, has returned.
-
-    Returns
-    -------
-    dict
-        Why photographs could not be read, by name.
+    Each picture is given to `on_picture` as decoded, for what else is wanted of it, from several
+    threads; a photograph counts as done only when this, too, has returned.  Returns why photographs
+    could not be read, by name.
     """
     failed: dict[str, str] = {}
 

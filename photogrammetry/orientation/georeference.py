@@ -195,18 +195,9 @@ def georeference(
 def _judge_heights(
     centres: Float, heights_m: Float, stated_sigma_m: float, vertical_sigma_deg: float
 ) -> HeightVerdict:
-    """Judge recorded heights against a block that was laid down level.
+    """Judge recorded heights (N,) against projection centres (N, 3) of a level block, world.
 
-    Parameters
-    ----------
-    centres : ndarray of shape (N, 3)
-        Projection centres of the block, world.
-    heights_m : ndarray of shape (N,)
-        Recorded heights of the same.
-    stated_sigma_m : float
-        Their stated standard deviation.
-    vertical_sigma_deg : float
-        Standard deviation of the block's vertical.
+    Given are their stated standard deviation and that of the block's vertical.
     """
     off = heights_m - centres[:, 2]
     level = centres[:, :2] - np.median(centres[:, :2], axis=0)

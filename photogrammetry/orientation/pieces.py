@@ -78,18 +78,10 @@ RELAXED_INLIERS = 12
 
 
 def join_pieces(blocks: Sequence[Block]) -> list[Block]:
-    """Join pieces that share tie points or photographs, the largest first.
+    """Join pieces, in frames of their own, that share tie points or photographs, the largest first.
 
-    Parameters
-    ----------
-    blocks : sequence of Block
-        In frames of their own, with `Block.track`.
-
-    Returns
-    -------
-    list of Block
-        Those that are left, the largest first, none of whose photographs are in a larger one.
-        A joined block lies in the frame of its largest piece.
+    Returns those that are left, the largest first, none of whose photographs are in a larger one.
+    A joined block lies in the frame of its largest piece.
     """
     left = sorted(blocks, key=lambda block: (-len(block.names), block.names))
     done: list[Block] = []
@@ -197,7 +189,6 @@ def propose_again(
 
     Parameters
     ----------
-    captures : sequence of Capture
     piece_of : ndarray of shape (N,)
         Piece of each photograph, 0 for the largest, -1 for none.
     verified : sequence of (int, int)

@@ -291,18 +291,10 @@ def angle_deg(first: Float, second: Float) -> float:
 
 
 def fit_plane(points: Float, toward: Float) -> tuple[Float, float]:
-    """Fit a plane to points robustly.
+    """Fit a plane to points (N, 3) robustly.
 
-    Parameters
-    ----------
-    points : ndarray of shape (N, 3)
-    toward : ndarray of shape (3,)
-        Direction on whose side the normal lies.
-
-    Returns
-    -------
-    tuple of ndarray of shape (3,) and float
-        Unit normal, and the standard deviation of the points' distances from the median ones.
+    Returns the unit normal (3,), on the side of the direction `toward`, and the standard deviation
+    of the points' distances from the median ones.
 
     Notes
     -----

@@ -125,15 +125,8 @@ def refine(
     The first round finds the lens, robustly; the second has weights from what the first left,
     and the flying height; the third is free of outliers.
 
-    Parameters
-    ----------
-    blocks : sequence of Block
-        Pieces that share nothing, the largest first; the others are laid beside it where they have
-        positions that allow it.
-    captures : sequence of Capture
-        Of all their photographs.
-    cameras : mapping of Camera
-        From the metadata, by camera id.
+    Blocks are pieces that share nothing, the largest first; the others are laid beside it where
+    they have positions that allow it.  Cameras are those of the metadata, by camera id.
     """
     by_name = {capture.name: capture for capture in captures}
 
@@ -238,18 +231,10 @@ def place_pieces(
     recorded: Callable[[Block], Priors],
     relative: Callable[[Block], Float],
 ) -> PlacedPieces:
-    """Lay pieces beside a placed block.
+    """Lay pieces, in frames of their own, beside a placed block; no photograph is in two.
 
-    Parameters
-    ----------
-    placement : Placement
-        Of the block.
-    pieces : sequence of Block
-        In frames of their own; no photograph in two, nor in the block.
-    recorded : callable
-        Gives what is recorded of a piece's photographs, in its order.
-    relative : callable
-        Gives their heights above take-off, NaN where unknown.
+    What is recorded of a piece's photographs, and their heights above take-off (NaN where
+    unknown), are given in its order.
     """
     block, known = placement.block, placement.known
     level = HeightUse.AUTO if placement.heights is HeightSource.GNSS else HeightUse.IGNORE

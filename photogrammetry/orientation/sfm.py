@@ -79,12 +79,7 @@ class Tracks:
 def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Matches]]) -> Tracks:
     """Join matches to tracks that see no photograph twice.
 
-    Parameters
-    ----------
-    keypoints : sequence of int
-        Number of keypoints of each photograph.
-    matches : sequence of (first, second, ndarray of shape (M, 2))
-        Verified matches of pairs of photographs.
+    Given are the number of keypoints of each photograph, and the verified matches (M, 2) of pairs.
 
     Notes
     -----
@@ -135,12 +130,7 @@ def choose_tracks(
 ) -> Tracks:
     """Keep the longest tracks of every cell of every photograph.
 
-    Parameters
-    ----------
-    xy_px : sequence of ndarray of shape (N, 2)
-        Keypoint positions of each photograph.
-    long_sides_px : sequence of int
-        Long side of each photograph.
+    Given are the keypoint positions (N, 2) and the long side of each photograph.
 
     Notes
     -----

@@ -267,21 +267,10 @@ def _ties_at(summary: Summary, points: Float, level_m: float) -> Float:
 def blend_into(height: Float32, measured: Mask, sheet: Float32, cell_m: float) -> Float32:
     """Continue a surface over its gaps and beyond its rim, where it leaves for a sheet.
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols), float32
-        Map heights, those not measured of no concern.
-    measured : ndarray of shape (rows, cols), bool
-    sheet : ndarray of shape (rows, cols), float32
-        Map heights, everywhere.
-    cell_m : float
-
-    Returns
-    -------
-    ndarray of shape (rows, cols), float32
-        Measured heights as they are.  Elsewhere the sheet, moved by what the measured cells about
-        a place lie above it (normalised convolution, Knutsson & Westin 1993); a few metres off
-        nothing is left of that.  What stands high above the sheet has no say: it ends with a step.
+    All arrays are (rows, cols), heights in the map.  Measured heights stay as they are.  Elsewhere
+    it is the sheet, moved by what the measured cells about a place lie above it (normalised
+    convolution, Knutsson & Westin 1993); a few metres off nothing is left of that.  What stands
+    high above the sheet has no say: it ends with a step.
     """
     step = STEP_CELLS * cell_m
     level = measured & (np.abs(height - sheet) < step)

@@ -60,19 +60,9 @@ class _Plane:
 def sharpen_edges(placed: TileViews, level: PyramidLevel, height: Float32) -> tuple[Float32, Mask]:
     """Decide the cells beside jumps between two plain surfaces anew.
 
-    Parameters
-    ----------
-    level : PyramidLevel
-        The finest level, with many views of each block: most may be blocked beside a wall.
-    height : ndarray of shape (rows, cols)
-        Tile heights.
-
-    Returns
-    -------
-    height : ndarray of shape (rows, cols)
-        Tile heights, changed only beside such jumps.
-    decided : ndarray of bool, shape (rows, cols)
-        Cells that were clearly one or the other.
+    The level is the finest, with many views of each block: most may be blocked beside a wall.
+    Returns the tile heights (rows, cols), changed only beside such jumps, and the cells that were
+    clearly one or the other.
     """
     ground = level.ground
     nothing = np.zeros(height.shape, np.bool_)

@@ -24,13 +24,9 @@ Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
-
-
 Compared = tuple[Array, Array, Array, Array, int, int, float, Array, Array]
 """Packed views (pixels, geometry, layout), the views of each block, its side and the window radius
 in cells, noise in grey values, x and y of the cells."""
-
-
 SHEET_COST = 4.0
 """Cost of a height off the sheet, for each factor of e in likelihood (127 per 1.0 of correlation).
 Between 2 and 6 it makes no difference."""
@@ -222,16 +218,9 @@ def narrowed_search(
     The sheet is smooth, so that a correlation window never hangs on an interpolated wall; the
     range covers what the coarser surface does within one of its cells.
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols)
-        Tile heights of the coarser level.
-    step : float
-        Height between hypotheses in cells.
-    margin : int
-        Hypotheses searched beyond the coarser level's local range.
-    widest : int
-        Most hypotheses searched in one cell.
+    Heights (rows, cols) are those of the coarser level in the tile.  Hypotheses are `step` cells
+    apart; so many as `margin` are searched beyond the coarser level's local range, and so many as
+    `widest` in one cell at most.
     """
     kernel = np.ones((3, 3), np.uint8)
     lowest = np.asarray(cv2.erode(height, kernel), np.float32)

@@ -141,19 +141,10 @@ def medians_of(
 
 
 def fit_sheet(value: Float, weight: Float, *, support: float = SUPPORT_CELLS) -> Float:
-    """Lay a smooth sheet through weighted heights on a grid.
+    """Lay a smooth sheet through heights (rows, cols) with weights of 0 (unknown) to 1.
 
-    Parameters
-    ----------
-    value, weight : ndarray of shape (rows, cols)
-        Heights, and their weights of 0 (unknown) to 1.
-    support : float
-        Standard deviation in cells of the weight of a local plane.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols)
-        Heights everywhere; 0 if none is known.
+    The support is the standard deviation in cells of the weight of a local plane.  The sheet is
+    known everywhere; 0 if no height is.
     """
     if not (weight > 0).any():
         return np.zeros(value.shape)
