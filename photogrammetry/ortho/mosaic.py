@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 Float32 = NDArray[np.float32]
 
+Gains = Mapping[str, NDArray[np.float64]]
+"""Factors (bands,) of photographs, by name."""
 STRIP_ROWS = 256
 """Pixel rows of a tile that are sampled at once: memory goes with them."""
 LOW_LABELS = 8
@@ -69,7 +71,7 @@ def mosaic_tile(
     window: Grid,
     ground: SurfaceWindow,
     views: Sequence[View],
-    gains: Mapping[str, NDArray[np.float64]],
+    gains: Gains,
     frame: LocalFrame,
     store: PictureStore,
     pictures: DecodedPictures,
@@ -96,59 +98,68 @@ def mosaic_tile(
     found = _choose_views(window, ground, views, gains, frame, store)
     if found is None:
         return out
-    labels, seams = found
-    placed, fade = seams.placed, fade_weights(seams)
-    evening = _even_out(labels, seams, fade, gains, store)
+    drawing, visible = found
+    evening = _even_out(drawing, visible, store)
     for row in range(0, window.rows, STRIP_ROWS):
         rows = slice(row, row + STRIP_ROWS)
-        strip = replace(labels, y_pixel=labels.y_pixel[rows])
-        out[:, rows] = _render(placed, strip, ground, fade, evening, gains, pictures)
+        labels = replace(drawing.labels, y_pixel=drawing.labels.y_pixel[rows])
+        out[:, rows] = _render(replace(drawing, labels=labels), evening, pictures)
     return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawing:
+    """Which views are drawn in which of a tile's pixels."""
+
+    labels: LabelGround
+    ground: SurfaceWindow
+    placed: TileViews
+    fade: Sequence[Patch]
+    """Weight of each view, see `_fade_weights`."""
+    gains: Gains
 
 
 def _choose_views(
     window: Grid,
     ground: SurfaceWindow,
     views: Sequence[View],
-    gains: Mapping[str, NDArray[np.float64]],
+    gains: Gains,
     frame: LocalFrame,
     store: PictureStore,
-) -> tuple[LabelGround, Seams] | None:
-    """Choose the views of a tile on its label grid; None where nothing is to be drawn."""
+) -> tuple[_Drawing, Sequence[Patch]] | None:
+    """Choose the views of a tile, and tell what each sees; None where nothing is to be drawn."""
     if not ground.mapped.any():
         return None
     labels = LabelGround.of(window, ground)
     near = views_near(views, frame, labels, ground)
-    return (labels, choose_seams(near, labels, gains, store)) if len(near.placed) else None
-
-
-def _render(
-    placed: TileViews,
-    labels: LabelGround,
-    ground: SurfaceWindow,
-    fade: Sequence[Patch],
-    evening: Float32,
-    gains: Mapping[str, NDArray[np.float64]],
-    pictures: DecodedPictures,
-) -> NDArray[np.uint8]:
-    """Return red, green, blue and alpha (4, rows, cols) of a tile's pixels."""
-    colour, weight = sample_tile(placed, labels, ground, fade, gains, pictures)
-    row_at, col_at = labels.places(labels.y_pixel, labels.x_pixel)
-    half = np.float32(0.5)
-    out = np.zeros((4, *weight.shape), np.uint8)
-    compose(
-        colour,
-        weight,
-        evening,
-        (row_at + half) / np.float32(LOW_LABELS) - half,
-        (col_at + half) / np.float32(LOW_LABELS) - half,
-        resampled(ground.mapped.astype(np.float32), labels, ground) > half,
-        out,
+    if len(near.placed) == 0:
+        return None
+    seams = choose_seams(near, labels, gains, store)
+    fade = _fade_weights(seams)
+    return (
+        _Drawing(labels=labels, ground=ground, placed=seams.placed, fade=fade, gains=gains),
+        seams.visible,
     )
+
+
+def _render(drawing: _Drawing, evening: Float32, pictures: DecodedPictures) -> NDArray[np.uint8]:
+    """Return red, green, blue and alpha (4, rows, cols) of a tile's pixels."""
+    colour, weight = _sample_tile(drawing, pictures)
+    half, low = np.float32(0.5), np.float32(LOW_LABELS)
+    places = drawing.labels.places(drawing.labels.y_pixel, drawing.labels.x_pixel)
+    row_at, col_at = ((at + half) / low - half for at in places)
+    out = np.zeros((4, *weight.shape), np.uint8)
+    compose(colour, weight, evening, row_at, col_at, _mapped(drawing), out)
     return out
 
 
-def fade_weights(seams: Seams) -> list[Patch]:
+def _mapped(drawing: _Drawing) -> NDArray[np.bool_]:
+    """Return which of the tile's pixels belong to the map."""
+    mapped = _resampled(drawing.ground.mapped.astype(np.float32), drawing)
+    return np.asarray(mapped > np.float32(0.5))
+
+
+def _fade_weights(seams: Seams) -> list[Patch]:
     """Return the weight of every view in the label cells about where it is chosen.
 
     They sum to 1.  Beyond the rim, where the sum would be 0, the nearest views go on for two cells:
@@ -173,35 +184,28 @@ def fade_weights(seams: Seams) -> list[Patch]:
     return fade
 
 
-def _even_out(
-    labels: LabelGround,
-    seams: Seams,
-    fade: Sequence[Patch],
-    gains: Mapping[str, NDArray[np.float64]],
-    store: PictureStore,
-) -> Float32:
+def _even_out(drawing: _Drawing, visible: Sequence[Patch], store: PictureStore) -> Float32:
     """Return what to add (low rows, low cols, 3) so that brightness changes over metres.
 
     In the low frequencies the views are mixed over a wide zone about each seam; what is added is
     that mixture less the one the fade has made already.
     """
-    shape = tuple(side // LOW_LABELS for side in reversed(labels.height.shape))
-    height, x, y = _reduced(labels, shape)
+    height, x, y = _reduced(drawing.labels)
     wide = np.zeros((*height.shape, 3), np.float32)
     narrow = np.zeros_like(wide)
     wide_weight = np.full(height.shape, 1e-6, np.float32)
     narrow_weight = np.full(height.shape, 1e-6, np.float32)
-    for i, view in enumerate(seams.placed.views):
-        here, seen = _lowered(fade[i]), _lowered(seams.visible[i])
-        low = _low_window(fade[i])
+    for i, view in enumerate(drawing.placed.views):
+        low, here = _lowered(drawing.fade[i])
+        _, seen = _lowered(visible[i])
         layer = np.empty((*here.shape, 3), np.float32)
         small = halve(halve(store.thumbnail(view.name)))
-        geometry = geometry_row(seams.placed, i, 2.0**-LOW_LEVEL).astype(np.float32)[None]
+        geometry = geometry_row(drawing.placed, i, 2.0**-LOW_LEVEL).astype(np.float32)[None]
         sample_colour(
             small, geometry, x[low[1]], y[low[0]], np.ascontiguousarray(height[low]), layer
         )
         known = np.isfinite(layer[..., 0])
-        colour = np.where(known[..., None], layer, 0) * gains[view.name].astype(np.float32)
+        colour = np.where(known[..., None], layer, 0) * drawing.gains[view.name].astype(np.float32)
         spread = cv2.GaussianBlur(here, EVEN_SIZE, EVEN_LOWS) * seen * known
         here = here * known
         wide[low] += spread[..., None] * colour
@@ -213,20 +217,18 @@ def _even_out(
     return np.asarray(evening, np.float32)
 
 
-def _low_window(patch: Patch) -> tuple[slice, slice]:
-    rows, cols = (slice(one.start // LOW_LABELS, one.stop // LOW_LABELS) for one in patch.window)
-    return rows, cols
-
-
-def _lowered(patch: Patch) -> Float32:
+def _lowered(patch: Patch) -> tuple[tuple[slice, ...], Float32]:
     """Average a patch over the cells of the grid on which brightness is evened out."""
+    low = tuple(slice(one.start // LOW_LABELS, one.stop // LOW_LABELS) for one in patch.window)
     rows, cols = patch.values.shape
     values = patch.values.astype(np.float32)
     size = (cols // LOW_LABELS, rows // LOW_LABELS)
-    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
+    return low, np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _reduced(labels: LabelGround, shape: tuple[int, ...]) -> tuple[Float32, Float32, Float32]:
+def _reduced(labels: LabelGround) -> tuple[Float32, Float32, Float32]:
+    """Return height, x and y of the cells of that grid."""
+    shape = tuple(side // LOW_LABELS for side in reversed(labels.height.shape))
     rows, cols = shape[1] * LOW_LABELS, shape[0] * LOW_LABELS
     height = cv2.resize(labels.height[:rows, :cols], shape, interpolation=cv2.INTER_AREA)
     x = labels.x[:cols].reshape(-1, LOW_LABELS).mean(axis=1).astype(np.float32)
@@ -234,27 +236,21 @@ def _reduced(labels: LabelGround, shape: tuple[int, ...]) -> tuple[Float32, Floa
     return np.asarray(height, np.float32), x, y
 
 
-def sample_tile(
-    placed: TileViews,
-    labels: LabelGround,
-    ground: SurfaceWindow,
-    fade: Sequence[Patch],
-    gains: Mapping[str, NDArray[np.float64]],
-    pictures: DecodedPictures,
-) -> tuple[Float32, Float32]:
+def _sample_tile(drawing: _Drawing, pictures: DecodedPictures) -> tuple[Float32, Float32]:
     """Sample the photographs at the tile's pixels.
 
-    Returns the sums (rows, cols, bands) of values weighted by `fade_weights` and multiplied by
+    Returns the sums (rows, cols, bands) of values weighted by `_fade_weights` and multiplied by
     gains (bands,), and the sums (rows, cols) of the weights.
     """
+    labels, gains = drawing.labels, drawing.gains
     x, y = labels.x_pixel, labels.y_pixel
-    height = resampled(ground.height, labels, ground)
+    height = _resampled(drawing.ground.height, drawing)
     height -= np.float32(labels.centre[2])
     row_at, col_at = labels.places(y, x)
     bands = len(next(iter(gains.values())))
     total: Float32 = np.zeros((*height.shape, bands), np.float32)
     weights: Float32 = np.zeros(height.shape, np.float32)
-    for i, (view, one) in enumerate(zip(placed.views, fade, strict=True)):
+    for i, (view, one) in enumerate(zip(drawing.placed.views, drawing.fade, strict=True)):
         rows, cols = (
             slice(*np.clip((int(at[0]) - own.start, int(at[-1]) + 2 - own.start), 0, None))
             for at, own in zip((row_at, col_at), one.window, strict=True)
@@ -263,7 +259,7 @@ def sample_tile(
             continue
         add_view(
             pictures.get(view.name),
-            geometry_row(placed, i, 1.0).astype(np.float32)[None],
+            geometry_row(drawing.placed, i, 1.0).astype(np.float32)[None],
             gains[view.name].astype(np.float32),
             x,
             y,
@@ -277,8 +273,9 @@ def sample_tile(
     return total, weights
 
 
-def resampled(array: Float32, labels: LabelGround, ground: SurfaceWindow) -> Float32:
+def _resampled(array: Float32, drawing: _Drawing) -> Float32:
     """Interpolate an array on the surface grid at the tile's pixels."""
+    labels, ground = drawing.labels, drawing.ground
     x, y = ground.grid.cell_centres()
     col = (labels.x_pixel - (x[0] - labels.centre[0])) / ground.grid.cell_m
     row = ((y[0] - labels.centre[1]) - labels.y_pixel) / ground.grid.cell_m
@@ -297,7 +294,7 @@ class BandLayer:
     """The band by which seams are chosen; empty for colour photographs."""
     releases: tuple[Mapping[str, View], ...]
     """The views of each release by band; all hold the leader."""
-    gains: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    gains: Gains = field(default_factory=dict)
     """Factors (3,) of the leaders' pictures, by name, so that exposure does not count as
     disagreement where seams are chosen; values on the map never meet them."""
 
@@ -373,20 +370,21 @@ def mosaic_bands(
     found = _choose_views(window, ground, layer.leaders, gains, frame, store)
     if found is None:
         return out
-    labels, seams = found
-    placed, fade = seams.placed, fade_weights(seams)
-    mapped = resampled(ground.mapped.astype(np.float32), labels, ground) > 0.5
+    drawing, _ = found
+    mapped, led = _mapped(drawing), drawing.placed.views
     releases = {release[layer.leader].name: release for release in layer.releases}
     for band, cells in out.items():
-        chosen = [i for i, v in enumerate(placed.views) if band in releases[v.name]]
-        views = [releases[placed.views[i].name][band] for i in chosen]
-        of_band = views_in_tile(views, frame, labels.centre)
+        chosen = [i for i, view in enumerate(led) if band in releases[view.name]]
+        views = [releases[led[i].name][band] for i in chosen]
         if not views:
             continue
-        as_is = {view.name: np.ones(channels[band]) for view in views}
-        total, weight = sample_tile(
-            of_band, labels, ground, [fade[i] for i in chosen], as_is, values
+        of_band = replace(
+            drawing,
+            placed=views_in_tile(views, frame, drawing.labels.centre),
+            fade=[drawing.fade[i] for i in chosen],
+            gains={view.name: np.ones(channels[band]) for view in views},
         )
+        total, weight = _sample_tile(of_band, values)
         seen = mapped & (weight > LEAST_SHARE)
         cells[:, seen] = (total[seen] / weight[seen][:, None]).T
     return out
