@@ -23,7 +23,7 @@ from flows.products.band_stack import REFLECTANCE_FILE
 from flows.products.table import MOSAIC_TILE, ORTHOMOSAIC, REFLECTANCE_TILE
 from flows.stages.surface import GROUND
 from tmp.errors import InputError
-from tmp.geo.grids import Grid, Tile
+from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled, read_grid
 
 ALL_NAMED = 24
@@ -263,5 +263,10 @@ def _bounds(grid: Grid, size: int, name: str) -> tuple[float, float, float, floa
     if found is None:
         return None
     row, col = (int(number) * size for number in found.groups())
-    rows, cols = min(size, grid.rows - row), min(size, grid.cols - col)
-    return grid.window(Tile(row=row, col=col, rows=rows, cols=cols)).bounds
+    west, north = grid.x_min + col * grid.cell_m, grid.y_max - row * grid.cell_m
+    return (
+        west,
+        max(north - size * grid.cell_m, grid.bounds[1]),
+        min(west + size * grid.cell_m, grid.bounds[2]),
+        north,
+    )
