@@ -23,7 +23,7 @@ from scipy.spatial import cKDTree
 
 from flows.engine.result import Usage, measured
 from photogrammetry.orientation.matching import VerifiedPair, ideal_keypoints
-from photogrammetry.orientation.refine import SettleOptions, settle
+from photogrammetry.orientation.refine import RefineOptions, refine
 from photogrammetry.orientation.sfm import (
     Photographs,
     SfmOptions,
@@ -167,12 +167,12 @@ def adjust_block(count: int, threads: int) -> tuple[int, dict[str, Usage]]:
     by_name = {capture.name: capture for capture in captures}
     mine = [by_name[name] for name in blocks[0].names]
     with measured() as weighted:
-        settle(
+        refine(
             blocks[:1],
             mine,
             {CAMERA.camera_id: CAMERA},
             FRAME,
-            options=SettleOptions(),
+            options=RefineOptions(),
             threads=threads,
         )
     return len(blocks[0].photo), {"relative": relative, "weighted": weighted}

@@ -35,8 +35,7 @@ from numpy.typing import NDArray
 from flows.products.ground import GROUND
 from flows.products.table import DSM
 from flows.report.findings import GOOD_VIEWS, mean_residual_px
-from flows.report.ground import measured_share
-from flows.report.overlap import count_overlap, heights_of
+from flows.report.ground import count_overlap, heights_of, measured_share
 from tmp.captures import read_captures
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled, read_grid

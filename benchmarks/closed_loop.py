@@ -18,7 +18,7 @@ from measure import TMP, add_run_options, judge, kernels, reconstruction_of, run
 from flightplan.equipment.catalogue import read_catalogue
 from flightplan.rehearsal.planned import prove_flown, read_plan
 from flows.products.ground import GROUND
-from flows.report.overlap import count_overlap, heights_of
+from flows.report.ground import count_overlap, heights_of
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled
 from tmp.survey import Survey

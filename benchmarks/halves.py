@@ -27,7 +27,7 @@ from measure import (
 )
 from numpy.typing import NDArray
 
-from flows.demo.accuracy import spread
+from flows.demo import spread
 from flows.products.table import DSM
 from tmp.geo.grids import Grid
 

@@ -54,7 +54,7 @@ from flows.cli.run import PARTIAL
 from flows.products.table import DSM, ORTHOMOSAIC
 from ingest.card import find_photographs, propose_names
 from photogrammetry.orientation.block import fit_level_similarity
-from photogrammetry.orientation.vertical import angle_deg, fit_plane
+from photogrammetry.orientation.priors import angle_deg, fit_plane
 from tmp.captures import read_captures
 from tmp.errors import TmpError
 from tmp.geo.grids import Grid

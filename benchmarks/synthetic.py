@@ -17,7 +17,7 @@ import cv2  # noqa: F401  # before pycolmap, whose zlib breaks PNG writing in it
 
 from flightplan.rehearsal.farm import FarmOptions, farm_rehearsal
 from flightplan.rehearsal.photographs import CONSUMER, RTK
-from flows.demo.accuracy import Accuracy, compare_with_truth
+from flows.demo import Accuracy, compare_with_truth
 from flows.pipeline import map_survey
 from flows.run.request import MapOptions, SurveyResult
 from ingest.photographs import ingest_photographs

@@ -15,8 +15,9 @@ import numpy as np
 
 from flows.stages.inputs import PICTURES
 from photogrammetry.pictures import PictureStore
-from photogrammetry.surface.extent import flying_heights, mapped_bounds, seek_ground, survey_trend
 from photogrammetry.surface.measure import SurfaceOptions, measure_tile
+from photogrammetry.surface.search import seek_ground
+from photogrammetry.surface.trend import flying_heights, mapped_bounds, survey_trend
 from photogrammetry.views import views_of
 from tmp.geo.grids import Grid, Tile
 from tmp.reconstruction import read_reconstruction

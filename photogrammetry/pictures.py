@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmp.errors import PhotographError
+from tmp.files import replacing
 
 Picture = NDArray[np.uint8]
 
@@ -53,7 +54,6 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
 
     Parameters
     ----------
-    path : Path
     halvings : {0, 1, 2, 3}
         Halve the size this often while decoding; the JPEG decoder does it almost for free.
 
@@ -66,12 +66,12 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
     PhotographError
         If the file cannot be decoded.
     """
-    reduced = {
-        0: cv2.IMREAD_COLOR,
-        1: cv2.IMREAD_REDUCED_COLOR_2,
-        2: cv2.IMREAD_REDUCED_COLOR_4,
-        3: cv2.IMREAD_REDUCED_COLOR_8,
-    }
+    reduced = (
+        cv2.IMREAD_COLOR,
+        cv2.IMREAD_REDUCED_COLOR_2,
+        cv2.IMREAD_REDUCED_COLOR_4,
+        cv2.IMREAD_REDUCED_COLOR_8,
+    )
     if path.suffix.lower() in DEEP_SUFFIXES:
         stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if stored is not None and stored.dtype != np.uint8:
@@ -79,8 +79,7 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
             for _ in range(halvings):
                 picture = halve(picture)
             return picture
-    flags = reduced[halvings] | cv2.IMREAD_IGNORE_ORIENTATION
-    decoded = cv2.imread(str(path), flags)
+    decoded = cv2.imread(str(path), reduced[halvings] | cv2.IMREAD_IGNORE_ORIENTATION)
     if decoded is None:
         raise PhotographError(f"{path}: cannot be decoded; copy it again from the card")
     return np.asarray(decoded, np.uint8)
@@ -89,15 +88,8 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
 def stretched(stored: NDArray[Any]) -> Picture:
     """Bring a picture of more than 8 bits to 8, from its own darkest to its own brightest.
 
-    Parameters
-    ----------
-    stored : ndarray of shape (rows, cols) or (rows, cols, bands)
-        One band, or three or more of which the first three are used.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols, 3), uint8
-        The same in all bands for a picture of one.
+    One band (rows, cols) gives three that are the same; of more (rows, cols, bands) the first three
+    are used.
 
     Notes
     -----
@@ -163,16 +155,10 @@ class PictureStore:
         return [name for name in names if self._stem(name).with_suffix(HEAD) not in stored]
 
     def save(self, name: str, picture: Picture, *, halvings: int) -> None:
-        """Store the pyramid and thumbnail of a decoded photograph.
+        """Store the pyramid and thumbnail of a photograph.
 
-        Parameters
-        ----------
-        name : str
-            The photograph's identity.
-        picture : ndarray of shape (rows, cols, 3)
-            As decoded, blue, green, red.
-        halvings : int
-            How often it was halved against the photograph.
+        The picture (rows, cols, 3) is as decoded, blue, green, red, and `halvings` says how often
+        it was halved against the photograph.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = self._stem(name)
@@ -190,24 +176,18 @@ class PictureStore:
                 entries[kind].append({"level": level, "offset": offset, "rows": rows, "cols": cols})
                 parts.append(part.ravel())
                 offset += part.size
-        _write_array(stem.with_suffix(".grey.npy"), np.concatenate(parts))
-        _write_array(stem.with_suffix(".small.npy"), thumbnail)
-        head = stem.with_suffix(".json.part")
-        head.write_text(json.dumps({"name": name, **entries}))
-        head.replace(stem.with_suffix(HEAD))  # last: it vouches for the other two
+        for suffix, array in ((".grey.npy", np.concatenate(parts)), (".small.npy", thumbnail)):
+            with replacing(stem.with_suffix(suffix)) as partial, partial.open("wb") as file:
+                np.save(file, array)
+        with replacing(stem.with_suffix(HEAD)) as partial:  # last: it vouches for the other two
+            partial.write_text(json.dumps({"name": name, **entries}))
 
     def grey(self, name: str, level: int, *, smooth: bool = False) -> tuple[Picture, int]:
         """Return one level of a pyramid, memory-mapped, and the level actually returned.
 
-        A level finer or coarser than what is stored gives the nearest one that is.
-
-        Parameters
-        ----------
-        name : str
-        level : int
-        smooth : bool
-            Whether it is halved by `halve_smoothly`: without moiré, for a search among many
-            heights, and with less of the detail that a precise height needs.
+        A level finer or coarser than what is stored gives the nearest one that is.  Smooth levels
+        are halved by `halve_smoothly`: without moiré, for a search among many heights, and with
+        less of the detail that a precise height needs.
         """
         head = json.loads(self._stem(name).with_suffix(HEAD).read_text())
         entries = head[LEVELS][:1] + head[SMOOTH] if smooth else head[LEVELS]
@@ -230,13 +210,6 @@ def _pyramid(
         level, picture = pyramid[-1]
         pyramid.append((level + 1, halved(picture)))
     return pyramid
-
-
-def _write_array(path: Path, array: Picture) -> None:
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.save(file, array)
-    partial.replace(path)
 
 
 class DecodedPictures:

@@ -1,4 +1,4 @@
-"""Oriented photographs as a ground tile sees them: which ones, and their numbers for kernels."""
+"""Oriented photographs over a tile of the ground: which see it, and their numbers for kernels."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from photogrammetry.kernels.projection import GEOMETRY_WIDTH
+from photogrammetry.kernels.projection import FARTHEST_SLANT, GEOMETRY_WIDTH
 from photogrammetry.pictures import PictureStore
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
 
-log = logging.getLogger(__name__)
-
 Float = NDArray[np.float64]
 
-FARTHEST_SLANT = 1.73
-"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +39,24 @@ def views_of(reconstruction: Reconstruction) -> list[View]:
         View(name=photo.name, camera=reconstruction.cameras[photo.camera_id], pose=photo.pose)
         for photo in reconstruction.photos
     ]
+
+
+def surface_part(reconstruction: Reconstruction, captures: Sequence[Capture]) -> Reconstruction:
+    """Return the reconstruction with only the photographs that measure the surface.
+
+    Those are the colour photographs if there are any, else those of the band in which the most
+    tie points were found: photographs of different bands do not correlate well.
+    """
+    band_of = {capture.name: capture.band for capture in captures}
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for photo in reconstruction.photos:
+        found[band_of[photo.name]].append(photo.observations)
+    if len(found) <= 1:
+        return reconstruction
+    chosen = "" if "" in found else max(found, key=lambda band: (np.median(found[band]), band))
+    log.info("the surface is measured in %s", chosen or "the colour photographs")
+    photos = tuple(photo for photo in reconstruction.photos if band_of[photo.name] == chosen)
+    return replace(reconstruction, photos=photos)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +108,7 @@ def trusted_radius2(camera: Camera) -> float:
 def views_in_tile(views: Sequence[View], frame: LocalFrame, centre: Float) -> TileViews:
     """Express views in tile coordinates, in their order, whatever they see.
 
-    Parameters
-    ----------
-    views : sequence of View
-    frame : LocalFrame
-    centre : ndarray of shape (3,)
-        Map coordinates of the tile's centre and its reference height.
+    The centre (3,) has the map coordinates of the tile's centre and its reference height.
     """
     matrix, offset = frame.world_from_map_affine(centre)
     inverse = np.linalg.inv(matrix)
@@ -126,10 +137,8 @@ def place_views(
 
     Parameters
     ----------
-    views : sequence of View
-    frame : LocalFrame
     centre : ndarray of shape (3,)
-        Map coordinates of the tile's centre and its reference height.
+        See `views_in_tile`.
     half_size_m : tuple of float
         Half the tile's extent east and north.
     z_range_m : tuple of float
@@ -171,13 +180,12 @@ def _within_reach(
     return [view for view, kept in zip(views, near, strict=True) if kept]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelViews:
+class KernelViews(NamedTuple):
     """Views packed for kernels; see `photogrammetry.kernels.projection` for the layout."""
 
+    pixels: NDArray[np.uint8]
     geometry: NDArray[np.float32]
     layout: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
 
 
 def pack_grey(
@@ -245,15 +253,14 @@ def _crop(
     """Cut the bounding box of projected points, with a margin; a 1 × 1 crop if it is empty."""
     rows, cols = picture.shape[:2]
     finite = pixels[np.isfinite(pixels[:, 0])]
-    if len(finite) == 0:
-        return np.ascontiguousarray(picture[:1, :1]), 0, 0
-    low = np.floor(finite.min(axis=0)).astype(int) - margin
-    high = np.ceil(finite.max(axis=0)).astype(int) + margin
-    x0, y0 = max(low[0], 0), max(low[1], 0)
-    x1, y1 = min(high[0], cols), min(high[1], rows)
-    if x1 <= x0 or y1 <= y0:
-        return np.ascontiguousarray(picture[:1, :1]), 0, 0
-    return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
+    if len(finite):
+        low = np.floor(finite.min(axis=0)).astype(int) - margin
+        high = np.ceil(finite.max(axis=0)).astype(int) + margin
+        x0, y0 = max(low[0], 0), max(low[1], 0)
+        x1, y1 = min(high[0], cols), min(high[1], rows)
+        if x1 > x0 and y1 > y0:
+            return np.ascontiguousarray(picture[y0:y1, x0:x1]), x0, y0
+    return np.ascontiguousarray(picture[:1, :1]), 0, 0
 
 
 def geometry_row(
@@ -272,39 +279,7 @@ def geometry_row(
         Column and row of that picture at which its crop begins.
     """
     camera = tile_views.views[i].camera
-    return np.concatenate(
-        [
-            tile_views.cam_from_tile[i].ravel(),
-            [
-                camera.fx_px * scale,
-                camera.fy_px * scale,
-                camera.cx_px * scale - x0,
-                camera.cy_px * scale - y0,
-            ],
-            camera.distortion,  # k1 k2 p1 p2 k3, as projection.py numbers them
-            [trusted_radius2(camera)],
-        ]
-    )
-
-
-def surface_part(reconstruction: Reconstruction, captures: Sequence[Capture]) -> Reconstruction:
-    """Return the reconstruction with only the photographs that measure the surface.
-
-    Those are the colour photographs if there are any, else those of the band in which the most
-    tie points were found: photographs of different bands do not correlate well.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Of at least the oriented photographs.
-    """
-    band_of = {capture.name: capture.band for capture in captures}
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for photo in reconstruction.photos:
-        found[band_of[photo.name]].append(photo.observations)
-    if len(found) <= 1:
-        return reconstruction
-    chosen = "" if "" in found else max(found, key=lambda band: (np.median(found[band]), band))
-    log.info("the surface is measured in %s", chosen or "the colour photographs")
-    photos = tuple(photo for photo in reconstruction.photos if band_of[photo.name] == chosen)
-    return replace(reconstruction, photos=photos)
+    focal_px = (camera.fx_px * scale, camera.fy_px * scale)
+    middle_px = (camera.cx_px * scale - x0, camera.cy_px * scale - y0)
+    lens = (camera.distortion, [trusted_radius2(camera)])  # k1 k2 p1 p2 k3, as projection.py has it
+    return np.concatenate([tile_views.cam_from_tile[i].ravel(), focal_px, middle_px, *lens])

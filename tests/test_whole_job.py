@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from shapely import box
 
-from flows.demo.demo import DemoResult, run_demo
+from flows.demo import DemoResult, run_demo
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
 from flows.report.verdict import End

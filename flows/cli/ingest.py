@@ -1,4 +1,4 @@
-"""``tmp ingest``: from cards and folders to a survey, with a first look at what was photographed."""
+"""``tmp ingest``: from cards and folders to a survey, with a first look at it."""
 
 from __future__ import annotations
 

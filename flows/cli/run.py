@@ -193,7 +193,7 @@ def demo(folder: Path, workers: int | None) -> None:
     The photographs are rendered, so what they show is known exactly.  Everything goes to FOLDER,
     by default ./tmp-demo.
     """
-    from flows.demo.demo import run_demo
+    from flows.demo import run_demo
     from flows.run.request import MapOptions
     from tmp.progress import bar
 

@@ -238,7 +238,12 @@ class UnitRunner:
         stage = recipe.opened()
         items = stage.items()
         units = units_of(self.folder, recipe, items, min(count, max(1, len(items))), asked)
-        return [unit for unit in units if not all(map(stage.is_made, unit.items or ()))]
+        failed = Ledger(partial=recipe.partial).failed()
+        return [
+            unit
+            for unit in units
+            if not all(item in failed or stage.is_made(item) for item in unit.items or ())
+        ]
 
     def _run(
         self, recipe: Recipe, units: Sequence[Unit], track: Track, label: str, policy: RetryPolicy

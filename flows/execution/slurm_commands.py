@@ -302,7 +302,7 @@ class Commands:
     def refuse_if_stopping(self) -> None:
         """Raise `StoppedError` if work is to stop."""
         if self.stopping.is_set():
-            raise StoppedError("stopped with the run; run again to go on")
+            raise StoppedError("stopped; run again to go on")
 
     def queue(
         self,

@@ -153,7 +153,7 @@ def open_stack(path: Path) -> BandStack:
     )
 
 
-def stack_signature(path: Path) -> str:
+def _stack_signature(path: Path) -> str:
     """Return what tells one state of a stack from another: a digest of its tags and overview.
 
     It costs milliseconds whatever the size, and survives copying, unlike times of change.
@@ -169,23 +169,16 @@ def stack_signature(path: Path) -> str:
 def choose_stack(products_dir: Path, *, picture: bool = False) -> BandStack:
     """Open the stack of a survey: reflectance where there is one, else the orthomosaic.
 
-    Parameters
-    ----------
-    products_dir : Path
-    picture : bool
-        Take the orthomosaic even where there is reflectance.
+    If asked for the picture, the orthomosaic even where there is reflectance.
 
     Raises
     ------
     InputError
         If there is neither.
     """
-    reflectance = products_dir / REFLECTANCE_FILE
-    orthomosaic = products_dir / ORTHOMOSAIC.file
-    if reflectance.exists() and not picture:
-        return open_stack(reflectance)
-    if orthomosaic.exists():
-        return open_stack(orthomosaic)
+    for file in (ORTHOMOSAIC.file,) if picture else (REFLECTANCE_FILE, ORTHOMOSAIC.file):
+        if (products_dir / file).exists():
+            return open_stack(products_dir / file)
     raise InputError(
         f"{products_dir}: neither {REFLECTANCE_FILE} nor {ORTHOMOSAIC.file}; "
         f"make them with 'tmp map {products_dir.parent}'"
@@ -195,11 +188,11 @@ def choose_stack(products_dir: Path, *, picture: bool = False) -> BandStack:
 def _told_wavelength(file: Any, number: int) -> tuple[float | None, float | None]:
     """Return centre and width of a band in nm, as GDAL's IMAGERY domain has them."""
     said = file.tags(number, ns="IMAGERY")
-    centre, width = said.get("CENTRAL_WAVELENGTH_UM"), said.get("FWHM_UM")
-    return (
-        None if centre is None else 1000 * float(centre),
-        None if width is None else 1000 * float(width),
+    centre, width = (
+        1000 * float(said[key]) if key in said else None
+        for key in ("CENTRAL_WAVELENGTH_UM", "FWHM_UM")
     )
+    return centre, width
 
 
 def _numbers(text: str | None, count: int) -> list[float | None]:
@@ -227,7 +220,10 @@ def index_tags(
         "FORMULA": index.in_words(),
         "REFERENCE": index.reference,
         "SOURCE": index.source,
-        "BANDS": "; ".join(f"{key} = {_band_said(band)}" for key, band in bands.items()),
+        "BANDS": "; ".join(
+            f"{key} = {band.name}" + ("" if band.centre_nm is None else f" {band.centre_nm:g} nm")
+            for key, band in bands.items()
+        ),
         "CALIBRATION": str(stack.provenance),
         "RESTS_ON": stack.in_words(),
         "MASKED": masks,
@@ -236,7 +232,7 @@ def index_tags(
         "NOTE": index.note,
         "WARNINGS": "; ".join(warnings),
         STACK_TAG: stack.path.name,
-        SIGNATURE_TAG: stack_signature(stack.path),
+        SIGNATURE_TAG: _stack_signature(stack.path),
     }
     if sigma is not None:
         tags["SIGMA"] = f"{sigma:.3f}"
@@ -287,10 +283,6 @@ def _product(path: Path, tags: Mapping[str, str]) -> Product:
 def _staleness(path: Path, tags: Mapping[str, str]) -> str:
     """Say so where the raster that an index was computed from is not the one that lies there."""
     stack = path.parent / tags.get(STACK_TAG, "")
-    if not stack.is_file() or stack_signature(stack) == tags.get(SIGNATURE_TAG):
+    if not stack.is_file() or _stack_signature(stack) == tags.get(SIGNATURE_TAG):
         return ""
     return f"made from an earlier {stack.name}; run tmp indices again"
-
-
-def _band_said(band: Band) -> str:
-    return band.name if band.centre_nm is None else f"{band.name} {band.centre_nm:g} nm"

@@ -34,17 +34,8 @@ SHA2_256 = bytes([0x12, 0x20])
 def write_catalog(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> Path:
     """Write ``catalog.json`` and ``products/item.json``; returns the catalogue's path.
 
-    Parameters
-    ----------
-    survey : Survey
-        With products.
-    settings : Settings
-    captures : sequence of Capture
-        For the time of the survey.
-
-    Notes
-    -----
-    A survey without positions has an item without geometry, which STAC allows.
+    The captures say when the survey was made.  One without positions has an item without geometry,
+    which STAC allows.
     """
     catalog = pystac.Catalog(
         id=_identifier(settings.name),
@@ -121,11 +112,8 @@ def _raster_fields(path: Path, product: Product) -> dict[str, Any]:
         names = product.bands or file.descriptions
         for name, dtype in zip(names, file.dtypes, strict=True):
             band: dict[str, Any] = {"name": name, "data_type": dtype}
-            if file.nodata is not None:
-                band["nodata"] = file.nodata
-            if product.unit:
-                band["unit"] = product.unit
-            bands.append(band)
+            band |= {} if file.nodata is None else {"nodata": file.nodata}
+            bands.append(band | ({"unit": product.unit} if product.unit else {}))
         fields: dict[str, Any] = {
             "bands": bands,
             "gsd": file.transform.a,

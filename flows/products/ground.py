@@ -13,7 +13,7 @@ from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
 
 if TYPE_CHECKING:
-    from photogrammetry.ortho.seams import Ground
+    from photogrammetry.ortho.seams import SurfaceWindow
 
 Array = NDArray[Any]
 
@@ -95,8 +95,7 @@ def read_continued(ground: TiledRaster, window: Tile) -> Continued:
 
 def read_closed(ground: TiledRaster, window: Tile) -> NDArray[np.bool_]:
     """Return which cells of a window are measured or lie in a gap among measured ones."""
-    from photogrammetry.surface.continuation import Standing
-    from photogrammetry.surface.extent import REACH_CELLS, closed_ground
+    from photogrammetry.surface.continuation import REACH_CELLS, Standing, closed_ground
 
     wide = window.grown(REACH_CELLS)
     height, confidence, _, sigma = ground.read(wide)
@@ -143,7 +142,7 @@ def read_sheet(ground: TiledRaster, window: Tile) -> tuple[Array, Array]:
     return sheet.over(x, y).astype(np.float32), standing[i[:, None], j]
 
 
-def read_ground(ground: TiledRaster, window: Tile) -> Ground:
+def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
     """Return the ground over a window, which may reach beyond it.
 
     Over gaps and beyond the rim it is a surface continued from what was measured, so that the
@@ -152,11 +151,11 @@ def read_ground(ground: TiledRaster, window: Tile) -> Ground:
     return drawn_on(ground.grid.window(window), read_continued(ground, window))
 
 
-def drawn_on(grid: Grid, found: Continued) -> Ground:
+def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
     """Return the ground of a grid as seams and picture need it."""
-    from photogrammetry.ortho.seams import Ground
+    from photogrammetry.ortho.seams import SurfaceWindow
 
-    return Ground(grid=grid, height=found.height, mapped=found.mapped)
+    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def inside_area(grid: Grid, tile: Tile, area_wkt: str | None) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -27,73 +27,49 @@ def write_styles(products_dir: Path) -> list[Path]:
     written = []
     for product in (*PRODUCTS, *read_index_products(products_dir)):
         raster = products_dir / product.file
-        if product.kind not in _STYLES or not raster.exists():
-            continue
-        path = raster.with_suffix(".qml")
-        with replacing(path) as temporary:
-            temporary.write_text(_STYLES[product.kind](raster, product), encoding="utf-8")
-        written.append(path)
+        renderer = _renderer(raster, product) if raster.exists() else ""
+        if renderer:
+            path = raster.with_suffix(".qml")
+            with replacing(path) as temporary:
+                temporary.write_text(_document(renderer), encoding="utf-8")
+            written.append(path)
     return written
 
 
-def _picture_style(raster: Path, product: Product) -> str:
-    del raster, product
-    return _document(
-        '<rasterrenderer type="multibandcolor" redBand="1" greenBand="2" blueBand="3" '
-        'alphaBand="4" opacity="1"/>'
-    )
+def _renderer(raster: Path, product: Product) -> str:
+    """Return the element that draws a raster; empty for what QGIS draws well by itself."""
+    match product.kind:
+        case Kind.PICTURE:
+            return (
+                '<rasterrenderer type="multibandcolor" redBand="1" greenBand="2" blueBand="3" '
+                'alphaBand="4" opacity="1"/>'
+            )
+        case Kind.HEIGHT:
+            return _ramp(VIRIDIS, np.linspace(*_range(raster), len(VIRIDIS)), product.unit)
+        case Kind.DOUBT:
+            return _ramp(MAGMA, np.linspace(0.0, _range(raster)[1], len(MAGMA)), product.unit)
+        case Kind.COUNT:
+            return _ramp(VIEWS, np.linspace(1, MOST_VIEWS, len(VIEWS)), product.unit)
+        case Kind.SHARE:
+            return _ramp(VIRIDIS, np.linspace(0.0, 1.0, len(VIRIDIS)), product.unit)
+        case Kind.INDEX:  # fixed ends, so that colours compare from date to date
+            return _ramp(*ramp_steps(product.ramp, product.shown), product.unit)
+        case Kind.CLASS:
+            return _classes(product)
+    return ""
 
 
-def _height_style(raster: Path, product: Product) -> str:
-    low, high = _range(raster)
-    return _document(_ramp(VIRIDIS, np.linspace(low, high, len(VIRIDIS)), product.unit))
-
-
-def _doubt_style(raster: Path, product: Product) -> str:
-    _, high = _range(raster)
-    return _document(_ramp(MAGMA, np.linspace(0.0, high, len(MAGMA)), product.unit))
-
-
-def _count_style(raster: Path, product: Product) -> str:
-    del raster
-    return _document(_ramp(VIEWS, np.linspace(1, MOST_VIEWS, len(VIEWS)), product.unit))
-
-
-def _share_style(raster: Path, product: Product) -> str:
-    del raster
-    return _document(_ramp(VIRIDIS, np.linspace(0.0, 1.0, len(VIRIDIS)), product.unit))
-
-
-def _class_style(raster: Path, product: Product) -> str:
-    """Return a style with a name and a colour for each class, half transparent."""
-    del raster
+def _classes(product: Product) -> str:
+    """Return a renderer with a name and a colour for each class, half transparent."""
     items = "".join(
         f'<paletteEntry value="{one.value}" color="{one.colour}" alpha="255" '
         f'label="{escape(one.name)}"/>'
         for one in product.classes
     )
-    return _document(
+    return (
         f'<rasterrenderer type="paletted" band="1" opacity="0.5">'
         f"<colorPalette>{items}</colorPalette></rasterrenderer>"
     )
-
-
-def _index_style(raster: Path, product: Product) -> str:
-    """Return a style with fixed ends, so that colours compare from date to date."""
-    del raster
-    colours, values = ramp_steps(product.ramp, product.shown)
-    return _document(_ramp(colours, values, product.unit))
-
-
-_STYLES: dict[Kind, Callable[[Path, Product], str]] = {
-    Kind.PICTURE: _picture_style,
-    Kind.HEIGHT: _height_style,
-    Kind.DOUBT: _doubt_style,
-    Kind.COUNT: _count_style,
-    Kind.SHARE: _share_style,
-    Kind.CLASS: _class_style,
-    Kind.INDEX: _index_style,
-}
 
 
 def _range(raster: Path) -> tuple[float, float]:

@@ -63,11 +63,6 @@ def write_zones(zones_file: Path, rasters: Sequence[Path], products_dir: Path) -
         Any vector file GDAL reads; the first layer with polygons.
     rasters : sequence of Path
         On any grids, one band each.
-    products_dir : Path
-
-    Returns
-    -------
-    (csv_path, gpkg_path)
 
     Raises
     ------
@@ -128,18 +123,9 @@ def read_zones(path: Path) -> Zones:
 
 
 def zonal_statistics(zones: Zones, raster: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the statistics of a raster in each polygon.
+    """Return the `STATISTICS` of a raster of one band in each polygon, (N,) each.
 
-    Parameters
-    ----------
-    zones : Zones
-    raster : Path
-        One band, with nodata.
-
-    Returns
-    -------
-    dict of str to ndarray of float64, shape (N,)
-        By the names of `STATISTICS`; NaN where a polygon holds no value.
+    NaN where a polygon holds no value.
 
     Raises
     ------

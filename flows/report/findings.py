@@ -1,14 +1,14 @@
-"""What the numbers of a map mean: resolution, calibration, and warnings in plain words."""
+"""What the numbers of a map mean: areas, resolution, calibration, positions, and warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from flows.report.ground import Coverage
-from flows.report.positions import position_warnings
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum
 from tmp.reconstruction import Reconstruction, VerticalScale
@@ -19,6 +19,40 @@ LEAST_COVERED = 0.9
 HIGH_RESIDUAL_PX = 1.0
 DOUBTFUL = ("the map leans",)
 """Words of the orientation's own warnings that put the whole block in doubt."""
+LOOSE_POSITION_M = 0.5
+"""Standard deviation of positions above which a map may be shifted by metres."""
+FAR_SIGMAS = 5.0
+"""Standard deviations beyond which a recorded position is far off."""
+WORSE = ("heights drift", "positions scatter")
+"""Words of the orientation's own warnings that say more than how good positions claim to be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Areas of ground in hectares; in square units over 10 000 where a block has no scale."""
+
+    flown_ha: float
+    """What the photographs to be mapped look at, those left out included."""
+    mapped_ha: float
+    """With a measured height."""
+    drawn_ha: float
+    """Shown by the orthomosaic."""
+    seen_by_two_ha: float
+    """What two or more oriented photographs see."""
+    seen_by_three_ha: float
+    measured_of_two: float
+    """Share of the ground that two or more see which has a measured height, 0 to 1."""
+    measured_of_three: float
+
+    @property
+    def mapped_of_flown(self) -> float:
+        """Share of the ground flown that has a measured height, 0 to 1."""
+        return self.mapped_ha / self.flown_ha if self.flown_ha > 0 else 0.0
+
+    @property
+    def drawn_of_flown(self) -> float:
+        """Share of the ground flown that the orthomosaic shows, 0 to 1."""
+        return self.drawn_ha / self.flown_ha if self.flown_ha > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,27 +69,23 @@ class Parameter:
 
 def interior_changes(prior: Camera, adjusted: Camera) -> tuple[Parameter, ...]:
     """List what self-calibration changed."""
-    focal_sigma_px = prior.focal_sigma * prior.fx_px
-    rows: list[tuple[str, str, str, float | None]] = [
-        ("focal length x", "fx_px", "px", focal_sigma_px),
+    rows: list[tuple[str, str, str, float]] = [
+        ("focal length x", "fx_px", "px", prior.focal_sigma * prior.fx_px),
         ("focal length y", "fy_px", "px", prior.focal_sigma * prior.fy_px),
-        ("principal point x", "cx_px", "px", None),
-        ("principal point y", "cy_px", "px", None),
-        *((name, name, "", None) for name in ("k1", "k2", "k3", "p1", "p2")),
+        ("principal point x", "cx_px", "px", 0.0),
+        ("principal point y", "cy_px", "px", 0.0),
+        *((name, name, "", 0.0) for name in ("k1", "k2", "k3", "p1", "p2")),
     ]
-    changes = []
-    for name, attribute, unit, sigma in rows:
-        before, after = getattr(prior, attribute), getattr(adjusted, attribute)
-        changes.append(
-            Parameter(
-                name=name,
-                prior=before,
-                adjusted=after,
-                unit=unit,
-                in_sigmas=(after - before) / sigma if sigma else None,
-            )
+    return tuple(
+        Parameter(
+            name=name,
+            prior=(before := getattr(prior, attribute)),
+            adjusted=(after := getattr(adjusted, attribute)),
+            unit=unit,
+            in_sigmas=(after - before) / sigma if sigma else None,
         )
-    return tuple(changes)
+        for name, attribute, unit, sigma in rows
+    )
 
 
 def photograph_gsd_m(reconstruction: Reconstruction) -> float:
@@ -169,6 +199,112 @@ def not_oriented(
 def mean_residual_px(reconstruction: Reconstruction) -> float:
     """Return the mean reprojection residual over the tie points; NaN without any."""
     residuals = reconstruction.point_residuals_px
-    if len(residuals) == 0:
-        return float("nan")
-    return float(np.average(residuals, weights=reconstruction.point_views))
+    weights = reconstruction.point_views
+    return float(np.average(residuals, weights=weights)) if len(residuals) else float("nan")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisResidual:
+    """Differences between adjusted and recorded positions along one axis, in metres."""
+
+    axis: str
+    mean_m: float
+    rms_m: float
+    largest_m: float
+    stated_sigma_m: float
+    """Median of the standard deviations that the positions came with."""
+
+
+def gnss_residuals(
+    reconstruction: Reconstruction, captures: Sequence[Capture]
+) -> tuple[AxisResidual, ...]:
+    """Summarise the differences to GNSS; empty without positions."""
+    rows = [p.gnss_residual_m for p in reconstruction.photos if p.gnss_residual_m is not None]
+    if not rows:
+        return ()
+    residuals = np.array(rows)
+    oriented = {photo.name for photo in reconstruction.photos}
+    stated = [
+        (c.sigma_horizontal_m, c.sigma_vertical_m)
+        for c in captures
+        if c.name in oriented and c.positioned
+    ]
+    horizontal, vertical = np.median(stated, axis=0).tolist() if stated else (np.nan, np.nan)
+    return tuple(
+        AxisResidual(
+            axis=axis,
+            mean_m=float(values.mean()),
+            rms_m=float(np.sqrt((values**2).mean())),
+            largest_m=float(np.abs(values).max()),
+            stated_sigma_m=sigma,
+        )
+        for axis, values, sigma in zip(
+            ("east", "north", "up"), residuals.T, (horizontal, horizontal, vertical), strict=True
+        )
+    )
+
+
+def far_positions(
+    reconstruction: Reconstruction, captures: Sequence[Capture]
+) -> list[tuple[str, float]]:
+    """Return name and distance in metres of each position far off, the worst first."""
+    sigmas = {c.name: (c.sigma_horizontal_m, c.sigma_vertical_m) for c in captures}
+    far = []
+    for photo in reconstruction.photos:
+        if photo.gnss_residual_m is None or photo.name not in sigmas:
+            continue
+        horizontal_m, vertical_m = sigmas[photo.name]
+        off = np.array(photo.gnss_residual_m)
+        if np.linalg.norm(off / (horizontal_m, horizontal_m, vertical_m)) > FAR_SIGMAS:
+            far.append((photo.name, float(np.linalg.norm(off))))
+    return sorted(far, key=lambda one: -one[1])
+
+
+def position_warnings(
+    reconstruction: Reconstruction, captures: Sequence[Capture], datum: HeightDatum
+) -> list[str]:
+    """Say what the positions of a block with a place mean for its map.
+
+    Positions that contradict the block are the orientation's to tell, see
+    `photogrammetry.orientation.summary`.
+    """
+    warnings = []
+    axes = gnss_residuals(reconstruction, captures)
+    said = " ".join(reconstruction.warnings)
+    if axes and axes[0].stated_sigma_m > LOOSE_POSITION_M and not any(w in said for w in WORSE):
+        known = sum(c.positioned and c.used for c in captures)
+        warnings.append(_say_loose(axes, known, reconstruction.figures))
+    if datum in (HeightDatum.UNKNOWN, HeightDatum.BAROMETRIC):
+        warnings.append(
+            f"What heights are measured from is {datum}: compare them within this map only, or "
+            "set vertical_datum in survey.toml."
+        )
+    return warnings
+
+
+def say_firmness(figures: Mapping[str, Any]) -> str:
+    """Say how well level and scale of a block are known; empty for one without a place."""
+    if "tilt_sigma_deg" not in figures:
+        return ""
+    return (
+        f"Levelled by {figures['level_from']}"
+        f"{' and GNSS heights' if figures['heights_from'] == 'GNSS' else ''}, to "
+        f"{figures['tilt_sigma_deg']:.2g}°; scale by positions, to "
+        f"{100 * figures['scale_sigma']:.2g} % (one standard deviation each)."
+    )
+
+
+def _say_loose(axes: Sequence[AxisResidual], count: int, figures: Mapping[str, Any]) -> str:
+    sigma_m = axes[0].stated_sigma_m
+    shift_m = sigma_m / math.sqrt(max(1, min(count, 9)))
+    leaves = (
+        f"; a tilt of {figures['tilt_sigma_deg']:.2g}° and a scale of "
+        f"{100 * figures['scale_sigma']:.2g} % stay open"
+        if "tilt_sigma_deg" in figures
+        else ""
+    )
+    return (
+        f"Positions are good to about {sigma_m:.2g} m each: the whole map may lie {shift_m:.1f} m "
+        f"or more from its true place, more in height{leaves}. What lies near to each other in it "
+        "is far better. Lay it over a known map to place it."
+    )

@@ -3,15 +3,20 @@
 The ground flown is what the photographs that were to be mapped look at: the oriented ones by their
 adjusted orientation, those left out by what was recorded of them.  Report, command and
 ``quality.json`` all take their areas from here, so they cannot differ.
+
+Whether a photograph sees a place is more than whether the place lies within its frame: trees and
+walls hide what is behind them, and high ground has less overlap than low.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import rasterio
 import shapely
@@ -19,13 +24,13 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from flows.engine.store import Result
-from flows.products.ground import GROUND, inside_area
+from flows.products.ground import GROUND, inside_area, read_closed
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC
-from flows.report.overlap import count_overlap, heights_of, in_frame
+from flows.report.findings import Coverage
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.grids import Grid, Tile
-from tmp.geo.rasters import open_tiled, read_grid, read_reduced
+from tmp.geo.rasters import TiledRaster, open_tiled, read_grid, read_reduced
 from tmp.reconstruction import OrientedPhoto, Reconstruction
 
 if TYPE_CHECKING:
@@ -45,34 +50,10 @@ LEAST_HEIGHT_M = 2.0
 """Height above take-off below which a photograph was taken on the ground."""
 FARTHEST_M = 5000.0
 """A photograph left out that was recorded farther from the others has a wrong position."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """Areas of ground in hectares; in square units over 10 000 where a block has no scale."""
-
-    flown_ha: float
-    """What the photographs to be mapped look at, those left out included."""
-    mapped_ha: float
-    """With a measured height."""
-    drawn_ha: float
-    """Shown by the orthomosaic."""
-    seen_by_two_ha: float
-    """What two or more oriented photographs see."""
-    seen_by_three_ha: float
-    measured_of_two: float
-    """Share of the ground that two or more see which has a measured height, 0 to 1."""
-    measured_of_three: float
-
-    @property
-    def mapped_of_flown(self) -> float:
-        """Share of the ground flown that has a measured height, 0 to 1."""
-        return self.mapped_ha / self.flown_ha if self.flown_ha > 0 else 0.0
-
-    @property
-    def drawn_of_flown(self) -> float:
-        """Share of the ground flown that the orthomosaic shows, 0 to 1."""
-        return self.drawn_ha / self.flown_ha if self.flown_ha > 0 else 0.0
+WINDOW_CELLS = 1024
+"""Side of what is read of a surface at once; gaps are closed from well beyond it."""
+CLEARANCE_CELLS = 1.0
+"""Height in cells by which a surface must rise above a ray to block it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,14 +106,17 @@ class Ground:
         def area(share: Float | Mask) -> float:
             return float(share.sum() * hectare)
 
+        def measured_of(chosen: Mask) -> float:
+            return float(self.measured[chosen].mean()) if chosen.any() else 0.0
+
         return Coverage(
             flown_ha=area(flown),
             mapped_ha=area(np.where(flown, self.measured, 0.0)),
             drawn_ha=area(np.where(flown, self.drawn, 0.0)),
             seen_by_two_ha=area(two),
             seen_by_three_ha=area(three),
-            measured_of_two=_share_of(self.measured, two),
-            measured_of_three=_share_of(self.measured, three),
+            measured_of_two=measured_of(two),
+            measured_of_three=measured_of(three),
         )
 
 
@@ -147,20 +131,11 @@ def survey_ground(
 ) -> Ground:
     """Find out what became of the ground that was flown over.
 
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    captures : sequence of Capture
-        With all verdicts applied; those used were to be mapped.
-    cameras : mapping of Camera
-        From the metadata, for photographs whose camera was not adjusted.
-    results : sequence of Result
-        Stages of the map; the surface's tells how high the ground lies.
-    products_dir : Path
-    area_wkt : str, optional
-        Polygon to judge within, map coordinates.
+    The captures that are used were to be mapped; the cameras are those of the metadata, for
+    photographs whose camera was not adjusted; the surface's result tells how high the ground lies.
+    The polygon of the area, map coordinates, is what to judge within.
     """
-    from photogrammetry.surface.extent import survey_trend
+    from photogrammetry.surface.trend import survey_trend
 
     trend = survey_trend(reconstruction)
     left_out = predict_left_out(reconstruction, captures, cameras, trend)
@@ -193,7 +168,7 @@ def choose_sheet(
     left_out: Sequence[LeftOut] = (),
 ) -> Grid:
     """Choose the sheet: the products' bounds, every camera, all that photographs look at."""
-    from photogrammetry.surface.extent import footprint
+    from photogrammetry.surface.trend import footprint
 
     centres = np.array([photo.pose.centre for photo in reconstruction.photos])
     places = reconstruction.frame.map_from_world(centres)[:, :2]
@@ -228,19 +203,17 @@ def predict_left_out(
         return ()
     geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in missing]
     recorded = frame.world_from_geodetic(np.array(geodetic, float))
+    places = frame.map_from_world(recorded)[:, :2]
     centres = np.array([photo.pose.centre for photo in reconstruction.photos])
-    near = [np.hypot(*(centres[:, :2] - at[:2]).T).min() <= FARTHEST_M for at in recorded]
     known = replace(reconstruction, cameras={**cameras, **reconstruction.cameras})
     return tuple(
         LeftOut(
             name=capture.name,
             place=(float(place[0]), float(place[1])),
-            footprint=_predicted(known, capture, world, place[:2], trend),
+            footprint=_predicted(known, capture, world, place, trend),
         )
-        for capture, world, place, is_near in zip(
-            missing, recorded, frame.map_from_world(recorded), near, strict=True
-        )
-        if is_near
+        for capture, world, place in zip(missing, recorded, places, strict=True)
+        if np.hypot(*(centres[:, :2] - world[:2]).T).min() <= FARTHEST_M
     )
 
 
@@ -248,7 +221,7 @@ def _predicted(
     reconstruction: Reconstruction, capture: Capture, world: Float, place: Float, trend: Trend
 ) -> Float:
     """Return the corners of the ground that a photograph should see, map, (N, 2)."""
-    from photogrammetry.surface.extent import footprint
+    from photogrammetry.surface.trend import footprint
 
     height_m = capture.height_takeoff_m or 0.0
     if height_m < LEAST_HEIGHT_M or capture.camera_id not in reconstruction.cameras:
@@ -272,17 +245,21 @@ def _predicted(
 
 def _looked_at(reconstruction: Reconstruction, sheet: Grid, height_m: Float) -> Mask:
     """Return which cells lie in the frame of an oriented photograph, and not near its horizon."""
-    from photogrammetry.views import FARTHEST_SLANT
+    from photogrammetry.kernels.projection import FARTHEST_SLANT
 
-    x, y = sheet.cell_centres()
-    places = np.column_stack([np.tile(x, sheet.rows), np.repeat(y, sheet.cols), height_m.ravel()])
-    world = reconstruction.frame.world_from_map(places)
+    world = reconstruction.frame.world_from_map(_places(sheet, height_m))
     found = np.zeros(len(world), bool)
     for photo in reconstruction.photos:
-        framed = in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
+        framed = _in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
         away = photo.pose.centre - world[framed]
         found[framed[np.hypot(away[:, 0], away[:, 1]) <= FARTHEST_SLANT * away[:, 2]]] = True
     return found.reshape(sheet.shape)
+
+
+def _places(sheet: Grid, height_m: Float) -> Float:
+    """Return the middles of all cells, map coordinates, (rows × cols, 3)."""
+    x, y = np.meshgrid(*sheet.cell_centres())
+    return np.column_stack([x.ravel(), y.ravel(), height_m.ravel()])
 
 
 def _filled(corners: Float, sheet: Grid) -> Mask:
@@ -313,19 +290,7 @@ def _heights(reconstruction: Reconstruction, results: Sequence[Result], sheet: G
 
 
 def measured_share(path: Path, sheet: Grid) -> Float:
-    """Return which share of each cell of a coarser grid a raster has values for.
-
-    Parameters
-    ----------
-    path : Path
-        A raster in the sheet's CRS, of finer cells.
-    sheet : Grid
-
-    Returns
-    -------
-    ndarray of shape (rows, cols)
-        0 to 1.
-    """
+    """Return which share, 0 to 1, of each cell of a coarser grid a raster has values for."""
     total = np.zeros(sheet.shape)
     grid = read_grid(path)
     with rasterio.open(path) as file:
@@ -378,5 +343,92 @@ def _cells_of(grid: Grid, sheet: Grid) -> tuple[NDArray[np.int_], NDArray[np.int
     return i, j
 
 
-def _share_of(share: Float, chosen: Mask) -> float:
-    return float(share[chosen].mean()) if chosen.any() else 0.0
+def heights_of(ground: TiledRaster, sheet: Grid) -> Float:
+    """Return the height of what the photographs look at, in each coarser cell of a sheet.
+
+    That is the mean map height of the surface as it was found, measured or not; beyond it, that of
+    the nearest place it reaches.
+    """
+    cells = sheet.rows * sheet.cols
+    total, count = np.zeros(cells), np.zeros(cells)
+    for window in ground.grid.tiles(WINDOW_CELLS):
+        height, *_ = ground.read(window)
+        row, col = np.nonzero(read_closed(ground, window))
+        x, y = ground.grid.window(window).cell_centres()
+        i = ((sheet.y_max - y[row]) / sheet.cell_m).astype(int)
+        j = ((x[col] - sheet.x_min) / sheet.cell_m).astype(int)
+        on = (i >= 0) & (j >= 0) & (i < sheet.rows) & (j < sheet.cols)
+        cell = i[on] * sheet.cols + j[on]
+        total += np.bincount(cell, weights=height[row[on], col[on]], minlength=cells)
+        count += np.bincount(cell, minlength=cells)
+    mean = (total / np.maximum(count, 1)).reshape(sheet.shape)
+    known = count.reshape(sheet.shape) > 0
+    return _nearest(mean, known) if known.any() else mean
+
+
+def count_overlap(
+    reconstruction: Reconstruction, sheet: Grid, height_m: Float, *, hidden: bool = False
+) -> NDArray[np.int_]:
+    """Count the photographs that see each cell, given the map height of the ground (rows, cols).
+
+    If hidden ones count, those whose frame holds the cell, though the surface hides it from them.
+    """
+    places = _places(sheet, height_m)
+    world = reconstruction.frame.world_from_map(places)
+    count = np.zeros(len(world), int)
+    for photo in reconstruction.photos:
+        near = _in_frame(world, reconstruction.cameras[photo.camera_id], photo.pose)
+        if not hidden:
+            (centre,) = reconstruction.frame.map_from_world(photo.pose.centre[None])
+            near = near[_open(sheet, height_m, places[near], centre)]
+        count[near] += 1
+    return count.reshape(sheet.shape)
+
+
+def _in_frame(world: Float, camera: Camera, pose: Pose) -> NDArray[np.int_]:
+    """Return the indices of the points (N, 3), world, that lie within a photograph."""
+    in_cam = pose.cam_from_world(world)
+    # Far outside the picture the distortion polynomial can fold points back into it.
+    reach = 1.2 * np.hypot(camera.width_px, camera.height_px) / 2 / camera.fx_px
+    near = np.flatnonzero(np.hypot(in_cam[:, 0], in_cam[:, 1]) < reach * in_cam[:, 2])
+    u, v = camera.pixel_from_cam(in_cam[near]).T
+    inside = (u > 0) & (v > 0) & (u < camera.width_px) & (v < camera.height_px)
+    return np.asarray(near[inside])
+
+
+def _open(sheet: Grid, height_m: Float, places: Float, centre: Float) -> NDArray[np.bool_]:
+    """Tell which places (N, 3) a surface leaves open to a projection centre, map coordinates.
+
+    Rays are walked one cell at a time, as far as the surface's highest point.
+    """
+    away = centre - places
+    away[:, 2] = np.maximum(away[:, 2], 1e-3)
+    level = np.hypot(away[:, 0], away[:, 1])
+    # The part of the way to the camera after which a ray is above everything.
+    clear = CLEARANCE_CELLS * sheet.cell_m
+    until = np.clip((height_m.max() - clear - places[:, 2]) / away[:, 2], 0.0, 1.0)
+    steps = np.floor(until * level / sheet.cell_m).astype(int)
+    blocked = np.zeros(len(places), bool)
+    for step in range(1, int(steps.max(initial=0)) + 1):
+        going = np.flatnonzero((steps >= step) & ~blocked)
+        part = step * sheet.cell_m / level[going]
+        on_ray = places[going] + part[:, None] * away[going]
+        i = np.floor((sheet.y_max - on_ray[:, 1]) / sheet.cell_m).astype(int)
+        j = np.floor((on_ray[:, 0] - sheet.x_min) / sheet.cell_m).astype(int)
+        inside = (i >= 0) & (j >= 0) & (i < sheet.rows) & (j < sheet.cols)
+        above = height_m[i.clip(0, sheet.rows - 1), j.clip(0, sheet.cols - 1)]
+        blocked[going] = inside & (above > on_ray[:, 2] + clear)
+    return ~blocked
+
+
+def _nearest(values: Float, known: NDArray[np.bool_]) -> Float:
+    """Give the cells that are not known the value of the nearest one that is."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8),
+        cv2.DIST_L2,
+        cv2.DIST_MASK_PRECISE,
+        labelType=cv2.DIST_LABEL_PIXEL,
+    )
+    of_label = np.zeros(math.prod(values.shape) + 1)
+    of_label[labels[known]] = values[known]
+    return np.asarray(of_label[labels])

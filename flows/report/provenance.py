@@ -21,7 +21,7 @@ from flows.execution.slurm_commands import Accounted, read_accounting
 from flows.execution.unit import read_json
 from flows.products.band_stack import REFLECTANCE_FILE
 from flows.products.ground import GROUND
-from flows.products.table import MOSAIC_TILE, ORTHOMOSAIC, REFLECTANCE_TILE, SURFACE_TILE
+from flows.products.table import MOSAIC_TILE, ORTHOMOSAIC, REFLECTANCE_TILE
 from tmp.errors import InputError
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled, read_grid
@@ -109,16 +109,16 @@ def stage_rows(results: Sequence[Result]) -> list[StageRow]:
     """
     jobs = {unit.job for result in results if not result.reused for unit in result.units}
     accounts = read_accounting(jobs - {""}) if jobs - {""} else {}
+    this = installed_version(DISTRIBUTION)
     rows = []
     for result in results:
-        manifest = read_json(result.folder / MANIFEST) or {}
-        software = str(manifest.get("software", ""))
+        software = str((read_json(result.folder / MANIFEST) or {}).get("software", ""))
         rows.append(
             StageRow(
                 result=result,
                 why=explain(result),
                 accounts={} if result.reused else accounts,
-                software="" if software == installed_version(DISTRIBUTION) else software,
+                software="" if software == this else software,
             )
         )
     return rows
@@ -191,12 +191,10 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     for name in _differing(before.get("inputs", {}), after.get("inputs", {})):
         changes.append(f"{name} has changed")
     for name in _differing(before.get("options", {}), after.get("options", {})):
-        old = before.get("options", {}).get(name)
-        new = after.get("options", {}).get(name)
-        words = [str(value) for value in (old, new)]
-        short = max(map(len, words)) <= 20 and None not in (old, new)
-        said = f"{name.replace('_', ' ')}"
-        changes.append(f"{said}: {words[1]}, was {words[0]}" if short else f"{said} has changed")
+        old, new = (manifest.get("options", {}).get(name) for manifest in (before, after))
+        short = None not in (old, new) and max(len(str(old)), len(str(new))) <= 20
+        said = name.replace("_", " ")
+        changes.append(f"{said}: {new}, was {old}" if short else f"{said} has changed")
     return changes
 
 
@@ -221,9 +219,7 @@ def list_holes(results: Sequence[Result]) -> list[Hole]:
     """Return what the stages of a map could not make."""
     holes = []
     for result in results:
-        if not result.holes:
-            continue
-        placed = _tiling(result)
+        placed = _tiling(result) if result.holes else None
         for name, reason in sorted(result.holes.items()):
             bounds = None if placed is None else _bounds(*placed, name)
             holes.append(Hole(stage=result.stage, name=name, reason=reason, bounds=bounds))
@@ -244,7 +240,8 @@ def _tiling(result: Result) -> tuple[Grid, int] | None:
     """Return the grid of a stage's raster and the cells along a side of its tiles."""
     try:
         if result.stage == "surface":
-            return open_tiled(result.folder / GROUND).grid, SURFACE_TILE
+            ground = open_tiled(result.folder / GROUND)
+            return ground.grid, ground.tile_cells
         if result.stage == "orthomosaic":
             return read_grid(result.folder / ORTHOMOSAIC.file), MOSAIC_TILE
         if result.stage == "reflectance":

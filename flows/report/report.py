@@ -18,8 +18,8 @@ from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.report import figures, findings
 from flows.report.charts import histogram
+from flows.report.findings import far_positions, gnss_residuals, say_firmness
 from flows.report.ground import Ground, survey_ground
-from flows.report.positions import far_positions, gnss_residuals, say_firmness
 from flows.report.provenance import (
     Hole,
     hole_warnings,
@@ -32,7 +32,7 @@ from flows.report.verdict import Verdict, judge_map, say_ha, write_quality
 from tmp.captures import Capture
 from tmp.files import replacing
 from tmp.geo.rasters import read_grid
-from tmp.reconstruction import Reconstruction, VerticalScale
+from tmp.reconstruction import Reconstruction
 from tmp.survey import Settings, Survey
 
 SOFTWARE = (
@@ -126,6 +126,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         lstrip_blocks=True,
     )
     reconstruction, captures = record.reconstruction, record.captures
+    scale = reconstruction.vertical_scale
     ground, verdict, holes = assessed.ground, assessed.verdict, assessed.holes
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
@@ -146,8 +147,10 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         histogram=_residual_histogram(reconstruction),
         tie_points=len(reconstruction.points),
         calibrations=_calibrations(reconstruction),
-        vertical_scale=findings.say_vertical_scale(reconstruction.vertical_scale),
-        trials=_trials(reconstruction.vertical_scale),
+        vertical_scale=findings.say_vertical_scale(scale),
+        trials=[]
+        if scale is None
+        else zip(scale.focal_factors, scale.mean_residual_px, scale.height_agl_m, strict=True),
         resolutions=_resolutions(record),
         left_out=sorted(verdict.left_out.items()),
         far=far_positions(reconstruction, captures) if record.scaled else [],
@@ -174,7 +177,9 @@ def _head(record: MapRecord, verdict: Verdict) -> list[tuple[str, str]]:
         rows.append(("Taken", f"{first:%Y-%m-%d %H:%M} to {until} UTC"))
     origin = reconstruction.frame.origin
     if origin is not None:
-        rows.append(("Place", f"{_degrees(origin[1], 'NS')} {_degrees(origin[0], 'EW')}"))
+        places = ((origin[1], "NS"), (origin[0], "EW"))
+        said = [f"{abs(value):.5f}° {letters[value < 0]}" for value, letters in places]
+        rows.append(("Place", " ".join(said)))
         shift_m = verdict.figures.get("crs_accuracy_m")
         good = f", reached from WGS 84 to {shift_m:g} m" if shift_m else ""
         rows.append(("Map coordinates", f"{reconstruction.frame.crs}{good}"))
@@ -234,10 +239,6 @@ def _coverage_rows(verdict: Verdict) -> list[tuple[str, str, str]]:
     ]
 
 
-def _degrees(value: float, letters: str) -> str:
-    return f"{abs(value):.5f}° {letters[value < 0]}"
-
-
 def _present(record: MapRecord, file: str) -> Path | None:
     path = record.survey.products_dir / file
     return path if path.exists() else None
@@ -265,14 +266,6 @@ def _residual_histogram(reconstruction: Reconstruction) -> str:
         return ""
     edges = np.linspace(0, max(0.5, float(np.percentile(residuals, 99.5))), 31)
     return histogram(residuals, edges, "residual, px (last column: and more)", "tie points, %")
-
-
-def _trials(scale: VerticalScale | None) -> list[tuple[float, float, float]]:
-    """Return focal factor, residual and flying height of each trial of the vertical scale."""
-    if scale is None:
-        return []
-    columns = (scale.focal_factors, scale.mean_residual_px, scale.height_agl_m)
-    return list(zip(*columns, strict=True))
 
 
 def _calibrations(reconstruction: Reconstruction) -> list[dict[str, Any]]:
@@ -333,10 +326,11 @@ def _worded(key: str, scaled: bool) -> str:
 
 def _total(results: Sequence[Result]) -> Usage:
     """Return what all stages cost together, whenever they were made."""
+    of = [result.usage for result in results]
     return Usage(
-        wall_s=sum(result.usage.wall_s for result in results),
-        cpu_s=sum(result.usage.cpu_s for result in results),
-        peak_gb=max((result.usage.peak_gb for result in results), default=0.0),
+        wall_s=sum(one.wall_s for one in of),
+        cpu_s=sum(one.cpu_s for one in of),
+        peak_gb=max((one.peak_gb for one in of), default=0.0),
     )
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from flows.report import findings
-from flows.report.ground import Coverage
-from flows.report.positions import gnss_residuals
+from flows.report.findings import Coverage, gnss_residuals
 from tmp.captures import Capture, CaptureKind, HeightDatum
 from tmp.files import write_json
 from tmp.geo.frames import DatumShift, describe_datum_shift
@@ -30,6 +29,8 @@ NAMED = 2
 """Photographs named of each group that was left out."""
 SHORT = 200
 """Length of a warning that the command repeats whole."""
+AREAS = ("flown_ha", "mapped_ha", "drawn_ha", "seen_by_two_ha", "seen_by_three_ha")
+SHARES = ("mapped_of_flown", "drawn_of_flown", "measured_of_two", "measured_of_three")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
@@ -120,20 +121,20 @@ class Verdict:
     def counts(self) -> list[str]:
         """Return what was mapped of what was flown, in sentences."""
         covered = self.covered
-        lines = [f"{self.photographs_oriented} of {self.photographs_total} photographs oriented"]
+        oriented = f"{self.photographs_oriented} of {self.photographs_total} photographs oriented"
         mapped, drawn = 100 * covered.mapped_of_flown, 100 * covered.drawn_of_flown
         if self.scaled:
-            lines.append(
+            return [
+                oriented,
                 f"{say_ha(covered.mapped_ha)} mapped of {say_ha(covered.flown_ha)} flown "
                 f"({mapped:.0f} %); the orthomosaic shows {say_ha(covered.drawn_ha)} "
-                f"({drawn:.0f} %)"
-            )
-        else:
-            lines.append(
-                f"{mapped:.0f} % of the ground flown mapped; the orthomosaic shows {drawn:.0f} %; "
-                "without scale: nothing in this map is in metres"
-            )
-        return lines
+                f"({drawn:.0f} %)",
+            ]
+        return [
+            oriented,
+            f"{mapped:.0f} % of the ground flown mapped; the orthomosaic shows {drawn:.0f} %; "
+            "without scale: nothing in this map is in metres",
+        ]
 
     @property
     def summary(self) -> str:
@@ -196,15 +197,8 @@ class Verdict:
             "verdict": str(self.end),
             "photographs_total": self.photographs_total,
             "photographs_oriented": self.photographs_oriented,
-            "flown_ha": area(covered.flown_ha),
-            "mapped_ha": area(covered.mapped_ha),
-            "drawn_ha": area(covered.drawn_ha),
-            "seen_by_two_ha": area(covered.seen_by_two_ha),
-            "seen_by_three_ha": area(covered.seen_by_three_ha),
-            "mapped_of_flown": round(covered.mapped_of_flown, 4),
-            "drawn_of_flown": round(covered.drawn_of_flown, 4),
-            "measured_of_two": round(covered.measured_of_two, 4),
-            "measured_of_three": round(covered.measured_of_three, 4),
+            **{key: area(getattr(covered, key)) for key in AREAS},
+            **{key: round(getattr(covered, key), 4) for key in SHARES},
             **self.figures,
             "warnings": list(self.warnings),
             "left_out": dict(self.left_out),
@@ -220,20 +214,11 @@ def judge_map(
     *,
     hole_warnings: Sequence[str] = (),
 ) -> Verdict:
-    """Judge how a map came out.
+    """Judge how a map came out, given what heights are measured from.
 
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    captures : sequence of Capture
-        With all verdicts applied.
-    covered : Coverage
-    datum : HeightDatum
-        What heights are measured from.
-    hole_warnings : sequence of str
-        What is to be said of tiles that could not be made.
+    Hole warnings are what is to be said of tiles that could not be made.
     """
-    shift = datum_shift(reconstruction)
+    shift = _datum_shift(reconstruction)
     warnings = [
         *hole_warnings,
         *findings.list_warnings(reconstruction, captures, covered, datum),
@@ -260,7 +245,7 @@ def judge_map(
     )
 
 
-def datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
+def _datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
     """Return how good the way from WGS 84 to the map's coordinates is; None without a place."""
     frame = reconstruction.frame
     if frame.crs is None or frame.origin is None:

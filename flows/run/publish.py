@@ -21,7 +21,7 @@ from flows.engine.store import Result, read_result
 from flows.products.catalog import write_catalog
 from flows.products.styles import write_styles
 from flows.products.table import PRODUCTS
-from flows.report.ground import Coverage
+from flows.report.findings import Coverage
 from flows.report.report import MapRecord, assess_map, write_report
 from flows.report.verdict import Verdict
 from flows.run.request import ORIENTED

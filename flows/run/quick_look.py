@@ -316,17 +316,16 @@ def _align(
     homographies: defaultdict[str, dict[str, NDArray[np.float64]]] = defaultdict(dict)
     said = []
     for (first_lens, other_lens), members in pairs.items():
-        attempts = {}
+        found = {}
         for place in _evenly(len(members), ALIGNED):
             by_lens = {source.lens: source for source in members[place].values()}
             first, other = by_lens[first_lens], by_lens[other_lens]
-            alignment = align_band(
+            found[first.name] = align_band(
                 np.nan_to_num(_read(first, values)), np.nan_to_num(_read(other, values))
             )
-            attempts[first.name] = alignment.chosen
-        homographies[first_lens][other_lens] = rig_median(attempts)
-        left = [a.residual_px for a in attempts.values() if a.residual_px is not None]
-        by = ", ".join(sorted({str(attempt.method) for attempt in attempts.values()}))
+        homographies[first_lens][other_lens] = rig_median(found.values())
+        left = [one.residual_px for one in found.values() if one.residual_px is not None]
+        by = ", ".join(sorted({str(one.method) for one in found.values()}))
         rest = f"{np.median(left):.1f} px left" if left else "residual unknown"
         said.append(f"{other.band.name} laid onto {first.band.name} by {by}, {rest}")
     return dict(homographies), said

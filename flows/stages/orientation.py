@@ -35,9 +35,8 @@ from tmp.reconstruction import write_reconstruction
 from tmp.threads import one_thread_each
 
 if TYPE_CHECKING:
-    from photogrammetry.orientation.matching import Verdict
+    from photogrammetry.orientation.matching import MatchedGroup, Pair
     from photogrammetry.orientation.orient import Keypoints, OrientTask
-    from photogrammetry.orientation.pairs import Pair
 
 FEATURES_FILE = "features.json"
 MATCHES_FILE = "matches.json"
@@ -177,7 +176,7 @@ class Matches(Stage):
         self._matching = matcher(self._task, keypoints)
         groups = group_pairs(propose(self._task, keypoints))
         self._groups = {self._used[group[0].first].name: group for group in groups}
-        self._verdicts: dict[str, Verdict] = {}
+        self._verdicts: dict[str, MatchedGroup] = {}
 
     def items(self) -> Sequence[str]:
         """Name the first photographs of pairs."""
@@ -263,7 +262,7 @@ class Orientation(Stage):
 def _task(space: Workspace) -> OrientTask:
     from photogrammetry.orientation.features import FeatureOptions
     from photogrammetry.orientation.orient import OrientOptions, OrientTask
-    from photogrammetry.orientation.refine import SettleOptions
+    from photogrammetry.orientation.refine import RefineOptions
 
     survey, settings, captures = read_survey(space)
     long_side_px, keypoints = FEATURE_SIZES[space.options["quality"]]
@@ -276,7 +275,7 @@ def _task(space: Workspace) -> OrientTask:
         work_dir=survey.work_dir / BLOCK,
         options=OrientOptions(
             features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints),
-            settling=SettleOptions(
+            refinement=RefineOptions(
                 heights=HeightUse(space.options.get("heights", HeightUse.AUTO)),
                 position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
             ),
@@ -304,7 +303,7 @@ def _read_keypoints(space: Workspace) -> Keypoints:
 
 def _read_groups(space: Workspace) -> list[list[Pair]]:
     """Return the pairs that were compared, by their first photograph."""
-    from photogrammetry.orientation.pairs import Pair
+    from photogrammetry.orientation.matching import Pair
 
     said = json.loads((space.inputs[Matches.name] / MATCHES_FILE).read_text(encoding="utf-8"))
     return [

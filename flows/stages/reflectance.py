@@ -45,8 +45,8 @@ from tmp.reconstruction import Reconstruction
 from tmp.survey import Survey
 
 if TYPE_CHECKING:
-    from photogrammetry.ortho.bands import BandLayer
     from photogrammetry.ortho.gains import Levelling
+    from photogrammetry.ortho.mosaic import BandLayer
     from photogrammetry.pictures import PictureStore
     from photogrammetry.views import View
 
@@ -249,7 +249,7 @@ class Reflectance(Stage):
 
     def __init__(self, space: Workspace) -> None:
         """Choose layers and bands, and lay the tiles over the ground."""
-        from photogrammetry.ortho.bands import band_layers
+        from photogrammetry.ortho.mosaic import band_layers
         from photogrammetry.views import views_of
 
         super().__init__(space)
@@ -318,7 +318,7 @@ class Reflectance(Stage):
 
     def make(self, item: str) -> None:
         """Render all bands of a tile."""
-        from photogrammetry.ortho.bands import mosaic_bands
+        from photogrammetry.ortho.mosaic import mosaic_bands
         from photogrammetry.ortho.seams import ground_window
 
         tile, raster = self._tiles[item], self._raster
@@ -412,7 +412,7 @@ def _with_gains(
 
 
 def _coarsest_gsd(layers: Sequence[BandLayer], reconstruction: Reconstruction) -> float:
-    from photogrammetry.surface.extent import ground_sample_distance
+    from photogrammetry.surface.trend import ground_sample_distance
 
     sizes = []
     for layer in layers:

@@ -79,7 +79,7 @@ class Surface(Stage):
 
     def __init__(self, space: Workspace) -> None:
         """Lay the tiles over the ground that two photographs see."""
-        from photogrammetry.surface.extent import ground_sample_distance, survey_trend
+        from photogrammetry.surface.trend import ground_sample_distance, survey_trend
 
         super().__init__(space)
         reconstruction = self._reconstruction = read_surveying(space)
@@ -104,7 +104,7 @@ class Surface(Stage):
     @contextmanager
     def prepared(self, items: Sequence[str]) -> Iterator[None]:
         """Have the pictures at hand, and the points from which heights are sought."""
-        from photogrammetry.surface.extent import flying_heights
+        from photogrammetry.surface.trend import flying_heights
         from photogrammetry.views import views_of
 
         del items
@@ -121,8 +121,8 @@ class Surface(Stage):
 
     def make(self, item: str) -> None:
         """Measure a tile; writes its ground."""
-        from photogrammetry.surface.extent import seek_ground
         from photogrammetry.surface.measure import SurfaceOptions, measure_tile
+        from photogrammetry.surface.search import seek_ground
 
         tile, grid = self._tiles[item], self._ground.grid
         guess = self._trend.over(*grid.window(tile).cell_centres())
@@ -238,7 +238,7 @@ def _bounds(
     reconstruction: Reconstruction, trend: Trend, area_wkt: str | None
 ) -> tuple[Bounds, Bounds]:
     """Return the bounds of what one photograph sees, and of what two see, within the area."""
-    from photogrammetry.surface.extent import mapped_bounds
+    from photogrammetry.surface.trend import mapped_bounds
 
     twice = mapped_bounds(reconstruction, trend, least_views=2)
     block = mapped_bounds(reconstruction, trend)

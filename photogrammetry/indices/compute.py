@@ -10,7 +10,7 @@ declined where the values show no class of their own that is dark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,6 @@ def compute_index(
 
     Parameters
     ----------
-    index : Index
     layers : mapping of str to Layer
         One for each letter of the formula, all of one shape.
     mask : ndarray of bool, shape (rows, cols), optional
@@ -126,10 +125,12 @@ def compute_index(
         hidden = None if mask is None else mask[rows]
         return _fill_block(index, layers, hidden, rows, out[rows])
 
+    step = max(BLOCK_CELLS // max(shape[1], 1), 1)
+    blocks = (slice(row, min(row + step, shape[0])) for row in range(0, shape[0], step))
     counts = np.zeros(3, int)
-    for _, count in map_threads(fill, _row_blocks(shape), workers=workers):
+    for _, count in map_threads(fill, blocks, workers=workers):
         counts += count
-    unknown, masked, undefined = (int(count) for count in counts)
+    unknown, masked, undefined = counts.tolist()
     return IndexCells(values=out, unknown=unknown, masked=masked, undefined=undefined)
 
 
@@ -166,11 +167,6 @@ def _fill_block(
     return unknown, masked, undefined
 
 
-def _row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    step = max(BLOCK_CELLS // max(shape[1], 1), 1)
-    return (slice(row, min(row + step, shape[0])) for row in range(0, shape[0], step))
-
-
 def _common_shape(index: Index, layers: Mapping[str, Layer]) -> tuple[int, ...]:
     missing = [key for key in index.formula.names if key not in layers]
     if missing:
@@ -182,18 +178,10 @@ def _common_shape(index: Index, layers: Mapping[str, Layer]) -> tuple[int, ...]:
 
 
 def saturated_cells(layers: Mapping[str, Layer], limits: Mapping[str, float]) -> Bool:
-    """Return where any band is saturated.
+    """Return where any band is saturated, (rows, cols).
 
-    Parameters
-    ----------
-    layers : mapping of str to Layer
-    limits : mapping of str to float
-        Stored value from which on each band is saturated; bands without one are not looked at.
-
-    Returns
-    -------
-    ndarray of bool, shape (rows, cols)
-        A quotient with a saturated band is biased, whichever side it stands on.
+    A quotient with a saturated band is biased, whichever side it stands on.  Limits are the stored
+    values from which on bands are saturated; bands without one are not looked at.
 
     Examples
     --------
@@ -201,8 +189,7 @@ def saturated_cells(layers: Mapping[str, Layer], limits: Mapping[str, float]) ->
     >>> saturated_cells({"R": red}, {"R": 255}).tolist()
     [[False, True]]
     """
-    shape = next(iter(layers.values())).stored.shape
-    found = np.zeros(shape, np.bool_)
+    found = np.zeros(next(iter(layers.values())).stored.shape, np.bool_)
     for key, limit in limits.items():
         stored = layers[key].stored
         over = stored >= limit
@@ -217,31 +204,18 @@ def brightness(layers: Iterable[Layer]) -> Float:
 
     A shadow darkens all bands; a leaf is dark in red and bright in near-infrared, wet soil the
     other way round.  So all bands have a say, the visible and the invisible alike.
-
-    Returns
-    -------
-    ndarray of float32, shape (rows, cols)
     """
-    everything = slice(None)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = [np.log(layer.values(everything)) for layer in layers]
+        logs = [np.log(layer.values(slice(None))) for layer in layers]
         mean = np.asarray(np.mean(logs, axis=0), np.float32)
     mean[~np.isfinite(mean)] = np.nan
     return mean
 
 
 def choose_shadow_limit(sample: Float) -> float | None:
-    """Choose the brightness below which cells lie in shadow.
+    """Choose the brightness below which cells lie in shadow, from a sample of all the survey.
 
-    Parameters
-    ----------
-    sample : ndarray of float32
-        `brightness` of cells from all over the survey, any shape.
-
-    Returns
-    -------
-    float or None
-        The valley between a dark and a lit class; None where there are no two classes.
+    It is the valley between a dark and a lit class; None where there are no two classes.
 
     Notes
     -----

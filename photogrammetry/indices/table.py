@@ -94,18 +94,10 @@ class Formula:
     root: _Node
 
     def __call__(self, values: Mapping[str, Array]) -> Array:
-        """Return the formula's values, cell by cell.
+        """Return the formula's values, cell by cell, of one array for each of `names`.
 
-        Parameters
-        ----------
-        values : mapping of str to ndarray of float32
-            One for each of `names`, all of one shape.
-
-        Returns
-        -------
-        ndarray of float32
-            Of that shape.  Where there is no value (0/0, the root of a negative number) it is
-            NaN or infinite, without a warning.
+        Where there is no value (0/0, the root of a negative number) it is NaN or infinite, without
+        a warning.
         """
         with np.errstate(all="ignore"):
             return np.asarray(_value(self.root, values), np.float32)
@@ -421,15 +413,7 @@ def _nearest(slots: Sequence[Slot], band: Band) -> Slot:
 
 
 def assign_bands(index: Index, bands: Sequence[Band], source: str) -> dict[str, Band]:
-    """Return the band for each letter of an index's formula.
-
-    Parameters
-    ----------
-    index : Index
-    bands : sequence of Band
-        What the camera has.
-    source : str
-        The camera or file, for messages.
+    """Return the band for each letter of an index's formula, of those that a source has.
 
     Raises
     ------
@@ -449,9 +433,9 @@ def assign_bands(index: Index, bands: Sequence[Band], source: str) -> dict[str, 
             f"{table.slots[key].high_nm:g} nm)"
             for key in missing
         )
-        others = [
-            other.name for other in table.computable(bands) if other.shows == (index.shows or "")
-        ] or [other.name for other in table.computable(bands)]
+        computable = table.computable(bands)
+        alike = [other for other in computable if other.shows == (index.shows or "")]
+        others = [other.name for other in alike or computable]
         remedy = f"; from these could be had: {', '.join(others[:6])}" if others else ""
         has = ", ".join(_said(band) for band in bands) or "no known band"
         raise InputError(f"{index.name} needs {wanted}, and {source} has {has}{remedy}")

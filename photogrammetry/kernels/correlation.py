@@ -40,14 +40,13 @@ NOBODY = -2.0
 
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
-def rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
+def _rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
     """Sample one view on a sheet.
 
     Parameters
     ----------
     pixels, geometry, layout : ndarray
         Packed views, see `photogrammetry.kernels.projection`.
-    view : int
     x, y : float32 (≥ cols,), (≥ rows,)
         Tile coordinates of columns and rows.
     z : float32 (≥ rows, ≥ cols)
@@ -205,6 +204,37 @@ def _leave_one_out(agreement, pairs, count, rows, cols, total, number, score):
 
 
 @njit(nogil=True, cache=True)
+def _work_arrays(side):
+    """Return heights, agreement, pairs and score of a block, and what they are computed with."""
+    z, score = np.empty((side, side), np.float32), np.empty((side, side), np.float32)
+    agreement = np.empty((MAX_VIEWS, side, side), np.float32)
+    pairs, mean, inverse = (
+        np.empty_like(agreement),
+        np.empty_like(agreement),
+        np.empty_like(agreement),
+    )
+    layers, scratch = np.empty_like(agreement), np.empty((4, side, side), np.float32)
+    px, py = np.empty(side, np.float32), np.empty(side, np.float32)
+    return z, agreement, pairs, score, layers, scratch, mean, inverse, px, py
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _compare(
+    pixels, geometry, layout, views, count, radius, noise, x, y, rows, cols, work
+):  # fmt: skip
+    """Score how well some views agree on the heights in the work arrays."""
+    z, agreement, pairs, score, layers, scratch, mean, inverse, px, py = work
+    for q in range(count):
+        _rectify(
+            pixels, geometry, layout, views[q], x, y, z,
+            rows + 2 * radius, cols + 2 * radius, layers[q], px, py,
+        )  # fmt: skip
+    consistency(
+        layers, count, radius, rows, cols, noise, scratch, mean, inverse, agreement, pairs, score
+    )
+
+
+@njit(nogil=True, cache=True)
 def count_views(chosen):
     """Count the views in a block's choice, which ends with the first -1."""
     count = 0
@@ -222,7 +252,7 @@ def match_blocks(
     Parameters
     ----------
     pixels, geometry, layout : ndarray
-        Packed views.
+        Packed views, see `photogrammetry.kernels.projection`.
     chosen : int64 (block rows, block cols, K)
         Views of each block, -1 where fewer than K.
     block : int
@@ -242,17 +272,8 @@ def match_blocks(
         Cost of each cell's hypotheses, that of ``low`` at index 0; the rest is left alone.
     """
     rows, cols = low.shape
-    side = block + 2 * radius
-    layers = np.empty((MAX_VIEWS, side, side), np.float32)
-    z = np.empty((side, side), np.float32)
-    px = np.empty(side, np.float32)
-    py = np.empty(side, np.float32)
-    scratch = np.empty((4, side, side), np.float32)
-    mean = np.empty((MAX_VIEWS, side, side), np.float32)
-    inverse = np.empty_like(mean)
-    agreement = np.empty_like(mean)
-    pairs = np.empty_like(mean)
-    score = np.empty((side, side), np.float32)
+    work = _work_arrays(block + 2 * radius)
+    z, score = work[0], work[3]
     for i in range(chosen.shape[0]):
         for j in range(chosen.shape[1]):
             r0, c0 = i * block, j * block
@@ -271,14 +292,9 @@ def match_blocks(
                 for r in range(nr + 2 * radius):
                     for c in range(nc + 2 * radius):
                         z[r, c] = sheet[ra + r, ca + c] + lift
-                for q in range(count):
-                    rectify(
-                        pixels, geometry, layout, chosen[i, j, q], x[ca:], y[ra:], z,
-                        nr + 2 * radius, nc + 2 * radius, layers[q], px, py,
-                    )  # fmt: skip
-                consistency(
-                    layers, count, radius, nr, nc, noise, scratch,
-                    mean, inverse, agreement, pairs, score,
+                _compare(
+                    pixels, geometry, layout, chosen[i, j], count, radius, noise,
+                    x[ca:], y[ra:], nr, nc, work,
                 )  # fmt: skip
                 _write_cost(score, low, high, ra, rb, ca, cb, k, cost)
 
@@ -309,7 +325,7 @@ def _write_cost(score, low, high, ra, rb, ca, cb, k, cost):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def assess_blocks(
-    pixels, geometry, layout, centres, chosen, block, radius, noise, agree, x, y, sheet,
+    pixels, geometry, layout, chosen, block, radius, noise, x, y, centres, agree, sheet,
     confidence, agreeing, compared, spread
 ):  # fmt: skip
     """Judge a finished surface: how well, by how many views, and how precisely it was seen.
@@ -331,17 +347,8 @@ def assess_blocks(
         b the horizontal displacement of a view's footprint per metre of height; 0 below two views.
     """
     rows, cols = confidence.shape
-    side = block + 2 * radius
-    layers = np.empty((MAX_VIEWS, side, side), np.float32)
-    z = np.empty((side, side), np.float32)
-    px = np.empty(side, np.float32)
-    py = np.empty(side, np.float32)
-    scratch = np.empty((4, side, side), np.float32)
-    mean = np.empty((MAX_VIEWS, side, side), np.float32)
-    inverse = np.empty_like(mean)
-    agreement = np.empty_like(mean)
-    pairs = np.empty_like(mean)
-    score = np.empty((side, side), np.float32)
+    work = _work_arrays(block + 2 * radius)
+    z, agreement, pairs, score = work[0], work[1], work[2], work[3]
     for i in range(chosen.shape[0]):
         for j in range(chosen.shape[1]):
             r0, c0 = i * block, j * block
@@ -356,14 +363,9 @@ def assess_blocks(
             for r in range(nr + 2 * radius):
                 for c in range(nc + 2 * radius):
                     z[r, c] = sheet[r0 + r, c0 + c]
-            for q in range(count):
-                rectify(
-                    pixels, geometry, layout, chosen[i, j, q], x[c0:], y[r0:], z,
-                    nr + 2 * radius, nc + 2 * radius, layers[q], px, py,
-                )  # fmt: skip
-            consistency(
-                layers, count, radius, nr, nc, noise, scratch,
-                mean, inverse, agreement, pairs, score,
+            _compare(
+                pixels, geometry, layout, chosen[i, j], count, radius, noise,
+                x[c0:], y[r0:], nr, nc, work,
             )  # fmt: skip
             for r in range(nr):
                 for c in range(nc):

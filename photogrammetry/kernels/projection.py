@@ -20,6 +20,8 @@ import numpy as np
 from numba import njit
 
 GEOMETRY_WIDTH = 22
+FARTHEST_SLANT = 1.73
+"""Tangent of the angle off the vertical, 60°, beyond which no view of the ground is wanted."""
 
 
 @njit(inline="always")

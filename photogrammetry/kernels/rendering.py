@@ -1,4 +1,4 @@
-"""Kernels that bring photographs onto the surface: who sees a cell, and what it looks like."""
+"""Kernels that bring photographs onto the surface: what a cell looks like from them."""
 
 from __future__ import annotations
 
@@ -9,51 +9,6 @@ from photogrammetry.kernels.projection import inside, load_view, project, sample
 
 LEAST_WEIGHT = np.float32(0.004)
 """A view of less weight changes no 8-bit value."""
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def mark_visible(height, cell, top, tolerance, x, y, centre, visible):
-    """Clear the cells whose ray to a projection centre the surface blocks.
-
-    The ray is followed from cell to cell until it rises above the highest ground.
-
-    Parameters
-    ----------
-    height : float32 (rows, cols)
-        Tile heights.
-    cell : float
-        Metres.
-    top : float
-        Highest height of the surface.
-    tolerance : float
-        Metres by which the surface must rise above a ray to block it.
-    x, y : float32 (cols,), (rows,)
-        Tile coordinates of the cells.
-    centre : float64 (3,)
-        Projection centre, tile coordinates.
-    visible : bool (rows, cols), changed
-    """
-    rows, cols = height.shape
-    for r in range(rows):
-        for c in range(cols):
-            if not visible[r, c]:
-                continue
-            z = height[r, c]
-            bx = (centre[0] - x[c]) / (centre[2] - z)
-            by = (centre[1] - y[r]) / (centre[2] - z)
-            steepest = max(abs(bx), abs(by))
-            if steepest < 1e-3:
-                continue
-            rise = cell / steepest
-            dc, dr = bx * rise / cell, -by * rise / cell
-            steps = int((top - z) / rise)
-            for n in range(1, steps + 1):
-                row, col = int(r + 0.5 + n * dr), int(c + 0.5 + n * dc)
-                if row < 0 or col < 0 or row >= rows or col >= cols:
-                    break
-                if height[row, col] > z + n * rise + tolerance:
-                    visible[r, c] = False
-                    break
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from photogrammetry.kernels.projection import inside, load_view, project, sample
+from photogrammetry.kernels.projection import FARTHEST_SLANT, inside, load_view, project, sample
 
 CLEARANCE_CELLS = 1.0
 """Height in cells by which a surface must rise above a ray to block it."""
@@ -54,31 +54,69 @@ def in_sight(sheet, cell, r, c, z, sx, sy, highest):
     return True
 
 
-@njit(nogil=True, cache=True)
-def count_sights(
-    geometry, layout, sheet, envelope, x, y, radius, centres, chosen, block, steepest, sights
-):  # fmt: skip
-    """Count the views of its block from which each cell of a surface is seen.
+@njit(nogil=True, cache=True, error_model="numpy")
+def mark_visible(height, cell, top, tolerance, x, y, centre, visible):
+    """Clear the cells whose ray to a projection centre the surface blocks.
+
+    The ray is followed from cell to cell until it rises above the highest ground.
 
     Parameters
     ----------
-    geometry, layout : ndarray
-        Packed views, see `photogrammetry.kernels.projection`.
+    height : float32 (rows, cols)
+        Tile heights.
+    cell : float
+        Metres.
+    top : float
+        Highest height of the surface.
+    tolerance : float
+        Metres by which the surface must rise above a ray to block it.
+    x, y : float32 (cols,), (rows,)
+        Tile coordinates of the cells.
+    centre : float64 (3,)
+        Projection centre, tile coordinates.
+    visible : bool (rows, cols), changed
+    """
+    rows, cols = height.shape
+    for r in range(rows):
+        for c in range(cols):
+            if not visible[r, c]:
+                continue
+            z = height[r, c]
+            bx = (centre[0] - x[c]) / (centre[2] - z)
+            by = (centre[1] - y[r]) / (centre[2] - z)
+            steepest = max(abs(bx), abs(by))
+            if steepest < 1e-3:
+                continue
+            rise = cell / steepest
+            dc, dr = bx * rise / cell, -by * rise / cell
+            steps = int((top - z) / rise)
+            for n in range(1, steps + 1):
+                row, col = int(r + 0.5 + n * dr), int(c + 0.5 + n * dc)
+                if row < 0 or col < 0 or row >= rows or col >= cols:
+                    break
+                if height[row, col] > z + n * rise + tolerance:
+                    visible[r, c] = False
+                    break
+
+
+@njit(nogil=True, cache=True)
+def count_sights(
+    geometry, layout, chosen, block, radius, x, y, centres, sheet, envelope, sights
+):  # fmt: skip
+    """Count the views of its block from which each cell of a surface is seen.
+
+    Views further off the vertical than `FARTHEST_SLANT` do not count.
+
+    Parameters
+    ----------
+    geometry, layout, chosen, block, radius, x, y
+        As for `photogrammetry.kernels.correlation.match_blocks`.
+    centres : float64 (V, 3)
+        Projection centres, tile coordinates.
     sheet : float32 (rows + 2 radius, cols + 2 radius)
         Tile heights of the surface.
     envelope : float32 (rows + 2 radius, cols + 2 radius)
         Tile heights at which a view's picture must reach the cell.
-    x, y : float32 (cols + 2 radius,), (rows + 2 radius,)
-    radius : int
-        Margin of the arrays above in cells.
-    centres : float64 (V, 3)
-        Projection centres, tile coordinates.
-    chosen : int64 (block rows, block cols, K)
-        Views of each block, -1 where fewer than K.
-    block : int
-        Side of a block in cells.
-    steepest : float
-        Tangent of the angle off the vertical beyond which a view does not count.
     sights : uint8 (rows, cols), written
     """
     highest = sheet.max()
@@ -96,32 +134,26 @@ def count_sights(
                     continue
                 height = centres[v, 2] - z
                 sx, sy = (centres[v, 0] - x[j]) / height, (centres[v, 1] - y[i]) / height
-                if sx * sx + sy * sy > steepest * steepest:
+                if sx * sx + sy * sy > FARTHEST_SLANT * FARTHEST_SLANT:
                     continue
                 number += in_sight(sheet, cell, i, j, z, sx, sy, highest)
             sights[r, c] = number
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def compare_sides(
-    pixels, geometry, layout, centres, chosen, block, noise, x, y, margin,
+def compare_surfaces(
+    pixels, geometry, layout, chosen, block, radius, noise, x, y, centres,
     upper, lower, surface, candidates, advantage
 ):  # fmt: skip
     """Compare how well the views agree on the upper and on the lower of two surfaces.
 
     Parameters
     ----------
-    pixels, geometry, layout : ndarray
-        Packed views, see `photogrammetry.kernels.projection`.
+    pixels, geometry, layout, chosen, block, radius, noise, x, y
+        As for `photogrammetry.kernels.correlation.match_blocks`, with at most `MOST_VIEWS` views
+        of a block.
     centres : float64 (V, 3)
         Projection centres, tile coordinates.
-    chosen : int64 (block rows, block cols, K ≤ 8)
-        Views of each block, -1 where fewer than K.
-    block : int
-        Side of a block in cells.
-    noise : float
-        Standard deviation of a picture's noise in grey values.
-    x, y : float32 (cols + 2 margin,), (rows + 2 margin,)
     upper, lower : float32 (rows, cols)
         The two surfaces, known about every candidate.
     surface : float32 (rows, cols)
@@ -142,37 +174,29 @@ def compare_sides(
                 continue
             above = below = 0
             views = chosen[r // block, c // block]
-            above = _gather(
-                pixels, geometry, layout, views, x, y, margin, upper, r, c, noise, windows, 0
-            )
+            for v in views:
+                if v >= 0:
+                    above += _take_window(
+                        pixels, geometry, layout, v, x, y, radius, upper, r, c, noise,
+                        windows[above],
+                    )  # fmt: skip
             score = _agreement(windows, above)
-            below = 0
             for v in views:
                 if v < 0 or centres[v, 2] <= lower[r, c]:
                     continue
                 height = centres[v, 2] - lower[r, c]
-                sx = (centres[v, 0] - x[c + margin]) / height
-                sy = (centres[v, 1] - y[r + margin]) / height
+                sx = (centres[v, 0] - x[c + radius]) / height
+                sy = (centres[v, 1] - y[r + radius]) / height
                 if in_sight(surface, cell, r, c, lower[r, c], sx, sy, highest):
                     below += _take_window(
-                        pixels, geometry, layout, v, x, y, margin, lower, r, c, noise,
+                        pixels, geometry, layout, v, x, y, radius, lower, r, c, noise,
                         windows[below],
                     )  # fmt: skip
             advantage[r, c] = score - _agreement(windows, below)
 
 
-@njit(nogil=True, cache=True)
-def _gather(pixels, geometry, layout, views, x, y, margin, sheet, r, c, noise, windows, number):
-    for v in views:
-        if v >= 0:
-            number += _take_window(
-                pixels, geometry, layout, v, x, y, margin, sheet, r, c, noise, windows[number]
-            )
-    return number
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
-def _take_window(pixels, geometry, layout, view, x, y, margin, sheet, r, c, noise, window):
+def _take_window(pixels, geometry, layout, view, x, y, radius, sheet, r, c, noise, window):
     """Sample a window about a cell, less its mean, of unit length; 0 if it leaves the picture."""
     numbers = load_view(geometry, view)
     offset, height, width = layout[view, 0], layout[view, 1], layout[view, 2]
@@ -180,7 +204,7 @@ def _take_window(pixels, geometry, layout, view, x, y, margin, sheet, r, c, nois
     mean = np.float32(0.0)
     for i in range(r - 1, r + 2):
         for j in range(c - 1, c + 2):
-            px, py = project(numbers, x[j + margin], y[i + margin], sheet[i, j])
+            px, py = project(numbers, x[j + radius], y[i + radius], sheet[i, j])
             if not inside(height, width, px, py):
                 return 0
             window[k] = sample(pixels, offset, width, px, py)

@@ -5,10 +5,15 @@ robust reprojection residuals, positions with their standard deviations, gimbal 
 weight of one record, and what is known of each camera beforehand.  All residuals are scaled so
 that a tie point observation has unit weight.
 
-What the metadata say of the photographs comes in as means and standard deviations.
+Over level ground, seen from one height by cameras that look down, a longer focal length and a
+greater flying height make the same photographs.  A block is therefore adjusted again with the focal
+length held 5 % shorter and 5 % longer: where that costs the tie points nothing, the heights rest on
+the metadata, and the report must say so.
 
 References
 ----------
+James, M. R., Robson, S. (2014). Mitigating systematic error in topographic models derived from
+UAV and ground-based image networks. Earth Surface Processes and Landforms 39.
 Förstner, W., Wrobel, B. P. (2016). Photogrammetric Computer Vision, chapter 15 (bundle
 adjustment with prior information).
 """
@@ -16,7 +21,6 @@ adjustment with prior information).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -27,12 +31,10 @@ import pycolmap.cost_functions
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
-from photogrammetry.orientation.pairs import gimbal_rotation
-from photogrammetry.orientation.vertical import GIMBAL_SIGMA_DEG, VIEWS_SIGMA_DEG
+from photogrammetry.orientation.priors import Priors
 from tmp.cameras import Camera
-from tmp.captures import Capture
 from tmp.errors import OrientationError
-from tmp.geo.frames import LocalFrame
+from tmp.reconstruction import VerticalScale
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
@@ -43,37 +45,14 @@ HELD = (9, 10, 11)
 FOCAL = (0, 1)
 UNSAID_M = 1e6
 """Standard deviation of what a prior is not meant to say."""
+STEP = 0.05
+"""By which the focal length is changed, as a fraction."""
+WEAK = 0.004
+"""Standard deviation of the scale from the block alone above which it counts as weak.
 
-HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M = 0.01, 0.015
-"""No recorded position is trusted further than this: a receiver's own figure leaves out the
-offset of the antenna from the lens and the moment of the exposure."""
-BAROMETER_SIGMA_M = 1.0
-TAKEOFF_SIGMA = 0.03
-"""Of the ground at the take-off point against the surveyed ground's, as a fraction of the flying
-height, besides the relief of the surveyed ground itself."""
-SURPRISE_SIGMAS = 2.5
-"""Change of the focal length beyond which what the metadata say of it is in doubt."""
-AGREEMENT_SIGMAS = 2.5
-"""A height above take-off further than this from what the lens says is not of this ground."""
-LOOKING_DOWN = 0.9
-"""Cosine of the mean inclination of the views above which height and focal length are one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """What is recorded about a block's photographs, in its order and in its frame."""
-
-    positions: Float
-    """Projection centres from GNSS, world, (N, 3); NaN where there is none."""
-    position_sigmas: Float
-    """Standard deviations of their coordinates, metres, (N, 3)."""
-    cameras: tuple[Camera, ...]
-    """Interior orientations beforehand: the means of the priors, with `focal_sigma`."""
-    rotations: Float
-    """cam_from_world from gimbal or vertical, (N, 3, 3); NaN where nothing is known of it."""
-    tilt_sigmas_deg: Float
-    """Standard deviation of each rotation's tilt, (N,): that of the tilt they have in common, times
-    the root of their number, so that all together weigh as one."""
+16 cm at 40 m: about what a block flown at one height leaves open, and several times what a second
+height does.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +90,7 @@ class AdjustOptions:
 
 def adjust(
     block: Block,
-    known: Known,
+    known: Priors,
     weight: TieWeight,
     options: AdjustOptions,
     *,
@@ -139,7 +118,9 @@ def adjust(
     adjuster = pycolmap.create_default_ceres_bundle_adjuster(
         _colmap_options(weight, options), config, reconstruction
     )
-    priors = _Priors(adjuster.problem, reconstruction, unit_px=weight.sigma_px)
+    priors = _PriorCosts(
+        problem=adjuster.problem, reconstruction=reconstruction, unit_px=weight.sigma_px
+    )
     priors.add_positions(known, options)
     priors.add_rotations(known, options)
     priors.add_cameras(known, options, hold_focal=held_focal_factor is not None)
@@ -206,12 +187,8 @@ def _to_colmap(block: Block) -> pycolmap.Reconstruction:
 
 
 def _from_colmap(block: Block, reconstruction: pycolmap.Reconstruction) -> Block:
-    poses = np.array(
-        [
-            reconstruction.image(photo + 1).cam_from_world().params
-            for photo in range(len(block.names))
-        ]
-    )
+    images = (reconstruction.image(i + 1) for i in range(len(block.names)))
+    poses = np.array([image.cam_from_world().params for image in images])
     points = np.array([reconstruction.point3D(j + 1).xyz for j in range(len(block.points))])
     cameras = tuple(
         camera_from_parameters(camera, reconstruction.camera(index).params)
@@ -250,7 +227,8 @@ def _colmap_options(weight: TieWeight, options: AdjustOptions) -> pycolmap.Bundl
     return chosen
 
 
-class _Priors:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PriorCosts:
     """Adds what is known to a problem whose tie points have unit weight.
 
     Ceres minimises half the sum of squared residuals, tie points in pixels.  Weighing those by
@@ -258,14 +236,11 @@ class _Priors:
     ``unit_px``.
     """
 
-    def __init__(
-        self, problem: pyceres.Problem, reconstruction: pycolmap.Reconstruction, unit_px: float
-    ) -> None:
-        self.problem = problem
-        self.reconstruction = reconstruction
-        self.unit_px = unit_px
+    problem: pyceres.Problem
+    reconstruction: pycolmap.Reconstruction
+    unit_px: float
 
-    def add_positions(self, known: Known, options: AdjustOptions) -> None:
+    def add_positions(self, known: Priors, options: AdjustOptions) -> None:
         """Pull projection centres to their GNSS positions, robustly."""
         loss = pyceres.CauchyLoss(options.gnss_loss_sigmas * self.unit_px)
         for photo in np.flatnonzero(np.isfinite(known.positions).all(axis=1)):
@@ -274,7 +249,7 @@ class _Priors:
             )
             self.problem.add_residual_block(cost, loss, [self._pose(int(photo)).params])
 
-    def add_rotations(self, known: Known, options: AdjustOptions) -> None:
+    def add_rotations(self, known: Priors, options: AdjustOptions) -> None:
         """Pull rotations to those known.
 
         Their error is common to a flight: a thousand records of a gimbal know no more than one.
@@ -290,7 +265,7 @@ class _Priors:
             cost = pycolmap.cost_functions.AbsolutePosePriorCost(covariance, prior)
             self.problem.add_residual_block(cost, pyceres.TrivialLoss(), [pose.params])
 
-    def add_cameras(self, known: Known, options: AdjustOptions, *, hold_focal: bool) -> None:
+    def add_cameras(self, known: Priors, options: AdjustOptions, *, hold_focal: bool) -> None:
         """Pull interior orientations to the metadata's and hold what Brown's model lacks."""
         for index, camera in enumerate(known.cameras, 1):
             parameters = self.reconstruction.camera(index).params
@@ -315,180 +290,49 @@ def camera_covariance(camera: Camera, options: AdjustOptions) -> Float:
     return covariance
 
 
-def collect_known(
-    captures: Sequence[Capture], cameras: Mapping[str, Camera], frame: LocalFrame
-) -> Known:
-    """Collect what is recorded about photographs, in their order.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Those of a block, in its order.
-    cameras : mapping of Camera
-        By camera id; those in use become `Known.cameras`, in the order of their ids.
-    """
-    positions = np.full((len(captures), 3), np.nan)
-    placed = [i for i, c in enumerate(captures) if c.positioned and frame.referenced]
-    if placed:
-        geodetic = [
-            (captures[i].longitude_deg, captures[i].latitude_deg, captures[i].height_m)
-            for i in placed
-        ]
-        positions[placed] = frame.world_from_geodetic(np.array(geodetic, float))
-    sigmas = [(c.sigma_horizontal_m, c.sigma_horizontal_m, c.sigma_vertical_m) for c in captures]
-    floor = np.array([HORIZONTAL_FLOOR_M, HORIZONTAL_FLOOR_M, VERTICAL_FLOOR_M])
-    rotations = np.full((len(captures), 3, 3), np.nan)
-    if frame.referenced:
-        for i, capture in enumerate(captures):
-            if (rotation := gimbal_rotation(capture)) is not None:
-                rotations[i] = rotation
-    in_use = sorted({capture.camera_id for capture in captures})
-    return Known(
-        positions=positions,
-        position_sigmas=np.maximum(np.array(sigmas, float), floor),
-        cameras=tuple(squared(cameras[key]) for key in in_use),
-        rotations=rotations,
-        tilt_sigmas_deg=as_one(GIMBAL_SIGMA_DEG, rotations),
-    )
+def height_above_ground_m(block: Block) -> float:
+    """Return the median height of the cameras above the tie points they see."""
+    return float(np.median(block.centres[block.photo, 2] - block.points[block.point, 2]))
 
 
-def as_one(sigma_deg: float, rotations: Float) -> Float:
-    """Return the standard deviations (N,) by which all rotations together weigh as one."""
-    recorded = int(np.isfinite(rotations).all(axis=(1, 2)).sum())
-    return np.full(len(rotations), sigma_deg * np.sqrt(max(recorded, 1)))
-
-
-def held_in_place(known: Known, block: Block) -> Known:
-    """Return `known` with what keeps a block without positions where it is.
-
-    It is held by its own projection centres, loosely, and by its own rotations.
-    """
-    extent = float(np.linalg.norm(np.ptp(block.centres, axis=0)))
-    return replace(
-        known,
-        positions=block.centres,
-        position_sigmas=np.full((len(block.names), 3), 0.1 * extent),
-        rotations=block.rotations,
-        tilt_sigmas_deg=as_one(VIEWS_SIGMA_DEG, block.rotations),
-    )
-
-
-def squared(camera: Camera) -> Camera:
-    """Return a camera with square pixels: one focal length, the geometric mean."""
-    focal_px = float(np.sqrt(camera.fx_px * camera.fy_px))
-    return replace(camera, fx_px=focal_px, fy_px=focal_px)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlyingHeight:
-    """Height above ground by the barometer and by the block."""
-
-    recorded_m: float
-    """Median height above take-off."""
-    solved_m: float
-    """Median height of the cameras above the tie points."""
-    sigma_m: float
-    """Standard deviation of the recorded height as one above the surveyed ground."""
-    agrees: bool
-    """Whether both may be right: the lens as the metadata have it, and level ground to take-off."""
-
-
-def compare_flying_height(
-    known: Known, block: Block, captures: Sequence[Capture]
-) -> FlyingHeight | None:
-    """Compare recorded and solved flying height; None where they say nothing of each other."""
-    heights = np.array([c.height_takeoff_m or np.nan for c in captures])
-    downward = float(-block.rotations[:, 2, 2].mean())
-    positioned = np.isfinite(known.positions).all(axis=1).sum()
-    if len(known.cameras) != 1 or positioned < 3 or downward < LOOKING_DOWN:
-        return None
-    if np.isfinite(heights).mean() < 0.5 or np.nanmedian(heights) < 5:
-        return None
-    low, high = np.percentile(block.points[:, 2], [16, 84])
-    flown = np.isfinite(heights)
-    above = block.centres[flown, 2] - np.median(block.points[:, 2])
-    recorded_m, solved_m = float(np.median(heights[flown])), float(np.median(above))
-    sigma_m = float(
-        np.sqrt(BAROMETER_SIGMA_M**2 + (TAKEOFF_SIGMA * recorded_m) ** 2 + ((high - low) / 2) ** 2)
-    )
-    lens, solved = known.cameras[0], block.cameras[0]
-    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * recorded_m / solved_m
-    limit_px = np.hypot(focal_px * sigma_m / recorded_m, lens.focal_sigma * lens.fx_px)
-    agrees = bool(abs(focal_px - lens.fx_px) <= AGREEMENT_SIGMAS * limit_px)
-    if not agrees:
-        log.info("height above take-off does not fit the lens: %.1f m not used", recorded_m)
-    return FlyingHeight(recorded_m=recorded_m, solved_m=solved_m, sigma_m=sigma_m, agrees=agrees)
-
-
-def with_flying_height(known: Known, block: Block, captures: Sequence[Capture]) -> Known:
-    """Let the recorded height above take-off speak for the focal length.
-
-    Parameters
-    ----------
-    block : Block
-        Adjusted, in the world of `known`.
-    captures : sequence of Capture
-        Those of the block, in its order.
+def assess_vertical_scale(
+    block: Block, known: Priors, weight: TieWeight, options: AdjustOptions
+) -> VerticalScale:
+    """Solve a block again at other focal lengths and tell how much worse it fits.
 
     Notes
     -----
-    With positions that fix the horizontal scale, views that look down and one camera, flying
-    height above the ground and focal length are proportional.  The barometer's height above the
-    take-off point therefore says what the focal length should be, if the ground at take-off is
-    as high as the ground surveyed; its standard deviation counts the barometer, the take-off
-    and the relief.  The two statements are joined by their weights unless they contradict each
-    other, when the take-off point evidently lay elsewhere.
+    With the cost ``c`` of tie points and positions, minimised over everything else, as a
+    function of the focal length's fraction ``d``, the standard deviation of the scale from the
+    block alone is ``s = d / sqrt(c(+d) - 2 c(0) + c(-d))``: the curvature of the profile
+    likelihood.  `VerticalScale.sigma_scale` joins this with what is known of the lens.
     """
-    flown = compare_flying_height(known, block, captures)
-    if flown is None or not flown.agrees:
-        return known
-    lens, solved = known.cameras[0], block.cameras[0]
-    focal_px = float(np.sqrt(solved.fx_px * solved.fy_px)) * flown.recorded_m / flown.solved_m
-    sigma_px = focal_px * flown.sigma_m / flown.recorded_m
-    lens_sigma_px = lens.focal_sigma * lens.fx_px
-    weights = np.array([lens_sigma_px**-2, sigma_px**-2])
-    joined_px = float(weights @ [lens.fx_px, focal_px] / weights.sum())
-    joined = replace(
-        lens,
-        fx_px=joined_px,
-        fy_px=joined_px,
-        focal_sigma=float(weights.sum() ** -0.5 / joined_px),
+    shorter = adjust(block, known, weight, options, held_focal_factor=1 - STEP)
+    longer = adjust(block, known, weight, options, held_focal_factor=1 + STEP)
+    blocks = (shorter, block, longer)
+    cost = [_cost(b, known, weight, options) for b in blocks]
+    curvature = max(cost[0] - 2 * cost[1] + cost[2], 0.0) / STEP**2
+    prior = sum(camera.focal_sigma**-2 for camera in known.cameras) / len(known.cameras)
+    alone = curvature**-0.5 if curvature > 0 else np.inf
+    log.info("vertical scale: %.1f %% from the block alone", 100 * alone)
+    return VerticalScale(
+        focal_factors=(1 - STEP, 1.0, 1 + STEP),
+        # A stray point behind a camera at another focal length says nothing there.
+        mean_residual_px=tuple(
+            float(np.nanmean(np.linalg.norm(b.residuals(), axis=1))) for b in blocks
+        ),
+        height_agl_m=tuple(height_above_ground_m(b) for b in blocks),
+        sigma_scale=float((curvature + prior) ** -0.5),
+        weak=bool(alone > WEAK),
     )
-    return replace(known, cameras=(joined,))
 
 
-def with_doubted_lens(
-    known: Known, recorded: Known, block: Block, captures: Sequence[Capture]
-) -> Known:
-    """Let go of a focal length that both the block and the barometer contradict.
-
-    Parameters
-    ----------
-    known : Known
-        As weighed so far.
-    recorded : Known
-        With the cameras of the metadata.
-    block : Block
-        Adjusted.
-    captures : sequence of Capture
-        Those of the block, in its order.
-
-    Notes
-    -----
-    A block alone says little of its focal length.  If it moves by more than `SURPRISE_SIGMAS` all
-    the same, the metadata's standard deviation is too small: it is widened to twice the change,
-    and the flying height asked again.  Only where that then agrees is anything changed, as nothing
-    else would hold the focal length.
-    """
-    if len(recorded.cameras) != 1:
-        return known
-    lens, solved = recorded.cameras[0], block.cameras[0]
-    change = abs(float(np.sqrt(solved.fx_px * solved.fy_px)) / lens.fx_px - 1)
-    if change <= SURPRISE_SIGMAS * lens.focal_sigma:
-        return known
-    doubted = replace(known, cameras=(replace(lens, focal_sigma=2 * change),))
-    told = with_flying_height(doubted, block, captures)
-    if told is doubted:
-        return known
-    log.warning("focal length of the metadata in doubt: it changed by %.1f %%", 100 * change)
-    return told
+def _cost(block: Block, known: Priors, weight: TieWeight, options: AdjustOptions) -> float:
+    """Return half the weighted sum of squares of tie points and positions, as minimised."""
+    squared = (block.residuals() ** 2).sum(axis=1)
+    robust = np.log1p(squared / weight.loss_px**2)
+    ties = weight.loss_px**2 * np.nansum(robust) / weight.sigma_px**2
+    off: NDArray[np.float64] = (block.centres - known.positions) / known.position_sigmas
+    distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
+    gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()
+    return float(ties + gnss) / 2

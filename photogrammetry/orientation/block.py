@@ -121,6 +121,54 @@ class Block:
         )
 
 
+def merge(first: Block, second: Block) -> Block:
+    """Return one block of two in the same frame.
+
+    Photographs in both have the pose that the first gives them, and tie points of one track are
+    one point, where the first has it; with `Block.track` unknown all points stay apart.
+    """
+    names = tuple(sorted(set(first.names).union(second.names)))
+    place = {name: i for i, name in enumerate(names)}
+    cameras = sorted({c.camera_id: c for c in (*second.cameras, *first.cameras)}.items())
+    camera_place = {key: i for i, (key, _) in enumerate(cameras)}
+    poses, camera_of = np.empty((len(names), 7)), np.empty(len(names), np.int64)
+    for block in (second, first):  # the first has the last word
+        at = [place[name] for name in block.names]
+        poses[at] = block.poses
+        ids = [block.cameras[i].camera_id for i in block.camera_of]
+        camera_of[at] = [camera_place[key] for key in ids]
+    number = np.full(len(second.points), -1)
+    in_first, in_second = common_tracks(first.track, second.track)
+    number[in_second] = in_first
+    fresh = number < 0
+    number[fresh] = len(first.points) + np.arange(fresh.sum())
+    photo = np.concatenate(
+        [np.array([place[name] for name in b.names])[b.photo] for b in (first, second)]
+    )
+    point = np.concatenate([first.point, number[second.point]])
+    xy_px = np.vstack([first.xy_px, second.xy_px])
+    order = np.sort(np.unique(np.column_stack([photo, point]), axis=0, return_index=True)[1])
+    tracks = [first.track, second.track[fresh]] if len(first.track) and len(second.track) else []
+    return Block(
+        names=names,
+        cameras=tuple(camera for _, camera in cameras),
+        camera_of=camera_of,
+        poses=poses,
+        points=np.vstack([first.points, second.points[fresh]]),
+        photo=photo[order],
+        point=point[order],
+        xy_px=xy_px[order],
+        track=np.concatenate([np.zeros(0, np.int64), *tracks]),
+    )
+
+
+def common_tracks(first: Int, second: Int) -> tuple[Int, Int]:
+    """Return the first places, in each of two lists, of the tracks in both."""
+    known = [np.flatnonzero(tracks >= 0) for tracks in (first, second)]
+    _, a, b = np.intersect1d(first[known[0]], second[known[1]], return_indices=True)
+    return known[0][a], known[1][b]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Similarity:
     """``target = scale * rotation @ source + translation``."""
@@ -134,6 +182,10 @@ class Similarity:
     def __call__(self, points: Float) -> Float:
         """Transform points (N, 3)."""
         return np.asarray(self.scale * points @ self.rotation.T + self.translation)
+
+    def inverse(self, points: Float) -> Float:
+        """Return the points (N, 3) that are transformed to these."""
+        return np.asarray((points - self.translation) @ self.rotation / self.scale)
 
 
 def fit_similarity(source: Float, target: Float, weights: Float | None = None) -> Similarity:

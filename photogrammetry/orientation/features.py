@@ -168,22 +168,24 @@ def spread_by_scale(
 ) -> NDArray[np.intp]:
     """Choose the keypoints of largest scale, as many from every cell of a grid as it can give.
 
-    Returns
-    -------
-    ndarray of int, shape (M,)
-        Indices of the chosen, by decreasing scale.
+    Returns the indices of the chosen, (M,), by decreasing scale.
     """
     if len(xy) == 0:
         return np.zeros(0, np.intp)
     cell_px = max(shape) / options.cells
     column, row = (xy // cell_px).astype(int).T
     cell = row * (options.cells + 1) + column
-    order = np.lexsort((-scale, cell))
-    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
-    rank = np.empty(len(xy), int)
-    rank[order] = np.arange(len(xy)) - np.repeat(starts, np.diff([*starts, len(xy)]))
-    chosen = np.lexsort((-scale, rank))[: options.keypoints]
+    chosen = np.lexsort((-scale, rank_in_cells(cell, -scale)))[: options.keypoints]
     return np.asarray(chosen[np.argsort(-scale[chosen], kind="stable")])
+
+
+def rank_in_cells(cell: NDArray[np.int_], *keys: NDArray[Any]) -> NDArray[np.int_]:
+    """Return the place of every element among those of its cell, (N,), by keys, the last first."""
+    order = np.lexsort((*keys, cell))
+    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
+    rank = np.empty(len(cell), int)
+    rank[order] = np.arange(len(cell)) - np.repeat(starts, np.diff([*starts, len(cell)]))
+    return rank
 
 
 def to_root_sift(descriptors: NDArray[Any]) -> NDArray[np.uint8]:
@@ -205,26 +207,18 @@ def detect_all(
 ) -> dict[str, str]:
     """Detect the features of every photograph that has none in `features_dir` yet.
 
-    Parameters
-    ----------
-    on_picture : callable, optional
-        Given each picture as decoded, for what else is wanted of it; called from several
-        threads.  A photograph counts as done only when this, too, has returned.
-
-    Returns
-    -------
-    dict
-        Why photographs could not be read, by name.
+    Each picture is given to `on_picture` as decoded, for what else is wanted of it, from several
+    threads; a photograph counts as done only when this, too, has returned.  Returns why photographs
+    could not be read, by name.
     """
     failed: dict[str, str] = {}
 
     def detect_one(capture: Capture) -> str:
-        if read_digest(features_path(features_dir, capture.name)) is not None:
-            return ""
         try:
-            detect_photograph(
-                capture, photos_dir, features_dir, options=options, on_picture=on_picture
-            )
+            if read_digest(features_path(features_dir, capture.name)) is None:
+                detect_photograph(
+                    capture, photos_dir, features_dir, options=options, on_picture=on_picture
+                )
         except PhotographError as error:
             return str(error)
         return ""
@@ -268,13 +262,9 @@ def features_path(features_dir: Path, name: str) -> Path:
 
 def write_features(features: Features, path: Path) -> None:
     """Write features to a file, complete or not at all."""
-    arrays = {
-        "size_px": np.array([features.width_px, features.height_px]),
-        "xy_px": features.xy_px,
-        "scale_px": features.scale_px,
-        "descriptors": features.descriptors,
-    }
-    write_arrays(path, arrays)
+    size_px = {"size_px": np.array([features.width_px, features.height_px])}
+    arrays = {key: getattr(features, key) for key in ("xy_px", "scale_px", "descriptors")}
+    write_arrays(path, size_px | arrays)
 
 
 def read_keypoints(path: Path) -> NDArray[np.float32]:

@@ -1,4 +1,9 @@
-"""From the frame a block grew in to that of the survey: place, heading, scale and level."""
+"""From the frame a block grew in to that of the survey: place, heading, scale and level.
+
+Positions may belong to the photograph before or after: clocks disagree, receivers lag.  A drone
+that flies up and down shows it.  Positions that come late lie ahead of the cameras on one line and
+behind them, seen on the map, on the next; no shift of the whole block explains both.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.orientation.adjust import Known, as_one
 from photogrammetry.orientation.block import Block, fit_level_similarity
-from photogrammetry.orientation.time_slip import centres_later, estimate_slip
-from photogrammetry.orientation.vertical import BELIEVED_SIGMAS, GIMBAL, Vertical
+from photogrammetry.orientation.priors import BELIEVED_SIGMAS, GIMBAL, Priors, Vertical, as_one
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
@@ -39,6 +42,13 @@ INDEPENDENT = 9
 """Positions of consumer receivers that count as independent of each other."""
 RTK_SIGMA_M = 0.3
 """Horizontal standard deviation below which a position is a fixed or float RTK solution's."""
+LEAST_PHOTOGRAPHS = 16
+MOST_SLIP, COARSE, FINE = 3.0, 0.25, 0.05
+"""Photographs that positions may be early or late, and steps in which that is sought."""
+LEAST_GAIN = 0.5
+"""Residual with the slip over that without it, up to which the slip is real."""
+LONGEST_STEP = 3.0
+"""Steps longer than this many times the median one are not flown between two photographs."""
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -74,7 +84,7 @@ class Placement:
     """A block in the world, and what holds it there from now on."""
 
     block: Block
-    known: Known
+    known: Priors
     """Positions, standard deviations and rotations as they are to be weighed."""
     vertical: Vertical
     """As estimated without positions, in the frame the block came in."""
@@ -98,7 +108,7 @@ class Firmness:
 
 def georeference(
     block: Block,
-    known: Known,
+    known: Priors,
     vertical: Vertical,
     *,
     heights: HeightUse = HeightUse.AUTO,
@@ -110,7 +120,7 @@ def georeference(
     Parameters
     ----------
     block : Block
-    known : Known
+    known : Priors
         Positions in the world, NaN where there is none, with their standard deviations.
     vertical : Vertical
         The block's, found without positions.
@@ -153,41 +163,41 @@ def georeference(
         target = known.positions[placed]
         level_block = _lay_level(block, placed, target, vertical.up)
     stated_m = float(np.median(known.position_sigmas[placed, 2]))
-    judged = judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
+    judged = _judge_heights(level_block.centres[placed], target[:, 2], stated_m, vertical.sigma_deg)
     believed = heights is HeightUse.TRUST or (heights is HeightUse.AUTO and judged.plausible)
     if believed:
         slope = judged.slope if heights is HeightUse.TRUST else judged.joined_slope
         world_from_block = level_block.rotations[0].T @ block.rotations[0]
         up = world_from_block.T @ np.array([*slope, 1.0])
-        found = _lay_level(block, placed, target, up)
-        return _placement(found, block, known, vertical, judged, HeightSource.GNSS, slip)
-    log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
-    source = HeightSource.NONE
-    if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
-        flown = np.isfinite(relative)
-        second = judge_heights(
-            level_block.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
-        )
-        source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
-    kept = _with_heights(level_block, known, source, relative)
-    return _placement(level_block, block, kept, vertical, judged, source, slip)
+        found, source = _lay_level(block, placed, target, up), HeightSource.GNSS
+    else:
+        log.warning("recorded heights ask for a tilt of %.1f degrees: not used", judged.tilt_deg)
+        found, source = level_block, HeightSource.NONE
+        if relative is not None and np.isfinite(relative).mean() >= LEAST_RELATIVE:
+            flown = np.isfinite(relative)
+            second = _judge_heights(
+                found.centres[flown], relative[flown], RELATIVE_SIGMA_M, vertical.sigma_deg
+            )
+            source = HeightSource.RELATIVE if second.plausible else HeightSource.NONE
+        known = _with_heights(found, known, source, relative)
+    if GIMBAL not in vertical.evidence:
+        known = replace(known, rotations=_upright(found, block, vertical))
+    return Placement(
+        block=found,
+        known=replace(known, tilt_sigmas_deg=as_one(vertical.sigma_deg, known.rotations)),
+        vertical=vertical,
+        heights=source,
+        judged=judged,
+        slip=slip,
+    )
 
 
-def judge_heights(
+def _judge_heights(
     centres: Float, heights_m: Float, stated_sigma_m: float, vertical_sigma_deg: float
 ) -> HeightVerdict:
-    """Judge recorded heights against a block that was laid down level.
+    """Judge recorded heights (N,) against projection centres (N, 3) of a level block, world.
 
-    Parameters
-    ----------
-    centres : ndarray of shape (N, 3)
-        Projection centres of the block, world.
-    heights_m : ndarray of shape (N,)
-        Recorded heights of the same.
-    stated_sigma_m : float
-        Their stated standard deviation.
-    vertical_sigma_deg : float
-        Standard deviation of the block's vertical.
+    Given are their stated standard deviation and that of the block's vertical.
     """
     off = heights_m - centres[:, 2]
     level = centres[:, :2] - np.median(centres[:, :2], axis=0)
@@ -223,13 +233,12 @@ def level(block: Block, vertical: Vertical) -> Block:
     return turned.transformed(scale, np.eye(3), -scale * ground)
 
 
-def _set_back(known: Known, block: Block, order: NDArray[np.int64], slip: float) -> Known:
+def _set_back(known: Priors, block: Block, order: NDArray[np.int64], slip: float) -> Priors:
     """Move positions that are late back along the flight, by the block's own shape."""
     placed = _placed(known)
     late = centres_later(block.centres, order, slip)
     scale, heading_rad, _ = fit_level_similarity(late[placed, :2], known.positions[placed, :2])
-    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
-    turn = scale * np.array([[cosine, -sine], [sine, cosine]])
+    turn = scale * _about_up(heading_rad)[:2, :2]
     positions = known.positions.copy()
     positions[:, :2] -= (late - block.centres)[:, :2] @ turn.T
     positions[:, 2] -= scale * (late - block.centres)[:, 2]
@@ -241,10 +250,92 @@ def _lay_level(block: Block, placed: Mask, target: Float, up: Float) -> Block:
     turned = block.transformed(1.0, _turn(up, UP), np.zeros(3))
     centres = turned.centres[placed]
     scale, heading_rad, shift = fit_level_similarity(centres[:, :2], target[:, :2])
-    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
-    rotation = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
     rise = float(np.median(target[:, 2] - scale * centres[:, 2]))
-    return turned.transformed(scale, rotation, np.array([*shift, rise]))
+    return turned.transformed(scale, _about_up(heading_rad), np.array([*shift, rise]))
+
+
+def _about_up(heading_rad: float) -> Float:
+    """Return the rotation (3, 3) by a heading."""
+    cosine, sine = np.cos(heading_rad), np.sin(heading_rad)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+
+
+def estimate_slip(centres: Float, positions: Float, order: NDArray[np.int64]) -> float:
+    """Return by how many photographs positions are late; 0 where nothing says so.
+
+    Parameters
+    ----------
+    centres, positions : ndarray of shape (N, 3)
+        Projection centres of a level block, at any scale, heading and place; recorded positions,
+        world, NaN where there is none.
+    order : ndarray of shape (N,)
+        The photographs in the order they were taken.
+
+    Notes
+    -----
+    Of all slips the one is sought whose centres, that many photographs later, fit the positions
+    best by a level similarity.  It is believed where it halves the residuals.
+    """
+    placed = np.isfinite(positions).all(axis=1)
+    if placed.sum() < LEAST_PHOTOGRAPHS:
+        return 0.0
+
+    def misfit(slip: float) -> float:
+        source = centres_later(centres, order, slip)[placed, :2]
+        target = positions[placed, :2]
+        scale, heading_rad, shift = fit_level_similarity(source, target, trials=50)
+        turn = scale * np.exp(1j * heading_rad)
+        off = turn * (source @ [1, 1j]) + shift @ [1, 1j] - target @ [1, 1j]
+        return float(np.sqrt(np.mean(np.minimum(np.abs(off), 3 * np.median(np.abs(off))) ** 2)))
+
+    without = misfit(0.0)
+    if without <= 0:
+        return 0.0
+    coarse = np.arange(-MOST_SLIP, MOST_SLIP + COARSE / 2, COARSE)
+    best = coarse[int(np.argmin([misfit(float(slip)) for slip in coarse]))]
+    fine = best + np.arange(-COARSE, COARSE + FINE / 2, FINE)
+    misfits = [misfit(float(slip)) for slip in fine]
+    if min(misfits) > LEAST_GAIN * without:
+        return 0.0
+    return float(fine[int(np.argmin(misfits))])
+
+
+def centres_later(centres: Float, order: NDArray[np.int64], later: float) -> Float:
+    """Return where the cameras were some photographs later, (N, 3), between them on straight ways.
+
+    Beyond the first and the last photograph, and across breaks of the flight, the camera is taken
+    to have flown on as it did.
+    """
+    flown = centres[order]
+    ahead = np.diff(flown, axis=0)
+    length = np.linalg.norm(ahead, axis=1)
+    whole = length < LONGEST_STEP * max(float(np.median(length)), 1e-9)
+    moved = np.empty_like(flown)
+    for i in range(len(flown)):
+        moved[i] = _fly(flown, ahead, whole, i, later)
+    found = np.empty_like(centres)
+    found[order] = moved
+    return found
+
+
+def _fly(flown: Float, ahead: Float, whole: NDArray[np.bool_], start: int, later: float) -> Float:
+    """Return the place a number of photographs after (or before) one of them."""
+    place, left = flown[start], abs(later)
+    direction = 1 if later > 0 else -1
+    at, step = start, np.zeros(3)
+    while left > 0:
+        leg = at if direction > 0 else at - 1
+        if 0 <= leg < len(ahead) and whole[leg]:
+            step = direction * ahead[leg]
+        elif not step.any():  # nothing flown before it: as on the other side
+            other = at - 1 if direction > 0 else at
+            if 0 <= other < len(ahead) and whole[other]:
+                step = direction * ahead[other]
+        part = min(left, 1.0)
+        place = place + part * step
+        left -= part
+        at += direction
+    return np.asarray(place)
 
 
 def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
@@ -260,17 +351,11 @@ def _fit_slope(along: Float, values: Float) -> tuple[Float, float]:
     return solution[:-1], scatter
 
 
-def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
+def weigh_positions(block: Block, known: Priors, stated: Priors) -> Priors:
     """Weigh positions by their scatter about an adjusted block where that is worse than stated.
 
-    Parameters
-    ----------
-    block : Block
-        Adjusted, so that its own deformation by a lens not yet known is not laid to the positions.
-    known : Known
-        To be weighed.
-    stated : Known
-        With the standard deviations that positions came with.
+    The block is adjusted, so that its deformation by a lens not yet known is not laid to the
+    positions; `stated` has the standard deviations that they came with.
     """
     if _placed(known).sum() < LEAST_OBSERVED:
         return known
@@ -280,14 +365,9 @@ def weigh_positions(block: Block, known: Known, stated: Known) -> Known:
 
 
 def assess_firmness(
-    block: Block, known: Known, placement: Placement, flights: Sequence[str]
+    block: Block, known: Priors, placement: Placement, flights: Sequence[str]
 ) -> Firmness:
-    """Return how firmly an adjusted block is placed.
-
-    Parameters
-    ----------
-    flights : sequence of str
-        Which flight each photograph belongs to.
+    """Return how firmly an adjusted block, each photograph of a flight, is placed.
 
     Notes
     -----
@@ -331,8 +411,8 @@ def _lever(along: Float, flights: Sequence[str]) -> Float:
 
 
 def _with_heights(
-    block: Block, known: Known, source: HeightSource, relative: Float | None
-) -> Known:
+    block: Block, known: Priors, source: HeightSource, relative: Float | None
+) -> Priors:
     """Return what is known of a level block's photographs without the GNSS heights."""
     placed = _placed(known)
     positions, sigmas = known.positions.copy(), known.position_sigmas.copy()
@@ -345,33 +425,11 @@ def _with_heights(
     return replace(known, positions=positions, position_sigmas=sigmas)
 
 
-def _placement(
-    block: Block,
-    before: Block,
-    known: Known,
-    vertical: Vertical,
-    judged: HeightVerdict,
-    source: HeightSource,
-    slip: float,
-) -> Placement:
-    """Return a placed block with what it is to be held by."""
-    if GIMBAL not in vertical.evidence:
-        known = replace(known, rotations=_upright(block, before, vertical))
-    return Placement(
-        block=block,
-        known=replace(known, tilt_sigmas_deg=as_one(vertical.sigma_deg, known.rotations)),
-        vertical=vertical,
-        heights=source,
-        judged=judged,
-        slip=slip,
-    )
-
-
-def _placed(known: Known) -> Mask:
+def _placed(known: Priors) -> Mask:
     return np.asarray(np.isfinite(known.positions).all(axis=1))
 
 
-def _scatter(block: Block, known: Known) -> tuple[float, float]:
+def _scatter(block: Block, known: Priors) -> tuple[float, float]:
     """Return the robust standard deviation of positions about a block, level axes and up."""
     off = block.centres - known.positions
     off = off[np.isfinite(off).all(axis=1)]
@@ -388,10 +446,7 @@ def _spread(points: Float) -> Float:
 def _upright(block: Block, before: Block, vertical: Vertical) -> Float:
     """Return the rotations (N, 3, 3) of a placed block if its vertical pointed up.
 
-    Parameters
-    ----------
-    before : Block
-        The same block in the frame of `vertical`.
+    `before` is the same block in the frame of the vertical.
     """
     rotations = block.rotations
     world_from_before = rotations[0].T @ before.rotations[0]

@@ -44,7 +44,6 @@ from photogrammetry.orientation.features import (
     read_features,
     write_arrays,
 )
-from photogrammetry.orientation.pairs import Pair
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.progress import Track, silent
@@ -65,6 +64,16 @@ IDEAL_LONG_SIDE_PX = 2000
 log = logging.getLogger(__name__)
 REMEMBERED = 64
 """Photographs whose keypoints are kept in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Pair:
+    """Two photographs worth comparing, by index; ``first < second``."""
+
+    first: int
+    second: int
+    overlap: float | None = None
+    """Predicted common fraction of the smaller footprint; None where it cannot be predicted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +123,14 @@ def match_features(
         homography = estimate_homography(first, second, patient)
     if homography is None:
         return none
-    return match_nearby(first, second, homography, options)
+    return _match_nearby(first, second, homography, options)
 
 
 def count_alike(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> int:
     """Count the descriptors (N, 128) of two photographs that pass ratio and mutual test."""
     if min(len(first), len(second)) < 2:
         return 0
-    similarity = _unit(first) @ _unit(second).T
-    forward, ok = _best(similarity, COARSE_RATIO)
-    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
-    return int((ok & (backward[forward] == np.arange(len(forward)))).sum())
+    return int(_mutual(first, second, COARSE_RATIO)[1].sum())
 
 
 def estimate_homography(
@@ -137,10 +143,7 @@ def estimate_homography(
     A plane's homography stands for the ground; what stands on it misses by its parallax.
     """
     n = options.coarse_keypoints
-    similarity = _unit(first.descriptors[:n]) @ _unit(second.descriptors[:n]).T
-    forward, ok = _best(similarity, options.coarse_ratio)
-    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
-    ok &= backward[forward] == np.arange(len(forward))
+    forward, ok = _mutual(first.descriptors[:n], second.descriptors[:n], options.coarse_ratio)
     if ok.sum() < options.coarse_inliers:
         return None
     limit_px = options.coarse_error * max(second.width_px, second.height_px)
@@ -157,7 +160,7 @@ def estimate_homography(
     return np.asarray(homography, float)
 
 
-def match_nearby(
+def _match_nearby(
     first: Features,
     second: Features,
     homography: NDArray[np.float64],
@@ -204,6 +207,16 @@ def _within(
 def _unit(descriptors: NDArray[np.uint8]) -> Float32:
     """Return descriptors as float32 of length one."""
     return np.asarray(descriptors, np.float32) / np.float32(ROOT_SIFT_LENGTH)
+
+
+def _mutual(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], ratio: float
+) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Return the second descriptor most like each first, and whether ratio and mutual test hold."""
+    similarity = _unit(first) @ _unit(second).T
+    forward, ok = _best(similarity, ratio)
+    backward, _ = _best(np.ascontiguousarray(similarity.T), 1.0)
+    return forward, ok & (backward[forward] == np.arange(len(forward)))
 
 
 def _best(similarity: Float32, ratio: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
@@ -283,12 +296,7 @@ def verify_pair(
 ) -> VerifiedPair | None:
     """Keep the matches that agree with one relative orientation, or return None.
 
-    Parameters
-    ----------
-    cameras : tuple of pycolmap.Camera
-        Ideal cameras of both photographs.
-    keypoints : tuple of ndarray of shape (N, 2)
-        Ideal keypoints of both photographs.
+    Cameras and keypoints (N, 2) are the ideal ones of both photographs.
     """
     if len(matches) < options.min_inliers:
         return None
@@ -323,7 +331,7 @@ class MatchPlaces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class MatchedGroup:
     """What became of the pairs of one first photograph."""
 
     compared: tuple[str, ...]
@@ -342,12 +350,8 @@ def group_pairs(pairs: Sequence[Pair]) -> list[list[Pair]]:
 class PairMatcher:
     """Matches the pairs of one first photograph after the other, from several threads.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        To which the indices of pairs refer.
-    digests : mapping of str to str
-        Of each photograph's features, by name.
+    The indices of pairs refer to the captures; digests are those of each photograph's features, by
+    name.
     """
 
     def __init__(
@@ -362,11 +366,11 @@ class PairMatcher:
         self._places, self._options = places, options
         self._load = lru_cache(maxsize=REMEMBERED)(self._read)
 
-    def known(self, group: Sequence[Pair]) -> Verdict | None:
+    def known(self, group: Sequence[Pair]) -> MatchedGroup | None:
         """Return what is remembered of a group; None unless it is all of it and no more."""
-        verdict = read_verdict(self._path(group))
+        found = _read_group(self._path(group))
         keys = tuple(self._key(pair) for pair in group)
-        return verdict if verdict is not None and verdict.compared == keys else None
+        return found if found is not None and found.compared == keys else None
 
     def match(self, group: Sequence[Pair]) -> list[VerifiedPair]:
         """Match pairs with the same first photograph, as far as that is not remembered."""
@@ -378,7 +382,7 @@ class PairMatcher:
             for key, pair in zip(keys, group, strict=True)
         }
         if before is None or list(before) != keys:
-            write_matches(path, pairs)
+            _write_matches(path, pairs)
         return [
             replace(found, first=pair.first, second=pair.second)  # indices as they are now
             for pair, found in zip(group, pairs.values(), strict=True)
@@ -426,13 +430,10 @@ def match_all(
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
-def write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
+def _write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
     """Write the pairs of one first photograph, complete or not at all.
 
-    Parameters
-    ----------
-    pairs : mapping of str to VerifiedPair or None
-        By what a pair is known by; None where nothing agrees.  Indices are not kept.
+    They are given by what a pair is known by; None where nothing agrees.  Indices are not kept.
     """
     found = [pair for pair in pairs.values() if pair is not None]
     arrays = {
@@ -447,7 +448,7 @@ def write_matches(path: Path, pairs: Mapping[str, VerifiedPair | None]) -> None:
 
 
 def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
-    """Read what `write_matches` wrote; None if it is missing or damaged."""
+    """Read what `_write_matches` wrote; None if it is missing or damaged."""
     try:
         with open_arrays(path) as stored:
             starts = np.cumsum(stored["counts"])[:-1]
@@ -459,13 +460,9 @@ def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
             )
             found = (
                 VerifiedPair(
-                    first=0,
-                    second=0,
-                    configuration=int(configuration),
-                    matrices=matrices,
-                    inliers=inliers,
+                    first=0, second=0, configuration=int(kind), matrices=matrices, inliers=inliers
                 )
-                for configuration, matrices, inliers in parts
+                for kind, matrices, inliers in parts
             )
             return {
                 str(key): next(found) if verified else None
@@ -475,11 +472,11 @@ def read_matches(path: Path) -> dict[str, VerifiedPair | None] | None:
         return None
 
 
-def read_verdict(path: Path) -> Verdict | None:
-    """Read what `write_matches` wrote, but for the matches themselves."""
+def _read_group(path: Path) -> MatchedGroup | None:
+    """Read what `_write_matches` wrote, but for the matches themselves."""
     try:
         with open_arrays(path) as stored:
-            return Verdict(
+            return MatchedGroup(
                 compared=tuple(str(key) for key in stored["compared"]),
                 verified=int(np.count_nonzero(stored["verified"])),
                 digest=str(stored[DIGEST]),

@@ -9,7 +9,6 @@ photograph for itself: what is there is not made again.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,6 +30,7 @@ from photogrammetry.orientation.features import (
 from photogrammetry.orientation.matching import (
     MatchOptions,
     MatchPlaces,
+    Pair,
     PairMatcher,
     VerifiedPair,
     VerifyOptions,
@@ -38,9 +38,9 @@ from photogrammetry.orientation.matching import (
     ideal_keypoints,
     match_all,
 )
-from photogrammetry.orientation.pairs import Pair, PairOptions, propose_pairs
+from photogrammetry.orientation.pairs import PairOptions, propose_pairs
 from photogrammetry.orientation.pieces import PATIENT, Grower, SecondLook
-from photogrammetry.orientation.refine import SettleOptions, settle
+from photogrammetry.orientation.refine import RefineOptions, refine
 from photogrammetry.orientation.sfm import Photographs, SfmOptions, TrackOptions
 from photogrammetry.orientation.summary import count_matches, describe, explain_left_out
 from tmp.cameras import Camera
@@ -49,8 +49,6 @@ from tmp.errors import OrientationError
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import Reconstruction
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,7 @@ class OrientOptions:
     tracks: TrackOptions = field(default_factory=TrackOptions)
     sfm: SfmOptions = field(default_factory=SfmOptions)
     second: SecondLook = field(default_factory=SecondLook)
-    settling: SettleOptions = field(default_factory=SettleOptions)
+    refinement: RefineOptions = field(default_factory=RefineOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +123,7 @@ def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
     track: Track = silent,
     on_picture: OnPicture | None = None,
 ) -> Reconstruction:
-    """Orient the photographs of a survey; for the first six arguments see `OrientTask`.
-
-    Parameters
-    ----------
-    on_picture : callable, optional
-        Given each photograph's name and decoded picture, see `features.detect_all`.
+    """Orient the photographs of a survey; see `OrientTask` and `features.detect_all`.
 
     Raises
     ------
@@ -267,12 +260,12 @@ def solve(
         grown = _grower(task, keypoints, scratch_dir, workers, threads).grow(pairs, track=track)
         if not grown.blocks:
             raise OrientationError(_why_nothing(used, grown.pairs))
-        solution = settle(
+        solution = refine(
             grown.blocks,
             used,
             task.cameras,
             task.frame,
-            options=options.settling,
+            options=options.refinement,
             threads=threads,
             track=track,
         )

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from photogrammetry.orientation.matching import Pair
+from photogrammetry.orientation.priors import gimbal_rotation, world_positions
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
@@ -46,16 +48,6 @@ class PairOptions:
     across_bands: int = 6
     """A photograph of another band, not released together with one of the first band, is
     compared with this many of those nearest to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Pair:
-    """Two photographs worth comparing, by index; ``first < second``."""
-
-    first: int
-    second: int
-    overlap: float | None = None
-    """Predicted common fraction of the smaller footprint; None where it cannot be predicted."""
 
 
 def propose_pairs(
@@ -134,14 +126,11 @@ def _pairs_across_bands(
     alone = [i for band in bands[1:] for i in band if i in placed and i not in tied]
     if not reference or not alone:
         return pairs
-
-    def places(indices: list[int]) -> Float:
-        chosen = [captures[i] for i in indices]
-        geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in chosen]
-        return frame.world_from_geodetic(np.array(geodetic, float))
-
+    first, others = (
+        world_positions([captures[i] for i in indices], frame) for indices in (reference, alone)
+    )
     count = min(options.across_bands, len(reference))
-    _, near = cKDTree(places(reference)).query(places(alone), k=range(1, count + 1))
+    _, near = cKDTree(first).query(others, k=range(1, count + 1))
     for i, nearest in zip(alone, near, strict=True):
         pairs |= {(min(i, reference[k]), max(i, reference[k])) for k in nearest}
     return pairs
@@ -211,12 +200,11 @@ class Footprints:
         cls, captures: Sequence[Capture], cameras: Sequence[Camera], frame: LocalFrame
     ) -> Footprints:
         """Predict the footprints of positioned captures."""
-        geodetic = [(c.longitude_deg, c.latitude_deg, c.height_m) for c in captures]
         rotations = [gimbal_rotation(c) for c in captures]
         heights = [c.height_takeoff_m or np.nan for c in captures]
         down = Pose.from_gimbal(0.0, -90.0, 0.0, np.zeros(3)).rotation
         return cls(
-            centres=frame.world_from_geodetic(np.array(geodetic, float)),
+            centres=world_positions(captures, frame),
             rotations=np.array([down if r is None else r for r in rotations]),
             turned=np.array([r is not None for r in rotations]),
             heights_m=np.where(np.array(heights) > 2.0, heights, np.nan),
@@ -243,15 +231,3 @@ class Footprints:
         seen = np.where(self.turned[others, None] & self.turned[photo], square, circle)
         fraction = np.mean(seen & (cam[..., 2] > 0), axis=1)
         return np.where(np.isfinite(self.heights_m[photo]), fraction, np.nan)
-
-
-def gimbal_rotation(capture: Capture) -> Float | None:
-    """Return the cam_from_world rotation (3, 3) of a capture's gimbal angles, or None."""
-    yaw, pitch, roll = (
-        capture.gimbal_yaw_deg,
-        capture.gimbal_pitch_deg,
-        capture.gimbal_roll_deg,
-    )
-    if yaw is None or pitch is None:
-        return None
-    return Pose.from_gimbal(yaw, pitch, roll or 0.0, np.zeros(3)).rotation

@@ -1,8 +1,7 @@
-"""Pieces of a block: joined by what they share, or laid side by side by their own positions.
+"""Pieces of a block: grown, joined by what they share, and grown again after a second look.
 
 Where overlap is poor a block grows in pieces.  Two pieces that see the same tie points, or the
-same photographs, are one block after a similarity; pieces that share nothing still lie in one
-world if both have positions.
+same photographs, are one block after a similarity.
 
 What a first, quick comparison misses costs a whole block where nothing else ties its parts
 together.  Those few pairs are compared again with all keypoints and looser tests; geometric
@@ -21,7 +20,7 @@ Rousseeuw, P. J. (1984). Least median of squares regression. JASA 79.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,10 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from photogrammetry.orientation.block import Block, Similarity, fit_similarity_robustly
+from photogrammetry.orientation.block import (
+    Block,
+    Similarity,
+    common_tracks,
+    fit_similarity_robustly,
+    merge,
+)
 from photogrammetry.orientation.features import Features
-from photogrammetry.orientation.matching import MatchOptions, VerifiedPair, count_alike
-from photogrammetry.orientation.pairs import Pair
+from photogrammetry.orientation.matching import MatchOptions, Pair, VerifiedPair, count_alike
 from photogrammetry.orientation.sfm import (
     START,
     Photographs,
@@ -44,7 +48,6 @@ from photogrammetry.orientation.sfm import (
     reconstruct,
     spanning_tracks,
 )
-from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
@@ -60,7 +63,6 @@ AGREEING = 0.6
 JOIN_ERROR = 0.03
 """... this fraction of the flying height of one another."""
 
-Offer = Callable[[int, int], None]
 PATIENT = MatchOptions(
     coarse_keypoints=5000,
     patient_keypoints=8000,
@@ -75,28 +77,11 @@ RELAXED_INLIERS = 12
 """Tie points by which a photograph joins on the second attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """A piece laid onto another."""
-
-    similarity: Similarity
-    agreeing: int
-    """Points and centres that agree."""
-
-
 def join_pieces(blocks: Sequence[Block]) -> list[Block]:
-    """Join pieces that share tie points or photographs, the largest first.
+    """Join pieces, in frames of their own, that share tie points or photographs, the largest first.
 
-    Parameters
-    ----------
-    blocks : sequence of Block
-        In frames of their own, with `Block.track`.
-
-    Returns
-    -------
-    list of Block
-        Those that are left, the largest first, none of whose photographs are in a larger one.
-        A joined block lies in the frame of its largest piece.
+    Returns those that are left, the largest first, none of whose photographs are in a larger one.
+    A joined block lies in the frame of its largest piece.
     """
     left = sorted(blocks, key=lambda block: (-len(block.names), block.names))
     done: list[Block] = []
@@ -109,13 +94,13 @@ def join_pieces(blocks: Sequence[Block]) -> list[Block]:
                 found = align_piece(whole, piece)
                 if found is None:
                     continue
-                log.info(
-                    "pieces of %d and %d photographs joined by %d points",
-                    len(whole.names),
-                    len(piece.names),
-                    found.agreeing,
+                similarity, points = found
+                sizes = len(whole.names), len(piece.names)
+                log.info("pieces of %d and %d photographs joined by %d points", *sizes, points)
+                moved = piece.transformed(
+                    similarity.scale, similarity.rotation, similarity.translation
                 )
-                whole = merge(whole, _moved(piece, found.similarity))
+                whole = merge(whole, moved)
                 rest.remove(piece)
                 grown = True
         done.append(whole)
@@ -124,9 +109,13 @@ def join_pieces(blocks: Sequence[Block]) -> list[Block]:
     return sorted(done, key=lambda block: (-len(block.names), block.names))
 
 
-def align_piece(whole: Block, piece: Block) -> Joined | None:
-    """Return the similarity from a piece's frame to that of another; None where nothing fits."""
-    source, target = _shared_points(whole, piece)
+def align_piece(whole: Block, piece: Block) -> tuple[Similarity, int] | None:
+    """Return the similarity from a piece's frame to that of another; None where nothing fits.
+
+    With it comes the number of points and projection centres that agree.
+    """
+    in_whole, in_piece = common_tracks(whole.track, piece.track)
+    source, target = piece.points[in_piece], whole.points[in_whole]
     shared = sorted(set(whole.names).intersection(piece.names))
     if shared:
         mine = [piece.names.index(name) for name in shared]
@@ -142,70 +131,7 @@ def align_piece(whole: Block, piece: Block) -> Joined | None:
     agreeing = off < JOIN_ERROR * _flying_height(whole)
     if agreeing.sum() < LEAST_SHARED or agreeing.mean() < AGREEING:
         return None
-    return Joined(similarity=found, agreeing=int(agreeing.sum()))
-
-
-def merge(first: Block, second: Block) -> Block:
-    """Return one block of two in the same frame.
-
-    Photographs in both have the pose that the first gives them, and tie points of one track are
-    one point, where the first has it; with `Block.track` unknown all points stay apart.
-    """
-    names = tuple(sorted(set(first.names).union(second.names)))
-    place = {name: i for i, name in enumerate(names)}
-    cameras = sorted({c.camera_id: c for c in (*second.cameras, *first.cameras)}.items())
-    camera_place = {key: i for i, (key, _) in enumerate(cameras)}
-    poses, camera_of = np.empty((len(names), 7)), np.empty(len(names), np.int64)
-    for block in (second, first):  # the first has the last word
-        at = [place[name] for name in block.names]
-        poses[at] = block.poses
-        ids = [block.cameras[i].camera_id for i in block.camera_of]
-        camera_of[at] = [camera_place[key] for key in ids]
-    number = _merged_points(first, second)
-    fresh = number >= len(first.points)
-    photo = np.concatenate(
-        [np.array([place[name] for name in b.names])[b.photo] for b in (first, second)]
-    )
-    point = np.concatenate([first.point, number[second.point]])
-    xy_px = np.vstack([first.xy_px, second.xy_px])
-    once = np.unique(np.column_stack([photo, point]), axis=0, return_index=True)[1]
-    order = np.sort(once)
-    tracked = len(first.track) and len(second.track)
-    return Block(
-        names=names,
-        cameras=tuple(camera for _, camera in cameras),
-        camera_of=camera_of,
-        poses=poses,
-        points=np.vstack([first.points, second.points[fresh]]),
-        photo=photo[order],
-        point=point[order],
-        xy_px=xy_px[order],
-        track=np.concatenate([first.track, second.track[fresh]])
-        if tracked
-        else np.zeros(0, np.int64),
-    )
-
-
-def _merged_points(first: Block, second: Block) -> Int:
-    """Return the number that each of the second block's points has in the merged block."""
-    number = np.full(len(second.points), -1)
-    _, in_first, in_second = _common(first.track, second.track)
-    number[in_second] = in_first
-    fresh = number < 0
-    number[fresh] = len(first.points) + np.arange(fresh.sum())
-    return number
-
-
-def _common(first: Int, second: Int) -> tuple[Int, Int, Int]:
-    """Return the tracks in both, and their first places in each."""
-    known = [np.flatnonzero(tracks >= 0) for tracks in (first, second)]
-    common, a, b = np.intersect1d(first[known[0]], second[known[1]], return_indices=True)
-    return common, known[0][a], known[1][b]
-
-
-def _shared_points(whole: Block, piece: Block) -> tuple[Float, Float]:
-    _, in_whole, in_piece = _common(whole.track, piece.track)
-    return piece.points[in_piece], whole.points[in_whole]
+    return found, int(agreeing.sum())
 
 
 def _flying_height(block: Block) -> float:
@@ -213,10 +139,6 @@ def _flying_height(block: Block) -> float:
     return float(
         np.median(np.linalg.norm(block.points[block.point] - block.centres[block.photo], axis=1))
     )
-
-
-def _moved(block: Block, similarity: Similarity) -> Block:
-    return block.transformed(similarity.scale, similarity.rotation, similarity.translation)
 
 
 def _without(block: Block, names: Sequence[str]) -> Block:
@@ -230,15 +152,11 @@ def _without(block: Block, names: Sequence[str]) -> Block:
     return replace(
         seen,
         names=tuple(name for name, kept in zip(block.names, stay, strict=True) if kept),
-        cameras=_some(block.cameras, used),
+        cameras=tuple(block.cameras[i] for i in used),
         camera_of=np.searchsorted(used, camera_of),
         poses=block.poses[stay],
         photo=index[seen.photo],
     )
-
-
-def _some(cameras: tuple[Camera, ...], used: Int) -> tuple[Camera, ...]:
-    return tuple(cameras[i] for i in used)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,7 +179,7 @@ class SecondLook:
 
 def propose_again(
     captures: Sequence[Capture],
-    piece_of: NDArray[np.int64],
+    piece_of: Int,
     verified: Sequence[tuple[int, int]],
     frame: LocalFrame,
     descriptors: Sequence[NDArray[np.uint8]] | None,
@@ -271,7 +189,6 @@ def propose_again(
 
     Parameters
     ----------
-    captures : sequence of Capture
     piece_of : ndarray of shape (N,)
         Piece of each photograph, 0 for the largest, -1 for none.
     verified : sequence of (int, int)
@@ -279,42 +196,29 @@ def propose_again(
     descriptors : sequence of ndarray of shape (K, 128), optional
         Of each photograph's largest keypoints, for likeness; without them it is not asked.
     """
-    apart = np.flatnonzero(piece_of != 0)
-    known = set(verified)
+    apart = np.flatnonzero(piece_of != 0).tolist()
+    reach = range(-options.sequence, options.sequence + 1)
+    offered = [(i, i + step) for i in apart for step in reach if 0 <= i + step < len(captures)]
+    offered += _nearest_pairs(captures, piece_of, frame, options)
+    if descriptors is not None:
+        offered += [(i, j) for i in apart for j in _most_alike(descriptors, i, piece_of, options)]
     found: set[tuple[int, int]] = set()
-
-    def offer(first: int, second: int) -> None:
-        pair = min(first, second), max(first, second)
+    for first, second in offered:
         together = piece_of[first] == piece_of[second] and piece_of[first] >= 0
         same_band = captures[first].band == captures[second].band
-        if first != second and same_band and not together and pair not in known:
-            found.add(pair)
-
-    for i in apart.tolist():
-        for j in range(i - options.sequence, i + options.sequence + 1):
-            if 0 <= j < len(captures):
-                offer(i, j)
-    _offer_nearest(captures, piece_of, frame, options, offer)
-    if descriptors is not None:
-        for i in apart.tolist():
-            for j in _most_alike(descriptors, i, piece_of, options):
-                offer(i, j)
+        if first != second and same_band and not together:
+            found.add((min(first, second), max(first, second)))
+    found.difference_update(verified)
     log.info("%d pairs get a second look", len(found))
     return [Pair(first=first, second=second, overlap=1.0) for first, second in sorted(found)]
 
 
-def _offer_nearest(
-    captures: Sequence[Capture],
-    piece_of: NDArray[np.int64],
-    frame: LocalFrame,
-    options: SecondLook,
-    offer: Offer,
-) -> None:
-    """Offer each photograph apart with the nearest ones of every other piece."""
-    if not frame.referenced:
-        return
+def _nearest_pairs(
+    captures: Sequence[Capture], piece_of: Int, frame: LocalFrame, options: SecondLook
+) -> Iterator[tuple[int, int]]:
+    """Yield each photograph apart with the nearest ones of every other piece."""
     placed = [i for i, capture in enumerate(captures) if capture.positioned]
-    if not placed:
+    if not placed or not frame.referenced:
         return
     geodetic = [(captures[i].longitude_deg, captures[i].latitude_deg, 0.0) for i in placed]
     world = frame.world_from_geodetic(np.array(geodetic, float))[:, :2]
@@ -328,13 +232,13 @@ def _offer_nearest(
         _, near = cKDTree(world[theirs]).query(world[mine], k=range(1, count + 1))
         for i, others in zip(mine, near, strict=True):
             for j in theirs[others]:
-                offer(placed[i], placed[j])
+                yield placed[i], placed[j]
 
 
 def _most_alike(
     descriptors: Sequence[NDArray[np.uint8]],
     photo: int,
-    piece_of: NDArray[np.int64],
+    piece_of: Int,
     options: SecondLook,
 ) -> list[int]:
     others = [
@@ -396,9 +300,9 @@ class Grower:
         more = self.rematch(self._propose(first))
         known = {(pair.first, pair.second): pair for pair in pairs}
         better = {
-            (pair.first, pair.second): pair
-            for pair in more
-            if len(pair.inliers) > len(_inliers(known.get((pair.first, pair.second))))
+            key: pair
+            for key, pair in (((pair.first, pair.second), pair) for pair in more)
+            if key not in known or len(pair.inliers) > len(known[key].inliers)
         }
         log.info("second look: %d pairs gained", len(better))
         if not better:
@@ -466,7 +370,3 @@ class Grower:
             self.read_features(photo).descriptors[:count].copy()
             for photo in range(len(self.captures))
         ]
-
-
-def _inliers(pair: VerifiedPair | None) -> NDArray[np.uint32]:
-    return np.zeros((0, 2), np.uint32) if pair is None else pair.inliers

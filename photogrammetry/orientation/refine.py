@@ -1,15 +1,8 @@
 """Place a block in the world and adjust it until it rests: rounds, weights and outliers.
 
-It also tells how firmly a block itself fixes its vertical scale.  Over level ground, seen from one
-height by cameras that look down, a longer focal length and a greater flying height make the same
-photographs.  The block is therefore solved again with the focal length held 5 % shorter and 5 %
-longer: where that costs the tie points nothing, the heights rest on the metadata, and the report
-must say so.
-
-References
-----------
-James, M. R., Robson, S. (2014). Mitigating systematic error in topographic models derived from
-UAV and ground-based image networks. Earth Surface Processes and Landforms 39.
+A gap in the flight, or water, parts a survey into pieces that no tie point joins.  All of them have
+positions, so they lie in one world, each to the accuracy of its own.  What the smaller ones lack, a
+firm scale above all, is taken from the largest: drones fly one survey at one height.
 """
 
 from __future__ import annotations
@@ -23,43 +16,40 @@ from numpy.typing import NDArray
 
 from photogrammetry.orientation.adjust import (
     AdjustOptions,
-    FlyingHeight,
-    Known,
     TieWeight,
     adjust,
-    collect_known,
-    compare_flying_height,
-    held_in_place,
-    with_doubted_lens,
-    with_flying_height,
+    assess_vertical_scale,
+    height_above_ground_m,
 )
-from photogrammetry.orientation.beside import Laid, lay_beside
-from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.block import Block, merge
 from photogrammetry.orientation.georeference import (
     Firmness,
+    HeightSource,
     Placement,
     assess_firmness,
     georeference,
     level,
     weigh_positions,
 )
-from photogrammetry.orientation.vertical import estimate_vertical
+from photogrammetry.orientation.priors import (
+    FlyingHeight,
+    Priors,
+    collect_known,
+    compare_flying_height,
+    estimate_vertical,
+    held_in_place,
+    with_doubted_lens,
+    with_flying_height,
+)
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightUse
+from tmp.errors import OrientationError
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import VerticalScale
 
-STEP = 0.05
-"""By which the focal length is changed, as a fraction."""
-WEAK = 0.004
-"""Standard deviation of the scale from the block alone above which it counts as weak.
-
-16 cm at 40 m: about what a block flown at one height leaves open, and several times what a second
-height does.
-"""
-
 log = logging.getLogger(__name__)
+Float = NDArray[np.float64]
 LOOSE = 1e-3
 """Residual, as a fraction of the long side, that the first round lets pass: the lens is not
 yet known."""
@@ -68,82 +58,15 @@ STRAY_ANGLE_DEG = 0.1
 """Angle between the widest rays to a tie point under which it is as good as infinitely far."""
 HASTY = 1e-4
 """Tolerance of all rounds but the last."""
-
-
-def height_above_ground_m(block: Block) -> float:
-    """Return the median height of the cameras above the tie points they see."""
-    return float(np.median(block.centres[block.photo, 2] - block.points[block.point, 2]))
-
-
-def assess_vertical_scale(
-    block: Block, known: Known, weight: TieWeight, options: AdjustOptions
-) -> VerticalScale:
-    """Solve a block again at other focal lengths and tell how much worse it fits.
-
-    Notes
-    -----
-    With the cost ``c`` of tie points and positions, minimised over everything else, as a
-    function of the focal length's fraction ``d``, the standard deviation of the scale from the
-    block alone is ``s = d / sqrt(c(+d) - 2 c(0) + c(-d))``: the curvature of the profile
-    likelihood.  `VerticalScale.sigma_scale` joins this with what is known of the lens.
-    """
-    shorter = adjust(block, known, weight, options, held_focal_factor=1 - STEP)
-    longer = adjust(block, known, weight, options, held_focal_factor=1 + STEP)
-    blocks = (shorter, block, longer)
-    cost = [_cost(b, known, weight, options) for b in blocks]
-    curvature = max(cost[0] - 2 * cost[1] + cost[2], 0.0) / STEP**2
-    prior = sum(camera.focal_sigma**-2 for camera in known.cameras) / len(known.cameras)
-    alone = curvature**-0.5 if curvature > 0 else np.inf
-    log.info("vertical scale: %.1f %% from the block alone", 100 * alone)
-    return VerticalScale(
-        focal_factors=(1 - STEP, 1.0, 1 + STEP),
-        mean_residual_px=tuple(_mean_residual_px(b) for b in blocks),
-        height_agl_m=tuple(height_above_ground_m(b) for b in blocks),
-        sigma_scale=float((curvature + prior) ** -0.5),
-        weak=bool(alone > WEAK),
-    )
-
-
-def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
-    """Say in plain words what a weak vertical scale means and how to mend it.
-
-    Parameters
-    ----------
-    evidence : str
-        Where the focal length comes from, `tmp.cameras.Camera.source`.
-    """
-    short, fitted, long = scale.mean_residual_px
-    return (
-        "The photographs alone do not fix the vertical scale: with a focal length 5 % shorter or "
-        f"longer they fit almost as well ({short:.2f} and {long:.2f} px against {fitted:.2f} px) "
-        f"while the cameras stand {scale.height_agl_m[0]:.1f} or {scale.height_agl_m[2]:.1f} m "
-        f"instead of {scale.height_agl_m[1]:.1f} m above the ground. Heights therefore rest on the "
-        f"focal length in the metadata ({evidence}): relief may be stretched by about "
-        f"{100 * scale.sigma_scale:.1f} %, and the whole ground lie "
-        f"{scale.sigma_scale * scale.height_agl_m[1]:.2f} m too high or too low (one standard "
-        "deviation). To mend it, add oblique photographs (camera 20 to 30° from the vertical) or "
-        "some flight lines at another height."
-    )
-
-
-def _mean_residual_px(block: Block) -> float:
-    # A stray point may come to lie behind a camera at another focal length, where it says nothing.
-    return float(np.nanmean(np.linalg.norm(block.residuals(), axis=1)))
-
-
-def _cost(block: Block, known: Known, weight: TieWeight, options: AdjustOptions) -> float:
-    """Return half the weighted sum of squares of tie points and positions, as minimised."""
-    squared = (block.residuals() ** 2).sum(axis=1)
-    robust = np.log1p(squared / weight.loss_px**2)
-    ties = weight.loss_px**2 * np.nansum(robust) / weight.sigma_px**2
-    off: NDArray[np.float64] = (block.centres - known.positions) / known.position_sigmas
-    distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
-    gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()
-    return float(ties + gnss) / 2
+LEAST_PHOTOGRAPHS = 3
+MOST_HIGHER = 0.7
+"""Share of the flying height by which a piece may be flown higher or lower than the block."""
+MOST_STRETCH = 1.5
+"""Flying height of a piece against the block's, or its inverse, beyond which they contradict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettleOptions:
+class RefineOptions:
     """How tie points are weighed and which are dropped."""
 
     adjustment: AdjustOptions = field(default_factory=AdjustOptions)
@@ -167,16 +90,16 @@ class Solution:
     """An adjusted block with what it was adjusted to."""
 
     block: Block
-    known: Known
+    known: Priors
     """As recorded; positions are NaN where the block has no place on Earth."""
-    weighed: Known
+    weighed: Priors
     """As it was believed in the last adjustment."""
     placement: Placement | None
     """How the block came to its place; None where it has none."""
     firmness: Firmness | None
     """How firmly it is placed; None where it has no place."""
-    laid: Laid | None
-    """What was laid beside the largest piece, and what could not be; None without positions."""
+    pieces: PlacedPieces
+    """What was laid beside the largest piece, and what could not be."""
     flown: FlyingHeight | None
     """Flying height as recorded and as solved; None where they cannot be compared."""
     frame: LocalFrame
@@ -187,13 +110,13 @@ class Solution:
     scale: VerticalScale | None
 
 
-def settle(
+def refine(
     blocks: Sequence[Block],
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
     frame: LocalFrame,
     *,
-    options: SettleOptions,
+    options: RefineOptions,
     threads: int,
     track: Track = silent,
 ) -> Solution:
@@ -202,38 +125,35 @@ def settle(
     The first round finds the lens, robustly; the second has weights from what the first left,
     and the flying height; the third is free of outliers.
 
-    Parameters
-    ----------
-    blocks : sequence of Block
-        Pieces that share nothing, the largest first; the others are laid beside it where they have
-        positions that allow it.
-    captures : sequence of Capture
-        Of all their photographs.
-    cameras : mapping of Camera
-        From the metadata, by camera id.
+    Blocks are pieces that share nothing, the largest first; the others are laid beside it where
+    they have positions that allow it.  Cameras are those of the metadata, by camera id.
     """
     by_name = {capture.name: capture for capture in captures}
-    start = _place(
-        blocks,
-        lambda block: [by_name[name] for name in block.names],
-        lambda mine: _recorded(mine, cameras, frame, options),
-        options.heights,
-    )
-    mine, placement = start.captures, start.placement
-    block, known = replace(start.block, cameras=start.known.cameras), start.known
+
+    def captures_of(block: Block) -> list[Capture]:
+        return [by_name[name] for name in block.names]
+
+    def recorded_of(block: Block) -> Priors:
+        return _recorded(captures_of(block), cameras, frame, options)
+
+    start, placement, recorded = _place(blocks, captures_of, recorded_of, options.heights)
+    mine, known = captures_of(start.block), start.known
+    block = replace(start.block, cameras=known.cameras)
     settings = replace(options.adjustment, threads=threads)
-    weight = _first_weight(block, options)
+    first = block.cameras[0]
+    loose_px = LOOSE * max(first.width_px, first.height_px) / 2
+    weight = weigh(block, options, sigma_px=loose_px)
     hasty = replace(settings, tolerance=HASTY)
     for number in track(range(ROUNDS), "Adjusting the block", ROUNDS):
         last = number == ROUNDS - 1
         block = adjust(block, known, weight, settings if last else hasty)
-        block = without_strays(block) if last else without_outliers(block, options)
+        block = _without_strays(block) if last else without_outliers(block, options)
         weight = weigh(block, options)
         if placement is not None:
             if number == 0:
                 known = with_flying_height(known, block, mine)
             elif number == 1:
-                known = with_doubted_lens(known, start.recorded, block, mine)
+                known = with_doubted_lens(known, recorded, block, mine)
             known = weigh_positions(block, known, start.known)
     flown, firmness = None, None
     if placement is not None:
@@ -242,14 +162,14 @@ def settle(
     scale = None
     if options.assess_scale:
         scale = assess_vertical_scale(block, known, weight, settings)
-        scale = _doubted(scale, flown, block, start.recorded)
+        scale = _doubted(scale, flown, block, recorded)
     return Solution(
         block=block,
-        known=start.recorded,
+        known=recorded,
         weighed=known,
         placement=placement,
         firmness=firmness,
-        laid=start.laid,
+        pieces=start,
         flown=flown,
         frame=frame if placement is not None else LocalFrame(origin=None, crs=None),
         sigma_px=observation_sigma_px(block),
@@ -258,40 +178,23 @@ def settle(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """A block before it is adjusted, in the world or in a level frame of its own."""
-
-    block: Block
-    captures: list[Capture]
-    """Of its photographs, in its order."""
-    recorded: Known
-    known: Known
-    placement: Placement | None
-    laid: Laid | None
-
-
 def _place(
     blocks: Sequence[Block],
     captures_of: Callable[[Block], list[Capture]],
-    recorded_of: Callable[[list[Capture]], Known],
+    recorded_of: Callable[[Block], Priors],
     heights: HeightUse,
-) -> _Start:
-    """Place the largest piece and lay the others beside it; level it alone without positions."""
+) -> tuple[PlacedPieces, Placement | None, Priors]:
+    """Place the largest piece and lay the others beside it; level it alone without positions.
+
+    With them comes what is recorded of their photographs.
+    """
     block, mine = blocks[0], captures_of(blocks[0])
-    recorded = recorded_of(mine)
+    recorded = recorded_of(block)
     vertical = estimate_vertical(block, recorded.rotations)
     if int(np.isfinite(recorded.positions).all(axis=1).sum()) < 2:
         block = level(block, vertical)
         recorded = replace(recorded, positions=np.full_like(recorded.positions, np.nan))
-        return _Start(
-            block=block,
-            captures=mine,
-            recorded=recorded,
-            known=held_in_place(recorded, block),
-            placement=None,
-            laid=None,
-        )
+        return PlacedPieces(block=block, known=held_in_place(recorded, block)), None, recorded
     placement = georeference(
         block,
         recorded,
@@ -300,25 +203,115 @@ def _place(
         relative=_relative_heights(mine),
         order=_order_taken(mine),
     )
-    laid = lay_beside(
+    placed = place_pieces(
         placement,
         blocks[1:],
-        lambda piece: recorded_of(captures_of(piece)),
+        recorded_of,
         lambda piece: _relative_heights(captures_of(piece)),
     )
-    mine = captures_of(laid.block)
-    return _Start(
-        block=laid.block,
-        captures=mine,
-        recorded=recorded_of(mine),
-        known=laid.known,
-        placement=placement,
-        laid=laid,
+    return placed, placement, recorded_of(placed.block)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedPieces:
+    """A block with what was laid beside it."""
+
+    block: Block
+    known: Priors
+    """Of its photographs, in its order."""
+    beside: tuple[tuple[str, ...], ...] = ()
+    """Photographs of each piece laid beside."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why a piece was not, by photograph."""
+
+
+def place_pieces(
+    placement: Placement,
+    pieces: Sequence[Block],
+    recorded: Callable[[Block], Priors],
+    relative: Callable[[Block], Float],
+) -> PlacedPieces:
+    """Lay pieces, in frames of their own, beside a placed block; no photograph is in two.
+
+    What is recorded of a piece's photographs, and their heights above take-off (NaN where
+    unknown), are given in its order.
+    """
+    block, known = placement.block, placement.known
+    level = HeightUse.AUTO if placement.heights is HeightSource.GNSS else HeightUse.IGNORE
+    beside: list[tuple[str, ...]] = []
+    refused: dict[str, str] = {}
+    for piece in pieces:
+        found = _lay(placement.block, piece, recorded(piece), relative(piece), level)
+        if isinstance(found, str):
+            refused |= dict.fromkeys(piece.names, found)
+            continue
+        whole = merge(replace(block, track=block.track[:0]), found.block)
+        known = _combined(whole, (block, known), (found.block, found.known))
+        block = whole
+        beside.append(piece.names)
+        log.info("a piece of %d photographs laid beside the block", len(piece.names))
+    return PlacedPieces(block=block, known=known, beside=tuple(beside), refused=refused)
+
+
+def _lay(
+    block: Block, piece: Block, recorded: Priors, relative: Float, heights: HeightUse
+) -> Placement | str:
+    """Place a piece, or say why it cannot lie beside the block."""
+    others = len(piece.names) - 1
+    apart = f"joins only {others} other{'s' * (others != 1)} to a piece of its own"
+    if np.isfinite(recorded.positions).all(axis=1).sum() < LEAST_PHOTOGRAPHS:
+        return f"{apart}, which has too few positions to be laid beside the block"
+    vertical = estimate_vertical(piece, recorded.rotations)
+    below_m = max(height_above_ground_m(block), 1e-6)
+    try:
+        placed = georeference(piece, recorded, vertical, heights=heights, relative=relative)
+        higher_m = 0.0
+        if placed.heights is not HeightSource.NONE:
+            higher_m = float(np.median(placed.block.centres[:, 2]) - np.median(block.centres[:, 2]))
+        if abs(higher_m) > MOST_HIGHER * below_m:  # no drone's doing: heights that drift
+            placed = georeference(piece, recorded, vertical, heights=HeightUse.IGNORE)
+            higher_m = 0.0
+    except OrientationError:
+        return f"{apart}, whose positions are all at one place"
+    # Over one level of ground a piece flown higher has as much more below it.
+    expected_m = below_m + higher_m
+    stretch = expected_m / max(height_above_ground_m(placed.block), 1e-6)
+    if not 1 / MOST_STRETCH < stretch < MOST_STRETCH:
+        return (
+            f"{apart}, which by its positions was flown {1 / stretch:.1f} times as high above the "
+            "ground as the block: they contradict each other"
+        )
+    level_m = float(np.median(block.centres[:, 2])) + higher_m
+    return replace(placed, block=_stretched(placed.block, stretch, level_m))
+
+
+def _stretched(piece: Block, stretch: float, level_m: float) -> Block:
+    """Scale a placed piece about the middle of its cameras, and bring these to a height.
+
+    Positions pull it from there to where they are, by their weight.
+    """
+    middle = piece.centres.mean(axis=0)
+    moved = piece.transformed(stretch, np.eye(3), (1 - stretch) * middle)
+    rise_m = level_m - float(np.median(moved.centres[:, 2]))
+    return moved.transformed(1.0, np.eye(3), np.array([0.0, 0.0, rise_m]))
+
+
+def _combined(whole: Block, *parts: tuple[Block, Priors]) -> Priors:
+    """Return what is known of the photographs of a merged block, in its order."""
+    place = {name: i for i, name in enumerate(name for block, _ in parts for name in block.names)}
+    order = [place[name] for name in whole.names]
+    cameras = {camera.camera_id: camera for _, known in parts for camera in known.cameras}
+    of_photographs = {
+        key: np.concatenate([getattr(known, key) for _, known in parts])[order]
+        for key in ("positions", "position_sigmas", "rotations", "tilt_sigmas_deg")
+    }
+    return Priors(
+        cameras=tuple(cameras[camera.camera_id] for camera in whole.cameras), **of_photographs
     )
 
 
 def _doubted(
-    scale: VerticalScale, flown: FlyingHeight | None, block: Block, recorded: Known
+    scale: VerticalScale, flown: FlyingHeight | None, block: Block, recorded: Priors
 ) -> VerticalScale:
     """Count contradictions about the lens as doubt about the vertical scale.
 
@@ -365,8 +358,8 @@ def _recorded(
     captures: Sequence[Capture],
     cameras: Mapping[str, Camera],
     frame: LocalFrame,
-    options: SettleOptions,
-) -> Known:
+    options: RefineOptions,
+) -> Priors:
     """Collect what is recorded, with the standard deviations of a user who knows better."""
     known = collect_known(captures, cameras, frame)
     if options.position_sigma_m is None:
@@ -383,8 +376,10 @@ def observation_sigma_px(block: Block) -> float:
     return float(np.sqrt(squared / max(freedom, 1)))
 
 
-def weigh(block: Block, options: SettleOptions) -> TieWeight:
+def weigh(block: Block, options: RefineOptions, *, sigma_px: float | None = None) -> TieWeight:
     """Weigh tie points by how well they fit and by how much they err together.
+
+    How well they fit is as the block has it unless `sigma_px` is given.
 
     Notes
     -----
@@ -395,30 +390,19 @@ def weigh(block: Block, options: SettleOptions) -> TieWeight:
     ----------
     Kish, L. (1965). Survey Sampling, section 5.4 (the design effect).
     """
-    return _weight(observation_sigma_px(block), block, options)
-
-
-def _first_weight(block: Block, options: SettleOptions) -> TieWeight:
-    camera = block.cameras[0]
-    return _weight(LOOSE * max(camera.width_px, camera.height_px) / 2, block, options)
-
-
-def _weight(sigma_px: float, block: Block, options: SettleOptions) -> TieWeight:
+    sigma_px = observation_sigma_px(block) if sigma_px is None else sigma_px
     number = float(np.median(np.bincount(block.photo, minlength=len(block.names))))
     effect = 1 + max(number - 1, 0) * options.common_error_share
     return TieWeight(loss_px=2 * sigma_px, sigma_px=sigma_px * float(np.sqrt(effect)))
 
 
-def without_strays(block: Block) -> Block:
-    """Return the block without points that ran away in the adjustment.
-
-    It feels neither those that came to lie behind a camera nor those beyond all measure.
-    """
+def _without_strays(block: Block) -> Block:
+    """Return the block without points that came to lie behind a camera or beyond all measure."""
     near = block.ray_angles() > np.radians(STRAY_ANGLE_DEG)
     return block.kept(np.isfinite(block.residuals()).all(axis=1) & near[block.point])
 
 
-def without_outliers(block: Block, options: SettleOptions) -> Block:
+def without_outliers(block: Block, options: RefineOptions) -> Block:
     """Return the block without what fits badly and points seen under too small an angle."""
     residual_px = np.linalg.norm(block.residuals(), axis=1)
     limit_px = options.outlier_spreads * 1.4826 * float(np.nanmedian(residual_px))

@@ -22,6 +22,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.features import rank_in_cells
 from photogrammetry.orientation.matching import Matches, VerifiedPair, ideal_camera
 from tmp.cameras import Camera
 from tmp.progress import Track, silent
@@ -78,12 +79,7 @@ class Tracks:
 def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Matches]]) -> Tracks:
     """Join matches to tracks that see no photograph twice.
 
-    Parameters
-    ----------
-    keypoints : sequence of int
-        Number of keypoints of each photograph.
-    matches : sequence of (first, second, ndarray of shape (M, 2))
-        Verified matches of pairs of photographs.
+    Given are the number of keypoints of each photograph, and the verified matches (M, 2) of pairs.
 
     Notes
     -----
@@ -111,12 +107,8 @@ def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Mat
 def spanning_tracks(tracks: Tracks, releases: Sequence[str]) -> Tracks:
     """Drop tracks that only the bands of one release of the shutter see.
 
-    Their rays are a few centimetres apart and say nothing of how far the point is.
-
-    Parameters
-    ----------
-    releases : sequence of str
-        Which release each photograph belongs to; empty for one by itself.
+    Their rays are a few centimetres apart and say nothing of how far the point is.  `releases` says
+    which release each photograph belongs to; empty for one by itself.
     """
     number: dict[str, int] = {}
     release = np.array(
@@ -138,12 +130,7 @@ def choose_tracks(
 ) -> Tracks:
     """Keep the longest tracks of every cell of every photograph.
 
-    Parameters
-    ----------
-    xy_px : sequence of ndarray of shape (N, 2)
-        Keypoint positions of each photograph.
-    long_sides_px : sequence of int
-        Long side of each photograph.
+    Given are the keypoint positions (N, 2) and the long side of each photograph.
 
     Notes
     -----
@@ -158,11 +145,9 @@ def choose_tracks(
         long_side_px = long_sides_px[photo]
         place = (xy_px[photo][tracks.keypoint[mine]] // (long_side_px / options.cells)).astype(int)
         cell[mine] = (photo * (options.cells + 1) + place[:, 1]) * (options.cells + 1) + place[:, 0]
-    order = np.lexsort((-tracks.keypoint, -lengths[tracks.track], cell))
-    starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    rank = rank_in_cells(cell, -tracks.keypoint, -lengths[tracks.track])
     wanted = np.zeros(len(lengths), bool)
-    wanted[tracks.track[order[rank < options.per_cell]]] = True
+    wanted[tracks.track[rank < options.per_cell]] = True
     return tracks.kept(wanted)
 
 
@@ -228,7 +213,7 @@ def reconstruct(
     """
     (work_dir / "models").mkdir(parents=True)
     database = work_dir / "database.db"
-    write_database(database, photographs, pairs, tracks)
+    _write_database(database, photographs, pairs, tracks)
     count = len(photographs.names)
     label = "Orienting photographs"
     if start is None and count > options.global_above:
@@ -250,7 +235,7 @@ def reconstruct(
     return blocks
 
 
-def write_database(
+def _write_database(
     path: Path, photographs: Photographs, pairs: Sequence[VerifiedPair], tracks: Tracks
 ) -> None:
     """Write COLMAP's database; ids are indices plus one."""
@@ -327,12 +312,9 @@ class _Growth:
         if self._failure is not None:
             raise self._failure
 
-    def _one_joined(self) -> None:
-        self._events.put("joined")
-
-    def _pair_joined(self) -> None:
-        self._one_joined()
-        self._one_joined()
+    def _joined(self, photographs: int = 1) -> None:
+        for _ in range(photographs):
+            self._events.put("joined")
 
     def _run(self) -> None:
         try:
@@ -340,8 +322,8 @@ class _Growth:
                 *self._arguments,
                 options=self._options,
                 input_path=self._start,
-                initial_image_pair_callback=self._pair_joined,
-                next_image_callback=self._one_joined,
+                initial_image_pair_callback=lambda: self._joined(2),
+                next_image_callback=self._joined,
                 cancellation_token=self._cancel,
             )
             self.models = [models[key] for key in sorted(models)]

@@ -6,20 +6,21 @@ What a reader must know of how the block was placed is said in plain words, with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.orientation.adjust import height_above_ground_m
 from photogrammetry.orientation.block import Block
 from photogrammetry.orientation.georeference import Firmness, HeightSource, Placement
 from photogrammetry.orientation.matching import VerifiedPair
-from photogrammetry.orientation.refine import Solution, height_above_ground_m, warn_of_weak_scale
+from photogrammetry.orientation.refine import Solution
 from photogrammetry.orientation.sfm import Tracks
 from tmp.cameras import Camera
 from tmp.captures import Capture
-from tmp.reconstruction import OrientedPhoto, Reconstruction
+from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
 
 SURPRISE = 5.0
 """Standard deviations of a recorded position beyond which its residual is worth a warning."""
@@ -77,14 +78,13 @@ def _warn_of_heights(placement: Placement, firmness: Firmness) -> list[str]:
     ]
 
 
-def _warn_of_slip(placement: Placement) -> list[str]:
-    if not placement.slip:
-        return []
-    how = "late" if placement.slip > 0 else "early"
-    return [
-        f"Recorded positions come {abs(placement.slip):.1f} photographs too {how}: the clocks of "
-        "camera and receiver disagree. They were moved along the flight accordingly."
-    ]
+def _warn_of_slip(placement: Placement) -> Iterator[str]:
+    if placement.slip:
+        yield (
+            f"Recorded positions come {abs(placement.slip):.1f} photographs too "
+            f"{'late' if placement.slip > 0 else 'early'}: the clocks of camera and receiver "
+            "disagree. They were moved along the flight accordingly."
+        )
 
 
 def _warn_of_scatter(solution: Solution, firmness: Firmness, heights: HeightSource) -> list[str]:
@@ -140,6 +140,22 @@ def _warn_of_flying_height(solution: Solution) -> list[str]:
     ]
 
 
+def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
+    """Say what a weak vertical scale means, given where the focal length comes from."""
+    short, fitted, long = scale.mean_residual_px
+    return (
+        "The photographs alone do not fix the vertical scale: with a focal length 5 % shorter or "
+        f"longer they fit almost as well ({short:.2f} and {long:.2f} px against {fitted:.2f} px) "
+        f"while the cameras stand {scale.height_agl_m[0]:.1f} or {scale.height_agl_m[2]:.1f} m "
+        f"instead of {scale.height_agl_m[1]:.1f} m above the ground. Heights therefore rest on the "
+        f"focal length in the metadata ({evidence}): relief may be stretched by about "
+        f"{100 * scale.sigma_scale:.1f} %, and the whole ground lie "
+        f"{scale.sigma_scale * scale.height_agl_m[1]:.2f} m too high or too low (one standard "
+        "deviation). To mend it, add oblique photographs (camera 20 to 30° from the vertical) or "
+        "some flight lines at another height."
+    )
+
+
 def describe(
     solution: Solution,
     captures: Sequence[Capture],
@@ -150,16 +166,8 @@ def describe(
 ) -> Reconstruction:
     """Describe a solution.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Of the block's photographs, in its order.
-    cameras : mapping of Camera
-        As they came from the metadata.
-    left_out : dict
-        From `explain_left_out`.
-    counts : dict
-        From `count_matches`.
+    Captures are those of the block's photographs, in its order, and cameras those of the metadata;
+    the rest comes from `explain_left_out` and `count_matches`.
     """
     block = solution.block
     residual = np.linalg.norm(block.residuals(), axis=1)
@@ -213,7 +221,7 @@ def explain_left_out(
             partners[index] += 1
             matches[index] += len(pair.inliers)
     piece = {name: block for block in blocks for name in block.names}
-    refused = {} if solution.laid is None else solution.laid.refused
+    refused = solution.pieces.refused
     oriented = set(solution.block.names)
     for index, capture in enumerate(used):
         if capture.name in oriented:
@@ -263,7 +271,7 @@ def _measure(
 ) -> dict[str, Any]:
     """Return the figures of the report; residuals are in pixels of the photograph itself."""
     block = solution.block
-    camera = block.cameras[0]
+    long_side_px = max(block.cameras[0].width_px, block.cameras[0].height_px)
     off = block.centres - solution.known.positions
     off = off[np.isfinite(off).all(axis=1)]
     recorded = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
@@ -276,9 +284,7 @@ def _measure(
         "mean_residual_px": float(residual.mean()),
         "median_residual_px": float(np.median(residual)),
         "rms_residual_px": float(np.sqrt((residual**2).mean())),
-        "mean_residual_per_mille": 1e3
-        * float(residual.mean())
-        / max(camera.width_px, camera.height_px),
+        "mean_residual_per_mille": 1e3 * float(residual.mean()) / long_side_px,
         "sigma_px": solution.sigma_px,
         "height_agl_m": height_above_ground_m(block),
         "height_takeoff_m": float(np.median(recorded)) if recorded else None,
@@ -324,10 +330,10 @@ def _warn(
             "arbitrary scale. Compare lengths in it with one another, not with metres."
         )
     warnings += warn_of_positions(solution)
-    if solution.laid is not None and solution.laid.beside:
-        counts = " and ".join(str(len(names)) for names in solution.laid.beside)
+    if beside := solution.pieces.beside:
+        counts = " and ".join(str(len(names)) for names in beside)
         warnings.append(
-            f"The photographs fall into {len(solution.laid.beside) + 1} pieces that share no "
+            f"The photographs fall into {len(beside) + 1} pieces that share no "
             f"ground. Those of {counts} photographs were laid beside the largest by their own "
             "positions alone: heights and places may jump by metres from one piece to the next. "
             "Fly the gap between them to join them."

@@ -2,10 +2,10 @@
 
 The lenses of a rig look from a few centimetres apart, so a homography lays one band onto another
 for level ground at one height; what stands above or below it keeps a parallax.  Maps are not made
-this way, see `photogrammetry.ortho.bands`; a contact sheet before leaving the site is.
+this way, see `photogrammetry.ortho.mosaic`; a contact sheet before leaving the site is.
 
 Each method hands its result to the next as a start, and the residual of every one is measured the
-same way, by `residual_px`.  The best is taken, and what was tried is said.
+same way, by `residual_px`.  The best is taken.
 
 References
 ----------
@@ -19,7 +19,7 @@ Guizar-Sicairos, M. et al. (2008). Efficient subpixel image registration algorit
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from photogrammetry.orientation.features import FeatureOptions, detect_features
 from photogrammetry.orientation.matching import MatchOptions, match_features
 from photogrammetry.pictures import stretched
-from tmp.cameras import Camera
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +45,18 @@ SHARP_PEAK = 0.15
 """Response of phase correlation under which a patch says nothing."""
 FARTHEST_PX = 4.0
 """Shift of a patch beyond which it has matched something else."""
+OUTLIER_PX = 2.0
+"""Distance from the others beyond which a release has gone astray."""
 LEAST_PATCHES = 8
 EDGE_PX = 1e-3
 LEAST_INLIERS = 25
+CORNER_FROM_CENTRE = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
+"""Corner-origin places from OpenCV's, whose first pixel has its centre at zero."""
 
 
 class Method(StrEnum):
     """How a band was laid onto the reference."""
 
-    RIG = "rig metadata"
     PHASE = "phase correlation"
     ECC = "correlation of gradients (ECC)"
     FEATURES = "features (MAGSAC)"
@@ -62,8 +64,8 @@ class Method(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """What one method gave."""
+class Alignment:
+    """How a band lies on the reference band, as one method has it."""
 
     method: Method
     homography: Float
@@ -71,115 +73,52 @@ class Attempt:
     residual_px: float | None
     """Median shift that is left; None where too little shows in both bands to tell."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alignment:
-    """How a band lies on the reference band."""
-
-    chosen: Attempt
-    attempts: tuple[Attempt, ...]
-    """All that was tried, in order."""
-
     @property
     def good(self) -> bool:
         """Tell whether what is left is no more than half a pixel."""
-        left = self.chosen.residual_px
-        return left is not None and left <= GOOD_PX
-
-    def in_words(self) -> str:
-        """Say by what the band was aligned, how well, and what gave less."""
-        said = [f"{a.method}: {_pixels(a.residual_px)}" for a in self.attempts]
-        return f"aligned by {self.chosen.method}, {_pixels(self.chosen.residual_px)} left" + (
-            f" ({', '.join(said)})" if len(said) > 1 else ""
-        )
+        return self.residual_px is not None and self.residual_px <= GOOD_PX
 
 
-def align_band(
-    reference: NDArray[Any],
-    band: NDArray[Any],
-    *,
-    rig_homography: Float | None = None,
-) -> Alignment:
+def align_band(reference: NDArray[Any], band: NDArray[Any]) -> Alignment:
     """Find the homography from the reference band's picture to another's of the same release.
 
-    Parameters
-    ----------
-    reference, band : ndarray of shape (rows, cols)
-        Pixel values or radiance, in any unit.
-    rig_homography : ndarray of shape (3, 3), optional
-        What the rig's calibration says, as from `homography_of_rig`, corner origin.
+    Both (rows, cols) are pixel values or radiance, in any unit.
 
     Notes
     -----
-    Tried are, until one leaves no more than half a pixel: the rig's calibration with a common
-    shift by phase correlation, ECC on gradients from there, and features of which MAGSAC keeps
-    those that one homography explains.  Only shift is taken from phase correlation.
+    Tried are, until one leaves no more than half a pixel: a common shift by phase correlation, ECC
+    on gradients from there, and features of which MAGSAC keeps those that one homography explains.
     """
     fixed, moving = edges_of(reference), edges_of(band)
-    start = np.eye(3) if rig_homography is None else np.asarray(rig_homography, float)
-    attempts: list[Attempt] = []
-
-    def attempt(method: Method, find: Callable[[Float], Float | None]) -> bool:
-        found = find(_best(attempts).homography if attempts else start)
+    tried: list[Alignment] = []
+    for method in (Method.PHASE, Method.ECC, Method.FEATURES):
+        start = _best(tried).homography if tried else np.eye(3)
+        if method is Method.PHASE:
+            found = _by_phase(fixed, moving, start)
+        elif method is Method.ECC:
+            found = _by_ecc(fixed, moving, start)
+        else:
+            found = _by_features(reference, band)
         if found is None:
-            return False
-        left = residual_px(fixed, moving, found)
-        attempts.append(Attempt(method=method, homography=found / found[2, 2], residual_px=left))
-        return left is not None and left <= GOOD_PX
-
-    steps: list[tuple[Method, Callable[[Float], Float | None]]] = [
-        (Method.PHASE, lambda h: _by_phase(fixed, moving, h)),
-        (Method.ECC, lambda h: _by_ecc(fixed, moving, h)),
-        (Method.FEATURES, lambda h: _by_features(reference, band)),
-    ]
-    if rig_homography is not None:
-        steps.insert(0, (Method.RIG, lambda h: h))
-    for method, find in steps:
-        if attempt(method, find):
+            continue
+        left_px = residual_px(fixed, moving, found)
+        tried.append(Alignment(method=method, homography=found / found[2, 2], residual_px=left_px))
+        if tried[-1].good:
             break
-    if not attempts:
-        attempts.append(Attempt(method=Method.NONE, homography=start, residual_px=None))
-    chosen = _best(attempts)
-    if chosen.residual_px is None or chosen.residual_px > GOOD_PX:
-        log.warning("bands lie %s apart after %s", _pixels(chosen.residual_px), chosen.method)
-    return Alignment(chosen=chosen, attempts=tuple(attempts))
-
-
-def homography_of_rig(
-    reference: Camera, band: Camera, band_from_reference: Float, *, shape: tuple[int, int]
-) -> Float:
-    """Return the homography from one lens' picture to another's for far ground, (3, 3).
-
-    Parameters
-    ----------
-    reference, band : Camera
-    band_from_reference : ndarray of shape (3, 3)
-        Rotation between the lenses, from the rig's calibration; their distance is left out.
-    shape : tuple of int
-        Rows and columns of the reference's picture.
-
-    Notes
-    -----
-    The best homography over a lattice of the picture, lens distortion included.
-    """
-    rows, cols = shape
-    x, y = np.meshgrid(np.linspace(0.05, 0.95, 15) * cols, np.linspace(0.05, 0.95, 11) * rows)
-    places = np.column_stack([x.ravel(), y.ravel()])
-    seen = band.pixel_from_cam(reference.ray_from_pixel(places) @ band_from_reference.T)
-    found, _ = cv2.findHomography(places, seen, 0)
-    return np.asarray(found, float)
+    if not tried:
+        tried.append(Alignment(method=Method.NONE, homography=np.eye(3), residual_px=None))
+    chosen = _best(tried)
+    if not chosen.good:
+        left = chosen.residual_px
+        apart = "an unknown distance" if left is None else f"{left:.2f} px"
+        log.warning("bands lie %s apart after %s", apart, chosen.method)
+    return chosen
 
 
 def warp_onto(band: Float32, homography: Float, shape: tuple[int, int]) -> Float32:
     """Return a band resampled onto the reference's picture; NaN where it shows nothing.
 
-    Parameters
-    ----------
-    band : ndarray of shape (rows, cols), float32
-    homography : ndarray of shape (3, 3)
-        `Attempt.homography`.
-    shape : tuple of int
-        Rows and columns of the reference's picture.
+    The homography is that of an `Alignment`, the shape the reference's rows and columns.
     """
     rows, cols = shape
     x, y = np.meshgrid(np.arange(cols) + 0.5, np.arange(rows) + 0.5)
@@ -198,32 +137,24 @@ def warp_onto(band: Float32, homography: Float, shape: tuple[int, int]) -> Float
     return np.asarray(np.where(beyond.any(axis=2), np.nan, laid), np.float32)
 
 
-def rig_median(alignments: Mapping[str, Attempt], *, outlier_px: float = 2.0) -> Float:
+def rig_median(alignments: Iterable[Alignment]) -> Float:
     """Return the homography that most releases of a rig agree on, (3, 3).
 
-    Parameters
-    ----------
-    alignments : mapping of str to Attempt
-        Of one band, by release.
-    outlier_px : float
-        A release whose corners lie further than this from the median's is left out of it.
+    A release whose corners lie further than `OUTLIER_PX` from the median's is left out of it.
 
     Notes
     -----
-    Homographies are compared by where they take the unit square of 1000 pixels, whose four
-    corners say all that is in them.
+    Homographies are compared by where they take a square of 1000 pixels, whose four corners say
+    all that is in them.
     """
     corners = np.array([[0.0, 0.0], [1000.0, 0.0], [1000.0, 1000.0], [0.0, 1000.0]])
     taken = np.array(
-        [
-            cv2.perspectiveTransform(corners[None], attempt.homography)[0]
-            for attempt in alignments.values()
-        ]
+        [cv2.perspectiveTransform(corners[None], one.homography)[0] for one in alignments]
     )
     middle = np.median(taken, axis=0)
     off_px = np.linalg.norm(taken - middle, axis=2).max(axis=1)
-    if (off_px <= outlier_px).any():
-        middle = np.median(taken[off_px <= outlier_px], axis=0)
+    if (off_px <= OUTLIER_PX).any():
+        middle = np.median(taken[off_px <= OUTLIER_PX], axis=0)
     return np.asarray(
         cv2.getPerspectiveTransform(corners.astype(np.float32), middle.astype(np.float32)), float
     )
@@ -240,18 +171,9 @@ def edges_of(picture: NDArray[Any]) -> Float32:
 
 
 def residual_px(fixed: Float32, moving: Float32, homography: Float) -> float | None:
-    """Return the median shift left between the edges of two bands, patch by patch.
+    """Return the median shift left between two `edges_of` bands, in pixels of the reference.
 
-    Parameters
-    ----------
-    fixed, moving : ndarray of shape (rows, cols)
-        From `edges_of`.
-    homography : ndarray of shape (3, 3)
-
-    Returns
-    -------
-    float or None
-        In pixels of the reference; None where fewer than eight patches correlate.
+    None where fewer than eight patches correlate.
 
     Notes
     -----
@@ -299,12 +221,13 @@ def _by_ecc(fixed: Float32, moving: Float32, start: Float) -> Float | None:
             cv2.resize(a, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
             for a in (fixed, moving)
         ]
+        start_cv = np.linalg.inv(CORNER_FROM_CENTRE) @ scaled @ CORNER_FROM_CENTRE
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 80, 1e-6)
         try:
             _, found = cv2.findTransformECC(
                 pair[0],
                 pair[1],
-                _centre_origin(scaled).astype(np.float32),
+                start_cv.astype(np.float32),
                 cv2.MOTION_HOMOGRAPHY,
                 criteria,
                 np.full(pair[1].shape, 255, np.uint8),
@@ -312,8 +235,7 @@ def _by_ecc(fixed: Float32, moving: Float32, start: Float) -> Float | None:
             )
         except cv2.error:  # its way to say that the correlation does not rise
             return None
-        corner = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
-        scaled = corner @ np.asarray(found, float) @ np.linalg.inv(corner)
+        scaled = CORNER_FROM_CENTRE @ np.asarray(found, float) @ np.linalg.inv(CORNER_FROM_CENTRE)
         homography = np.linalg.inv(size) @ scaled @ size
     return homography
 
@@ -334,16 +256,6 @@ def _by_features(reference: NDArray[Any], band: NDArray[Any]) -> Float | None:
     return np.asarray(homography, float)
 
 
-def _centre_origin(homography: Float) -> Float:
-    """Return a corner-origin homography for OpenCV, whose first pixel has its centre at zero."""
-    corner = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1.0]])
-    return np.asarray(np.linalg.inv(corner) @ homography @ corner)
-
-
-def _best(attempts: list[Attempt]) -> Attempt:
-    known = [a for a in attempts if a.residual_px is not None]
-    return min(known, key=lambda a: a.residual_px or 0.0) if known else attempts[-1]
-
-
-def _pixels(residual: float | None) -> str:
-    return "an unknown distance" if residual is None else f"{residual:.2f} px"
+def _best(tried: list[Alignment]) -> Alignment:
+    known = [one for one in tried if one.residual_px is not None]
+    return min(known, key=lambda one: one.residual_px or 0.0) if known else tried[-1]

@@ -15,7 +15,7 @@ Hirschmüller, H. (2008). Stereo processing by semiglobal matching and mutual in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.kernels.aggregation import aggregate
-from photogrammetry.kernels.rendering import mark_visible, sample_grey
+from photogrammetry.kernels.projection import FARTHEST_SLANT
+from photogrammetry.kernels.rendering import sample_grey
+from photogrammetry.kernels.visibility import mark_visible
 from photogrammetry.pictures import PictureStore
 from photogrammetry.views import (
-    FARTHEST_SLANT,
     KernelViews,
     TileViews,
     View,
@@ -73,7 +74,7 @@ STRIP_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class SurfaceWindow:
     """A window of the surface, wider than the tile it serves."""
 
     grid: Grid
@@ -119,7 +120,7 @@ class LabelGround:
     """Centres of the orthomosaic's columns and rows."""
 
     @classmethod
-    def of(cls, window: Grid, ground: Ground) -> LabelGround:
+    def of(cls, window: Grid, ground: SurfaceWindow) -> LabelGround:
         """Lay the label grid over the ground of a tile."""
         x0, y0, x1, y1 = window.bounds
         reference = float(np.median(ground.height[ground.mapped]))
@@ -177,7 +178,7 @@ class NearViews:
 
 
 def views_near(
-    views: Sequence[View], frame: LocalFrame, labels: LabelGround, ground: Ground
+    views: Sequence[View], frame: LocalFrame, labels: LabelGround, ground: SurfaceWindow
 ) -> NearViews:
     """Place the views and offer each square of the ground those nearest to the vertical.
 
@@ -268,19 +269,13 @@ class Seams:
 def choose_seams(
     near: NearViews,
     labels: LabelGround,
-    gains: dict[str, NDArray[np.float64]],
+    gains: Mapping[str, NDArray[np.float64]],
     store: PictureStore,
 ) -> Seams:
     """Choose the view of every label cell.
 
-    Parameters
-    ----------
-    near : NearViews
-    labels : LabelGround
-    gains : dict of str to ndarray of shape (3,)
-        Factors of the photographs' bands, so that exposures do not count as disagreement.
-    store : PictureStore
-        Holds the grey pyramids.
+    Gains (3,) are factors of the photographs' bands, so that exposures do not count as
+    disagreement.
     """
     sight = _Sight(placed=near.placed, labels=labels, packed=_packed(near.placed, labels, store))
     shape = (int(near.layer.max()) + 1, *labels.height.shape)
@@ -292,7 +287,7 @@ def choose_seams(
         values, framed = sight.look(i, near.offered(i))
         view[layer][framed] = i
         grey[layer][framed] = values[framed] * np.float32(gains[near.placed.views[i].name].mean())
-        standing = _slant_cost(_slant2(near.placed, i, labels)) + _rim_cost(near.placed, i, labels)
+        standing = _slant_cost(near.placed, i, labels) + _rim_cost(near.placed, i, labels)
         cost[layer][framed] = standing[framed]
         usable[layer] |= sight.open(i, framed)
     # What no view can look into still shows what the best view has there, rather than a hole.
@@ -362,43 +357,29 @@ class _Sight:
 
     def look(self, i: int, wanted: Mask) -> tuple[Float32, Mask]:
         """Return a view's grey values (rows, cols), and which of the wanted cells it frames."""
-        labels, packed = self.labels, self.packed
+        labels = self.labels
         values = np.empty(labels.height.shape, np.float32)
-        sample_grey(
-            packed.pixels,
-            packed.geometry,
-            packed.layout,
-            i,
-            labels.x,
-            labels.y,
-            labels.height,
-            wanted & labels.mapped,
-            values,
-        )
+        wanted = wanted & labels.mapped
+        sample_grey(*self.packed, i, labels.x, labels.y, labels.height, wanted, values)
         steep = _slant2(self.placed, i, labels) >= FARTHEST_SLANT**2
         return values, np.isfinite(values) & ~steep
 
     def open(self, i: int, framed: Mask) -> Mask:
         """Return which cells (rows, cols) the ground does not hide from a view."""
         labels, visible = self.labels, framed.copy()
+        centre, top = self.placed.centres[i], float(labels.height.max())
+        clear_m = 1.5 * labels.cell_m
         mark_visible(
-            labels.height,
-            labels.cell_m,
-            float(labels.height.max()),
-            1.5 * labels.cell_m,
-            labels.x,
-            labels.y,
-            self.placed.centres[i],
-            visible,
+            labels.height, labels.cell_m, top, clear_m, labels.x, labels.y, centre, visible
         )
         return visible
 
 
 def _packed(placed: TileViews, labels: LabelGround, store: PictureStore) -> KernelViews:
-    corners = np.array([labels.x[0], labels.x[-1], labels.y[0], labels.y[-1]], float)
+    west, east, north, south = np.array([*labels.x[[0, -1]], *labels.y[[0, -1]]], float)
     x, y, z = np.meshgrid(
-        np.linspace(corners[0], corners[1], 7),
-        np.linspace(corners[2], corners[3], 7),
+        np.linspace(west, east, 7),
+        np.linspace(north, south, 7),
         [float(labels.height.min()), float(labels.height.max())],
     )
     return pack_grey(
@@ -414,7 +395,8 @@ def _slant2(placed: TileViews, i: int, labels: LabelGround) -> Float32:
     return np.asarray(slant2, np.float32)
 
 
-def _slant_cost(slant2: Float32) -> Float32:
+def _slant_cost(placed: TileViews, i: int, labels: LabelGround) -> Float32:
+    slant2 = _slant2(placed, i, labels)
     steep = SLANT_COST + STEEP_COST * (slant2 - 1.0)
     return np.asarray(np.minimum(SLANT_COST * slant2, steep), np.float32)
 

@@ -24,7 +24,6 @@ from pyproj.crs import CompoundCRS
 from pyproj.exceptions import CRSError
 from rasterio.enums import Resampling
 
-from photogrammetry.surface.normals import normals_of
 from tmp.captures import HeightDatum
 from tmp.errors import InputError, SpaceError
 from tmp.files import replacing
@@ -57,6 +56,9 @@ EGM96_HEIGHT = "EPSG:5773"
 ELLIPSOID_HEIGHT = (
     'VERT_CS["ellipsoidal height",VERT_DATUM["Ellipsoid",2002],UNIT["metre",1],AXIS["Up",UP]]'
 )
+_DIRECTIONS = {"E": (0, 1, 2.0), "N": (-1, 0, 2.0), "NE": (-1, 1, 1.0), "SE": (1, 1, 1.0)}
+"""Cells to the south and east of the neighbour ahead, and weight."""
+_HAIR = np.float32(1e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,11 +176,7 @@ def read_cloud_tiles(sources: CloudSources, *, tile_cells: int = TILE_CELLS) -> 
     Heights without a sigma were interpolated, not measured: they give normals, but no points.
     Nor do cells without a picture: black would pass for a colour.
 
-    Parameters
-    ----------
-    sources : CloudSources
-    tile_cells : int
-        Side of a tile in cells.
+    Tiles are of `tile_cells` a side.
     """
     grid = read_grid(sources.dsm)
     for tile in grid.tiles(tile_cells):
@@ -221,8 +219,7 @@ def cloud_crs(crs: str, vertical_datum: HeightDatum) -> CRS:
 
 def _crs_wkt(crs: str, vertical_datum: HeightDatum) -> str:
     """Describe a CRS in the first version of WKT, as LAS 1.4 asks, if that can express it."""
-    horizontal = CRS.from_user_input(crs)
-    full = cloud_crs(crs, vertical_datum)
+    horizontal, full = CRS.from_user_input(crs), cloud_crs(crs, vertical_datum)
     try:
         if vertical_datum is HeightDatum.ELLIPSOID:
             # PROJ reads a three-dimensional CRS in this form but does not write it.
@@ -329,3 +326,66 @@ def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]
             )
     pictured = rgba[3] >= LEAST_ALPHA
     return np.moveaxis(rgba[:3], 0, 2), pictured
+
+
+def normals_of(height: Float32, cell_m: float) -> Float32:
+    """Return the upward unit normals of a surface.
+
+    Parameters
+    ----------
+    height : ndarray of shape (rows, cols)
+        Metres, first row in the north; NaN where unknown.
+    cell_m : float
+
+    Returns
+    -------
+    ndarray of shape (rows, cols, 3), float32
+        East, north, up; NaN where the height is unknown.
+
+    Notes
+    -----
+    ``n = (-p, -q, 1) / sqrt(1 + p² + q²)``.  The slopes p east and q north are Horn's, written as
+    what they are: the least-squares solution for the height differences across the cell in four
+    directions, diagonals at half weight.  So holes and rims can be left out: where one of two
+    opposite neighbours is unknown, the difference to the other stands for both; where both are,
+    that direction does not count.
+
+    References
+    ----------
+    Horn, B. K. P. (1981). Hill shading and the reflectance map. Proceedings of the IEEE 69(1).
+
+    Examples
+    --------
+    >>> normals_of(np.zeros((2, 2), np.float32), 0.1)[0, 0]
+    array([0., 0., 1.], dtype=float32)
+    """
+    padded = np.pad(height.astype(np.float32), 1, constant_values=np.nan)
+    known: dict[str, Float32] = {}
+    rise: dict[str, Float32] = {}
+    for name, (south, east, weight) in _DIRECTIONS.items():
+        found = _difference_across(padded, south, east) / np.float32(cell_m)
+        known[name] = np.where(np.isnan(found), 0, weight).astype(np.float32)
+        rise[name] = known[name] * np.nan_to_num(found)
+    diagonal = known["NE"] + known["SE"]
+    a, b, c = known["E"] + diagonal, known["NE"] - known["SE"], known["N"] + diagonal
+    lone = a * c - b * b < 1  # at most one direction: level across it
+    a, c = a + _HAIR * lone, c + _HAIR * lone
+    u, v = rise["E"] + rise["NE"] + rise["SE"], rise["N"] + rise["NE"] - rise["SE"]
+    determinant = 2 * (a * c - b * b)
+    p, q = (c * u - b * v) / determinant, (a * v - b * u) / determinant
+    normals = np.stack([-p, -q, np.ones_like(p)], axis=-1)
+    normals /= np.sqrt(1 + p**2 + q**2)[..., None]
+    normals += np.float32(0)  # no negative zeros
+    normals[np.isnan(height)] = np.nan
+    return np.asarray(normals, np.float32)
+
+
+def _difference_across(padded: Float32, south: int, east: int) -> Float32:
+    """Return the rise from the neighbour behind each cell to the one ahead; NaN if both are."""
+    rows, cols = padded.shape[0] - 2, padded.shape[1] - 2
+    height = padded[1:-1, 1:-1]
+    ahead = padded[1 + south : 1 + south + rows, 1 + east : 1 + east + cols] - height
+    behind = height - padded[1 - south : 1 - south + rows, 1 - east : 1 - east + cols]
+    ahead = np.where(np.isnan(ahead), behind, ahead)
+    behind = np.where(np.isnan(behind), ahead, behind)
+    return np.asarray(ahead + behind, np.float32)

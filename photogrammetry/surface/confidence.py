@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 
 from photogrammetry.kernels.correlation import assess_blocks
 from photogrammetry.kernels.visibility import count_sights
-from photogrammetry.surface.search import Float32, Ground, coarsen, refine, refine_outline
-from photogrammetry.views import FARTHEST_SLANT, KernelViews, TileViews
+from photogrammetry.surface.search import (
+    Float32,
+    LevelGrid,
+    PyramidLevel,
+    coarsen,
+    refine,
+    refine_outline,
+)
+from photogrammetry.views import TileViews
 
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.uint8]
@@ -58,44 +65,30 @@ PLAUSIBLE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """What one pyramid level is matched with."""
-
-    ground: Ground
-    packed: KernelViews
-    chosen: NDArray[np.int64]
-    """Views of each block, see `photogrammetry.surface.search.choose_views`."""
-    noise_dn: float
-    """Standard deviation of its pictures' noise in grey values."""
-    sheet: Float32
-    """Tile heights of the sheet through the tie points, (rows + 2 radius, cols + 2 radius)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """What a cell must show to count as measured."""
 
-    agree: float
+    agree: float = 0.4
     """Mean correlation from which a view counts as seeing a cell."""
-    accept: tuple[float, float, float, float]
+    accept: tuple[float, float, float, float] = (0.45, 0.38, 0.40, 0.40)
     """Mean confidence about a cell compared in 2, 3, 4, and 5 or more views from which its level
     speaks for its precision."""
-    accept_small: float
+    accept_small: float = 0.12
     """What windows of 3 × 3 cells must show beyond that: they agree more easily by chance."""
-    smooth: float
+    smooth: float = 0.04
     """What all others must show beyond that and beyond `firm`: their pictures are smoothed, and
     broad texture agrees more easily."""
-    slack: float
+    slack: float = 0.25
     """By how much less confidence does for a cell of a patch that is firm."""
-    firm: tuple[float, float, float, float]
+    firm: tuple[float, float, float, float] = (0.63, 0.48, 0.56, 0.50)
     """Mean confidence that wrong heights reach in 2 % of cells, by the number of views."""
-    firm_share: float
+    firm_share: float = 0.25
     """Least share of a patch's cells that are firm."""
-    least_patch_m2: float
+    least_patch_m2: float = 0.3
     """Least area of a patch of surface that stands by itself."""
-    matching_sigma_px: float
+    matching_sigma_px: float = 0.13
     """Standard deviation of a correlation's position, in pixels as sampled."""
-    pixels_per_cell: float
+    pixels_per_cell: float = 1.5
     """Resolution of the pictures against the grid."""
 
 
@@ -113,7 +106,7 @@ class Judgement:
 
 def judge(
     placed: TileViews,
-    levels: Sequence[Level],
+    levels: Sequence[PyramidLevel],
     height: Float32,
     decided: Mask,
     rivalry: Float32,
@@ -128,8 +121,7 @@ def judge(
 
     Parameters
     ----------
-    placed : TileViews
-    levels : sequence of Level
+    levels : sequence of PyramidLevel
         Finest first.
     height : ndarray of shape (rows, cols)
         Tile heights on the finest level.
@@ -137,7 +129,6 @@ def judge(
         Cells known to be right, see `photogrammetry.surface.edges`.
     rivalry : ndarray of shape (rows, cols)
         Standard deviation in metres that other heights at which the photographs agree leave.
-    rule : Rule
 
     Notes
     -----
@@ -145,7 +136,7 @@ def judge(
     found by searching, in the same photographs, a range of heights in which there is nothing;
     the thresholds of `Rule` are set against that, see ``docs/surface.md``.
     """
-    finest = levels[0].ground
+    finest, centres = levels[0].ground, placed.centres.astype(np.float32)
     confidence = np.full(finest.shape, np.nan, np.float32)
     sigma = np.full(finest.shape, np.nan, np.float32)
     views = np.zeros(finest.shape, np.uint8)
@@ -154,7 +145,11 @@ def judge(
     for level in levels:
         ground = level.ground
         sheet = coarsen(height, finest, ground)
-        found, agreeing, compared, spread = assess(placed, level, sheet, rule)
+        found, spread = (np.empty(ground.shape, np.float32) for _ in range(2))
+        agreeing, compared = (np.empty(ground.shape, np.uint8) for _ in range(2))
+        assess_blocks(
+            *level.compared, centres, rule.agree, sheet, found, agreeing, compared, spread
+        )
         verdict = _weigh(ground, found, compared, rule)
         if ground is finest:
             verdict[decided & (compared >= 2)] = ACCEPTED | PROBABLE | FIRM
@@ -191,7 +186,7 @@ def judge(
     )
 
 
-def _weigh(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) -> Counts:
+def _weigh(ground: LevelGrid, confidence: Float32, compared: Counts, rule: Rule) -> Counts:
     """Return what one level says of each of its cells, as a sum of the flags above."""
     small = ground.radius == 1
     extra = np.float32(rule.accept_small if small else rule.smooth)
@@ -210,42 +205,9 @@ def _weigh(ground: Ground, confidence: Float32, compared: Counts, rule: Rule) ->
     )
 
 
-def assess(
-    placed: TileViews, level: Level, sheet: Float32, rule: Rule
-) -> tuple[Float32, Counts, Counts, Float32]:
-    """Return confidence, agreeing and compared views, and ray spread of a sheet on one level.
-
-    See `photogrammetry.kernels.correlation.assess_blocks`.
-    """
-    ground, packed = level.ground, level.packed
-    confidence = np.empty(ground.shape, np.float32)
-    agreeing = np.empty(ground.shape, np.uint8)
-    compared = np.empty(ground.shape, np.uint8)
-    spread = np.empty(ground.shape, np.float32)
-    assess_blocks(
-        packed.pixels,
-        packed.geometry,
-        packed.layout,
-        placed.centres.astype(np.float32),
-        level.chosen,
-        ground.block,
-        ground.radius,
-        level.noise_dn,
-        rule.agree,
-        ground.x,
-        ground.y,
-        sheet,
-        confidence,
-        agreeing,
-        compared,
-        spread,
-    )
-    return confidence, agreeing, compared, spread
-
-
 def _open_to_two(
-    placed: TileViews, levels: Sequence[Level], height: Float32
-) -> tuple[Mask, Ground]:
+    placed: TileViews, levels: Sequence[PyramidLevel], height: Float32
+) -> tuple[Mask, LevelGrid]:
     """Tell which cells of a coarse level the surface leaves open to two views or more.
 
     Photographs overlap more below the ground than on it.  Beyond the rim of a block they agree
@@ -261,15 +223,14 @@ def _open_to_two(
     count_sights(
         level.packed.geometry,
         level.packed.layout,
-        sheet,
-        np.maximum(np.asarray(cv2.dilate(sheet, around), np.float32), level.sheet),
-        ground.x,
-        ground.y,
-        ground.radius,
-        placed.centres,
         level.chosen,
         ground.block,
-        FARTHEST_SLANT,
+        ground.radius,
+        ground.x,
+        ground.y,
+        placed.centres,
+        sheet,
+        np.maximum(np.asarray(cv2.dilate(sheet, around), np.float32), level.sheet),
         sights,
     )
     return sights >= 2, ground
@@ -277,11 +238,8 @@ def _open_to_two(
 
 def _local_mean(confidence: Float32) -> Float32:
     """Average over neighbours where known; -1 where the cell itself is not."""
-    size = (EVIDENCE_CELLS, EVIDENCE_CELLS)
-    known = np.isfinite(confidence)
-    weight = cv2.blur(known.astype(np.float32), size)
-    total = cv2.blur(np.where(known, confidence, 0).astype(np.float32), size)
-    return np.where(known, total / np.maximum(weight, 1e-6), -1).astype(np.float32)
+    mean, _ = _known_mean(confidence, EVIDENCE_CELLS)
+    return np.where(np.isfinite(confidence), mean, -1).astype(np.float32)
 
 
 def _least_side(confidence: Float32) -> Float32:
@@ -289,11 +247,9 @@ def _least_side(confidence: Float32) -> Float32:
 
     A wide window that holds a shore agrees as the shore does, on the water beside it as well.
     """
-    size, away = (3, 3), 2
-    known = np.isfinite(confidence)
-    weight = cv2.blur(known.astype(np.float32), size)
-    total = cv2.blur(np.where(known, confidence, 0).astype(np.float32), size)
-    mean = np.where(weight > 0, total / np.maximum(weight, 1e-6), np.inf).astype(np.float32)
+    away = 2
+    mean, weight = _known_mean(confidence, 3)
+    mean = np.where(weight > 0, mean, np.inf).astype(np.float32)
     wide = cv2.copyMakeBorder(mean, *(away,) * 4, cv2.BORDER_REPLICATE)
     rows, cols = confidence.shape
     ends = (0, 2 * away)
@@ -302,7 +258,15 @@ def _least_side(confidence: Float32) -> Float32:
     )
 
 
-def _precision(level: Level, sheet: Float32, spread: Float32, rule: Rule) -> Float32:
+def _known_mean(values: Float32, side: int) -> tuple[Float32, Float32]:
+    """Return the mean of the known cells in a square about every cell, and their share of it."""
+    known, size = np.isfinite(values), (side, side)
+    weight = np.asarray(cv2.blur(known.astype(np.float32), size), np.float32)
+    total = cv2.blur(np.where(known, values, 0).astype(np.float32), size)
+    return np.asarray(total / np.maximum(weight, 1e-6), np.float32), weight
+
+
+def _precision(level: PyramidLevel, sheet: Float32, spread: Float32, rule: Rule) -> Float32:
     """Return the standard deviation of a height in metres from matching and rays alone."""
     pixel_m = level.ground.cell_m / rule.pixels_per_cell
     with np.errstate(divide="ignore"):
@@ -317,16 +281,10 @@ def _relief(sheet: Float32, margin: int, *, wider: int = 0) -> Float32:
     Parameters
     ----------
     sheet : ndarray of shape (rows + 2 margin, cols + 2 margin)
-        Tile heights.
-    margin : int
-        Window radius in cells.
+        Tile heights; the margin is the window radius in cells.
     wider : int
         Cells added to the radius: what is averaged over many windows bears out no less than all
         of them.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols)
     """
     radius = margin + wider
     side = 2 * radius + 1
@@ -387,19 +345,8 @@ def bridge_gaps(height: Float32, judged: Judgement, cell_m: float) -> tuple[Floa
     A cell that was called measured for its neighbours' sake, and in which fewer than two views
     agree, keeps its height, too, but counts as such a gap.
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols)
-        Tile heights.
-    judged : Judgement
-    cell_m : float
-        Side of a cell.
-
-    Returns
-    -------
-    height : ndarray of shape (rows, cols)
-    judged : Judgement
-        With bridged cells measured, and no views of theirs; their confidence is their own.
+    Returns the tile heights (rows, cols), and the judgement with bridged cells measured, and no
+    views of theirs; their confidence is their own.
     """
     weak = judged.measured & (judged.views < LEAST_VIEWS)
     own = judged.measured & ~weak

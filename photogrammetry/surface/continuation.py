@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from photogrammetry.surface.trend import fit_sheet, medians_of
+from photogrammetry.surface.trend import fit_sheet, medians_of, points_in_cells
 from tmp.geo.grids import Grid, Tile
 
 Float = NDArray[np.float64]
@@ -56,6 +56,10 @@ standard deviation of 12 cells, over which the surface leaves for the sheet."""
 LEAST_WEIGHT = 0.02
 STEP_CELLS = 24.0
 """Height above or below the sheet, in cells, from which a surface ends with a step: a crown."""
+REACH_CELLS = 96
+"""Half the side of the square over which the share of measured cells is taken."""
+LEAST_SHARE = 0.3
+"""Share of measured cells about a place from which a gap there is closed."""
 
 
 class Standing(IntEnum):
@@ -93,13 +97,9 @@ class Summary:
         )
 
     def add(self, tile: Tile, height: Float32, measured: Mask, views: Float32) -> None:
-        """Sum up a tile of the surface, which begins with a coarse cell.
+        """Sum up a tile of the surface, which begins with a coarse cell; arrays are (rows, cols).
 
-        Parameters
-        ----------
-        tile : Tile
-        height, measured, views : ndarray of shape (rows, cols)
-            A cell measured without an agreeing view is bridged.
+        A cell measured without an agreeing view is bridged.
         """
         rows, cols = -(-tile.rows // COARSE_CELLS), -(-tile.cols // COARSE_CELLS)
         part = np.s_[
@@ -133,18 +133,11 @@ class Continuation:
 
 
 def continue_surface(summary: Summary, points: Float, flying_height_m: float) -> Continuation:
-    """Decide which parts of a surface stand, and continue them.
-
-    Parameters
-    ----------
-    summary : Summary
-    points : ndarray of shape (N, 3)
-        Tie points, map.
-    flying_height_m : float
-    """
+    """Decide which parts of a surface stand by its tie points (N, 3), map, and continue them."""
     grid = summary.grid
-    tie_height, tie_weight = medians_of(points, grid.x_min, grid.y_max, grid.cell_m, grid.shape)
-    trusted = _trusted(summary, points, flying_height_m)
+    medians = medians_of(points, grid.x_min, grid.y_max, grid.cell_m, grid.shape)
+    tie_height, tie_weight = medians
+    trusted = _trusted(summary, points, medians, flying_height_m)
     tied = ~trusted & (tie_weight > 0)
     weight = np.where(trusted, summary.share, np.where(tied, TIE_WEIGHT * tie_weight, 0.0))
     sheet = _robust_sheet(
@@ -179,8 +172,10 @@ def _surface_cells(summary: Summary) -> Mask:
     return np.asarray(summary.share >= SURFACE_SHARE)
 
 
-def _trusted(summary: Summary, points: Float, flying_height_m: float) -> Mask:
-    """Return the coarse cells whose surface stands.
+def _trusted(
+    summary: Summary, points: Float, medians: tuple[Float, Float], flying_height_m: float
+) -> Mask:
+    """Return the coarse cells whose surface stands, given the tie points and their medians.
 
     Houses and trees stand above the ground about them; what lies below it is a false match more
     often than a pit.  So a patch that lies apart from all large ones needs tie points at its
@@ -200,7 +195,7 @@ def _trusted(summary: Summary, points: Float, flying_height_m: float) -> Mask:
     checked = ~(summary.views < MANY_VIEWS)
     level_m = LEVEL * flying_height_m
     ties = _ties_at(summary, points, level_m)
-    tie_height, tie_weight = medians_of(points, grid.x_min, grid.y_max, grid.cell_m, grid.shape)
+    tie_height, tie_weight = medians
     firm = large & checked
     reference = fit_sheet(
         np.where(firm, summary.height, tie_height),
@@ -262,10 +257,7 @@ def _means(label: NDArray[np.int_], surface: Mask, values: Float) -> Float:
 def _ties_at(summary: Summary, points: Float, level_m: float) -> Float:
     """Count the tie points in every coarse cell that lie at its surface's height."""
     grid = summary.grid
-    col = np.floor((points[:, 0] - grid.x_min) / grid.cell_m).astype(int)
-    row = np.floor((grid.y_max - points[:, 1]) / grid.cell_m).astype(int)
-    inside = (col >= 0) & (row >= 0) & (col < grid.cols) & (row < grid.rows)
-    cell, z = (row * grid.cols + col)[inside], points[inside, 2]
+    cell, z = points_in_cells(points, grid.x_min, grid.y_max, grid.cell_m, grid.shape)
     at = np.abs(z - summary.height.ravel()[cell]) <= level_m
     at &= summary.share.ravel()[cell] > 0
     count = np.bincount(cell[at], minlength=grid.rows * grid.cols)
@@ -275,21 +267,10 @@ def _ties_at(summary: Summary, points: Float, level_m: float) -> Float:
 def blend_into(height: Float32, measured: Mask, sheet: Float32, cell_m: float) -> Float32:
     """Continue a surface over its gaps and beyond its rim, where it leaves for a sheet.
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols), float32
-        Map heights, those not measured of no concern.
-    measured : ndarray of shape (rows, cols), bool
-    sheet : ndarray of shape (rows, cols), float32
-        Map heights, everywhere.
-    cell_m : float
-
-    Returns
-    -------
-    ndarray of shape (rows, cols), float32
-        Measured heights as they are.  Elsewhere the sheet, moved by what the measured cells about
-        a place lie above it (normalised convolution, Knutsson & Westin 1993); a few metres off
-        nothing is left of that.  What stands high above the sheet has no say: it ends with a step.
+    All arrays are (rows, cols), heights in the map.  Measured heights stay as they are.  Elsewhere
+    it is the sheet, moved by what the measured cells about a place lie above it (normalised
+    convolution, Knutsson & Westin 1993); a few metres off nothing is left of that.  What stands
+    high above the sheet has no say: it ends with a step.
     """
     step = STEP_CELLS * cell_m
     level = measured & (np.abs(height - sheet) < step)
@@ -304,3 +285,22 @@ def _softened(array: Float32) -> Float32:
     """Average twice over a box, whose cost does not depend on its size."""
     size = (NEAR_BOX, NEAR_BOX)
     return np.asarray(cv2.blur(cv2.blur(array, size), size), np.float32)
+
+
+def closed_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
+    """Return the cells of a surface model whose gaps are closed.
+
+    A gap among measured cells belongs to it; what lies beyond the ragged rim, and stray cells, do
+    not.
+
+    Parameters
+    ----------
+    measured, seen, asked : ndarray of shape (rows, cols), bool
+        Cells with a measured height; those that two photographs or more see; those that could have
+        been measured, not beyond the survey's grid.
+    """
+    size = (2 * REACH_CELLS + 1,) * 2
+    share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
+    most = cv2.blur(asked.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)
+    enough = np.asarray(share) > LEAST_SHARE * np.asarray(most)
+    return np.asarray((measured | seen) & enough, np.bool_)

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.kernels.visibility import compare_sides
-from photogrammetry.surface.confidence import Level
-from photogrammetry.surface.search import Float32
+from photogrammetry.kernels.visibility import compare_surfaces
+from photogrammetry.surface.search import Float32, PyramidLevel
+from photogrammetry.surface.trend import local_moment, plane_equations
 from photogrammetry.views import TileViews
 
 Mask = NDArray[np.bool_]
@@ -57,30 +57,12 @@ class _Plane:
     known: Mask
 
 
-def sharpen_edges(
-    placed: TileViews,
-    level: Level,
-    height: Float32,
-    chosen: NDArray[np.int64],
-) -> tuple[Float32, Mask]:
+def sharpen_edges(placed: TileViews, level: PyramidLevel, height: Float32) -> tuple[Float32, Mask]:
     """Decide the cells beside jumps between two plain surfaces anew.
 
-    Parameters
-    ----------
-    placed : TileViews
-    level : Level
-        The finest level.
-    height : ndarray of shape (rows, cols)
-        Tile heights.
-    chosen : ndarray of shape (block rows, block cols, K ≤ 8), int64
-        Views of each block; many, because most may be blocked beside a wall.
-
-    Returns
-    -------
-    height : ndarray of shape (rows, cols)
-        Tile heights, changed only beside such jumps.
-    decided : ndarray of bool, shape (rows, cols)
-        Cells that were clearly one or the other.
+    The level is the finest, with many views of each block: most may be blocked beside a wall.
+    Returns the tile heights (rows, cols), changed only beside such jumps, and the cells that were
+    clearly one or the other.
     """
     ground = level.ground
     nothing = np.zeros(height.shape, np.bool_)
@@ -107,17 +89,9 @@ def sharpen_edges(
     for _ in range(ROUNDS):
         surface = np.where(on_roof, height, np.where(near, lower.height, height))
         surface = np.where(candidates & on_roof, upper.height, surface)
-        compare_sides(
-            level.packed.pixels,
-            level.packed.geometry,
-            level.packed.layout,
+        compare_surfaces(
+            *level.compared,
             placed.centres,
-            chosen,
-            ground.block,
-            level.noise_dn,
-            ground.x,
-            ground.y,
-            ground.radius,
             upper.height,
             lower.height,
             surface.astype(np.float32),
@@ -164,32 +138,17 @@ def _continued(height: Float32, trusted: Mask, wanted: Mask, cell_m: float) -> _
     ----------
     Knutsson, H. & Westin, C.-F. (1993). Normalized and differential convolution. CVPR.
     """
-    reach = int(3 * SUPPORT_CELLS)
-    t = np.arange(-reach, reach + 1, dtype=np.float64)
-    g = np.exp(-0.5 * (t / SUPPORT_CELLS) ** 2)
-    g /= g.sum()
-    t /= SUPPORT_CELLS
     middle = float(height[trusted].mean()) if trusted.any() else 0.0
     w = trusted.astype(np.float32)
     z = np.where(trusted, (height - middle) / cell_m, 0.0).astype(np.float32)
 
-    def moment(array: Float32, across: int, down: int) -> NDArray[np.float64]:
-        kernels = (g * t**across, g * t**down)
-        filtered = cv2.sepFilter2D(array, cv2.CV_32F, *kernels, borderType=cv2.BORDER_CONSTANT)
-        return np.asarray(filtered, np.float32)[wanted].astype(np.float64)
-
-    powers = ((0, 0), (1, 0), (0, 1))
-    right = np.stack([moment(z, *power) for power in powers], axis=-1)
-    normal = np.empty((len(right), 3, 3))
-    for i, (a, b) in enumerate(powers):
-        for j, (c, d) in enumerate(powers[: i + 1]):
-            normal[:, i, j] = normal[:, j, i] = moment(w, a + c, b + d)
+    normal, right = plane_equations(z, w, SUPPORT_CELLS, wanted)
     weight = np.maximum(normal[:, 0, 0], 1e-9)
     # A hair of ridge, so that a narrow support is not tilted at will.
     normal[:, [1, 2], [1, 2]] += 0.02 * weight[:, None]
     normal[:, 0, 0] = weight
     solution = np.linalg.solve(normal, right[..., None])[..., 0]
-    residual = moment(z * z, 0, 0) - np.einsum("ni,ni->n", solution, right)
+    residual = local_moment(z * z, SUPPORT_CELLS)[wanted] - np.einsum("ni,ni->n", solution, right)
     rough = np.sqrt(np.maximum(residual, 0) / weight)
     plane = _Plane(
         height=height.copy(),

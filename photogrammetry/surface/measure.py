@@ -12,9 +12,8 @@ Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -23,22 +22,21 @@ from numpy.typing import NDArray
 from photogrammetry.kernels.aggregation import DIRECTIONS, aggregate, pick_heights
 from photogrammetry.kernels.correlation import COST_SCALE, MAX_VIEWS, match_blocks
 from photogrammetry.pictures import PictureStore
-from photogrammetry.surface.confidence import Level, Rule, bridge_gaps, judge
+from photogrammetry.surface.confidence import Rule, bridge_gaps, judge
 from photogrammetry.surface.edges import sharpen_edges
 from photogrammetry.surface.search import (
-    Ground,
+    LevelGrid,
+    PyramidLevel,
     Search,
     Sought,
     choose_views,
     narrowed_search,
     widest_search,
 )
-from photogrammetry.views import FARTHEST_SLANT, TileViews, View, pack_grey, place_views
+from photogrammetry.views import TileViews, View, pack_grey, place_views
 from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid, Tile
-
-log = logging.getLogger(__name__)
 
 SMOOTHED_NOISE = 0.625
 """Noise that weights of 1, 3, 3, 1 leave of a picture, as a share of what averages leave: the sum
@@ -63,8 +61,6 @@ class SurfaceOptions:
     """Window radius in cells at the finest level."""
     coarse_radius: int = 2
     """Window radius in cells at all other levels."""
-    pixels_per_cell: float = 1.5
-    """Resolution of the pictures against the grid."""
     step: float = 0.75
     """Height between hypotheses in cells."""
     margin: int = 4
@@ -81,32 +77,12 @@ class SurfaceOptions:
     """P2 of the aggregation."""
     noise_dn: float = 1.0
     """Standard deviation of a picture's noise in grey values."""
-    agree: float = 0.4
-    """Mean correlation from which a view counts as seeing a cell."""
-    accept: tuple[float, float, float, float] = (0.45, 0.38, 0.40, 0.40)
-    """See `photogrammetry.surface.confidence.Rule`, as for those that follow."""
-    accept_small: float = 0.12
-    smooth: float = 0.04
-    slack: float = 0.25
-    firm: tuple[float, float, float, float] = (0.63, 0.48, 0.56, 0.50)
-    firm_share: float = 0.25
-    least_patch_m2: float = 0.3
-    """Least area of a patch of surface that stands by itself."""
-    steep: float = 0.9
-    """Tangent of the angle between a ray and the vertical beyond which a view stands back."""
-    max_off_nadir: float = FARTHEST_SLANT
-    """Greatest tangent of that angle."""
-    matching_sigma_px: float = 0.13
-    """Standard deviation of a correlation's position, in pixels as sampled."""
+    rule: Rule = field(default_factory=Rule)
+    """What a cell must show to count as measured."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.views <= MAX_VIEWS:
             raise InputError(f"{self.views} views per place; choose 2 to {MAX_VIEWS}")
-
-    @property
-    def rule(self) -> Rule:
-        """What a cell must show to count as measured."""
-        return Rule(**{field.name: getattr(self, field.name) for field in fields(Rule)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +117,10 @@ def measure_tile(
     ----------
     grid : Grid
         The survey's surface grid.
-    tile : Tile
-        A tile of it.
     views : sequence of View
         Oriented photographs; those that do not see the tile are passed over.
-    frame : LocalFrame
     store : PictureStore
         Holds the grey pyramids of the views.
-    sought : Sought
-        Where the ground is looked for.
-    options : SurfaceOptions
     """
     window = grid.window(tile)
     x0, y0, x1, y1 = window.bounds
@@ -166,14 +136,12 @@ def measure_tile(
     placed = place_views(views, frame, centre, half, z_range_m)
     levels, height, rivalry = _search_down(placed, store, window, sought, centre, options)
     finest = levels[0]
-    many = _choose(placed, finest.ground, finest.ground.padded(height), MAX_VIEWS, options)
-    height, decided = sharpen_edges(placed, finest, height, many)
+    # Many views, because most may be blocked beside a wall.
+    many = choose_views(placed, finest.ground, finest.ground.padded(height), count=MAX_VIEWS)
+    height, decided = sharpen_edges(placed, replace(finest, chosen=many), height)
     judged = judge(placed, levels, height, decided, rivalry, rule=options.rule)
     height, judged = bridge_gaps(height, judged, grid.cell_m)
-    core = (
-        slice(options.halo, options.halo + window.rows),
-        slice(options.halo, options.halo + window.cols),
-    )
+    core = tuple(slice(options.halo, options.halo + side) for side in window.shape)
     return TileSurface(
         height=height[core] + np.float32(centre[2]),
         measured=judged.measured[core],
@@ -190,13 +158,13 @@ def _search_down(
     sought: Sought,
     centre: Float,
     options: SurfaceOptions,
-) -> tuple[list[Level], Float32, Float32]:
+) -> tuple[list[PyramidLevel], Float32, Float32]:
     """Search from the coarsest to the finest level; return the levels, finest first, and heights.
 
     The heights are those of the finest level, (rows, cols) with the halo; with them comes the
     standard deviation that other heights at which the photographs agree leave to each.
     """
-    levels: list[Level] = []
+    levels: list[PyramidLevel] = []
     height = rivalry = np.empty((0, 0), np.float32)
     for number in reversed(range(options.levels)):
         ground = _lay_out(window, number, options)
@@ -214,16 +182,16 @@ def _search_down(
             else widest_search(ground, sought, sheet, step=options.step)
         )
         levels.append(
-            Level(
+            PyramidLevel(
                 ground=ground,
                 packed=pack_grey(
                     placed,
                     store,
-                    ground.cell_m / options.pixels_per_cell,
+                    ground.cell_m / options.rule.pixels_per_cell,
                     _lattice(ground, sheet, sought),
                     smooth=number > 0,
                 ),
-                chosen=_choose(placed, ground, search.sheet, options.views, options),
+                chosen=choose_views(placed, ground, search.sheet, count=options.views),
                 noise_dn=options.noise_dn * (SMOOTHED_NOISE if number > 0 else 1.0),
                 sheet=sheet,
             )
@@ -232,8 +200,8 @@ def _search_down(
     return levels[::-1], height, rivalry
 
 
-def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
-    return Ground.of(
+def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> LevelGrid:
+    return LevelGrid.of(
         window,
         number,
         halo=options.halo,
@@ -242,20 +210,7 @@ def _lay_out(window: Grid, number: int, options: SurfaceOptions) -> Ground:
     )
 
 
-def _choose(
-    placed: TileViews, ground: Ground, sheet: Float32, count: int, options: SurfaceOptions
-) -> NDArray[np.int64]:
-    return choose_views(
-        placed,
-        ground,
-        sheet,
-        count=count,
-        steep=options.steep,
-        max_off_nadir=options.max_off_nadir,
-    )
-
-
-def _lattice(ground: Ground, sheet: Float32, sought: Sought) -> Float:
+def _lattice(ground: LevelGrid, sheet: Float32, sought: Sought) -> Float:
     """Return tile points (98, 3) that bound what is looked at: below and above the sheet."""
     rows = np.linspace(0, len(ground.y) - 1, 7).astype(int)
     cols = np.linspace(0, len(ground.x) - 1, 7).astype(int)
@@ -267,33 +222,15 @@ def _lattice(ground: Ground, sheet: Float32, sought: Sought) -> Float:
     return np.concatenate(places).astype(float)
 
 
-def _match(level: Level, search: Search, options: SurfaceOptions) -> tuple[Float32, Float32]:
+def _match(level: PyramidLevel, search: Search, options: SurfaceOptions) -> tuple[Float32, Float32]:
     """Fill, aggregate and read one level's cost volume.
 
-    Returns
-    -------
-    height, rivalry : ndarray of shape (rows, cols)
-        Tile heights; standard deviation in metres that the best rival leaves to each.
+    Returns tile heights (rows, cols), and the standard deviation in metres that the best rival
+    leaves to each.
     """
-    ground, packed = level.ground, level.packed
-    count = search.high - search.low
+    ground, count = level.ground, search.high - search.low
     cost = np.empty((*ground.shape, int(count.max())), np.uint8)
-    match_blocks(
-        packed.pixels,
-        packed.geometry,
-        packed.layout,
-        level.chosen,
-        ground.block,
-        ground.radius,
-        level.noise_dn,
-        ground.x,
-        ground.y,
-        search.sheet,
-        search.step_m,
-        search.low,
-        search.high,
-        cost,
-    )
+    match_blocks(*level.compared, search.sheet, search.step_m, search.low, search.high, cost)
     if search.penalty is not None:
         cost = np.asarray(cv2.add(cost, np.broadcast_to(search.penalty, cost.shape)), np.uint8)
     total = np.empty(cost.shape, np.float32)
@@ -308,12 +245,8 @@ def _match(level: Level, search: Search, options: SurfaceOptions) -> tuple[Float
 def _rivalry(margin: Float32, away: Float32) -> Float32:
     """Return the standard deviation that a height has because its best rival may be the true one.
 
-    Parameters
-    ----------
-    margin : ndarray of shape (rows, cols)
-        By how much more the rival costs, summed over the paths of the aggregation.
-    away : ndarray of shape (rows, cols)
-        How far from the height it lies in metres.
+    The rival costs more by a margin (rows, cols), summed over the paths of the aggregation, and
+    lies so many metres away.
 
     Notes
     -----

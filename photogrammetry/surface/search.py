@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.kernels.correlation import MAX_VIEWS
+from photogrammetry.kernels.projection import FARTHEST_SLANT
 from photogrammetry.surface.trend import Trend
-from photogrammetry.views import TileViews
+from photogrammetry.views import KernelViews, TileViews
 from tmp.geo.grids import Grid
 
+Array = NDArray[Any]
+Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
-
+Compared = tuple[Array, Array, Array, Array, int, int, float, Array, Array]
+"""Packed views (pixels, geometry, layout), the views of each block, its side and the window radius
+in cells, noise in grey values, x and y of the cells."""
 SHEET_COST = 4.0
 """Cost of a height off the sheet, for each factor of e in likelihood (127 per 1.0 of correlation).
 Between 2 and 6 it makes no difference."""
@@ -28,11 +34,16 @@ MOST_PENALTY = 20.0
 """Most that it costs."""
 LEAST_SCATTER_STEPS = 0.5
 """Least scatter of tie points that is believed, in steps of the search."""
-
+BELOW, ABOVE = 0.1, 0.35
+"""Room for ground without tie points, as fractions of the flying height: pits, and trees."""
+NORMAL_RANGE = 5.15
+"""Standard deviations between the 0.5 and 99.5 per cent of a normal distribution."""
+LEAST_POINTS = 30
+"""Tie points that a part of the ground needs to speak for its own range of heights."""
 _T = TypeVar("_T", bound=np.generic)
 
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+STEEP = 0.9
+"""Tangent of the angle between a ray and the vertical from which a view stands back."""
 LEAST_BASE = 0.06
 """Least base-to-height ratio between two views of a place."""
 ENOUGH_VIEWS = 4
@@ -40,7 +51,7 @@ ENOUGH_VIEWS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class LevelGrid:
     """Cells of one pyramid level of a tile, halo included, in tile coordinates."""
 
     x: Float32
@@ -59,19 +70,10 @@ class Ground:
         return len(self.y) - 2 * self.radius, len(self.x) - 2 * self.radius
 
     @classmethod
-    def of(cls, window: Grid, level: int, *, halo: int, radius: int, block: int) -> Ground:
-        """Lay out one level of a tile.
+    def of(cls, window: Grid, level: int, *, halo: int, radius: int, block: int) -> LevelGrid:
+        """Lay out one level of a tile: its own grid with the cell doubled `level` times.
 
-        Parameters
-        ----------
-        window : Grid
-            The tile's own grid.
-        level : int
-            How often the cell is doubled.
-        halo : int
-            Width in cells of the margin round the tile.
-        radius, block : int
-            See the fields.
+        The halo is the width in cells of the margin round the tile.
         """
         factor = 2**level
         rows, cols = -(-window.rows // factor), -(-window.cols // factor)
@@ -122,20 +124,66 @@ class Sought:
     scatter_m: float = math.inf
     """Standard deviation of the tie points about the sheet; infinite if they say nothing."""
 
-    def sheet(self, ground: Ground, centre: NDArray[np.float64]) -> Float32:
+    def sheet(self, ground: LevelGrid, centre: NDArray[np.float64]) -> Float32:
         """Return tile heights of the sheet (rows + 2 radius, cols + 2 radius).
 
-        Parameters
-        ----------
-        ground : Ground
-        centre : ndarray of shape (3,)
-            Map coordinates of the tile's origin.
+        The centre (3,) has the map coordinates of the tile's origin.
         """
         height = self.trend.over(ground.x + centre[0], ground.y + centre[1])
         return np.asarray(height - centre[2], np.float32)
 
 
-def widest_search(ground: Ground, sought: Sought, sheet: Float32, *, step: float) -> Search:
+def seek_ground(
+    points: Float,
+    trend: Trend,
+    bounds: tuple[float, float, float, float],
+    flying_height_m: float,
+) -> Sought:
+    """Return how far below and above a sheet to search over a part of the ground.
+
+    The tie points (N, 3), map, within half a flying height of its bounds speak for it, or all if
+    they are too few.
+    """
+    reach = flying_height_m / 2
+    near = (
+        (points[:, 0] > bounds[0] - reach)
+        & (points[:, 1] > bounds[1] - reach)
+        & (points[:, 0] < bounds[2] + reach)
+        & (points[:, 1] < bounds[3] + reach)
+    )
+    chosen = points[near] if near.sum() >= LEAST_POINTS else points
+    above = chosen[:, 2] - trend.at(chosen[:, 0], chosen[:, 1])
+    low, high = np.percentile(above, [0.5, 99.5])
+    return Sought(
+        trend=trend,
+        low_m=float(low - BELOW * flying_height_m),
+        high_m=float(high + ABOVE * flying_height_m),
+        scatter_m=float(high - low) / NORMAL_RANGE,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PyramidLevel:
+    """What one level of the pyramid is matched with."""
+
+    ground: LevelGrid
+    packed: KernelViews
+    chosen: NDArray[np.int64]
+    """Views of each block, see `choose_views`."""
+    noise_dn: float
+    """Standard deviation of its pictures' noise in grey values."""
+    sheet: Float32
+    """Tile heights of the sheet through the tie points, (rows + 2 radius, cols + 2 radius)."""
+
+    @property
+    def compared(self) -> Compared:
+        """What kernels that compare views take first, see `kernels.correlation.match_blocks`."""
+        ground = self.ground
+        block = self.chosen, ground.block, ground.radius, self.noise_dn
+        return *self.packed, *block, ground.x, ground.y
+
+
+def widest_search(ground: LevelGrid, sought: Sought, sheet: Float32, *, step: float) -> Search:
     """Search everywhere from below a sheet to above it, every `step` cells.
 
     Far off the sheet the photographs must agree a little better: where they agree at many heights
@@ -163,24 +211,16 @@ def widest_search(ground: Ground, sought: Sought, sheet: Float32, *, step: float
 
 
 def narrowed_search(
-    ground: Ground, coarser: Ground, height: Float32, *, step: float, margin: int, widest: int
+    ground: LevelGrid, coarser: LevelGrid, height: Float32, *, step: float, margin: int, widest: int
 ) -> Search:
     """Search around the coarser level's surface, wider where it is rough.
 
     The sheet is smooth, so that a correlation window never hangs on an interpolated wall; the
     range covers what the coarser surface does within one of its cells.
 
-    Parameters
-    ----------
-    ground, coarser : Ground
-    height : ndarray of shape (rows, cols)
-        Tile heights of the coarser level.
-    step : float
-        Height between hypotheses in cells.
-    margin : int
-        Hypotheses searched beyond the coarser level's local range.
-    widest : int
-        Most hypotheses searched in one cell.
+    Heights (rows, cols) are those of the coarser level in the tile.  Hypotheses are `step` cells
+    apart; so many as `margin` are searched beyond the coarser level's local range, and so many as
+    `widest` in one cell at most.
     """
     kernel = np.ones((3, 3), np.uint8)
     lowest = np.asarray(cv2.erode(height, kernel), np.float32)
@@ -199,7 +239,7 @@ def narrowed_search(
     return Search(sheet=sheet, low=low.astype(np.int32), high=high.astype(np.int32), step_m=step_m)
 
 
-def _resample(array: Float32, coarser: Ground, ground: Ground, method: int) -> Float32:
+def _resample(array: Float32, coarser: LevelGrid, ground: LevelGrid, method: int) -> Float32:
     """Bring an array (rows, cols) of the coarser level to the finer level with its margin."""
     col = (ground.x - coarser.x[coarser.radius]) / coarser.cell_m
     row = (coarser.y[coarser.radius] - ground.y) / coarser.cell_m
@@ -213,7 +253,7 @@ def _looked_up(array: Float32, col: Float32, row: Float32, method: int) -> Float
     return np.asarray(found, np.float32)
 
 
-def coarsen(height: Float32, finest: Ground, ground: Ground) -> Float32:
+def coarsen(height: Float32, finest: LevelGrid, ground: LevelGrid) -> Float32:
     """Average the finest level's heights to a coarser one's cells, with its window margin."""
     factor = round(ground.cell_m / finest.cell_m)
     if factor == 1:
@@ -228,7 +268,7 @@ def coarsen(height: Float32, finest: Ground, ground: Ground) -> Float32:
     return _looked_up(height, col, row, cv2.INTER_NEAREST)
 
 
-def refine(array: NDArray[_T], ground: Ground, finest: Ground) -> NDArray[_T]:
+def refine(array: NDArray[_T], ground: LevelGrid, finest: LevelGrid) -> NDArray[_T]:
     """Repeat a coarser level's cells (rows, cols) on the finest level."""
     if ground is finest:
         return array
@@ -238,7 +278,9 @@ def refine(array: NDArray[_T], ground: Ground, finest: Ground) -> NDArray[_T]:
     return array[np.ix_(row - ground.radius, col - ground.radius)]
 
 
-def refine_outline(mask: NDArray[np.bool_], ground: Ground, finest: Ground) -> NDArray[np.bool_]:
+def refine_outline(
+    mask: NDArray[np.bool_], ground: LevelGrid, finest: LevelGrid
+) -> NDArray[np.bool_]:
     """Bring a coarser level's mask (rows, cols) to the finest level, without its staircase."""
     share = _resample(mask.astype(np.float32), ground, finest, cv2.INTER_LINEAR)
     inner = slice(finest.radius, -finest.radius)
@@ -261,12 +303,10 @@ class _Sightings:
 
 def choose_views(
     placed: TileViews,
-    ground: Ground,
+    ground: LevelGrid,
     sheet: Float32,
     *,
     count: int,
-    steep: float,
-    max_off_nadir: float,
 ) -> NDArray[np.int64]:
     """Choose the views that see each block best.
 
@@ -281,16 +321,10 @@ def choose_views(
 
     Parameters
     ----------
-    placed : TileViews
-    ground : Ground
     sheet : ndarray of shape (rows + 2 radius, cols + 2 radius)
         Approximate tile heights.
     count : int
         Most views of a block that see it well.
-    steep : float
-        Tangent of the angle between a ray and the vertical from which a view stands back.
-    max_off_nadir : float
-        Greatest tangent of that angle, anywhere in the block.
 
     Returns
     -------
@@ -306,11 +340,11 @@ def choose_views(
     corners = np.stack(
         [ground.x[corner_c], ground.y[corner_r], sheet[corner_r, corner_c]], axis=-1
     ).astype(float)
-    chosen = _greedy(_look(placed, corners, steep, max_off_nadir), count)
+    chosen = _greedy(_look(placed, corners), count)
     return chosen.reshape(block_rows, block_cols, MAX_VIEWS)
 
 
-def _look(placed: TileViews, corners: Float, steep: float, max_off_nadir: float) -> _Sightings:
+def _look(placed: TileViews, corners: Float) -> _Sightings:
     """Tell what every view sees of the blocks between corners (rows, cols, 3)."""
     middle = _of_blocks(corners).mean(axis=0).reshape(-1, 3)
     shape = len(placed), len(middle)
@@ -328,13 +362,13 @@ def _look(placed: TileViews, corners: Float, steep: float, max_off_nadir: float)
         offset = placed.centres[v] - corners
         with np.errstate(divide="ignore", invalid="ignore"):
             tangents = np.hypot(offset[..., 0], offset[..., 1]) / offset[..., 2]
-        within = (offset[..., 2] > 0) & (tangents < max_off_nadir)
+        within = (offset[..., 2] > 0) & (tangents < FARTHEST_SLANT)
         seen[:, v] = _of_blocks(inside.reshape(within.shape) & within).reshape(4, -1) > 0
         away = placed.centres[v] - middle
         with np.errstate(divide="ignore", invalid="ignore"):
             slopes[v] = away[:, :2] / away[:, 2:]
         usable[v] = seen[:, v].any(axis=0) & (away[:, 2] > 0)
-        good[v] = seen[:, v].all(axis=0) & (np.hypot(*slopes[v].T) < steep)
+        good[v] = seen[:, v].all(axis=0) & (np.hypot(*slopes[v].T) < STEEP)
     return _Sightings(corners=seen, slopes=slopes, good=good & usable, usable=usable)
 
 

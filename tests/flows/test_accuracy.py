@@ -5,13 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from flows.demo.accuracy import (
-    BLOCK_CELLS,
-    edge_displacements,
-    picture_shifts,
-    spread,
-    wall_relief,
-)
+from flows.demo import BLOCK_CELLS, edge_displacements, picture_shifts, spread, wall_relief
 
 CELL_M = 0.025
 SHAPE = (300, 360)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from flows.cli import run as cli
 from flows.engine.result import Usage
 from flows.engine.store import Result
-from flows.report.ground import Coverage
+from flows.report.findings import Coverage
 from flows.report.verdict import Verdict
 from flows.run.lock import locked
 from flows.run.request import SurveyResult

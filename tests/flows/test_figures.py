@@ -17,7 +17,7 @@ from flows.report.figures import (
 )
 from flows.report.ground import Ground, LeftOut, choose_sheet
 from flows.report.report import MapRecord
-from photogrammetry.surface.extent import survey_trend
+from photogrammetry.surface.trend import survey_trend
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid
 from tmp.reconstruction import Reconstruction

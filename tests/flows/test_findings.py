@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from flows.report.findings import (
+    Coverage,
     camera_height_m,
     in_doubt,
     interior_changes,
@@ -11,7 +12,6 @@ from flows.report.findings import (
     photograph_gsd_m,
     say_vertical_scale,
 )
-from flows.report.ground import Coverage
 from tmp.captures import Capture, Flag, HeightDatum
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction

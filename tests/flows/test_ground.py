@@ -15,7 +15,7 @@ from flows.report.ground import (
     survey_ground,
 )
 from flows.report.report import MapRecord
-from photogrammetry.surface.extent import survey_trend
+from photogrammetry.surface.trend import survey_trend
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid

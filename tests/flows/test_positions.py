@@ -3,12 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows.report.positions import (
-    far_positions,
-    gnss_residuals,
-    position_warnings,
-    say_firmness,
-)
+from flows.report.findings import far_positions, gnss_residuals, position_warnings, say_firmness
 from tmp.captures import Capture, HeightDatum
 from tmp.reconstruction import Reconstruction
 

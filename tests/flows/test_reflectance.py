@@ -7,7 +7,7 @@ import pytest
 
 from flows.run.plan import BAND_STAGES, STAGES, stages_for
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
-from photogrammetry.ortho.bands import BandLayer
+from photogrammetry.ortho.mosaic import BandLayer
 from photogrammetry.views import View
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from flows.demo.accuracy import Similarity, compare_with_truth
+from flows.demo import compare_with_truth
 from tmp.cameras import Pose
 from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame
@@ -132,14 +132,3 @@ def test_truth_of_other_photographs_is_refused(world: tuple[Path, Path, Reconstr
     others = tuple(replace(photo, name=f"x/{photo.name}x") for photo in reconstruction.photos)
     with pytest.raises(InputError, match="knows 0 of the map's photographs"):
         compare_with_truth(replace(reconstruction, photos=others), products, truth, fitted=True)
-
-
-def test_similarity_takes_truth_to_the_map_and_back() -> None:
-    turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    centre = np.array([100.0, 200.0, 0.0])
-    similarity = Similarity(
-        scale=2.0, rotation=turn, translation=np.array([1.0, 2.0, 3.0]), centre=centre
-    )
-    mapped = np.array([[101.0, 200.0, 5.0]])
-    true = 2.0 * (mapped - centre) @ turn.T + [1.0, 2.0, 3.0] + centre
-    np.testing.assert_allclose(similarity.map_from_truth(true), mapped)

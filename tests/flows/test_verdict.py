@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.report.ground import Coverage
+from flows.report.findings import Coverage
 from flows.report.verdict import End, Group, Verdict, judge_map, write_quality
 from tmp.captures import Capture, Flag, HeightDatum
 from tmp.geo.frames import LocalFrame

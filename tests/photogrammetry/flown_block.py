@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.adjust import Known
 from photogrammetry.orientation.block import Block
 from photogrammetry.orientation.matching import VerifiedPair, ideal_keypoints
+from photogrammetry.orientation.priors import Priors
 from photogrammetry.orientation.sfm import Photographs
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
@@ -87,11 +87,11 @@ def flown_block(
     return block.kept(np.ones(len(photo), bool), min_views=2), poses
 
 
-def known_of(block: Block, *, sigma_m: float, camera: Camera = CAMERA, seed: int = 5) -> Known:
+def known_of(block: Block, *, sigma_m: float, camera: Camera = CAMERA, seed: int = 5) -> Priors:
     """Return positions of the block's photographs with errors of `sigma_m`."""
     random = np.random.default_rng(seed)
     count = len(block.names)
-    return Known(
+    return Priors(
         positions=block.centres + random.normal(scale=sigma_m, size=(count, 3)),
         position_sigmas=np.full((count, 3), sigma_m),
         cameras=(camera,),

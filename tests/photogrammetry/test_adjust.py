@@ -9,22 +9,24 @@ from photogrammetry.orientation.adjust import (
     AdjustOptions,
     TieWeight,
     adjust,
+    assess_vertical_scale,
     camera_covariance,
     camera_from_parameters,
     camera_parameters,
+)
+from photogrammetry.orientation.priors import (
     collect_known,
     held_in_place,
     with_doubted_lens,
     with_flying_height,
 )
 from photogrammetry.orientation.refine import (
-    SettleOptions,
-    assess_vertical_scale,
+    RefineOptions,
     observation_sigma_px,
-    warn_of_weak_scale,
     weigh,
     without_outliers,
 )
+from photogrammetry.orientation.summary import warn_of_weak_scale
 
 WEIGHT = TieWeight(loss_px=1.0, sigma_px=1.0)
 
@@ -61,7 +63,7 @@ def test_a_wrong_match_pulls_no_pose_away(flown):
     found = adjust(replace(block, xy_px=xy), known, WEIGHT, AdjustOptions())
     off = found.centres - np.array([p.centre for p in poses])
     assert np.sqrt((off**2).mean(axis=0)).max() < 0.02
-    left = without_outliers(found, SettleOptions())
+    left = without_outliers(found, RefineOptions())
     assert len(left.photo) < len(xy) - 0.9 * len(wrong)
 
 
@@ -117,8 +119,8 @@ def test_sigma_of_an_observation_allows_for_the_unknowns(flown):
 
 def test_many_observations_that_err_together_weigh_less(flown):
     block, _ = flown.flown_block(noise_px=0.5)
-    alone = weigh(block, SettleOptions(common_error_share=0.0))
-    together = weigh(block, SettleOptions(common_error_share=0.02))
+    alone = weigh(block, RefineOptions(common_error_share=0.0))
+    together = weigh(block, RefineOptions(common_error_share=0.02))
     number = np.median(np.bincount(block.photo))
     ratio = together.sigma_px / alone.sigma_px
     assert ratio == pytest.approx(np.sqrt(1 + (number - 1) * 0.02))
@@ -127,7 +129,7 @@ def test_many_observations_that_err_together_weigh_less(flown):
 def test_level_ground_from_one_height_leaves_the_vertical_scale_weak(flown):
     block, _ = flown.flown_block(noise_px=0.3)
     known = flown.known_of(block, sigma_m=2.0)
-    weight = weigh(block, SettleOptions())
+    weight = weigh(block, RefineOptions())
     found = adjust(block, known, weight, AdjustOptions())
     scale = assess_vertical_scale(found, known, weight, AdjustOptions())
     assert scale.weak
@@ -139,7 +141,7 @@ def test_level_ground_from_one_height_leaves_the_vertical_scale_weak(flown):
 def test_a_second_height_makes_the_vertical_scale_firm(flown):
     block, _ = flown.flown_block(noise_px=0.3, heights_m=(40.0, 60.0))
     known = flown.known_of(block, sigma_m=0.02)
-    weight = weigh(block, SettleOptions())
+    weight = weigh(block, RefineOptions())
     found = adjust(block, known, weight, AdjustOptions())
     scale = assess_vertical_scale(found, known, weight, AdjustOptions())
     assert not scale.weak

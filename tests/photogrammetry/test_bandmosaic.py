@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.ortho.bands import band_layers, mosaic_bands
-from photogrammetry.ortho.seams import Ground, ground_window
+from photogrammetry.ortho.mosaic import band_layers, mosaic_bands
+from photogrammetry.ortho.seams import SurfaceWindow, ground_window
 from photogrammetry.pictures import DecodedPictures, PictureStore
 from photogrammetry.views import View, surface_part
 from tmp.cameras import Pose
@@ -65,7 +65,9 @@ def render(rig_world, small_world, values=None):
     x, y = np.meshgrid(*grid.cell_centres())
     world = frame.world_from_map(np.column_stack([x.ravel(), y.ravel(), np.full(x.size, 100.0)]))
     height = 100.0 + small_world.surface_height(world[:, 0], world[:, 1]).reshape(x.shape)
-    ground = Ground(grid=grid, height=height.astype(np.float32), mapped=np.ones(x.shape, np.bool_))
+    ground = SurfaceWindow(
+        grid=grid, height=height.astype(np.float32), mapped=np.ones(x.shape, np.bool_)
+    )
     (layer,) = band_layers(views, captures)
     pictures = DecodedPictures(store.folder, budget_bytes=10**9, load=values.__getitem__)
     return mosaic_bands(window, ground, layer, {"red": 1, "nir": 1}, frame, store, pictures)

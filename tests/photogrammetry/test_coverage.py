@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from photogrammetry.surface.extent import REACH_CELLS, closed_ground
+from photogrammetry.surface.continuation import REACH_CELLS, closed_ground
 
 SIZE = 4 * REACH_CELLS
 

@@ -3,16 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.surface.extent import (
+from photogrammetry.kernels.projection import FARTHEST_SLANT
+from photogrammetry.surface.search import seek_ground
+from photogrammetry.surface.trend import (
+    Trend,
     flying_heights,
     footprint,
     ground_sample_distance,
     mapped_bounds,
-    seek_ground,
     survey_trend,
+    trend_of,
 )
-from photogrammetry.surface.trend import Trend, trend_of
-from photogrammetry.views import FARTHEST_SLANT
 from tmp.cameras import Camera, Pose
 from tmp.errors import OrientationError
 from tmp.geo.frames import LocalFrame

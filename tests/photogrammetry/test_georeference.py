@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.adjust import Known
 from photogrammetry.orientation.georeference import (
     ASSUMED_HEIGHT,
     HeightSource,
@@ -13,7 +12,7 @@ from photogrammetry.orientation.georeference import (
     level,
     weigh_positions,
 )
-from photogrammetry.orientation.vertical import estimate_vertical
+from photogrammetry.orientation.priors import Priors, estimate_vertical
 from tmp.captures import HeightUse
 from tmp.errors import OrientationError
 
@@ -23,7 +22,7 @@ RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 
 def known_of(block, positions, *, sigmas=(3.0, 6.0), rotations=None):
     count = len(block.names)
-    return Known(
+    return Priors(
         positions=np.asarray(positions, float),
         position_sigmas=np.tile([sigmas[0], sigmas[0], sigmas[1]], (count, 1)).astype(float),
         cameras=block.cameras,

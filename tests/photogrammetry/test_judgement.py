@@ -14,7 +14,7 @@ from photogrammetry.surface.confidence import (
     _weigh,
 )
 from photogrammetry.surface.measure import SurfaceOptions
-from photogrammetry.surface.search import Ground
+from photogrammetry.surface.search import LevelGrid
 from tmp.geo.grids import Grid
 
 CELL_M = 0.1
@@ -106,7 +106,7 @@ def test_a_wide_window_does_not_speak_for_water_beside_a_shore():
     confidence[:, 20:] = 0.05
     compared = np.full(confidence.shape, 4, np.uint8)
     for radius, shore in ((2, 19), (1, 20)):
-        ground = Ground.of(grid, 0, halo=0, radius=radius, block=16)
+        ground = LevelGrid.of(grid, 0, halo=0, radius=radius, block=16)
         accepted = _weigh(ground, confidence, compared, RULE) & ACCEPTED > 0
         # The average of five cells alone would do up to the land's last cell, 19.
         assert accepted[:, :shore].all()

@@ -6,6 +6,7 @@ import pytest
 from photogrammetry.orientation.features import Features
 from photogrammetry.orientation.matching import (
     MatchOptions,
+    Pair,
     VerifyOptions,
     estimate_homography,
     ideal_camera,
@@ -13,7 +14,6 @@ from photogrammetry.orientation.matching import (
     match_features,
     verify_pair,
 )
-from photogrammetry.orientation.pairs import Pair
 
 SIZE = (1000, 800)
 

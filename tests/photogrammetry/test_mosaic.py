@@ -9,8 +9,8 @@ from photogrammetry.ortho.seams import (
     BLOCK_LABELS,
     HALO_LABELS,
     LABEL_CELLS,
-    Ground,
     LabelGround,
+    SurfaceWindow,
     _layers,
     ground_window,
     views_near,
@@ -39,13 +39,15 @@ def flown_world(small_world, tmp_path_factory):
     return world, small_world, folder, store, surface
 
 
-def ground_of(small_world, surface: Grid, tile: Tile) -> Ground:
+def ground_of(small_world, surface: Grid, tile: Tile) -> SurfaceWindow:
     grid = surface.window(tile)
     x, y = np.meshgrid(*grid.cell_centres())
     points = np.column_stack([x.ravel(), y.ravel(), np.full(x.size, 100.0)])
     world = small_world.FRAME.world_from_map(points)
     height = 100.0 + small_world.surface_height(world[:, 0], world[:, 1]).reshape(x.shape)
-    return Ground(grid=grid, height=height.astype(np.float32), mapped=np.ones(x.shape, np.bool_))
+    return SurfaceWindow(
+        grid=grid, height=height.astype(np.float32), mapped=np.ones(x.shape, np.bool_)
+    )
 
 
 def true_colours(world, small_world, window: Grid) -> np.ndarray:
@@ -135,7 +137,7 @@ def test_ground_outside_the_map_is_transparent_and_black(flown_world) -> None:
     mapped = ground.mapped.copy()
     x, _ = ground.grid.cell_centres()
     mapped[:, x < surface.x_min + 3] = False
-    cut = Ground(grid=ground.grid, height=ground.height, mapped=mapped)
+    cut = SurfaceWindow(grid=ground.grid, height=ground.height, mapped=mapped)
     made = mosaic_tile(
         window,
         cut,
@@ -153,7 +155,9 @@ def test_nothing_mapped_gives_an_empty_tile(flown_world) -> None:
     world, small_world, folder, store, surface = flown_world
     window = window_over(surface)
     ground = ground_of(small_world, surface, ground_window(surface, window))
-    nothing = Ground(grid=ground.grid, height=ground.height, mapped=np.zeros_like(ground.mapped))
+    nothing = SurfaceWindow(
+        grid=ground.grid, height=ground.height, mapped=np.zeros_like(ground.mapped)
+    )
     made = mosaic_tile(
         window, nothing, world.views, {}, small_world.FRAME, store,
         DecodedPictures(folder, budget_bytes=1),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photogrammetry.surface.normals import normals_of
+from photogrammetry.surface.cloud import normals_of
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.01, 2), st.integers(2, 6), st.integers(2, 6))

@@ -9,7 +9,7 @@ from ingest.photographs import ingest_photographs
 from photogrammetry.orientation.block import fit_similarity
 from photogrammetry.orientation.features import FeatureOptions
 from photogrammetry.orientation.orient import OrientOptions, orient
-from photogrammetry.orientation.refine import SettleOptions
+from photogrammetry.orientation.refine import RefineOptions
 from photogrammetry.orientation.sfm import TrackOptions
 from tmp.captures import Flag
 from tmp.errors import OrientationError
@@ -20,7 +20,7 @@ NOWHERE = LocalFrame(origin=None, crs=None)
 SMALL = OrientOptions(
     features=FeatureOptions(keypoints=1500),
     tracks=TrackOptions(per_cell=1),
-    settling=SettleOptions(assess_scale=False),
+    refinement=RefineOptions(assess_scale=False),
 )
 
 
@@ -57,7 +57,7 @@ def test_photographs_are_oriented_in_the_world_to_centimetres(survey, flown):
         labels.append(label)
         return items
 
-    assessed = replace(SMALL, settling=SettleOptions())
+    assessed = replace(SMALL, refinement=RefineOptions())
     result = run(survey, flown, track=watch, options=assessed)
     truth = np.array([p.centre for p in survey[1]])
     off = np.array([p.pose.centre for p in result.photos]) - truth

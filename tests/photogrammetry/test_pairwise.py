@@ -18,13 +18,13 @@ from photogrammetry.orientation.features import (
 from photogrammetry.orientation.matching import (
     MatchOptions,
     MatchPlaces,
+    Pair,
     PairMatcher,
     VerifyOptions,
     group_pairs,
     match_all,
     read_matches,
 )
-from photogrammetry.orientation.pairs import Pair
 from tmp.cameras import Camera
 from tmp.captures import Capture
 

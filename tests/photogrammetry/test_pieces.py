@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.pieces import align_piece, join_pieces, merge
+from photogrammetry.orientation.block import merge
+from photogrammetry.orientation.pieces import align_piece, join_pieces
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.orientation.refine import SettleOptions, settle
+from photogrammetry.orientation.refine import RefineOptions, refine
 from photogrammetry.orientation.summary import warn_of_positions
 from tmp.captures import HeightUse
 
-QUICK = SettleOptions(assess_scale=False)
+QUICK = RefineOptions(assess_scale=False)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def block(flown):
 
 def words(flown, block, captures, **options):
     found, _ = block
-    solution = settle(
+    solution = refine(
         [found.transformed(0.2, np.eye(3), np.ones(3))],
         captures,
         {"test": flown.CAMERA},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from photogrammetry.surface.search import (
-    Ground,
+    LevelGrid,
     Sought,
     coarsen,
     narrowed_search,
@@ -29,8 +29,8 @@ SLOPE = Trend(
 """Rises 0.5 m per metre eastwards."""
 
 
-def ground(level: int, radius: int = 2) -> Ground:
-    return Ground.of(WINDOW, level, halo=8, radius=radius, block=16)
+def ground(level: int, radius: int = 2) -> LevelGrid:
+    return LevelGrid.of(WINDOW, level, halo=8, radius=radius, block=16)
 
 
 def test_a_grounds_cells_are_those_of_the_grid_about_its_centre():

@@ -24,6 +24,7 @@ def test_a_similarity_is_recovered_exactly(seed: int, scale: float):
     assert fit.scale == pytest.approx(scale, rel=1e-9)
     assert np.allclose(fit.rotation, rotation, atol=1e-9)
     assert np.allclose(fit.translation, shift, atol=1e-8 * max(scale, 1))
+    assert np.allclose(fit.inverse(fit(source)), source, atol=1e-8)
 
 
 def test_a_third_of_wrong_positions_does_not_disturb():

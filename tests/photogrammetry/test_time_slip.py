@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from photogrammetry.orientation.time_slip import centres_later, estimate_slip
+from photogrammetry.orientation.georeference import centres_later, estimate_slip
 
 
 def lawnmower(lines: int = 4, photographs: int = 8) -> np.ndarray:

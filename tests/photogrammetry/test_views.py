@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from photogrammetry.kernels.projection import load_view, project, sample
-from photogrammetry.surface.search import Ground, choose_views
+from photogrammetry.surface.search import LevelGrid, choose_views
 from photogrammetry.views import View, pack_grey, place_views
 from tmp.cameras import Pose
 from tmp.geo.grids import Grid
@@ -58,15 +58,15 @@ def test_a_packed_crop_holds_the_pixels_a_tile_point_projects_to(world, placed, 
         assert found == pytest.approx(expected, abs=0.5)  # 0.01 px on strong texture
 
 
-def block_ground(centre) -> Ground:
+def block_ground(centre) -> LevelGrid:
     window = Grid(crs=None, x_min=centre[0] - 2, y_max=centre[1] + 2, cell_m=0.25, rows=16, cols=16)
-    return Ground.of(window, 0, halo=0, radius=1, block=16)
+    return LevelGrid.of(window, 0, halo=0, radius=1, block=16)
 
 
 def test_the_view_nearest_to_the_vertical_comes_first(placed, centre):
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
-    chosen = choose_views(placed, ground, sheet, count=5, steep=0.9, max_off_nadir=1.73)
+    chosen = choose_views(placed, ground, sheet, count=5)
     assert (chosen >= 0).sum() == 5
     names = [placed.views[i].name for i in chosen[0, 0, :5]]
     assert names[0] == "4.jpg"  # the station above the middle
@@ -81,7 +81,7 @@ def test_photographs_from_one_spot_count_once(small_world, world, centre):
     )
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
-    chosen = choose_views(placed, ground, sheet, count=5, steep=0.9, max_off_nadir=1.73)[0, 0]
+    chosen = choose_views(placed, ground, sheet, count=5)[0, 0]
     assert sorted(chosen[chosen >= 0]) == [0, 5]
 
 
@@ -103,7 +103,7 @@ def seen_from(small_world, centre, *east_m: float):
 def choose(placed, centre, count=5):
     ground = block_ground(centre)
     sheet = np.zeros((len(ground.y), len(ground.x)), np.float32)
-    chosen = choose_views(placed, ground, sheet, count=count, steep=0.9, max_off_nadir=1.73)[0, 0]
+    chosen = choose_views(placed, ground, sheet, count=count)[0, 0]
     return [placed.views[i].name for i in chosen if i >= 0]
 
 

@@ -479,6 +479,6 @@ def test_executor_that_is_asked_to_stop_cancels_its_jobs(
     executor = SlurmExecutor(profile=QUICK)
     runner = UnitRunner(executor=executor, profile=QUICK, size=size, folder=tmp_path / "units")
     Timer(0.5, executor.commands.stopping.set).start()
-    with pytest.raises(StoppedError, match="stopped with the run"):
+    with pytest.raises(StoppedError, match="stopped; run again"):
         runner(recipes("sleep", seconds=0), silent)
     assert json.loads((slurm / "jobs.json").read_text())["100_0"][0] == "CANCELLED"

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.adjust import Known
-from photogrammetry.orientation.beside import lay_beside
 from photogrammetry.orientation.georeference import georeference
-from photogrammetry.orientation.vertical import estimate_vertical
+from photogrammetry.orientation.priors import Priors, estimate_vertical
+from photogrammetry.orientation.refine import place_pieces
 
 RANDOM = Rotation.from_rotvec([0.3, -1.1, 2.0]).as_matrix()
 
@@ -29,7 +28,7 @@ def part(block, photos):
 def known_of(block, truth, *, off=(0.0, 0.0, 0.0)):
     at = [truth.names.index(name) for name in block.names]
     count = len(at)
-    return Known(
+    return Priors(
         positions=truth.centres[at] + np.array(off),
         position_sigmas=np.tile([3.0, 3.0, 6.0], (count, 1)),
         cameras=block.cameras,
@@ -43,7 +42,7 @@ def lay(truth, first, second, **options):
     piece = part(truth, second).transformed(3.0, RANDOM.T, np.zeros(3))
     known = known_of(block, truth)
     placement = georeference(block, known, estimate_vertical(block, known.rotations))
-    return lay_beside(
+    return place_pieces(
         placement,
         [piece],
         lambda found: known_of(found, truth, **options),
@@ -80,6 +79,8 @@ def test_a_piece_whose_positions_contradict_its_flying_height_is_refused(flown):
         right = known_of(found, truth)
         return replace(right, positions=right.positions * np.array([0.3, 0.3, 1.0]))
 
-    laid = lay_beside(placement, [piece], squeezed, lambda found: np.full(len(found.names), np.nan))
+    laid = place_pieces(
+        placement, [piece], squeezed, lambda found: np.full(len(found.names), np.nan)
+    )
     assert laid.beside == ()
     assert "contradict" in laid.refused["009.jpg"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from photogrammetry.orientation.vertical import GIMBAL, angle_deg, estimate_vertical, fit_plane
+from photogrammetry.orientation.priors import GIMBAL, angle_deg, estimate_vertical, fit_plane
 from tmp.cameras import Pose
 
 UP = np.array([0.0, 0.0, 1.0])

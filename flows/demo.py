@@ -1,4 +1,4 @@
-"""How far the map of a rehearsal is from the truth left beside its photographs.
+"""The demonstration: rehearse a survey, map it, and compare the map with the truth.
 
 The measures are pure functions; all rasters are (rows, cols) on the truth's grid, heights in
 metres, NaN where unknown.
@@ -6,6 +6,8 @@ metres, NaN where unknown.
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +17,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from flightplan.rehearsal.farm import farm_rehearsal
+from flows.pipeline import map_survey
 from flows.products.table import DSM, ORTHOMOSAIC
-from photogrammetry.orientation.block import fit_similarity
+from flows.run.request import ORIENTED, MapOptions, SurveyResult
+from ingest.photographs import ingest_photographs
+from photogrammetry.orientation.block import Similarity, fit_similarity
 from tmp.errors import InputError
-from tmp.files import read_json
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import read_grid, read_window
-from tmp.reconstruction import Reconstruction
+from tmp.progress import Track, silent
+from tmp.reconstruction import Reconstruction, read_reconstruction
+from tmp.survey import Survey
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
+CARD = "card"
+SURVEY = "survey"
 LEAST_WALL_M = 0.25
 """Relief below which a wall is too low to judge."""
 GROUND_REACH_M = 2.0
@@ -39,9 +47,53 @@ BLOCK_CELLS = 96
 LEAST_LIKENESS = 0.6
 """Correlation of a block with the truth, once shifted, from which its shift is believed."""
 
-GROUND, HOUSE = 0, 2
-"""Bands of ``masks.tif``."""
+GROUND = 0
+"""Band of ``masks.tif``."""
 NODATA = -9999.0
+AS_IT_IS = Similarity(scale=1.0, rotation=np.eye(3), translation=np.zeros(3))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """What the demonstration made, and how true it is."""
+
+    map: SurveyResult
+    accuracy: Accuracy
+
+
+def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> DemoResult:
+    """Rehearse the survey of a ruined farm, map it, and compare the map with the truth.
+
+    ``card/`` gets the photographs and the truth, ``survey/`` the survey.  Run again, it goes on
+    with what is there.
+
+    The folder is new, empty, or of an earlier demonstration.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else.
+    """
+    card = folder / CARD
+    if not card.is_dir():
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; give a folder for the demonstration")
+        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise InputError(f"{folder}: holds other files; give a new or empty folder")
+        partial = folder / f".{CARD}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        farm_rehearsal(partial, workers=options.workers, track=track)
+        partial.replace(card)
+    survey = Survey(root=folder / SURVEY)
+    ingest_photographs([card / "photos"], survey, workers=options.workers, track=track)
+    made = map_survey(survey.root, options, track=track)
+    accuracy = compare_with_truth(
+        read_reconstruction(made.folder_of(ORIENTED)),
+        survey.products_dir,
+        card / "truth",
+        fitted=True,
+    )
+    return DemoResult(map=made, accuracy=accuracy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,20 +138,12 @@ def wall_relief(
 ) -> float:
     """Return the share of the walls' true relief that a surface shows, 1 when all of it.
 
-    Parameters
-    ----------
-    measured, true : ndarray of shape (rows, cols)
-        Surfaces.
-    wall_height : ndarray of shape (rows, cols)
-        True height of walls above the ground beside them, 0 or NaN elsewhere.
-    ground : ndarray of bool, shape (rows, cols)
-        Open ground, to which measured relief refers.
-    cell_m : float
+    Wall heights are the true ones above the ground beside them, 0 or NaN elsewhere.
 
     Notes
     -----
     The least-squares factor between measured and true relief over all wall cells; the measured
-    relief is counted from the surface's own ground within `GROUND_REACH_M`.
+    relief is counted from the surface's own open ground within `GROUND_REACH_M`.
     """
     error = (measured - true).astype(np.float32)
     usable = ground & np.isfinite(error)
@@ -119,28 +163,21 @@ def wall_relief(
 def edge_displacements(measured: Float32, true: Float32, outlines: Iterable[Float]) -> Float:
     """Return how far the sides of houses are displaced, in cells, positive outwards.
 
-    Parameters
-    ----------
-    measured, true : ndarray of shape (rows, cols)
-        Surfaces.
-    outlines : iterable of ndarray of shape (N, 2)
-        Corners of each house in cells, (column, row), corner origin; not closed.
-
-    Returns
-    -------
-    ndarray of shape (M,)
-        One value every few cells along the sides; NaN where the measured surface shows no edge.
+    One value (M,) every few cells along the sides; NaN where the measured surface shows no edge.
+    Outlines are the corners (N, 2) of each house in cells, (column, row), corner origin, not
+    closed.
 
     Notes
     -----
     The edge is where a surface, followed across the side, passes half way between eaves and
     ground; the same is done on the true surface, and the difference counts.
     """
-    displacements = []
-    for outline in outlines:
-        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-            displacements.append(_side_displacements(measured, true, outline, start, end))
-    return np.concatenate(displacements) if displacements else np.zeros(0)
+    displacements = [
+        _side_displacements(measured, true, outline, start, end)
+        for outline in outlines
+        for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True)
+    ]
+    return np.concatenate([np.zeros(0), *displacements])
 
 
 def _side_displacements(
@@ -212,14 +249,7 @@ def picture_shifts(picture: Float32, truth: Float32, known: Mask) -> Shifts:
     """Measure the displacement of a picture, block by block.
 
     Phase correlation finds a block's shift to a cell, maximising the correlation coefficient
-    refines it.
-
-    Parameters
-    ----------
-    picture, truth : ndarray of shape (rows, cols)
-        Grey values.
-    known : ndarray of bool, shape (rows, cols)
-        Where the picture has content; blocks with gaps are passed over.
+    refines it.  Blocks with gaps in what is known of the picture are passed over.
 
     References
     ----------
@@ -266,22 +296,6 @@ def _refine(
         return (start[0], start[1]), 0.0
     moved = np.asarray(found)
     return (float(moved[0, 2]), float(moved[1, 2])), float(likeness)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Similarity:
-    """``truth = scale * rotation @ map + translation``, both about `centre`."""
-
-    scale: float
-    rotation: Float
-    translation: Float
-    centre: Float
-    """Map coordinates (3,) subtracted from both sides."""
-
-    def map_from_truth(self, points: Float) -> Float:
-        """Return where true points (N, 3) lie in the map."""
-        moved = points - self.centre - self.translation
-        return np.asarray(moved @ self.rotation / self.scale + self.centre)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,9 +362,6 @@ def compare_with_truth(
 
     Parameters
     ----------
-    reconstruction : Reconstruction
-    products_dir : Path
-        With surface model and orthomosaic.
     truth_dir : Path
         As a rehearsal writes it.
     fitted : bool
@@ -371,23 +382,22 @@ def compare_with_truth(
     masks = read_window(truth_dir / "masks.tif", whole) > 0
     walls = read_window(truth_dir / "wall_height.tif", whole)[0]
     mine, its = _camera_centres(reconstruction, truth_dir)
-    similarity = _fit(mine, its) if fitted else _as_it_is(mine)
-    places = _places_in_map(grid, true, similarity)
-    measured = true + similarity.scale * (
-        _heights(products_dir / DSM.file, places) - places[..., 2]
-    )
+    fit = fit_similarity(mine, its) if fitted else AS_IT_IS
+    places = _places_in_map(grid, true, fit)
+    heights = _resampled(products_dir / DSM.file, places)[..., 0]
+    measured = true + fit.scale * (heights - places[..., 2])
     ground = masks[GROUND]
     edges = np.abs(edge_displacements(measured, true, _house_outlines(truth_dir, grid)))
-    picture, known = _picture(products_dir / ORTHOMOSAIC.file, places)
+    rgba = np.moveaxis(_resampled(products_dir / ORTHOMOSAIC.file, places), 2, 0)
     truth_grey = _grey(read_window(truth_dir / "orthomosaic.tif", whole))
-    shifts = picture_shifts(picture, truth_grey, known)
-    left = mine - similarity.map_from_truth(its)
+    shifts = picture_shifts(_grey(rgba), truth_grey, rgba[3] > 254)
+    left = mine - fit.inverse(its)
     return Accuracy(
         fitted=fitted,
         gsd_m=grid.cell_m,
         camera_rms_m=tuple(np.sqrt((left**2).mean(axis=0)).tolist()),
         offset_m=tuple((mine - its).mean(axis=0).tolist()),
-        scale_error=1 / similarity.scale - 1,
+        scale_error=1 / fit.scale - 1,
         ground=spread((measured - true)[ground]),
         ground_measured=float(np.isfinite(measured[ground]).mean()),
         walls=wall_relief(measured, true, walls, ground, grid.cell_m),
@@ -399,7 +409,7 @@ def compare_with_truth(
 
 def _camera_centres(reconstruction: Reconstruction, truth_dir: Path) -> tuple[Float, Float]:
     """Return adjusted and true projection centres (N, 3) of the oriented photographs, map."""
-    poses = read_json(truth_dir / "poses.json")
+    poses = json.loads((truth_dir / "poses.json").read_text(encoding="utf-8"))
     true = {photo["name"]: photo["centre_map"] for photo in poses["photos"]}
     # A survey files photographs in folders of its own; the file's name stays.
     pairs = [
@@ -413,25 +423,11 @@ def _camera_centres(reconstruction: Reconstruction, truth_dir: Path) -> tuple[Fl
     return mine, np.array([centre for _, centre in pairs])
 
 
-def _fit(mine: Float, its: Float) -> Similarity:
-    centre = its.mean(axis=0)
-    fit = fit_similarity(mine - centre, its - centre)
-    return Similarity(
-        scale=fit.scale, rotation=fit.rotation, translation=fit.translation, centre=centre
-    )
-
-
-def _as_it_is(mine: Float) -> Similarity:
-    return Similarity(
-        scale=1.0, rotation=np.eye(3), translation=np.zeros(3), centre=mine.mean(axis=0)
-    )
-
-
-def _places_in_map(grid: Grid, true: Float32, similarity: Similarity) -> Float:
+def _places_in_map(grid: Grid, true: Float32, truth_from_map: Similarity) -> Float:
     """Return where each true surface cell lies in the map, (rows, cols, 3)."""
     x, y = np.meshgrid(*grid.cell_centres())
     points = np.column_stack([x.ravel(), y.ravel(), true.ravel()])
-    return similarity.map_from_truth(points).reshape(*grid.shape, 3)
+    return truth_from_map.inverse(points).reshape(*grid.shape, 3)
 
 
 def _resampled(path: Path, places: Float) -> Float32:
@@ -453,15 +449,6 @@ def _resampled(path: Path, places: Float) -> Float32:
     return np.stack([cv2.remap(band, *at, cv2.INTER_LINEAR) for band in bands], axis=-1)
 
 
-def _heights(path: Path, places: Float) -> Float32:
-    return np.asarray(_resampled(path, places)[..., 0])
-
-
-def _picture(path: Path, places: Float) -> tuple[Float32, NDArray[np.bool_]]:
-    rgba = _resampled(path, places)
-    return _grey(np.moveaxis(rgba[..., :3], 2, 0)), rgba[..., 3] > 254
-
-
 def _grey(bands: NDArray[Any]) -> Float32:
     red, green, blue = bands[:3].astype(np.float32)
     return np.asarray(0.299 * red + 0.587 * green + 0.114 * blue, np.float32)
@@ -469,18 +456,11 @@ def _grey(bands: NDArray[Any]) -> Float32:
 
 def _house_outlines(truth_dir: Path, grid: Grid) -> list[Float]:
     """Return house corners (N, 2) as (column, row) of the truth's grid."""
-    document = read_json(truth_dir / "houses.geojson")
+    document = json.loads((truth_dir / "houses.geojson").read_text(encoding="utf-8"))
     outlines = []
     for feature in document["features"]:
         ring = np.array(feature["geometry"]["coordinates"][0], float)[:-1, :2]
-        outlines.append(
-            np.column_stack(
-                [
-                    (ring[:, 0] - grid.x_min) / grid.cell_m,
-                    (grid.y_max - ring[:, 1]) / grid.cell_m,
-                ]
-            )
-        )
+        outlines.append((ring - (grid.x_min, grid.y_max)) / (grid.cell_m, -grid.cell_m))
     return outlines
 
 
