@@ -170,7 +170,6 @@ def plan_path(
     exclusions : shapely geometry, optional
         Polygons not to be flown over, inside the area or outside; what of the area they cover
         need not be seen.
-    options : PathOptions, optional
 
     Raises
     ------

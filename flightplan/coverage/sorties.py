@@ -103,7 +103,6 @@ def split_route(route: Route, rules: SortieRules) -> Sorties:
     ----------
     route : Route
         Plan metres.
-    rules : SortieRules
 
     Raises
     ------

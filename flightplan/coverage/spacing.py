@@ -190,8 +190,6 @@ def choose_spacing(
 
     Parameters
     ----------
-    cameras : sequence of CameraModel
-    wanted : Wanted
     max_speed_m_s : float
         Of the drone.
 

@@ -211,7 +211,6 @@ def sees_glint(
 
     Parameters
     ----------
-    camera : Camera
     elevation_deg, azimuth_deg : array-like, shape (N,)
         Of the sun.
     heading_deg : float, optional

@@ -65,7 +65,6 @@ def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> lis
     ----------
     folder : Path
         Made if absent.
-    coverage : Coverage
     terrain : str
         What the terrain's heights are measured from; stored as the tag VERTICAL_DATUM.
 

@@ -76,10 +76,8 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
 
     Parameters
     ----------
-    request : PlanRequest
     workers : int
         Threads for the proof.
-    track : Track
 
     Raises
     ------

@@ -166,8 +166,6 @@ def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: f
 
     Parameters
     ----------
-    setting : Setting
-    request : PlanRequest
     way : ndarray of shape (N, 2)
         Plan metres.
     margin_m : float

@@ -181,8 +181,6 @@ def certify(
 
     Parameters
     ----------
-    asked : Asked
-    coverage : Coverage
     laps : Laps, optional
         Overlaps of the plan's regular lines, judged where they lie over the area.  Without them
         overlaps are not judged.

@@ -84,7 +84,6 @@ class Photos:
 
         Parameters
         ----------
-        lines : sequence of Line
         height_at : callable
             From plan points (N, 2) the flying height there (N,), in the terrain's datum.
         pitch_deg : float
@@ -221,7 +220,6 @@ class Sheet:
         ----------
         area : shapely Polygon or MultiPolygon
             Plan metres.
-        terrain : Terrain
         cell_m : float
             See `choose_cell`.
         crs : str, optional
@@ -318,12 +316,6 @@ class _Strip:
 
 def measure_laps(photos: Photos, camera: Camera, terrain: Terrain) -> Laps:
     """Measure frontlap and sidelap between footprints cast on the terrain.
-
-    Parameters
-    ----------
-    photos : Photos
-    camera : Camera
-    terrain : Terrain
 
     Notes
     -----

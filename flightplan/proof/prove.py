@@ -105,12 +105,6 @@ class Sight:
 def sights(photos: Photos, camera: Camera, sheet: Sheet) -> Callable[[int, slice], Sight | None]:
     """Return a function that tells what a photograph sees of a range of the sheet's rows.
 
-    Parameters
-    ----------
-    photos : Photos
-    camera : Camera
-    sheet : Sheet
-
     Returns
     -------
     callable
@@ -158,12 +152,8 @@ def prove(
 
     Parameters
     ----------
-    photos : Photos
-    camera : Camera
-    sheet : Sheet
     workers : int
         Threads.
-    track : Track
 
     Notes
     -----

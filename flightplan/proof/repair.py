@@ -221,14 +221,10 @@ def repair(
 
     Parameters
     ----------
-    lines : sequence of Line
     coverage : Coverage
         Proof of these lines on `sheet`.
-    sheet : Sheet
-    camera : Camera
     photographs : int
         Fewest that must see each place.
-    pattern : AdditionPattern
 
     Raises
     ------

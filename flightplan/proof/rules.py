@@ -157,8 +157,6 @@ def check_plan(
 
     Parameters
     ----------
-    plan : PlanFacts
-    bounds : Bounds, optional
     allowed : collection of str
         Names of rules to override.
 

@@ -276,14 +276,10 @@ def render_plan(
 
     Parameters
     ----------
-    plan : FlownPlan
-    folder : Path
     gnss : Gnss
         Errors of the recorded positions.
     seed : int
         Of wind, gimbal, positions and noise.
-    workers : int
-    track : Track
 
     Raises
     ------

@@ -142,11 +142,8 @@ def prove_flown(
 
     Parameters
     ----------
-    plan : FlownPlan
     cell_m : float, optional
         Cell of the proof; by default that of `flightplan.proof.footprints.choose_cell`.
-    workers : int
-    track : Track
     """
     summary, frame, terrain = plan.summary, plan.frame, plan.terrain
     area = frame.to_plan(shape(summary["area"]))

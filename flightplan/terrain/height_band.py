@@ -135,7 +135,6 @@ def fit_heights(
     ground_m : array-like of shape (N,)
         Ground below the way, straight between samples.
         `flightplan.terrain.terrain.Terrain.profile` samples so that this is true.
-    band : HeightBand
     highest_m : array-like of shape (N,), optional
         Highest ground that the drone might come over, such as that of a corridor as wide as its
         position is uncertain.  By default the ground itself.
@@ -207,16 +206,11 @@ def check_band(
 
     Parameters
     ----------
-    flight : FlightProfile
     distance_m, ground_m, band, highest_m
         As for `fit_heights`; need not be the samples that the profile was fitted to.
     step_m : float
         Distance between checks.  Samples and waypoints are always checked, and as ground and
         flight are both straight between those, no check between can be worse.
-
-    Returns
-    -------
-    BandCheck
     """
     x, ground, highest = _samples(distance_m, ground_m, highest_m)
     dense = np.arange(x[0], x[-1], step_m)

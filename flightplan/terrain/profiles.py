@@ -54,7 +54,6 @@ def ground_profile(
 
     Parameters
     ----------
-    terrain : Terrain
     way : array-like of shape (M, 2)
         Corners in plan metres, M at least 2; points that repeat count once.
     half_width_m : float
@@ -348,7 +347,6 @@ def follow(
     ----------
     way : array-like of shape (N, 3)
         Waypoints: plan x, y, and height in the terrain's datum; straight between them.
-    terrain : Terrain
     surveying : sequence of N - 1 bools, optional
         Whether photographs are taken from each waypoint to the next; by default always.
     step_m : float

@@ -121,7 +121,6 @@ class ElevationModel:
 
         Parameters
         ----------
-        frame : PlanFrame
         grid : Grid
             Its `crs` is not looked at.
 
@@ -355,7 +354,6 @@ def read_terrain(
     ----------
     path : Path
         Any raster of heights that GDAL reads, in any CRS.  Only the part needed is read.
-    frame : PlanFrame
     bounds : tuple of float
         What must be covered, in plan metres: the area with its margins, runs and turns.
     datum : str, optional
