@@ -30,7 +30,7 @@ from flightplan.outputs.light_windows import (
 )
 from flightplan.outputs.mapsheet import DrawnSortie, PlanPicture
 from flightplan.outputs.plan_map import draw_map, write_map_html
-from flightplan.outputs.sortie_missions import missions_of, write_resume
+from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan
 from flightplan.proof.certificate import write_certificate
 from flightplan.proof.prove import Coverage
@@ -41,7 +41,7 @@ OUTSIDE = 65535
 """Nodata of the raster of counts: beyond the area."""
 
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
-CERTIFICATE, LINES, SUMMARY = "certificate.json", "lines.json", "plan.json"
+CERTIFICATE, SUMMARY = "certificate.json", "plan.json"
 PROOF, NOTES = "proof", "notes.txt"
 FLOWN = ("flown-*", "flights.json", "replaced-*")
 """Records of flights, which outlive a plan."""
@@ -143,7 +143,6 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
         notes = _write_missions(folder, missions, plan, catalogue)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
-        write_resume(folder / LINES, plan.sorties.lines, plan.setting.frame)
         (folder / SUMMARY).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
         picture = picture_of(plan, missions, title, light)
