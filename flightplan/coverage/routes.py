@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -79,16 +79,26 @@ class Line:
         course = (end - start) / self.length_m if self.length_m > 0 else np.zeros(2)
         return np.array([start - self.run_in_m * course, start, end, end + self.run_out_m * course])
 
+    @property
+    def entry(self) -> tuple[float, float]:
+        """Where the run-in starts."""
+        x, y = self.flown[0].tolist()
+        return x, y
+
+    @property
+    def exit(self) -> tuple[float, float]:
+        """Where the run-out ends."""
+        x, y = self.flown[-1].tolist()
+        return x, y
+
     def reversed(self) -> Line:
         """Return the line flown the other way."""
-        return Line(
+        return replace(
+            self,
             start=self.end,
             end=self.start,
-            photos=self.photos,
             run_in_m=self.run_out_m,
             run_out_m=self.run_in_m,
-            pitch_deg=self.pitch_deg,
-            extra=self.extra,
         )
 
 

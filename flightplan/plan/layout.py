@@ -17,7 +17,6 @@ from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.annealing import Goal
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.pricing import entry, leave
 from flightplan.coverage.routes import Airspace, Line, Route, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
 from flightplan.coverage.view_counts import Pattern
@@ -131,14 +130,14 @@ def _inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:
 def _gap(before: Line | None, after: Line | None) -> float:
     if before is None or after is None:
         return 0.0
-    return float(math.dist(leave(before), entry(after)))
+    return float(math.dist(before.exit, after.entry))
 
 
 def route_over(lines: Sequence[Line], airspace: Airspace, motion: Motion) -> Route:
     """Return the route that flies lines in the order given."""
     transits = []
     for before, after in pairwise(lines):
-        way = airspace.way(leave(before), entry(after), motion)
+        way = airspace.way(before.exit, after.entry, motion)
         if way is None:
             raise InputError("part of the area cannot be reached; exclusions wall it in")
         whole = np.concatenate([[before.end], way, [after.start]])
@@ -153,7 +152,7 @@ def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion)
     """Return two routes flown one after the other, the second the way round that is nearer."""
     turned = tuple(line.reversed() for line in reversed(second.lines))
     nearer = min(
-        (second.lines, turned), key=lambda lines: math.dist(leave(first.lines[-1]), entry(lines[0]))
+        (second.lines, turned), key=lambda lines: math.dist(first.lines[-1].exit, lines[0].entry)
     )
     return route_over([*first.lines, *nearer], airspace, motion)
 

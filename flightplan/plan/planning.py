@@ -12,9 +12,8 @@ import shapely
 from numpy.typing import NDArray
 from shapely.ops import nearest_points
 
-from flightplan.coverage.pricing import SortieRules, entry, leave
 from flightplan.coverage.routes import Line
-from flightplan.coverage.sorties import Sorties, split_route
+from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import CameraModel
 from flightplan.equipment.flight_model import Motion
@@ -183,7 +182,7 @@ def _sorties(laid: LaidOut, most_points: int) -> tuple[Sorties, bool]:
     edge = edges.boundary.difference(setting.airspace.solid)
     if edge.is_empty:
         raise InputError("no place on the edge of the area to take off from; give --takeoff")
-    ends = shapely.MultiPoint([entry(route.lines[0]), leave(route.lines[-1])]).centroid
+    ends = shapely.MultiPoint([route.lines[0].entry, route.lines[-1].exit]).centroid
     near = nearest_points(edge, ends)[0]
     around = shapely.line_interpolate_point(
         max(shapely.get_parts(edge), key=lambda part: part.length),

@@ -15,7 +15,6 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.pricing import Point
 from flightplan.coverage.spacing import KEEPS_UP
 from flightplan.equipment.catalogue import Drone
 from tmp.errors import InputError
@@ -132,7 +131,7 @@ class PlanFacts:
     """What may be spent of it."""
     paths: Sequence[Float] = ()
     """Whole way of each sortie, (N, 2), plan metres."""
-    launches: Sequence[Point] = ()
+    launches: Sequence[tuple[float, float]] = ()
     area: BaseGeometry | None = None
     """What is surveyed, plan metres."""
     fence: BaseGeometry | None = None
