@@ -25,6 +25,8 @@ from flightplan.equipment.flight_model import Motion, path_seconds
 Float = NDArray[np.float64]
 
 Mask = NDArray[np.bool_]
+NADIR_DEG = -90.0
+"""Pitch of a gimbal that looks straight down."""
 TOUCH_M = 0.01
 """A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 

@@ -132,6 +132,11 @@ class CameraModel:
         )
 
 
+def narrowest(cameras: Iterable[CameraModel]) -> CameraModel:
+    """Return the camera whose picture covers the least ground."""
+    return min(cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wpml:
     """How DJI's mission files call a drone."""

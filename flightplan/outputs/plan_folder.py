@@ -32,6 +32,7 @@ from flightplan.outputs.mapsheet import DrawnSortie, PlanPicture
 from flightplan.outputs.plan_map import draw_map, write_map_html
 from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan
+from flightplan.plan.request import PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import write_certificate
 from flightplan.proof.prove import Coverage
 from tmp.files import replacing, replacing_folder
@@ -41,11 +42,10 @@ OUTSIDE = 65535
 """Nodata of the raster of counts: beyond the area."""
 
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
-CERTIFICATE, SUMMARY = "certificate.json", "plan.json"
+CERTIFICATE = "certificate.json"
 PROOF, NOTES = "proof", "notes.txt"
 FLOWN = ("flown-*", "flights.json", "replaced-*")
 """Records of flights, which outlive a plan."""
-VERSION = 1
 FORMATS_OF = {
     App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
     App.PILOT_2: (Format.DJI_ENTERPRISE,),
@@ -143,7 +143,7 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
         notes = _write_missions(folder, missions, plan, catalogue)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
-        (folder / SUMMARY).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
+        (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
         picture = picture_of(plan, missions, title, light)
         draw_map(folder / PICTURE, picture)
@@ -179,7 +179,7 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
     request, sorties = plan.request, plan.sorties
     return {
         "kind": "tmp plan",
-        "version": VERSION,
+        "version": PLAN_VERSION,
         "software": version("terrestrial-mapping-platform"),
         "area": shapely.geometry.mapping(request.area.polygons),
         "exclusions": [shapely.geometry.mapping(one.polygons) for one in request.exclusions],

@@ -12,8 +12,8 @@ from flightplan.coverage.routes import Line
 from flightplan.coverage.sorties import Sortie
 from flightplan.equipment.catalogue import Trigger
 from flightplan.formats.mission import Mission, Photo, Place, Role, Waypoint
+from flightplan.plan.flight_way import FlightWay
 from flightplan.plan.planning import FlightPlan, line_speed
-from flightplan.terrain.profiles import FlightWay
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 

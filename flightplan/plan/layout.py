@@ -176,12 +176,7 @@ class LaidOut:
     @property
     def camera(self) -> CameraModel:
         """The camera that the plan is proved with."""
-        return proving_camera(self.request)
-
-
-def proving_camera(request: PlanRequest) -> CameraModel:
-    """Return the camera that sees least ground: where it covers, the others do."""
-    return min(request.cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)
+        return self.request.proving_camera
 
 
 def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[str, ...]]:

@@ -12,19 +12,20 @@ import shapely
 from numpy.typing import NDArray
 from shapely.ops import nearest_points
 
-from flightplan.coverage.routes import Line
+from flightplan.coverage.routes import NADIR_DEG, Line
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import CameraModel
 from flightplan.equipment.flight_model import Motion
-from flightplan.plan.layout import LaidOut, asked_of, join_routes, lay_out, mend, proving_camera
+from flightplan.plan.flight_way import FlightWay, lay_way
+from flightplan.plan.layout import LaidOut, asked_of, join_routes, lay_out, mend
 from flightplan.plan.request import Place, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.height_band import HeightBand
-from flightplan.terrain.profiles import FlightWay, Profile, follow, lay_way
+from flightplan.terrain.profiles import Profile, follow
 from tmp.errors import InputError
 from tmp.progress import Track, silent
 
@@ -39,7 +40,6 @@ SHORTENINGS = 3
 LEAST_POINTS = 8
 CLIMB_STEP_M = 20.0
 """Way between places whose heights tell the climb: shorter rises are flown through."""
-NADIR_DEG = -90.0
 LEVEL = "level ground, assumed"
 
 
@@ -67,7 +67,7 @@ class FlightPlan:
     @property
     def camera(self) -> CameraModel:
         """The camera that the plan is proved with."""
-        return proving_camera(self.request)
+        return self.request.proving_camera
 
 
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:

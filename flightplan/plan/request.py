@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Airspace, obstacles_of
 from flightplan.coverage.spacing import Overlap
-from flightplan.equipment.catalogue import CameraModel, Drone
+from flightplan.equipment.catalogue import CameraModel, Drone, narrowest
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.proof.rules import RULES, Bounds
 from flightplan.terrain.terrain import Terrain, read_terrain
@@ -42,6 +42,8 @@ OBLIQUE_DEG = (5.0, 45.0)
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Place = tuple[float, float]
+PLAN_FILE, PLAN_VERSION = "plan.json", 1
+"""What was asked and what came of it, in the folder of a plan."""
 CLEARANCE_M = 5.0
 """Distance kept from holes and exclusions: consumer GNSS and gusts."""
 FLAT_CELL_M = 50.0
@@ -98,6 +100,11 @@ class PlanRequest:
                 f"--oblique {self.oblique_deg:g}: give {OBLIQUE_DEG[0]:g} to "
                 f"{OBLIQUE_DEG[1]:g} degrees from the vertical; 20 to 30 fixes the heights best"
             )
+
+    @property
+    def proving_camera(self) -> CameraModel:
+        """The camera that sees least ground: where it covers, the others do."""
+        return narrowest(self.cameras)
 
     @property
     def asked_views(self) -> int:

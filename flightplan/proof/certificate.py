@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from flightplan.proof.footprints import Laps
-from flightplan.proof.prove import Coverage
+from flightplan.proof.prove import Coverage, whereabouts
 from flightplan.terrain.profiles import Profile
 from tmp.errors import InputError
 from tmp.files import replacing
@@ -139,21 +139,6 @@ def write_certificate(path: Path, certificate: Certificate) -> None:
     with replacing(path) as partial:
         text = json.dumps(certificate.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
-
-
-def whereabouts(x: float, y: float, bounds: tuple[float, float, float, float]) -> str:
-    """Return in which part of a rectangle a place lies.
-
-    Examples
-    --------
-    >>> whereabouts(95, 90, (0, 0, 100, 100)), whereabouts(50, 5, (0, 0, 100, 100))
-    ('north-east corner', 'south side')
-    """
-    x_min, y_min, x_max, y_max = bounds
-    column = min(max(int(3 * (x - x_min) / max(x_max - x_min, 1e-9)), 0), 2)
-    row = min(max(int(3 * (y - y_min) / max(y_max - y_min, 1e-9)), 0), 2)
-    words = [word for word in (("south", "", "north")[row], ("west", "", "east")[column]) if word]
-    return "-".join(words) + (" corner", " side", "")[2 - len(words)] if words else "middle"
 
 
 def _finite(value: Any) -> Any:

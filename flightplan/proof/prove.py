@@ -88,6 +88,21 @@ class Coverage:
         return float((self.count[self.inside] < count).mean())
 
 
+def whereabouts(x: float, y: float, bounds: tuple[float, float, float, float]) -> str:
+    """Return in which part of a rectangle a place lies.
+
+    Examples
+    --------
+    >>> whereabouts(95, 90, (0, 0, 100, 100)), whereabouts(50, 5, (0, 0, 100, 100))
+    ('north-east corner', 'south side')
+    """
+    x_min, y_min, x_max, y_max = bounds
+    column = min(max(int(3 * (x - x_min) / max(x_max - x_min, 1e-9)), 0), 2)
+    row = min(max(int(3 * (y - y_min) / max(y_max - y_min, 1e-9)), 0), 2)
+    words = [word for word in (("south", "", "north")[row], ("west", "", "east")[column]) if word]
+    return "-".join(words) + (" corner", " side", "")[2 - len(words)] if words else "middle"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
     """The cells that one photograph sees, as indices into a rectangle of a `Sheet`."""

@@ -16,9 +16,8 @@ from scipy import ndimage, sparse
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Line
-from flightplan.proof.certificate import whereabouts
 from flightplan.proof.footprints import Photos, Sheet
-from flightplan.proof.prove import Coverage, prove, sights
+from flightplan.proof.prove import Coverage, prove, sights, whereabouts
 from tmp.cameras import Camera
 from tmp.errors import InputError
 

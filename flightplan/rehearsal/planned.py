@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import shape
 
-from flightplan.equipment.catalogue import CameraModel, Catalogue
+from flightplan.coverage.routes import NADIR_DEG
+from flightplan.equipment.catalogue import CameraModel, Catalogue, narrowest
 from flightplan.formats import read_mission
 from flightplan.formats.mission import HeightReference, Mission, Photo
-from flightplan.outputs.plan_folder import SUMMARY, VERSION
-from flightplan.plan.planning import NADIR_DEG
-from flightplan.plan.request import FLAT_CELL_M
+from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
@@ -61,14 +60,14 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
     VersionError
         If a newer platform wrote it.
     """
-    path = survey.plan_dir / SUMMARY
+    path = survey.plan_dir / PLAN_FILE
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{survey.root}: holds no plan; make one with 'tmp plan'") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); plan again") from error
-    if summary.get("version") != VERSION:
+    if summary.get("version") != PLAN_VERSION:
         raise VersionError(f"{path}: version {summary.get('version')!r}; this platform reads 1")
     files = sorted(survey.plan_dir.glob("sortie-*.plan"), key=lambda file: int(file.stem[7:]))
     if not files:
@@ -93,10 +92,7 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
         photos=tuple(tuple(photos_along(one)) for one in missions),
         frame=frame,
         terrain=terrain,
-        camera=min(
-            (catalogue.camera(key) for key in summary["cameras"]),
-            key=lambda one: one.width_px * one.height_px / one.f_px**2,
-        ),
+        camera=narrowest(catalogue.camera(key) for key in summary["cameras"]),
         summary=summary,
     )
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightplan.proof.certificate import Asked, certify, whereabouts, write_certificate
+from flightplan.proof.certificate import Asked, certify, write_certificate
 from flightplan.proof.footprints import Laps
-from flightplan.proof.prove import Coverage
+from flightplan.proof.prove import Coverage, whereabouts
 from flightplan.terrain.profiles import follow
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
