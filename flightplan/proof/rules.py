@@ -72,10 +72,9 @@ class Finding:
     """What the plan has."""
     limit: float
     """What the rule allows."""
-    unit: str
-    severity: Severity
     message: str
     """One line: what, and what to do."""
+    severity: Severity = Severity.REFUSE
     source: str = "good practice"
     """Where the rule comes from."""
     overridden: bool = False
@@ -144,9 +143,6 @@ class Bounds:
 
     height_agl_m: float = OPEN_CATEGORY_M
     sight_m: float = SIGHT_M
-    wind_share: float = WIND_SHARE
-    blur_px: float = BLUR_PX
-    rolling_px: float = ROLLING_PX
 
 
 def check_plan(
@@ -170,8 +166,8 @@ def check_plan(
     bounds = bounds or Bounds()
     found = [
         *_of_height(plan, bounds),
-        *_of_drone(plan, bounds),
-        *_of_photographs(plan, bounds),
+        *_of_drone(plan),
+        *_of_photographs(plan),
         *_of_sight(plan, bounds),
         *_of_way(plan),
         *_of_launches(plan),
@@ -194,209 +190,191 @@ def refuse(findings: Sequence[Finding]) -> None:
         raise InputError(f"{stops[0].message}, or {stops[0].overridable_by}{more}")
 
 
-def _finding(
-    rule: str,
-    value: float,
-    limit: float,
-    unit: str,
-    severity: Severity,
-    message: str,
-    source: str = "good practice",
-) -> Finding:
-    return Finding(
-        rule=rule,
-        value=float(value),
-        limit=float(limit),
-        unit=unit,
-        severity=severity,
-        message=message,
-        source=source,
-    )
-
-
 def _of_height(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
     """Yield what concerns the height above the ground."""
     low_m, high_m = plan.height_agl_m
     if high_m > bounds.height_agl_m:
-        yield _finding(
-            "height",
-            high_m,
-            bounds.height_agl_m,
-            "m",
-            Severity.REFUSE,
-            f"flies up to {high_m:.0f} m above ground, and {bounds.height_agl_m:.0f} m is the "
-            "limit; fly lower, follow the terrain",
-            "(EU) 2019/947, UAS.OPEN.010",
+        yield Finding(
+            rule="height",
+            value=high_m,
+            limit=bounds.height_agl_m,
+            message=(
+                f"flies up to {high_m:.0f} m above ground, and {bounds.height_agl_m:.0f} m is the "
+                "limit; fly lower, follow the terrain"
+            ),
+            source="(EU) 2019/947, UAS.OPEN.010",
         )
     if low_m < plan.least_height_m:
-        yield _finding(
-            "low",
-            low_m,
-            plan.least_height_m,
-            "m",
-            Severity.REFUSE,
-            f"comes to {low_m:.1f} m above ground, nearer than {plan.least_height_m:g} m; "
-            "fly higher, or give a better terrain model",
+        yield Finding(
+            rule="low",
+            value=low_m,
+            limit=plan.least_height_m,
+            message=(
+                f"comes to {low_m:.1f} m above ground, nearer than {plan.least_height_m:g} m; "
+                "fly higher, or give a better terrain model"
+            ),
         )
 
 
-def _of_drone(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+def _of_drone(plan: PlanFacts) -> Iterator[Finding]:
     """Yield what the drone cannot or should not do."""
-    drone, refused = plan.drone, Severity.REFUSE
+    drone = plan.drone
     if plan.speed_m_s > drone.mission_speed_m_s * (1 + 1e-9):
-        yield _finding(
-            "speed",
-            plan.speed_m_s,
-            drone.mission_speed_m_s,
-            "m/s",
-            refused,
-            f"flies {plan.speed_m_s:.1f} m/s, and {drone.name} takes no mission above "
-            f"{drone.mission_speed_m_s:g} m/s; fly slower",
-            "catalogue",
+        yield Finding(
+            rule="speed",
+            value=plan.speed_m_s,
+            limit=drone.mission_speed_m_s,
+            message=(
+                f"flies {plan.speed_m_s:.1f} m/s, and {drone.name} takes no mission above "
+                f"{drone.mission_speed_m_s:g} m/s; fly slower"
+            ),
+            source="catalogue",
         )
     if plan.wind_m_s > drone.wind_m_s:
-        yield _finding(
-            "wind",
-            plan.wind_m_s,
-            drone.wind_m_s,
-            "m/s",
-            refused,
-            f"wind of {plan.wind_m_s:g} m/s is more than the {drone.wind_m_s:g} m/s that "
-            f"{drone.name} resists; wait",
-            "catalogue",
+        yield Finding(
+            rule="wind",
+            value=plan.wind_m_s,
+            limit=drone.wind_m_s,
+            message=(
+                f"wind of {plan.wind_m_s:g} m/s is more than the {drone.wind_m_s:g} m/s that "
+                f"{drone.name} resists; wait"
+            ),
+            source="catalogue",
         )
-    elif plan.wind_m_s > bounds.wind_share * drone.wind_m_s:
-        yield _finding(
-            "wind",
-            plan.wind_m_s,
-            bounds.wind_share * drone.wind_m_s,
-            "m/s",
-            Severity.WARN,
-            f"wind of {plan.wind_m_s:g} m/s leaves little of the {drone.wind_m_s:g} m/s that "
-            f"{drone.name} resists to gusts; expect tilt, blur and short batteries",
+    elif plan.wind_m_s > WIND_SHARE * drone.wind_m_s:
+        yield Finding(
+            rule="wind",
+            value=plan.wind_m_s,
+            limit=WIND_SHARE * drone.wind_m_s,
+            message=(
+                f"wind of {plan.wind_m_s:g} m/s leaves little of the {drone.wind_m_s:g} m/s that "
+                f"{drone.name} resists to gusts; expect tilt, blur and short batteries"
+            ),
+            severity=Severity.WARN,
         )
     lowest_deg, highest_deg = drone.gimbal_deg
     if not lowest_deg <= plan.pitch_deg <= highest_deg:
-        yield _finding(
-            "gimbal",
-            plan.pitch_deg,
-            lowest_deg,
-            "°",
-            refused,
-            f"camera pitch {plan.pitch_deg:g}° is beyond the gimbal's {lowest_deg:g} to "
-            f"{highest_deg:g}°; choose one between",
-            "catalogue",
+        yield Finding(
+            rule="gimbal",
+            value=plan.pitch_deg,
+            limit=lowest_deg,
+            message=(
+                f"camera pitch {plan.pitch_deg:g}° is beyond the gimbal's {lowest_deg:g} to "
+                f"{highest_deg:g}°; choose one between"
+            ),
+            source="catalogue",
         )
     if plan.points > drone.max_points:
-        yield _finding(
-            "points",
-            plan.points,
-            drone.max_points,
-            "",
-            refused,
-            f"a sortie has {plan.points} waypoints, and its controller takes {drone.max_points}; "
-            "split it",
-            "catalogue",
+        yield Finding(
+            rule="points",
+            value=plan.points,
+            limit=drone.max_points,
+            message=(
+                f"a sortie has {plan.points} waypoints, and its controller takes {drone.max_points}; "
+                "split it"
+            ),
+            source="catalogue",
         )
     if plan.energy_share > plan.usable_share * (1 + 1e-9):
-        yield _finding(
-            "battery",
-            plan.energy_share,
-            plan.usable_share,
-            "",
-            refused,
-            f"a sortie takes {plan.energy_share:.0%} of a battery, and {plan.usable_share:.0%} "
-            "may be spent; split it",
+        yield Finding(
+            rule="battery",
+            value=plan.energy_share,
+            limit=plan.usable_share,
+            message=(
+                f"a sortie takes {plan.energy_share:.0%} of a battery, and {plan.usable_share:.0%} "
+                "may be spent; split it"
+            ),
         )
 
 
-def _of_photographs(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+def _of_photographs(plan: PlanFacts) -> Iterator[Finding]:
     """Yield what spoils photographs."""
-    refused, warned = Severity.REFUSE, Severity.WARN
     fastest_m_s = plan.photo_m / plan.least_interval_s
     if plan.speed_m_s > fastest_m_s * (1 + 1e-6):
-        yield _finding(
-            "interval",
-            plan.speed_m_s,
-            fastest_m_s,
-            "m/s",
-            refused,
-            f"a photograph every {plan.photo_m:.1f} m at {plan.speed_m_s:.1f} m/s is one every "
-            f"{plan.photo_m / plan.speed_m_s:.1f} s, and the camera takes "
-            f"{plan.least_interval_s:g} s; fly {fastest_m_s:.1f} m/s at most",
-            "catalogue",
+        yield Finding(
+            rule="interval",
+            value=plan.speed_m_s,
+            limit=fastest_m_s,
+            message=(
+                f"a photograph every {plan.photo_m:.1f} m at {plan.speed_m_s:.1f} m/s is one every "
+                f"{plan.photo_m / plan.speed_m_s:.1f} s, and the camera takes "
+                f"{plan.least_interval_s:g} s; fly {fastest_m_s:.1f} m/s at most"
+            ),
+            source="catalogue",
         )
     elif plan.speed_m_s > KEEPS_UP * fastest_m_s * (1 + 1e-6):
-        yield _finding(
-            "interval",
-            plan.speed_m_s,
-            KEEPS_UP * fastest_m_s,
-            "m/s",
-            warned,
-            f"at {plan.speed_m_s:.1f} m/s the camera just keeps up, and a slow card or a gust "
-            f"from behind costs photographs; {KEEPS_UP * fastest_m_s:.1f} m/s is safe",
+        yield Finding(
+            rule="interval",
+            value=plan.speed_m_s,
+            limit=KEEPS_UP * fastest_m_s,
+            message=(
+                f"at {plan.speed_m_s:.1f} m/s the camera just keeps up, and a slow card or a gust "
+                f"from behind costs photographs; {KEEPS_UP * fastest_m_s:.1f} m/s is safe"
+            ),
+            severity=Severity.WARN,
         )
-    if plan.blur_px > bounds.blur_px:
-        yield _finding(
-            "blur",
-            plan.blur_px,
-            bounds.blur_px,
-            "px",
-            warned,
-            f"exposure blurs {plan.blur_px:.1f} px; fly slower or expose shorter",
+    if plan.blur_px > BLUR_PX:
+        yield Finding(
+            rule="blur",
+            value=plan.blur_px,
+            limit=BLUR_PX,
+            message=f"exposure blurs {plan.blur_px:.1f} px; fly slower or expose shorter",
+            severity=Severity.WARN,
         )
-    if plan.rolling_px > bounds.rolling_px:
-        yield _finding(
-            "rolling-shutter",
-            plan.rolling_px,
-            bounds.rolling_px,
-            "px",
-            warned,
-            f"the rolling shutter shifts rows by up to {plan.rolling_px:.0f} px; fly slower",
-            "Vautherin et al. 2016, ISPRS Annals III-3",
+    if plan.rolling_px > ROLLING_PX:
+        yield Finding(
+            rule="rolling-shutter",
+            value=plan.rolling_px,
+            limit=ROLLING_PX,
+            message=f"the rolling shutter shifts rows by up to {plan.rolling_px:.0f} px; fly slower",
+            severity=Severity.WARN,
+            source="Vautherin et al. 2016, ISPRS Annals III-3",
         )
     for name, value, good in (
         ("frontlap", plan.frontlap, GOOD_FRONTLAP),
         ("sidelap", plan.sidelap, GOOD_SIDELAP),
     ):
         if value < good:
-            yield _finding(
-                "overlap",
-                value,
-                good,
-                "",
-                warned,
-                f"{name} comes down to {value:.0%}, and surfaces come out whole from {good:.0%} "
-                "on; ask for more",
+            yield Finding(
+                rule="overlap",
+                value=value,
+                limit=good,
+                message=(
+                    f"{name} comes down to {value:.0%}, and surfaces come out whole from {good:.0%} "
+                    "on; ask for more"
+                ),
+                severity=Severity.WARN,
             )
 
 
 def _of_sight(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
     """Yield what lies too far to be seen."""
     if plan.farthest_m > bounds.sight_m:
-        yield _finding(
-            "sight",
-            plan.farthest_m,
-            bounds.sight_m,
-            "m",
-            Severity.WARN,
-            f"flies {plan.farthest_m:.0f} m from the pilot, and a small drone is hard to see "
-            f"beyond {bounds.sight_m:.0f} m; move the launch or post observers",
-            "visual line of sight, (EU) 2019/947, UAS.OPEN.060",
+        yield Finding(
+            rule="sight",
+            value=plan.farthest_m,
+            limit=bounds.sight_m,
+            message=(
+                f"flies {plan.farthest_m:.0f} m from the pilot, and a small drone is hard to see "
+                f"beyond {bounds.sight_m:.0f} m; move the launch or post observers"
+            ),
+            severity=Severity.WARN,
+            source="visual line of sight, (EU) 2019/947, UAS.OPEN.060",
         )
     if plan.area is not None and plan.launches:
         seen = shapely.union_all(shapely.points(plan.launches)).buffer(bounds.sight_m)
         hidden = plan.area.difference(seen).area / max(plan.area.area, 1e-9)
         if hidden > 1e-3:
-            yield _finding(
-                "sight-area",
-                hidden,
-                0.0,
-                "",
-                Severity.WARN,
-                f"{hidden:.0%} of the area lies farther than {bounds.sight_m:.0f} m from every "
-                "launch; add one with --takeoff",
-                "visual line of sight, (EU) 2019/947, UAS.OPEN.060",
+            yield Finding(
+                rule="sight-area",
+                value=hidden,
+                limit=0.0,
+                message=(
+                    f"{hidden:.0%} of the area lies farther than {bounds.sight_m:.0f} m from every "
+                    "launch; add one with --takeoff"
+                ),
+                severity=Severity.WARN,
+                source="visual line of sight, (EU) 2019/947, UAS.OPEN.060",
             )
 
 
@@ -407,24 +385,20 @@ def _of_way(plan: PlanFacts) -> Iterator[Finding]:
     if plan.fence is not None and way is not None:
         out_m = way.difference(plan.fence).length
         if out_m > 0.01:
-            yield _finding(
-                "fence",
-                out_m,
-                0.0,
-                "m",
-                Severity.REFUSE,
-                f"{out_m:.0f} m of the way lie outside the fence; widen the fence or the margin",
+            yield Finding(
+                rule="fence",
+                value=out_m,
+                limit=0.0,
+                message=f"{out_m:.0f} m of the way lie outside the fence; widen the fence or the margin",
             )
     for number, exclusion in enumerate(plan.exclusions):
         inside_m = 0.0 if way is None else way.intersection(exclusion).length
         if inside_m > 0.01:
-            yield _finding(
-                "exclusion",
-                inside_m,
-                0.0,
-                "m",
-                Severity.REFUSE,
-                f"{inside_m:.0f} m of the way lie over exclusion {number + 1}; plan anew with it",
+            yield Finding(
+                rule="exclusion",
+                value=inside_m,
+                limit=0.0,
+                message=f"{inside_m:.0f} m of the way lie over exclusion {number + 1}; plan anew with it",
             )
 
 
@@ -435,22 +409,20 @@ def _of_launches(plan: PlanFacts) -> Iterator[Finding]:
         for number, exclusion in enumerate(plan.exclusions):
             if exclusion.intersects(place):
                 inside_m = float(np.asarray(exclusion.boundary.distance(place)))
-                yield _finding(
-                    "takeoff",
-                    inside_m,
-                    0.0,
-                    "m",
-                    Severity.REFUSE,
-                    f"take-off lies {inside_m:.0f} m inside exclusion {number + 1}; "
-                    "choose another place",
+                yield Finding(
+                    rule="takeoff",
+                    value=inside_m,
+                    limit=0.0,
+                    message=(
+                        f"take-off lies {inside_m:.0f} m inside exclusion {number + 1}; "
+                        "choose another place"
+                    ),
                 )
         if plan.fence is not None and not plan.fence.intersects(place):
             out_m = float(np.asarray(plan.fence.distance(place)))
-            yield _finding(
-                "takeoff",
-                out_m,
-                0.0,
-                "m",
-                Severity.REFUSE,
-                f"take-off lies {out_m:.0f} m outside the fence; widen it or choose another place",
+            yield Finding(
+                rule="takeoff",
+                value=out_m,
+                limit=0.0,
+                message=f"take-off lies {out_m:.0f} m outside the fence; widen it or choose another place",
             )
