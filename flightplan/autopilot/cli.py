@@ -73,7 +73,7 @@ def fly(
     from flightplan.autopilot.link import open_link
     from flightplan.autopilot.logbook import Logbook, remaining
     from flightplan.autopilot.upload import load
-    from flightplan.formats import read_mission
+    from flightplan.formats.mission_files import read_mission
     from tmp.progress import bar
     from tmp.survey import Survey
 

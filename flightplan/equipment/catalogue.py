@@ -139,11 +139,14 @@ def narrowest(cameras: Iterable[CameraModel]) -> CameraModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wpml:
-    """How DJI's mission files call a drone."""
+    """How DJI's mission files call a drone and its camera."""
 
     drone: int
+    """`droneEnumValue`."""
     drone_sub: int = 0
+    """`droneSubEnumValue`."""
     payload: int | None = None
+    """`payloadEnumValue` of the camera; None on consumer drones, whose files have none."""
     consumer: bool = False
     """Whether the values come from controllers' own files and not from DJI's specification."""
 

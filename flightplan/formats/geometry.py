@@ -161,6 +161,42 @@ def ring_of(points: Iterable[Sequence[float]], about_deg: float, what: str) -> P
     return polygon
 
 
+def with_holes(rings: Sequence[Polygon]) -> Polygon:
+    """Return the polygon with an outer boundary and holes as read.
+
+    Raises
+    ------
+    InputError
+        If there is no boundary.
+    """
+    if not rings:
+        raise InputError("a polygon has no boundary; draw it again")
+    return Polygon(rings[0].exterior, [ring.exterior for ring in rings[1:]])
+
+
+def waypoints_at(points: Sequence[tuple[float, float, float]]) -> tuple[Waypoint, ...]:
+    """Return waypoints at (longitude, latitude, height), in one piece about the first."""
+    about = near(points[0][0], 0.0)
+    return tuple(
+        Waypoint(lon_deg=near(lon, about), lat_deg=lat, height_m=height)
+        for lon, lat, height in points
+    )
+
+
+def polygons_by_kind(mission: Mission) -> dict[str, list[Polygon]]:
+    """Return what a mission covers, stays inside of, and keeps out of."""
+    return {
+        "area": polygons_of(mission.area),
+        "fence": polygons_of(mission.fence),
+        "exclusion": list(mission.exclusions),
+    }
+
+
+def first_line_m_s(waypoints: Iterable[Waypoint]) -> float:
+    """Return the speed on the first line; NaN where there is none."""
+    return next((w.speed_m_s for w in waypoints if w.role is Role.LINE), math.nan)
+
+
 def corners(ring: LinearRing) -> list[tuple[float, float]]:
     """Return a ring's (longitude, latitude) corners, wrapped, without the closing one."""
     return [(wrapped(lon), lat) for lon, lat in shapely.get_coordinates(ring)[:-1].tolist()]

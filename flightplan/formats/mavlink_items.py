@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 from flightplan.formats.geometry import (
+    first_line_m_s,
     leg,
     near,
     photo_stops,
@@ -358,7 +359,6 @@ def mission_from_items(
     if not waypoints:
         raise InputError("no waypoint in it; it is not a mission to fly")
     reference = _one_reference(waypoints, references, reading.home)
-    lines = [w.speed_m_s for w in waypoints if w.role is Role.LINE]
     return Mission(
         name=name,
         waypoints=tuple(waypoints),
@@ -367,7 +367,7 @@ def mission_from_items(
         landing=reading.landing,
         height_reference=reference,
         takeoff_height_m=reading.takeoff_height_m,
-        speed_m_s=lines[0] if lines else math.nan,
+        speed_m_s=first_line_m_s(waypoints),
         transit_speed_m_s=reading.transit_speed_m_s,
         at_end=reading.at_end,
         notes=tuple(dict.fromkeys(notes)),
@@ -454,16 +454,7 @@ def _photos(item: Item, waypoints: list[Waypoint], notes: list[str]) -> list[Pho
     if not once or not waypoints:
         notes.append(f"command {item.command} starts or stops the camera's own timer; left out")
         return []
-    here = waypoints[-1]
-    return [
-        Photo(
-            lon_deg=here.lon_deg,
-            lat_deg=here.lat_deg,
-            height_m=here.height_m,
-            heading_deg=here.heading_deg,
-            gimbal_pitch_deg=here.gimbal_pitch_deg,
-        )
-    ]
+    return [Photo.at(waypoints[-1])]
 
 
 def _take_in(

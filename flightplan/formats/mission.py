@@ -98,6 +98,17 @@ class Photo:
     line: int = 0
     """Number of the flight line it belongs to, in the order flown over all sorties."""
 
+    @classmethod
+    def at(cls, waypoint: Waypoint) -> Photo:
+        """Return a photograph taken at a waypoint, looking as the drone does there."""
+        return cls(
+            lon_deg=waypoint.lon_deg,
+            lat_deg=waypoint.lat_deg,
+            height_m=waypoint.height_m,
+            heading_deg=waypoint.heading_deg,
+            gimbal_pitch_deg=waypoint.gimbal_pitch_deg,
+        )
+
 
 class AtEnd(StrEnum):
     """What the drone does after its last waypoint, and when the link is lost."""

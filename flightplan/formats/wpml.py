@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from xml.etree.ElementTree import Element
 
@@ -82,34 +82,17 @@ _FINISH = {AtEnd.RETURN: "goHome", AtEnd.LAND: "autoLand", AtEnd.HOVER: "noActio
 _LOST = {AtEnd.RETURN: "goBack", AtEnd.LAND: "landing", AtEnd.HOVER: "hover"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DroneNumbers:
-    """How a WPML file calls a drone and its camera."""
-
-    drone: int
-    """`droneEnumValue`."""
-    variant: int = 0
-    """`droneSubEnumValue`."""
-    payload: int | None = None
-    """`payloadEnumValue` of the camera; None on consumer drones, whose files have none."""
-
-    @property
-    def lens(self) -> str:
-        """Return which of several cameras store a photograph; empty where there is one."""
-        return "visible,narrow_band" if self.payload == MAVIC_3M_CAMERA else ""
-
-
 _OTHERS = {
-    "m30t": DroneNumbers(drone=67, variant=1, payload=53),
-    "m30": DroneNumbers(drone=67, payload=52),
-    "m3t": DroneNumbers(drone=77, variant=1, payload=67),
-    "m3td": DroneNumbers(drone=91, variant=1, payload=81),
-    "m3d": DroneNumbers(drone=91, payload=80),
+    "m30t": Wpml(drone=67, drone_sub=1, payload=53),
+    "m30": Wpml(drone=67, payload=52),
+    "m3t": Wpml(drone=77, drone_sub=1, payload=67),
+    "m3td": Wpml(drone=91, drone_sub=1, payload=81),
+    "m3d": Wpml(drone=91, payload=80),
 }
 """Of DJI's specification (Cloud API, WPML common elements), beyond the catalogue's."""
 
 
-def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
+def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> Wpml:
     """Return how WPML calls the mission's enterprise drone and its camera.
 
     Raises
@@ -119,7 +102,7 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
     """
     found = _listed(mission, catalogue)
     if found is not None and not found.consumer and found.payload is not None:
-        return DroneNumbers(drone=found.drone, variant=found.drone_sub, payload=found.payload)
+        return found
     word = re.sub(r"[^a-z0-9]", "", mission.drone.lower())
     word = word.removeprefix("dji").replace("matrice", "m").replace("mavic", "m")
     if word in _OTHERS:
@@ -133,13 +116,11 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
     raise InputError(f"drone {mission.drone!r} has no number for DJI Pilot 2; {remedy}")
 
 
-def consumer_numbers(
-    mission: Mission, catalogue: Catalogue
-) -> tuple[DroneNumbers, tuple[str, ...]]:
+def consumer_numbers(mission: Mission, catalogue: Catalogue) -> tuple[Wpml, tuple[str, ...]]:
     """Return how DJI Fly calls the mission's drone, and a warning where that is a guess."""
     found = _listed(mission, catalogue)
     number = found.drone if found is not None and found.consumer else MINI_4_PRO
-    numbers = DroneNumbers(drone=number)
+    numbers = Wpml(drone=number)
     if any(name in mission.drone.lower() for name in _SURE_OF):
         return numbers, ()
     return numbers, (
@@ -147,6 +128,11 @@ def consumer_numbers(
         "publishes none for consumer drones; if DJI Fly refuses the file, copy the number from a "
         "mission saved on your controller",
     )
+
+
+def _lens(numbers: Wpml) -> str:
+    """Return which of several cameras store a photograph; empty where there is one."""
+    return "visible,narrow_band" if numbers.payload == MAVIC_3M_CAMERA else ""
 
 
 def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
@@ -280,7 +266,7 @@ def _size_notes(mission: Mission, *, limit: int) -> tuple[str, ...]:
     )
 
 
-def _config(mission: Mission, numbers: DroneNumbers, *, enterprise: bool) -> dict[str, str]:
+def _config(mission: Mission, numbers: Wpml, *, enterprise: bool) -> dict[str, str]:
     """Return the texts of `missionConfig` in the order DJI writes them."""
     transit = mission.transit_speed_m_s
     if not transit > 0:
@@ -311,7 +297,7 @@ def _kmz(
     mission: Mission,
     config: dict[str, str],
     shoots: Sequence[Shoot],
-    numbers: DroneNumbers,
+    numbers: Wpml,
     *,
     enterprise: bool,
 ) -> bytes:
@@ -332,8 +318,8 @@ def _kmz(
         _add_placemarks(folder, mission, shoots, numbers, template=True)
         payload = add(folder, "wpml:payloadParam")
         add(payload, "wpml:payloadPositionIndex", "0")
-        if numbers.lens:
-            add(payload, "wpml:imageFormat", numbers.lens)
+        if _lens(numbers):
+            add(payload, "wpml:imageFormat", _lens(numbers))
     waylines = _opened(config, numbers, made=False)
     folder = add(waylines[0], "Folder")
     add_all(
@@ -351,7 +337,7 @@ def _kmz(
     )
 
 
-def _opened(config: dict[str, str], numbers: DroneNumbers, *, made: bool) -> Element:
+def _opened(config: dict[str, str], numbers: Wpml, *, made: bool) -> Element:
     """Return a `kml` element with a `Document` and its `missionConfig`."""
     root = Element("kml", {"xmlns": KML, "xmlns:wpml": NAMESPACE})
     holder = add(root, "Document")
@@ -364,7 +350,7 @@ def _opened(config: dict[str, str], numbers: DroneNumbers, *, made: bool) -> Ele
         add(element, "wpml:droneInfo"),
         {
             "wpml:droneEnumValue": str(numbers.drone),
-            "wpml:droneSubEnumValue": str(numbers.variant),
+            "wpml:droneSubEnumValue": str(numbers.drone_sub),
         },
     )
     if numbers.payload is not None:
@@ -407,7 +393,7 @@ def _add_placemarks(
     folder: Element,
     mission: Mission,
     shoots: Sequence[Shoot],
-    numbers: DroneNumbers,
+    numbers: Wpml,
     *,
     template: bool,
 ) -> None:
@@ -423,7 +409,7 @@ def _add_placemarks(
             index,
             by_first.get(index, ()),
             group=group,
-            lens=numbers.lens,
+            lens=_lens(numbers),
             enterprise=enterprise,
             template=template,
         )

@@ -78,7 +78,7 @@ def from_wpml(root: Element, name: str) -> Mission:
         found = _take_in_actions(own, position, waypoints, shot, notes)
         interval = found if math.isfinite(found) else interval
         start += len(own)
-    photos = [_photo(waypoints[index]) for index in shot]
+    photos = [Photo.at(waypoints[index]) for index in shot]
     return _mission(root, folders[0], name, waypoints, photos, interval, notes)
 
 
@@ -232,13 +232,3 @@ def _take_in_shots(
         if spacing > 0:
             waypoints[index] = replace(waypoints[index], role=Role.LINE, photo_spacing_m=spacing)
     return every if timed else math.nan
-
-
-def _photo(waypoint: Waypoint) -> Photo:
-    return Photo(
-        lon_deg=waypoint.lon_deg,
-        lat_deg=waypoint.lat_deg,
-        height_m=waypoint.height_m,
-        heading_deg=waypoint.heading_deg,
-        gimbal_pitch_deg=waypoint.gimbal_pitch_deg,
-    )

@@ -19,8 +19,8 @@ import shapely
 from numpy.typing import NDArray
 
 from flightplan.equipment.catalogue import App, Catalogue, Drone
-from flightplan.formats import FORMATS, Format, write_mission
 from flightplan.formats.mission import Mission, Role
+from flightplan.formats.mission_files import FORMATS, Format, write_mission
 from flightplan.outputs.briefing import Briefing, LightWindow, write_briefing
 from flightplan.outputs.light_windows import (
     glint_windows,

@@ -270,8 +270,8 @@ def _of_drone(plan: PlanFacts) -> Iterator[Finding]:
             value=plan.points,
             limit=drone.max_points,
             message=(
-                f"a sortie has {plan.points} waypoints, and its controller takes {drone.max_points}; "
-                "split it"
+                f"a sortie has {plan.points} waypoints, and its controller takes "
+                f"{drone.max_points}; split it"
             ),
             source="catalogue",
         )
@@ -326,7 +326,9 @@ def _of_photographs(plan: PlanFacts) -> Iterator[Finding]:
             rule="rolling-shutter",
             value=plan.rolling_px,
             limit=ROLLING_PX,
-            message=f"the rolling shutter shifts rows by up to {plan.rolling_px:.0f} px; fly slower",
+            message=(
+                f"the rolling shutter shifts rows by up to {plan.rolling_px:.0f} px; fly slower"
+            ),
             severity=Severity.WARN,
             source="Vautherin et al. 2016, ISPRS Annals III-3",
         )
@@ -340,8 +342,8 @@ def _of_photographs(plan: PlanFacts) -> Iterator[Finding]:
                 value=value,
                 limit=good,
                 message=(
-                    f"{name} comes down to {value:.0%}, and surfaces come out whole from {good:.0%} "
-                    "on; ask for more"
+                    f"{name} comes down to {value:.0%}, and surfaces come out whole from "
+                    f"{good:.0%} on; ask for more"
                 ),
                 severity=Severity.WARN,
             )
@@ -389,7 +391,9 @@ def _of_way(plan: PlanFacts) -> Iterator[Finding]:
                 rule="fence",
                 value=out_m,
                 limit=0.0,
-                message=f"{out_m:.0f} m of the way lie outside the fence; widen the fence or the margin",
+                message=(
+                    f"{out_m:.0f} m of the way lie outside the fence; widen the fence or the margin"
+                ),
             )
     for number, exclusion in enumerate(plan.exclusions):
         inside_m = 0.0 if way is None else way.intersection(exclusion).length
@@ -398,7 +402,10 @@ def _of_way(plan: PlanFacts) -> Iterator[Finding]:
                 rule="exclusion",
                 value=inside_m,
                 limit=0.0,
-                message=f"{inside_m:.0f} m of the way lie over exclusion {number + 1}; plan anew with it",
+                message=(
+                    f"{inside_m:.0f} m of the way lie over exclusion {number + 1}; "
+                    "plan anew with it"
+                ),
             )
 
 
@@ -424,5 +431,8 @@ def _of_launches(plan: PlanFacts) -> Iterator[Finding]:
                 rule="takeoff",
                 value=out_m,
                 limit=0.0,
-                message=f"take-off lies {out_m:.0f} m outside the fence; widen it or choose another place",
+                message=(
+                    f"take-off lies {out_m:.0f} m outside the fence; "
+                    "widen it or choose another place"
+                ),
             )

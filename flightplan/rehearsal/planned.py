@@ -16,8 +16,8 @@ from shapely.geometry import shape
 
 from flightplan.coverage.routes import NADIR_DEG
 from flightplan.equipment.catalogue import CameraModel, Catalogue, narrowest
-from flightplan.formats import read_mission
 from flightplan.formats.mission import HeightReference, Mission, Photo
+from flightplan.formats.mission_files import read_mission
 from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps

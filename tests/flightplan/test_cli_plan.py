@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from flightplan.formats import read_mission
+from flightplan.formats.mission_files import read_mission
 from tmp.cli import main
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"

@@ -6,7 +6,7 @@ import pytest
 
 from flightplan.autopilot.logbook import COLUMNS, Logbook, PhotographList, Trigger
 from flightplan.autopilot.protocol import WireItem
-from flightplan.formats import read_mission
+from flightplan.formats.mission_files import read_mission
 from tmp.errors import InputError
 
 TRIGGER = Trigger(

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flightplan.formats import (
+from flightplan.formats.geometry import way_speed
+from flightplan.formats.mission import AtEnd, Content, HeightReference, said_by
+from flightplan.formats.mission_files import (
     FORMATS,
     Format,
     decode_mission,
@@ -16,8 +18,6 @@ from flightplan.formats import (
     read_mission,
     write_mission,
 )
-from flightplan.formats.geometry import way_speed
-from flightplan.formats.mission import AtEnd, Content, HeightReference, said_by
 from tmp.errors import InputError
 
 CONSUMER = [f for f in Format if f.value.startswith("dji-") and f is not Format.DJI_ENTERPRISE]

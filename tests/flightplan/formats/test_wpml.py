@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flightplan.equipment.catalogue import read_catalogue
-from flightplan.formats import Format, decode_mission, encode_mission
 from flightplan.formats.geometry import leg
 from flightplan.formats.mission import HeightReference
+from flightplan.formats.mission_files import Format, decode_mission, encode_mission
 from flightplan.formats.wpml import Trigger, to_consumer, to_enterprise
 from tmp.errors import InputError
 
