@@ -147,8 +147,10 @@ class Link:
     heard; heartbeats of its gimbal and camera, and of other ground stations, are passed over.
     """
 
-    def __init__(self, vehicle: Any, address: str) -> None:
+    def __init__(self, vehicle: Any, address: str, patience: Patience) -> None:
         self.address = address
+        self.patience = patience
+        """How long answers are waited for."""
         self.vehicle = vehicle
         """dronekit's vehicle; its parameters are not loaded."""
         self.autopilot = Autopilot.ARDUPILOT
@@ -219,9 +221,7 @@ class Link:
         with self.listening(kind) as inbox:
             return self._latest.get(kind) or inbox.take(timeout_s)
 
-    def command(
-        self, number: int, *params: float, what: str, patience: Patience | None = None
-    ) -> None:
+    def command(self, number: int, *params: float, what: str) -> None:
         """Give a command and wait until it is accepted.
 
         Parameters
@@ -240,9 +240,8 @@ class Link:
         LinkError
             If it does not answer.
         """
-        patience = patience or Patience()
         values = (*params, *[0.0] * (7 - len(params)))
-        until_s = time.monotonic() + patience.silence_s
+        until_s = time.monotonic() + self.patience.silence_s
         confirmation = 0
         with self.listening("COMMAND_ACK", "STATUSTEXT") as inbox:
             while self.open and time.monotonic() < until_s:
@@ -250,7 +249,7 @@ class Link:
                     self.make.command_long_encode(*self.target, number, confirmation, *values)
                 )
                 confirmation += 1
-                result, said = _answer(inbox, number, patience.reply_s)
+                result, said = _answer(inbox, number, self.patience.reply_s)
                 if result == mavlink.MAV_RESULT_ACCEPTED:
                     return
                 if result == mavlink.MAV_RESULT_IN_PROGRESS:
@@ -264,8 +263,9 @@ class Link:
         """End the connection and its threads."""
         self.vehicle.close()
 
-    def meet(self, timeout_s: float) -> None:
+    def meet(self) -> None:
         """Wait for the autopilot's first heartbeat, and ask it for its position and state."""
+        timeout_s = self.patience.hello_s
         handler = self.vehicle._handler
         if hasattr(handler.master, "handle_eof"):
             # pymavlink's would print a line for ever; an error ends dronekit's threads in order.
@@ -370,9 +370,9 @@ def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Lin
     patience = patience or Patience()
     device, baud = _checked(address)
     dronekit = import_dronekit()
-    link = Link(_connected(dronekit, device, baud, patience.hello_s), address)
+    link = Link(_connected(dronekit, device, baud, patience.hello_s), address, patience)
     try:
-        link.meet(patience.hello_s)
+        link.meet()
         yield link
     finally:
         link.close()

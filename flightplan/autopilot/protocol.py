@@ -20,7 +20,7 @@ from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Inbox, Link, LinkError, Message, Patience, RefusedError
+from flightplan.autopilot.link import Inbox, Link, LinkError, Message, RefusedError
 from flightplan.formats.geometry import corners, fence_of
 from flightplan.formats.mavlink_items import (
     Autopilot,
@@ -259,14 +259,7 @@ class _ItemRefusedError(RefusedError):
         self.passing = passing
 
 
-def upload(
-    link: Link,
-    items: Sequence[WireItem],
-    kind: Kind,
-    *,
-    patience: Patience | None = None,
-    track: Track = silent,
-) -> None:
+def upload(link: Link, items: Sequence[WireItem], kind: Kind, *, track: Track = silent) -> None:
     """Bring items to the autopilot, in place of what it holds of that kind.
 
     Parameters
@@ -287,10 +280,9 @@ def upload(
     whatever order.  If only its last word is lost, the items count as delivered: `download` must
     follow anyway, and is the judge.
     """
-    patience = patience or Patience()
     for attempt in range(1, UPLOADS + 1):
         try:
-            delivered = _deliver(link, items, kind, patience)
+            delivered = _deliver(link, items, kind)
             for _ in track(delivered, f"sending the {kind.word}", len(items)):
                 pass
         except _ItemRefusedError as error:
@@ -302,9 +294,7 @@ def upload(
             return
 
 
-def download(
-    link: Link, kind: Kind, *, patience: Patience | None = None, track: Track = silent
-) -> tuple[WireItem, ...]:
+def download(link: Link, kind: Kind, *, track: Track = silent) -> tuple[WireItem, ...]:
     """Fetch the items of one kind that the autopilot holds.
 
     Raises
@@ -314,7 +304,7 @@ def download(
     LinkError
         If it goes silent.
     """
-    asking = _Asking(link, kind, patience or Patience())
+    asking = _Asking(link, kind)
     make, to = link.make, link.target
     with link.listening("MISSION_COUNT", "MISSION_ITEM_INT", "MISSION_ACK") as inbox:
         count = asking.ask(
@@ -338,9 +328,7 @@ def download(
     return tuple(items)
 
 
-def _deliver(
-    link: Link, items: Sequence[WireItem], kind: Kind, patience: Patience
-) -> Iterator[int]:
+def _deliver(link: Link, items: Sequence[WireItem], kind: Kind) -> Iterator[int]:
     """Send what is asked for until the autopilot has it all, yielding each item's number once."""
     furthest = latest = -1
     last = len(items) - 1
@@ -348,14 +336,14 @@ def _deliver(
     with link.listening("MISSION_REQUEST", "MISSION_REQUEST_INT", "MISSION_ACK") as inbox:
         _announce(link, items, kind)
         while True:
-            message = _next(inbox, kind, patience.reply_s)
+            message = _next(inbox, kind, link.patience.reply_s)
             if message is None:
-                if link.open and time.monotonic() - heard_s < patience.silence_s:
+                if link.open and time.monotonic() - heard_s < link.patience.silence_s:
                     if furthest < 0:
                         _announce(link, items, kind)
                     continue
                 if furthest < last:
-                    raise _silent(link, furthest, items, kind, patience)
+                    raise _silent(link, furthest, items, kind)
                 log.warning("the autopilot's word that it has all was lost")
                 return
             heard_s = time.monotonic()
@@ -385,13 +373,11 @@ def _announce(link: Link, items: Sequence[WireItem], kind: Kind) -> None:
     link.send(link.make.mission_count_encode(*link.target, len(items), kind.value))
 
 
-def _silent(
-    link: Link, furthest: int, items: Sequence[WireItem], kind: Kind, patience: Patience
-) -> LinkError:
+def _silent(link: Link, furthest: int, items: Sequence[WireItem], kind: Kind) -> LinkError:
     if furthest < 0:
         return LinkError(
             f"{link.address}: the autopilot does not ask for the {kind.word} in "
-            f"{patience.silence_s:g} s; look at the link (nothing was changed or armed)"
+            f"{link.patience.silence_s:g} s; look at the link (nothing was changed or armed)"
         )
     return LinkError(
         f"{link.address}: the autopilot went silent after item {furthest} of the {kind.word}'s "
@@ -415,9 +401,9 @@ def _refusal(
 class _Asking:
     """Asks until answered, as often as the link's round trip allows."""
 
-    def __init__(self, link: Link, kind: Kind, patience: Patience) -> None:
-        self._link, self._kind, self._patience = link, kind, patience
-        self._wait_s = patience.reply_s
+    def __init__(self, link: Link, kind: Kind) -> None:
+        self._link, self._kind, self._patience = link, kind, link.patience
+        self._wait_s = link.patience.reply_s
 
     def ask(
         self, inbox: Inbox, question: Message, answers: Callable[[Message], bool], what: str

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Link, Patience, RefusedError
+from flightplan.autopilot.link import Link, RefusedError
 from flightplan.autopilot.logbook import Logbook
 from flightplan.autopilot.protocol import (
     UNITS_PER_DEG,
@@ -177,7 +177,6 @@ def load(
     *,
     home: Place,
     replace: bool = False,
-    patience: Patience | None = None,
     track: Track = silent,
     say: Callable[[str], None] = log.info,
 ) -> Loaded:
@@ -207,15 +206,15 @@ def load(
         wanted[Kind.FENCE] = fence
     due = []
     for kind, items in wanted.items():
-        held = download(link, kind, patience=patience, track=track)
+        held = download(link, kind, track=track)
         if not differences(items, held, kind, link.autopilot):
             say(f"the autopilot holds the {kind.word} already")
             continue
         _may_replace(link, held, kind, logbook, replace=replace, say=say)
         due.append(kind)
     for kind in due:
-        upload(link, wanted[kind], kind, patience=patience, track=track)
-        held = download(link, kind, patience=patience, track=track)
+        upload(link, wanted[kind], kind, track=track)
+        held = download(link, kind, track=track)
         _refuse_differences(link, differences(wanted[kind], held, kind, link.autopilot), kind)
         logbook.remember(fingerprint(held, kind, link.autopilot))
         say(f"{len(held)} items of the {kind.word} sent, read back and equal")

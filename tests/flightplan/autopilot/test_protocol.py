@@ -47,9 +47,9 @@ def test_a_link_that_loses_doubles_and_delays_packets_only_takes_longer(
 ) -> None:
     vehicle, link = meet(px4=px4, loss=0.1, twice=0.1, late=0.1)
     items = waypoints(30, px4=px4)
-    patience = Patience(reply_s=0.1, again_s=0.04, silence_s=60.0)
-    upload(link, items, Kind.MISSION, patience=patience)
-    held = download(link, Kind.MISSION, patience=patience)
+    link.patience = Patience(reply_s=0.1, again_s=0.04, silence_s=60.0)
+    upload(link, items, Kind.MISSION)
+    held = download(link, Kind.MISSION)
     assert differences(items, held, Kind.MISSION, link.autopilot) == []
     assert len(vehicle.mission) == 30
 
@@ -100,20 +100,21 @@ def test_a_refusal_that_stays_is_given_up_after_three_uploads(
 
 def test_an_autopilot_that_goes_silent_half_way_is_reported(meet: Meet, patience: Patience) -> None:
     vehicle, link = meet(silent_after=5)
+    link.patience = patience
     with pytest.raises(
         LinkError, match=r"silent after item 5 of the mission's 0 to 19; nothing is"
     ):
-        upload(link, waypoints(20, px4=False), Kind.MISSION, patience=patience)
+        upload(link, waypoints(20, px4=False), Kind.MISSION)
     assert not vehicle.was_armed
     with pytest.raises(LinkError, match="asked how long its mission is, the autopilot is silent"):
-        download(link, Kind.MISSION, patience=patience)
+        download(link, Kind.MISSION)
 
 
 def test_an_autopilot_that_never_asks_is_reported(meet: Meet, patience: Patience) -> None:
     vehicle, link = meet()
-    vehicle.deaf = True
+    vehicle.deaf, link.patience = True, patience
     with pytest.raises(LinkError, match=r"does not ask for the fence in 0\.3 s"):
-        upload(link, waypoints(3, px4=False), Kind.FENCE, patience=patience)
+        upload(link, waypoints(3, px4=False), Kind.FENCE)
 
 
 def test_a_lost_last_word_leaves_the_verdict_to_reading_back(
@@ -121,8 +122,8 @@ def test_a_lost_last_word_leaves_the_verdict_to_reading_back(
 ) -> None:
     _, link = meet(px4=True, keep_last_ack=False)
     items = waypoints(5, px4=True)
-    patience = replace(patience, silence_s=3.0)  # a busy machine can be silent for a while
-    upload(link, items, Kind.MISSION, patience=patience)
+    link.patience = replace(patience, silence_s=3.0)  # a busy machine can be silent for a while
+    upload(link, items, Kind.MISSION)
     assert "word that it has all was lost" in caplog.text
-    held = download(link, Kind.MISSION, patience=patience)
+    held = download(link, Kind.MISSION)
     assert differences(items, held, Kind.MISSION, link.autopilot) == []
