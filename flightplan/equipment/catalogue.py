@@ -108,11 +108,6 @@ class CameraModel:
         )
         return across, along
 
-    @property
-    def half_diagonal_deg(self) -> float:
-        """Angle from the optical axis to a corner of the picture."""
-        return math.degrees(math.atan(0.5 * math.hypot(self.width_px, self.height_px) / self.f_px))
-
     def interval_s(self, *, raw: bool = False) -> float:
         """Return the shortest time between photographs, with raw files or without."""
         return self.raw_interval_s if raw and self.raw_interval_s > 0 else self.least_interval_s

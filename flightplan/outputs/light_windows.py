@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, tzinfo
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tmp.cameras import Camera, Pose
+from tmp.cameras import Camera
 from tmp.errors import InputError
 
 Float = NDArray[np.float64]
@@ -198,26 +198,11 @@ def raking_windows(
     return day.windows(lambda elevation: (elevation >= low) & (elevation <= high))
 
 
-def sees_glint(
-    camera: Camera,
-    elevation_deg: ArrayLike,
-    azimuth_deg: ArrayLike,
-    *,
-    heading_deg: float | None = None,
-    pitch_deg: float = -90.0,
-    margin_deg: float = 0.0,
-) -> Bool:
-    """Tell whether flat water would mirror the sun into the picture.
+def glint_windows(day: SunDay, camera: Camera, *, margin_deg: float = 5.0) -> tuple[Window, ...]:
+    """Return when a camera looking straight down sees the sun in flat water, whatever its heading.
 
     Parameters
     ----------
-    elevation_deg, azimuth_deg : array-like, shape (N,)
-        Of the sun.
-    heading_deg : float, optional
-        Of the picture's top; any heading by default, for which a camera that looks straight down
-        sees the sun as far out as its corners reach.
-    pitch_deg : float
-        Of the camera; -90 looks straight down.
     margin_deg : float
         How far the glint spreads: ripples of slope s spread it by 2 s.
 
@@ -225,50 +210,10 @@ def sees_glint(
     -----
     The mirror image of the sun lies as far below the horizon as the sun stands above, in the
     sun's azimuth: at ``90° - elevation`` from straight down.
-
-    Raises
-    ------
-    InputError
-        If a tilted camera comes without its heading.
     """
-    elevation = np.radians(np.atleast_1d(np.asarray(elevation_deg, float)))
-    azimuth = np.radians(np.atleast_1d(np.asarray(azimuth_deg, float)))
-    half = np.array([camera.width_px, camera.height_px]) / 2 / [camera.fx_px, camera.fy_px]
-    margin = np.radians(margin_deg)
-    if heading_deg is None:
-        if pitch_deg != -90.0:
-            raise InputError(
-                f"glint for a camera at pitch {pitch_deg:g}° depends on its heading; give one"
-            )
-        reach = np.arctan(np.hypot(*half)) + margin
-        return np.asarray((elevation > 0) & (np.pi / 2 - elevation < reach))
-    mirrored = np.column_stack(
-        [
-            np.sin(azimuth) * np.cos(elevation),
-            np.cos(azimuth) * np.cos(elevation),
-            -np.sin(elevation),
-        ]
-    )
-    pose = Pose.from_gimbal(heading_deg, pitch_deg, 0.0, (0.0, 0.0, 0.0))
-    x, y, z = pose.cam_from_world(mirrored).T
-    reach = np.arctan(half) + margin
-    inside = (np.abs(np.arctan2(x, z)) < reach[0]) & (np.abs(np.arctan2(y, z)) < reach[1])
-    return np.asarray((elevation > 0) & (z > 0) & inside)
-
-
-def glint_windows(day: SunDay, camera: Camera, *, margin_deg: float = 5.0) -> tuple[Window, ...]:
-    """Return when a camera looking straight down sees the sun in flat water, whatever its heading.
-
-    Parameters
-    ----------
-    margin_deg : float
-        How far the glint spreads, as in `sees_glint`.
-    """
-    return day.windows(
-        lambda elevation: sees_glint(
-            camera, elevation, np.zeros_like(elevation), margin_deg=margin_deg
-        )
-    )
+    half = np.hypot(camera.width_px / camera.fx_px, camera.height_px / camera.fy_px) / 2
+    reach_deg = np.degrees(np.arctan(half)) + margin_deg
+    return day.windows(lambda elevation: (elevation > 0) & (90.0 - elevation < reach_deg))
 
 
 def _utc(time: np.datetime64) -> datetime:

@@ -76,20 +76,13 @@ class Photos:
         cls,
         lines: Sequence[Line],
         height_at: Callable[[Float], Float],
-        *,
-        pitch_deg: float = -90.0,
-        first_line: int = 0,
     ) -> Photos:
-        """Return the photographs of flight lines.
+        """Return the photographs of flight lines, numbered from 0, looking as the lines say.
 
         Parameters
         ----------
         height_at : callable
             From plan points (N, 2) the flying height there (N,), in the terrain's datum.
-        pitch_deg : float
-            The gimbal looks ahead along each line where this is above -90.
-        first_line : int
-            Number of the first line.
         """
         if not lines:
             nothing = np.empty(0)
@@ -102,8 +95,8 @@ class Photos:
         return cls(
             position=np.column_stack([places, height_at(places)]),
             heading_deg=np.repeat([line.heading_deg for line in lines], each),
-            pitch_deg=np.full(len(places), float(pitch_deg)),
-            line=np.repeat(np.arange(first_line, first_line + len(lines)), each),
+            pitch_deg=np.repeat([line.pitch_deg for line in lines], each),
+            line=np.repeat(np.arange(len(lines)), each),
         )
 
     def some(self, which: NDArray[np.bool_]) -> Photos:
