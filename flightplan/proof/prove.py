@@ -293,9 +293,6 @@ def _hide(
     doubtful = seen & (down < level * steepest)
     if not doubtful.any():
         return
-    # Imported where it is needed: most plans are proven without ever loading the compiler.
-    from flightplan.proof.prove import hidden
-
     row, col = np.nonzero(doubtful)
     x, y = grid.cell_centres()
     places = np.column_stack(

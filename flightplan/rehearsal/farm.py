@@ -188,15 +188,11 @@ def farm_rehearsal(
         If an option is out of range, or the folder already holds photographs.
     """
     options = options or FarmOptions()
-    photos = folder / "photos"
-    if photos.is_dir() and any(photos.iterdir()):
-        raise InputError(f"{photos}: already holds files; give a new folder")
+    _refuse_photographs(folder)
     farm = read_farm()
     if options.nir:
         farm = replace(farm, features=replace(farm.features, plates=PLATES))
-    frame = farm_frame(farm)
-    rng = np.random.default_rng(options.seed)
-    stations = flown(plan_stations(options), rng)
+    stations = flown(plan_stations(options), np.random.default_rng(options.seed))
     flights = [Flight(camera=CAMERA, gnss=options.gnss, start=farm.captured)]
     if options.nir:
         flights.append(
@@ -209,25 +205,40 @@ def farm_rehearsal(
                 pixels_per_mm=NIR_PIXELS_PER_MM,
             )
         )
-    cameras = [flight.camera for flight in flights]
+    grid = _truth_grid(farm, options)
+    return _render(
+        farm, stations, flights, grid, folder, seed=options.seed, workers=workers, track=track
+    )
+
+
+def _refuse_photographs(folder: Path) -> None:
+    photos = folder / "photos"
+    if photos.is_dir() and any(photos.iterdir()):
+        raise InputError(f"{photos}: already holds files; move or delete the folder first")
+
+
+def _render(
+    farm: Farm,
+    stations: list[Station],
+    flights: Sequence[Flight],
+    grid: Grid,
+    folder: Path,
+    *,
+    seed: int,
+    workers: int,
+    track: Track,
+) -> Rehearsal:
+    """Write the photographs that each of some cameras takes, and the truth on a grid."""
+    frame, cameras = farm_frame(farm), [flight.camera for flight in flights]
+    photos, truth = folder / "photos", folder / "truth"
     scene = Scene.build(farm, seen_bounds(stations, cameras, frame), workers=workers)
     shots: list[Shot] = []
     for flight in flights:
         shots += take_photographs(
-            scene,
-            frame,
-            stations,
-            flight,
-            photos,
-            seed=options.seed,
-            workers=workers,
-            track=track,
+            scene, frame, stations, flight, photos, seed=seed, workers=workers, track=track
         )
-    grid = _truth_grid(farm, options)
-    write_truth(folder / "truth", scene, frame, cameras, shots, grid, workers=workers)
-    return Rehearsal(
-        photos=photos, truth=folder / "truth", frame=frame, shots=tuple(shots), grid=grid
-    )
+    write_truth(truth, scene, frame, cameras, shots, grid, workers=workers)
+    return Rehearsal(photos=photos, truth=truth, frame=frame, shots=tuple(shots), grid=grid)
 
 
 def seen_bounds(
@@ -286,28 +297,18 @@ def render_plan(
     InputError
         If the folder already holds photographs.
     """
-    photos = folder / "photos"
-    if photos.is_dir() and any(photos.iterdir()):
-        raise InputError(f"{photos}: already holds photographs; move or delete the folder first")
+    _refuse_photographs(folder)
     farm = read_farm()
-    frame = farm_frame(farm)
-    camera = plan.camera.camera()
+    frame, camera = farm_frame(farm), plan.camera.camera()
     stations = flown(
         _stations(plan, farm, frame),
         np.random.default_rng(seed),
         position_sigma_m=STRAY_M,
         angle_sigma_deg=STRAY_DEG,
     )
-    scene = Scene.build(farm, seen_bounds(stations, [camera], frame), workers=workers)
-    flight = Flight(camera=camera, gnss=gnss, start=farm.captured)
-    shots = take_photographs(
-        scene, frame, stations, flight, photos, seed=seed, workers=workers, track=track
-    )
+    flights = [Flight(camera=camera, gnss=gnss, start=farm.captured)]
     grid = _planned_truth_grid(stations, camera, frame)
-    write_truth(folder / "truth", scene, frame, [camera], shots, grid, workers=workers)
-    return Rehearsal(
-        photos=photos, truth=folder / "truth", frame=frame, shots=tuple(shots), grid=grid
-    )
+    return _render(farm, stations, flights, grid, folder, seed=seed, workers=workers, track=track)
 
 
 def _stations(plan: FlownPlan, farm: Farm, frame: LocalFrame) -> list[Station]:

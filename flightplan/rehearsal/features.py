@@ -82,16 +82,7 @@ class House:
     @property
     def outline(self) -> Float:
         """Corners of the footprint, (4, 2), in the frame of `centre`."""
-        along = np.array(
-            [math.sin(math.radians(self.heading_deg)), math.cos(math.radians(self.heading_deg))]
-        )
-        across = np.array([along[1], -along[0]])
-        signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
-        return np.asarray(
-            self.centre
-            + signs[:, :1] * along * self.length_m
-            + signs[:, 1:] * across * self.width_m
-        )
+        return _rectangle(self.centre, self.length_m, self.width_m, self.heading_deg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +97,15 @@ class Plate:
     @property
     def outline(self) -> Float:
         """Corners, (4, 2), in the frame of `centre`."""
-        turn = math.radians(self.heading_deg)
-        along = np.array([math.sin(turn), math.cos(turn)]) * self.side_m / 2
-        across = np.array([along[1], -along[0]])
-        return np.stack(
-            [self.centre + i * along + j * across for i, j in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
-        )
+        return _rectangle(self.centre, self.side_m, self.side_m, self.heading_deg)
+
+
+def _rectangle(centre: Float, length_m: float, width_m: float, heading_deg: float) -> Float:
+    heading = math.radians(heading_deg)
+    along = np.array([math.sin(heading), math.cos(heading)])
+    across = np.array([along[1], -along[0]])
+    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
+    return np.asarray(centre + signs[:, :1] * along * length_m + signs[:, 1:] * across * width_m)
 
 
 T = TypeVar("T", Strip, Spot, Boulder, Trench, House, Plate)
@@ -199,18 +193,12 @@ def _mapped(features: Features, place: Callable[[Float], Float], turn: float) ->
                 changes[name] = turn * getattr(item, name)
         return replace(item, **changes)
 
-    return Features(
-        walls=tuple(map(turned, features.walls)),
-        streams=tuple(map(turned, features.streams)),
-        paths=tuple(map(turned, features.paths)),
-        mounds=tuple(map(turned, features.mounds)),
-        bare=tuple(map(turned, features.bare)),
-        boulders=tuple(map(turned, features.boulders)),
-        trenches=tuple(map(turned, features.trenches)),
-        houses=tuple(map(turned, features.houses)),
-        plates=tuple(map(turned, features.plates)),
-        homefields=tuple(map(place, features.homefields)),
-    )
+    mapped = {
+        name: tuple(map(turned, getattr(features, name)))
+        for name in Features.__dataclass_fields__
+        if name != "homefields"
+    }
+    return Features(**mapped, homefields=tuple(map(place, features.homefields)))
 
 
 def read_farm(description: Path | None = None, terrain: Path | None = None) -> Farm:
@@ -254,17 +242,12 @@ def _features(given: dict[str, Any]) -> Features:
             height_m=entry.get("height_m", entry.get("depth_m", 0.0)),
         )
 
-    def at(entry: dict[str, Any]) -> dict[str, Any]:
-        return {**entry, "centre": np.array(entry["centre"], float)}
-
-    return Features(
-        walls=tuple(strip(entry) for entry in given["walls"]),
-        streams=tuple(strip(entry) for entry in given["streams"]),
-        paths=tuple(strip(entry) for entry in given["paths"]),
-        mounds=tuple(Spot(**at(entry)) for entry in given["mounds"]),
-        bare=tuple(Spot(**at(entry)) for entry in given["bare"]),
-        boulders=tuple(Boulder(**at(entry)) for entry in given["boulders"]),
-        trenches=tuple(Trench(**at(entry)) for entry in given["trenches"]),
-        houses=tuple(House(**at(entry)) for entry in given["houses"]),
-        homefields=(np.array(given["homefield"], float),),
-    )
+    kinds = {"mounds": Spot, "bare": Spot, "boulders": Boulder, "trenches": Trench, "houses": House}
+    placed: dict[str, Any] = {
+        name: tuple(
+            kind(**{**one, "centre": np.array(one["centre"], float)}) for one in given[name]
+        )
+        for name, kind in kinds.items()
+    }
+    placed |= {name: tuple(map(strip, given[name])) for name in ("walls", "streams", "paths")}
+    return Features(**placed, homefields=(np.array(given["homefield"], float),))

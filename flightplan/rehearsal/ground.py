@@ -222,7 +222,7 @@ def _window(centre: F64, reach_m: float, grid: Grid) -> tuple[tuple[slice, slice
     return (rows, cols), east, north
 
 
-def _turned(east: F64, north: F64, heading_deg: float) -> tuple[F64, F64]:
+def turned(east: F64, north: F64, heading_deg: float) -> tuple[F64, F64]:
     """Return offsets along and across a heading."""
     sin, cos = math.sin(math.radians(heading_deg)), math.cos(math.radians(heading_deg))
     return east * sin + north * cos, east * cos - north * sin
@@ -240,7 +240,7 @@ def _dig_trench(height: F32, stone: NDArray[np.uint8], trench: Trench, grid: Gri
     if (found := _window(trench.centre, trench.length_m, grid)) is None:
         return
     window, east, north = found
-    along, across = _turned(east, north, trench.heading_deg)
+    along, across = turned(east, north, trench.heading_deg)
     inside = (abs(along) < trench.length_m / 2) & (abs(across) < trench.width_m / 2)
     height[window][inside] -= trench.depth_m
     stone[window][inside] = TRENCH
@@ -250,7 +250,7 @@ def _put_boulder(height: F32, stone: NDArray[np.uint8], boulder: Boulder, grid: 
     if (found := _window(boulder.centre, boulder.diameter_m, grid)) is None:
         return
     window, east, north = found
-    along, across = _turned(east, north, boulder.heading_deg)
+    along, across = turned(east, north, boulder.heading_deg)
     stretch = math.sqrt(boulder.elongation)
     radius2 = (along / stretch) ** 2 + (across * stretch) ** 2
     bulk = np.sqrt(np.maximum(1.0 - radius2 / (boulder.diameter_m / 2) ** 2, 0.0))
@@ -263,17 +263,11 @@ def _put_boulder(height: F32, stone: NDArray[np.uint8], boulder: Boulder, grid: 
 
 def _lay_plate(height: F32, plates: F32, plate: Plate, grid: Grid) -> None:
     """Lay a plate level on the highest of the ground below it."""
-    x, y = grid.cell_centres()
-    reach = plate.side_m
-    rows = np.flatnonzero(abs(y - plate.centre[1]) < reach)
-    cols = np.flatnonzero(abs(x - plate.centre[0]) < reach)
-    if not rows.size or not cols.size:
+    if (found := _window(plate.centre, plate.side_m, grid)) is None:
         return
-    east, north = x[cols][None, :] - plate.centre[0], y[rows][:, None] - plate.centre[1]
-    heading = math.radians(plate.heading_deg)
-    along = east * math.sin(heading) + north * math.cos(heading)
-    across = east * math.cos(heading) - north * math.sin(heading)
+    window, east, north = found
+    along, across = turned(east, north, plate.heading_deg)
     inside = np.maximum(abs(along), abs(across)) <= plate.side_m / 2
-    part = np.ix_(rows, cols)
-    height[part] = np.where(inside, height[part].max(where=inside, initial=-np.inf), height[part])
-    plates[part] = np.where(inside, np.float32(plate.reflectance), plates[part])
+    if inside.any():
+        height[window][inside] = height[window].max(where=inside, initial=-np.inf)
+        plates[window][inside] = np.float32(plate.reflectance)

@@ -450,32 +450,31 @@ def _pose_entry(shot: Shot, frame: LocalFrame) -> dict[str, Any]:
 
 
 def _footprints(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
-    features = []
-    for house in scene.houses:
-        ring = [*house.outline.tolist(), house.outline[0].tolist()]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"ridge_m": house.ridge_m, "eaves_m": house.eaves_m},
-                "geometry": {"type": "Polygon", "coordinates": [ring]},
-            }
-        )
-    return _collection(features, frame)
+    return _collection(
+        [
+            _feature({"ridge_m": house.ridge_m, "eaves_m": house.eaves_m}, house.outline.tolist())
+            for house in scene.houses
+        ],
+        frame,
+    )
 
 
 def _targets(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
-    features = []
-    for plate in scene.plates:
-        height = scene.plate_height(plate)
-        corners = [[*corner, height] for corner in plate.outline.tolist()]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"reflectance": plate.reflectance},
-                "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
-            }
-        )
-    return _collection(features, frame)
+    return _collection(
+        [
+            _feature(
+                {"reflectance": plate.reflectance},
+                [[*corner, scene.plate_height(plate)] for corner in plate.outline.tolist()],
+            )
+            for plate in scene.plates
+        ],
+        frame,
+    )
+
+
+def _feature(properties: Mapping[str, float], corners: list[list[float]]) -> dict[str, Any]:
+    geometry = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
 
 
 def _collection(features: list[dict[str, Any]], frame: LocalFrame) -> Mapping[str, Any]:
