@@ -83,39 +83,38 @@ class Seen:
         return replace(self, fresh=())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the views of a draft are counted."""
+
+    views: Float
+    """(N, 2)."""
+    inner: Float
+    """Where a photograph must be near, (M, 2)."""
+    cells_m2: tuple[float, float]
+    """Area that one of each stands for."""
+
+
 class Lacks:
     """What a draft's photographs leave to be seen.
 
     Besides the views asked for, the overlap asked for must hold: every place in the field's
     interior has a photograph of its own, no farther than `NEAR` of a spacing along and across.
-
-    Parameters
-    ----------
-    places, inner : ndarray of shape (N, 2) and (M, 2)
-        Where views are counted, and where a photograph must be near.
-    cells_m2 : tuple of 2 floats
-        Area that one of the places, and one of the inner ones, stands for.
     """
 
-    def __init__(
-        self,
-        places: Float,
-        inner: Float,
-        axes: Sequence[Axes],
-        pattern: Pattern,
-        goal: Goal,
-        *,
-        cells_m2: tuple[float, float],
-    ) -> None:
-        self._views = Sightings(places, axes, across_m=pattern.across_m, along_m=pattern.along_m)
+    def __init__(self, places: Places, axes: Sequence[Axes], pattern: Pattern, goal: Goal) -> None:
+        self.places, self.axes = places, axes
+        self._views = Sightings(
+            places.views, axes, across_m=pattern.across_m, along_m=pattern.along_m
+        )
         self._near = Sightings(
-            inner,
+            places.inner,
             axes,
             across_m=2 * NEAR * pattern.line_spacing_m,
             along_m=2 * NEAR * pattern.photo_spacing_m,
         )
-        self._goal, self._cells_m2 = goal, cells_m2
-        self._allowed_m2 = goal.short_share * len(places) * cells_m2[0]
+        self._goal = goal
+        self._allowed_m2 = goal.short_share * len(places.views) * places.cells_m2[0]
 
     def look(self, strips: Sequence[Strip]) -> Seen:
         """Return what strips leave to be seen."""
@@ -125,7 +124,7 @@ class Lacks:
     def area_m2(self, seen: Seen) -> float:
         """Return by how much the area seen too rarely, weighted by depth, exceeds what may be."""
         places, views = seen.owed
-        view_m2, near_m2 = self._cells_m2
+        view_m2, near_m2 = self.places.cells_m2
         over = places * view_m2 - self._allowed_m2
         over = over + DEPTH * views * view_m2 if over > 1e-9 else 0.0
         return over + seen.far * near_m2
@@ -346,20 +345,11 @@ def _remedies(
     ]
 
 
-def patched(
-    draft: Draft, lacks: Lacks, pricing: Pricing, places: Float, axes: Sequence[Axes]
-) -> Draft:
+def patched(draft: Draft, lacks: Lacks, pricing: Pricing) -> Draft:
     """Return the draft with short strips added over places that are not seen enough.
 
     Each time, the strip is added that gains most area for its time; ends when no place lacks
     views, or none can be seen from outside the obstacles.
-
-    Parameters
-    ----------
-    places : ndarray of shape (N, 2)
-        Those at which `lacks` counts views, plan metres.
-    axes : sequence of Axes
-        Of the sweeps.
     """
     seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
     for _ in range(PATCHES):
@@ -368,7 +358,7 @@ def patched(
             break
         lack = lacks.area_m2(seen)
         best: tuple[float, Draft, Seen] | None = None
-        for strip in _patches(places[short], missing, pricing, axes):
+        for strip in _patches(lacks.places.views[short], missing, pricing, lacks.axes):
             changes = {len(draft.strips): strip}
             seen_after = lacks.changed(seen, draft.strips, changes)
             gained = lack - lacks.area_m2(seen_after)

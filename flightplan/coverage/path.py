@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.annealing import RIM, Goal, Lacks, anneal, lengthened, patched
-from flightplan.coverage.routes import Airspace, Route, obstacles_of, route_seconds
+from flightplan.coverage.annealing import RIM, Goal, Lacks, Places, anneal, lengthened, patched
+from flightplan.coverage.routes import Airspace, Route, obstacles_of, route_over
 from flightplan.coverage.sweep import (
     Cell,
     Division,
@@ -78,18 +78,6 @@ class PathOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    """Where the views of a draft are counted."""
-
-    views: Float
-    """(N, 2)."""
-    inner: Float
-    """Where a photograph must be near, (M, 2)."""
-    cells_m2: tuple[float, float]
-    """Area that one of each stands for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
     """A field and all that its lines must keep to."""
 
@@ -109,7 +97,7 @@ class _Task:
             home=self.options.home,
         )
 
-    def places(self, cell_m: float) -> _Places:
+    def places(self, cell_m: float) -> Places:
         """Return where to look: on a grid and along the edge, more coarsely in the interior."""
         inner_m = max(cell_m, INNER_M)
         core = self.ground.buffer(-RIM * self.pattern.line_spacing_m)
@@ -120,17 +108,10 @@ class _Task:
         # A speck must weigh as much as a few photographs' own ground, or it would be left out.
         least_m2 = SPECK * self.pattern.line_spacing_m * self.pattern.photo_spacing_m
         weight = max(self.ground.area, least_m2) / len(views)
-        return _Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
+        return Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
 
-    def lacks(self, axes: Sequence[Axes], places: _Places) -> Lacks:
-        return Lacks(
-            places.views,
-            places.inner,
-            axes,
-            self.pattern,
-            self.options.goal,
-            cells_m2=places.cells_m2,
-        )
+    def lacks(self, axes: Sequence[Axes], places: Places) -> Lacks:
+        return Lacks(places, axes, self.pattern, self.options.goal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +265,7 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
     return best
 
 
-def _laid(task: _Task, division: Division, places: _Places) -> _Attempt | None:
+def _laid(task: _Task, division: Division, places: Places) -> _Attempt | None:
     """Return the better of several fillings of a division with lines, before any search."""
     axes = [Axes(heading_deg=cell.heading_deg) for cell in division]
     pricing, lacks = task.pricing(axes), task.lacks(axes, places)
@@ -314,7 +295,7 @@ def _laid(task: _Task, division: Division, places: _Places) -> _Attempt | None:
     return min(attempts, key=lambda each: each.cost_s, default=None)
 
 
-def _searched(task: _Task, attempt: _Attempt, places: _Places, moves: int, number: int) -> _Attempt:
+def _searched(task: _Task, attempt: _Attempt, places: Places, moves: int, number: int) -> _Attempt:
     """Return the attempt after trimming and another look at the order."""
     pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
     seed = task.options.seed + number
@@ -324,11 +305,11 @@ def _searched(task: _Task, attempt: _Attempt, places: _Places, moves: int, numbe
     return replace(attempt, draft=draft, cost_s=pricing.seconds(draft) + LACK_S_M2 * lack)
 
 
-def _mended(task: _Task, attempt: _Attempt, places: _Places) -> _Attempt:
+def _mended(task: _Task, attempt: _Attempt, places: Places) -> _Attempt:
     """Return the attempt with what a finer grid shows to be seen too rarely mended."""
     pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
     draft = lengthened(attempt.draft, lacks, pricing)
-    draft = patched(draft, lacks, pricing, places.views, attempt.axes)
+    draft = patched(draft, lacks, pricing)
     draft = _reordered(draft, pricing, task.options.seed)
     return replace(
         attempt,
@@ -363,16 +344,7 @@ def _route(task: _Task, axes: Sequence[Axes], draft: Draft) -> Route:
         line = line.reversed() if turned else line
         run_in, run_out = np.hypot(*(enter - line.start)), np.hypot(*(leave - line.end))
         lines.append(replace(line, run_in_m=float(run_in), run_out_m=float(run_out)))
-    transits = []
-    for number, (line, following) in enumerate(itertools.pairwise(lines)):
-        way = task.airspace.way(ends[number, 1], ends[number + 1, 0], task.motion)
-        if way is None:
-            raise InputError("part of the area cannot be reached; exclusions wall it in")
-        whole = np.concatenate([[line.end], way, [following.start]])
-        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
-        transits.append(whole[np.concatenate([[True], moving])])
-    route = Route(lines=tuple(lines), transits=tuple(transits), time_s=0.0)
     caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in draft.strips]
-    route = replace(route, time_s=route_seconds(route, task.motion, caps_m_s=caps))
+    route = route_over(lines, task.airspace, task.motion, caps_m_s=caps)
     log.info("%d lines, %d photographs, %.0f s", len(route.lines), route.photos, route.time_s)
     return route

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -21,6 +22,7 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.equipment.flight_model import Motion, path_seconds
+from tmp.errors import InputError
 
 Float = NDArray[np.float64]
 
@@ -148,6 +150,32 @@ def route_seconds(
         # The first leg leads from the part before to this one.
         limits += [math.inf] + [math.inf if line is None else caps[line]] * (len(part) - 1)
     return path_seconds(route_path(route), motion, caps_m_s=limits[1:])
+
+
+def route_over(
+    lines: Sequence[Line],
+    airspace: Airspace,
+    motion: Motion,
+    *,
+    caps_m_s: Sequence[float] | None = None,
+) -> Route:
+    """Return the route that flies lines in the order given, as `route_seconds` times it.
+
+    Raises
+    ------
+    InputError
+        If obstacles wall in a line.
+    """
+    transits = []
+    for before, after in pairwise(lines):
+        way = airspace.way(before.exit, after.entry, motion)
+        if way is None:
+            raise InputError("part of the area cannot be reached; exclusions wall it in")
+        whole = np.concatenate([[before.end], way, [after.start]])
+        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
+        transits.append(whole[np.concatenate([[True], moving])])
+    route = Route(lines=tuple(lines), transits=tuple(transits), time_s=0.0)
+    return replace(route, time_s=route_seconds(route, motion, caps_m_s=caps_m_s))
 
 
 def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -17,11 +16,11 @@ from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.annealing import Goal
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Airspace, Line, Route, route_path
+from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
 from flightplan.coverage.view_counts import Pattern
 from flightplan.equipment.catalogue import CameraModel
-from flightplan.equipment.flight_model import Motion, path_seconds
+from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
     MOST_BAND_M,
@@ -36,7 +35,6 @@ from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.repair import AdditionPattern, repair
 from flightplan.terrain.height_band import HeightBand
-from tmp.errors import InputError
 
 FAR_M = 1000.0
 """Farther than this beyond the known ground no photograph is tried anyway."""
@@ -75,15 +73,11 @@ def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[st
     route, setting, spacing = laid.route, laid.setting, laid.spacing
     if coverage.share_below(views) == 0:
         return route, ()
-
-    def height_at(places: Float) -> Float:
-        return np.asarray(setting.terrain.at(places) + spacing.lowest_m)
-
     pattern = AdditionPattern(
         photo_spacing_m=spacing.photo_m,
         line_spacing_m=spacing.line_m,
         reach_m=max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2,
-        height_at=height_at,
+        height_at=laid.lowest_at,
         forbidden=_forbidden(setting, laid.run_in_m),
     )
     camera = laid.camera.camera()
@@ -133,21 +127,6 @@ def _gap(before: Line | None, after: Line | None) -> float:
     return float(math.dist(before.exit, after.entry))
 
 
-def route_over(lines: Sequence[Line], airspace: Airspace, motion: Motion) -> Route:
-    """Return the route that flies lines in the order given."""
-    transits = []
-    for before, after in pairwise(lines):
-        way = airspace.way(before.exit, after.entry, motion)
-        if way is None:
-            raise InputError("part of the area cannot be reached; exclusions wall it in")
-        whole = np.concatenate([[before.end], way, [after.start]])
-        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
-        transits.append(whole[np.concatenate([[True], moving])])
-    seconds = sum(path_seconds(line.flown, motion) for line in lines)
-    seconds += sum(path_seconds(way, motion) for way in transits)
-    return Route(lines=tuple(lines), transits=tuple(transits), time_s=seconds)
-
-
 def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion) -> Route:
     """Return two routes flown one after the other, the second the way round that is nearer."""
     turned = tuple(line.reversed() for line in reversed(second.lines))
@@ -177,6 +156,10 @@ class LaidOut:
     def camera(self) -> CameraModel:
         """The camera that the plan is proved with."""
         return self.request.proving_camera
+
+    def lowest_at(self, places: Float) -> Float:
+        """Return the lowest height allowed (N,) over plan points (N, 2), in the terrain's datum."""
+        return np.asarray(self.setting.terrain.at(places) + self.spacing.lowest_m)
 
 
 def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[str, ...]]:
@@ -279,11 +262,7 @@ def _lay(request: PlanRequest) -> LaidOut:
 
 def _photos(laid: LaidOut) -> Photos:
     """Return the photographs of the lines, each as low as the band allows, where it sees least."""
-
-    def height_at(places: Float) -> Float:
-        return np.asarray(laid.setting.terrain.at(places) + laid.spacing.lowest_m)
-
-    return Photos.on_lines(laid.route.lines, height_at)
+    return Photos.on_lines(laid.route.lines, laid.lowest_at)
 
 
 def _looked_at(laid: LaidOut, workers: int) -> Coverage:
