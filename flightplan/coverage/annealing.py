@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from flightplan.coverage.sweep import CLOSEST, DENSER, MARGIN_M
 from flightplan.coverage.tours import Draft, Pricing
 from flightplan.coverage.view_counts import HAIR_M, Axes, Counts, Pattern, Sightings, Strip
-from tmp.errors import InputError
 
 Float = NDArray[np.float64]
 Changes = Mapping[int, Strip | None]
@@ -45,22 +44,6 @@ PATCHES = 40
 """Most strips that are added for what is then still not seen enough."""
 ROWS = 7
 """Offsets across a place at which a strip over it is tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """How often the field is to be seen."""
-
-    views: int = 9
-    """Photographs that are to see every place."""
-    short_share: float = 0.0
-    """Share of the field's area that may be seen by fewer."""
-
-    def __post_init__(self) -> None:
-        if self.views < 1:
-            raise InputError(f"{self.views!r} views of every place; ask for at least 1")
-        if not 0 <= self.short_share < 1:
-            raise InputError(f"share {self.short_share!r} is not a fraction below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +85,7 @@ class Lacks:
     interior has a photograph of its own, no farther than `NEAR` of a spacing along and across.
     """
 
-    def __init__(self, places: Places, axes: Sequence[Axes], pattern: Pattern, goal: Goal) -> None:
+    def __init__(self, places: Places, axes: Sequence[Axes], pattern: Pattern, views: int) -> None:
         self.places, self.axes = places, axes
         self._views = Sightings(
             places.views, axes, across_m=pattern.across_m, along_m=pattern.along_m
@@ -113,8 +96,7 @@ class Lacks:
             across_m=2 * NEAR * pattern.line_spacing_m,
             along_m=2 * NEAR * pattern.photo_spacing_m,
         )
-        self._goal = goal
-        self._allowed_m2 = goal.short_share * len(places.views) * places.cells_m2[0]
+        self._asked = views
 
     def look(self, strips: Sequence[Strip]) -> Seen:
         """Return what strips leave to be seen."""
@@ -122,17 +104,14 @@ class Lacks:
         return Seen(counts=counts, owed=self._owed(counts[0]), far=int((counts[1] < 1).sum()))
 
     def area_m2(self, seen: Seen) -> float:
-        """Return by how much the area seen too rarely, weighted by depth, exceeds what may be."""
+        """Return the area seen too rarely, weighted by depth."""
         places, views = seen.owed
         view_m2, near_m2 = self.places.cells_m2
-        over = places * view_m2 - self._allowed_m2
-        over = over + DEPTH * views * view_m2 if over > 1e-9 else 0.0
-        return over + seen.far * near_m2
+        return places * view_m2 + DEPTH * views * view_m2 + seen.far * near_m2
 
     def short_share(self, seen: Seen) -> float:
-        """Return the share of places with fewer views than asked, beyond what may have."""
-        places = max(len(seen.counts[0]), 1)
-        return max(seen.owed[0] / places - self._goal.short_share, 0.0)
+        """Return the share of places with fewer views than asked."""
+        return seen.owed[0] / max(len(seen.counts[0]), 1)
 
     def changed(self, seen: Seen, strips: Sequence[Strip], changes: Changes) -> Seen:
         """Return what is left to be seen after strips of one sweep have changed.
@@ -154,7 +133,7 @@ class Lacks:
 
     def helpful(self, seen: Seen, strips: Sequence[Strip]) -> list[int]:
         """Return which strips have a place not seen enough beside them, or nearly."""
-        wanting = (seen.counts[0] < self._goal.views), (seen.counts[1] < 1)
+        wanting = (seen.counts[0] < self._asked), (seen.counts[1] < 1)
         found = []
         for index, strip in enumerate(strips):
             for counts, sightings in zip(wanting, (self._views, self._near), strict=True):
@@ -166,18 +145,16 @@ class Lacks:
 
     def missing(self, seen: Seen) -> tuple[NDArray[np.intp], Counts]:
         """Return which places (K,) have fewer views than asked, and how many are missing there."""
-        short = np.maximum(self._goal.views - seen.counts[0], 0)
+        short = np.maximum(self._asked - seen.counts[0], 0)
         places = np.flatnonzero(short)
         return places, short[places]
 
     def _owed(self, views: Counts) -> tuple[int, int]:
-        short = np.maximum(self._goal.views - views, 0)
+        short = np.maximum(self._asked - views, 0)
         return int(np.count_nonzero(short)), int(short.sum())
 
 
-def anneal(
-    draft: Draft, lacks: Lacks, pricing: Pricing, *, moves: int, hot_s: float = HOT_S, seed: int = 0
-) -> Draft:
+def anneal(draft: Draft, lacks: Lacks, pricing: Pricing, *, moves: int, seed: int = 0) -> Draft:
     """Return the best draft found in a number of random moves.
 
     A strip gains or loses a photograph at an end, slides along or across, takes its photographs
@@ -194,7 +171,7 @@ def anneal(
     seconds, lack = pricing.seconds(draft), lacks.area_m2(seen)
     best, best_cost = draft, seconds + DEAR_S_M2 * lack
     for step in range(moves):
-        heat = hot_s * (COLD_S / hot_s) ** (step / moves)
+        heat = HOT_S * (COLD_S / HOT_S) ** (step / moves)
         price = CHEAP_S_M2 * (DEAR_S_M2 / CHEAP_S_M2) ** min(1.5 * step / moves, 1.0)
         changes = _proposal(draft.strips, pricing, rng)
         if changes is None:

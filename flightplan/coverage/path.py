@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.annealing import RIM, Goal, Lacks, Places, anneal, lengthened, patched
+from flightplan.coverage.annealing import RIM, Lacks, Places, anneal, lengthened, patched
 from flightplan.coverage.routes import Airspace, Route, obstacles_of, route_over
 from flightplan.coverage.sweep import (
     Cell,
@@ -56,8 +56,8 @@ NOTHING_M2 = 1e-6
 class PathOptions:
     """What a coverage path must keep to."""
 
-    goal: Goal = field(default_factory=Goal)
-    """How often the area is to be seen."""
+    views: int = 9
+    """Photographs that are to see every place of the area."""
     heading_deg: float | None = None
     """Course of all lines, clockwise from north; None lets time decide, cell by cell."""
     keep_inside: bool = False
@@ -75,6 +75,10 @@ class PathOptions:
     """How long to search, against the usual."""
     seed: int = 0
     """Of the random search; the same seed gives the same route."""
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise InputError(f"{self.views!r} views of every place; ask for at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +115,7 @@ class _Task:
         return Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
 
     def lacks(self, axes: Sequence[Axes], places: Places) -> Lacks:
-        return Lacks(places, axes, self.pattern, self.options.goal)
+        return Lacks(places, axes, self.pattern, self.options.views)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,8 +191,7 @@ def plan_path(
     if not options.double_grid:
         attempt = _best_attempt(task, _candidates(task))
         return _route(task, attempt.axes, attempt.draft)
-    half = replace(options.goal, views=math.ceil(options.goal.views / 2))
-    task = replace(task, options=replace(options, goal=half))
+    task = replace(task, options=replace(options, views=math.ceil(options.views / 2)))
     first = _best_attempt(task, _candidates(task))
     across = tuple(
         replace(cell, heading_deg=(cell.heading_deg + 90.0) % 180.0) for cell in first.division
@@ -269,7 +272,7 @@ def _laid(task: _Task, division: Division, places: Places) -> _Attempt | None:
     """Return the better of several fillings of a division with lines, before any search."""
     axes = [Axes(heading_deg=cell.heading_deg) for cell in division]
     pricing, lacks = task.pricing(axes), task.lacks(axes, places)
-    pattern, views = task.pattern, task.options.goal.views
+    pattern, views = task.pattern, task.options.views
     per_line = views_per_line(pattern, pattern.photo_spacing_m)
     attempts = []
     for edges in edge_choices(views, pattern):

@@ -65,6 +65,14 @@ class Trigger(StrEnum):
     POINT = "point"
 
 
+def _require_positive(entry: CameraModel | Drone, kind: str, *names: str) -> None:
+    for name in names:
+        if not getattr(entry, name) > 0:
+            raise InputError(
+                f"{kind} {entry.key!r}: {name} {getattr(entry, name)!r} is not positive"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraModel:
     """A camera in one of its picture sizes."""
@@ -93,11 +101,7 @@ class CameraModel:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        for name in ("width_px", "height_px", "f_px", "least_interval_s"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"camera {self.key!r}: {name} {getattr(self, name)!r} is not positive"
-                )
+        _require_positive(self, "camera", "width_px", "height_px", "f_px", "least_interval_s")
 
     @property
     def fov_deg(self) -> tuple[float, float]:
@@ -188,16 +192,9 @@ class Drone:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        for name in ("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"drone {self.key!r}: {name} {getattr(self, name)!r} is not positive"
-                )
-        for name in ("battery_wh", "hover_min", "top_speed_m_s", "max_points"):
-            if not getattr(self, name) > 0:
-                raise InputError(
-                    f"drone {self.key!r}: {name} {getattr(self, name)!r} is not positive"
-                )
+        positive = ("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s")
+        _require_positive(self, "drone", *positive)
+        _require_positive(self, "drone", "battery_wh", "hover_min", "top_speed_m_s", "max_points")
         if not self.cameras:
             raise InputError(f"drone {self.key!r} carries no camera; name one in cameras")
         if not 0 < self.max_tilt_deg < 60:

@@ -97,7 +97,6 @@ class Item:
     frame: int
     params: tuple[float, float, float, float, float, float, float]
     """Parameters 1 to 7; 5, 6, 7 are latitude, longitude (degrees) and height for places."""
-    autocontinue: bool = True
 
 
 def home_item(mission: Mission) -> Item:

@@ -25,10 +25,6 @@ from tmp.files import replacing
 log = logging.getLogger(__name__)
 
 _ROUTES = re.compile(r"(^|/)(waylines\.wpml|[^/]*\.kml)$")
-_FROM_TAKEOFF = "above the take-off point"
-_AUTOPILOT = "above the take-off point; above sea level or the autopilot's terrain if the mission's"
-_DJI = "above the take-off point; above the ellipsoid if the mission's"
-_AS_IS = "as the mission's, named in the file"
 
 
 class Format(StrEnum):
@@ -48,14 +44,12 @@ class Format(StrEnum):
     GEOJSON = "geojson"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FormatKind:
     """What a format is, and what it can carry."""
 
     title: str
     suffix: str
-    heights: str
-    """What its heights are measured from."""
     carries: frozenset[Content]
     encode: Callable[..., Written]
     """Takes the mission, and a catalogue as ``catalogue`` if `names_drone`."""
@@ -63,72 +57,52 @@ class FormatKind:
     """Whether the file calls the drone by a number of the catalogue."""
 
 
-def _dji(title: str, trigger: wpml.Trigger, carries: frozenset[Content]) -> FormatKind:
-    return FormatKind(
-        title=f"DJI Fly, {title}",
-        suffix=".kmz",
-        heights=_DJI,
-        carries=carries,
-        encode=partial(wpml.to_consumer, trigger=trigger),
-        names_drone=True,
-    )
-
-
-def _plan(title: str, autopilot: Autopilot) -> FormatKind:
-    return FormatKind(
-        title=f"QGroundControl plan for {title}",
-        suffix=".plan",
-        heights=_AUTOPILOT,
-        carries=qgroundcontrol.PLAN_CARRIES,
-        encode=partial(qgroundcontrol.to_plan, autopilot=autopilot),
-    )
-
-
 FORMATS: dict[Format, FormatKind] = {
-    Format.PLAN_ARDUPILOT: _plan("ArduPilot", Autopilot.ARDUPILOT),
-    Format.PLAN_PX4: _plan("PX4", Autopilot.PX4),
+    Format.PLAN_ARDUPILOT: FormatKind(
+        "QGroundControl plan for ArduPilot",
+        ".plan",
+        qgroundcontrol.PLAN_CARRIES,
+        partial(qgroundcontrol.to_plan, autopilot=Autopilot.ARDUPILOT),
+    ),
+    Format.PLAN_PX4: FormatKind(
+        "QGroundControl plan for PX4",
+        ".plan",
+        qgroundcontrol.PLAN_CARRIES,
+        partial(qgroundcontrol.to_plan, autopilot=Autopilot.PX4),
+    ),
     Format.WPL: FormatKind(
-        title="QGC WPL 110, for Mission Planner and ArduPilot",
-        suffix=".waypoints",
-        heights=_AUTOPILOT,
-        carries=qgroundcontrol.WPL_CARRIES,
-        encode=qgroundcontrol.to_wpl,
+        "QGC WPL 110, for Mission Planner and ArduPilot",
+        ".waypoints",
+        qgroundcontrol.WPL_CARRIES,
+        qgroundcontrol.to_wpl,
     ),
     Format.DJI_ENTERPRISE: FormatKind(
-        title="DJI Pilot 2 on enterprise drones",
-        suffix=".kmz",
-        heights=_DJI,
-        carries=wpml.ENTERPRISE_CARRIES,
-        encode=wpml.to_enterprise,
+        "DJI Pilot 2 on enterprise drones",
+        ".kmz",
+        wpml.ENTERPRISE_CARRIES,
+        wpml.to_enterprise,
         names_drone=True,
     ),
-    Format.DJI_PHOTO: _dji(
-        "a photograph at each waypoint", wpml.Trigger.POINT, wpml.CONSUMER_CARRIES
-    ),
-    Format.DJI_DISTANCE: _dji(
-        "photographs by distance", wpml.Trigger.DISTANCE, wpml.CONSUMER_CARRIES
-    ),
-    Format.DJI_INTERVAL: _dji("photographs by time", wpml.Trigger.INTERVAL, wpml.CONSUMER_CARRIES),
-    Format.DJI_TIMER: _dji("the camera's own timer", wpml.Trigger.TIMER, wpml.TIMER_CARRIES),
-    Format.LITCHI: FormatKind(
-        title="Litchi CSV",
-        suffix=".csv",
-        heights=_FROM_TAKEOFF,
-        carries=litchi.CARRIES,
-        encode=litchi.to_litchi,
-    ),
-    Format.KML: FormatKind(
-        title="KML", suffix=".kml", heights=_AS_IS, carries=kml.CARRIES, encode=kml.to_kml
-    ),
-    Format.GPX: FormatKind(
-        title="GPX route", suffix=".gpx", heights=_AS_IS, carries=gpx.CARRIES, encode=gpx.to_gpx
-    ),
+    **{
+        format_: FormatKind(
+            f"DJI Fly, {title}",
+            ".kmz",
+            wpml.TIMER_CARRIES if format_ is Format.DJI_TIMER else wpml.CONSUMER_CARRIES,
+            partial(wpml.to_consumer, trigger=trigger),
+            names_drone=True,
+        )
+        for format_, title, trigger in (
+            (Format.DJI_PHOTO, "a photograph at each waypoint", wpml.Trigger.POINT),
+            (Format.DJI_DISTANCE, "photographs by distance", wpml.Trigger.DISTANCE),
+            (Format.DJI_INTERVAL, "photographs by time", wpml.Trigger.INTERVAL),
+            (Format.DJI_TIMER, "the camera's own timer", wpml.Trigger.TIMER),
+        )
+    },
+    Format.LITCHI: FormatKind("Litchi CSV", ".csv", litchi.CARRIES, litchi.to_litchi),
+    Format.KML: FormatKind("KML", ".kml", kml.CARRIES, kml.to_kml),
+    Format.GPX: FormatKind("GPX route", ".gpx", gpx.CARRIES, gpx.to_gpx),
     Format.GEOJSON: FormatKind(
-        title="GeoJSON, all of the mission",
-        suffix=".geojson",
-        heights=_AS_IS,
-        carries=geojson.CARRIES,
-        encode=geojson.to_geojson,
+        "GeoJSON, all of the mission", ".geojson", geojson.CARRIES, geojson.to_geojson
     ),
 }
 

@@ -341,7 +341,6 @@ def _item(entry: object) -> Item:
         command=int(finite(entry.get("command"), f"the command of item {number}")),
         frame=int(finite(entry.get("frame"), f"the frame of item {number}")),
         params=(p1, p2, p3, p4, p5, p6, p7),
-        autocontinue=bool(entry.get("autoContinue", True)),
     )
 
 
@@ -461,5 +460,4 @@ def _wpl_item(fields: list[str], row: int) -> Item:
         command=int(values[3]),
         frame=int(values[2]),
         params=(p1, p2, p3, p4, p5, p6, p7),
-        autocontinue=values[11] != 0,
     )

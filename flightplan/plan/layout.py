@@ -14,7 +14,6 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.annealing import Goal
 from flightplan.coverage.path import PathOptions, plan_path
 from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
@@ -218,7 +217,7 @@ def _lay(request: PlanRequest) -> LaidOut:
     run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
     options = PathOptions(
-        goal=Goal(views=request.asked_views),
+        views=request.asked_views,
         heading_deg=request.heading_deg,
         keep_inside=request.keep_inside,
         clearance_m=CLEARANCE_M,
@@ -363,7 +362,7 @@ def _oblique(
         exclusions=setting.forbidden,
         options=replace(
             options,
-            goal=Goal(views=OBLIQUE_VIEWS),
+            views=OBLIQUE_VIEWS,
             heading_deg=(longest.heading_deg + 90.0) % 180.0,
             double_grid=False,
         ),
