@@ -21,7 +21,9 @@ from shapely import LineString, Point
 
 from flightplan.autopilot.protocol import UNITS_PER_DEG, WireItem
 from flightplan.formats.geometry import photo_runs, photo_ways
+from flightplan.formats.mavlink_items import Item
 from flightplan.formats.mission import HeightReference, Mission, Place
+from flightplan.formats.qgroundcontrol import wpl_text
 from tmp.errors import InputError
 from tmp.files import replacing
 
@@ -207,7 +209,7 @@ class Logbook:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = self.folder / f"replaced-{what}-{now}.waypoints"
         with replacing(path) as temporary:
-            temporary.write_text(_wpl(items), encoding="utf-8")
+            temporary.write_text(wpl_text(map(_item, items)), encoding="utf-8")
         return path
 
     def _note(self, sortie: str, **values: int) -> None:
@@ -293,16 +295,13 @@ def _has_place(item: WireItem) -> bool:
     return flown_to or max(abs(item.x), abs(item.y)) > _GREATEST_PARAMETER
 
 
-def _wpl(items: Sequence[WireItem]) -> str:
-    lines = ["QGC WPL 110"]
-    for seq, item in enumerate(items):
-        scale = UNITS_PER_DEG if _has_place(item) else 1.0
-        params = (item.p1, item.p2, item.p3, item.p4)
-        values = [f"{0.0 if math.isnan(value) else value:.8g}" for value in params]
-        where = [f"{item.x / scale:.8f}", f"{item.y / scale:.8f}", f"{item.z:.3f}"]
-        row = [str(seq), str(int(seq == 0)), str(item.frame), str(item.command), *values, *where]
-        lines.append("\t".join([*row, "1"]))
-    return "\n".join(lines) + "\n"
+def _item(held: WireItem) -> Item:
+    scale = UNITS_PER_DEG if _has_place(held) else 1.0
+    p1, p2, p3, p4 = (
+        0.0 if math.isnan(value) else value for value in (held.p1, held.p2, held.p3, held.p4)
+    )
+    where = held.x / scale, held.y / scale, held.z
+    return Item(command=held.command, frame=held.frame, params=(p1, p2, p3, p4, *where))
 
 
 def resume_from(mission: Mission, waypoint: int) -> int:

@@ -404,8 +404,12 @@ def to_wpl(mission: Mission) -> Written:
         If the mission has no take-off place or heights above the ellipsoid.
     """
     rows = [home_item(mission), *mission_items(mission, Autopilot.ARDUPILOT)]
-    lines = [WPL_HEADER, *(_row(index, item) for index, item in enumerate(rows))]
-    return Written(content=("\n".join(lines) + "\n").encode(), notes=size_notes(len(rows)))
+    return Written(content=wpl_text(rows).encode(), notes=size_notes(len(rows)))
+
+
+def wpl_text(items: Iterable[Item]) -> str:
+    """Return items as QGC WPL 110, the first of them as home."""
+    return "\n".join([WPL_HEADER, *(_row(index, item) for index, item in enumerate(items)), ""])
 
 
 def _row(index: int, item: Item) -> str:
