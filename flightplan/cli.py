@@ -178,7 +178,7 @@ def _request(options: dict[str, Any], catalogue: Catalogue) -> PlanRequest:
     from flightplan.coverage.spacing import Overlap
     from flightplan.equipment.flight_model import Battery
     from flightplan.plan.request import PlanRequest
-    from flightplan.proof.rules import Bounds
+    from flightplan.proof.rules import RuleLimits
     from tmp.geo.areas import read_area
 
     take = options.pop
@@ -196,7 +196,7 @@ def _request(options: dict[str, Any], catalogue: Catalogue) -> PlanRequest:
         overlap=Overlap(front=take("frontlap"), side=take("sidelap")),
         day=day.date() if day else date.today(),
         battery=Battery(reserve=take("reserve") / 100),
-        bounds=Bounds(**{name: value for name, value in limits.items() if value is not None}),
+        bounds=RuleLimits(**{name: value for name, value in limits.items() if value is not None}),
         allowed=frozenset(take("allowed")),
         **options,
     )

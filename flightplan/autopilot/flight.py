@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from pyproj import Geod
 
-from flightplan.autopilot.link import Inbox, Link, LinkError, Message, RefusedError
+from flightplan.autopilot.link import Link, LinkError, Message, MessageQueue, RefusedError
 from flightplan.autopilot.logbook import MESSAGES, PhotographList, read_trigger
 from flightplan.autopilot.protocol import UNITS_PER_DEG, waypoints_passed
 from flightplan.autopilot.upload import Loaded
@@ -169,7 +169,7 @@ class _Watch:
     _told_by: str = ""
     _seen: dict[int, set[int]] = field(default_factory=dict)
 
-    def events(self, inbox: Inbox) -> Iterator[None]:
+    def events(self, inbox: MessageQueue) -> Iterator[None]:
         """Yield after each message, and at least every quarter of a second."""
         while True:
             message = inbox.take(_LOOK_S)

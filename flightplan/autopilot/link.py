@@ -121,7 +121,7 @@ class Patience:
     ArduPilot asks again for an item that it missed."""
 
 
-class Inbox:
+class MessageQueue:
     """Messages of some types, in the order they arrived."""
 
     def __init__(self, types: tuple[str, ...]) -> None:
@@ -163,7 +163,7 @@ class Link:
         self._system = 0
         self._component = 0
         self._latest: dict[str, Message] = {}
-        self._inboxes: list[Inbox] = []
+        self._inboxes: list[MessageQueue] = []
         self._lock = threading.Lock()
         self._pass_on = vehicle.notify_message_listeners
         vehicle.notify_message_listeners = self._hear
@@ -205,9 +205,9 @@ class Link:
         self.vehicle.send_mavlink(message)
 
     @contextmanager
-    def listening(self, *types: str) -> Iterator[Inbox]:
+    def listening(self, *types: str) -> Iterator[MessageQueue]:
         """Yield an inbox of all messages of some types that arrive in the block."""
-        inbox = Inbox(types)
+        inbox = MessageQueue(types)
         with self._lock:
             self._inboxes.append(inbox)
         try:
@@ -325,7 +325,7 @@ def _closed() -> None:
     raise ConnectionResetError("the other end closed the connection")
 
 
-def _answer(inbox: Inbox, number: int, timeout_s: float) -> tuple[int | None, list[str]]:
+def _answer(inbox: MessageQueue, number: int, timeout_s: float) -> tuple[int | None, list[str]]:
     """Return the result of a command, None for no answer, and what was said meanwhile."""
     said: list[str] = []
     result: int | None = None

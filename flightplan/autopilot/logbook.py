@@ -54,7 +54,7 @@ _GREATEST_PARAMETER = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
+class PhotographTrigger:
     """One photograph, from the message about it."""
 
     time: datetime
@@ -74,7 +74,7 @@ class Trigger:
     """Which of `MESSAGES` told it."""
 
 
-def read_trigger(message: Any, received: datetime) -> Trigger | None:
+def read_trigger(message: Any, received: datetime) -> PhotographTrigger | None:
     """Return the photograph that a message tells of; None if the camera failed to take it.
 
     Parameters
@@ -85,7 +85,7 @@ def read_trigger(message: Any, received: datetime) -> Trigger | None:
         Stands in for the time in the message where that is missing or no time of day.
     """
     if message.get_type() == "CAMERA_FEEDBACK":
-        return Trigger(
+        return PhotographTrigger(
             time=_time(message.time_usec, received),
             lon_deg=message.lng / UNITS_PER_DEG,
             lat_deg=message.lat / UNITS_PER_DEG,
@@ -101,7 +101,7 @@ def read_trigger(message: Any, received: datetime) -> Trigger | None:
     if message.capture_result != 1:
         return None
     yaw_deg, pitch_deg, roll_deg = angles_deg(message.q)
-    return Trigger(
+    return PhotographTrigger(
         time=_time(message.time_utc, received),
         lon_deg=message.lon / UNITS_PER_DEG,
         lat_deg=message.lat / UNITS_PER_DEG,
@@ -258,7 +258,7 @@ class PhotographList:
         if self._stream is not None:
             self._stream.close()
 
-    def add(self, trigger: Trigger, *, item: int, waypoint: int) -> None:
+    def add(self, trigger: PhotographTrigger, *, item: int, waypoint: int) -> None:
         """Add a photograph, taken after passing an item and a waypoint."""
         self._row(
             (

@@ -20,7 +20,7 @@ from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Inbox, Link, LinkError, Message, RefusedError
+from flightplan.autopilot.link import Link, LinkError, Message, MessageQueue, RefusedError
 from flightplan.formats.geometry import corners, fence_of
 from flightplan.formats.mavlink_items import (
     Autopilot,
@@ -241,7 +241,7 @@ def same_angle(a_deg: float, b_deg: float, tolerance_deg: float) -> bool:
     return math.fabs((a_deg - b_deg + 180.0) % 360.0 - 180.0) <= tolerance_deg
 
 
-class Kind(Enum):
+class ItemKind(Enum):
     """What the items are for."""
 
     MISSION = mavlink.MAV_MISSION_TYPE_MISSION
@@ -259,7 +259,7 @@ class _ItemRefusedError(RefusedError):
         self.passing = passing
 
 
-def upload(link: Link, items: Sequence[WireItem], kind: Kind, *, track: Track = silent) -> None:
+def upload(link: Link, items: Sequence[WireItem], kind: ItemKind, *, track: Track = silent) -> None:
     """Bring items to the autopilot, in place of what it holds of that kind.
 
     Parameters
@@ -294,7 +294,7 @@ def upload(link: Link, items: Sequence[WireItem], kind: Kind, *, track: Track = 
             return
 
 
-def download(link: Link, kind: Kind, *, track: Track = silent) -> tuple[WireItem, ...]:
+def download(link: Link, kind: ItemKind, *, track: Track = silent) -> tuple[WireItem, ...]:
     """Fetch the items of one kind that the autopilot holds.
 
     Raises
@@ -328,7 +328,7 @@ def download(link: Link, kind: Kind, *, track: Track = silent) -> tuple[WireItem
     return tuple(items)
 
 
-def _deliver(link: Link, items: Sequence[WireItem], kind: Kind) -> Iterator[int]:
+def _deliver(link: Link, items: Sequence[WireItem], kind: ItemKind) -> Iterator[int]:
     """Send what is asked for until the autopilot has it all, yielding each item's number once."""
     furthest = latest = -1
     last = len(items) - 1
@@ -360,7 +360,7 @@ def _deliver(link: Link, items: Sequence[WireItem], kind: Kind) -> Iterator[int]
                 furthest = max(furthest, latest)
 
 
-def _next(inbox: Inbox, kind: Kind, timeout_s: float) -> Message | None:
+def _next(inbox: MessageQueue, kind: ItemKind, timeout_s: float) -> Message | None:
     """Return the next message about one kind of items; None if none comes in time."""
     until_s = time.monotonic() + timeout_s
     while (message := inbox.take(until_s - time.monotonic())) is not None:
@@ -369,11 +369,11 @@ def _next(inbox: Inbox, kind: Kind, timeout_s: float) -> Message | None:
     return None
 
 
-def _announce(link: Link, items: Sequence[WireItem], kind: Kind) -> None:
+def _announce(link: Link, items: Sequence[WireItem], kind: ItemKind) -> None:
     link.send(link.make.mission_count_encode(*link.target, len(items), kind.value))
 
 
-def _silent(link: Link, furthest: int, items: Sequence[WireItem], kind: Kind) -> LinkError:
+def _silent(link: Link, furthest: int, items: Sequence[WireItem], kind: ItemKind) -> LinkError:
     if furthest < 0:
         return LinkError(
             f"{link.address}: the autopilot does not ask for the {kind.word} in "
@@ -387,7 +387,7 @@ def _silent(link: Link, furthest: int, items: Sequence[WireItem], kind: Kind) ->
 
 
 def _refusal(
-    link: Link, result: int, latest: int, items: Sequence[WireItem], kind: Kind
+    link: Link, result: int, latest: int, items: Sequence[WireItem], kind: ItemKind
 ) -> _ItemRefusedError:
     why = _REASONS.get(result, f"result {result}")
     which = f"the {kind.word}" if latest < 0 else f"item {latest} of the {kind.word}"
@@ -401,12 +401,12 @@ def _refusal(
 class _Asking:
     """Asks until answered, as often as the link's round trip allows."""
 
-    def __init__(self, link: Link, kind: Kind) -> None:
+    def __init__(self, link: Link, kind: ItemKind) -> None:
         self._link, self._kind, self._patience = link, kind, link.patience
         self._wait_s = link.patience.reply_s
 
     def ask(
-        self, inbox: Inbox, question: Message, answers: Callable[[Message], bool], what: str
+        self, inbox: MessageQueue, question: Message, answers: Callable[[Message], bool], what: str
     ) -> Message:
         """Return the first message that answers a question."""
         began_s = time.monotonic()

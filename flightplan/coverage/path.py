@@ -25,7 +25,7 @@ from flightplan.coverage.sweep import (
     sweep_extent,
     views_per_line,
 )
-from flightplan.coverage.tours import Draft, Pricing
+from flightplan.coverage.tours import Pricing, Tour
 from flightplan.coverage.view_counts import Axes, Pattern, Strip, places_inside, places_on_edge
 from flightplan.equipment.flight_model import Motion
 from tmp.errors import InputError
@@ -120,10 +120,10 @@ class _Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
-    """A division of the field with the draft found for it."""
+    """A division of the field with the tour found for it."""
 
     division: Division
-    draft: Draft
+    tour: Tour
     cost_s: float
     """Time, and a price on what is not seen."""
     short_share: float = 0.0
@@ -163,10 +163,10 @@ def plan_path(
 
     Notes
     -----
-    The area is cut into cells and headings in several ways (`cells`); each is filled with lines
-    (`sweep`), put in order (`tours`), and trimmed as far as the views allow (`annealing`).  The
-    quickest is checked and mended on a 2 m grid.  Views are counted on level ground, each footprint
-    a rectangle aligned with its line.
+    The area is cut into cells and headings in several ways (`sweep`); each is filled with lines,
+    put in order (`tours`), and made quicker as far as the views allow (`annealing`).  The quickest
+    is checked and completed on a 2 m grid.  Views are counted on level ground, each footprint a
+    rectangle aligned with its line.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def plan_path(
     )
     if not options.double_grid:
         attempt = _best_attempt(task, _candidates(task))
-        return _route(task, attempt.axes, attempt.draft)
+        return _route(task, attempt.axes, attempt.tour)
     task = replace(task, options=replace(options, views=math.ceil(options.views / 2)))
     first = _best_attempt(task, _candidates(task))
     across = tuple(
@@ -257,7 +257,7 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
     fine = task.places(max(FINE_M, math.sqrt(task.ground.area / FINE_PLACES)))
     found: list[_Attempt] = []
     for each in sorted(left, key=lambda each: each.cost_s):
-        found.append(_mended(task, each, fine))
+        found.append(_completed(task, each, fine))
         if found[-1].short_share == 0:
             break
     best = min(found, key=lambda each: (each.short_share, each.cost_s))
@@ -292,9 +292,9 @@ def _laid(task: _Task, division: Division, places: Places) -> _Attempt | None:
             longer = [strip.grown(0, 1) if strip.photos == 1 else strip for strip in strips]
             strips = [strip for strip in longer if pricing.clear([strip])]
         if strips:
-            draft = pricing.ordered(strips, shakes=0)
-            cost_s = pricing.seconds(draft) + LACK_S_M2 * lacks.area_m2(lacks.look(draft.strips))
-            attempts.append(_Attempt(division=division, draft=draft, cost_s=cost_s))
+            tour = pricing.ordered(strips, shakes=0)
+            cost_s = pricing.seconds(tour) + LACK_S_M2 * lacks.area_m2(lacks.look(tour.strips))
+            attempts.append(_Attempt(division=division, tour=tour, cost_s=cost_s))
     return min(attempts, key=lambda each: each.cost_s, default=None)
 
 
@@ -302,52 +302,52 @@ def _searched(task: _Task, attempt: _Attempt, places: Places, moves: int, number
     """Return the attempt after trimming and another look at the order."""
     pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
     seed = task.options.seed + number
-    draft = anneal(attempt.draft, lacks, pricing, moves=moves, seed=seed)
-    draft = _reordered(draft, pricing, seed)
-    lack = lacks.area_m2(lacks.look(draft.strips))
-    return replace(attempt, draft=draft, cost_s=pricing.seconds(draft) + LACK_S_M2 * lack)
+    tour = anneal(attempt.tour, lacks, pricing, moves=moves, seed=seed)
+    tour = _reordered(tour, pricing, seed)
+    lack = lacks.area_m2(lacks.look(tour.strips))
+    return replace(attempt, tour=tour, cost_s=pricing.seconds(tour) + LACK_S_M2 * lack)
 
 
-def _mended(task: _Task, attempt: _Attempt, places: Places) -> _Attempt:
-    """Return the attempt with what a finer grid shows to be seen too rarely mended."""
+def _completed(task: _Task, attempt: _Attempt, places: Places) -> _Attempt:
+    """Return the attempt with lines for what a finer grid shows to be seen too rarely."""
     pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
-    draft = lengthened(attempt.draft, lacks, pricing)
-    draft = patched(draft, lacks, pricing)
-    draft = _reordered(draft, pricing, task.options.seed)
+    tour = lengthened(attempt.tour, lacks, pricing)
+    tour = patched(tour, lacks, pricing)
+    tour = _reordered(tour, pricing, task.options.seed)
     return replace(
         attempt,
-        draft=draft,
-        cost_s=pricing.seconds(draft),
-        short_share=lacks.short_share(lacks.look(draft.strips)),
+        tour=tour,
+        cost_s=pricing.seconds(tour),
+        short_share=lacks.short_share(lacks.look(tour.strips)),
     )
 
 
-def _reordered(draft: Draft, pricing: Pricing, seed: int) -> Draft:
-    other = pricing.ordered(draft.strips, seed=seed)
-    return min((draft, other), key=pricing.seconds)
+def _reordered(tour: Tour, pricing: Pricing, seed: int) -> Tour:
+    other = pricing.ordered(tour.strips, seed=seed)
+    return min((tour, other), key=pricing.seconds)
 
 
-def _joined(task: _Task, first: _Attempt, second: _Attempt) -> Draft:
-    """Return two drafts flown one after the other, each forwards or backwards."""
+def _joined(task: _Task, first: _Attempt, second: _Attempt) -> Tour:
+    """Return two tours flown one after the other, each forwards or backwards."""
     count = len(first.division)
-    moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.draft.strips)
-    other = replace(second.draft, strips=moved)
+    moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.tour.strips)
+    other = replace(second.tour, strips=moved)
     pricing = task.pricing(first.axes + second.axes)
-    ways = itertools.product((first.draft, first.draft.backwards()), (other, other.backwards()))
+    ways = itertools.product((first.tour, first.tour.backwards()), (other, other.backwards()))
     return min((one.then(two) for one, two in ways), key=pricing.seconds)
 
 
-def _route(task: _Task, axes: Sequence[Axes], draft: Draft) -> Route:
-    """Return a draft as lines and ways in plan metres."""
+def _route(task: _Task, axes: Sequence[Axes], tour: Tour) -> Route:
+    """Return a tour as lines and ways in plan metres."""
     pricing = task.pricing(axes)
-    ends = pricing.ends(draft.strips, draft.turned)
+    ends = pricing.ends(tour.strips, tour.turned)
     lines = []
-    for strip, turned, (enter, leave) in zip(draft.strips, draft.turned, ends, strict=True):
+    for strip, turned, (enter, leave) in zip(tour.strips, tour.turned, ends, strict=True):
         line = axes[strip.sweep].line(strip)
         line = line.reversed() if turned else line
         run_in, run_out = np.hypot(*(enter - line.start)), np.hypot(*(leave - line.end))
         lines.append(replace(line, run_in_m=float(run_in), run_out_m=float(run_out)))
-    caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in draft.strips]
+    caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in tour.strips]
     route = route_over(lines, task.airspace, task.motion, caps_m_s=caps)
     log.info("%d lines, %d photographs, %.0f s", len(route.lines), route.photos, route.time_s)
     return route

@@ -78,16 +78,16 @@ class SortieRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class SortieCost:
     """Time, energy and waypoints."""
 
     seconds: float
     joules: float
     points: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: SortieCost) -> SortieCost:
         """Return both together."""
-        return Cost(
+        return SortieCost(
             seconds=self.seconds + other.seconds,
             joules=self.joules + other.joules,
             points=self.points + other.points,
@@ -102,7 +102,7 @@ class Prices:
     frame: Airframe
     budget_j: float
     """Energy of one battery without its reserve."""
-    fixed: Cost
+    fixed: SortieCost
     """Take-off climb and landing."""
 
     @classmethod
@@ -114,15 +114,15 @@ class Prices:
             rules=rules,
             frame=frame,
             budget_j=rules.drone.battery_wh * 3600 * rules.battery.usable,
-            fixed=Cost(seconds=seconds, joules=joules),
+            fixed=SortieCost(seconds=seconds, joules=joules),
         )
 
-    def path(self, points: Float, *, cap_m_s: float = math.inf, corners: int = 1) -> Cost:
+    def path(self, points: Float, *, cap_m_s: float = math.inf, corners: int = 1) -> SortieCost:
         """Return the cost of a path (N, 2), with `corners` more where it joins others."""
         motion = self.rules.motion
         caps = np.full(max(len(points) - 1, 0), cap_m_s)
         standing = standing_w(self.frame, motion.wind)
-        return Cost(
+        return SortieCost(
             seconds=path_seconds(points, motion, caps_m_s=caps) + corners * motion.corner_s,
             joules=path_joules(points, motion, self.frame, caps_m_s=caps)
             + corners * motion.corner_s * standing
@@ -130,12 +130,12 @@ class Prices:
             points=max(len(points) - 2, 0),
         )
 
-    def line(self, line: Line) -> Cost:
+    def line(self, line: Line) -> SortieCost:
         """Return the cost of a line with its run-in and run-out."""
         cost = self.path(line.flown, cap_m_s=self.rules.line_speed(line))
         return replace(cost, points=POINTS_OF_LINE)
 
-    def affords(self, cost: Cost) -> bool:
+    def affords(self, cost: SortieCost) -> bool:
         """Tell whether a battery and the controller allow a sortie of this cost."""
         few = cost.points <= self.rules.drone.max_points
         return few and cost.joules <= self.budget_j * (1 + ROUNDING)
@@ -289,11 +289,11 @@ class _Legs:
     transits: tuple[Float | None, ...]
     """After each line but the last; None where the line goes on in the next, which begins a new
     sortie."""
-    line_costs: tuple[Cost, ...]
-    transit_costs: tuple[Cost, ...]
-    out: dict[tuple[Point, int], Cost]
+    line_costs: tuple[SortieCost, ...]
+    transit_costs: tuple[SortieCost, ...]
+    out: dict[tuple[Point, int], SortieCost]
     """From each launch to each line."""
-    home: dict[tuple[Point, int], Cost]
+    home: dict[tuple[Point, int], SortieCost]
 
     @classmethod
     def of(cls, route: Route, rules: SortieRules) -> _Legs:
@@ -307,7 +307,7 @@ class _Legs:
             lines += parts
             transits += [None] * (len(parts) - 1)
             transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
-        nothing = Cost(seconds=0.0, joules=0.0)
+        nothing = SortieCost(seconds=0.0, joules=0.0)
         places = rules.launches
         return cls(
             prices=prices,

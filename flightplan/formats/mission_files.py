@@ -92,10 +92,10 @@ FORMATS: dict[Format, FormatKind] = {
             names_drone=True,
         )
         for format_, title, trigger in (
-            (Format.DJI_PHOTO, "a photograph at each waypoint", wpml.Trigger.POINT),
-            (Format.DJI_DISTANCE, "photographs by distance", wpml.Trigger.DISTANCE),
-            (Format.DJI_INTERVAL, "photographs by time", wpml.Trigger.INTERVAL),
-            (Format.DJI_TIMER, "the camera's own timer", wpml.Trigger.TIMER),
+            (Format.DJI_PHOTO, "a photograph at each waypoint", wpml.ReleasedBy.POINT),
+            (Format.DJI_DISTANCE, "photographs by distance", wpml.ReleasedBy.DISTANCE),
+            (Format.DJI_INTERVAL, "photographs by time", wpml.ReleasedBy.INTERVAL),
+            (Format.DJI_TIMER, "the camera's own timer", wpml.ReleasedBy.TIMER),
         )
     },
     Format.LITCHI: FormatKind("Litchi CSV", ".csv", litchi.CARRIES, litchi.to_litchi),

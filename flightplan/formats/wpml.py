@@ -180,7 +180,7 @@ def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
         return None
 
 
-class Trigger(StrEnum):
+class ReleasedBy(StrEnum):
     """Who takes the photographs."""
 
     POINT = "point"
@@ -203,14 +203,14 @@ def to_enterprise(mission: Mission, *, catalogue: Catalogue) -> Written:
         the ellipsoid, or there are more than 65 536 waypoints.
     """
     numbers = enterprise_numbers(mission, catalogue)
-    shoots = _shoots(mission, Trigger.DISTANCE)
+    shoots = _shoots(mission, ReleasedBy.DISTANCE)
     return Written(
         content=_kmz(mission, shoots, numbers),
         notes=(*_size_notes(mission, limit=MOST_INDEX), *_ground_notes(mission)),
     )
 
 
-def to_consumer(mission: Mission, trigger: Trigger, *, catalogue: Catalogue) -> Written:
+def to_consumer(mission: Mission, trigger: ReleasedBy, *, catalogue: Catalogue) -> Written:
     """Return a mission for DJI Fly on a consumer drone.
 
     Raises
@@ -221,7 +221,7 @@ def to_consumer(mission: Mission, trigger: Trigger, *, catalogue: Catalogue) -> 
     """
     numbers, notes = consumer_numbers(mission, catalogue)
     slowed, speed_notes = _slowed(mission, trigger)
-    if trigger is Trigger.POINT and any(photo_ways(mission.waypoints)):
+    if trigger is ReleasedBy.POINT and any(photo_ways(mission.waypoints)):
         points, photos = with_photo_points(slowed.waypoints)
         slowed = replace(slowed, waypoints=points)
         shoots = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photos)]
@@ -234,10 +234,10 @@ def to_consumer(mission: Mission, trigger: Trigger, *, catalogue: Catalogue) -> 
     )
 
 
-def _slowed(mission: Mission, trigger: Trigger) -> tuple[Mission, tuple[str, ...]]:
+def _slowed(mission: Mission, trigger: ReleasedBy) -> tuple[Mission, tuple[str, ...]]:
     """Return the mission at speeds that DJI Fly honours and the camera's timer keeps up with."""
     interval = mission.photo_interval_s
-    timed = trigger in (Trigger.TIMER, Trigger.INTERVAL)
+    timed = trigger in (ReleasedBy.TIMER, ReleasedBy.INTERVAL)
     if timed and not interval > 0:
         raise InputError(
             f"mission {mission.name!r} has no time between photographs, which a timer needs; give "
@@ -256,16 +256,16 @@ def _slowed(mission: Mission, trigger: Trigger) -> tuple[Mission, tuple[str, ...
             notes.append(f"speeds above {FASTEST_M_S} m/s are cut to it; DJI Fly mistakes others")
             speed = FASTEST_M_S
         waypoints.append(replace(waypoint, speed_m_s=speed))
-    if trigger is Trigger.TIMER:
+    if trigger is ReleasedBy.TIMER:
         notes.append(f"set the camera's timer to {number(interval, 1)} s")
     return replace(mission, waypoints=tuple(waypoints)), tuple(dict.fromkeys(notes))
 
 
-def _shoots(mission: Mission, trigger: Trigger) -> list[Shoot]:
-    if trigger is Trigger.TIMER:
+def _shoots(mission: Mission, trigger: ReleasedBy) -> list[Shoot]:
+    if trigger is ReleasedBy.TIMER:
         return []
     stops = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photo_stops(mission))]
-    timed = trigger is Trigger.INTERVAL
+    timed = trigger is ReleasedBy.INTERVAL
     return stops + [
         Shoot(
             first=run.first,

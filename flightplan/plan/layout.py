@@ -1,6 +1,6 @@
 """Height, lines and ground of a plan, laid out closely enough for the slopes there are.
 
-Where the proof finds too few photographs a route is mended; routes are joined into one.
+Where the proof finds too few photographs photographs are added; routes are joined into one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flightplan.plan.request import (
     with_terrain,
 )
 from flightplan.proof.certificate import Asked, certify
-from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.repair import AdditionPattern, repair
 from flightplan.terrain.height_band import HeightBand
@@ -54,7 +54,9 @@ LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
 """Bounds of how much more closely, as a factor of the GSD and as a fraction."""
 
 
-def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[str, ...]]:
+def add_photographs(
+    layout: Layout, views: int, coverage: Coverage
+) -> tuple[Route, tuple[str, ...]]:
     """Add photographs to a route where a proof finds fewer than `views`.
 
     Returns
@@ -69,32 +71,34 @@ def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[st
     New photographs are tried as low as the height band allows; the final way lies somewhere in it,
     so the caller proves the route again.
     """
-    route, setting, spacing = laid.route, laid.setting, laid.spacing
+    route, setting, spacing = layout.route, layout.setting, layout.spacing
     if coverage.share_below(views) == 0:
         return route, ()
     pattern = AdditionPattern(
         photo_spacing_m=spacing.photo_m,
         line_spacing_m=spacing.line_m,
         reach_m=max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2,
-        height_at=laid.lowest_at,
-        forbidden=_forbidden(setting, laid.run_in_m),
+        height_at=layout.lowest_at,
+        forbidden=_forbidden(setting, layout.run_in_m),
     )
-    camera = laid.camera.camera()
-    mended = repair(route.lines, coverage, laid.sheet, camera, photographs=views, pattern=pattern)
-    if not mended.added:
+    camera = layout.camera.camera()
+    repaired = repair(
+        route.lines, coverage, layout.ground, camera, photographs=views, pattern=pattern
+    )
+    if not repaired.added:
         return route, ()
     count = len(route.lines)
     new = [
-        replace(line, run_in_m=laid.run_in_m, run_out_m=laid.run_in_m, extra=True)
-        for line in mended.lines[count:]
+        replace(line, run_in_m=layout.run_in_m, run_out_m=layout.run_in_m, extra=True)
+        for line in repaired.lines[count:]
     ]
     # Prolonged lines come back without their runs.
     old = [
         replace(line, run_in_m=before.run_in_m, run_out_m=before.run_out_m)
-        for before, line in zip(route.lines, mended.lines[:count], strict=True)
+        for before, line in zip(route.lines, repaired.lines[:count], strict=True)
     ]
     ordered = _inserted(old, new)
-    return route_over(ordered, setting.airspace, laid.motion), mended.words
+    return route_over(ordered, setting.airspace, layout.motion), repaired.words
 
 
 def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
@@ -136,7 +140,7 @@ def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaidOut:
+class Layout:
     """Lines over the ground, before they are split into sorties."""
 
     request: PlanRequest
@@ -147,7 +151,7 @@ class LaidOut:
     run_in_m: float
     """Way flown straight before and after a line."""
     setting: Setting
-    sheet: Sheet
+    ground: GroundCells
     route: Route
     oblique: Route | None = None
 
@@ -161,12 +165,12 @@ class LaidOut:
         return np.asarray(self.setting.terrain.at(places) + self.spacing.lowest_m)
 
 
-def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[str, ...]]:
+def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[Layout, tuple[str, ...]]:
     """Lay out lines over an area and its ground.
 
     Returns
     -------
-    laid : LaidOut
+    layout : Layout
     words : tuple of str
         What the slopes made necessary: lines laid closer, photographs added.
 
@@ -176,23 +180,23 @@ def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[s
     every photograph at the edge of the height band where it is worst; the proof of the finished
     plan comes later.
     """
-    laid, words = _lay(request), tuple[str, ...]()
+    layout, words = _lay(request), tuple[str, ...]()
     if request.dem is None:
-        return laid, words
-    coverage = _looked_at(laid, workers)
+        return layout, words
+    coverage = _worst_coverage(layout, workers)
     for _ in range(LAYOUTS - 1):
-        closer = _tightened(laid, request, coverage)
+        closer = _tightened(layout, request, coverage)
         if closer is None:
             break
-        laid, words = _lay(closer[0]), closer[1]
-        coverage = _looked_at(laid, workers)
-    route, added = mend(laid, request.asked_views, coverage)
-    return replace(laid, route=route), words + added
+        layout, words = _lay(closer[0]), closer[1]
+        coverage = _worst_coverage(layout, workers)
+    route, added = add_photographs(layout, request.asked_views, coverage)
+    return replace(layout, route=route), words + added
 
 
-def asked_of(request: PlanRequest, laid: LaidOut) -> Asked:
+def asked_of(request: PlanRequest, layout: Layout) -> Asked:
     """Return what a plan has to reach: what was asked, in the height band it is laid out for."""
-    spacing = laid.spacing
+    spacing = layout.spacing
     return Asked(
         photographs=request.asked_views,
         gsd_m=request.gsd_m or max(one.coarsest_gsd_m for one in spacing.cameras),
@@ -200,11 +204,11 @@ def asked_of(request: PlanRequest, laid: LaidOut) -> Asked:
         sidelap=request.overlap.side,
         least_height_agl_m=spacing.lowest_m,
         most_height_agl_m=spacing.highest_m,
-        clearance_m=laid.band.height_m - laid.band.below_m,
+        clearance_m=layout.band.height_m - layout.band.below_m,
     )
 
 
-def _lay(request: PlanRequest) -> LaidOut:
+def _lay(request: PlanRequest) -> Layout:
     band_m = _band_m(request)
     spacing = _spacing(request, band_m)
     motion = Motion(
@@ -235,7 +239,7 @@ def _lay(request: PlanRequest) -> LaidOut:
     oblique = _oblique(route, request, setting, motion, options, band_m)
     way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
     setting = with_terrain(setting, request, way, MARGIN_M)
-    return LaidOut(
+    return Layout(
         request=request,
         spacing=spacing,
         motion=motion,
@@ -248,7 +252,7 @@ def _lay(request: PlanRequest) -> LaidOut:
         ),
         run_in_m=run_in_m,
         setting=setting,
-        sheet=Sheet.over(
+        ground=GroundCells.over(
             setting.area,
             setting.terrain,
             choose_cell(spacing.photo_m, setting.area),
@@ -259,35 +263,35 @@ def _lay(request: PlanRequest) -> LaidOut:
     )
 
 
-def _photos(laid: LaidOut) -> Photos:
+def _photos(layout: Layout) -> Photos:
     """Return the photographs of the lines, each as low as the band allows, where it sees least."""
-    return Photos.on_lines(laid.route.lines, laid.lowest_at)
+    return Photos.on_lines(layout.route.lines, layout.lowest_at)
 
 
-def _looked_at(laid: LaidOut, workers: int) -> Coverage:
+def _worst_coverage(layout: Layout, workers: int) -> Coverage:
     """Return what the photographs see at the lowest, and how sharply at the highest."""
-    seen = prove(_photos(laid), laid.camera.camera(), laid.sheet, workers=workers)
-    higher = laid.spacing.highest_m / laid.spacing.lowest_m
+    seen = prove(_photos(layout), layout.camera.camera(), layout.ground, workers=workers)
+    higher = layout.spacing.highest_m / layout.spacing.lowest_m
     return replace(seen, gsd_m=seen.gsd_m * np.float32(higher))
 
 
 def _tightened(
-    laid: LaidOut, request: PlanRequest, coverage: Coverage
+    layout: Layout, request: PlanRequest, coverage: Coverage
 ) -> tuple[PlanRequest, tuple[str, ...]] | None:
     """Return the request laid out more closely where slopes spoil overlap or detail, and say so.
 
     A footprint on a slope is shorter uphill, and a pixel longer.  None where the plan does what
     was asked, or closer lines would not help.
     """
-    photos = _photos(laid)
+    photos = _photos(layout)
     found = certify(
-        asked_of(request, laid),
+        asked_of(request, layout),
         coverage,
-        laps=measure_laps(photos, laid.camera.camera(), laid.setting.terrain),
+        laps=measure_laps(photos, layout.camera.camera(), layout.setting.terrain),
         photographs=len(photos),
     )
     failing = {check.name: check for check in found.checks if not check.passed}
-    overlap, gsd_m = laid.request.overlap, laid.request.gsd_m
+    overlap, gsd_m = layout.request.overlap, layout.request.gsd_m
     words = []
     for name, field in (("frontlap", "front"), ("sidelap", "side")):
         if name in failing:
@@ -302,7 +306,7 @@ def _tightened(
         words.append(f"Flown for {100 * gsd_m:.2f} cm because of the slopes.")
     if not words:
         return None
-    return replace(laid.request, overlap=overlap, gsd_m=gsd_m), tuple(words)
+    return replace(layout.request, overlap=overlap, gsd_m=gsd_m), tuple(words)
 
 
 def _band_m(request: PlanRequest) -> float:

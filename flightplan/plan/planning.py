@@ -18,14 +18,14 @@ from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import CameraModel
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.flight_way import FlightWay, lay_way
-from flightplan.plan.layout import LaidOut, asked_of, join_routes, lay_out, mend
+from flightplan.plan.layout import Layout, add_photographs, asked_of, join_routes, lay_out
 from flightplan.plan.request import Place, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.height_band import HeightBand
-from flightplan.terrain.profiles import Profile, follow
+from flightplan.terrain.profiles import Profile, profile_along
 from tmp.errors import InputError
 from tmp.progress import Track, silent
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
-MENDINGS = 4
+PROOFS = 4
 """Most times that a plan is proved with photographs added in between."""
 SHORTENINGS = 3
 """Most times that sorties are cut shorter for the controller."""
@@ -84,25 +84,27 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         If the request cannot be met: see `flightplan.coverage.spacing`, `flightplan.plan.request`,
         `flightplan.coverage.sorties` and `flightplan.proof.rules`.
     """
-    laid, words = lay_out(request, workers=workers)
-    setting = laid.setting
-    camera = laid.camera.camera()
-    for spare in range(MENDINGS):
-        sorties, ways, guessed = _flights(laid)
+    layout, words = lay_out(request, workers=workers)
+    setting = layout.setting
+    camera = layout.camera.camera()
+    for spare in range(PROOFS):
+        sorties, ways, guessed = _flights(layout)
         photos = photos_of(sorties, ways)
-        coverage = prove(photos, camera, laid.sheet, workers=workers, track=track)
-        if coverage.share_below(request.asked_views) == 0 or spare == MENDINGS - 1:
+        coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
+        if coverage.share_below(request.asked_views) == 0 or spare == PROOFS - 1:
             break
         # What is added moves the rest a little; a photograph to spare keeps that from mattering.
-        route, more = mend(laid, request.asked_views + min(spare, 1), coverage)
+        route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
         if not more:
             break
-        laid, words = replace(laid, route=route), words + more
+        layout, words = replace(layout, route=route), words + more
     profiles = tuple(
-        follow(way.points, setting.terrain, surveying=[leg.line is not None for leg in way.legs])
+        profile_along(
+            way.points, setting.terrain, surveying=[leg.line is not None for leg in way.legs]
+        )
         for way in ways
     )
-    asked = asked_of(request, laid)
+    asked = asked_of(request, layout)
     certificate = certify(
         asked,
         coverage,
@@ -114,15 +116,15 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         repairs=words,
     )
     findings = check_plan(
-        _facts(laid, sorties, ways, profiles), request.bounds, allowed=request.allowed
+        _facts(layout, sorties, ways, profiles), request.bounds, allowed=request.allowed
     )
     refuse(findings)
     return FlightPlan(
         request=request,
         setting=setting,
-        spacing=laid.spacing,
-        motion=laid.motion,
-        band=laid.band,
+        spacing=layout.spacing,
+        motion=layout.motion,
+        band=layout.band,
         sorties=sorties,
         ways=ways,
         coverage=coverage,
@@ -134,28 +136,35 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     )
 
 
-def _flights(laid: LaidOut) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
+def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
     """Return sorties with their ways, and whether their take-off is the platform's choice.
 
     How many waypoints the terrain asks for is known when the ways are laid: if the controller does
     not take so many, the sorties are cut shorter.
     """
-    most = laid.request.drone.max_points
+    most = layout.request.drone.max_points
     for _ in range(SHORTENINGS):
-        sorties, guessed = _sorties(laid, most)
-        ways = tuple(lay_way(flight, laid.setting.terrain, laid.band) for flight in sorties.flights)
+        sorties, guessed = _sorties(layout, most)
+        ways = tuple(
+            lay_way(flight, layout.setting.terrain, layout.band) for flight in sorties.flights
+        )
         points = max(len(way.points) for way in ways)
-        if points <= laid.request.drone.max_points:
+        if points <= layout.request.drone.max_points:
             break
-        most = max(most * laid.request.drone.max_points // points, LEAST_POINTS)
+        most = max(most * layout.request.drone.max_points // points, LEAST_POINTS)
     return sorties, ways, guessed
 
 
-def _sorties(laid: LaidOut, most_points: int) -> tuple[Sorties, bool]:
-    request, setting, spacing, motion = laid.request, laid.setting, laid.spacing, laid.motion
-    route = laid.route
-    if laid.oblique is not None:
-        route = join_routes(route, laid.oblique, setting.airspace, motion)
+def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
+    request, setting, spacing, motion = (
+        layout.request,
+        layout.setting,
+        layout.spacing,
+        layout.motion,
+    )
+    route = layout.route
+    if layout.oblique is not None:
+        route = join_routes(route, layout.oblique, setting.airspace, motion)
 
     def way(start: Place, end: Place) -> Float:
         found = setting.airspace.way(start, end, motion)
@@ -209,7 +218,7 @@ def _climb_m(path: Float, setting: Setting) -> float:
     if float(np.hypot(*np.diff(path, axis=0).T).sum()) < CLIMB_STEP_M:
         return 0.0
     points = np.column_stack([path, np.zeros(len(path))])
-    ground = follow(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
+    ground = profile_along(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
     return float(np.maximum(np.diff(ground), 0.0).sum())
 
 
@@ -231,12 +240,12 @@ def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
 
 
 def _facts(
-    laid: LaidOut,
+    layout: Layout,
     sorties: Sorties,
     ways: Sequence[FlightWay],
     profiles: Sequence[Profile],
 ) -> PlanFacts:
-    request, setting, spacing = laid.request, laid.setting, laid.spacing
+    request, setting, spacing = layout.request, layout.setting, layout.spacing
     above = np.concatenate([one.height_agl_m for one in profiles])
     paths = [way.points[:, :2] for way in ways]
     slowest = max(camera.least_interval_s for camera in request.cameras)

@@ -22,7 +22,7 @@ from flightplan.coverage.routes import Airspace, obstacles_of
 from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest
 from flightplan.equipment.flight_model import Battery, Wind
-from flightplan.proof.rules import RULES, Bounds
+from flightplan.proof.rules import RULES, RuleLimits
 from flightplan.terrain.terrain import Terrain, read_terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea
@@ -78,7 +78,7 @@ class PlanRequest:
     day: date
     """When it is to be flown, for the light."""
     battery: Battery = field(default_factory=Battery)
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: RuleLimits = field(default_factory=RuleLimits)
     allowed: frozenset[str] = frozenset()
     """Names of rules that shall not stop the plan."""
 

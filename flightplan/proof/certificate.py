@@ -180,7 +180,7 @@ def certify(
     repairs : sequence of str
         What was added to the plan.
     """
-    judge = _Judge(coverage=coverage, frame=frame)
+    judge = _Checker(coverage=coverage, frame=frame)
     checks = [judge.photographs(asked.photographs)]
     if asked.gsd_m is not None:
         checks.append(judge.gsd(asked.gsd_m))
@@ -201,7 +201,7 @@ def certify(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judge:
+class _Checker:
     """Makes checks about one area."""
 
     coverage: Coverage

@@ -193,7 +193,7 @@ def height_below(terrain: Terrain, places: Float) -> Float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class GroundCells:
     """The ground to be seen: cells over the area, with height and slope."""
 
     grid: Grid
@@ -206,7 +206,7 @@ class Sheet:
     @classmethod
     def over(
         cls, area: BaseGeometry, terrain: Terrain, cell_m: float, *, crs: str | None = None
-    ) -> Sheet:
+    ) -> GroundCells:
         """Cover an area.
 
         Parameters

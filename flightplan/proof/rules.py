@@ -46,7 +46,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class _Rule:
     """What a plan must keep, and what is said where it does not."""
 
     severity: Severity
@@ -59,106 +59,106 @@ class Rule:
 _GOOD, _CATALOGUE = "good practice", "catalogue"
 _OPEN_SIGHT = "visual line of sight, (EU) 2019/947, UAS.OPEN.060"
 _TABLE = {
-    "height": Rule(
+    "height": _Rule(
         Severity.REFUSE,
         "(EU) 2019/947, UAS.OPEN.010",
         "flies up to {value:.0f} m above ground, and {limit:.0f} m is the limit; fly lower, follow "
         "the terrain",
     ),
-    "low": Rule(
+    "low": _Rule(
         Severity.REFUSE,
         _GOOD,
         "comes to {value:.1f} m above ground, nearer than {limit:g} m; fly higher, or give a "
         "better terrain model",
     ),
-    "sight": Rule(
+    "sight": _Rule(
         Severity.WARN,
         _OPEN_SIGHT,
         "flies {value:.0f} m from the pilot, and a small drone is hard to see beyond {limit:.0f} "
         "m; move the launch or post observers",
     ),
-    "sight-area": Rule(
+    "sight-area": _Rule(
         Severity.WARN,
         _OPEN_SIGHT,
         "{value:.0%} of the area lies farther than {beyond_m:.0f} m from every launch; add one "
         "with --takeoff",
     ),
-    "speed": Rule(
+    "speed": _Rule(
         Severity.REFUSE,
         _CATALOGUE,
         "flies {value:.1f} m/s, and {plan.drone.name} takes no mission above {limit:g} m/s; fly "
         "slower",
     ),
-    "interval": Rule(
+    "interval": _Rule(
         Severity.REFUSE,
         _CATALOGUE,
         "a photograph every {plan.photo_m:.1f} m at {value:.1f} m/s is one every "
         "{plan.interval_s:.1f} s, and the camera takes {plan.least_interval_s:g} s; fly "
         "{limit:.1f} m/s at most",
     ),
-    "interval just kept": Rule(
+    "interval just kept": _Rule(
         Severity.WARN,
         _GOOD,
         "at {value:.1f} m/s the camera just keeps up, and a slow card or a gust from behind costs "
         "photographs; {limit:.1f} m/s is safe",
     ),
-    "blur": Rule(
+    "blur": _Rule(
         Severity.WARN, _GOOD, "exposure blurs {value:.1f} px; fly slower or expose shorter"
     ),
-    "rolling-shutter": Rule(
+    "rolling-shutter": _Rule(
         Severity.WARN,
         "Vautherin et al. 2016, ISPRS Annals III-3",
         "the rolling shutter shifts rows by up to {value:.0f} px; fly slower",
     ),
-    "overlap": Rule(
+    "overlap": _Rule(
         Severity.WARN,
         _GOOD,
         "{name} comes down to {value:.0%}, and surfaces come out whole from {limit:.0%} on; ask "
         "for more",
     ),
-    "wind": Rule(
+    "wind": _Rule(
         Severity.REFUSE,
         _CATALOGUE,
         "wind of {value:g} m/s is more than the {limit:g} m/s that {plan.drone.name} resists; wait",
     ),
-    "wind in gusts": Rule(
+    "wind in gusts": _Rule(
         Severity.WARN,
         _GOOD,
         "wind of {value:g} m/s leaves little of the {plan.drone.wind_m_s:g} m/s that "
         "{plan.drone.name} resists to gusts; expect tilt, blur and short batteries",
     ),
-    "gimbal": Rule(
+    "gimbal": _Rule(
         Severity.REFUSE,
         _CATALOGUE,
         "camera pitch {value:g}° is beyond the gimbal's {plan.drone.gimbal_deg[0]:g} to "
         "{plan.drone.gimbal_deg[1]:g}°; choose one between",
     ),
-    "points": Rule(
+    "points": _Rule(
         Severity.REFUSE,
         _CATALOGUE,
         "a sortie has {value} waypoints, and its controller takes {limit}; split it",
     ),
-    "battery": Rule(
+    "battery": _Rule(
         Severity.REFUSE,
         _GOOD,
         "a sortie takes {value:.0%} of a battery, and {limit:.0%} may be spent; split it",
     ),
-    "fence": Rule(
+    "fence": _Rule(
         Severity.REFUSE,
         _GOOD,
         "{value:.0f} m of the way lie outside the fence; widen the fence or the margin",
     ),
-    "exclusion": Rule(
+    "exclusion": _Rule(
         Severity.REFUSE,
         _GOOD,
         "{value:.0f} m of the way lie over exclusion {number}; plan anew with it",
     ),
-    "takeoff": Rule(
+    "takeoff": _Rule(
         Severity.REFUSE,
         _GOOD,
         "take-off lies {value:.0f} m inside exclusion {number}; choose another place",
     ),
-    "takeoff in the fence": Rule(
+    "takeoff in the fence": _Rule(
         Severity.REFUSE,
         _GOOD,
         "take-off lies {value:.0f} m outside the fence; widen it or choose another place",
@@ -249,7 +249,7 @@ class PlanFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class RuleLimits:
     """Limits that a user may set otherwise, because their law or their land differs."""
 
     height_agl_m: float = OPEN_CATEGORY_M
@@ -257,7 +257,7 @@ class Bounds:
 
 
 def check_plan(
-    plan: PlanFacts, bounds: Bounds | None = None, *, allowed: Collection[str] = ()
+    plan: PlanFacts, bounds: RuleLimits | None = None, *, allowed: Collection[str] = ()
 ) -> tuple[Finding, ...]:
     """Return the rules that a plan breaks, refusals first.
 
@@ -274,7 +274,7 @@ def check_plan(
     for name in allowed:
         if name not in RULES:
             raise InputError(f"rule {name!r} is not known; choose from {', '.join(RULES)}")
-    bounds = bounds or Bounds()
+    bounds = bounds or RuleLimits()
     breaches = (
         *_of_flight(plan, bounds),
         *_of_photographs(plan),
@@ -311,7 +311,7 @@ def refuse(findings: Sequence[Finding]) -> None:
         raise InputError(f"{stops[0].message}, or {stops[0].overridable_by}{more}")
 
 
-def _of_flight(plan: PlanFacts, bounds: Bounds) -> Iterator[Breach]:
+def _of_flight(plan: PlanFacts, bounds: RuleLimits) -> Iterator[Breach]:
     """Yield what concerns height, speed, wind and the drone."""
     drone, (low_m, high_m) = plan.drone, plan.height_agl_m
     if high_m > bounds.height_agl_m:
@@ -350,7 +350,7 @@ def _of_photographs(plan: PlanFacts) -> Iterator[Breach]:
         yield "overlap", plan.sidelap, GOOD_SIDELAP, {"name": "sidelap"}
 
 
-def _of_places(plan: PlanFacts, bounds: Bounds) -> Iterator[Breach]:
+def _of_places(plan: PlanFacts, bounds: RuleLimits) -> Iterator[Breach]:
     """Yield where the way lies too far to be seen, outside the fence, or in an exclusion."""
     if plan.farthest_m > bounds.sight_m:
         yield "sight", plan.farthest_m, bounds.sight_m, {}

@@ -15,13 +15,13 @@ from scipy import ndimage
 
 from flightplan.coverage.spacing import Overlap
 from flightplan.formats.mission import Mission
-from flightplan.rehearsal.camera import Sensor
+from flightplan.rehearsal.camera import SensorModel
 from flightplan.rehearsal.features import Farm, Plate, read_farm
 from flightplan.rehearsal.photographs import (
     CONSUMER,
     Flight,
     Gnss,
-    Shot,
+    RenderedPhotograph,
     Station,
     flown,
     fly_lines,
@@ -63,7 +63,7 @@ CAMERA = Camera(
     distortion_known=True,
     source="rehearsal",
 )
-NIR_SENSOR = Sensor(gain=1.1, vignetting=0.3, full_well=12000.0)
+NIR_SENSOR = SensorModel(gain=1.1, vignetting=0.3, full_well=12000.0)
 NIR_PIXELS_PER_MM = 1280 / 4.8
 NIR_CAMERA = Camera(
     camera_id="tmp-rehearsal-nir-1280x960",
@@ -130,7 +130,7 @@ class Rehearsal:
     truth: Path
     """Folder of the truth."""
     frame: LocalFrame
-    shots: tuple[Shot, ...]
+    shots: tuple[RenderedPhotograph, ...]
     grid: Grid
     """Grid of the truth rasters."""
 
@@ -232,7 +232,7 @@ def _render(
     frame, cameras = farm_frame(farm), [flight.camera for flight in flights]
     photos, truth = folder / "photos", folder / "truth"
     scene = Scene.build(farm, seen_bounds(stations, cameras, frame), workers=workers)
-    shots: list[Shot] = []
+    shots: list[RenderedPhotograph] = []
     for flight in flights:
         shots += take_photographs(
             scene, frame, stations, flight, photos, seed=seed, workers=workers, track=track

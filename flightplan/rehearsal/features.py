@@ -26,7 +26,7 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
+class LineFeature:
     """A turf wall, a stream or a path along a line."""
 
     line: Float
@@ -37,7 +37,7 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
+class RoundFeature:
     """A mound or a patch of bare ground."""
 
     centre: Float
@@ -108,18 +108,18 @@ def _rectangle(centre: Float, length_m: float, width_m: float, heading_deg: floa
     return np.asarray(centre + signs[:, :1] * along * length_m + signs[:, 1:] * across * width_m)
 
 
-T = TypeVar("T", Strip, Spot, Boulder, Trench, House, Plate)
+T = TypeVar("T", LineFeature, RoundFeature, Boulder, Trench, House, Plate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+class FarmFeatures:
     """Everything that is put on the bare terrain; coordinates x east, y north, in metres."""
 
-    walls: tuple[Strip, ...] = ()
-    streams: tuple[Strip, ...] = ()
-    paths: tuple[Strip, ...] = ()
-    mounds: tuple[Spot, ...] = ()
-    bare: tuple[Spot, ...] = ()
+    walls: tuple[LineFeature, ...] = ()
+    streams: tuple[LineFeature, ...] = ()
+    paths: tuple[LineFeature, ...] = ()
+    mounds: tuple[RoundFeature, ...] = ()
+    bare: tuple[RoundFeature, ...] = ()
     boulders: tuple[Boulder, ...] = ()
     trenches: tuple[Trench, ...] = ()
     houses: tuple[House, ...] = ()
@@ -138,7 +138,7 @@ class Farm:
     cell_m: float
     terrain: NDArray[np.float32]
     """Bare terrain at cell centres, height above the ellipsoid, north row first."""
-    features: Features
+    features: FarmFeatures
     """In metres from `corner`."""
     captured: datetime
     sun_azimuth_deg: float
@@ -150,7 +150,7 @@ class Farm:
         rows, cols = self.terrain.shape
         return cols * self.cell_m, rows * self.cell_m
 
-    def features_over(self, bounds: tuple[float, float, float, float]) -> Features:
+    def features_over(self, bounds: tuple[float, float, float, float]) -> FarmFeatures:
         """Return the features about ``(x_min, y_min, x_max, y_max)``, in map coordinates.
 
         Beyond the terrain the features of its mirror images are given.
@@ -160,8 +160,8 @@ class Farm:
             for i in _tiles(bounds[0], bounds[2], self.corner[0], self.size_m[0])
             for j in _tiles(bounds[1], bounds[3], self.corner[1], self.size_m[1])
         ]
-        names = Features.__dataclass_fields__
-        return Features(
+        names = FarmFeatures.__dataclass_fields__
+        return FarmFeatures(
             **{name: tuple(f for copy in copies for f in getattr(copy, name)) for name in names}
         )
 
@@ -170,7 +170,7 @@ def _tiles(low: float, high: float, corner: float, size: float) -> Iterator[int]
     yield from range(math.floor((low - corner) / size), math.floor((high - corner) / size) + 1)
 
 
-def _mirrored(features: Features, farm: Farm, i: int, j: int) -> Features:
+def _mirrored(features: FarmFeatures, farm: Farm, i: int, j: int) -> FarmFeatures:
     """Return the features of the tile i to the east and j to the north, odd ones mirrored."""
     size = np.array(farm.size_m)
     index, odd = np.array([i, j]), np.array([i % 2, j % 2])
@@ -183,7 +183,7 @@ def _mirrored(features: Features, farm: Farm, i: int, j: int) -> Features:
     return _mapped(features, place, turn)
 
 
-def _mapped(features: Features, place: Callable[[Float], Float], turn: float) -> Features:
+def _mapped(features: FarmFeatures, place: Callable[[Float], Float], turn: float) -> FarmFeatures:
     def turned(item: T) -> T:
         changes: dict[str, Any] = {}
         for name in item.__dataclass_fields__:
@@ -195,10 +195,10 @@ def _mapped(features: Features, place: Callable[[Float], Float], turn: float) ->
 
     mapped = {
         name: tuple(map(turned, getattr(features, name)))
-        for name in Features.__dataclass_fields__
+        for name in FarmFeatures.__dataclass_fields__
         if name != "homefields"
     }
-    return Features(**mapped, homefields=tuple(map(place, features.homefields)))
+    return FarmFeatures(**mapped, homefields=tuple(map(place, features.homefields)))
 
 
 def read_farm(description: Path | None = None, terrain: Path | None = None) -> Farm:
@@ -234,15 +234,21 @@ def read_farm(description: Path | None = None, terrain: Path | None = None) -> F
         ) from error
 
 
-def _features(given: dict[str, Any]) -> Features:
-    def strip(entry: dict[str, Any]) -> Strip:
-        return Strip(
+def _features(given: dict[str, Any]) -> FarmFeatures:
+    def strip(entry: dict[str, Any]) -> LineFeature:
+        return LineFeature(
             line=np.array(entry["line"], float),
             width_m=entry["width_m"],
             height_m=entry.get("height_m", entry.get("depth_m", 0.0)),
         )
 
-    kinds = {"mounds": Spot, "bare": Spot, "boulders": Boulder, "trenches": Trench, "houses": House}
+    kinds = {
+        "mounds": RoundFeature,
+        "bare": RoundFeature,
+        "boulders": Boulder,
+        "trenches": Trench,
+        "houses": House,
+    }
     placed: dict[str, Any] = {
         name: tuple(
             kind(**{**one, "centre": np.array(one["centre"], float)}) for one in given[name]
@@ -250,4 +256,4 @@ def _features(given: dict[str, Any]) -> Features:
         for name, kind in kinds.items()
     }
     placed |= {name: tuple(map(strip, given[name])) for name in ("walls", "streams", "paths")}
-    return Features(**placed, homefields=(np.array(given["homefield"], float),))
+    return FarmFeatures(**placed, homefields=(np.array(given["homefield"], float),))

@@ -15,7 +15,15 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from flightplan.rehearsal.features import Boulder, Farm, Features, Plate, Spot, Strip, Trench
+from flightplan.rehearsal.features import (
+    Boulder,
+    Farm,
+    FarmFeatures,
+    LineFeature,
+    Plate,
+    RoundFeature,
+    Trench,
+)
 from tmp.geo.grids import Grid
 
 _K1 = np.uint64(0x9E3779B97F4A7C15)
@@ -113,12 +121,12 @@ class Shape:
     """Reflectance of the plates that lie on the ground, 0 elsewhere."""
 
 
-def shape_ground(farm: Farm, features: Features, grid: Grid) -> Shape:
+def shape_ground(farm: Farm, features: FarmFeatures, grid: Grid) -> Shape:
     """Build the ground on a grid: terrain by cubic spline, then everything put on it.
 
     Parameters
     ----------
-    features : Features
+    features : FarmFeatures
         In map coordinates, from `Farm.features_over`.
     """
     height = _bare_terrain(farm, grid)
@@ -162,7 +170,7 @@ def _roughen(height: F32, x_min: float, y_max: float, cell_m: float) -> None:
             height[row, col] += ROUGHNESS_M * octaves(x, y, 1.3, 4, 71)
 
 
-def _strips(strips: Iterable[Strip], grid: Grid, *, wobble: float) -> tuple[F32, F32]:
+def _strips(strips: Iterable[LineFeature], grid: Grid, *, wobble: float) -> tuple[F32, F32]:
     """Return the summit profile of strips and the distance to their middle in half widths."""
     profile = np.zeros(grid.shape, np.float32)
     distance = np.full(grid.shape, 9.0, np.float32)
@@ -228,7 +236,7 @@ def turned(east: F64, north: F64, heading_deg: float) -> tuple[F64, F64]:
     return east * sin + north * cos, east * cos - north * sin
 
 
-def _add_mound(height: F32, mound: Spot, grid: Grid) -> None:
+def _add_mound(height: F32, mound: RoundFeature, grid: Grid) -> None:
     if (found := _window(mound.centre, 1.2 * mound.radius_m, grid)) is None:
         return
     window, east, north = found

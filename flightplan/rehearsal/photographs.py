@@ -24,7 +24,7 @@ from flightplan.rehearsal.camera import (
     COLOUR_SENSOR,
     MODEL,
     PhotoTags,
-    Sensor,
+    SensorModel,
     develop,
     expose,
     to_picture,
@@ -176,7 +176,7 @@ class Flight:
     camera: Camera
     """True interior orientation."""
     gnss: Gnss = CONSUMER
-    sensor: Sensor = COLOUR_SENSOR
+    sensor: SensorModel = COLOUR_SENSOR
     band: str = "rgb"
     """``rgb`` (JPEG) or ``nir`` (16-bit TIFF)."""
     start: datetime
@@ -201,7 +201,7 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
+class RenderedPhotograph:
     """One rendered photograph: what is true and what was recorded."""
 
     name: str
@@ -317,7 +317,7 @@ def take_photographs(
     seed: int,
     workers: int = 2,
     track: Track = silent,
-) -> list[Shot]:
+) -> list[RenderedPhotograph]:
     """Render and write the photographs of one camera, and return what is true of them.
 
     Every photograph has its own random stream, so the result does not depend on `workers`.
@@ -326,7 +326,7 @@ def take_photographs(
     streams = np.random.SeedSequence([seed, *flight.band.encode()]).spawn(len(stations))
     numbered = list(zip(range(len(stations)), stations, streams, strict=True))
 
-    def shoot(job: tuple[int, Station, np.random.SeedSequence]) -> Shot:
+    def shoot(job: tuple[int, Station, np.random.SeedSequence]) -> RenderedPhotograph:
         number, station, stream = job
         rng = np.random.default_rng(stream)
         shot = record(number, station, frame, flight, rng)
@@ -350,7 +350,7 @@ def take_photographs(
 
 def record(
     number: int, station: Station, frame: LocalFrame, flight: Flight, rng: np.random.Generator
-) -> Shot:
+) -> RenderedPhotograph:
     """Return a shot with the metadata its drone would write."""
     gnss = flight.gnss
     believed = np.add(station.position, rng.normal(0.0, 1.0, 3) * gnss.sigma_m)
@@ -373,7 +373,7 @@ def record(
     )
     if flight.band == "nir":
         tags = replace(tags, band="NIR", wavelength_nm=NIR_NM)
-    return Shot(
+    return RenderedPhotograph(
         name=f"{flight.prefix}_{number + 1:04d}{suffix}",
         camera_id=flight.camera.camera_id,
         station=station,
@@ -386,7 +386,7 @@ def write_truth(
     scene: Scene,
     frame: LocalFrame,
     cameras: Iterable[Camera],
-    shots: Iterable[Shot],
+    shots: Iterable[RenderedPhotograph],
     grid: Grid,
     *,
     workers: int = 2,
@@ -417,7 +417,7 @@ def write_truth(
 
 
 def write_poses(
-    path: Path, frame: LocalFrame, cameras: Iterable[Camera], shots: Iterable[Shot]
+    path: Path, frame: LocalFrame, cameras: Iterable[Camera], shots: Iterable[RenderedPhotograph]
 ) -> None:
     """Write true interior and exterior orientation, and the recorded positions, as JSON."""
     _write_json(
@@ -430,7 +430,7 @@ def write_poses(
     )
 
 
-def _pose_entry(shot: Shot, frame: LocalFrame) -> dict[str, Any]:
+def _pose_entry(shot: RenderedPhotograph, frame: LocalFrame) -> dict[str, Any]:
     pose, tags = shot.station.pose, shot.tags
     return {
         "name": shot.name,

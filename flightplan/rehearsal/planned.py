@@ -20,9 +20,9 @@ from flightplan.formats.mission import HeightReference, Mission, Photo
 from flightplan.formats.mission_files import read_mission
 from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import Asked, Certificate, certify
-from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
-from flightplan.terrain.profiles import follow
+from flightplan.terrain.profiles import profile_along
 from flightplan.terrain.terrain import Terrain, read_terrain
 from tmp.errors import InputError, VersionError
 from tmp.geo.frames import PlanFrame
@@ -148,8 +148,8 @@ def prove_flown(
     photos = _placed(plan)
     camera = plan.camera.camera()
     cell_m = cell_m or choose_cell(summary["photo_spacing_m"], area)
-    sheet = Sheet.over(area, terrain, cell_m, crs=frame.crs)
-    coverage = prove(photos, camera, sheet, workers=workers, track=track)
+    ground = GroundCells.over(area, terrain, cell_m, crs=frame.crs)
+    coverage = prove(photos, camera, ground, workers=workers, track=track)
     height, band = summary["height_agl_m"], summary["band_m"]
     asked = Asked(
         photographs=summary["views"],
@@ -167,7 +167,8 @@ def prove_flown(
         coverage,
         laps=measure_laps(photos.some(photos.pitch_deg == NADIR_DEG), camera, terrain),
         profiles=[
-            follow(way, terrain, surveying=taken) for way, taken in zip(ways, taking, strict=True)
+            profile_along(way, terrain, surveying=taken)
+            for way, taken in zip(ways, taking, strict=True)
         ],
         photographs=len(photos),
         frame=frame,

@@ -192,7 +192,7 @@ class Profile:
         return self.flight_m - self.ground_m
 
 
-def follow(
+def profile_along(
     way: ArrayLike,
     terrain: Terrain,
     *,

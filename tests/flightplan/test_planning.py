@@ -17,7 +17,7 @@ from flightplan.formats.mission import Role
 from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan, make_plan
 from flightplan.plan.request import PlanRequest
-from flightplan.proof.rules import Bounds
+from flightplan.proof.rules import RuleLimits
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import PlanFrame
@@ -174,7 +174,7 @@ def test_a_large_area_is_split_into_sorties_that_come_home(catalogue: Catalogue)
             drone=drone,
             cameras=catalogue.cameras_of(drone),
             gsd_m=0.03,
-            bounds=Bounds(sight_m=1500.0),
+            bounds=RuleLimits(sight_m=1500.0),
             day=date(2026, 7, 1),
         )
     )
