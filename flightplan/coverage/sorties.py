@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flightplan.coverage.routes import Line, Route
-from flightplan.equipment.catalogue import Drone
+from flightplan.equipment.catalogue import CameraModel, Drone
 from flightplan.equipment.flight_model import (
     SAME_PLACE_M,
     Airframe,
@@ -228,9 +228,10 @@ class Sorties:
         """Full batteries needed."""
         return len(self.flights)
 
-    def card_mb(self, photo_mb: float) -> float:
-        """Return the card space of all photographs at so much each."""
-        return self.photos * photo_mb
+    def card_gb(self, cameras: Iterable[CameraModel]) -> float:
+        """Return the card space of the photographs of all cameras whose size is known."""
+        each_mb = (camera.photo_mb for camera in cameras if camera.photo_mb > 0)
+        return sum(self.photos * one for one in each_mb) / 1000
 
 
 def split_route(route: Route, rules: SortieRules) -> Sorties:

@@ -245,12 +245,7 @@ class Catalogue:
         return _find(name, self.cameras, "camera")
 
     def drone(self, name: str) -> Drone:
-        """Return a drone by a name in loose spelling.
-
-        Raises
-        ------
-        InputError
-            If no drone, or more than one, is meant; with those of nearest name.
+        """Return a drone by a name in loose spelling, as `camera` does.
 
         Examples
         --------

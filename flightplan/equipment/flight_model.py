@@ -11,7 +11,7 @@ The time of a way counts legs with a full stop at both ends, corners, and wind.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -260,13 +260,7 @@ def airframe_of(drone: Drone) -> Airframe:
     drag = float(_drag_w(frame, drone.cruise_m_s)) / frame.hover_w
     saved = 1 - float(_induced(frame, drone.cruise_m_s))
     share = (1 + drag - drone.hover_min / drone.cruise_min) / saved
-    return Airframe(
-        mass_kg=frame.mass_kg,
-        disc_m2=frame.disc_m2,
-        drag_m2=frame.drag_m2,
-        hover_w=frame.hover_w,
-        share=float(np.clip(share, *SHARES)),
-    )
+    return replace(frame, share=float(np.clip(share, *SHARES)))
 
 
 def power_w(frame: Airframe, airspeed_m_s: ArrayLike) -> Float:

@@ -186,6 +186,16 @@ def read_mission(path: Path) -> Mission:
         raise InputError(f"{path}: {error}") from error
 
 
+def sortie_plans(folder: Path) -> dict[int, Path]:
+    """Return the QGroundControl plans of a survey's sorties by their number, in order."""
+    found = {
+        int(name): path
+        for path in folder.glob("sortie-*.plan")
+        if (name := path.stem.removeprefix("sortie-")).isdecimal()
+    }
+    return dict(sorted(found.items()))
+
+
 def decode_mission(content: bytes, name: str) -> Mission:
     """Return the mission in a file's bytes; `name` is for formats that hold none.
 

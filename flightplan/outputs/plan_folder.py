@@ -276,10 +276,6 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     """Return the plan's figures as a person reads them: name and value."""
     spacing, sorties, request = plan.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
-    space_gb = (
-        sum(sorties.card_mb(camera.photo_mb) for camera in request.cameras if camera.photo_mb > 0)
-        / 1000
-    )
     return [
         ("drone", request.drone.name),
         ("camera", " and ".join(camera.name for camera in request.cameras)),
@@ -290,7 +286,7 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("photographs apart", f"{spacing.photo_m:.1f} m"),
         ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
         ("photographs", f"{sorties.photos}"),
-        ("card space", f"{space_gb:.1f} GB"),
+        ("card space", f"{sorties.card_gb(request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
         ("batteries", f"{sorties.batteries}"),
     ]
@@ -325,12 +321,7 @@ def _briefing(
         frontlap=request.overlap.front,
         sidelap=request.overlap.side,
         least_views=int(plan.coverage.count[plan.coverage.inside].min()),
-        card_gb=sum(
-            plan.sorties.card_mb(camera.photo_mb)
-            for camera in request.cameras
-            if camera.photo_mb > 0
-        )
-        / 1000,
+        card_gb=plan.sorties.card_gb(request.cameras),
         wind=f"{wind.speed_m_s:g} m/s from {wind.from_deg:g}°" if wind else "",
         light=light,
         warnings=(*plan.warnings, *(finding.message for finding in plan.findings)),

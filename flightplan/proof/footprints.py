@@ -84,18 +84,12 @@ class Photos:
         height_at : callable
             From plan points (N, 2) the flying height there (N,), in the terrain's datum.
         """
-        if not lines:
-            nothing = np.empty(0)
-            return cls(
-                position=np.empty((0, 3)), heading_deg=nothing, pitch_deg=nothing,
-                line=np.empty(0, int),
-            )  # fmt: skip
-        places = np.vstack([line.stations for line in lines])
-        each = [line.photos for line in lines]
+        places = np.vstack([np.empty((0, 2)), *(line.stations for line in lines)])
+        each = np.array([line.photos for line in lines], int)
         return cls(
             position=np.column_stack([places, height_at(places)]),
-            heading_deg=np.repeat([line.heading_deg for line in lines], each),
-            pitch_deg=np.repeat([line.pitch_deg for line in lines], each),
+            heading_deg=np.repeat(np.array([line.heading_deg for line in lines]), each),
+            pitch_deg=np.repeat(np.array([line.pitch_deg for line in lines]), each),
             line=np.repeat(np.arange(len(lines)), each),
         )
 

@@ -17,7 +17,7 @@ from shapely.geometry import shape
 from flightplan.coverage.routes import NADIR_DEG
 from flightplan.equipment.catalogue import CameraModel, Catalogue, narrowest
 from flightplan.formats.mission import HeightReference, Mission, Photo
-from flightplan.formats.mission_files import read_mission
+from flightplan.formats.mission_files import read_mission, sortie_plans
 from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
@@ -69,7 +69,7 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
         raise InputError(f"{path}: not JSON ({error}); plan again") from error
     if summary.get("version") != PLAN_VERSION:
         raise VersionError(f"{path}: version {summary.get('version')!r}; this platform reads 1")
-    files = sorted(survey.plan_dir.glob("sortie-*.plan"), key=lambda file: int(file.stem[7:]))
+    files = sortie_plans(survey.plan_dir).values()
     if not files:
         raise InputError(f"{survey.plan_dir}: holds no sortie-1.plan; plan again")
     missions = tuple(read_mission(file) for file in files)

@@ -218,7 +218,7 @@ def profile_along(
     Examples
     --------
     >>> ground = Terrain.flat((0.0, 0.0, 100.0, 100.0), height_m=10.0)
-    >>> follow([[0, 0, 70], [30, 40, 80]], ground).height_agl_m[[0, -1]]
+    >>> profile_along([[0, 0, 70], [30, 40, 80]], ground).height_agl_m[[0, -1]]
     array([60., 70.])
     """
     points = np.asarray(way, float)

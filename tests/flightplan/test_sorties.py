@@ -88,7 +88,12 @@ def test_a_large_field_takes_the_fewest_batteries_that_its_energy_allows() -> No
     spent = sum(flight.energy_share for flight in result.flights)
     assert math.ceil(spent / RULES.battery.usable) <= result.batteries <= 7
     assert result.photos == 40 * 62
-    assert result.card_mb(6.0) == 40 * 62 * 6.0
+    cameras = read_catalogue().cameras_of(MINI)
+    assert [camera.photo_mb > 0 for camera in cameras] == [True]
+    known = sum(camera.photo_mb for camera in cameras)
+    assert result.card_gb(cameras) == pytest.approx(40 * 62 * known / 1000)
+    unknown = replace(cameras[0], photo_mb=math.nan)
+    assert result.card_gb([unknown]) == 0.0
 
 
 def test_a_launch_near_by_saves_batteries_and_is_chosen() -> None:
