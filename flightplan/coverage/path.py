@@ -15,7 +15,14 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.annealing import RIM, Lacks, Places, anneal, lengthened, patched
-from flightplan.coverage.routes import Airspace, Route, obstacles_of, route_over
+from flightplan.coverage.routes import (
+    NOTHING_M2,
+    Airspace,
+    Route,
+    obstacles_of,
+    route_over,
+    without,
+)
 from flightplan.coverage.sweep import (
     Cell,
     Division,
@@ -49,7 +56,6 @@ HEATS = ((8, 1.2, 200), (4, 1.05, 400), (2, 1.02, 2000))
 quickest one's, and with how many moves."""
 LACK_S_M2 = 0.02
 """Time it takes, roughly, to see a square metre that is still seen too rarely."""
-NOTHING_M2 = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +125,7 @@ class _Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
+class _Solution:
     """A division of the field with the tour found for it."""
 
     division: Division
@@ -189,14 +195,14 @@ def plan_path(
         options=options,
     )
     if not options.double_grid:
-        attempt = _best_attempt(task, _candidates(task))
-        return _route(task, attempt.axes, attempt.tour)
+        solution = _best_solution(task, _candidates(task))
+        return _route(task, solution.axes, solution.tour)
     task = replace(task, options=replace(options, views=math.ceil(options.views / 2)))
-    first = _best_attempt(task, _candidates(task))
+    first = _best_solution(task, _candidates(task))
     across = tuple(
         replace(cell, heading_deg=(cell.heading_deg + 90.0) % 180.0) for cell in first.division
     )
-    second = _best_attempt(task, [across])
+    second = _best_solution(task, [across])
     return _route(task, first.axes + second.axes, _joined(task, first, second))
 
 
@@ -206,13 +212,7 @@ def _ground(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> Ba
         raise InputError(f"the area is not a proper polygon: {shapely.is_valid_reason(area)}")
     if area.area <= NOTHING_M2:
         raise InputError("the area has no extent; give a polygon of at least three corners")
-    if exclusions is None:
-        return area
-    ground = area.difference(exclusions)
-    parts = [part for part in shapely.get_parts(ground) if part.area > NOTHING_M2]
-    if not parts:
-        raise InputError("exclusions cover the whole area; leave some of it to be flown")
-    return MultiPolygon(parts)
+    return area if exclusions is None else without(area, exclusions)
 
 
 def _candidates(task: _Task) -> list[Division]:
@@ -239,10 +239,10 @@ def _candidates(task: _Task) -> list[Division]:
     )[: HEATS[0][0]]
 
 
-def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
+def _best_solution(task: _Task, candidates: Sequence[Division]) -> _Solution:
     """Return the quickest of the candidates after search."""
     places = task.places(max(FINE_M, math.sqrt(task.ground.area / COARSE_PLACES)))
-    laid = [attempt for attempt in (_laid(task, each, places) for each in candidates) if attempt]
+    laid = [solution for solution in (_laid(task, each, places) for each in candidates) if solution]
     if not laid:
         raise InputError(
             "no line can be flown over the area; exclusions or their clearance leave no room"
@@ -255,7 +255,7 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
         tries = round(moves * task.options.effort)
         left = [_searched(task, each, places, tries, number) for each in left]
     fine = task.places(max(FINE_M, math.sqrt(task.ground.area / FINE_PLACES)))
-    found: list[_Attempt] = []
+    found: list[_Solution] = []
     for each in sorted(left, key=lambda each: each.cost_s):
         found.append(_completed(task, each, fine))
         if found[-1].short_share == 0:
@@ -268,13 +268,13 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
     return best
 
 
-def _laid(task: _Task, division: Division, places: Places) -> _Attempt | None:
+def _laid(task: _Task, division: Division, places: Places) -> _Solution | None:
     """Return the better of several fillings of a division with lines, before any search."""
     axes = [Axes(heading_deg=cell.heading_deg) for cell in division]
     pricing, lacks = task.pricing(axes), task.lacks(axes, places)
     pattern, views = task.pattern, task.options.views
     per_line = views_per_line(pattern, pattern.photo_spacing_m)
-    attempts = []
+    solutions = []
     for edges in edge_choices(views, pattern):
         at_ends = min(math.ceil(views / edges.lines), per_line)
         strips: list[Strip] = []
@@ -294,28 +294,30 @@ def _laid(task: _Task, division: Division, places: Places) -> _Attempt | None:
         if strips:
             tour = pricing.ordered(strips, shakes=0)
             cost_s = pricing.seconds(tour) + LACK_S_M2 * lacks.area_m2(lacks.look(tour.strips))
-            attempts.append(_Attempt(division=division, tour=tour, cost_s=cost_s))
-    return min(attempts, key=lambda each: each.cost_s, default=None)
+            solutions.append(_Solution(division=division, tour=tour, cost_s=cost_s))
+    return min(solutions, key=lambda each: each.cost_s, default=None)
 
 
-def _searched(task: _Task, attempt: _Attempt, places: Places, moves: int, number: int) -> _Attempt:
-    """Return the attempt after trimming and another look at the order."""
-    pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
+def _searched(
+    task: _Task, solution: _Solution, places: Places, moves: int, number: int
+) -> _Solution:
+    """Return the solution after annealing and another look at the order."""
+    pricing, lacks = task.pricing(solution.axes), task.lacks(solution.axes, places)
     seed = task.options.seed + number
-    tour = anneal(attempt.tour, lacks, pricing, moves=moves, seed=seed)
+    tour = anneal(solution.tour, lacks, pricing, moves=moves, seed=seed)
     tour = _reordered(tour, pricing, seed)
     lack = lacks.area_m2(lacks.look(tour.strips))
-    return replace(attempt, tour=tour, cost_s=pricing.seconds(tour) + LACK_S_M2 * lack)
+    return replace(solution, tour=tour, cost_s=pricing.seconds(tour) + LACK_S_M2 * lack)
 
 
-def _completed(task: _Task, attempt: _Attempt, places: Places) -> _Attempt:
-    """Return the attempt with lines for what a finer grid shows to be seen too rarely."""
-    pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
-    tour = lengthened(attempt.tour, lacks, pricing)
+def _completed(task: _Task, solution: _Solution, places: Places) -> _Solution:
+    """Return the solution with lines for what a finer grid shows to be seen too rarely."""
+    pricing, lacks = task.pricing(solution.axes), task.lacks(solution.axes, places)
+    tour = lengthened(solution.tour, lacks, pricing)
     tour = patched(tour, lacks, pricing)
     tour = _reordered(tour, pricing, task.options.seed)
     return replace(
-        attempt,
+        solution,
         tour=tour,
         cost_s=pricing.seconds(tour),
         short_share=lacks.short_share(lacks.look(tour.strips)),
@@ -327,7 +329,7 @@ def _reordered(tour: Tour, pricing: Pricing, seed: int) -> Tour:
     return min((tour, other), key=pricing.seconds)
 
 
-def _joined(task: _Task, first: _Attempt, second: _Attempt) -> Tour:
+def _joined(task: _Task, first: _Solution, second: _Solution) -> Tour:
     """Return two tours flown one after the other, each forwards or backwards."""
     count = len(first.division)
     moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.tour.strips)

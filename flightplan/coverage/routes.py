@@ -29,6 +29,8 @@ Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 NADIR_DEG = -90.0
 """Pitch of a gimbal that looks straight down."""
+NOTHING_M2 = 1e-6
+"""Slivers of less area are no ground."""
 TOUCH_M = 0.01
 """A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 
@@ -342,3 +344,18 @@ def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) 
     holes = [Polygon(ring) for part in shapely.get_parts(area) for ring in part.interiors]
     solid = shapely.union_all(holes).difference(area) if holes else Polygon()
     return solid if exclusions is None else solid.union(exclusions)
+
+
+def without(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> MultiPolygon:
+    """Return what of an area is left to be seen.
+
+    Raises
+    ------
+    InputError
+        If the exclusions cover it.
+    """
+    ground = area if exclusions is None else area.difference(exclusions)
+    parts = [part for part in shapely.get_parts(ground) if part.area > NOTHING_M2]
+    if not parts:
+        raise InputError("exclusions cover the whole area; leave some of it to be flown")
+    return MultiPolygon(parts)

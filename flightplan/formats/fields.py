@@ -58,25 +58,25 @@ def photo_fields(photo: Photo) -> dict[str, Value]:
 
 def mission_fields(mission: Mission) -> dict[str, Value]:
     """Return what a mission says of the whole flight."""
-    said: dict[str, Value] = {
+    values: dict[str, Value] = {
         "name": mission.name,
         MARK: mission.height_reference.value,
         "at_end": mission.at_end.value,
     }
-    said |= _numbers(mission, _MISSION_NUMBERS)
-    said |= {key: getattr(mission, key) for key in _MISSION_WORDS if getattr(mission, key)}
+    values |= _numbers(mission, _MISSION_NUMBERS)
+    values |= {key: getattr(mission, key) for key in _MISSION_WORDS if getattr(mission, key)}
     for key, place in (("takeoff", mission.takeoff), ("landing", mission.landing)):
         if place is not None:
-            said[f"{key}_lon_deg"] = round(wrapped(place.lon_deg), 9)
-            said[f"{key}_lat_deg"] = round(place.lat_deg, 9)
+            values[f"{key}_lon_deg"] = round(wrapped(place.lon_deg), 9)
+            values[f"{key}_lat_deg"] = round(place.lat_deg, 9)
             if math.isfinite(place.ground_m):
-                said[f"{key}_ground_m"] = round(place.ground_m, 3)
+                values[f"{key}_ground_m"] = round(place.ground_m, 3)
     if mission.notes:
-        said["notes"] = "\n".join(mission.notes)
-    return said
+        values["notes"] = "\n".join(mission.notes)
+    return values
 
 
-def waypoint_from(lon_deg: float, lat_deg: float, said: Mapping[str, object]) -> Waypoint:
+def waypoint_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) -> Waypoint:
     """Return a waypoint from a place and its fields.
 
     Raises
@@ -84,45 +84,45 @@ def waypoint_from(lon_deg: float, lat_deg: float, said: Mapping[str, object]) ->
     InputError
         If a field has a value it cannot have.
     """
-    numbers = _read_numbers(said, _WAYPOINT_NUMBERS)
+    numbers = _read_numbers(values, _WAYPOINT_NUMBERS)
     return Waypoint(
         lon_deg=lon_deg,
         lat_deg=lat_deg,
         height_m=numbers.pop("height_m", math.nan),
-        role=_choice(Role, said.get("role", Role.TRANSIT.value), "role"),
-        stop=str(said.get("stop", False)).lower() in ("true", "1"),
+        role=_choice(Role, values.get("role", Role.TRANSIT.value), "role"),
+        stop=str(values.get("stop", False)).lower() in ("true", "1"),
         **numbers,
     )
 
 
-def photo_from(lon_deg: float, lat_deg: float, said: Mapping[str, object]) -> Photo:
+def photo_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) -> Photo:
     """Return a photograph from a place and its fields."""
-    numbers = _read_numbers(said, _PHOTO_NUMBERS)
+    numbers = _read_numbers(values, _PHOTO_NUMBERS)
     return Photo(
         lon_deg=lon_deg,
         lat_deg=lat_deg,
         height_m=numbers.get("height_m", math.nan),
         heading_deg=numbers.get("heading_deg", math.nan),
         gimbal_pitch_deg=numbers.get("gimbal_pitch_deg", -90.0),
-        line=int(finite(said.get("line", 0), "line")),
+        line=int(finite(values.get("line", 0), "line")),
     )
 
 
-def mission_from(said: Mapping[str, object], waypoints: tuple[Waypoint, ...]) -> Mission:
+def mission_from(values: Mapping[str, object], waypoints: tuple[Waypoint, ...]) -> Mission:
     """Return a mission, without its geometry, from its fields and waypoints."""
-    reference = said.get(MARK, HeightReference.TAKEOFF.value)
+    reference = values.get(MARK, HeightReference.TAKEOFF.value)
     return Mission(
-        name=str(said.get("name", "")),
+        name=str(values.get("name", "")),
         waypoints=waypoints,
-        takeoff=_place(said, "takeoff"),
-        landing=_place(said, "landing"),
+        takeoff=_place(values, "takeoff"),
+        landing=_place(values, "landing"),
         height_reference=_choice(HeightReference, reference, MARK),
-        at_end=_choice(AtEnd, said.get("at_end", AtEnd.RETURN.value), "at_end"),
-        drone=str(said.get("drone", "")),
-        camera=str(said.get("camera", "")),
-        vertical_datum=str(said.get("vertical_datum", "")),
-        notes=tuple(str(said["notes"]).split("\n")) if said.get("notes") else (),
-        **_read_numbers(said, _MISSION_NUMBERS),  # type: ignore[arg-type]
+        at_end=_choice(AtEnd, values.get("at_end", AtEnd.RETURN.value), "at_end"),
+        drone=str(values.get("drone", "")),
+        camera=str(values.get("camera", "")),
+        vertical_datum=str(values.get("vertical_datum", "")),
+        notes=tuple(str(values["notes"]).split("\n")) if values.get("notes") else (),
+        **_read_numbers(values, _MISSION_NUMBERS),  # type: ignore[arg-type]
     )
 
 
@@ -136,12 +136,12 @@ def _numbers(holder: object, keys: tuple[str, ...]) -> dict[str, Value]:
     return {key: round(value, 6) for key, value in values.items() if math.isfinite(value)}
 
 
-def _read_numbers(said: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, float]:
-    return {key: finite(said[key], key) for key in keys if said.get(key) is not None}
+def _read_numbers(values: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, float]:
+    return {key: finite(values[key], key) for key in keys if values.get(key) is not None}
 
 
-def _place(said: Mapping[str, object], key: str) -> Place | None:
-    lon, lat, ground = (said.get(f"{key}_{part}") for part in ("lon_deg", "lat_deg", "ground_m"))
+def _place(values: Mapping[str, object], key: str) -> Place | None:
+    lon, lat, ground = (values.get(f"{key}_{part}") for part in ("lon_deg", "lat_deg", "ground_m"))
     if lon is None or lat is None:
         return None
     return Place(

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 from shapely.ops import nearest_points
 
-from flightplan.coverage.routes import NADIR_DEG, Line
+from flightplan.coverage.routes import NADIR_DEG, Line, Route
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import CameraModel
@@ -172,38 +173,45 @@ def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
             raise InputError("exclusions wall off part of the way; take off elsewhere")
         return found
 
-    def rules(launches: tuple[Place, ...]) -> SortieRules:
-        return SortieRules(
-            drone=replace(request.drone, max_points=most_points),
-            motion=motion,
-            line_speed=lambda line: line_speed(line, spacing, request),
-            launches=launches,
-            height_m=spacing.height_agl_m,
-            battery=request.battery,
-            sight_m=request.bounds.sight_m if "sight" not in request.allowed else math.inf,
-            way=way,
-            climb_m=lambda path: _climb_m(path, setting),
-        )
-
-    if setting.takeoffs:
-        return split_route(route, rules(setting.takeoffs)), False
-    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
-    edge = edges.boundary.difference(setting.airspace.solid)
-    if edge.is_empty:
-        raise InputError("no place on the edge of the area to take off from; give --takeoff")
-    ends = shapely.MultiPoint([route.lines[0].entry, route.lines[-1].exit]).centroid
-    near = nearest_points(edge, ends)[0]
+    rules = SortieRules(
+        drone=replace(request.drone, max_points=most_points),
+        motion=motion,
+        line_speed=lambda line: line_speed(line, spacing, request),
+        launches=setting.takeoffs or (_nearest_edge(route, setting),),
+        height_m=spacing.height_agl_m,
+        battery=request.battery,
+        sight_m=request.bounds.sight_m if "sight" not in request.allowed else math.inf,
+        way=way,
+        climb_m=lambda path: _climb_m(path, setting),
+    )
+    try:
+        return split_route(route, rules), not setting.takeoffs
+    except InputError:
+        if setting.takeoffs:
+            raise
     around = shapely.line_interpolate_point(
-        max(shapely.get_parts(edge), key=lambda part: part.length),
+        max(shapely.get_parts(_edges(setting)), key=lambda part: part.length),
         np.arange(AROUND) / AROUND,
         normalized=True,
     )
-    launch = float(near.x), float(near.y)
-    try:
-        return split_route(route, rules((launch,))), True
-    except InputError:
-        places = (launch, *((float(point.x), float(point.y)) for point in around))
-        return split_route(route, rules(places)), True
+    places = (*rules.launches, *((float(point.x), float(point.y)) for point in around))
+    return split_route(route, replace(rules, launches=places)), True
+
+
+def _edges(setting: Setting) -> BaseGeometry:
+    """Return the edges of the area on which one may take off."""
+    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
+    return edges.boundary.difference(setting.airspace.solid)
+
+
+def _nearest_edge(route: Route, setting: Setting) -> Place:
+    """Return the place on the edge of the area that is nearest to both ends of a route."""
+    edges = _edges(setting)
+    if edges.is_empty:
+        raise InputError("no place on the edge of the area to take off from; give --takeoff")
+    ends = shapely.MultiPoint([route.lines[0].entry, route.lines[-1].exit]).centroid
+    near = nearest_points(edges, ends)[0]
+    return float(near.x), float(near.y)
 
 
 def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:

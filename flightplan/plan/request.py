@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.routes import Airspace, obstacles_of
+from flightplan.coverage.routes import Airspace, obstacles_of, without
 from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest
 from flightplan.equipment.flight_model import Battery, Wind
-from flightplan.proof.rules import RULES, RuleLimits
+from flightplan.proof.rules import RuleLimits, require_rules
 from flightplan.terrain.terrain import Terrain, read_terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea
@@ -88,11 +88,7 @@ class PlanRequest:
                 f"GSD of {self.gsd_m * 100:g} cm cannot be meant; give "
                 f"{FINEST_GSD_M * 100:g} cm to {COARSEST_GSD_M * 100:g} cm, such as --gsd 2.5cm"
             )
-        for rule in self.allowed:
-            if rule not in RULES:
-                raise InputError(
-                    f"rule {rule!r} is not known; choose from {', '.join(RULES)} for --allow"
-                )
+        require_rules(self.allowed)
         if self.oblique_deg is not None and not (
             OBLIQUE_DEG[0] <= self.oblique_deg <= OBLIQUE_DEG[1]
         ):
@@ -151,16 +147,10 @@ def set_plan(request: PlanRequest) -> Setting:
         for part in shapely.get_parts(frame.to_plan(each.polygons))
     )
     solid = shapely.union_all(exclusions) if exclusions else None
-    area = whole if solid is None else whole.difference(solid)
-    parts = [
-        part for part in shapely.get_parts(area) if part.area > 0 and part.geom_type == "Polygon"
-    ]
-    if not parts:
-        raise InputError("exclusions cover the whole area; leave some of it to be flown")
     takeoffs = tuple(_takeoff(place, frame, solid) for place in request.takeoffs)
     return Setting(
         frame=frame,
-        area=MultiPolygon(parts),
+        area=without(whole, solid),
         exclusions=exclusions,
         terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
         airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),

@@ -7,7 +7,7 @@ is refused, what may be fine is warned of; a person may override each rule by it
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -271,9 +271,7 @@ def check_plan(
     InputError
         If a rule to override does not exist.
     """
-    for name in allowed:
-        if name not in RULES:
-            raise InputError(f"rule {name!r} is not known; choose from {', '.join(RULES)}")
+    require_rules(allowed)
     bounds = bounds or RuleLimits()
     breaches = (
         *_of_flight(plan, bounds),
@@ -295,6 +293,15 @@ def check_plan(
         )
         found.append(finding)
     return tuple(sorted(found, key=lambda finding: (not finding.refuses, finding.overridden)))
+
+
+def require_rules(names: Iterable[str]) -> None:
+    """Raise for a name that is no rule's."""
+    for name in names:
+        if name not in RULES:
+            raise InputError(
+                f"rule {name!r} is not known; choose from {', '.join(RULES)} for --allow"
+            )
 
 
 def refuse(findings: Sequence[Finding]) -> None:

@@ -326,8 +326,8 @@ def take_photographs(
     streams = np.random.SeedSequence([seed, *flight.band.encode()]).spawn(len(stations))
     numbered = list(zip(range(len(stations)), stations, streams, strict=True))
 
-    def shoot(job: tuple[int, Station, np.random.SeedSequence]) -> RenderedPhotograph:
-        number, station, stream = job
+    def shoot(numbered_station: tuple[int, Station, np.random.SeedSequence]) -> RenderedPhotograph:
+        number, station, stream = numbered_station
         rng = np.random.default_rng(stream)
         shot = record(number, station, frame, flight, rng)
         radiance = render(
