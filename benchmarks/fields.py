@@ -127,10 +127,10 @@ class Measured:
     over_hole_m: float
 
 
-def measured(name: str, plan: str, field: Polygon, views: int, pictures: Path | None) -> Measured:
+def measured(name: str, plan: str, field: Polygon, asked: int, pictures: Path | None) -> Measured:
     """Plan a field, print a row of figures and draw the plan."""
     began = time.perf_counter()
-    route = plan_path(field, PATTERN, MOTION, options=PathOptions(views=views))
+    route = plan_path(field, PATTERN, MOTION, options=PathOptions(views=asked))
     took = time.perf_counter() - began
     way = route_path(route)
     places = places_inside(field, CELL_M)
