@@ -322,18 +322,26 @@ def _leg_matrix(starts: Float, ends: Float, motion: Motion) -> Float:
 
 def _convex_corners(solid: BaseGeometry) -> Float:
     """Return the corners (K, 2) of polygons that a taut string could bend round."""
-    corners = []
-    for polygon in shapely.get_parts(solid):
+    corners = [np.empty((0, 2))]
+    for points, before, after in rings(solid):
+        # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
+        left = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
+        corners.append(points[left])
+    return np.concatenate(corners)
+
+
+def rings(geometry: BaseGeometry) -> Iterator[tuple[Float, Float, Float]]:
+    """Yield the corners of each ring of polygons, the edges (K, 2) before and after each corner.
+
+    Outer rings run counter-clockwise, holes clockwise.
+    """
+    for polygon in shapely.get_parts(geometry):
         if not isinstance(polygon, Polygon) or polygon.is_empty:
             continue
         oriented = shapely.geometry.polygon.orient(polygon)
         for ring in (oriented.exterior, *oriented.interiors):
             points = np.asarray(ring.coords)[:-1]
-            before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
-            # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
-            left = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
-            corners.append(points[left])
-    return np.concatenate(corners) if corners else np.empty((0, 2))
+            yield points, points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
 
 
 def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:

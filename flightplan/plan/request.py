@@ -23,7 +23,7 @@ from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.proof.rules import RuleLimits, require_rules
-from flightplan.terrain.terrain import Terrain, read_terrain
+from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea
 from tmp.geo.frames import PlanFrame
@@ -176,8 +176,7 @@ def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: f
     places = np.concatenate(
         [way, shapely.get_coordinates(setting.area), np.reshape(setting.takeoffs, (-1, 2))]
     )
-    low, high = places.min(axis=0) - margin_m, places.max(axis=0) + margin_m
-    bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    bounds = bounds_about(places, margin_m)
     if request.dem is None:
         return replace(setting, terrain=Terrain.flat(bounds, cell_m=FLAT_CELL_M))
     terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)

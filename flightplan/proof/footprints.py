@@ -226,7 +226,8 @@ class GroundCells:
         if grid.rows < 2 or grid.cols < 2:
             raise InputError(f"cells of {cell_m:g} m are too coarse for this area; choose smaller")
         x, y = np.meshgrid(*grid.cell_centres())
-        inside = _within(area, x, y)
+        shapely.prepare(area)
+        inside = np.asarray(shapely.contains_xy(area, x, y))
         if not inside.any():
             raise InputError(f"no cell of {cell_m:g} m lies in the area; choose smaller cells")
         ground = height_below(terrain, np.stack([x, y], axis=-1))
@@ -258,11 +259,6 @@ class GroundCells:
         padded = np.pad(self.ground_m, padding, mode="edge")
         blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1, BLOCK)
         return blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))
-
-
-def _within(area: BaseGeometry, x: Float, y: Float) -> NDArray[np.bool_]:
-    shapely.prepare(area)
-    return np.asarray(shapely.contains_xy(area, x, y))
 
 
 def choose_cell(photo_spacing_m: float, area: BaseGeometry) -> float:

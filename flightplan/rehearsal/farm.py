@@ -30,6 +30,7 @@ from flightplan.rehearsal.photographs import (
 )
 from flightplan.rehearsal.planned import FlownPlan
 from flightplan.rehearsal.scene import Scene
+from flightplan.terrain.terrain import bounds_about
 from tmp.cameras import Camera
 from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame, PlanFrame
@@ -257,9 +258,7 @@ def seen_bounds(
             world = rays @ pose.rotation
             fall = (pose.centre[2] + LOWEST_GROUND_M) / np.maximum(-world[:, 2], 0.2)
             reached.append(pose.centre + world * fall[:, None])
-    ends = frame.map_from_world(np.concatenate(reached))[:, :2]
-    low, high = ends.min(axis=0) - 2.0, ends.max(axis=0) + 2.0
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    return bounds_about(frame.map_from_world(np.concatenate(reached))[:, :2], 2.0)
 
 
 def _truth_grid(farm: Farm, options: FarmOptions) -> Grid:
@@ -376,8 +375,5 @@ def _planned_truth_grid(stations: Sequence[Station], camera: Camera, frame: Loca
     """Return the grid of the truth: the ground below the cameras, at the photographs' GSD."""
     world = np.array([station.position for station in stations])
     places = frame.map_from_world(world)[:, :2]
-    low, high = places.min(axis=0) - TRUTH_MARGIN_M, places.max(axis=0) + TRUTH_MARGIN_M
     gsd_m = round(float(np.median(world[:, 2])) / camera.fx_px, 4)
-    return Grid.from_bounds(
-        (float(low[0]), float(low[1]), float(high[0]), float(high[1])), gsd_m, frame.crs
-    )
+    return Grid.from_bounds(bounds_about(places, TRUTH_MARGIN_M), gsd_m, frame.crs)

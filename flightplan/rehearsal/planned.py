@@ -23,7 +23,7 @@ from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.terrain.profiles import profile_along
-from flightplan.terrain.terrain import Terrain, read_terrain
+from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
 from tmp.errors import InputError, VersionError
 from tmp.geo.frames import PlanFrame
 from tmp.progress import Track, silent
@@ -77,12 +77,9 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
     places = frame.plan_from_geodetic(
         [(point.lon_deg, point.lat_deg) for one in missions for point in one.waypoints]
     )
-    x0, y0, x1, y1 = summary["bounds"]
-    low, high = places.min(axis=0) - ROOM_M, places.max(axis=0) + ROOM_M
-    bounds = (
-        min(x0, float(low[0])), min(y0, float(low[1])),
-        max(x1, float(high[0])), max(y1, float(high[1])),
-    )  # fmt: skip
+    known = np.reshape(summary["bounds"], (2, 2))
+    moved = np.reshape(bounds_about(places, ROOM_M), (2, 2))
+    bounds = bounds_about(np.vstack([known, moved]), 0.0)
     if summary["dem"] is None:
         terrain = Terrain.flat(bounds, cell_m=FLAT_CELL_M)
     else:

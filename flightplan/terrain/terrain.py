@@ -48,6 +48,12 @@ PLAUSIBLE_M = (-500.0, 9000.0)
 """From below the shore of the Dead Sea to above the highest mountain, in any datum."""
 
 
+def bounds_about(places: ArrayLike, margin_m: float) -> Bounds:
+    """Return the rectangle about plan points (N, 2), with a margin on all sides."""
+    low, high = np.min(places, axis=0) - margin_m, np.max(places, axis=0) + margin_m
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElevationModel:
     """An open raster of heights, and what its heights mean."""
