@@ -130,10 +130,10 @@ class Motion:
         cruising = length / speed + speed / self.acceleration_m_s2
         return np.asarray(np.where(long, cruising, 2 * np.sqrt(length / self.acceleration_m_s2)))
 
-    def stopping_m(self, speed_m_s: float | None = None) -> float:
-        """Return the way needed to reach a speed, or to brake from it; by default from cruise."""
-        speed = self.cruise_m_s if speed_m_s is None else speed_m_s
-        return speed**2 / (2 * self.acceleration_m_s2)
+    @property
+    def stopping_m(self) -> float:
+        """The way needed to reach cruise, or to brake from it."""
+        return self.cruise_m_s**2 / (2 * self.acceleration_m_s2)
 
 
 def merged(points: ArrayLike, caps_m_s: ArrayLike | None = None) -> tuple[Float, Float]:

@@ -222,8 +222,8 @@ class Fence:
         return sum(len(p.exterior.coords) - 1 for p in self.inside + self.outside)
 
 
-def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
-    """Return the mission's fence with at most `most` corners.
+def fence_of(mission: Mission) -> Fence:
+    """Return the mission's fence with at most `MOST_CORNERS` corners.
 
     The drone is never allowed anywhere it was not before: the fence shrinks and exclusions grow
     by what simplifying may cut.  Holes of the fence become exclusions.
@@ -239,7 +239,7 @@ def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
         drawn += [Polygon(hole) for hole in mission.fence.interiors]
     outside = [Polygon(polygon.exterior) for polygon in drawn]
     fence = Fence(inside=tuple(inside), outside=tuple(outside))
-    if fence.corners <= most:
+    if fence.corners <= MOST_CORNERS:
         return fence
     first = mission.waypoints[0]
     frame = PlanFrame(lon_deg=first.lon_deg, lat_deg=first.lat_deg)
@@ -249,11 +249,11 @@ def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
             inside=tuple(_simplified(p, frame, -tolerance_m) for p in inside),
             outside=tuple(_simplified(p, frame, tolerance_m) for p in outside),
         )
-        if simpler.corners <= most and _safe(simpler, fence, path, frame):
+        if simpler.corners <= MOST_CORNERS and _safe(simpler, fence, path, frame):
             return simpler
     raise InputError(
         f"the fence of mission {mission.name!r} has {fence.corners} corners and an autopilot "
-        f"holds {most}; draw it simpler, or farther from the flight path"
+        f"holds {MOST_CORNERS}; draw it simpler, or farther from the flight path"
     )
 
 

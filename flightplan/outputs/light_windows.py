@@ -168,33 +168,29 @@ def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = 
     return SunDay(times=times, elevation_deg=elevation, azimuth_deg=azimuth, zone=local)
 
 
-def multispectral_windows(
-    day: SunDay, least_deg: float = MULTISPECTRAL_DEG
-) -> tuple[tuple[Window, ...], str]:
+def multispectral_windows(day: SunDay) -> tuple[tuple[Window, ...], str]:
     """Return when the sun is high enough for reflectance work, and what to know, in words.
 
     Where it never gets so high, the windows are the best of the day: as long as it gives 95 % of
     its highest light on level ground.
     """
-    windows = day.windows(lambda elevation: elevation >= least_deg)
+    windows = day.windows(lambda elevation: elevation >= MULTISPECTRAL_DEG)
     if windows:
-        return windows, f"sun above {least_deg:g}°"
+        return windows, f"sun above {MULTISPECTRAL_DEG:g}°"
     when, top_deg = day.highest
     if top_deg < TOO_LOW_DEG:
         return (), f"the sun reaches {top_deg:.1f}° at most: too low for reflectance work"
     enough = NEAR_HIGHEST * np.sin(np.radians(top_deg))
     windows = day.windows(lambda elevation: np.sin(np.radians(elevation)) >= enough)
     return windows, (
-        f"the sun never reaches {least_deg:g}°; best of the day about {when:%H:%M} UTC, at "
+        f"the sun never reaches {MULTISPECTRAL_DEG:g}°; best of the day about {when:%H:%M} UTC, at "
         f"{top_deg:.1f}°: shadows are {1 / np.tan(np.radians(top_deg)):.1f} times as long as high"
     )
 
 
-def raking_windows(
-    day: SunDay, between_deg: tuple[float, float] = RAKING_DEG
-) -> tuple[Window, ...]:
+def raking_windows(day: SunDay) -> tuple[Window, ...]:
     """Return when low sun shows earthworks by their shadows."""
-    low, high = between_deg
+    low, high = RAKING_DEG
     return day.windows(lambda elevation: (elevation >= low) & (elevation <= high))
 
 

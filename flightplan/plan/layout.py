@@ -218,7 +218,7 @@ def _lay(request: PlanRequest) -> Layout:
         wind=request.wind,
         max_airspeed_m_s=request.drone.top_speed_m_s,
     )
-    run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
+    run_in_m = motion.stopping_m + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
     options = PathOptions(
         views=request.asked_views,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -201,8 +200,8 @@ def _mapped(features: FarmFeatures, place: Callable[[Float], Float], turn: float
     return FarmFeatures(**mapped, homefields=tuple(map(place, features.homefields)))
 
 
-def read_farm(description: Path | None = None, terrain: Path | None = None) -> Farm:
-    """Read a piece of country: the farm in `sample_data` when no files are given.
+def read_farm() -> Farm:
+    """Read the farm in `sample_data`.
 
     Raises
     ------
@@ -210,10 +209,9 @@ def read_farm(description: Path | None = None, terrain: Path | None = None) -> F
         If the description lacks an entry or has one of the wrong kind.
     """
     sample = files("sample_data")
-    description = description or Path(str(sample.joinpath("farm.json")))
-    terrain = terrain or Path(str(sample.joinpath("farm_terrain.tif")))
+    description = sample.joinpath("farm.json")
     given: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
-    with rasterio.open(terrain) as raster:
+    with rasterio.open(str(sample.joinpath("farm_terrain.tif"))) as raster:
         heights, bounds = raster.read(1), raster.bounds
         crs, cell_m = raster.crs.to_string(), raster.res[0]
     try:

@@ -48,6 +48,8 @@ BANDS = {"rgb": 3, "nir": 1}
 NIR_NM = 840.0
 SECONDS_BETWEEN_PHOTOS = 2.0
 LARGEST_PATCH_PX = 8
+INSET = 0.15
+"""How far inside the area the outermost stations lie, as a fraction of the footprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,6 @@ def fly_lines(
     heading_deg: float,
     overlap: Overlap | None = None,
     pitch_deg: float = -90.0,
-    inset: float = 0.15,
 ) -> list[Station]:
     """Return the stations of parallel lines over a rectangle about the world's origin.
 
@@ -89,8 +90,6 @@ def fly_lines(
         0 flies lines north and south, 90 east and west.
     pitch_deg : float
         -90 looks down; otherwise each line looks ahead along its direction of flight.
-    inset : float
-        How far inside the area the outermost stations lie, as a fraction of the footprint.
 
     Raises
     ------
@@ -106,7 +105,7 @@ def fly_lines(
     footprint = (
         np.array([camera.height_px / camera.fy_px, camera.width_px / camera.fx_px]) * height_agl_m
     )
-    extent = np.abs(np.array([along, across])) @ np.array(size_m) - 2 * inset * footprint
+    extent = np.abs(np.array([along, across])) @ np.array(size_m) - 2 * INSET * footprint
     extent = np.maximum(extent, 0.0)
     photos, lines = (
         math.ceil(length / ((1 - lap) * print_m) - 1e-9) + 1
