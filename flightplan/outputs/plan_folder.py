@@ -141,7 +141,7 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
     title = survey.root.resolve().name
     with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
         notes = _write_missions(folder, missions, plan, catalogue)
-        write_rasters(folder / PROOF, plan.coverage, terrain=plan.setting.terrain.datum)
+        write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
         (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
@@ -186,20 +186,20 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
         "drone": request.drone.key,
         "cameras": [camera.key for camera in request.cameras],
         "gsd_m": request.gsd_m,
-        "height_agl_m": round(plan.spacing.height_agl_m, 3),
-        "band_m": plan.band.below_m,
+        "height_agl_m": round(plan.layout.spacing.height_agl_m, 3),
+        "band_m": plan.layout.band.below_m,
         "frontlap": request.overlap.front,
         "sidelap": request.overlap.side,
         "views": request.asked_views,
         "dem": str(request.dem) if request.dem else None,
-        "dem_datum": plan.setting.terrain.datum if request.dem else None,
-        "frame": [plan.setting.frame.lon_deg, plan.setting.frame.lat_deg],
-        "bounds": list(plan.setting.terrain.bounds),
+        "dem_datum": plan.layout.setting.terrain.datum if request.dem else None,
+        "frame": [plan.layout.setting.frame.lon_deg, plan.layout.setting.frame.lat_deg],
+        "bounds": list(plan.layout.setting.terrain.bounds),
         "day": request.day.isoformat(),
-        "line_spacing_m": round(plan.spacing.line_m, 3),
-        "photo_spacing_m": round(plan.spacing.photo_m, 3),
-        "speed_m_s": round(plan.spacing.speed_m_s, 3),
-        "speed_limit": plan.spacing.speed_limit,
+        "line_spacing_m": round(plan.layout.spacing.line_m, 3),
+        "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
+        "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
+        "speed_limit": plan.layout.spacing.speed_limit,
         "sorties": [
             {
                 "lines": len(flight.lines),
@@ -225,7 +225,10 @@ def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
     for what, windows in (
         (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
         ("raking light, for earthworks", raking_windows(day)),
-        ("sun mirrored by water and wet ice: avoid", glint_windows(day, plan.camera.camera())),
+        (
+            "sun mirrored by water and wet ice: avoid",
+            glint_windows(day, plan.request.proving_camera.camera()),
+        ),
     ):
         said = "; ".join(window.said(day.zone) for window in windows)
         found.append(LightWindow(what=what, when=said or "not on this day"))
@@ -238,14 +241,14 @@ def picture_of(
     """Return what the map shows."""
     return PlanPicture(
         title=title,
-        frame=plan.setting.frame,
-        area=plan.setting.area,
+        frame=plan.layout.setting.frame,
+        area=plan.layout.setting.area,
         coverage=plan.coverage,
         asked=plan.asked,
         certificate=plan.certificate,
         sorties=[_drawn(plan, number, mission) for number, mission in enumerate(missions)],
-        terrain=plan.setting.terrain,
-        exclusions=plan.setting.exclusions,
+        terrain=plan.layout.setting.terrain,
+        exclusions=plan.layout.setting.exclusions,
         facts=dict(facts_of(plan)) | {one.what: one.when for one in light},
         warnings=[*plan.warnings, *(finding.message for finding in plan.findings)],
     )
@@ -274,7 +277,7 @@ def _drawn(plan: FlightPlan, number: int, mission: Mission) -> DrawnSortie:
 
 def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     """Return the plan's figures as a person reads them: name and value."""
-    spacing, sorties, request = plan.spacing, plan.sorties, plan.request
+    spacing, sorties, request = plan.layout.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
     return [
         ("drone", request.drone.name),
@@ -301,7 +304,7 @@ def minutes(seconds: float) -> str:
 def _briefing(
     plan: FlightPlan, missions: tuple[Mission, ...], title: str, light: tuple[LightWindow, ...]
 ) -> Briefing:
-    request, spacing = plan.request, plan.spacing
+    request, spacing = plan.request, plan.layout.spacing
     first = formats_of(request.drone)[0]
     wind = request.wind
     return Briefing(

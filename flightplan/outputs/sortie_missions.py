@@ -37,13 +37,13 @@ def missions_of(plan: FlightPlan) -> tuple[Mission, ...]:
 
 
 def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> Mission:
-    setting, request = plan.setting, plan.request
+    setting, request = plan.layout.setting, plan.request
     takeoff = _place(flight.launch, plan)
     home_m = takeoff.ground_m
     landing = None if flight.landing == flight.launch else _place(flight.landing, plan)
     highest_m = float(way.points[:, 2].max()) - home_m
     return_m = max(highest_m, _highest_near(plan, way) + RETURN_ABOVE_M - home_m)
-    speed = plan.spacing.speed_m_s
+    speed = plan.layout.spacing.speed_m_s
     return Mission(
         name=f"sortie-{number}",
         waypoints=_waypoints(plan, way, home_m),
@@ -55,7 +55,7 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         speed_m_s=speed,
         transit_speed_m_s=speed,
         drone=request.drone.key,
-        camera=plan.camera.key,
+        camera=plan.request.proving_camera.key,
         photo_interval_s=_interval_s(plan),
         area=setting.frame.to_geodetic(setting.area),
         fence=setting.frame.to_geodetic(_fence(way)),
@@ -67,14 +67,14 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
 
 
 def _place(point: tuple[float, float], plan: FlightPlan) -> Place:
-    ((lon, lat),) = plan.setting.frame.geodetic_from_plan([point])
-    (ground,) = plan.setting.terrain.at([point])
+    ((lon, lat),) = plan.layout.setting.frame.geodetic_from_plan([point])
+    (ground,) = plan.layout.setting.terrain.at([point])
     return Place(lon_deg=float(lon), lat_deg=float(lat), ground_m=float(ground))
 
 
 def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoint, ...]:
-    lon_lat = plan.setting.frame.geodetic_from_plan(way.points[:, :2])
-    ground = plan.setting.terrain.at(way.points[:, :2])
+    lon_lat = plan.layout.setting.frame.geodetic_from_plan(way.points[:, :2])
+    ground = plan.layout.setting.terrain.at(way.points[:, :2])
     waypoints: list[Waypoint] = []
     last = len(way.points) - 1
     for index, (x, y, z) in enumerate(way.points):
@@ -104,26 +104,26 @@ def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoin
 
 def _speed(plan: FlightPlan, line: Line | None) -> float:
     if line is None:
-        return plan.spacing.speed_m_s
-    return line_speed(line, plan.spacing, plan.request)
+        return plan.layout.spacing.speed_m_s
+    return line_speed(line, plan.layout.spacing, plan.request)
 
 
 def _spacing(plan: FlightPlan, line: Line) -> float:
-    return round(line.spacing_m or plan.spacing.photo_m, 3)
+    return round(line.spacing_m or plan.layout.spacing.photo_m, 3)
 
 
 def _interval_s(plan: FlightPlan) -> float:
     """Return the timer to set where photographs come by time: whole seconds, never too long."""
     if Trigger.TIMER not in plan.request.drone.triggers:
         return math.nan
-    longest = plan.spacing.photo_m / plan.spacing.speed_m_s
+    longest = plan.layout.spacing.photo_m / plan.layout.spacing.speed_m_s
     return float(max(math.floor(longest + 1e-6), 1))
 
 
 def _photos(plan: FlightPlan, flight: Sortie, way: FlightWay, home_m: float) -> tuple[Photo, ...]:
     if not len(way.photos):
         raise InputError("a sortie without photographs; give a larger area")
-    lon_lat = plan.setting.frame.geodetic_from_plan(way.photos[:, :2])
+    lon_lat = plan.layout.setting.frame.geodetic_from_plan(way.photos[:, :2])
     return tuple(
         Photo(
             lon_deg=float(lon),
@@ -147,11 +147,11 @@ def _highest_near(plan: FlightPlan, way: FlightWay) -> float:
     """Return the highest ground under any straight way home."""
     hull = MultiPoint(way.points[:, :2]).convex_hull.buffer(FENCE_M)
     x0, y0, x1, y1 = hull.bounds
-    cell = plan.setting.terrain.cell_m
+    cell = plan.layout.setting.terrain.cell_m
     x, y = np.meshgrid(np.arange(x0, x1 + cell, cell), np.arange(y0, y1 + cell, cell))
     places = np.column_stack([x.ravel(), y.ravel()])
-    places = places[plan.setting.terrain.covers(places)]
-    return float(plan.setting.terrain.at(places).max())
+    places = places[plan.layout.setting.terrain.covers(places)]
+    return float(plan.layout.setting.terrain.at(places).max())
 
 
 def _in_frame(part: shapely.Geometry, frame: PlanFrame) -> Polygon:

@@ -18,7 +18,6 @@ from flightplan.coverage.path import PathOptions, plan_path
 from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
 from flightplan.coverage.view_counts import Pattern
-from flightplan.equipment.catalogue import CameraModel
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
@@ -81,7 +80,7 @@ def add_photographs(
         height_at=layout.lowest_at,
         forbidden=_forbidden(setting, layout.run_in_m),
     )
-    camera = layout.camera.camera()
+    camera = layout.request.proving_camera.camera()
     repaired = repair(
         route.lines, coverage, layout.ground, camera, photographs=views, pattern=pattern
     )
@@ -154,11 +153,6 @@ class Layout:
     ground: GroundCells
     route: Route
     oblique: Route | None = None
-
-    @property
-    def camera(self) -> CameraModel:
-        """The camera that the plan is proved with."""
-        return self.request.proving_camera
 
     def lowest_at(self, places: Float) -> Float:
         """Return the lowest height allowed (N,) over plan points (N, 2), in the terrain's datum."""
@@ -270,7 +264,9 @@ def _photos(layout: Layout) -> Photos:
 
 def _worst_coverage(layout: Layout, workers: int) -> Coverage:
     """Return what the photographs see at the lowest, and how sharply at the highest."""
-    seen = prove(_photos(layout), layout.camera.camera(), layout.ground, workers=workers)
+    seen = prove(
+        _photos(layout), layout.request.proving_camera.camera(), layout.ground, workers=workers
+    )
     higher = layout.spacing.highest_m / layout.spacing.lowest_m
     return replace(seen, gsd_m=seen.gsd_m * np.float32(higher))
 
@@ -287,7 +283,7 @@ def _tightened(
     found = certify(
         asked_of(request, layout),
         coverage,
-        laps=measure_laps(photos, layout.camera.camera(), layout.setting.terrain),
+        laps=measure_laps(photos, layout.request.proving_camera.camera(), layout.setting.terrain),
         photographs=len(photos),
     )
     failing = {check.name: check for check in found.checks if not check.passed}

@@ -16,8 +16,6 @@ from shapely.ops import nearest_points
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
-from flightplan.equipment.catalogue import CameraModel
-from flightplan.equipment.flight_model import Motion
 from flightplan.plan.flight_way import FlightWay, lay_way
 from flightplan.plan.layout import Layout, add_photographs, asked_of, join_routes, lay_out
 from flightplan.plan.request import Place, PlanRequest, Setting
@@ -25,7 +23,6 @@ from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
-from flightplan.terrain.height_band import HeightBand
 from flightplan.terrain.profiles import Profile, profile_along
 from tmp.errors import InputError
 from tmp.progress import Track, silent
@@ -49,10 +46,7 @@ class FlightPlan:
     """Everything about a plan; files are written from it, see `flightplan.outputs.plan_folder`."""
 
     request: PlanRequest
-    setting: Setting
-    spacing: Spacing
-    motion: Motion
-    band: HeightBand
+    layout: Layout
     sorties: Sorties
     ways: tuple[FlightWay, ...]
     """One for each sortie."""
@@ -64,11 +58,6 @@ class FlightPlan:
     findings: tuple[Finding, ...]
     """Rules the plan breaks; none that refuses."""
     warnings: tuple[str, ...]
-
-    @property
-    def camera(self) -> CameraModel:
-        """The camera that the plan is proved with."""
-        return self.request.proving_camera
 
 
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
@@ -87,7 +76,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     """
     layout, words = lay_out(request, workers=workers)
     setting = layout.setting
-    camera = layout.camera.camera()
+    camera = request.proving_camera.camera()
     for spare in range(PROOFS):
         sorties, ways, guessed = _flights(layout)
         photos = photos_of(sorties, ways)
@@ -122,10 +111,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     refuse(findings)
     return FlightPlan(
         request=request,
-        setting=setting,
-        spacing=layout.spacing,
-        motion=layout.motion,
-        band=layout.band,
+        layout=layout,
         sorties=sorties,
         ways=ways,
         coverage=coverage,

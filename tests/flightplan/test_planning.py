@@ -65,8 +65,8 @@ def test_the_farm_is_planned_and_proved(plan: FlightPlan) -> None:
 def test_the_way_keeps_its_band_over_the_ground(plan: FlightPlan) -> None:
     (profile,) = plan.profiles
     above = profile.height_agl_m
-    assert above.min() >= plan.spacing.lowest_m - 0.05
-    assert above[profile.surveying].max() <= plan.spacing.highest_m + 0.05
+    assert above.min() >= plan.layout.spacing.lowest_m - 0.05
+    assert above[profile.surveying].max() <= plan.layout.spacing.highest_m + 0.05
 
 
 def test_missions_take_the_plan_s_photographs_from_above_the_takeoff(plan: FlightPlan) -> None:
@@ -151,7 +151,7 @@ def test_nothing_is_flown_over_an_exclusion(request_: PlanRequest) -> None:
             exclusions=(SurveyArea(polygons=MultiPolygon([nest]), source="a nest"),),
         )
     )
-    solid = made.setting.exclusions[0].buffer(-0.1)
+    solid = made.layout.setting.exclusions[0].buffer(-0.1)
     for way in made.ways:
         from shapely import LineString
 
