@@ -102,35 +102,19 @@ class WireItem:
         -----
         Commands without a place go in the frame MISSION: PX4 refuses to return home in another.
         """
-        p1, p2, p3, p4, p5, p6, p7 = item.params
+        p1, p2, p3, p4, p5, p6, z = item.params
         placed = item.command in _PLACED
-        scale = UNITS_PER_DEG if placed else 1.0
+        scale, frame = (UNITS_PER_DEG, item.frame) if placed else (1.0, Frame.MISSION)
+        x, y = round(p5 * scale), round(p6 * scale)
         return cls(
-            command=int(item.command),
-            frame=int(item.frame if placed else Frame.MISSION),
-            p1=p1,
-            p2=p2,
-            p3=p3,
-            p4=p4,
-            x=round(p5 * scale),
-            y=round(p6 * scale),
-            z=p7,
+            command=int(item.command), frame=int(frame), p1=p1, p2=p2, p3=p3, p4=p4, x=x, y=y, z=z
         )
 
     @classmethod
     def from_message(cls, message: Any) -> WireItem:
         """Take an item out of a MISSION_ITEM_INT."""
-        return cls(
-            command=message.command,
-            frame=message.frame,
-            p1=message.param1,
-            p2=message.param2,
-            p3=message.param3,
-            p4=message.param4,
-            x=message.x,
-            y=message.y,
-            z=message.z,
-        )
+        same = {name: getattr(message, name) for name in ("command", "frame", "x", "y", "z")}
+        return cls(**same, **{f"p{n}": getattr(message, f"param{n}") for n in range(1, 5)})
 
     def to_message(self, make: Any, target: tuple[int, int], seq: int, mission_type: int) -> Any:
         """Return the item as a MISSION_ITEM_INT.

@@ -125,6 +125,16 @@ def border_rays(camera: Camera, points_per_side: int = 2) -> Float:
     return camera.ray_from_pixel(border.reshape(-1, 2) * size)
 
 
+def sideways(rays: Float) -> Float:
+    """Return the metres sideways (..., 2) that rays (..., 3) go for each metre down.
+
+    Rays flatter than `FLATTEST_DEG` are bent down to that elevation.
+    """
+    level = np.hypot(rays[..., 0], rays[..., 1])
+    drop = np.maximum(-rays[..., 2], level * np.tan(np.radians(FLATTEST_DEG)))
+    return np.asarray(rays[..., :2] / drop[..., None])
+
+
 def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
     """Follow rays of every photograph to the ground.
 
@@ -140,18 +150,15 @@ def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
     Returns
     -------
     ndarray of shape (N, M, 3)
-        Where each ray first meets the ground.  Rays flatter than `FLATTEST_DEG` are bent down to
-        that elevation.
+        Where each ray, as `sideways` has it, first meets the ground.
 
     Notes
     -----
     A ray is looked at in `DEPTHS` steps between the terrain's highest and lowest place, so it can
     pass through a spike that is thinner than a step.  `flightplan.proof.prove` has no such limit.
     """
-    rays = np.asarray(camera_rays, float) @ photos.cam_from_plan
-    level = np.hypot(rays[..., 0], rays[..., 1])
-    drop = np.maximum(-rays[..., 2], level * np.tan(np.radians(FLATTEST_DEG)))
-    across = rays[..., :2] / drop[..., None]  # metres sideways for each metre of drop
+    across = sideways(np.asarray(camera_rays, float) @ photos.cam_from_plan)
+    shape = across.shape[:-1]
     start = photos.position[:, None, :]
     low, high = float(terrain.heights.min()), float(terrain.heights.max())
     # A hair below the ground, so that the last step is in it for certain.
@@ -162,10 +169,10 @@ def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
         places = start[..., :2] + across * depth[..., None]
         return np.asarray(start[..., 2] - depth - height_below(terrain, places))
 
-    upper, lower = np.broadcast_arrays(first, last + 0 * drop)
-    inside, over = upper.copy(), above(upper)
-    outside, under = lower.copy(), above(lower)
-    found = np.zeros(drop.shape, bool)
+    upper, lower = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
+    inside, over = upper, above(upper)
+    outside, under = lower, above(lower)
+    found = np.zeros(shape, bool)
     for share in np.linspace(0, 1, DEPTHS + 1)[1:] if high > low else ():
         depth = upper + share * (lower - upper)
         gap = above(depth)

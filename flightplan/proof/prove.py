@@ -23,7 +23,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from flightplan.proof.footprints import BLOCK, FLATTEST_DEG, GroundCells, Photos, border_rays
+from flightplan.proof.footprints import (
+    BLOCK,
+    FLATTEST_DEG,
+    GroundCells,
+    Photos,
+    border_rays,
+    sideways,
+)
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
 from tmp.progress import Track, silent
@@ -215,10 +222,7 @@ def prove(
 
 def _reach(rotations: Float, camera: Camera) -> Float:
     """Return how far each picture reaches per metre of height: least and most x, y (N, 2, 2)."""
-    rays = border_rays(camera, 8) @ rotations
-    level = np.hypot(rays[..., 0], rays[..., 1])
-    drop = np.maximum(-rays[..., 2], level * math.tan(math.radians(FLATTEST_DEG)))
-    across = rays[..., :2] / drop[..., None]
+    across = sideways(border_rays(camera, 8) @ rotations)
     return np.stack([across.min(axis=1), across.max(axis=1)], axis=1)
 
 
