@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 from PIL.ExifTags import IFD
 
 from flightplan.rehearsal.camera import PhotoTags, to_exif, to_xmp, write_photograph
-from flightplan.rehearsal.photographs import Shot, Station
+from flightplan.rehearsal.photographs import RenderedPhotograph, Station
 from tmp.cameras import Camera
 from tmp.files import replacing
 from tmp.geo.frames import LocalFrame
@@ -50,7 +50,7 @@ class Card:
     frame: LocalFrame
     cameras: dict[str, Camera]
     """True interior orientation by the camera id of the shots."""
-    shots: tuple[Shot, ...]
+    shots: tuple[RenderedPhotograph, ...]
     """Of the photographs of the survey, in the order they were taken."""
     hopeless: tuple[str, ...] = ()
     """Names of shots that nobody need orient."""
@@ -61,7 +61,7 @@ class Card:
         return self.folder / PHOTOS
 
     @property
-    def possible(self) -> tuple[Shot, ...]:
+    def possible(self) -> tuple[RenderedPhotograph, ...]:
         """Shots that can be oriented."""
         return tuple(shot for shot in self.shots if shot.name not in self.hopeless)
 
@@ -95,13 +95,13 @@ def read_card(folder: Path) -> Card:
     )
 
 
-def _shot(entry: dict[str, Any]) -> Shot:
+def _shot(entry: dict[str, Any]) -> RenderedPhotograph:
     station, tags = dict(entry["station"]), dict(entry["tags"])
     station["position"] = tuple(station["position"])
     tags["time"] = datetime.fromisoformat(tags["time"])
     if tags["rtk_sigma_m"] is not None:
         tags["rtk_sigma_m"] = tuple(tags["rtk_sigma_m"])
-    return Shot(
+    return RenderedPhotograph(
         name=entry["name"],
         camera_id=entry["camera_id"],
         station=Station(**station),
@@ -109,7 +109,7 @@ def _shot(entry: dict[str, Any]) -> Shot:
     )
 
 
-def copied(card: Card, folder: Path, shots: Iterable[Shot] | None = None) -> Card:
+def copied(card: Card, folder: Path, shots: Iterable[RenderedPhotograph] | None = None) -> Card:
     """Return a card of its own folder with some of the photographs, as hard links where possible.
 
     A photograph whose tags differ from those of the card it comes from is written with them.

@@ -25,7 +25,6 @@ from measure import DATA, judge
 from numpy.typing import NDArray
 from shapely import Polygon
 
-from flightplan.coverage.annealing import Goal
 from flightplan.coverage.path import PathOptions, plan_path
 from flightplan.coverage.routes import Route, route_path, route_seconds
 from flightplan.coverage.view_counts import Pattern, places_inside
@@ -99,8 +98,8 @@ def compare(name: str, path: Path, pictures: Path | None) -> None:
     """Plan one field twice and judge both plans."""
     rings = json.loads(path.read_text())["local_m"]
     field, rival = Polygon(rings["exterior"], rings["interiors"]), RIVALS[name]
-    lean = measured(name, "lean", field, Goal(views=5), pictures)
-    full = measured(name, "full", field, Goal(views=9), pictures)
+    lean = measured(name, "lean", field, 5, pictures)
+    full = measured(name, "full", field, 9, pictures)
     judge(
         lean.seconds <= rival.seconds and lean.below_five <= rival.below_five,
         f"lean: {lean.seconds:.0f} s with {lean.below_five:.1%} below five views, where "
@@ -128,10 +127,10 @@ class Measured:
     over_hole_m: float
 
 
-def measured(name: str, plan: str, field: Polygon, goal: Goal, pictures: Path | None) -> Measured:
+def measured(name: str, plan: str, field: Polygon, asked: int, pictures: Path | None) -> Measured:
     """Plan a field, print a row of figures and draw the plan."""
     began = time.perf_counter()
-    route = plan_path(field, PATTERN, MOTION, options=PathOptions(goal=goal))
+    route = plan_path(field, PATTERN, MOTION, options=PathOptions(views=asked))
     took = time.perf_counter() - began
     way = route_path(route)
     places = places_inside(field, CELL_M)

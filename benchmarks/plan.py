@@ -120,7 +120,7 @@ def measure_spacings(lat_deg: float) -> None:
             apart = GEOD.inv(*ours[:-1].T, *ours[1:].T)[2]
             errors.append(np.abs(apart / plan.sorties.lines[number].spacing_m - 1).max())
         middles = [places[lines == number].mean(axis=0) for number in np.unique(lines)]
-        flat = plan.setting.frame.plan_from_geodetic(middles)
+        flat = plan.layout.setting.frame.plan_from_geodetic(middles)
         true = GEOD.inv(*np.array(middles[:-1]).T, *np.array(middles[1:]).T)[2]
         errors.append(np.abs(true / np.hypot(*np.diff(flat, axis=0).T) - 1).max())
     worst = max(errors)

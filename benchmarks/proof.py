@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from flightplan.coverage.routes import Line
 from flightplan.proof.certificate import Asked, certify
-from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import prove
 from flightplan.proof.repair import AdditionPattern, repair
 from flightplan.terrain.terrain import Terrain
@@ -88,7 +88,7 @@ def time_square_kilometre(name: str, workers: int) -> None:
     )
     began = time.perf_counter()
     photos = Photos.on_lines(lines, pattern.height_at)
-    sheet = Sheet.over(area, ground, choose_cell(spacing[0], area))
+    sheet = GroundCells.over(area, ground, choose_cell(spacing[0], area))
     coverage = prove(photos, CAMERA, sheet, workers=workers)
     proven = time.perf_counter()
     mended = repair(lines, coverage, sheet, CAMERA, photographs=9, pattern=pattern)
@@ -141,7 +141,7 @@ def compare_policies() -> None:
     print("\nground               height    fewest  5 %  unseen   best GSD cm  lowest camera m")
     for name, height in grounds.items():
         ground = terrain(height, 300.0, 1.0)
-        sheet = Sheet.over(area, ground, 1.0)
+        sheet = GroundCells.over(area, ground, 1.0)
         start = float(ground.at([(0.0, 0.0)])[0])
         policies: dict[str, Callable[[Float], Float]] = {
             "fixed": lambda xy, start=start: np.full(len(xy), start + 60.0),

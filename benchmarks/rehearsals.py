@@ -27,13 +27,13 @@ from scenes import (
 
 from flightplan.coverage.spacing import Overlap
 from flightplan.proof.prove import hidden
-from flightplan.rehearsal.camera import Sensor, develop, expose, write_photograph
+from flightplan.rehearsal.camera import SensorModel, develop, expose, write_photograph
 from flightplan.rehearsal.farm import CAMERA, farm_frame
 from flightplan.rehearsal.features import Farm, read_farm
 from flightplan.rehearsal.photographs import (
     CONSUMER,
     Flight,
-    Shot,
+    RenderedPhotograph,
     Station,
     flown,
     fly_lines,
@@ -159,7 +159,7 @@ def _two_bodies(flight: Flight, number: int) -> Flight:
 
 def _on_snow(flight: Flight, number: int) -> Flight:
     del number
-    return replace(flight, sensor=Sensor(gain=0.62))
+    return replace(flight, sensor=SensorModel(gain=0.62))
 
 
 def _clouded(farm: Farm, number: int) -> tuple[Farm, float]:
@@ -246,7 +246,7 @@ def rehearsed(folder: Path, name: str, *, workers: int = 1, track: Track = silen
     cell_m = 1.6 * RENDER_CELL_M if large else RENDER_CELL_M
     country = plan.country(farm_country(farm, bounds, cell_m, workers=workers), farm, frame)
     streams = np.random.SeedSequence(plan.seed).spawn(len(stations))
-    shots: list[Shot] = []
+    shots: list[RenderedPhotograph] = []
     (home / "photos").mkdir(parents=True, exist_ok=True)
     for light in range(plan.lights):
         seen_farm, cloud = plan.light(farm, light)
@@ -259,7 +259,7 @@ def rehearsed(folder: Path, name: str, *, workers: int = 1, track: Track = silen
 
         def shoot(
             job: tuple[int, Station, Flight, np.random.Generator], scene: Scene = scene
-        ) -> Shot:
+        ) -> RenderedPhotograph:
             return _shoot(home / "photos", scene, frame, *job)
 
         done = map_threads(shoot, jobs, workers=workers)
@@ -282,7 +282,7 @@ def _shoot(
     station: Station,
     flight: Flight,
     rng: np.random.Generator,
-) -> Shot:
+) -> RenderedPhotograph:
     """Render, expose and write one photograph."""
     shot = record(number, station, frame, flight, rng)
     radiance = render(
@@ -328,7 +328,7 @@ def write_truth(path: Path, scene: Scene, card: Card, *, workers: int) -> None:
 
 def _sees(
     card: Card,
-    shot: Shot,
+    shot: RenderedPhotograph,
     height: F32,
     grid: Grid,
     places: NDArray[np.float64],

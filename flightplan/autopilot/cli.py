@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tmp.errors import InputError
+
 if TYPE_CHECKING:
     from flightplan.autopilot.flight import Limits
     from flightplan.autopilot.link import Link
@@ -73,7 +75,7 @@ def fly(
     from flightplan.autopilot.link import open_link
     from flightplan.autopilot.logbook import Logbook, remaining
     from flightplan.autopilot.upload import load
-    from flightplan.formats import read_mission
+    from flightplan.formats.mission_files import read_mission
     from tmp.progress import bar
     from tmp.survey import Survey
 
@@ -112,27 +114,21 @@ def _checked_home(link: Link, mission: Mission, limits: Limits) -> Place:
 
 def _sortie_file(folder: Path, number: int | None) -> Path:
     """Return the mission file of a sortie; the only one where none is named."""
-    from tmp.errors import InputError
+    from flightplan.formats.mission_files import sortie_plans
 
-    found = {
-        int(name): path
-        for path in folder.glob("sortie-*.plan")
-        if (name := path.stem[7:]).isdecimal()
-    }
+    found = sortie_plans(folder)
     if not found:
         raise InputError(f"{folder}: holds no sortie-1.plan; make a plan with 'tmp plan'")
     if number is None and len(found) == 1:
         return next(iter(found.values()))
     if number not in found:
-        which = ", ".join(map(str, sorted(found)))
+        which = ", ".join(map(str, found))
         asked = "say which sortie" if number is None else f"there is no sortie {number}"
         raise InputError(f"{folder}: {asked}; give --sortie with one of {which}")
     return found[number]
 
 
 def _check_word(start: str | None, name: str) -> None:
-    from tmp.errors import InputError
-
     if start is not None and start != name:
         raise InputError(f"--start {start!r} does not name the sortie; give --start {name}")
 

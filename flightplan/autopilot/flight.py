@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from pyproj import Geod
 
-from flightplan.autopilot.link import Inbox, Link, LinkError, Message, Patience, RefusedError
+from flightplan.autopilot.link import Link, LinkError, Message, MessageQueue, RefusedError
 from flightplan.autopilot.logbook import MESSAGES, PhotographList, read_trigger
 from flightplan.autopilot.protocol import UNITS_PER_DEG, waypoints_passed
 from flightplan.autopilot.upload import Loaded
@@ -48,7 +48,7 @@ _MULTIROTORS = frozenset(
 )
 
 
-def start(link: Link, loaded: Loaded, *, patience: Patience | None = None) -> None:
+def start(link: Link, loaded: Loaded) -> None:
     """Arm the vehicle and begin the mission from its first item.
 
     The caller has asked a person.  The fence is switched on first where there is one.
@@ -65,10 +65,10 @@ def start(link: Link, loaded: Loaded, *, patience: Patience | None = None) -> No
     LinkError
         If it does not answer.
     """
-    _rewind(link, patience or Patience())
+    _rewind(link)
 
     def command(number: int, *params: float, what: str) -> None:
-        link.command(number, *params, what=what, patience=patience)
+        link.command(number, *params, what=what)
 
     set_mode, arm = mavlink.MAV_CMD_DO_SET_MODE, mavlink.MAV_CMD_COMPONENT_ARM_DISARM
     if link.autopilot is Autopilot.PX4:
@@ -96,7 +96,6 @@ def follow(
     *,
     passed: Callable[[int], None],
     say: Callable[[str], None] = log.info,
-    patience: Patience | None = None,
 ) -> Iterator[int]:
     """Follow a mission until it has ended, yielding once for each waypoint passed.
 
@@ -121,7 +120,6 @@ def follow(
     heard again.
     """
     watch = _Watch(link=link, loaded=loaded, photographs=photographs, say=say)
-    patience = patience or Patience()
     began_s = time.monotonic()
     with link.listening(*_HEARD) as inbox:
         for _ in watch.events(inbox):
@@ -131,19 +129,19 @@ def follow(
                 watch.told = watch.waypoint
             if watch.ended or (not loaded.lands and watch.told == loaded.waypoints - 1):
                 break
-            if not watch.flown and time.monotonic() - began_s > patience.hello_s:
+            if not watch.flown and time.monotonic() - began_s > link.patience.hello_s:
                 say("the vehicle is not armed; there is nothing to follow")
                 break
     watch.count_lost()
 
 
-def _rewind(link: Link, patience: Patience) -> None:
+def _rewind(link: Link) -> None:
     """Set the mission to its beginning and wait until the autopilot confirms."""
-    until_s = time.monotonic() + patience.silence_s
+    until_s = time.monotonic() + link.patience.silence_s
     with link.listening("MISSION_CURRENT") as inbox:
         while link.open and time.monotonic() < until_s:
             link.send(link.make.mission_set_current_encode(*link.target, 0))
-            again_s = time.monotonic() + patience.reply_s
+            again_s = time.monotonic() + link.patience.reply_s
             while (message := inbox.take(again_s - time.monotonic())) is not None:
                 if message.seq <= 1:
                     return
@@ -171,7 +169,7 @@ class _Watch:
     _told_by: str = ""
     _seen: dict[int, set[int]] = field(default_factory=dict)
 
-    def events(self, inbox: Inbox) -> Iterator[None]:
+    def events(self, inbox: MessageQueue) -> Iterator[None]:
         """Yield after each message, and at least every quarter of a second."""
         while True:
             message = inbox.take(_LOOK_S)
@@ -284,13 +282,7 @@ class VehicleState:
         )
 
 
-def check_vehicle(
-    link: Link,
-    mission: Mission,
-    *,
-    limits: Limits | None = None,
-    patience: Patience | None = None,
-) -> VehicleState:
+def check_vehicle(link: Link, mission: Mission, *, limits: Limits | None = None) -> VehicleState:
     """Ask the vehicle for its state and hold it against the plan.
 
     Raises
@@ -301,9 +293,9 @@ def check_vehicle(
     LinkError
         If it does not tell its position.
     """
-    limits, patience = limits or Limits(), patience or Patience()
+    limits = limits or Limits()
     _check_kind(link)
-    state = _state(link, patience)
+    state = _state(link)
     for fault in (_too_far(state, mission, limits), _too_empty(state, limits)):
         if fault:
             raise RefusedError(f"{link.address}: {fault}")
@@ -320,8 +312,8 @@ def _check_kind(link: Link) -> None:
         )
 
 
-def _state(link: Link, patience: Patience) -> VehicleState:
-    gps = link.latest("GPS_RAW_INT", patience.hello_s)
+def _state(link: Link) -> VehicleState:
+    gps = link.latest("GPS_RAW_INT", link.patience.hello_s)
     if gps is None:
         raise LinkError(
             f"{link.address}: the autopilot does not tell its position; is its GNSS receiver on?"
@@ -331,9 +323,9 @@ def _state(link: Link, patience: Patience) -> VehicleState:
             f"{link.address}: the vehicle has no position yet ({gps.satellites_visible} "
             "satellites); wait for its GNSS fix under open sky"
         )
-    power = link.latest("SYS_STATUS", patience.reply_s)
+    power = link.latest("SYS_STATUS", link.patience.reply_s)
     return VehicleState(
-        firmware=_firmware(link, patience),
+        firmware=_firmware(link),
         place=Place(
             lon_deg=gps.lon / UNITS_PER_DEG, lat_deg=gps.lat / UNITS_PER_DEG, ground_m=gps.alt / 1e3
         ),
@@ -342,16 +334,14 @@ def _state(link: Link, patience: Patience) -> VehicleState:
     )
 
 
-def _firmware(link: Link, patience: Patience) -> str:
+def _firmware(link: Link) -> str:
     """Return the firmware's name, with its version if it tells."""
     asked = float(mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION)
     try:
-        link.command(
-            mavlink.MAV_CMD_REQUEST_MESSAGE, asked, what="tell its version", patience=patience
-        )
+        link.command(mavlink.MAV_CMD_REQUEST_MESSAGE, asked, what="tell its version")
     except RefusedError:  # old firmware; the mission is proven by reading it back, not by this
         return link.firmware
-    told = link.latest("AUTOPILOT_VERSION", patience.reply_s)
+    told = link.latest("AUTOPILOT_VERSION", link.patience.reply_s)
     if told is None:
         return link.firmware
     major, minor, patch, _ = told.flight_sw_version.to_bytes(4, "big")

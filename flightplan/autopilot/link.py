@@ -121,7 +121,7 @@ class Patience:
     ArduPilot asks again for an item that it missed."""
 
 
-class Inbox:
+class MessageQueue:
     """Messages of some types, in the order they arrived."""
 
     def __init__(self, types: tuple[str, ...]) -> None:
@@ -147,8 +147,10 @@ class Link:
     heard; heartbeats of its gimbal and camera, and of other ground stations, are passed over.
     """
 
-    def __init__(self, vehicle: Any, address: str) -> None:
+    def __init__(self, vehicle: Any, address: str, patience: Patience) -> None:
         self.address = address
+        self.patience = patience
+        """How long answers are waited for."""
         self.vehicle = vehicle
         """dronekit's vehicle; its parameters are not loaded."""
         self.autopilot = Autopilot.ARDUPILOT
@@ -161,7 +163,7 @@ class Link:
         self._system = 0
         self._component = 0
         self._latest: dict[str, Message] = {}
-        self._inboxes: list[Inbox] = []
+        self._inboxes: list[MessageQueue] = []
         self._lock = threading.Lock()
         self._pass_on = vehicle.notify_message_listeners
         vehicle.notify_message_listeners = self._hear
@@ -203,9 +205,9 @@ class Link:
         self.vehicle.send_mavlink(message)
 
     @contextmanager
-    def listening(self, *types: str) -> Iterator[Inbox]:
+    def listening(self, *types: str) -> Iterator[MessageQueue]:
         """Yield an inbox of all messages of some types that arrive in the block."""
-        inbox = Inbox(types)
+        inbox = MessageQueue(types)
         with self._lock:
             self._inboxes.append(inbox)
         try:
@@ -219,9 +221,7 @@ class Link:
         with self.listening(kind) as inbox:
             return self._latest.get(kind) or inbox.take(timeout_s)
 
-    def command(
-        self, number: int, *params: float, what: str, patience: Patience | None = None
-    ) -> None:
+    def command(self, number: int, *params: float, what: str) -> None:
         """Give a command and wait until it is accepted.
 
         Parameters
@@ -240,9 +240,8 @@ class Link:
         LinkError
             If it does not answer.
         """
-        patience = patience or Patience()
         values = (*params, *[0.0] * (7 - len(params)))
-        until_s = time.monotonic() + patience.silence_s
+        until_s = time.monotonic() + self.patience.silence_s
         confirmation = 0
         with self.listening("COMMAND_ACK", "STATUSTEXT") as inbox:
             while self.open and time.monotonic() < until_s:
@@ -250,7 +249,7 @@ class Link:
                     self.make.command_long_encode(*self.target, number, confirmation, *values)
                 )
                 confirmation += 1
-                result, said = _answer(inbox, number, patience.reply_s)
+                result, said = _answer(inbox, number, self.patience.reply_s)
                 if result == mavlink.MAV_RESULT_ACCEPTED:
                     return
                 if result == mavlink.MAV_RESULT_IN_PROGRESS:
@@ -264,8 +263,9 @@ class Link:
         """End the connection and its threads."""
         self.vehicle.close()
 
-    def meet(self, timeout_s: float) -> None:
+    def meet(self) -> None:
         """Wait for the autopilot's first heartbeat, and ask it for its position and state."""
+        timeout_s = self.patience.hello_s
         handler = self.vehicle._handler
         if hasattr(handler.master, "handle_eof"):
             # pymavlink's would print a line for ever; an error ends dronekit's threads in order.
@@ -325,7 +325,7 @@ def _closed() -> None:
     raise ConnectionResetError("the other end closed the connection")
 
 
-def _answer(inbox: Inbox, number: int, timeout_s: float) -> tuple[int | None, list[str]]:
+def _answer(inbox: MessageQueue, number: int, timeout_s: float) -> tuple[int | None, list[str]]:
     """Return the result of a command, None for no answer, and what was said meanwhile."""
     said: list[str] = []
     result: int | None = None
@@ -370,9 +370,9 @@ def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Lin
     patience = patience or Patience()
     device, baud = _checked(address)
     dronekit = import_dronekit()
-    link = Link(_connected(dronekit, device, baud, patience.hello_s), address)
+    link = Link(_connected(dronekit, device, baud, patience.hello_s), address, patience)
     try:
-        link.meet(patience.hello_s)
+        link.meet()
         yield link
     finally:
         link.close()

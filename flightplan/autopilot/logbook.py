@@ -20,7 +20,9 @@ from shapely import LineString, Point
 
 from flightplan.autopilot.protocol import UNITS_PER_DEG, WireItem
 from flightplan.formats.geometry import photo_runs, photo_ways
+from flightplan.formats.mavlink_items import Item
 from flightplan.formats.mission import HeightReference, Mission, Place
+from flightplan.formats.qgroundcontrol import wpl_text
 from tmp.errors import InputError
 from tmp.files import read_json, replacing, write_json
 
@@ -51,7 +53,7 @@ _GREATEST_PARAMETER = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
+class PhotographTrigger:
     """One photograph, from the message about it."""
 
     time: datetime
@@ -71,7 +73,7 @@ class Trigger:
     """Which of `MESSAGES` told it."""
 
 
-def read_trigger(message: Any, received: datetime) -> Trigger | None:
+def read_trigger(message: Any, received: datetime) -> PhotographTrigger | None:
     """Return the photograph that a message tells of; None if the camera failed to take it.
 
     Parameters
@@ -82,7 +84,7 @@ def read_trigger(message: Any, received: datetime) -> Trigger | None:
         Stands in for the time in the message where that is missing or no time of day.
     """
     if message.get_type() == "CAMERA_FEEDBACK":
-        return Trigger(
+        return PhotographTrigger(
             time=_time(message.time_usec, received),
             lon_deg=message.lng / UNITS_PER_DEG,
             lat_deg=message.lat / UNITS_PER_DEG,
@@ -98,7 +100,7 @@ def read_trigger(message: Any, received: datetime) -> Trigger | None:
     if message.capture_result != 1:
         return None
     yaw_deg, pitch_deg, roll_deg = angles_deg(message.q)
-    return Trigger(
+    return PhotographTrigger(
         time=_time(message.time_utc, received),
         lon_deg=message.lon / UNITS_PER_DEG,
         lat_deg=message.lat / UNITS_PER_DEG,
@@ -206,7 +208,7 @@ class Logbook:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = self.folder / f"replaced-{what}-{now}.waypoints"
         with replacing(path) as temporary:
-            temporary.write_text(_wpl(items), encoding="utf-8")
+            temporary.write_text(wpl_text(map(_item, items)), encoding="utf-8")
         return path
 
     def _note(self, sortie: str, **values: int) -> None:
@@ -254,7 +256,7 @@ class PhotographList:
         if self._stream is not None:
             self._stream.close()
 
-    def add(self, trigger: Trigger, *, item: int, waypoint: int) -> None:
+    def add(self, trigger: PhotographTrigger, *, item: int, waypoint: int) -> None:
         """Add a photograph, taken after passing an item and a waypoint."""
         self._row(
             (
@@ -291,16 +293,13 @@ def _has_place(item: WireItem) -> bool:
     return flown_to or max(abs(item.x), abs(item.y)) > _GREATEST_PARAMETER
 
 
-def _wpl(items: Sequence[WireItem]) -> str:
-    lines = ["QGC WPL 110"]
-    for seq, item in enumerate(items):
-        scale = UNITS_PER_DEG if _has_place(item) else 1.0
-        params = (item.p1, item.p2, item.p3, item.p4)
-        values = [f"{0.0 if math.isnan(value) else value:.8g}" for value in params]
-        where = [f"{item.x / scale:.8f}", f"{item.y / scale:.8f}", f"{item.z:.3f}"]
-        row = [str(seq), str(int(seq == 0)), str(item.frame), str(item.command), *values, *where]
-        lines.append("\t".join([*row, "1"]))
-    return "\n".join(lines) + "\n"
+def _item(held: WireItem) -> Item:
+    scale = UNITS_PER_DEG if _has_place(held) else 1.0
+    p1, p2, p3, p4 = (
+        0.0 if math.isnan(value) else value for value in (held.p1, held.p2, held.p3, held.p4)
+    )
+    where = held.x / scale, held.y / scale, held.z
+    return Item(command=held.command, frame=held.frame, params=(p1, p2, p3, p4, *where))
 
 
 def resume_from(mission: Mission, waypoint: int) -> int:

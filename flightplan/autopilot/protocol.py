@@ -20,7 +20,7 @@ from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Inbox, Link, LinkError, Message, Patience, RefusedError
+from flightplan.autopilot.link import Link, LinkError, Message, MessageQueue, RefusedError
 from flightplan.formats.geometry import corners, fence_of
 from flightplan.formats.mavlink_items import (
     Autopilot,
@@ -102,35 +102,19 @@ class WireItem:
         -----
         Commands without a place go in the frame MISSION: PX4 refuses to return home in another.
         """
-        p1, p2, p3, p4, p5, p6, p7 = item.params
+        p1, p2, p3, p4, p5, p6, z = item.params
         placed = item.command in _PLACED
-        scale = UNITS_PER_DEG if placed else 1.0
+        scale, frame = (UNITS_PER_DEG, item.frame) if placed else (1.0, Frame.MISSION)
+        x, y = round(p5 * scale), round(p6 * scale)
         return cls(
-            command=int(item.command),
-            frame=int(item.frame if placed else Frame.MISSION),
-            p1=p1,
-            p2=p2,
-            p3=p3,
-            p4=p4,
-            x=round(p5 * scale),
-            y=round(p6 * scale),
-            z=p7,
+            command=int(item.command), frame=int(frame), p1=p1, p2=p2, p3=p3, p4=p4, x=x, y=y, z=z
         )
 
     @classmethod
     def from_message(cls, message: Any) -> WireItem:
         """Take an item out of a MISSION_ITEM_INT."""
-        return cls(
-            command=message.command,
-            frame=message.frame,
-            p1=message.param1,
-            p2=message.param2,
-            p3=message.param3,
-            p4=message.param4,
-            x=message.x,
-            y=message.y,
-            z=message.z,
-        )
+        same = {name: getattr(message, name) for name in ("command", "frame", "x", "y", "z")}
+        return cls(**same, **{f"p{n}": getattr(message, f"param{n}") for n in range(1, 5)})
 
     def to_message(self, make: Any, target: tuple[int, int], seq: int, mission_type: int) -> Any:
         """Return the item as a MISSION_ITEM_INT.
@@ -241,7 +225,7 @@ def same_angle(a_deg: float, b_deg: float, tolerance_deg: float) -> bool:
     return math.fabs((a_deg - b_deg + 180.0) % 360.0 - 180.0) <= tolerance_deg
 
 
-class Kind(Enum):
+class ItemKind(Enum):
     """What the items are for."""
 
     MISSION = mavlink.MAV_MISSION_TYPE_MISSION
@@ -259,14 +243,7 @@ class _ItemRefusedError(RefusedError):
         self.passing = passing
 
 
-def upload(
-    link: Link,
-    items: Sequence[WireItem],
-    kind: Kind,
-    *,
-    patience: Patience | None = None,
-    track: Track = silent,
-) -> None:
+def upload(link: Link, items: Sequence[WireItem], kind: ItemKind, *, track: Track = silent) -> None:
     """Bring items to the autopilot, in place of what it holds of that kind.
 
     Parameters
@@ -287,10 +264,9 @@ def upload(
     whatever order.  If only its last word is lost, the items count as delivered: `download` must
     follow anyway, and is the judge.
     """
-    patience = patience or Patience()
     for attempt in range(1, UPLOADS + 1):
         try:
-            delivered = _deliver(link, items, kind, patience)
+            delivered = _deliver(link, items, kind)
             for _ in track(delivered, f"sending the {kind.word}", len(items)):
                 pass
         except _ItemRefusedError as error:
@@ -302,9 +278,7 @@ def upload(
             return
 
 
-def download(
-    link: Link, kind: Kind, *, patience: Patience | None = None, track: Track = silent
-) -> tuple[WireItem, ...]:
+def download(link: Link, kind: ItemKind, *, track: Track = silent) -> tuple[WireItem, ...]:
     """Fetch the items of one kind that the autopilot holds.
 
     Raises
@@ -314,7 +288,7 @@ def download(
     LinkError
         If it goes silent.
     """
-    asking = _Asking(link, kind, patience or Patience())
+    asking = _Asking(link, kind)
     make, to = link.make, link.target
     with link.listening("MISSION_COUNT", "MISSION_ITEM_INT", "MISSION_ACK") as inbox:
         count = asking.ask(
@@ -338,9 +312,7 @@ def download(
     return tuple(items)
 
 
-def _deliver(
-    link: Link, items: Sequence[WireItem], kind: Kind, patience: Patience
-) -> Iterator[int]:
+def _deliver(link: Link, items: Sequence[WireItem], kind: ItemKind) -> Iterator[int]:
     """Send what is asked for until the autopilot has it all, yielding each item's number once."""
     furthest = latest = -1
     last = len(items) - 1
@@ -348,14 +320,14 @@ def _deliver(
     with link.listening("MISSION_REQUEST", "MISSION_REQUEST_INT", "MISSION_ACK") as inbox:
         _announce(link, items, kind)
         while True:
-            message = _next(inbox, kind, patience.reply_s)
+            message = _next(inbox, kind, link.patience.reply_s)
             if message is None:
-                if link.open and time.monotonic() - heard_s < patience.silence_s:
+                if link.open and time.monotonic() - heard_s < link.patience.silence_s:
                     if furthest < 0:
                         _announce(link, items, kind)
                     continue
                 if furthest < last:
-                    raise _silent(link, furthest, items, kind, patience)
+                    raise _silent(link, furthest, items, kind)
                 log.warning("the autopilot's word that it has all was lost")
                 return
             heard_s = time.monotonic()
@@ -372,7 +344,7 @@ def _deliver(
                 furthest = max(furthest, latest)
 
 
-def _next(inbox: Inbox, kind: Kind, timeout_s: float) -> Message | None:
+def _next(inbox: MessageQueue, kind: ItemKind, timeout_s: float) -> Message | None:
     """Return the next message about one kind of items; None if none comes in time."""
     until_s = time.monotonic() + timeout_s
     while (message := inbox.take(until_s - time.monotonic())) is not None:
@@ -381,17 +353,15 @@ def _next(inbox: Inbox, kind: Kind, timeout_s: float) -> Message | None:
     return None
 
 
-def _announce(link: Link, items: Sequence[WireItem], kind: Kind) -> None:
+def _announce(link: Link, items: Sequence[WireItem], kind: ItemKind) -> None:
     link.send(link.make.mission_count_encode(*link.target, len(items), kind.value))
 
 
-def _silent(
-    link: Link, furthest: int, items: Sequence[WireItem], kind: Kind, patience: Patience
-) -> LinkError:
+def _silent(link: Link, furthest: int, items: Sequence[WireItem], kind: ItemKind) -> LinkError:
     if furthest < 0:
         return LinkError(
             f"{link.address}: the autopilot does not ask for the {kind.word} in "
-            f"{patience.silence_s:g} s; look at the link (nothing was changed or armed)"
+            f"{link.patience.silence_s:g} s; look at the link (nothing was changed or armed)"
         )
     return LinkError(
         f"{link.address}: the autopilot went silent after item {furthest} of the {kind.word}'s "
@@ -401,7 +371,7 @@ def _silent(
 
 
 def _refusal(
-    link: Link, result: int, latest: int, items: Sequence[WireItem], kind: Kind
+    link: Link, result: int, latest: int, items: Sequence[WireItem], kind: ItemKind
 ) -> _ItemRefusedError:
     why = _REASONS.get(result, f"result {result}")
     which = f"the {kind.word}" if latest < 0 else f"item {latest} of the {kind.word}"
@@ -415,12 +385,12 @@ def _refusal(
 class _Asking:
     """Asks until answered, as often as the link's round trip allows."""
 
-    def __init__(self, link: Link, kind: Kind, patience: Patience) -> None:
-        self._link, self._kind, self._patience = link, kind, patience
-        self._wait_s = patience.reply_s
+    def __init__(self, link: Link, kind: ItemKind) -> None:
+        self._link, self._kind, self._patience = link, kind, link.patience
+        self._wait_s = link.patience.reply_s
 
     def ask(
-        self, inbox: Inbox, question: Message, answers: Callable[[Message], bool], what: str
+        self, inbox: MessageQueue, question: Message, answers: Callable[[Message], bool], what: str
     ) -> Message:
         """Return the first message that answers a question."""
         began_s = time.monotonic()

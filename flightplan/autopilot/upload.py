@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Link, Patience, RefusedError
+from flightplan.autopilot.link import Link, RefusedError
 from flightplan.autopilot.logbook import Logbook
 from flightplan.autopilot.protocol import (
     UNITS_PER_DEG,
-    Kind,
+    ItemKind,
     WireItem,
     download,
     has_home,
@@ -71,7 +71,7 @@ _SHOWN = 3
 
 
 def differences(
-    sent: Sequence[WireItem], held: Sequence[WireItem], kind: Kind, autopilot: Autopilot
+    sent: Sequence[WireItem], held: Sequence[WireItem], kind: ItemKind, autopilot: Autopilot
 ) -> list[str]:
     """Say where the items that an autopilot holds are not those that were sent.
 
@@ -96,7 +96,7 @@ def differences(
     if len(sent) != len(held):
         found.append(f"the {kind.word} has {len(sent)} items and it holds {len(held)}")
     for seq, (mine, theirs) in enumerate(zip(sent, held, strict=False)):
-        if seq == 0 and kind is Kind.MISSION and has_home(autopilot):
+        if seq == 0 and kind is ItemKind.MISSION and has_home(autopilot):
             continue
         found += [
             f"item {seq} of the {kind.word} ({mine}): {what}"
@@ -105,9 +105,9 @@ def differences(
     return found
 
 
-def fingerprint(items: Sequence[WireItem], kind: Kind, autopilot: Autopilot) -> str:
+def fingerprint(items: Sequence[WireItem], kind: ItemKind, autopilot: Autopilot) -> str:
     """Return a short name for what an autopilot holds, its home left out."""
-    own = items[1:] if kind is Kind.MISSION and has_home(autopilot) else items
+    own = items[1:] if kind is ItemKind.MISSION and has_home(autopilot) else items
     lines = [
         f"{i.command} {_plain(i.frame)} {i.p1:.5g} {i.p2:.5g} {i.p3:.5g} {i.p4:.5g} "
         f"{i.x} {i.y} {i.z:.2f}"
@@ -177,7 +177,6 @@ def load(
     *,
     home: Place,
     replace: bool = False,
-    patience: Patience | None = None,
     track: Track = silent,
     say: Callable[[str], None] = log.info,
 ) -> Loaded:
@@ -200,28 +199,28 @@ def load(
     LinkError
         If it goes silent.
     """
-    wanted: dict[Kind, tuple[WireItem, ...]] = {
-        Kind.MISSION: wire_mission(mission, link.autopilot, home)
+    wanted: dict[ItemKind, tuple[WireItem, ...]] = {
+        ItemKind.MISSION: wire_mission(mission, link.autopilot, home)
     }
     if fence := wire_fence(mission):
-        wanted[Kind.FENCE] = fence
+        wanted[ItemKind.FENCE] = fence
     due = []
     for kind, items in wanted.items():
-        held = download(link, kind, patience=patience, track=track)
+        held = download(link, kind, track=track)
         if not differences(items, held, kind, link.autopilot):
             say(f"the autopilot holds the {kind.word} already")
             continue
         _may_replace(link, held, kind, logbook, replace=replace, say=say)
         due.append(kind)
     for kind in due:
-        upload(link, wanted[kind], kind, patience=patience, track=track)
-        held = download(link, kind, patience=patience, track=track)
+        upload(link, wanted[kind], kind, track=track)
+        held = download(link, kind, track=track)
         _refuse_differences(link, differences(wanted[kind], held, kind, link.autopilot), kind)
         logbook.remember(fingerprint(held, kind, link.autopilot))
         say(f"{len(held)} items of the {kind.word} sent, read back and equal")
     return Loaded(
         name=mission.name,
-        items=wanted[Kind.MISSION],
+        items=wanted[ItemKind.MISSION],
         fence=fence,
         lands=mission.at_end is not AtEnd.HOVER,
         waypoints=len(mission.waypoints),
@@ -231,7 +230,7 @@ def load(
 def _may_replace(
     link: Link,
     held: Sequence[WireItem],
-    kind: Kind,
+    kind: ItemKind,
     logbook: Logbook,
     *,
     replace: bool,
@@ -242,7 +241,7 @@ def _may_replace(
             f"{link.address}: the vehicle is armed and holds another {kind.word}; it is left as "
             "it is; run again when it has landed"
         )
-    own_home = kind is Kind.MISSION and has_home(link.autopilot)
+    own_home = kind is ItemKind.MISSION and has_home(link.autopilot)
     count = len(held) - 1 if own_home and held else len(held)
     if count == 0 or logbook.knows(fingerprint(held, kind, link.autopilot)):
         return
@@ -254,7 +253,7 @@ def _may_replace(
     say(f"the {kind.word} that it held is kept in {logbook.keep(held, kind.word)}")
 
 
-def _refuse_differences(link: Link, found: Sequence[str], kind: Kind) -> None:
+def _refuse_differences(link: Link, found: Sequence[str], kind: ItemKind) -> None:
     if not found:
         return
     more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

@@ -1,7 +1,7 @@
 """Make the lines of a field as quick to fly as the views it needs allow: simulated annealing.
 
-Before it a draft is mended: its lines are lengthened and shifted, or some added, until every place
-is seen often enough.
+Before it a tour is completed: its lines are lengthened and shifted, or some added, until every
+place is seen often enough.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flightplan.coverage.sweep import CLOSEST, DENSER, MARGIN_M
-from flightplan.coverage.tours import Draft, Pricing
+from flightplan.coverage.tours import Pricing, Tour
 from flightplan.coverage.view_counts import HAIR_M, Axes, Counts, Pattern, Sightings, Strip
-from tmp.errors import InputError
 
 Float = NDArray[np.float64]
 Changes = Mapping[int, Strip | None]
-"""Strips by their place in the draft; None for one left out."""
+"""Strips by their place in the tour; None for one left out."""
 
 HOT_S, COLD_S = 3.0, 0.05
 """Loss of time accepted with probability 1/e at the beginning and at the end."""
@@ -40,27 +39,11 @@ RIM = 0.3
 """Width of the rim of the field where that is not asked, as a share of the line spacing."""
 
 REPAIRS = 12
-"""Most times that all strips are gone through to mend what is not seen enough."""
+"""Most times that all strips are gone through to complete what is not seen enough."""
 PATCHES = 40
 """Most strips that are added for what is then still not seen enough."""
 ROWS = 7
 """Offsets across a place at which a strip over it is tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """How often the field is to be seen."""
-
-    views: int = 9
-    """Photographs that are to see every place."""
-    short_share: float = 0.0
-    """Share of the field's area that may be seen by fewer."""
-
-    def __post_init__(self) -> None:
-        if self.views < 1:
-            raise InputError(f"{self.views!r} views of every place; ask for at least 1")
-        if not 0 <= self.short_share < 1:
-            raise InputError(f"share {self.short_share!r} is not a fraction below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,39 +66,37 @@ class Seen:
         return replace(self, fresh=())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the views of a tour are counted."""
+
+    views: Float
+    """(N, 2)."""
+    inner: Float
+    """Where a photograph must be near, (M, 2)."""
+    cells_m2: tuple[float, float]
+    """Area that one of each stands for."""
+
+
 class Lacks:
-    """What a draft's photographs leave to be seen.
+    """What a tour's photographs leave to be seen.
 
     Besides the views asked for, the overlap asked for must hold: every place in the field's
     interior has a photograph of its own, no farther than `NEAR` of a spacing along and across.
-
-    Parameters
-    ----------
-    places, inner : ndarray of shape (N, 2) and (M, 2)
-        Where views are counted, and where a photograph must be near.
-    cells_m2 : tuple of 2 floats
-        Area that one of the places, and one of the inner ones, stands for.
     """
 
-    def __init__(
-        self,
-        places: Float,
-        inner: Float,
-        axes: Sequence[Axes],
-        pattern: Pattern,
-        goal: Goal,
-        *,
-        cells_m2: tuple[float, float],
-    ) -> None:
-        self._views = Sightings(places, axes, across_m=pattern.across_m, along_m=pattern.along_m)
+    def __init__(self, places: Places, axes: Sequence[Axes], pattern: Pattern, views: int) -> None:
+        self.places, self.axes = places, axes
+        self._views = Sightings(
+            places.views, axes, across_m=pattern.across_m, along_m=pattern.along_m
+        )
         self._near = Sightings(
-            inner,
+            places.inner,
             axes,
             across_m=2 * NEAR * pattern.line_spacing_m,
             along_m=2 * NEAR * pattern.photo_spacing_m,
         )
-        self._goal, self._cells_m2 = goal, cells_m2
-        self._allowed_m2 = goal.short_share * len(places) * cells_m2[0]
+        self._asked = views
 
     def look(self, strips: Sequence[Strip]) -> Seen:
         """Return what strips leave to be seen."""
@@ -123,17 +104,14 @@ class Lacks:
         return Seen(counts=counts, owed=self._owed(counts[0]), far=int((counts[1] < 1).sum()))
 
     def area_m2(self, seen: Seen) -> float:
-        """Return by how much the area seen too rarely, weighted by depth, exceeds what may be."""
+        """Return the area seen too rarely, weighted by depth."""
         places, views = seen.owed
-        view_m2, near_m2 = self._cells_m2
-        over = places * view_m2 - self._allowed_m2
-        over = over + DEPTH * views * view_m2 if over > 1e-9 else 0.0
-        return over + seen.far * near_m2
+        view_m2, near_m2 = self.places.cells_m2
+        return places * view_m2 + DEPTH * views * view_m2 + seen.far * near_m2
 
     def short_share(self, seen: Seen) -> float:
-        """Return the share of places with fewer views than asked, beyond what may have."""
-        places = max(len(seen.counts[0]), 1)
-        return max(seen.owed[0] / places - self._goal.short_share, 0.0)
+        """Return the share of places with fewer views than asked."""
+        return seen.owed[0] / max(len(seen.counts[0]), 1)
 
     def changed(self, seen: Seen, strips: Sequence[Strip], changes: Changes) -> Seen:
         """Return what is left to be seen after strips of one sweep have changed.
@@ -155,7 +133,7 @@ class Lacks:
 
     def helpful(self, seen: Seen, strips: Sequence[Strip]) -> list[int]:
         """Return which strips have a place not seen enough beside them, or nearly."""
-        wanting = (seen.counts[0] < self._goal.views), (seen.counts[1] < 1)
+        wanting = (seen.counts[0] < self._asked), (seen.counts[1] < 1)
         found = []
         for index, strip in enumerate(strips):
             for counts, sightings in zip(wanting, (self._views, self._near), strict=True):
@@ -167,19 +145,17 @@ class Lacks:
 
     def missing(self, seen: Seen) -> tuple[NDArray[np.intp], Counts]:
         """Return which places (K,) have fewer views than asked, and how many are missing there."""
-        short = np.maximum(self._goal.views - seen.counts[0], 0)
+        short = np.maximum(self._asked - seen.counts[0], 0)
         places = np.flatnonzero(short)
         return places, short[places]
 
     def _owed(self, views: Counts) -> tuple[int, int]:
-        short = np.maximum(self._goal.views - views, 0)
+        short = np.maximum(self._asked - views, 0)
         return int(np.count_nonzero(short)), int(short.sum())
 
 
-def anneal(
-    draft: Draft, lacks: Lacks, pricing: Pricing, *, moves: int, hot_s: float = HOT_S, seed: int = 0
-) -> Draft:
-    """Return the best draft found in a number of random moves.
+def anneal(tour: Tour, lacks: Lacks, pricing: Pricing, *, moves: int, seed: int = 0) -> Tour:
+    """Return the best tour found in a number of random moves.
 
     A strip gains or loses a photograph at an end, slides along or across, takes its photographs
     more closely, or is left out, or its whole sweep slides; what costs time is accepted now and
@@ -191,29 +167,29 @@ def anneal(
     Science 220(4598).
     """
     rng = np.random.default_rng(seed)
-    seen = lacks.look(draft.strips)
-    seconds, lack = pricing.seconds(draft), lacks.area_m2(seen)
-    best, best_cost = draft, seconds + DEAR_S_M2 * lack
+    seen = lacks.look(tour.strips)
+    seconds, lack = pricing.seconds(tour), lacks.area_m2(seen)
+    best, best_cost = tour, seconds + DEAR_S_M2 * lack
     for step in range(moves):
-        heat = hot_s * (COLD_S / hot_s) ** (step / moves)
+        heat = HOT_S * (COLD_S / HOT_S) ** (step / moves)
         price = CHEAP_S_M2 * (DEAR_S_M2 / CHEAP_S_M2) ** min(1.5 * step / moves, 1.0)
-        changes = _proposal(draft.strips, pricing, rng)
+        changes = _proposal(tour.strips, pricing, rng)
         if changes is None:
             continue
-        seen_after = lacks.changed(seen, draft.strips, changes)
+        seen_after = lacks.changed(seen, tour.strips, changes)
         lack_after = lacks.area_m2(seen_after)
         dearer = price * (lack_after - lack)
         if dearer > HOPELESS * heat + 30.0:  # no move saves so much
             continue
-        after = draft.changed(changes)
+        after = tour.changed(changes)
         seconds_after = pricing.seconds(after)
         worse = seconds_after - seconds + dearer
         if worse > 0 and rng.random() >= math.exp(-worse / heat):
             continue
-        draft, seconds, lack = after, seconds_after, lack_after
+        tour, seconds, lack = after, seconds_after, lack_after
         seen = seen_after.settled()
         if seconds + DEAR_S_M2 * lack < best_cost - 1e-9:
-            best, best_cost = draft, seconds + DEAR_S_M2 * lack
+            best, best_cost = tour, seconds + DEAR_S_M2 * lack
     return best
 
 
@@ -300,34 +276,34 @@ def spaced(strips: Sequence[Strip], index: int, changed: Strip | None, pattern: 
     return all(CLOSEST * most <= gap and (gap <= most or math.isinf(gap)) for gap in gaps)
 
 
-def lengthened(draft: Draft, lacks: Lacks, pricing: Pricing) -> Draft:
-    """Return the draft with strips lengthened, shifted or denser until every place is seen enough.
+def lengthened(tour: Tour, lacks: Lacks, pricing: Pricing) -> Tour:
+    """Return the tour with strips lengthened, shifted or denser until every place is seen enough.
 
     Strip by strip, the change is made that gains most area for its time; ends when nothing lacks,
     or no change of a single strip helps.
     """
-    seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
+    seen, seconds = lacks.look(tour.strips), pricing.seconds(tour)
     for _ in range(REPAIRS):
         before = lacks.area_m2(seen)
-        for index in lacks.helpful(seen, draft.strips):
+        for index in lacks.helpful(seen, tour.strips):
             lack = lacks.area_m2(seen)
-            best: tuple[float, Draft, Seen, float] | None = None
-            for changes in _remedies(draft.strips, index, pricing):
-                seen_after = lacks.changed(seen, draft.strips, changes)
+            best: tuple[float, Tour, Seen, float] | None = None
+            for changes in _remedies(tour.strips, index, pricing):
+                seen_after = lacks.changed(seen, tour.strips, changes)
                 gained = lack - lacks.area_m2(seen_after)
                 if gained <= 0:
                     continue
-                after = draft.changed(changes)
+                after = tour.changed(changes)
                 seconds_after = pricing.seconds(after)
                 worth = gained / max(seconds_after - seconds + 0.5, 0.1)
                 if best is None or worth > best[0]:
                     best = worth, after, seen_after, seconds_after
             if best is not None:
-                _, draft, seen, seconds = best
+                _, tour, seen, seconds = best
                 seen = seen.settled()
         if lacks.area_m2(seen) in (0, before):
             break
-    return draft
+    return tour
 
 
 def _remedies(
@@ -346,41 +322,32 @@ def _remedies(
     ]
 
 
-def patched(
-    draft: Draft, lacks: Lacks, pricing: Pricing, places: Float, axes: Sequence[Axes]
-) -> Draft:
-    """Return the draft with short strips added over places that are not seen enough.
+def patched(tour: Tour, lacks: Lacks, pricing: Pricing) -> Tour:
+    """Return the tour with short strips added over places that are not seen enough.
 
     Each time, the strip is added that gains most area for its time; ends when no place lacks
     views, or none can be seen from outside the obstacles.
-
-    Parameters
-    ----------
-    places : ndarray of shape (N, 2)
-        Those at which `lacks` counts views, plan metres.
-    axes : sequence of Axes
-        Of the sweeps.
     """
-    seen, seconds = lacks.look(draft.strips), pricing.seconds(draft)
+    seen, seconds = lacks.look(tour.strips), pricing.seconds(tour)
     for _ in range(PATCHES):
         short, missing = lacks.missing(seen)
         if len(short) == 0 or lacks.area_m2(seen) == 0:
             break
         lack = lacks.area_m2(seen)
-        best: tuple[float, Draft, Seen] | None = None
-        for strip in _patches(places[short], missing, pricing, axes):
-            changes = {len(draft.strips): strip}
-            seen_after = lacks.changed(seen, draft.strips, changes)
+        best: tuple[float, Tour, Seen] | None = None
+        for strip in _patches(lacks.places.views[short], missing, pricing, lacks.axes):
+            changes = {len(tour.strips): strip}
+            seen_after = lacks.changed(seen, tour.strips, changes)
             gained = lack - lacks.area_m2(seen_after)
-            after = draft.changed(changes)
+            after = tour.changed(changes)
             worth = gained / max(pricing.seconds(after) - seconds, 0.1)
             if gained > 0 and (best is None or worth > best[0]):
                 best = worth, after, seen_after
         if best is None:
             break
-        _, draft, seen = best
-        seen, seconds = seen.settled(), pricing.seconds(draft)
-    return draft
+        _, tour, seen = best
+        seen, seconds = seen.settled(), pricing.seconds(tour)
+    return tour
 
 
 def _patches(

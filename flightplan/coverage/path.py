@@ -6,7 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.annealing import RIM, Goal, Lacks, anneal, lengthened, patched
-from flightplan.coverage.routes import Airspace, Route, obstacles_of, route_seconds
+from flightplan.coverage.annealing import RIM, Lacks, Places, anneal, lengthened, patched
+from flightplan.coverage.routes import (
+    NOTHING_M2,
+    Airspace,
+    Route,
+    obstacles_of,
+    route_over,
+    without,
+)
 from flightplan.coverage.sweep import (
     Cell,
     Division,
@@ -25,7 +32,7 @@ from flightplan.coverage.sweep import (
     sweep_extent,
     views_per_line,
 )
-from flightplan.coverage.tours import Draft, Pricing
+from flightplan.coverage.tours import Pricing, Tour
 from flightplan.coverage.view_counts import Axes, Pattern, Strip, places_inside, places_on_edge
 from flightplan.equipment.flight_model import Motion
 from tmp.errors import InputError
@@ -49,15 +56,14 @@ HEATS = ((8, 1.2, 200), (4, 1.05, 400), (2, 1.02, 2000))
 quickest one's, and with how many moves."""
 LACK_S_M2 = 0.02
 """Time it takes, roughly, to see a square metre that is still seen too rarely."""
-NOTHING_M2 = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathOptions:
     """What a coverage path must keep to."""
 
-    goal: Goal = field(default_factory=Goal)
-    """How often the area is to be seen."""
+    views: int = 9
+    """Photographs that are to see every place of the area."""
     heading_deg: float | None = None
     """Course of all lines, clockwise from north; None lets time decide, cell by cell."""
     keep_inside: bool = False
@@ -76,17 +82,9 @@ class PathOptions:
     seed: int = 0
     """Of the random search; the same seed gives the same route."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    """Where the views of a draft are counted."""
-
-    views: Float
-    """(N, 2)."""
-    inner: Float
-    """Where a photograph must be near, (M, 2)."""
-    cells_m2: tuple[float, float]
-    """Area that one of each stands for."""
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise InputError(f"{self.views!r} views of every place; ask for at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +107,7 @@ class _Task:
             home=self.options.home,
         )
 
-    def places(self, cell_m: float) -> _Places:
+    def places(self, cell_m: float) -> Places:
         """Return where to look: on a grid and along the edge, more coarsely in the interior."""
         inner_m = max(cell_m, INNER_M)
         core = self.ground.buffer(-RIM * self.pattern.line_spacing_m)
@@ -120,25 +118,18 @@ class _Task:
         # A speck must weigh as much as a few photographs' own ground, or it would be left out.
         least_m2 = SPECK * self.pattern.line_spacing_m * self.pattern.photo_spacing_m
         weight = max(self.ground.area, least_m2) / len(views)
-        return _Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
+        return Places(views=views, inner=inner, cells_m2=(weight, inner_m**2))
 
-    def lacks(self, axes: Sequence[Axes], places: _Places) -> Lacks:
-        return Lacks(
-            places.views,
-            places.inner,
-            axes,
-            self.pattern,
-            self.options.goal,
-            cells_m2=places.cells_m2,
-        )
+    def lacks(self, axes: Sequence[Axes], places: Places) -> Lacks:
+        return Lacks(places, axes, self.pattern, self.options.views)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """A division of the field with the draft found for it."""
+class _Solution:
+    """A division of the field with the tour found for it."""
 
     division: Division
-    draft: Draft
+    tour: Tour
     cost_s: float
     """Time, and a price on what is not seen."""
     short_share: float = 0.0
@@ -170,7 +161,6 @@ def plan_path(
     exclusions : shapely geometry, optional
         Polygons not to be flown over, inside the area or outside; what of the area they cover
         need not be seen.
-    options : PathOptions, optional
 
     Raises
     ------
@@ -179,10 +169,10 @@ def plan_path(
 
     Notes
     -----
-    The area is cut into cells and headings in several ways (`cells`); each is filled with lines
-    (`sweep`), put in order (`tours`), and trimmed as far as the views allow (`annealing`).  The
-    quickest is checked and mended on a 2 m grid.  Views are counted on level ground, each footprint
-    a rectangle aligned with its line.
+    The area is cut into cells and headings in several ways (`sweep`); each is filled with lines,
+    put in order (`tours`), and made quicker as far as the views allow (`annealing`).  The quickest
+    is checked and completed on a 2 m grid.  Views are counted on level ground, each footprint a
+    rectangle aligned with its line.
 
     Examples
     --------
@@ -205,15 +195,14 @@ def plan_path(
         options=options,
     )
     if not options.double_grid:
-        attempt = _best_attempt(task, _candidates(task))
-        return _route(task, attempt.axes, attempt.draft)
-    half = replace(options.goal, views=math.ceil(options.goal.views / 2))
-    task = replace(task, options=replace(options, goal=half))
-    first = _best_attempt(task, _candidates(task))
+        solution = _best_solution(task, _candidates(task))
+        return _route(task, solution.axes, solution.tour)
+    task = replace(task, options=replace(options, views=math.ceil(options.views / 2)))
+    first = _best_solution(task, _candidates(task))
     across = tuple(
         replace(cell, heading_deg=(cell.heading_deg + 90.0) % 180.0) for cell in first.division
     )
-    second = _best_attempt(task, [across])
+    second = _best_solution(task, [across])
     return _route(task, first.axes + second.axes, _joined(task, first, second))
 
 
@@ -223,13 +212,7 @@ def _ground(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> Ba
         raise InputError(f"the area is not a proper polygon: {shapely.is_valid_reason(area)}")
     if area.area <= NOTHING_M2:
         raise InputError("the area has no extent; give a polygon of at least three corners")
-    if exclusions is None:
-        return area
-    ground = area.difference(exclusions)
-    parts = [part for part in shapely.get_parts(ground) if part.area > NOTHING_M2]
-    if not parts:
-        raise InputError("exclusions cover the whole area; leave some of it to be flown")
-    return MultiPolygon(parts)
+    return area if exclusions is None else without(area, exclusions)
 
 
 def _candidates(task: _Task) -> list[Division]:
@@ -256,10 +239,10 @@ def _candidates(task: _Task) -> list[Division]:
     )[: HEATS[0][0]]
 
 
-def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
+def _best_solution(task: _Task, candidates: Sequence[Division]) -> _Solution:
     """Return the quickest of the candidates after search."""
     places = task.places(max(FINE_M, math.sqrt(task.ground.area / COARSE_PLACES)))
-    laid = [attempt for attempt in (_laid(task, each, places) for each in candidates) if attempt]
+    laid = [solution for solution in (_laid(task, each, places) for each in candidates) if solution]
     if not laid:
         raise InputError(
             "no line can be flown over the area; exclusions or their clearance leave no room"
@@ -272,9 +255,9 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
         tries = round(moves * task.options.effort)
         left = [_searched(task, each, places, tries, number) for each in left]
     fine = task.places(max(FINE_M, math.sqrt(task.ground.area / FINE_PLACES)))
-    found: list[_Attempt] = []
+    found: list[_Solution] = []
     for each in sorted(left, key=lambda each: each.cost_s):
-        found.append(_mended(task, each, fine))
+        found.append(_completed(task, each, fine))
         if found[-1].short_share == 0:
             break
     best = min(found, key=lambda each: (each.short_share, each.cost_s))
@@ -285,13 +268,13 @@ def _best_attempt(task: _Task, candidates: Sequence[Division]) -> _Attempt:
     return best
 
 
-def _laid(task: _Task, division: Division, places: _Places) -> _Attempt | None:
+def _laid(task: _Task, division: Division, places: Places) -> _Solution | None:
     """Return the better of several fillings of a division with lines, before any search."""
     axes = [Axes(heading_deg=cell.heading_deg) for cell in division]
     pricing, lacks = task.pricing(axes), task.lacks(axes, places)
-    pattern, views = task.pattern, task.options.goal.views
+    pattern, views = task.pattern, task.options.views
     per_line = views_per_line(pattern, pattern.photo_spacing_m)
-    attempts = []
+    solutions = []
     for edges in edge_choices(views, pattern):
         at_ends = min(math.ceil(views / edges.lines), per_line)
         strips: list[Strip] = []
@@ -309,71 +292,64 @@ def _laid(task: _Task, division: Division, places: _Places) -> _Attempt | None:
             longer = [strip.grown(0, 1) if strip.photos == 1 else strip for strip in strips]
             strips = [strip for strip in longer if pricing.clear([strip])]
         if strips:
-            draft = pricing.ordered(strips, shakes=0)
-            cost_s = pricing.seconds(draft) + LACK_S_M2 * lacks.area_m2(lacks.look(draft.strips))
-            attempts.append(_Attempt(division=division, draft=draft, cost_s=cost_s))
-    return min(attempts, key=lambda each: each.cost_s, default=None)
+            tour = pricing.ordered(strips, shakes=0)
+            cost_s = pricing.seconds(tour) + LACK_S_M2 * lacks.area_m2(lacks.look(tour.strips))
+            solutions.append(_Solution(division=division, tour=tour, cost_s=cost_s))
+    return min(solutions, key=lambda each: each.cost_s, default=None)
 
 
-def _searched(task: _Task, attempt: _Attempt, places: _Places, moves: int, number: int) -> _Attempt:
-    """Return the attempt after trimming and another look at the order."""
-    pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
+def _searched(
+    task: _Task, solution: _Solution, places: Places, moves: int, number: int
+) -> _Solution:
+    """Return the solution after annealing and another look at the order."""
+    pricing, lacks = task.pricing(solution.axes), task.lacks(solution.axes, places)
     seed = task.options.seed + number
-    draft = anneal(attempt.draft, lacks, pricing, moves=moves, seed=seed)
-    draft = _reordered(draft, pricing, seed)
-    lack = lacks.area_m2(lacks.look(draft.strips))
-    return replace(attempt, draft=draft, cost_s=pricing.seconds(draft) + LACK_S_M2 * lack)
+    tour = anneal(solution.tour, lacks, pricing, moves=moves, seed=seed)
+    tour = _reordered(tour, pricing, seed)
+    lack = lacks.area_m2(lacks.look(tour.strips))
+    return replace(solution, tour=tour, cost_s=pricing.seconds(tour) + LACK_S_M2 * lack)
 
 
-def _mended(task: _Task, attempt: _Attempt, places: _Places) -> _Attempt:
-    """Return the attempt with what a finer grid shows to be seen too rarely mended."""
-    pricing, lacks = task.pricing(attempt.axes), task.lacks(attempt.axes, places)
-    draft = lengthened(attempt.draft, lacks, pricing)
-    draft = patched(draft, lacks, pricing, places.views, attempt.axes)
-    draft = _reordered(draft, pricing, task.options.seed)
+def _completed(task: _Task, solution: _Solution, places: Places) -> _Solution:
+    """Return the solution with lines for what a finer grid shows to be seen too rarely."""
+    pricing, lacks = task.pricing(solution.axes), task.lacks(solution.axes, places)
+    tour = lengthened(solution.tour, lacks, pricing)
+    tour = patched(tour, lacks, pricing)
+    tour = _reordered(tour, pricing, task.options.seed)
     return replace(
-        attempt,
-        draft=draft,
-        cost_s=pricing.seconds(draft),
-        short_share=lacks.short_share(lacks.look(draft.strips)),
+        solution,
+        tour=tour,
+        cost_s=pricing.seconds(tour),
+        short_share=lacks.short_share(lacks.look(tour.strips)),
     )
 
 
-def _reordered(draft: Draft, pricing: Pricing, seed: int) -> Draft:
-    other = pricing.ordered(draft.strips, seed=seed)
-    return min((draft, other), key=pricing.seconds)
+def _reordered(tour: Tour, pricing: Pricing, seed: int) -> Tour:
+    other = pricing.ordered(tour.strips, seed=seed)
+    return min((tour, other), key=pricing.seconds)
 
 
-def _joined(task: _Task, first: _Attempt, second: _Attempt) -> Draft:
-    """Return two drafts flown one after the other, each forwards or backwards."""
+def _joined(task: _Task, first: _Solution, second: _Solution) -> Tour:
+    """Return two tours flown one after the other, each forwards or backwards."""
     count = len(first.division)
-    moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.draft.strips)
-    other = replace(second.draft, strips=moved)
+    moved = tuple(replace(strip, sweep=strip.sweep + count) for strip in second.tour.strips)
+    other = replace(second.tour, strips=moved)
     pricing = task.pricing(first.axes + second.axes)
-    ways = itertools.product((first.draft, first.draft.backwards()), (other, other.backwards()))
+    ways = itertools.product((first.tour, first.tour.backwards()), (other, other.backwards()))
     return min((one.then(two) for one, two in ways), key=pricing.seconds)
 
 
-def _route(task: _Task, axes: Sequence[Axes], draft: Draft) -> Route:
-    """Return a draft as lines and ways in plan metres."""
+def _route(task: _Task, axes: Sequence[Axes], tour: Tour) -> Route:
+    """Return a tour as lines and ways in plan metres."""
     pricing = task.pricing(axes)
-    ends = pricing.ends(draft.strips, draft.turned)
+    ends = pricing.ends(tour.strips, tour.turned)
     lines = []
-    for strip, turned, (enter, leave) in zip(draft.strips, draft.turned, ends, strict=True):
+    for strip, turned, (enter, leave) in zip(tour.strips, tour.turned, ends, strict=True):
         line = axes[strip.sweep].line(strip)
         line = line.reversed() if turned else line
         run_in, run_out = np.hypot(*(enter - line.start)), np.hypot(*(leave - line.end))
         lines.append(replace(line, run_in_m=float(run_in), run_out_m=float(run_out)))
-    transits = []
-    for number, (line, following) in enumerate(itertools.pairwise(lines)):
-        way = task.airspace.way(ends[number, 1], ends[number + 1, 0], task.motion)
-        if way is None:
-            raise InputError("part of the area cannot be reached; exclusions wall it in")
-        whole = np.concatenate([[line.end], way, [following.start]])
-        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
-        transits.append(whole[np.concatenate([[True], moving])])
-    route = Route(lines=tuple(lines), transits=tuple(transits), time_s=0.0)
-    caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in draft.strips]
-    route = replace(route, time_s=route_seconds(route, task.motion, caps_m_s=caps))
+    caps = [task.pattern.speed_cap_m_s(strip.spacing_m) for strip in tour.strips]
+    route = route_over(lines, task.airspace, task.motion, caps_m_s=caps)
     log.info("%d lines, %d photographs, %.0f s", len(route.lines), route.photos, route.time_s)
     return route

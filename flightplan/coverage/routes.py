@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import shapely
@@ -21,10 +22,15 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.equipment.flight_model import Motion, path_seconds
+from tmp.errors import InputError
 
 Float = NDArray[np.float64]
 
 Mask = NDArray[np.bool_]
+NADIR_DEG = -90.0
+"""Pitch of a gimbal that looks straight down."""
+NOTHING_M2 = 1e-6
+"""Slivers of less area are no ground."""
 TOUCH_M = 0.01
 """A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 
@@ -79,16 +85,26 @@ class Line:
         course = (end - start) / self.length_m if self.length_m > 0 else np.zeros(2)
         return np.array([start - self.run_in_m * course, start, end, end + self.run_out_m * course])
 
+    @property
+    def entry(self) -> tuple[float, float]:
+        """Where the run-in starts."""
+        x, y = self.flown[0].tolist()
+        return x, y
+
+    @property
+    def exit(self) -> tuple[float, float]:
+        """Where the run-out ends."""
+        x, y = self.flown[-1].tolist()
+        return x, y
+
     def reversed(self) -> Line:
         """Return the line flown the other way."""
-        return Line(
+        return replace(
+            self,
             start=self.end,
             end=self.start,
-            photos=self.photos,
             run_in_m=self.run_out_m,
             run_out_m=self.run_in_m,
-            pitch_deg=self.pitch_deg,
-            extra=self.extra,
         )
 
 
@@ -136,6 +152,32 @@ def route_seconds(
         # The first leg leads from the part before to this one.
         limits += [math.inf] + [math.inf if line is None else caps[line]] * (len(part) - 1)
     return path_seconds(route_path(route), motion, caps_m_s=limits[1:])
+
+
+def route_over(
+    lines: Sequence[Line],
+    airspace: Airspace,
+    motion: Motion,
+    *,
+    caps_m_s: Sequence[float] | None = None,
+) -> Route:
+    """Return the route that flies lines in the order given, as `route_seconds` times it.
+
+    Raises
+    ------
+    InputError
+        If obstacles wall in a line.
+    """
+    transits = []
+    for before, after in pairwise(lines):
+        way = airspace.way(before.exit, after.entry, motion)
+        if way is None:
+            raise InputError("part of the area cannot be reached; exclusions wall it in")
+        whole = np.concatenate([[before.end], way, [after.start]])
+        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
+        transits.append(whole[np.concatenate([[True], moving])])
+    route = Route(lines=tuple(lines), transits=tuple(transits), time_s=0.0)
+    return replace(route, time_s=route_seconds(route, motion, caps_m_s=caps_m_s))
 
 
 def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
@@ -280,18 +322,26 @@ def _leg_matrix(starts: Float, ends: Float, motion: Motion) -> Float:
 
 def _convex_corners(solid: BaseGeometry) -> Float:
     """Return the corners (K, 2) of polygons that a taut string could bend round."""
-    corners = []
-    for polygon in shapely.get_parts(solid):
+    corners = [np.empty((0, 2))]
+    for points, before, after in rings(solid):
+        # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
+        left = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
+        corners.append(points[left])
+    return np.concatenate(corners)
+
+
+def rings(geometry: BaseGeometry) -> Iterator[tuple[Float, Float, Float]]:
+    """Yield the corners of each ring of polygons, the edges (K, 2) before and after each corner.
+
+    Outer rings run counter-clockwise, holes clockwise.
+    """
+    for polygon in shapely.get_parts(geometry):
         if not isinstance(polygon, Polygon) or polygon.is_empty:
             continue
         oriented = shapely.geometry.polygon.orient(polygon)
         for ring in (oriented.exterior, *oriented.interiors):
             points = np.asarray(ring.coords)[:-1]
-            before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
-            # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
-            left = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
-            corners.append(points[left])
-    return np.concatenate(corners) if corners else np.empty((0, 2))
+            yield points, points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
 
 
 def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:
@@ -302,3 +352,18 @@ def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) 
     holes = [Polygon(ring) for part in shapely.get_parts(area) for ring in part.interiors]
     solid = shapely.union_all(holes).difference(area) if holes else Polygon()
     return solid if exclusions is None else solid.union(exclusions)
+
+
+def without(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> MultiPolygon:
+    """Return what of an area is left to be seen.
+
+    Raises
+    ------
+    InputError
+        If the exclusions cover it.
+    """
+    ground = area if exclusions is None else area.difference(exclusions)
+    parts = [part for part in shapely.get_parts(ground) if part.area > NOTHING_M2]
+    if not parts:
+        raise InputError("exclusions cover the whole area; leave some of it to be flown")
+    return MultiPolygon(parts)

@@ -9,21 +9,158 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from flightplan.coverage.pricing import Cost, Point, Prices, SortieRules, entry, farthest, leave
 from flightplan.coverage.routes import Line, Route
-from flightplan.equipment.flight_model import SAME_PLACE_M
+from flightplan.equipment.catalogue import CameraModel, Drone
+from flightplan.equipment.flight_model import (
+    SAME_PLACE_M,
+    Airframe,
+    Battery,
+    Motion,
+    airframe_of,
+    climb_joules,
+    path_joules,
+    path_seconds,
+    standing_w,
+    vertical,
+)
 from tmp.errors import InputError
 
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
+Point = tuple[float, float]
+ROUNDING = 1e-9
+"""Share of the budget by which costs added in another order may differ."""
+POINTS_OF_LINE = 4
+"""Waypoints of a line at one height: ends of run-in, of the photographs, and of run-out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SortieRules:
+    """What a sortie may take, and from where it may start."""
+
+    drone: Drone
+    motion: Motion
+    line_speed: Callable[[Line], float]
+    """Ground speed in m/s at which the camera keeps up on a line."""
+    launches: tuple[Point, ...]
+    """Where one may take off and land, plan metres."""
+    height_m: float
+    """Above the take-off point, climbed to before anything else."""
+    battery: Battery = field(default_factory=Battery)
+    sight_m: float = math.inf
+    """Greatest distance from the pilot, who stands at the launch."""
+    land_elsewhere: bool = False
+    """Whether a sortie may land at another of the launches."""
+    seam_photos: int = 3
+    """Photographs taken again where a line is cut in two."""
+    way: Callable[[Point, Point], Float]
+    """From one point to another round what may not be flown over, (N, 2) with both ends."""
+    climb_m: Callable[[Float], float]
+    """Metres climbed along a path (N, 2)."""
+
+    def __post_init__(self) -> None:
+        if not self.launches:
+            raise InputError("no place to take off from; give one with --takeoff LON,LAT")
+        if not (self.height_m > 0 and self.sight_m > 0):
+            raise InputError(
+                f"flying height {self.height_m!r} m and sight {self.sight_m!r} m must be positive"
+            )
+        if self.seam_photos < 0:
+            raise InputError(f"{self.seam_photos!r} photographs at a seam; give 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SortieCost:
+    """Time, energy and waypoints."""
+
+    seconds: float
+    joules: float
+    points: int = 0
+
+    def __add__(self, other: SortieCost) -> SortieCost:
+        """Return both together."""
+        return SortieCost(
+            seconds=self.seconds + other.seconds,
+            joules=self.joules + other.joules,
+            points=self.points + other.points,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What parts of a sortie cost."""
+
+    rules: SortieRules
+    frame: Airframe
+    budget_j: float
+    """Energy of one battery without its reserve."""
+    fixed: SortieCost
+    """Take-off climb and landing."""
+
+    @classmethod
+    def of(cls, rules: SortieRules) -> Prices:
+        """Return the prices under some rules."""
+        frame = airframe_of(rules.drone)
+        seconds, joules = vertical(rules.drone, frame, rules.height_m, rules.motion.wind)
+        return cls(
+            rules=rules,
+            frame=frame,
+            budget_j=rules.drone.battery_wh * 3600 * rules.battery.usable,
+            fixed=SortieCost(seconds=seconds, joules=joules),
+        )
+
+    def path(self, points: Float, *, cap_m_s: float = math.inf, corners: int = 1) -> SortieCost:
+        """Return the cost of a path (N, 2), with `corners` more where it joins others."""
+        motion = self.rules.motion
+        caps = np.full(max(len(points) - 1, 0), cap_m_s)
+        standing = standing_w(self.frame, motion.wind)
+        return SortieCost(
+            seconds=path_seconds(points, motion, caps_m_s=caps) + corners * motion.corner_s,
+            joules=path_joules(points, motion, self.frame, caps_m_s=caps)
+            + corners * motion.corner_s * standing
+            + climb_joules(self.frame, self.rules.climb_m(points)),
+            points=max(len(points) - 2, 0),
+        )
+
+    def line(self, line: Line) -> SortieCost:
+        """Return the cost of a line with its run-in and run-out."""
+        cost = self.path(line.flown, cap_m_s=self.rules.line_speed(line))
+        return replace(cost, points=POINTS_OF_LINE)
+
+    def affords(self, cost: SortieCost) -> bool:
+        """Tell whether a battery and the controller allow a sortie of this cost."""
+        few = cost.points <= self.rules.drone.max_points
+        return few and cost.joules <= self.budget_j * (1 + ROUNDING)
+
+    def alone(self, line: Line) -> str | None:
+        """Return why a line cannot be a sortie of its own; None when it can."""
+        rules = self.rules
+        seen = [p for p in rules.launches if _farthest(p, line.flown) <= rules.sight_m]
+        if not seen:
+            return f"lies farther than {rules.sight_m:g} m from every launch"
+        sorties = [
+            self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
+            for place in seen
+            for landing in (rules.launches if rules.land_elsewhere else (place,))
+            for way_out in [rules.way(place, line.entry)]
+            for way_home in [rules.way(line.exit, landing)]
+        ]
+        if not any(self.affords(sortie) for sortie in sorties):
+            cheapest = min(sorties, key=lambda sortie: sortie.joules)
+            if cheapest.points > rules.drone.max_points:
+                return (
+                    f"takes {cheapest.points} waypoints and the controller {rules.drone.max_points}"
+                )
+            return f"takes {cheapest.joules / self.budget_j:.0%} of what a battery gives"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +228,10 @@ class Sorties:
         """Full batteries needed."""
         return len(self.flights)
 
-    def card_mb(self, photo_mb: float) -> float:
-        """Return the card space of all photographs at so much each."""
-        return self.photos * photo_mb
+    def card_gb(self, cameras: Iterable[CameraModel]) -> float:
+        """Return the card space of the photographs of all cameras whose size is known."""
+        each_mb = (camera.photo_mb for camera in cameras if camera.photo_mb > 0)
+        return sum(self.photos * one for one in each_mb) / 1000
 
 
 def split_route(route: Route, rules: SortieRules) -> Sorties:
@@ -103,7 +241,6 @@ def split_route(route: Route, rules: SortieRules) -> Sorties:
     ----------
     route : Route
         Plan metres.
-    rules : SortieRules
 
     Raises
     ------
@@ -153,11 +290,11 @@ class _Legs:
     transits: tuple[Float | None, ...]
     """After each line but the last; None where the line goes on in the next, which begins a new
     sortie."""
-    line_costs: tuple[Cost, ...]
-    transit_costs: tuple[Cost, ...]
-    out: dict[tuple[Point, int], Cost]
+    line_costs: tuple[SortieCost, ...]
+    transit_costs: tuple[SortieCost, ...]
+    out: dict[tuple[Point, int], SortieCost]
     """From each launch to each line."""
-    home: dict[tuple[Point, int], Cost]
+    home: dict[tuple[Point, int], SortieCost]
 
     @classmethod
     def of(cls, route: Route, rules: SortieRules) -> _Legs:
@@ -171,7 +308,7 @@ class _Legs:
             lines += parts
             transits += [None] * (len(parts) - 1)
             transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
-        nothing = Cost(seconds=0.0, joules=0.0)
+        nothing = SortieCost(seconds=0.0, joules=0.0)
         places = rules.launches
         return cls(
             prices=prices,
@@ -183,12 +320,12 @@ class _Legs:
                 for way, (before, after) in zip(transits, pairwise(lines), strict=True)
             ),
             out={
-                (p, i): prices.path(rules.way(p, entry(n)))
+                (p, i): prices.path(rules.way(p, n.entry))
                 for p in places
                 for i, n in enumerate(lines)
             },
             home={
-                (p, i): prices.path(rules.way(leave(n), p))
+                (p, i): prices.path(rules.way(n.exit, p))
                 for p in places
                 for i, n in enumerate(lines)
             },
@@ -205,10 +342,10 @@ class _Legs:
                 if transit is None:
                     return
                 over += self.transit_costs[end - 1]
-                seen = {p for p in seen if farthest(p, transit) <= rules.sight_m}
+                seen = {p for p in seen if _farthest(p, transit) <= rules.sight_m}
             over += self.line_costs[end]
             ends = self.lines[end].flown
-            seen = {p for p in seen if farthest(p, ends) <= rules.sight_m}
+            seen = {p for p in seen if _farthest(p, ends) <= rules.sight_m}
             if not seen or not prices.affords(over):
                 return
             found = [
@@ -226,7 +363,7 @@ class _Legs:
         rules, prices = self.prices.rules, self.prices
         lines = self.lines[start:end]
         transits = tuple(t for t in self.transits[start : end - 1] if t is not None)
-        way_out, way_home = rules.way(launch, entry(lines[0])), rules.way(leave(lines[-1]), landing)
+        way_out, way_home = rules.way(launch, lines[0].entry), rules.way(lines[-1].exit, landing)
         cost = prices.fixed + self.out[launch, start] + self.home[landing, end - 1]
         for number in range(start, end):
             cost += self.line_costs[number]
@@ -246,7 +383,7 @@ class _Legs:
             distance_m=sum(float(np.hypot(*np.diff(w, axis=0).T).sum()) for w in level_ways),
             energy_share=cost.joules / (rules.drone.battery_wh * 3600),
             points=cost.points,
-            farthest_m=max(farthest(launch, w) for w in level_ways),
+            farthest_m=max(_farthest(launch, w) for w in level_ways),
         )
 
 
@@ -276,8 +413,8 @@ def _parts(line: Line, prices: Prices, number: int) -> list[Line]:
 
 def _between(transit: Float, before: Line, after: Line) -> Float:
     """Return a transit without the run-out and run-in with which it begins and ends."""
-    first = 1 if len(transit) > 1 and np.hypot(*(transit[1] - leave(before))) < SAME_PLACE_M else 0
-    last = 1 if len(transit) > 1 and np.hypot(*(transit[-2] - entry(after))) < SAME_PLACE_M else 0
+    first = 1 if len(transit) > 1 and np.hypot(*(transit[1] - before.exit)) < SAME_PLACE_M else 0
+    last = 1 if len(transit) > 1 and np.hypot(*(transit[-2] - after.entry)) < SAME_PLACE_M else 0
     return transit[first : max(len(transit) - last, first + 1)]
 
 
@@ -289,3 +426,9 @@ def _cut(line: Line, count: int, shared: int) -> list[Line]:
     return [
         replace(line, start=stations[a], end=stations[a + size - 1], photos=size) for a in starts
     ]
+
+
+def _farthest(place: Point, path: ArrayLike) -> float:
+    """Return the greatest distance of a path's points (N, 2) from a place."""
+    away = np.asarray(path, float) - place
+    return float(np.hypot(away[:, 0], away[:, 1]).max())

@@ -92,8 +92,6 @@ class Footprint:
     """Depth of the near edge along the optical axis; times 1 / f_px, its ground sample distance."""
     distance: float
     """Depth of the middle of the picture, which is its distance."""
-    ahead: float
-    """From below the camera to the middle of the picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +132,6 @@ class Spacing:
     """Highest allowed."""
     speed_limit: str
     """What sets it, in words."""
-    ahead_m: float
-    """How far before the camera the middle of the picture lies; 0 looking straight down."""
     cameras: tuple[CameraSpacing, ...]
 
 
@@ -179,7 +175,6 @@ def footprint(
         along=2 * (math.tan(tilt) - math.tan(tilt - half)),
         near=near_depth,
         distance=1 / math.cos(tilt),
-        ahead=math.tan(tilt),
     )
 
 
@@ -190,8 +185,6 @@ def choose_spacing(
 
     Parameters
     ----------
-    cameras : sequence of CameraModel
-    wanted : Wanted
     max_speed_m_s : float
         Of the drone.
 
@@ -244,7 +237,6 @@ def choose_spacing(
         photo_m=photo_m,
         speed_m_s=speed_m_s,
         speed_limit=speed_limit,
-        ahead_m=height_m * prints[0].ahead,
         cameras=tuple(single),
     )
 

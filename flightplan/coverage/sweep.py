@@ -15,7 +15,7 @@ from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
-from flightplan.coverage.routes import Airspace
+from flightplan.coverage.routes import Airspace, rings
 from flightplan.coverage.view_counts import Axes, Pattern, Strip
 
 Float = NDArray[np.float64]
@@ -380,10 +380,7 @@ def _cuts(ground: BaseGeometry, tolerance_m: float) -> Iterator[list[BaseGeometr
         return
     size = float(np.hypot(*np.subtract(ground.bounds[2:], ground.bounds[:2]))) + 1.0
     lines: list[tuple[float, Float, Float]] = []
-    oriented = shapely.geometry.polygon.orient(plain)
-    for ring in (oriented.exterior, *oriented.interiors):
-        points = np.asarray(ring.coords)[:-1]
-        before, after = points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
+    for points, before, after in rings(plain):
         reflex = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] < 0
         for corner in np.flatnonzero(reflex):
             for edge in (before[corner], after[corner]):

@@ -1,6 +1,6 @@
 """In which order and direction lines are flown: local search on a matrix of times.
 
-A draft holds strips in the order flown, until that order takes least time.
+A tour holds strips in the order flown, until that order takes least time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from flightplan.coverage.view_counts import Axes, Pattern, Strip
 from flightplan.equipment.flight_model import SAME_COURSE_DEG, Motion
 
 Float = NDArray[np.float64]
-Tour = NDArray[np.intp]
+States = NDArray[np.intp]
 
 LONGEST_MOVED = 3
 """Most lines that are moved to another place of the tour at a time."""
@@ -36,7 +36,7 @@ def best_tour(
     end_s: Float | None = None,
     shakes: int = 20,
     seed: int = 0,
-) -> Tour:
+) -> States:
     """Return the states (n,) in the order flown.
 
     Line i can be flown in two states: ``2 i`` is the given direction, ``2 i + 1`` the other.
@@ -97,11 +97,11 @@ class _Problem:
             self._cost[:states, states] = end_s
         self._flip = np.append(np.arange(states) ^ 1, states)
 
-    def seconds(self, tour: Tour) -> float:
+    def seconds(self, tour: States) -> float:
         ring = np.concatenate([[self._ground], tour, [self._ground]])
         return float(self._cost[ring[:-1], ring[1:]].sum())
 
-    def nearest(self, first: int) -> Tour:
+    def nearest(self, first: int) -> States:
         tour, left = [first], np.ones(self._ground, bool)
         left[[first, first ^ 1]] = False
         while left.any():
@@ -111,7 +111,7 @@ class _Problem:
             left[[state, state ^ 1]] = False
         return np.array(tour)
 
-    def improved(self, tour: Tour) -> Tour:
+    def improved(self, tour: States) -> States:
         while True:
             for move in (self._reversal, self._displacement):
                 better = move(tour)
@@ -121,14 +121,14 @@ class _Problem:
             else:
                 return tour
 
-    def _along(self, ring: Tour) -> tuple[Float, Float]:
+    def _along(self, ring: States) -> tuple[Float, Float]:
         """Return the time from the tour's start to each state (n + 2,), and the same backwards."""
         flipped = self._flip[ring]
         there = self._cost[ring[:-1], ring[1:]]
         back = self._cost[flipped[1:], flipped[:-1]]
         return np.append(0, np.cumsum(there)), np.append(0, np.cumsum(back))
 
-    def _reversal(self, tour: Tour) -> Tour | None:
+    def _reversal(self, tour: States) -> States | None:
         """Return the tour with the part reversed that gains most, or None."""
         ring = np.concatenate([[self._ground], tour, [self._ground]])
         flipped, cost = self._flip[ring], self._cost
@@ -148,7 +148,7 @@ class _Problem:
         part = self._flip[tour[low:high][::-1]]
         return np.concatenate([tour[:low], part, tour[high:]])
 
-    def _displacement(self, tour: Tour) -> Tour | None:
+    def _displacement(self, tour: States) -> States | None:
         """Return the tour with up to three lines moved elsewhere, or None if nothing gains."""
         ring = np.concatenate([[self._ground], tour, [self._ground]])
         flipped, cost = self._flip[ring], self._cost
@@ -183,15 +183,15 @@ class _Problem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Tour:
     """Strips in the order flown."""
 
     strips: tuple[Strip, ...]
     turned: tuple[bool, ...]
     """Whether each strip is flown against its sweep's heading."""
 
-    def changed(self, changes: Mapping[int, Strip | None]) -> Draft:
-        """Return the draft with some strips replaced or, for None, left out.
+    def changed(self, changes: Mapping[int, Strip | None]) -> Tour:
+        """Return the tour with some strips replaced or, for None, left out.
 
         One whose number is past the end is new, and flown after the strip nearest to it.
         """
@@ -206,15 +206,15 @@ class Draft:
                 near = min(range(len(strips)), key=lambda i: _apart(strips[i], strip))
                 strips.insert(near + 1, strip)
                 turned.insert(near + 1, not turned[near])
-        return Draft(strips=tuple(strips), turned=tuple(turned))
+        return Tour(strips=tuple(strips), turned=tuple(turned))
 
-    def backwards(self) -> Draft:
-        """Return the draft flown from its end to its start."""
-        return Draft(strips=self.strips[::-1], turned=tuple(not t for t in self.turned[::-1]))
+    def backwards(self) -> Tour:
+        """Return the tour flown from its end to its start."""
+        return Tour(strips=self.strips[::-1], turned=tuple(not t for t in self.turned[::-1]))
 
-    def then(self, other: Draft) -> Draft:
-        """Return this draft with another flown after it."""
-        return Draft(strips=self.strips + other.strips, turned=self.turned + other.turned)
+    def then(self, other: Tour) -> Tour:
+        """Return this tour with another flown after it."""
+        return Tour(strips=self.strips + other.strips, turned=self.turned + other.turned)
 
 
 def _apart(one: Strip, other: Strip) -> tuple[bool, float]:
@@ -222,7 +222,7 @@ def _apart(one: Strip, other: Strip) -> tuple[bool, float]:
 
 
 class Pricing:
-    """The time that drafts take."""
+    """The time that tours take."""
 
     def __init__(
         self,
@@ -286,16 +286,16 @@ class Pricing:
         caps = [self.pattern.speed_cap_m_s(strip.spacing_m) for strip in strips]
         return self.motion.leg_seconds(ends[:, 1] - ends[:, 0], cap_m_s=caps)
 
-    def seconds(self, draft: Draft) -> float:
-        """Return the time of a draft from its first strip's start to its last one's end.
+    def seconds(self, tour: Tour) -> float:
+        """Return the time of a tour from its first strip's start to its last one's end.
 
         Infinite where a strip cannot be reached.  With a home, the way from and to it is added.
         """
-        if not draft.strips:
+        if not tour.strips:
             return 0.0
-        ends = self.ends(draft.strips, draft.turned)
+        ends = self.ends(tour.strips, tour.turned)
         lines = ends[:, 1] - ends[:, 0]
-        total = self.line_seconds(ends, draft.strips).sum()
+        total = self.line_seconds(ends, tour.strips).sum()
         total += self._hops(ends[:-1, 1], ends[1:, 0], lines[:-1], lines[1:]).sum()
         if self._home is not None:
             total += self.motion.leg_seconds(
@@ -334,10 +334,10 @@ class Pricing:
             self._detours[key] = float(legs[0, 0]) + 2 * self.motion.corner_s
         return self._detours[key]
 
-    def ordered(self, strips: Sequence[Strip], *, shakes: int = 20, seed: int = 0) -> Draft:
+    def ordered(self, strips: Sequence[Strip], *, shakes: int = 20, seed: int = 0) -> Tour:
         """Return strips in the order and directions that take least time."""
         if not strips:
-            return Draft(strips=(), turned=())
+            return Tour(strips=(), turned=())
         doubled = [strip for strip in strips for _ in range(2)]
         ends = self.ends(doubled, [False, True] * len(strips))
         courses = ends[:, 1] - ends[:, 0]
@@ -352,7 +352,7 @@ class Pricing:
         if self._home is not None:
             to_first = self.motion.leg_seconds(ends[:, 0] - self._home)
             to_home = self.motion.leg_seconds(self._home - ends[:, 1])
-        tour = best_tour(
+        states = best_tour(
             np.minimum(between, UNREACHABLE_S),
             self.line_seconds(ends, doubled),
             start_s=to_first,
@@ -360,7 +360,7 @@ class Pricing:
             shakes=shakes,
             seed=seed,
         )
-        return Draft(
-            strips=tuple(doubled[state] for state in tour.tolist()),
-            turned=tuple(bool(state % 2) for state in tour.tolist()),
+        return Tour(
+            strips=tuple(doubled[state] for state in states.tolist()),
+            turned=tuple(bool(state % 2) for state in states.tolist()),
         )

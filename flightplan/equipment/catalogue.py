@@ -67,6 +67,12 @@ class Trigger(StrEnum):
     POINT = "point"
 
 
+def _require_positive(entry: CameraModel | Drone, *names: str) -> None:
+    for name in names:
+        if not getattr(entry, name) > 0:
+            raise InputError(f"{name} {getattr(entry, name)!r} is not positive")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraModel:
     """A camera in one of its picture sizes."""
@@ -95,9 +101,7 @@ class CameraModel:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        for name in ("width_px", "height_px", "f_px", "least_interval_s"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} {getattr(self, name)!r} is not positive")
+        _require_positive(self, "width_px", "height_px", "f_px", "least_interval_s")
 
     @property
     def fov_deg(self) -> tuple[float, float]:
@@ -107,11 +111,6 @@ class CameraModel:
             for size in (self.width_px, self.height_px)
         )
         return across, along
-
-    @property
-    def half_diagonal_deg(self) -> float:
-        """Angle from the optical axis to a corner of the picture."""
-        return math.degrees(math.atan(0.5 * math.hypot(self.width_px, self.height_px) / self.f_px))
 
     def interval_s(self, *, raw: bool = False) -> float:
         """Return the shortest time between photographs, with raw files or without."""
@@ -132,13 +131,21 @@ class CameraModel:
         )
 
 
+def narrowest(cameras: Iterable[CameraModel]) -> CameraModel:
+    """Return the camera whose picture covers the least ground."""
+    return min(cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wpml:
-    """How DJI's mission files call a drone."""
+    """How DJI's mission files call a drone and its camera."""
 
     drone: int
+    """`droneEnumValue`."""
     drone_sub: int = 0
+    """`droneSubEnumValue`."""
     payload: int | None = None
+    """`payloadEnumValue` of the camera; None on consumer drones, whose files have none."""
     consumer: bool = False
     """Whether the values come from controllers' own files and not from DJI's specification."""
 
@@ -185,12 +192,9 @@ class Drone:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        for name in (
-            *("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s"),
-            *("battery_wh", "hover_min", "top_speed_m_s", "max_points"),
-        ):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} {getattr(self, name)!r} is not positive")
+        positive = ("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s")
+        _require_positive(self, *positive)
+        _require_positive(self, "battery_wh", "hover_min", "top_speed_m_s", "max_points")
         if not self.cameras:
             raise InputError("cameras is empty; name the one that it carries")
         if not 0 < self.max_tilt_deg < 60:
@@ -242,12 +246,7 @@ class Catalogue:
         return _find(name, self.cameras, "camera")
 
     def drone(self, name: str) -> Drone:
-        """Return a drone by a name in loose spelling.
-
-        Raises
-        ------
-        InputError
-            If no drone, or more than one, is meant; with those of nearest name.
+        """Return a drone by a name in loose spelling, as `camera` does.
 
         Examples
         --------

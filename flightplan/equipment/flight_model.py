@@ -11,7 +11,7 @@ The time of a way counts legs with a full stop at both ends, corners, and wind.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -89,11 +89,6 @@ class Motion:
                 f"{self.max_airspeed_m_s:g} m/s; wait for less wind"
             )
 
-    @property
-    def still(self) -> bool:
-        """Tell whether a way takes as long as the way back."""
-        return self.wind is None or self.wind.speed_m_s == 0 or math.isinf(self.max_airspeed_m_s)
-
     def ground_speed(self, vectors: ArrayLike) -> Float:
         """Return the speed (...) held along courses given as vectors (..., 2) of any length.
 
@@ -135,10 +130,10 @@ class Motion:
         cruising = length / speed + speed / self.acceleration_m_s2
         return np.asarray(np.where(long, cruising, 2 * np.sqrt(length / self.acceleration_m_s2)))
 
-    def stopping_m(self, speed_m_s: float | None = None) -> float:
-        """Return the way needed to reach a speed, or to brake from it; by default from cruise."""
-        speed = self.cruise_m_s if speed_m_s is None else speed_m_s
-        return speed**2 / (2 * self.acceleration_m_s2)
+    @property
+    def stopping_m(self) -> float:
+        """The way needed to reach cruise, or to brake from it."""
+        return self.cruise_m_s**2 / (2 * self.acceleration_m_s2)
 
 
 def merged(points: ArrayLike, caps_m_s: ArrayLike | None = None) -> tuple[Float, Float]:
@@ -265,31 +260,16 @@ def airframe_of(drone: Drone) -> Airframe:
     drag = float(_drag_w(frame, drone.cruise_m_s)) / frame.hover_w
     saved = 1 - float(_induced(frame, drone.cruise_m_s))
     share = (1 + drag - drone.hover_min / drone.cruise_min) / saved
-    return Airframe(
-        mass_kg=frame.mass_kg,
-        disc_m2=frame.disc_m2,
-        drag_m2=frame.drag_m2,
-        hover_w=frame.hover_w,
-        share=float(np.clip(share, *SHARES)),
-    )
+    return replace(frame, share=float(np.clip(share, *SHARES)))
 
 
-def power_w(frame: Airframe, airspeed_m_s: ArrayLike, climb_m_s: ArrayLike = 0.0) -> Float:
-    """Return the power of steady flight.
-
-    Parameters
-    ----------
-    airspeed_m_s : array-like
-        Level speed through the air.
-    climb_m_s : array-like
-        Upward speed, broadcast against the airspeed; sinking is taken to cost as much as level
-        flight, since slow descent through one's own wake saves nothing.
+def power_w(frame: Airframe, airspeed_m_s: ArrayLike) -> Float:
+    """Return the power of steady level flight.
 
     Notes
     -----
-    ``P = P_h (1 - s + s T v_i / (m g v_h)) + D v / η + m g w / η`` at airspeed v and climb w, with
-    s the induced share, T the thrust, v_i the induced speed (v_h at hover), D the drag and η
-    `EFFICIENCY`.
+    ``P = P_h (1 - s + s T v_i / (m g v_h)) + D v / η`` at airspeed v, with s the induced share, T
+    the thrust, v_i the induced speed (v_h at hover), D the drag and η `EFFICIENCY`.
 
     References
     ----------
@@ -300,8 +280,7 @@ def power_w(frame: Airframe, airspeed_m_s: ArrayLike, climb_m_s: ArrayLike = 0.0
     rotary-wing UAV. IEEE Transactions on Wireless Communications 18(4), equation 12.
     """
     held_up = frame.hover_w * (1 - frame.share + frame.share * _induced(frame, airspeed_m_s))
-    lift_w = frame.mass_kg * GRAVITY_M_S2 * np.maximum(np.asarray(climb_m_s, float), 0.0)
-    return np.asarray(held_up + _drag_w(frame, airspeed_m_s) + lift_w / EFFICIENCY)
+    return np.asarray(held_up + _drag_w(frame, airspeed_m_s))
 
 
 def _drag_w(frame: Airframe, airspeed_m_s: ArrayLike) -> Float:
@@ -345,7 +324,6 @@ def path_joules(
     frame: Airframe,
     *,
     caps_m_s: ArrayLike | None = None,
-    heights_m: ArrayLike | None = None,
 ) -> float:
     """Return the energy of a way through points, flown as `path_seconds` times it.
 
@@ -355,8 +333,6 @@ def path_joules(
         Plan metres.
     caps_m_s : array-like of shape (N - 1,), optional
         Highest speed of each leg.
-    heights_m : array-like of shape (N,), optional
-        Of the points; each metre climbed costs its own, sinking gives nothing back.
 
     Notes
     -----
@@ -374,10 +350,7 @@ def path_joules(
     standing = standing_w(frame, motion.wind)
     moving = power_w(frame, leg_airspeeds(vectors, ground, motion.wind))
     joules = float((cruising * moving + (seconds - cruising) * np.maximum(moving, standing)).sum())
-    joules += standing * motion.corner_s * (len(corners) - 2)
-    if heights_m is not None:
-        joules += climb_joules(frame, np.maximum(np.diff(np.asarray(heights_m, float)), 0).sum())
-    return joules
+    return joules + standing * motion.corner_s * (len(corners) - 2)
 
 
 def standing_w(frame: Airframe, wind: Wind | None) -> float:

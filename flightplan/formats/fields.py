@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -33,31 +33,22 @@ Value = str | float | int | bool
 MARK = "height_reference"
 """A file with this field is one of ours."""
 
-_WAYPOINT_NUMBERS = (
-    "height_m",
-    "ground_m",
-    "speed_m_s",
-    "heading_deg",
-    "gimbal_pitch_deg",
-    "photo_spacing_m",
-)
-_MISSION_NUMBERS = (
-    "takeoff_height_m",
-    "return_height_m",
-    "speed_m_s",
-    "transit_speed_m_s",
-    "photo_interval_s",
-    "fence_height_m",
-    "duration_s",
-)
+
+def _numbers_of(kind: type[Waypoint] | type[Mission] | type[Photo]) -> tuple[str, ...]:
+    """Return the names of a class's numbers beyond its place."""
+    places = ("lon_deg", "lat_deg")
+    return tuple(one.name for one in fields(kind) if one.type == "float" and one.name not in places)
+
+
+_WAYPOINT_NUMBERS, _PHOTO_NUMBERS = _numbers_of(Waypoint), _numbers_of(Photo)
+_MISSION_NUMBERS = _numbers_of(Mission)
 _MISSION_WORDS = ("drone", "camera", "vertical_datum")
-_PHOTO_NUMBERS = ("height_m", "heading_deg", "gimbal_pitch_deg")
 
 
 def waypoint_fields(waypoint: Waypoint) -> dict[str, Value]:
     """Return what a waypoint says beyond its place; unknown numbers are left out."""
-    fields = _numbers(waypoint, _WAYPOINT_NUMBERS)
-    return {**fields, "role": waypoint.role.value, "stop": waypoint.stop}
+    numbers = _numbers(waypoint, _WAYPOINT_NUMBERS)
+    return {**numbers, "role": waypoint.role.value, "stop": waypoint.stop}
 
 
 def photo_fields(photo: Photo) -> dict[str, Value]:
@@ -67,25 +58,25 @@ def photo_fields(photo: Photo) -> dict[str, Value]:
 
 def mission_fields(mission: Mission) -> dict[str, Value]:
     """Return what a mission says of the whole flight."""
-    fields: dict[str, Value] = {
+    values: dict[str, Value] = {
         "name": mission.name,
         MARK: mission.height_reference.value,
         "at_end": mission.at_end.value,
     }
-    fields |= _numbers(mission, _MISSION_NUMBERS)
-    fields |= {key: getattr(mission, key) for key in _MISSION_WORDS if getattr(mission, key)}
+    values |= _numbers(mission, _MISSION_NUMBERS)
+    values |= {key: getattr(mission, key) for key in _MISSION_WORDS if getattr(mission, key)}
     for key, place in (("takeoff", mission.takeoff), ("landing", mission.landing)):
         if place is not None:
-            fields[f"{key}_lon_deg"] = round(wrapped(place.lon_deg), 9)
-            fields[f"{key}_lat_deg"] = round(place.lat_deg, 9)
+            values[f"{key}_lon_deg"] = round(wrapped(place.lon_deg), 9)
+            values[f"{key}_lat_deg"] = round(place.lat_deg, 9)
             if math.isfinite(place.ground_m):
-                fields[f"{key}_ground_m"] = round(place.ground_m, 3)
+                values[f"{key}_ground_m"] = round(place.ground_m, 3)
     if mission.notes:
-        fields["notes"] = "\n".join(mission.notes)
-    return fields
+        values["notes"] = "\n".join(mission.notes)
+    return values
 
 
-def waypoint_from(lon_deg: float, lat_deg: float, fields: Mapping[str, object]) -> Waypoint:
+def waypoint_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) -> Waypoint:
     """Return a waypoint from a place and its fields.
 
     Raises
@@ -93,45 +84,45 @@ def waypoint_from(lon_deg: float, lat_deg: float, fields: Mapping[str, object]) 
     InputError
         If a field has a value it cannot have.
     """
-    numbers = _read_numbers(fields, _WAYPOINT_NUMBERS)
+    numbers = _read_numbers(values, _WAYPOINT_NUMBERS)
     return Waypoint(
         lon_deg=lon_deg,
         lat_deg=lat_deg,
         height_m=numbers.pop("height_m", math.nan),
-        role=_choice(Role, fields.get("role", Role.TRANSIT.value), "role"),
-        stop=str(fields.get("stop", False)).lower() in ("true", "1"),
+        role=_choice(Role, values.get("role", Role.TRANSIT.value), "role"),
+        stop=str(values.get("stop", False)).lower() in ("true", "1"),
         **numbers,
     )
 
 
-def photo_from(lon_deg: float, lat_deg: float, fields: Mapping[str, object]) -> Photo:
+def photo_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) -> Photo:
     """Return a photograph from a place and its fields."""
-    numbers = _read_numbers(fields, _PHOTO_NUMBERS)
+    numbers = _read_numbers(values, _PHOTO_NUMBERS)
     return Photo(
         lon_deg=lon_deg,
         lat_deg=lat_deg,
         height_m=numbers.get("height_m", math.nan),
         heading_deg=numbers.get("heading_deg", math.nan),
         gimbal_pitch_deg=numbers.get("gimbal_pitch_deg", -90.0),
-        line=int(finite(fields.get("line", 0), "line")),
+        line=int(finite(values.get("line", 0), "line")),
     )
 
 
-def mission_from(fields: Mapping[str, object], waypoints: tuple[Waypoint, ...]) -> Mission:
+def mission_from(values: Mapping[str, object], waypoints: tuple[Waypoint, ...]) -> Mission:
     """Return a mission, without its geometry, from its fields and waypoints."""
-    reference = fields.get(MARK, HeightReference.TAKEOFF.value)
+    reference = values.get(MARK, HeightReference.TAKEOFF.value)
     return Mission(
-        name=str(fields.get("name", "")),
+        name=str(values.get("name", "")),
         waypoints=waypoints,
-        takeoff=_place(fields, "takeoff"),
-        landing=_place(fields, "landing"),
+        takeoff=_place(values, "takeoff"),
+        landing=_place(values, "landing"),
         height_reference=_choice(HeightReference, reference, MARK),
-        at_end=_choice(AtEnd, fields.get("at_end", AtEnd.RETURN.value), "at_end"),
-        drone=str(fields.get("drone", "")),
-        camera=str(fields.get("camera", "")),
-        vertical_datum=str(fields.get("vertical_datum", "")),
-        notes=tuple(str(fields["notes"]).split("\n")) if fields.get("notes") else (),
-        **_read_numbers(fields, _MISSION_NUMBERS),  # type: ignore[arg-type]
+        at_end=_choice(AtEnd, values.get("at_end", AtEnd.RETURN.value), "at_end"),
+        drone=str(values.get("drone", "")),
+        camera=str(values.get("camera", "")),
+        vertical_datum=str(values.get("vertical_datum", "")),
+        notes=tuple(str(values["notes"]).split("\n")) if values.get("notes") else (),
+        **_read_numbers(values, _MISSION_NUMBERS),  # type: ignore[arg-type]
     )
 
 
@@ -145,12 +136,12 @@ def _numbers(holder: object, keys: tuple[str, ...]) -> dict[str, Value]:
     return {key: round(value, 6) for key, value in values.items() if math.isfinite(value)}
 
 
-def _read_numbers(fields: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, float]:
-    return {key: finite(fields[key], key) for key in keys if fields.get(key) is not None}
+def _read_numbers(values: Mapping[str, object], keys: tuple[str, ...]) -> dict[str, float]:
+    return {key: finite(values[key], key) for key in keys if values.get(key) is not None}
 
 
-def _place(fields: Mapping[str, object], key: str) -> Place | None:
-    lon, lat, ground = (fields.get(f"{key}_{part}") for part in ("lon_deg", "lat_deg", "ground_m"))
+def _place(values: Mapping[str, object], key: str) -> Place | None:
+    lon, lat, ground = (values.get(f"{key}_{part}") for part in ("lon_deg", "lat_deg", "ground_m"))
     if lon is None or lat is None:
         return None
     return Place(
@@ -169,18 +160,14 @@ def _choice(kind: type[_Choice], value: object, what: str) -> _Choice:
 
 
 def with_polygons(
-    mission: Mission,
-    photos: tuple[Photo, ...],
-    *,
-    area: list[Polygon],
-    fence: list[Polygon],
-    exclusions: list[Polygon],
+    mission: Mission, photos: tuple[Photo, ...], polygons: Mapping[str, list[Polygon]]
 ) -> Mission:
-    """Return a mission with its photographs and polygons."""
+    """Return a mission with its photographs, and polygons as `polygons_by_kind` has them."""
+    area, fence = polygons.get("area"), polygons.get("fence")
     return replace(
         mission,
         photos=photos,
         area=MultiPolygon(area) if area else None,
         fence=fence[0] if fence else None,
-        exclusions=tuple(exclusions),
+        exclusions=tuple(polygons.get("exclusion", ())),
     )

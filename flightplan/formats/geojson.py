@@ -33,8 +33,10 @@ from flightplan.formats.geometry import (
     finite,
     near,
     place,
-    polygons_of,
+    polygons_by_kind,
     ring_of,
+    waypoints_at,
+    with_holes,
     wrapped,
 )
 from flightplan.formats.mission import EVERYTHING, HeightReference, Mission, Waypoint, Written
@@ -67,12 +69,7 @@ def to_geojson(mission: Mission) -> Written:
         )
         for number, p in enumerate(mission.photos, start=1)
     ]
-    fence = [mission.fence] if mission.fence is not None else []
-    for kind, polygons in (
-        ("area", polygons_of(mission.area)),
-        ("fence", fence),
-        ("exclusion", list(mission.exclusions)),
-    ):
+    for kind, polygons in polygons_by_kind(mission).items():
         features += [_feature(_polygon(polygon), {"kind": kind}) for polygon in polygons]
     collection = {
         "type": "FeatureCollection",
@@ -129,7 +126,6 @@ def from_geojson(collection: Json, name: str) -> Mission:
     joined = [_position(p) for p in ([p for line in lines for p in line] or points)]
     if not joined:
         raise InputError("no line and no point in it; if it is an area, plan a mission over it")
-    about = near(joined[0][0], 0.0)
     notes = [f"{len(lines)} lines in one file, joined in their order"] if len(lines) > 1 else []
     if any(math.isfinite(height) for *_, height in joined):
         notes.append("heights are taken to be above the WGS 84 ellipsoid, as RFC 7946 says")
@@ -137,10 +133,7 @@ def from_geojson(collection: Json, name: str) -> Mission:
         notes.append("no heights in it")
     return Mission(
         name=name,
-        waypoints=tuple(
-            Waypoint(lon_deg=near(lon, about), lat_deg=lat, height_m=height)
-            for lon, lat, height in joined
-        ),
+        waypoints=waypoints_at(joined),
         height_reference=HeightReference.ELLIPSOID,
         notes=tuple(notes),
     )
@@ -194,24 +187,18 @@ def _ours(geometries: list[tuple[Json, Json]], fields: Json) -> Mission:
         fields,
         tuple(waypoint_from(near(lon, about), lat, p) for lon, lat, p in placed["waypoint"]),
     )
+    photos = tuple(photo_from(near(lon, about), lat, p) for lon, lat, p in placed["photo"])
     polygons = {
         kind: [_read_polygon(g, about) for g, _ in kinds.get(kind, [])]
         for kind in ("area", "fence", "exclusion")
     }
-    return with_polygons(
-        mission,
-        tuple(photo_from(near(lon, about), lat, p) for lon, lat, p in placed["photo"]),
-        area=polygons["area"],
-        fence=polygons["fence"],
-        exclusions=polygons["exclusion"],
-    )
+    return with_polygons(mission, photos, polygons)
 
 
 def _read_polygon(geometry: Json, about_deg: float) -> Polygon:
-    rings = [
-        ring_of([_position(p)[:2] for p in _list(ring)], about_deg, "a polygon")
-        for ring in _list(geometry.get("coordinates"))
-    ]
-    if not rings:
-        raise InputError("a polygon has no boundary; draw it again")
-    return Polygon(rings[0].exterior, [ring.exterior for ring in rings[1:]])
+    return with_holes(
+        [
+            ring_of([_position(p)[:2] for p in _list(ring)], about_deg, "a polygon")
+            for ring in _list(geometry.get("coordinates"))
+        ]
+    )

@@ -161,6 +161,42 @@ def ring_of(points: Iterable[Sequence[float]], about_deg: float, what: str) -> P
     return polygon
 
 
+def with_holes(rings: Sequence[Polygon]) -> Polygon:
+    """Return the polygon with an outer boundary and holes as read.
+
+    Raises
+    ------
+    InputError
+        If there is no boundary.
+    """
+    if not rings:
+        raise InputError("a polygon has no boundary; draw it again")
+    return Polygon(rings[0].exterior, [ring.exterior for ring in rings[1:]])
+
+
+def waypoints_at(points: Sequence[tuple[float, float, float]]) -> tuple[Waypoint, ...]:
+    """Return waypoints at (longitude, latitude, height), in one piece about the first."""
+    about = near(points[0][0], 0.0)
+    return tuple(
+        Waypoint(lon_deg=near(lon, about), lat_deg=lat, height_m=height)
+        for lon, lat, height in points
+    )
+
+
+def polygons_by_kind(mission: Mission) -> dict[str, list[Polygon]]:
+    """Return what a mission covers, stays inside of, and keeps out of."""
+    return {
+        "area": polygons_of(mission.area),
+        "fence": polygons_of(mission.fence),
+        "exclusion": list(mission.exclusions),
+    }
+
+
+def first_line_m_s(waypoints: Iterable[Waypoint], otherwise: float = math.nan) -> float:
+    """Return the speed on the first line; `otherwise` where there is none."""
+    return next((w.speed_m_s for w in waypoints if w.role is Role.LINE), otherwise)
+
+
 def corners(ring: LinearRing) -> list[tuple[float, float]]:
     """Return a ring's (longitude, latitude) corners, wrapped, without the closing one."""
     return [(wrapped(lon), lat) for lon, lat in shapely.get_coordinates(ring)[:-1].tolist()]
@@ -186,8 +222,8 @@ class Fence:
         return sum(len(p.exterior.coords) - 1 for p in self.inside + self.outside)
 
 
-def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
-    """Return the mission's fence with at most `most` corners.
+def fence_of(mission: Mission) -> Fence:
+    """Return the mission's fence with at most `MOST_CORNERS` corners.
 
     The drone is never allowed anywhere it was not before: the fence shrinks and exclusions grow
     by what simplifying may cut.  Holes of the fence become exclusions.
@@ -203,7 +239,7 @@ def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
         drawn += [Polygon(hole) for hole in mission.fence.interiors]
     outside = [Polygon(polygon.exterior) for polygon in drawn]
     fence = Fence(inside=tuple(inside), outside=tuple(outside))
-    if fence.corners <= most:
+    if fence.corners <= MOST_CORNERS:
         return fence
     first = mission.waypoints[0]
     frame = PlanFrame(lon_deg=first.lon_deg, lat_deg=first.lat_deg)
@@ -213,11 +249,11 @@ def fence_of(mission: Mission, most: int = MOST_CORNERS) -> Fence:
             inside=tuple(_simplified(p, frame, -tolerance_m) for p in inside),
             outside=tuple(_simplified(p, frame, tolerance_m) for p in outside),
         )
-        if simpler.corners <= most and _safe(simpler, fence, path, frame):
+        if simpler.corners <= MOST_CORNERS and _safe(simpler, fence, path, frame):
             return simpler
     raise InputError(
         f"the fence of mission {mission.name!r} has {fence.corners} corners and an autopilot "
-        f"holds {most}; draw it simpler, or farther from the flight path"
+        f"holds {MOST_CORNERS}; draw it simpler, or farther from the flight path"
     )
 
 

@@ -8,7 +8,6 @@ https://www.topografix.com/GPX/1/1/
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from xml.etree.ElementTree import Element
 
 from flightplan.formats.fields import (
@@ -20,9 +19,9 @@ from flightplan.formats.fields import (
     waypoint_fields,
     waypoint_from,
 )
-from flightplan.formats.geometry import degrees, finite, near, place, wrapped
+from flightplan.formats.geometry import degrees, finite, near, place, waypoints_at, wrapped
 from flightplan.formats.markup import add, child, children, descendants, document, text
-from flightplan.formats.mission import Content, HeightReference, Mission, Waypoint, Written
+from flightplan.formats.mission import Content, HeightReference, Mission, Written
 from tmp.errors import InputError
 
 GPX = "http://www.topografix.com/GPX/1/1"
@@ -113,15 +112,15 @@ def from_gpx(root: Element, name: str) -> Mission:
                 for lon, lat in (_lon_lat(element),)
             )
             return mission_from(fields, own)
-        waypoints = tuple(_waypoint(element, about) for element in points)
+        waypoints = waypoints_at([(*_lon_lat(element), _height(element)) for element in points])
         if any(math.isnan(w.height_m) for w in waypoints):
             notes.append("some points have no elevation; their height is not known")
-        mission = Mission(
+        return Mission(
             name=text(route, "name") or name,
             waypoints=waypoints,
             height_reference=HeightReference.AMSL,
+            notes=tuple(notes),
         )
-        return replace(mission, notes=tuple(notes))
     raise InputError("no route, track or waypoint in it; export it again")
 
 
@@ -130,11 +129,9 @@ def _lon_lat(element: Element) -> tuple[float, float]:
     return place(finite(element.get("lon"), "a point's lon"), lat, "a point")
 
 
-def _waypoint(element: Element, about_deg: float) -> Waypoint:
-    lon, lat = _lon_lat(element)
+def _height(element: Element) -> float:
     elevation = text(element, "ele")
-    height = math.nan if elevation is None else finite(elevation, "a point's ele")
-    return Waypoint(lon_deg=near(lon, about_deg), lat_deg=lat, height_m=height)
+    return math.nan if elevation is None else finite(elevation, "a point's ele")
 
 
 def _fields(element: Element) -> dict[str, str]:

@@ -28,8 +28,10 @@ from flightplan.formats.geometry import (
     finite,
     near,
     place,
-    polygons_of,
+    polygons_by_kind,
     ring_of,
+    waypoints_at,
+    with_holes,
     wrapped,
 )
 from flightplan.formats.markup import (
@@ -54,7 +56,6 @@ _MODES = {
 }
 _NO_HEIGHTS = "it does not say what heights are measured from; they are left out"
 _WAYPOINTS, _PHOTOS = "Waypoints", "Photographs"
-_AREA, _FENCE, _EXCLUSION = "Area", "Fence", "Exclusion"
 
 
 def to_kml(mission: Mission) -> Written:
@@ -95,14 +96,9 @@ def to_kml(mission: Mission) -> Written:
             _add_data(placemark, photo_fields(photo))
             place_text = f"{degrees(wrapped(photo.lon_deg))},{degrees(photo.lat_deg)}"
             add(add(placemark, "Point"), "coordinates", place_text)
-    fence = [mission.fence] if mission.fence is not None else []
-    for name, polygons in (
-        (_AREA, polygons_of(mission.area)),
-        (_FENCE, fence),
-        (_EXCLUSION, list(mission.exclusions)),
-    ):
+    for kind, polygons in polygons_by_kind(mission).items():
         for polygon in polygons:
-            _add_polygon(holder, name, polygon)
+            _add_polygon(holder, kind, polygon)
     return Written(content=document(root))
 
 
@@ -156,8 +152,8 @@ def _point(waypoint: Waypoint, height_m: float) -> str:
     return f"{degrees(wrapped(waypoint.lon_deg))},{degrees(waypoint.lat_deg)},{height_m:.3f}"
 
 
-def _add_polygon(holder: Element, name: str, polygon: Polygon) -> None:
-    placemark = _placemark(holder, name, name.lower())
+def _add_polygon(holder: Element, kind: str, polygon: Polygon) -> None:
+    placemark = _placemark(holder, kind.capitalize(), kind)
     element = add(placemark, "Polygon")
     _add_ring(add(element, "outerBoundaryIs"), polygon.exterior)
     for hole in polygon.interiors:
@@ -195,16 +191,12 @@ def from_kml(root: Element, name: str) -> Mission:
     notes = [] if reference else [_NO_HEIGHTS]
     if len(lines) > 1:
         notes.append(f"{len(lines)} lines in one file, joined in their order")
-    about = near(joined[0][0], 0.0)
     points = [joined[0], *(b for a, b in pairwise(joined) if a != b)]
+    if not reference:
+        points = [(lon, lat, math.nan) for lon, lat, _ in points]
     return Mission(
         name=name,
-        waypoints=tuple(
-            Waypoint(
-                lon_deg=near(lon, about), lat_deg=lat, height_m=height if reference else math.nan
-            )
-            for lon, lat, height in points
-        ),
+        waypoints=waypoints_at(points),
         height_reference=reference or HeightReference.TERRAIN,
         notes=tuple(notes),
     )
@@ -235,29 +227,23 @@ def _ours(holder: Element) -> Mission:
     waypoints = tuple(waypoint_from(*point) for point in points[_WAYPOINTS])
     mission = mission_from(_data(holder), waypoints)
     photos = tuple(photo_from(*point) for point in points[_PHOTOS])
-    polygons: dict[str | None, list[Polygon]] = {}
+    polygons: dict[str, list[Polygon]] = {}
     for placemark in children(holder, "Placemark"):
         for polygon in children(placemark, "Polygon"):
-            polygons.setdefault(text(placemark, "name"), []).append(_polygon(polygon, about))
-    return with_polygons(
-        mission,
-        photos,
-        area=polygons.get(_AREA, []),
-        fence=polygons.get(_FENCE, []),
-        exclusions=polygons.get(_EXCLUSION, []),
-    )
+            kind = (text(placemark, "name") or "").lower()
+            polygons.setdefault(kind, []).append(_polygon(polygon, about))
+    return with_polygons(mission, photos, polygons)
 
 
 def _polygon(element: Element, about_deg: float) -> Polygon:
-    rings = [
-        ring_of(_coordinates(ring), about_deg, "a polygon")
-        for boundary in ("outerBoundaryIs", "innerBoundaryIs")
-        for holder in children(element, boundary)
-        for ring in children(holder, "LinearRing")
-    ]
-    if not rings:
-        raise InputError("a polygon has no boundary; draw it again")
-    return Polygon(rings[0].exterior, [ring.exterior for ring in rings[1:]])
+    return with_holes(
+        [
+            ring_of(_coordinates(ring), about_deg, "a polygon")
+            for boundary in ("outerBoundaryIs", "innerBoundaryIs")
+            for holder in children(element, boundary)
+            for ring in children(holder, "LinearRing")
+        ]
+    )
 
 
 def _coordinates(element: Element) -> list[tuple[float, float, float]]:

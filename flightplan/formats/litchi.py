@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from flightplan.formats.geometry import (
     degrees,
     finite,
+    first_line_m_s,
     leg,
     near,
     number,
@@ -32,7 +33,6 @@ from flightplan.formats.mission import (
     Role,
     Waypoint,
     Written,
-    line_speed_m_s,
 )
 from tmp.errors import InputError
 
@@ -57,7 +57,6 @@ _INTERPOLATE = 2
 _FROM_TAKEOFF, _ABOVE_GROUND = 0, 1
 _METRES = {"m": 1.0, "ft": 0.3048}
 _METRES_PER_SECOND = {"m/s": 1.0, "km/h": 1 / 3.6, "kph": 1 / 3.6, "mph": 0.44704}
-_ROLES = {True: Role.LINE, False: Role.TRANSIT}
 
 
 def to_litchi(mission: Mission) -> Written:
@@ -188,7 +187,7 @@ def from_litchi(content: bytes, name: str) -> Mission:
             if _takes_photo(row)
         ),
         height_reference=HeightReference.TERRAIN if terrain else HeightReference.TAKEOFF,
-        speed_m_s=line_speed_m_s(waypoints),
+        speed_m_s=first_line_m_s(waypoints),
         notes=(
             "Litchi's file does not say where to take off, how to end, or how to face; heights "
             + ("above ground" if terrain else "are above the take-off point"),
@@ -232,7 +231,7 @@ def _waypoint(
         speed_m_s=speed_m_s if speed_m_s > 0 else math.nan,
         heading_deg=_number(row, "heading(deg)", line) % 360.0,
         gimbal_pitch_deg=_number(row, "gimbalpitchangle", line),
-        role=_ROLES[spacing > 0],
+        role=Role.LINE if spacing > 0 else Role.TRANSIT,
         photo_spacing_m=spacing if spacing > 0 else math.nan,
         stop=(str(_STAY) in _actions(row)),
     )

@@ -35,6 +35,8 @@ _BROKEN = (
 )
 """What reading a damaged archive can raise."""
 
+Tree = str | Mapping[str, "Tree"] | list[Mapping[str, "Tree"]]
+"""What an element holds."""
 _OLDEST = (1980, 1, 1, 0, 0, 0)
 
 
@@ -46,10 +48,14 @@ def add(parent: Element, tag: str, text: str | None = None, **attributes: str) -
     return child
 
 
-def add_all(parent: Element, texts: Mapping[str, str]) -> None:
-    """Append a child for each tag, in order."""
-    for tag, text in texts.items():
-        add(parent, tag, text)
+def add_all(parent: Element, content: Mapping[str, Tree]) -> None:
+    """Append a child for each tag, in order: with text, with children of its own, or several."""
+    for tag, found in content.items():
+        for one in found if isinstance(found, list) else [found]:
+            if isinstance(one, str):
+                add(parent, tag, one)
+            else:
+                add_all(add(parent, tag), one)
 
 
 def clean(text: str) -> str:

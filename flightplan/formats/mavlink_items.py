@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 from flightplan.formats.geometry import (
+    first_line_m_s,
     leg,
     near,
     photo_stops,
@@ -31,7 +32,6 @@ from flightplan.formats.mission import (
     Place,
     Role,
     Waypoint,
-    line_speed_m_s,
 )
 from tmp.errors import InputError
 
@@ -105,7 +105,6 @@ class Item:
     frame: int
     params: tuple[float, float, float, float, float, float, float]
     """Parameters 1 to 7; 5, 6, 7 are latitude, longitude (degrees) and height for places."""
-    autocontinue: bool = True
 
 
 def home_item(mission: Mission) -> Item:
@@ -149,7 +148,7 @@ def mission_items(mission: Mission, autopilot: Autopilot) -> tuple[Item, ...]:
             "which autopilots do not take; give heights above the take-off point"
         )
     items = [_takeoff(mission, autopilot)]
-    state = _Commanded()
+    state = _CommandState()
     spacings = photo_ways(mission.waypoints)
     stops = photo_stops(mission)
     items += state.speed(mission.transit_speed_m_s)
@@ -180,7 +179,7 @@ def size_notes(count: int) -> tuple[str, ...]:
     )
 
 
-class _Commanded:
+class _CommandState:
     """What has been commanded so far, so that nothing is commanded twice."""
 
     def __init__(self) -> None:
@@ -311,7 +310,7 @@ _WITHOUT_EFFECT = {0, 112, 530, int(Command.STOP_PHOTOS)}
 
 
 @dataclass(slots=True)
-class _Reading:
+class _ItemState:
     """What the items read so far have set."""
 
     about_deg: float
@@ -351,33 +350,33 @@ def mission_from_items(
     MAVLink knows no roles: a way with photographs reads as a line, any other as a transit.
     """
     about = next((i.params[5] for i in items if i.command in _FLOWN and _has_place(i)), 0.0)
-    reading = _Reading(about_deg=near(about, 0.0), home=home, autopilot=autopilot)
+    state = _ItemState(about_deg=near(about, 0.0), home=home, autopilot=autopilot)
     waypoints: list[Waypoint] = []
     references: list[HeightReference] = []
     photos: list[Photo] = []
     notes: list[str] = []
     for number, item in enumerate(items, start=1):
         if item.command in _FLOWN:
-            waypoints.append(_waypoint(item, number, reading, waypoints, notes))
+            waypoints.append(_waypoint(item, number, state, waypoints, notes))
             references.append(_reference(item, number))
         elif item.command in (Command.ONE_PHOTO, Command.START_PHOTOS):
             photos += _photos(item, waypoints, notes)
         else:
-            _take_in(item, number, reading, waypoints, notes)
+            _take_in(item, number, state, waypoints, notes)
     if not waypoints:
         raise InputError("no waypoint in it; it is not a mission to fly")
-    reference = _one_reference(waypoints, references, reading.home)
+    reference = _one_reference(waypoints, references, state.home)
     return Mission(
         name=name,
         waypoints=tuple(waypoints),
         photos=tuple(photos),
-        takeoff=reading.home,
-        landing=reading.landing,
+        takeoff=state.home,
+        landing=state.landing,
         height_reference=reference,
-        takeoff_height_m=reading.takeoff_height_m,
-        speed_m_s=line_speed_m_s(waypoints),
-        transit_speed_m_s=reading.transit_speed_m_s,
-        at_end=reading.at_end,
+        takeoff_height_m=state.takeoff_height_m,
+        speed_m_s=first_line_m_s(waypoints),
+        transit_speed_m_s=state.transit_speed_m_s,
+        at_end=state.at_end,
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -386,18 +385,18 @@ def _has_place(item: Item) -> bool:
     return any(value != 0 and math.isfinite(value) for value in item.params[4:6])
 
 
-def _place(item: Item, number: int, reading: _Reading) -> tuple[float, float]:
+def _place(item: Item, number: int, state: _ItemState) -> tuple[float, float]:
     lon, lat = place(item.params[5], item.params[4], f"item {number} (command {item.command})")
-    return near(lon, reading.about_deg), lat
+    return near(lon, state.about_deg), lat
 
 
 def _waypoint(
-    item: Item, number: int, reading: _Reading, before: list[Waypoint], notes: list[str]
+    item: Item, number: int, state: _ItemState, before: list[Waypoint], notes: list[str]
 ) -> Waypoint:
     if _has_place(item):
-        lon, lat = _place(item, number, reading)
-    elif before or reading.home:
-        here = before[-1] if before else reading.home
+        lon, lat = _place(item, number, state)
+    elif before or state.home:
+        here = before[-1] if before else state.home
         assert here is not None
         lon, lat = here.lon_deg, here.lat_deg
         notes.append(f"item {number} has no place and stays over the one before it")
@@ -409,17 +408,17 @@ def _waypoint(
         notes.append("circles at some waypoints (loiter); read as halts")
     if not math.isfinite(item.params[6]):
         raise InputError(f"item {number} has no height; give every waypoint one")
-    photographs = reading.spacing_m > 0
-    turns = reading.autopilot is Autopilot.PX4 and item.command == Command.WAYPOINT
+    photographs = state.spacing_m > 0
+    turns = state.autopilot is Autopilot.PX4 and item.command == Command.WAYPOINT
     return Waypoint(
         lon_deg=lon,
         lat_deg=lat,
         height_m=item.params[6],
-        speed_m_s=reading.speed_m_s,
+        speed_m_s=state.speed_m_s,
         heading_deg=item.params[3] % 360.0 if turns else math.nan,
-        gimbal_pitch_deg=reading.pitch_deg,
+        gimbal_pitch_deg=state.pitch_deg,
         role=Role.LINE if photographs else Role.TRANSIT,
-        photo_spacing_m=reading.spacing_m,
+        photo_spacing_m=state.spacing_m,
         stop=item.command in _HALTS or item.params[0] > 0,
     )
 
@@ -462,73 +461,64 @@ def _photos(item: Item, waypoints: list[Waypoint], notes: list[str]) -> list[Pho
     if not once or not waypoints:
         notes.append(f"command {item.command} starts or stops the camera's own timer; left out")
         return []
-    here = waypoints[-1]
-    return [
-        Photo(
-            lon_deg=here.lon_deg,
-            lat_deg=here.lat_deg,
-            height_m=here.height_m,
-            heading_deg=here.heading_deg,
-            gimbal_pitch_deg=here.gimbal_pitch_deg,
-        )
-    ]
+    return [Photo.at(waypoints[-1])]
 
 
 def _take_in(
-    item: Item, number: int, reading: _Reading, waypoints: list[Waypoint], notes: list[str]
+    item: Item, number: int, state: _ItemState, waypoints: list[Waypoint], notes: list[str]
 ) -> None:
     """Take in a command that is not flown to."""
-    changes = _setting(item, reading)
+    changes = _setting(item, state)
     if changes:
         if waypoints:
             waypoints[-1] = replace(waypoints[-1], **changes)  # type: ignore[arg-type]
         elif "speed_m_s" in changes:
-            reading.transit_speed_m_s = reading.speed_m_s
-    elif not _ground_command(item, number, reading) and item.command not in _WITHOUT_EFFECT:
+            state.transit_speed_m_s = state.speed_m_s
+    elif not _ground_command(item, number, state) and item.command not in _WITHOUT_EFFECT:
         notes.append(f"command {item.command} is not understood and left out")
 
 
-def _setting(item: Item, reading: _Reading) -> dict[str, object]:
+def _setting(item: Item, state: _ItemState) -> dict[str, object]:
     """Return what a command changes from the last waypoint on; nothing if it is no setting."""
     p = item.params
     match item.command:
         case Command.SPEED if p[1] > 0:
-            reading.speed_m_s = p[1]
+            state.speed_m_s = p[1]
             return {"speed_m_s": p[1]}
         case Command.TRIGGER_DISTANCE:
-            reading.spacing_m = p[0] if p[0] > 0 else math.nan
+            state.spacing_m = p[0] if p[0] > 0 else math.nan
             role = Role.LINE if p[0] > 0 else Role.TRANSIT
-            return {"photo_spacing_m": reading.spacing_m, "role": role}
+            return {"photo_spacing_m": state.spacing_m, "role": role}
         case Command.MOUNT | Command.GIMBAL_PITCH_YAW if math.isfinite(p[0]):
-            reading.pitch_deg = p[0]
+            state.pitch_deg = p[0]
             return {"gimbal_pitch_deg": p[0]}
         case Command.YAW if p[3] == 0:
             return {"heading_deg": p[0] % 360.0}
     return {}
 
 
-def _ground_command(item: Item, number: int, reading: _Reading) -> bool:
+def _ground_command(item: Item, number: int, state: _ItemState) -> bool:
     """Take in a command about leaving or coming back to the ground; tell whether it is one."""
     p = item.params
     match item.command:
         case Command.TAKEOFF:
-            reading.takeoff_height_m = p[6]
-            reading.home = reading.home or _ground(item, number, reading)
+            state.takeoff_height_m = p[6]
+            state.home = state.home or _ground(item, number, state)
         case Command.SET_HOME if p[0] == 0 and _has_place(item):
-            lon, lat = _place(item, number, reading)
-            reading.home = Place(lon_deg=lon, lat_deg=lat, ground_m=p[6])
+            lon, lat = _place(item, number, state)
+            state.home = Place(lon_deg=lon, lat_deg=lat, ground_m=p[6])
         case Command.RETURN:
-            reading.at_end = AtEnd.RETURN
+            state.at_end = AtEnd.RETURN
         case Command.LAND:
-            reading.at_end = AtEnd.LAND
-            reading.landing = _ground(item, number, reading)
+            state.at_end = AtEnd.LAND
+            state.landing = _ground(item, number, state)
         case _:
             return False
     return True
 
 
-def _ground(item: Item, number: int, reading: _Reading) -> Place | None:
+def _ground(item: Item, number: int, state: _ItemState) -> Place | None:
     if not _has_place(item):
         return None
-    lon, lat = _place(item, number, reading)
+    lon, lat = _place(item, number, state)
     return Place(lon_deg=lon, lat_deg=lat)

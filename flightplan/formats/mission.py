@@ -9,7 +9,7 @@ A format may carry less than a mission says: `Content` names what.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -100,7 +100,7 @@ class Photo:
 
     @classmethod
     def at(cls, waypoint: Waypoint) -> Photo:
-        """Return the photograph that is taken at a waypoint."""
+        """Return a photograph taken at a waypoint, looking as the drone does there."""
         return cls(
             lon_deg=waypoint.lon_deg,
             lat_deg=waypoint.lat_deg,
@@ -108,11 +108,6 @@ class Photo:
             heading_deg=waypoint.heading_deg,
             gimbal_pitch_deg=waypoint.gimbal_pitch_deg,
         )
-
-
-def line_speed_m_s(waypoints: Iterable[Waypoint], otherwise: float = math.nan) -> float:
-    """Return the speed on the first line; `otherwise` without any."""
-    return next((w.speed_m_s for w in waypoints if w.role is Role.LINE), otherwise)
 
 
 class AtEnd(StrEnum):

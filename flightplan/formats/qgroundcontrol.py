@@ -1,12 +1,15 @@
-"""QGroundControl's `.plan`: what we fly, inside a survey that QGroundControl can still edit.
+"""QGroundControl's files: `.plan` and QGC WPL 110, written and read.
 
-A survey item holds the exact items besides the settings they could be drawn anew from;
+In a `.plan` we fly what stands inside a survey that QGroundControl can still edit: a survey item
+holds the exact items besides the settings they could be drawn anew from;
 QGroundControl flies the items as they are until someone edits the survey.
 
-Plans are read too, ours or anyone's.
+QGC WPL 110 is the plain list of items that Mission Planner and pymavlink read as well.  Row 0 is
+home; heights of the other rows are above home (frame 3) unless the mission's own are not.
 
 References
 ----------
+https://mavlink.io/en/file_formats/
 https://docs.qgroundcontrol.com/master/en/qgc-dev-guide/file_formats/plan.html
 """
 
@@ -24,10 +27,12 @@ from shapely import MultiPolygon, Point, Polygon
 
 from flightplan.formats.geometry import (
     corners,
+    degrees,
     fence_of,
     finite,
     leg,
     near,
+    number,
     photo_runs,
     photo_ways,
     place,
@@ -50,7 +55,9 @@ from flightplan.formats.mission import Content, HeightReference, Mission, Place,
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 
-CARRIES = frozenset(Content) - {Content.RETURN_HEIGHT, Content.FENCE_HEIGHT}
+PLAN_CARRIES = frozenset(Content) - {Content.RETURN_HEIGHT, Content.FENCE_HEIGHT}
+WPL_CARRIES = PLAN_CARRIES - {Content.FENCE, Content.EXCLUSIONS}
+WPL_HEADER = "QGC WPL 110"
 
 FIRMWARE = {Autopilot.ARDUPILOT: 3, Autopilot.PX4: 12}
 """MAV_AUTOPILOT numbers."""
@@ -334,7 +341,6 @@ def _item(entry: object) -> Item:
         command=int(finite(entry.get("command"), f"the command of item {number}")),
         frame=int(finite(entry.get("frame"), f"the frame of item {number}")),
         params=(p1, p2, p3, p4, p5, p6, p7),
-        autocontinue=bool(entry.get("autoContinue", True)),
     )
 
 
@@ -387,3 +393,75 @@ def _circle(value: object, about_deg: float, *, inclusion: bool) -> Polygon:
     polygon = frame.to_geodetic(disc)
     assert isinstance(polygon, Polygon)
     return polygon
+
+
+def to_wpl(mission: Mission) -> Written:
+    """Return a mission for ArduPilot as QGC WPL 110.
+
+    Raises
+    ------
+    InputError
+        If the mission has no take-off place or heights above the ellipsoid.
+    """
+    rows = [home_item(mission), *mission_items(mission, Autopilot.ARDUPILOT)]
+    return Written(content=wpl_text(rows).encode(), notes=size_notes(len(rows)))
+
+
+def wpl_text(items: Iterable[Item]) -> str:
+    """Return items as QGC WPL 110, the first of them as home."""
+    return "\n".join([WPL_HEADER, *(_row(index, item) for index, item in enumerate(items)), ""])
+
+
+def _row(index: int, item: Item) -> str:
+    p1, p2, p3, p4, lat, lon, height = item.params
+    fields = [
+        str(index),
+        "1" if index == 0 else "0",
+        str(int(item.frame)),
+        str(int(item.command)),
+        *(number(value, 6) for value in (p1, p2, p3, p4)),
+        degrees(lat),
+        degrees(lon),
+        f"{height:.3f}",
+        "1",
+    ]
+    return "\t".join(fields)
+
+
+def from_wpl(content: bytes, name: str) -> Mission:
+    """Return the mission of a QGC WPL 110 file.
+
+    Raises
+    ------
+    InputError
+        If a row has not twelve numbers, or the rows make no mission.
+    """
+    lines = content.decode("utf-8-sig", errors="replace").splitlines()
+    if not lines or not lines[0].strip().startswith(WPL_HEADER):
+        version = lines[0].strip()[:40] if lines else ""
+        raise InputError(f"first line is {version!r}, not {WPL_HEADER!r}; export it as version 110")
+    items = [
+        _wpl_item(line.split(), row)
+        for row, line in enumerate(lines[1:], start=2)
+        if line.strip() and not line.startswith("#")
+    ]
+    home = None
+    if items and items[0].frame == Frame.AMSL and items[0].command in (0, Command.WAYPOINT):
+        p = items.pop(0).params
+        lon, lat = place(p[5], p[4], "the home row")
+        home = Place(lon_deg=lon, lat_deg=lat, ground_m=p[6])
+    return mission_from_items(items, name, home, Autopilot.ARDUPILOT)
+
+
+def _wpl_item(fields: list[str], row: int) -> Item:
+    if len(fields) != 12:
+        raise InputError(
+            f"line {row} has {len(fields)} fields instead of 12; export the file again"
+        )
+    values = [finite(field, f"line {row}: {field!r}") for field in fields]
+    p1, p2, p3, p4, p5, p6, p7 = values[4:11]
+    return Item(
+        command=int(values[3]),
+        frame=int(values[2]),
+        params=(p1, p2, p3, p4, p5, p6, p7),
+    )

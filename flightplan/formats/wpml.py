@@ -13,9 +13,10 @@ https://developer.dji.com/doc/cloud-api-tutorial/en/api-reference/dji-wpml/overv
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from xml.etree.ElementTree import Element
@@ -23,16 +24,18 @@ from xml.etree.ElementTree import Element
 from flightplan.equipment.catalogue import Catalogue, Wpml
 from flightplan.formats.geometry import (
     degrees,
+    leg,
     number,
     photo_runs,
     photo_stops,
     photo_ways,
+    turn_deg,
     way_speed,
     with_guards,
     with_photo_points,
     wrapped,
 )
-from flightplan.formats.markup import KML, add, add_all, document, zipped
+from flightplan.formats.markup import KML, Tree, add_all, document, zipped
 from flightplan.formats.mission import (
     AtEnd,
     Content,
@@ -42,7 +45,6 @@ from flightplan.formats.mission import (
     Waypoint,
     Written,
 )
-from flightplan.formats.wpml_points import Shoot, add_placemark
 from tmp.errors import InputError
 
 MAVIC_3M_CAMERA = 68
@@ -72,6 +74,27 @@ MANY_POINTS = 99
 """Controllers with DJI Fly have crashed or scrambled missions of 100 to 250 points."""
 FASTEST_M_S = 11.5
 """DJI Fly silently flies 2.5 m/s where a file asks for more than 12 m/s."""
+FASTEST_ENTERPRISE_M_S = 15.0
+_CORNER_DEG = 10.0
+"""An enterprise drone halts where the course changes by more, and flies through otherwise."""
+_DAMPING_M = 1.0
+_STOP_STRAIGHT = "toPointAndStopWithDiscontinuityCurvature"
+_STOP_CURVED = "toPointAndStopWithContinuityCurvature"
+_PASS = "toPointAndPassWithContinuityCurvature"
+_NO_POI = "0.000000,0.000000,0.000000"
+_GIMBAL = {
+    "wpml:gimbalHeadingYawBase": "aircraft",
+    "wpml:gimbalRotateMode": "absoluteAngle",
+    "wpml:gimbalPitchRotateEnable": "1",
+    "wpml:gimbalPitchRotateAngle": "-90",
+    "wpml:gimbalRollRotateEnable": "0",
+    "wpml:gimbalRollRotateAngle": "0",
+    "wpml:gimbalYawRotateEnable": "0",
+    "wpml:gimbalYawRotateAngle": "0",
+    "wpml:gimbalRotateTimeEnable": "0",
+    "wpml:gimbalRotateTime": "0",
+    "wpml:payloadPositionIndex": "0",
+}
 _MADE = "1577836800000"
 """Moment of making, 2020-01-01 in milliseconds: fixed, so that equal missions make equal files."""
 _HEIGHTS = {
@@ -83,33 +106,28 @@ _LOST = {AtEnd.RETURN: "goBack", AtEnd.LAND: "landing", AtEnd.HOVER: "hover"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DroneNumbers:
-    """How a WPML file calls a drone and its camera."""
+class Shoot:
+    """A group of waypoints over which, or at which, something is done: mostly photographs."""
 
-    drone: int
-    """`droneEnumValue`."""
-    variant: int = 0
-    """`droneSubEnumValue`."""
-    payload: int | None = None
-    """`payloadEnumValue` of the camera; None on consumer drones, whose files have none."""
-
-    @property
-    def lens(self) -> str:
-        """Return which of several cameras store a photograph; empty where there is one."""
-        return "visible,narrow_band" if self.payload == MAVIC_3M_CAMERA else ""
+    first: int
+    last: int
+    kind: str
+    """`actionTriggerType`."""
+    every: float = math.nan
+    """Metres or seconds between photographs; NaN for one at the waypoint."""
 
 
 _OTHERS = {
-    "m30t": DroneNumbers(drone=67, variant=1, payload=53),
-    "m30": DroneNumbers(drone=67, payload=52),
-    "m3t": DroneNumbers(drone=77, variant=1, payload=67),
-    "m3td": DroneNumbers(drone=91, variant=1, payload=81),
-    "m3d": DroneNumbers(drone=91, payload=80),
+    "m30t": Wpml(drone=67, drone_sub=1, payload=53),
+    "m30": Wpml(drone=67, payload=52),
+    "m3t": Wpml(drone=77, drone_sub=1, payload=67),
+    "m3td": Wpml(drone=91, drone_sub=1, payload=81),
+    "m3d": Wpml(drone=91, payload=80),
 }
 """Of DJI's specification (Cloud API, WPML common elements), beyond the catalogue's."""
 
 
-def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
+def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> Wpml:
     """Return how WPML calls the mission's enterprise drone and its camera.
 
     Raises
@@ -119,7 +137,7 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
     """
     found = _listed(mission, catalogue)
     if found is not None and not found.consumer and found.payload is not None:
-        return DroneNumbers(drone=found.drone, variant=found.drone_sub, payload=found.payload)
+        return found
     word = re.sub(r"[^a-z0-9]", "", mission.drone.lower())
     word = word.removeprefix("dji").replace("matrice", "m").replace("mavic", "m")
     if word in _OTHERS:
@@ -133,13 +151,11 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> DroneNumbers:
     raise InputError(f"drone {mission.drone!r} has no number for DJI Pilot 2; {remedy}")
 
 
-def consumer_numbers(
-    mission: Mission, catalogue: Catalogue
-) -> tuple[DroneNumbers, tuple[str, ...]]:
+def consumer_numbers(mission: Mission, catalogue: Catalogue) -> tuple[Wpml, tuple[str, ...]]:
     """Return how DJI Fly calls the mission's drone, and a warning where that is a guess."""
     found = _listed(mission, catalogue)
     number = found.drone if found is not None and found.consumer else MINI_4_PRO
-    numbers = DroneNumbers(drone=number)
+    numbers = Wpml(drone=number)
     if any(name in mission.drone.lower() for name in _SURE_OF):
         return numbers, ()
     return numbers, (
@@ -147,6 +163,11 @@ def consumer_numbers(
         "publishes none for consumer drones; if DJI Fly refuses the file, copy the number from a "
         "mission saved on your controller",
     )
+
+
+def _lens(numbers: Wpml) -> str:
+    """Return which of several cameras store a photograph; empty where there is one."""
+    return "visible,narrow_band" if numbers.payload == MAVIC_3M_CAMERA else ""
 
 
 def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
@@ -159,7 +180,7 @@ def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
         return None
 
 
-class Trigger(StrEnum):
+class ReleasedBy(StrEnum):
     """Who takes the photographs."""
 
     POINT = "point"
@@ -182,15 +203,14 @@ def to_enterprise(mission: Mission, *, catalogue: Catalogue) -> Written:
         the ellipsoid, or there are more than 65 536 waypoints.
     """
     numbers = enterprise_numbers(mission, catalogue)
-    shoots = _shoots(mission, Trigger.DISTANCE)
-    config = _config(mission, numbers, enterprise=True)
+    shoots = _shoots(mission, ReleasedBy.DISTANCE)
     return Written(
-        content=_kmz(mission, config, shoots, numbers, enterprise=True),
+        content=_kmz(mission, shoots, numbers),
         notes=(*_size_notes(mission, limit=MOST_INDEX), *_ground_notes(mission)),
     )
 
 
-def to_consumer(mission: Mission, trigger: Trigger, *, catalogue: Catalogue) -> Written:
+def to_consumer(mission: Mission, trigger: ReleasedBy, *, catalogue: Catalogue) -> Written:
     """Return a mission for DJI Fly on a consumer drone.
 
     Raises
@@ -201,24 +221,23 @@ def to_consumer(mission: Mission, trigger: Trigger, *, catalogue: Catalogue) -> 
     """
     numbers, notes = consumer_numbers(mission, catalogue)
     slowed, speed_notes = _slowed(mission, trigger)
-    if trigger is Trigger.POINT and any(photo_ways(mission.waypoints)):
+    if trigger is ReleasedBy.POINT and any(photo_ways(mission.waypoints)):
         points, photos = with_photo_points(slowed.waypoints)
         slowed = replace(slowed, waypoints=points)
         shoots = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photos)]
     else:
         slowed = replace(slowed, waypoints=with_guards(slowed.waypoints))
         shoots = _shoots(slowed, trigger)
-    config = _config(slowed, numbers, enterprise=False)
     return Written(
-        content=_kmz(slowed, config, shoots, numbers, enterprise=False),
+        content=_kmz(slowed, shoots, numbers),
         notes=(*notes, *speed_notes, *_size_notes(slowed, limit=MANY_POINTS)),
     )
 
 
-def _slowed(mission: Mission, trigger: Trigger) -> tuple[Mission, tuple[str, ...]]:
+def _slowed(mission: Mission, trigger: ReleasedBy) -> tuple[Mission, tuple[str, ...]]:
     """Return the mission at speeds that DJI Fly honours and the camera's timer keeps up with."""
     interval = mission.photo_interval_s
-    timed = trigger in (Trigger.TIMER, Trigger.INTERVAL)
+    timed = trigger in (ReleasedBy.TIMER, ReleasedBy.INTERVAL)
     if timed and not interval > 0:
         raise InputError(
             f"mission {mission.name!r} has no time between photographs, which a timer needs; give "
@@ -237,16 +256,16 @@ def _slowed(mission: Mission, trigger: Trigger) -> tuple[Mission, tuple[str, ...
             notes.append(f"speeds above {FASTEST_M_S} m/s are cut to it; DJI Fly mistakes others")
             speed = FASTEST_M_S
         waypoints.append(replace(waypoint, speed_m_s=speed))
-    if trigger is Trigger.TIMER:
+    if trigger is ReleasedBy.TIMER:
         notes.append(f"set the camera's timer to {number(interval, 1)} s")
     return replace(mission, waypoints=tuple(waypoints)), tuple(dict.fromkeys(notes))
 
 
-def _shoots(mission: Mission, trigger: Trigger) -> list[Shoot]:
-    if trigger is Trigger.TIMER:
+def _shoots(mission: Mission, trigger: ReleasedBy) -> list[Shoot]:
+    if trigger is ReleasedBy.TIMER:
         return []
     stops = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photo_stops(mission))]
-    timed = trigger is Trigger.INTERVAL
+    timed = trigger is ReleasedBy.INTERVAL
     return stops + [
         Shoot(
             first=run.first,
@@ -280,18 +299,18 @@ def _size_notes(mission: Mission, *, limit: int) -> tuple[str, ...]:
     )
 
 
-def _config(mission: Mission, numbers: DroneNumbers, *, enterprise: bool) -> dict[str, str]:
-    """Return the texts of `missionConfig` in the order DJI writes them."""
+def _config(mission: Mission, numbers: Wpml) -> dict[str, Tree]:
+    """Return `missionConfig` in the order DJI writes it."""
+    enterprise = numbers.payload is not None
     transit = mission.transit_speed_m_s
     if not transit > 0:
         transit = mission.speed_m_s if mission.speed_m_s > 0 else 5.0
-    config = {
+    config: dict[str, Tree] = {
         "wpml:flyToWaylineMode": "safely",
         "wpml:finishAction": _FINISH[mission.at_end],
         "wpml:exitOnRCLost": "executeLostAction",
         "wpml:executeRCLostAction": _LOST[mission.at_end],
     }
-    fastest = 15.0 if enterprise else FASTEST_M_S
     if enterprise:
         climb = mission.takeoff_height_m if math.isfinite(mission.takeoff_height_m) else 20.0
         config["wpml:takeOffSecurityHeight"] = number(min(max(climb, 1.2), 1500.0), 1)
@@ -301,135 +320,182 @@ def _config(mission: Mission, numbers: DroneNumbers, *, enterprise: bool) -> dic
             config["wpml:takeOffRefPoint"] = (
                 f"{degrees(place.lat_deg)},{degrees(wrapped(place.lon_deg))},{ground:.3f}"
             )
+    fastest = FASTEST_ENTERPRISE_M_S if enterprise else FASTEST_M_S
     config["wpml:globalTransitionalSpeed"] = number(min(transit, fastest), 1)
     if enterprise and math.isfinite(mission.return_height_m):
         config["wpml:globalRTHHeight"] = number(mission.return_height_m, 1)
+    config["wpml:droneInfo"] = {
+        "wpml:droneEnumValue": str(numbers.drone),
+        "wpml:droneSubEnumValue": str(numbers.drone_sub),
+    }
+    if enterprise:
+        config["wpml:payloadInfo"] = {
+            "wpml:payloadEnumValue": str(numbers.payload),
+            "wpml:payloadSubEnumValue": "0",
+            "wpml:payloadPositionIndex": "0",
+        }
     return config
 
 
-def _kmz(
-    mission: Mission,
-    config: dict[str, str],
-    shoots: Sequence[Shoot],
-    numbers: DroneNumbers,
-    *,
-    enterprise: bool,
-) -> bytes:
+def _kmz(mission: Mission, shoots: Sequence[Shoot], numbers: Wpml) -> bytes:
     heights = _HEIGHTS.get(mission.height_reference)
     if heights is None:
         raise InputError(
             f"mission {mission.name!r} has heights above {mission.height_reference.value}; DJI's "
             "files take heights above the take-off point or the ellipsoid"
         )
-    template = _opened(config, numbers, made=True)
-    if enterprise:
-        folder = add(template[0], "Folder")
-        add_all(folder, {"wpml:templateType": "waypoint", "wpml:templateId": "0"})
-        system = add(folder, "wpml:waylineCoordinateSysParam")
-        add_all(system, {"wpml:coordinateMode": "WGS84", "wpml:heightMode": heights})
-        add(folder, "wpml:autoFlightSpeed", _flight_speed(mission))
-        _add_globals(folder, mission)
-        _add_placemarks(folder, mission, shoots, numbers, template=True)
-        payload = add(folder, "wpml:payloadParam")
-        add(payload, "wpml:payloadPositionIndex", "0")
-        if numbers.lens:
-            add(payload, "wpml:imageFormat", numbers.lens)
-    waylines = _opened(config, numbers, made=False)
-    folder = add(waylines[0], "Folder")
-    add_all(
-        folder,
-        {
-            "wpml:templateId": "0",
-            "wpml:executeHeightMode": heights,
-            "wpml:waylineId": "0",
-            "wpml:autoFlightSpeed": _flight_speed(mission),
-        },
-    )
-    _add_placemarks(folder, mission, shoots, numbers, template=False)
-    return zipped(
-        {"wpmz/template.kml": document(template), "wpmz/waylines.wpml": document(waylines)}
-    )
-
-
-def _opened(config: dict[str, str], numbers: DroneNumbers, *, made: bool) -> Element:
-    """Return a `kml` element with a `Document` and its `missionConfig`."""
-    root = Element("kml", {"xmlns": KML, "xmlns:wpml": NAMESPACE})
-    holder = add(root, "Document")
-    if made:
-        moments = {"wpml:createTime": _MADE, "wpml:updateTime": _MADE}
-        add_all(holder, {"wpml:author": "Terrestrial Mapping Platform", **moments})
-    element = add(holder, "wpml:missionConfig")
-    add_all(element, config)
-    add_all(
-        add(element, "wpml:droneInfo"),
-        {
-            "wpml:droneEnumValue": str(numbers.drone),
-            "wpml:droneSubEnumValue": str(numbers.variant),
-        },
-    )
+    speeds = (mission.speed_m_s, *(way_speed(mission, i) for i in range(len(mission.waypoints))))
+    speed = number(min(next((one for one in speeds if one > 0), 5.0), FASTEST_ENTERPRISE_M_S), 2)
+    config, lens = _config(mission, numbers), _lens(numbers)
+    template: dict[str, Tree] = {
+        "wpml:author": "Terrestrial Mapping Platform",
+        "wpml:createTime": _MADE,
+        "wpml:updateTime": _MADE,
+        "wpml:missionConfig": config,
+    }
     if numbers.payload is not None:
-        add_all(
-            add(element, "wpml:payloadInfo"),
-            {
-                "wpml:payloadEnumValue": str(numbers.payload),
-                "wpml:payloadSubEnumValue": "0",
-                "wpml:payloadPositionIndex": "0",
+        template["Folder"] = {
+            "wpml:templateType": "waypoint",
+            "wpml:templateId": "0",
+            "wpml:waylineCoordinateSysParam": {
+                "wpml:coordinateMode": "WGS84",
+                "wpml:heightMode": heights,
             },
-        )
-    return root
-
-
-def _add_globals(folder: Element, mission: Mission) -> None:
-    """Add what a template asks for even where every waypoint has its own."""
-    add_all(
-        folder,
-        {
+            "wpml:autoFlightSpeed": speed,
+            # Asked for even where every waypoint has its own.
             "wpml:globalHeight": number(mission.waypoints[0].height_m),
             "wpml:caliFlightEnable": "0",
             "wpml:gimbalPitchMode": "manual",
+            "wpml:globalWaypointHeadingParam": {
+                "wpml:waypointHeadingMode": "followWayline",
+                "wpml:waypointHeadingAngle": "0",
+                "wpml:waypointPoiPoint": _NO_POI,
+                "wpml:waypointHeadingPoiIndex": "0",
+            },
+            "wpml:globalWaypointTurnMode": _STOP_STRAIGHT,
+            "wpml:globalUseStraightLine": "1",
+            "Placemark": _placemarks(mission, shoots, numbers, template=True),
+            "wpml:payloadParam": {
+                "wpml:payloadPositionIndex": "0",
+                **({"wpml:imageFormat": lens} if lens else {}),
+            },
+        }
+    waylines: dict[str, Tree] = {
+        "wpml:missionConfig": config,
+        "Folder": {
+            "wpml:templateId": "0",
+            "wpml:executeHeightMode": heights,
+            "wpml:waylineId": "0",
+            "wpml:autoFlightSpeed": speed,
+            "Placemark": _placemarks(mission, shoots, numbers, template=False),
         },
+    }
+    return zipped(
+        {"wpmz/template.kml": _document(template), "wpmz/waylines.wpml": _document(waylines)}
     )
-    heading = add(folder, "wpml:globalWaypointHeadingParam")
-    add_all(
-        heading,
-        {
-            "wpml:waypointHeadingMode": "followWayline",
-            "wpml:waypointHeadingAngle": "0",
-            "wpml:waypointPoiPoint": "0.000000,0.000000,0.000000",
-            "wpml:waypointHeadingPoiIndex": "0",
-        },
-    )
-    add(folder, "wpml:globalWaypointTurnMode", "toPointAndStopWithDiscontinuityCurvature")
-    add(folder, "wpml:globalUseStraightLine", "1")
 
 
-def _add_placemarks(
-    folder: Element,
-    mission: Mission,
-    shoots: Sequence[Shoot],
-    numbers: DroneNumbers,
-    *,
-    template: bool,
-) -> None:
-    enterprise = numbers.payload is not None
+def _document(content: dict[str, Tree]) -> bytes:
+    root = Element("kml", {"xmlns": KML, "xmlns:wpml": NAMESPACE})
+    add_all(root, {"Document": content})
+    return document(root)
+
+
+def _placemarks(
+    mission: Mission, shoots: Sequence[Shoot], numbers: Wpml, *, template: bool
+) -> list[Mapping[str, Tree]]:
+    """Return the waypoints; `template.kml` names heights otherwise than `waylines.wpml`."""
+    placemarks: list[Mapping[str, Tree]] = []
+    enterprise, lens = numbers.payload is not None, _lens(numbers)
     by_first: dict[int, list[Shoot]] = {}
     for shoot in shoots:
         by_first.setdefault(shoot.first, []).append(shoot)
-    group = 0
-    for index in range(len(mission.waypoints)):
-        group = add_placemark(
-            folder,
-            mission,
-            index,
-            by_first.get(index, ()),
-            group=group,
-            lens=numbers.lens,
-            enterprise=enterprise,
-            template=template,
+    photograph = {"wpml:payloadPositionIndex": "0", "wpml:useGlobalPayloadLensIndex": "0"}
+    if lens:
+        photograph["wpml:payloadLensIndex"] = lens
+    groups = itertools.count()
+    shared = ("Height", "Speed", "HeadingParam", "TurnParam")
+    for index, waypoint in enumerate(mission.waypoints):
+        height = f"{waypoint.height_m:.3f}"
+        heights = {"wpml:executeHeight": height}
+        if template:
+            heights = {"wpml:ellipsoidHeight": height, "wpml:height": height}
+            heights |= {f"wpml:useGlobal{name}": "0" for name in shared}
+        before = mission.waypoints[index - 1].gimbal_pitch_deg if index else math.nan
+        actions: list[Mapping[str, Tree]] = []
+        if waypoint.gimbal_pitch_deg != before:
+            tilt = Shoot(first=index, last=index, kind="reachPoint")
+            gimbal = _GIMBAL | {"wpml:gimbalPitchRotateAngle": number(waypoint.gimbal_pitch_deg, 1)}
+            actions.append(_group(next(groups), tilt, "gimbalRotate", gimbal))
+        for shoot in by_first.get(index, ()):
+            actions.append(_group(next(groups), shoot, "takePhoto", photograph))
+        where = f"{degrees(wrapped(waypoint.lon_deg))},{degrees(waypoint.lat_deg)}"
+        placemarks.append(
+            {
+                "Point": {"coordinates": where},
+                "wpml:index": str(index),
+                **heights,
+                "wpml:waypointSpeed": _speed(mission, index),
+                "wpml:waypointHeadingParam": _heading(waypoint.heading_deg),
+                "wpml:waypointTurnParam": _turn(mission, index, enterprise=enterprise),
+                "wpml:useStraightLine": "1" if enterprise else "0",
+                "wpml:actionGroup": actions,
+            }
         )
+    return placemarks
 
 
-def _flight_speed(mission: Mission) -> str:
-    speeds = (mission.speed_m_s, *(way_speed(mission, i) for i in range(len(mission.waypoints))))
-    speed = next((speed for speed in speeds if speed > 0), 5.0)
-    return number(min(speed, 15.0), 2)
+def _speed(mission: Mission, index: int) -> str:
+    speed = way_speed(mission, min(index, max(len(mission.waypoints) - 2, 0)))
+    return number(min(speed, FASTEST_ENTERPRISE_M_S), 2) if speed > 0 else "5"
+
+
+def _heading(heading_deg: float) -> dict[str, Tree]:
+    follows = not math.isfinite(heading_deg)
+    angle = 0.0 if follows else (heading_deg + 180.0) % 360.0 - 180.0
+    return {
+        "wpml:waypointHeadingMode": "followWayline" if follows else "smoothTransition",
+        "wpml:waypointHeadingAngle": number(angle, 1),
+        "wpml:waypointPoiPoint": _NO_POI,
+        "wpml:waypointHeadingAngleEnable": "0" if follows else "1",
+        "wpml:waypointHeadingPathMode": "followBadArc",
+        "wpml:waypointHeadingPoiIndex": "0",
+    }
+
+
+def _turn(mission: Mission, index: int, *, enterprise: bool) -> dict[str, Tree]:
+    """Return how a waypoint is flown through."""
+    points = mission.waypoints
+    stop = points[index].stop or index in (0, len(points) - 1)
+    damping = 0.0
+    if enterprise and not stop:
+        stop = turn_deg(points[index - 1], points[index], points[index + 1]) > _CORNER_DEG
+    if stop:
+        mode = _STOP_STRAIGHT if enterprise else _STOP_CURVED
+    else:
+        mode = _PASS
+        shorter = min(
+            leg(points[index - 1], points[index])[1], leg(points[index], points[index + 1])[1]
+        )
+        damping = min(_DAMPING_M, 0.3 * shorter) if enterprise else 0.0
+    return {"wpml:waypointTurnMode": mode, "wpml:waypointTurnDampingDist": number(damping, 2)}
+
+
+def _group(number_: int, shoot: Shoot, function: str, params: Mapping[str, str]) -> dict[str, Tree]:
+    """Return a group of one action."""
+    every = number(shoot.every, 3) if math.isfinite(shoot.every) else ""
+    return {
+        "wpml:actionGroupId": str(number_),
+        "wpml:actionGroupStartIndex": str(shoot.first),
+        "wpml:actionGroupEndIndex": str(shoot.last),
+        "wpml:actionGroupMode": "sequence",
+        "wpml:actionTrigger": {
+            "wpml:actionTriggerType": shoot.kind,
+            **({"wpml:actionTriggerParam": every} if every else {}),
+        },
+        "wpml:action": {
+            "wpml:actionId": "0",
+            "wpml:actionActuatorFunc": function,
+            "wpml:actionActuatorFuncParam": params,
+        },
+    }

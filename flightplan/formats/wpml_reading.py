@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
-from flightplan.formats.geometry import finite, near, place
+from flightplan.formats.geometry import finite, first_line_m_s, near, place
 from flightplan.formats.markup import child, children, descendants, text
 from flightplan.formats.mission import (
     AtEnd,
@@ -16,7 +16,6 @@ from flightplan.formats.mission import (
     Place,
     Role,
     Waypoint,
-    line_speed_m_s,
 )
 from tmp.errors import InputError
 
@@ -114,7 +113,7 @@ def _mission(
         height_reference=_HEIGHTS[mode],
         takeoff_height_m=_optional(config, "takeOffSecurityHeight"),
         return_height_m=_optional(config, "globalRTHHeight"),
-        speed_m_s=line_speed_m_s(waypoints, _optional(folder, "autoFlightSpeed")),
+        speed_m_s=first_line_m_s(waypoints, _optional(folder, "autoFlightSpeed")),
         transit_speed_m_s=_optional(config, "globalTransitionalSpeed"),
         at_end=_ENDS.get(finish, AtEnd.HOVER),
         photo_interval_s=interval_s,

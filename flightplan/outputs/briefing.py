@@ -16,9 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.formats import FORMATS, Format
 from flightplan.formats.geometry import near, photo_ways, polygons_of, way_speed, wrapped
 from flightplan.formats.mission import Mission, Place, Role
+from flightplan.formats.mission_files import FORMATS, Format
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.geo.frames import PlanFrame

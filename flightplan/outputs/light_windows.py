@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from tmp.cameras import Camera, Pose
+from tmp.cameras import Camera
 from tmp.errors import InputError
 from tmp.geo.frames import sun_position
 
@@ -135,93 +135,30 @@ def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = 
     )
 
 
-def multispectral_windows(
-    day: SunDay, least_deg: float = MULTISPECTRAL_DEG
-) -> tuple[tuple[Window, ...], str]:
+def multispectral_windows(day: SunDay) -> tuple[tuple[Window, ...], str]:
     """Return when the sun is high enough for reflectance work, and what to know, in words.
 
     Where it never gets so high, the windows are the best of the day: as long as it gives 95 % of
     its highest light on level ground.
     """
-    windows = day.windows(lambda elevation: elevation >= least_deg)
+    windows = day.windows(lambda elevation: elevation >= MULTISPECTRAL_DEG)
     if windows:
-        return windows, f"sun above {least_deg:g}°"
+        return windows, f"sun above {MULTISPECTRAL_DEG:g}°"
     when, top_deg = day.highest
     if top_deg < TOO_LOW_DEG:
         return (), f"the sun reaches {top_deg:.1f}° at most: too low for reflectance work"
     enough = NEAR_HIGHEST * np.sin(np.radians(top_deg))
     windows = day.windows(lambda elevation: np.sin(np.radians(elevation)) >= enough)
     return windows, (
-        f"the sun never reaches {least_deg:g}°; best of the day about {when:%H:%M} UTC, at "
+        f"the sun never reaches {MULTISPECTRAL_DEG:g}°; best of the day about {when:%H:%M} UTC, at "
         f"{top_deg:.1f}°: shadows are {1 / np.tan(np.radians(top_deg)):.1f} times as long as high"
     )
 
 
-def raking_windows(
-    day: SunDay, between_deg: tuple[float, float] = RAKING_DEG
-) -> tuple[Window, ...]:
+def raking_windows(day: SunDay) -> tuple[Window, ...]:
     """Return when low sun shows earthworks by their shadows."""
-    low, high = between_deg
+    low, high = RAKING_DEG
     return day.windows(lambda elevation: (elevation >= low) & (elevation <= high))
-
-
-def sees_glint(
-    camera: Camera,
-    elevation_deg: ArrayLike,
-    azimuth_deg: ArrayLike,
-    *,
-    heading_deg: float | None = None,
-    pitch_deg: float = -90.0,
-    margin_deg: float = 0.0,
-) -> Bool:
-    """Tell whether flat water would mirror the sun into the picture.
-
-    Parameters
-    ----------
-    camera : Camera
-    elevation_deg, azimuth_deg : array-like, shape (N,)
-        Of the sun.
-    heading_deg : float, optional
-        Of the picture's top; any heading by default, for which a camera that looks straight down
-        sees the sun as far out as its corners reach.
-    pitch_deg : float
-        Of the camera; -90 looks straight down.
-    margin_deg : float
-        How far the glint spreads: ripples of slope s spread it by 2 s.
-
-    Notes
-    -----
-    The mirror image of the sun lies as far below the horizon as the sun stands above, in the
-    sun's azimuth: at ``90° - elevation`` from straight down.
-
-    Raises
-    ------
-    InputError
-        If a tilted camera comes without its heading.
-    """
-    elevation = np.radians(np.atleast_1d(np.asarray(elevation_deg, float)))
-    azimuth = np.radians(np.atleast_1d(np.asarray(azimuth_deg, float)))
-    half = np.array([camera.width_px, camera.height_px]) / 2 / [camera.fx_px, camera.fy_px]
-    margin = np.radians(margin_deg)
-    if heading_deg is None:
-        if pitch_deg != -90.0:
-            raise InputError(
-                f"glint for a camera at pitch {pitch_deg:g}° depends on its heading; give one"
-            )
-        reach = np.arctan(np.hypot(*half)) + margin
-        return np.asarray((elevation > 0) & (np.pi / 2 - elevation < reach))
-    mirrored = np.column_stack(
-        [
-            np.sin(azimuth) * np.cos(elevation),
-            np.cos(azimuth) * np.cos(elevation),
-            -np.sin(elevation),
-        ]
-    )
-    pose = Pose.from_gimbal(heading_deg, pitch_deg, 0.0, (0.0, 0.0, 0.0))
-    x, y, z = pose.cam_from_world(mirrored).T
-    reach = np.arctan(half) + margin
-    inside = (np.abs(np.arctan2(x, z)) < reach[0]) & (np.abs(np.arctan2(y, z)) < reach[1])
-    return np.asarray((elevation > 0) & (z > 0) & inside)
 
 
 def glint_windows(day: SunDay, camera: Camera, *, margin_deg: float = 5.0) -> tuple[Window, ...]:
@@ -230,13 +167,16 @@ def glint_windows(day: SunDay, camera: Camera, *, margin_deg: float = 5.0) -> tu
     Parameters
     ----------
     margin_deg : float
-        How far the glint spreads, as in `sees_glint`.
+        How far the glint spreads: ripples of slope s spread it by 2 s.
+
+    Notes
+    -----
+    The mirror image of the sun lies as far below the horizon as the sun stands above, in the
+    sun's azimuth: at ``90° - elevation`` from straight down.
     """
-    return day.windows(
-        lambda elevation: sees_glint(
-            camera, elevation, np.zeros_like(elevation), margin_deg=margin_deg
-        )
-    )
+    half = np.hypot(camera.width_px / camera.fx_px, camera.height_px / camera.fy_px) / 2
+    reach_deg = np.degrees(np.arctan(half)) + margin_deg
+    return day.windows(lambda elevation: (elevation > 0) & (90.0 - elevation < reach_deg))
 
 
 def _utc(time: np.datetime64) -> datetime:

@@ -19,8 +19,8 @@ import shapely
 from numpy.typing import NDArray
 
 from flightplan.equipment.catalogue import App, Catalogue, Drone
-from flightplan.formats import FORMATS, Format, write_mission
 from flightplan.formats.mission import Mission, Role
+from flightplan.formats.mission_files import FORMATS, Format, write_mission
 from flightplan.outputs.briefing import Briefing, LightWindow, write_briefing
 from flightplan.outputs.light_windows import (
     glint_windows,
@@ -30,8 +30,9 @@ from flightplan.outputs.light_windows import (
 )
 from flightplan.outputs.mapsheet import DrawnSortie, PlanPicture
 from flightplan.outputs.plan_map import draw_map, write_map_html
-from flightplan.outputs.sortie_missions import missions_of, write_resume
+from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan
+from flightplan.plan.request import PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import write_certificate
 from flightplan.proof.prove import Coverage
 from tmp.files import replacing, replacing_folder
@@ -41,11 +42,10 @@ OUTSIDE = 65535
 """Nodata of the raster of counts: beyond the area."""
 
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
-CERTIFICATE, LINES, SUMMARY = "certificate.json", "lines.json", "plan.json"
+CERTIFICATE = "certificate.json"
 PROOF, NOTES = "proof", "notes.txt"
 FLOWN = ("flown-*", "flights.json", "replaced-*")
 """Records of flights, which outlive a plan."""
-VERSION = 1
 FORMATS_OF = {
     App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
     App.PILOT_2: (Format.DJI_ENTERPRISE,),
@@ -65,7 +65,6 @@ def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> lis
     ----------
     folder : Path
         Made if absent.
-    coverage : Coverage
     terrain : str
         What the terrain's heights are measured from; stored as the tag VERTICAL_DATUM.
 
@@ -142,10 +141,9 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
     title = survey.root.resolve().name
     with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
         notes = _write_missions(folder, missions, plan, catalogue)
-        write_rasters(folder / PROOF, plan.coverage, terrain=plan.setting.terrain.datum)
+        write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
-        write_resume(folder / LINES, plan.sorties.lines, plan.setting.frame)
-        (folder / SUMMARY).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
+        (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
         picture = picture_of(plan, missions, title, light)
         draw_map(folder / PICTURE, picture)
@@ -181,27 +179,27 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
     request, sorties = plan.request, plan.sorties
     return {
         "kind": "tmp plan",
-        "version": VERSION,
+        "version": PLAN_VERSION,
         "software": version("terrestrial-mapping-platform"),
         "area": shapely.geometry.mapping(request.area.polygons),
         "exclusions": [shapely.geometry.mapping(one.polygons) for one in request.exclusions],
         "drone": request.drone.key,
         "cameras": [camera.key for camera in request.cameras],
         "gsd_m": request.gsd_m,
-        "height_agl_m": round(plan.spacing.height_agl_m, 3),
-        "band_m": plan.band.below_m,
+        "height_agl_m": round(plan.layout.spacing.height_agl_m, 3),
+        "band_m": plan.layout.band.below_m,
         "frontlap": request.overlap.front,
         "sidelap": request.overlap.side,
         "views": request.asked_views,
         "dem": str(request.dem) if request.dem else None,
-        "dem_datum": plan.setting.terrain.datum if request.dem else None,
-        "frame": [plan.setting.frame.lon_deg, plan.setting.frame.lat_deg],
-        "bounds": list(plan.setting.terrain.bounds),
+        "dem_datum": plan.layout.setting.terrain.datum if request.dem else None,
+        "frame": [plan.layout.setting.frame.lon_deg, plan.layout.setting.frame.lat_deg],
+        "bounds": list(plan.layout.setting.terrain.bounds),
         "day": request.day.isoformat(),
-        "line_spacing_m": round(plan.spacing.line_m, 3),
-        "photo_spacing_m": round(plan.spacing.photo_m, 3),
-        "speed_m_s": round(plan.spacing.speed_m_s, 3),
-        "speed_limit": plan.spacing.speed_limit,
+        "line_spacing_m": round(plan.layout.spacing.line_m, 3),
+        "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
+        "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
+        "speed_limit": plan.layout.spacing.speed_limit,
         "sorties": [
             {
                 "lines": len(flight.lines),
@@ -227,7 +225,10 @@ def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
     for what, windows in (
         (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
         ("raking light, for earthworks", raking_windows(day)),
-        ("sun mirrored by water and wet ice: avoid", glint_windows(day, plan.camera.camera())),
+        (
+            "sun mirrored by water and wet ice: avoid",
+            glint_windows(day, plan.request.proving_camera.camera()),
+        ),
     ):
         said = "; ".join(window.said(day.zone) for window in windows)
         found.append(LightWindow(what=what, when=said or "not on this day"))
@@ -240,14 +241,14 @@ def picture_of(
     """Return what the map shows."""
     return PlanPicture(
         title=title,
-        frame=plan.setting.frame,
-        area=plan.setting.area,
+        frame=plan.layout.setting.frame,
+        area=plan.layout.setting.area,
         coverage=plan.coverage,
         asked=plan.asked,
         certificate=plan.certificate,
         sorties=[_drawn(plan, number, mission) for number, mission in enumerate(missions)],
-        terrain=plan.setting.terrain,
-        exclusions=plan.setting.exclusions,
+        terrain=plan.layout.setting.terrain,
+        exclusions=plan.layout.setting.exclusions,
         facts=dict(facts_of(plan)) | {one.what: one.when for one in light},
         warnings=[*plan.warnings, *(finding.message for finding in plan.findings)],
     )
@@ -276,12 +277,8 @@ def _drawn(plan: FlightPlan, number: int, mission: Mission) -> DrawnSortie:
 
 def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     """Return the plan's figures as a person reads them: name and value."""
-    spacing, sorties, request = plan.spacing, plan.sorties, plan.request
+    spacing, sorties, request = plan.layout.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
-    space_gb = (
-        sum(sorties.card_mb(camera.photo_mb) for camera in request.cameras if camera.photo_mb > 0)
-        / 1000
-    )
     return [
         ("drone", request.drone.name),
         ("camera", " and ".join(camera.name for camera in request.cameras)),
@@ -292,7 +289,7 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("photographs apart", f"{spacing.photo_m:.1f} m"),
         ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
         ("photographs", f"{sorties.photos}"),
-        ("card space", f"{space_gb:.1f} GB"),
+        ("card space", f"{sorties.card_gb(request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
         ("batteries", f"{sorties.batteries}"),
     ]
@@ -307,7 +304,7 @@ def minutes(seconds: float) -> str:
 def _briefing(
     plan: FlightPlan, missions: tuple[Mission, ...], title: str, light: tuple[LightWindow, ...]
 ) -> Briefing:
-    request, spacing = plan.request, plan.spacing
+    request, spacing = plan.request, plan.layout.spacing
     first = formats_of(request.drone)[0]
     wind = request.wind
     return Briefing(
@@ -327,12 +324,7 @@ def _briefing(
         frontlap=request.overlap.front,
         sidelap=request.overlap.side,
         least_views=int(plan.coverage.count[plan.coverage.inside].min()),
-        card_gb=sum(
-            plan.sorties.card_mb(camera.photo_mb)
-            for camera in request.cameras
-            if camera.photo_mb > 0
-        )
-        / 1000,
+        card_gb=plan.sorties.card_gb(request.cameras),
         wind=f"{wind.speed_m_s:g} m/s from {wind.from_deg:g}°" if wind else "",
         light=light,
         warnings=(*plan.warnings, *(finding.message for finding in plan.findings)),

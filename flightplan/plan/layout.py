@@ -1,6 +1,6 @@
 """Height, lines and ground of a plan, laid out closely enough for the slopes there are.
 
-Where the proof finds too few photographs a route is mended; routes are joined into one.
+Where the proof finds too few photographs photographs are added; routes are joined into one.
 """
 
 from __future__ import annotations
@@ -8,21 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.annealing import Goal
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.pricing import entry, leave
-from flightplan.coverage.routes import Airspace, Line, Route, route_path
+from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
 from flightplan.coverage.view_counts import Pattern
-from flightplan.equipment.catalogue import CameraModel
-from flightplan.equipment.flight_model import Motion, path_seconds
+from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
     MOST_BAND_M,
@@ -33,11 +29,10 @@ from flightplan.plan.request import (
     with_terrain,
 )
 from flightplan.proof.certificate import Asked, certify
-from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.repair import AdditionPattern, repair
 from flightplan.terrain.height_band import HeightBand
-from tmp.errors import InputError
 
 FAR_M = 1000.0
 """Farther than this beyond the known ground no photograph is tried anyway."""
@@ -58,7 +53,9 @@ LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
 """Bounds of how much more closely, as a factor of the GSD and as a fraction."""
 
 
-def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[str, ...]]:
+def add_photographs(
+    layout: Layout, views: int, coverage: Coverage
+) -> tuple[Route, tuple[str, ...]]:
     """Add photographs to a route where a proof finds fewer than `views`.
 
     Returns
@@ -73,36 +70,34 @@ def mend(laid: LaidOut, views: int, coverage: Coverage) -> tuple[Route, tuple[st
     New photographs are tried as low as the height band allows; the final way lies somewhere in it,
     so the caller proves the route again.
     """
-    route, setting, spacing = laid.route, laid.setting, laid.spacing
+    route, setting, spacing = layout.route, layout.setting, layout.spacing
     if coverage.share_below(views) == 0:
         return route, ()
-
-    def height_at(places: Float) -> Float:
-        return np.asarray(setting.terrain.at(places) + spacing.lowest_m)
-
     pattern = AdditionPattern(
         photo_spacing_m=spacing.photo_m,
         line_spacing_m=spacing.line_m,
         reach_m=max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2,
-        height_at=height_at,
-        forbidden=_forbidden(setting, laid.run_in_m),
+        height_at=layout.lowest_at,
+        forbidden=_forbidden(setting, layout.run_in_m),
     )
-    camera = laid.camera.camera()
-    mended = repair(route.lines, coverage, laid.sheet, camera, photographs=views, pattern=pattern)
-    if not mended.added:
+    camera = layout.request.proving_camera.camera()
+    repaired = repair(
+        route.lines, coverage, layout.ground, camera, photographs=views, pattern=pattern
+    )
+    if not repaired.added:
         return route, ()
     count = len(route.lines)
     new = [
-        replace(line, run_in_m=laid.run_in_m, run_out_m=laid.run_in_m, extra=True)
-        for line in mended.lines[count:]
+        replace(line, run_in_m=layout.run_in_m, run_out_m=layout.run_in_m, extra=True)
+        for line in repaired.lines[count:]
     ]
     # Prolonged lines come back without their runs.
     old = [
         replace(line, run_in_m=before.run_in_m, run_out_m=before.run_out_m)
-        for before, line in zip(route.lines, mended.lines[:count], strict=True)
+        for before, line in zip(route.lines, repaired.lines[:count], strict=True)
     ]
     ordered = _inserted(old, new)
-    return route_over(ordered, setting.airspace, laid.motion), mended.words
+    return route_over(ordered, setting.airspace, layout.motion), repaired.words
 
 
 def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
@@ -131,35 +126,20 @@ def _inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:
 def _gap(before: Line | None, after: Line | None) -> float:
     if before is None or after is None:
         return 0.0
-    return float(math.dist(leave(before), entry(after)))
-
-
-def route_over(lines: Sequence[Line], airspace: Airspace, motion: Motion) -> Route:
-    """Return the route that flies lines in the order given."""
-    transits = []
-    for before, after in pairwise(lines):
-        way = airspace.way(leave(before), entry(after), motion)
-        if way is None:
-            raise InputError("part of the area cannot be reached; exclusions wall it in")
-        whole = np.concatenate([[before.end], way, [after.start]])
-        moving = np.hypot(*np.diff(whole, axis=0).T) > 0
-        transits.append(whole[np.concatenate([[True], moving])])
-    seconds = sum(path_seconds(line.flown, motion) for line in lines)
-    seconds += sum(path_seconds(way, motion) for way in transits)
-    return Route(lines=tuple(lines), transits=tuple(transits), time_s=seconds)
+    return float(math.dist(before.exit, after.entry))
 
 
 def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion) -> Route:
     """Return two routes flown one after the other, the second the way round that is nearer."""
     turned = tuple(line.reversed() for line in reversed(second.lines))
     nearer = min(
-        (second.lines, turned), key=lambda lines: math.dist(leave(first.lines[-1]), entry(lines[0]))
+        (second.lines, turned), key=lambda lines: math.dist(first.lines[-1].exit, lines[0].entry)
     )
     return route_over([*first.lines, *nearer], airspace, motion)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaidOut:
+class Layout:
     """Lines over the ground, before they are split into sorties."""
 
     request: PlanRequest
@@ -170,27 +150,21 @@ class LaidOut:
     run_in_m: float
     """Way flown straight before and after a line."""
     setting: Setting
-    sheet: Sheet
+    ground: GroundCells
     route: Route
     oblique: Route | None = None
 
-    @property
-    def camera(self) -> CameraModel:
-        """The camera that the plan is proved with."""
-        return proving_camera(self.request)
+    def lowest_at(self, places: Float) -> Float:
+        """Return the lowest height allowed (N,) over plan points (N, 2), in the terrain's datum."""
+        return np.asarray(self.setting.terrain.at(places) + self.spacing.lowest_m)
 
 
-def proving_camera(request: PlanRequest) -> CameraModel:
-    """Return the camera that sees least ground: where it covers, the others do."""
-    return min(request.cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)
-
-
-def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[str, ...]]:
+def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[Layout, tuple[str, ...]]:
     """Lay out lines over an area and its ground.
 
     Returns
     -------
-    laid : LaidOut
+    layout : Layout
     words : tuple of str
         What the slopes made necessary: lines laid closer, photographs added.
 
@@ -200,23 +174,23 @@ def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[LaidOut, tuple[s
     every photograph at the edge of the height band where it is worst; the proof of the finished
     plan comes later.
     """
-    laid, words = _lay(request), tuple[str, ...]()
+    layout, words = _lay(request), tuple[str, ...]()
     if request.dem is None:
-        return laid, words
-    coverage = _looked_at(laid, workers)
+        return layout, words
+    coverage = _worst_coverage(layout, workers)
     for _ in range(LAYOUTS - 1):
-        closer = _tightened(laid, request, coverage)
+        closer = _tightened(layout, request, coverage)
         if closer is None:
             break
-        laid, words = _lay(closer[0]), closer[1]
-        coverage = _looked_at(laid, workers)
-    route, added = mend(laid, request.asked_views, coverage)
-    return replace(laid, route=route), words + added
+        layout, words = _lay(closer[0]), closer[1]
+        coverage = _worst_coverage(layout, workers)
+    route, added = add_photographs(layout, request.asked_views, coverage)
+    return replace(layout, route=route), words + added
 
 
-def asked_of(request: PlanRequest, laid: LaidOut) -> Asked:
+def asked_of(request: PlanRequest, layout: Layout) -> Asked:
     """Return what a plan has to reach: what was asked, in the height band it is laid out for."""
-    spacing = laid.spacing
+    spacing = layout.spacing
     return Asked(
         photographs=request.asked_views,
         gsd_m=request.gsd_m or max(one.coarsest_gsd_m for one in spacing.cameras),
@@ -224,11 +198,11 @@ def asked_of(request: PlanRequest, laid: LaidOut) -> Asked:
         sidelap=request.overlap.side,
         least_height_agl_m=spacing.lowest_m,
         most_height_agl_m=spacing.highest_m,
-        clearance_m=laid.band.height_m - laid.band.below_m,
+        clearance_m=layout.band.height_m - layout.band.below_m,
     )
 
 
-def _lay(request: PlanRequest) -> LaidOut:
+def _lay(request: PlanRequest) -> Layout:
     band_m = _band_m(request)
     spacing = _spacing(request, band_m)
     motion = Motion(
@@ -238,10 +212,10 @@ def _lay(request: PlanRequest) -> LaidOut:
         wind=request.wind,
         max_airspeed_m_s=request.drone.top_speed_m_s,
     )
-    run_in_m = motion.stopping_m() + SETTLE_S * spacing.speed_m_s
+    run_in_m = motion.stopping_m + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
     options = PathOptions(
-        goal=Goal(views=request.asked_views),
+        views=request.asked_views,
         heading_deg=request.heading_deg,
         keep_inside=request.keep_inside,
         clearance_m=CLEARANCE_M,
@@ -259,7 +233,7 @@ def _lay(request: PlanRequest) -> LaidOut:
     oblique = _oblique(route, request, setting, motion, options, band_m)
     way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
     setting = with_terrain(setting, request, way, MARGIN_M)
-    return LaidOut(
+    return Layout(
         request=request,
         spacing=spacing,
         motion=motion,
@@ -272,7 +246,7 @@ def _lay(request: PlanRequest) -> LaidOut:
         ),
         run_in_m=run_in_m,
         setting=setting,
-        sheet=Sheet.over(
+        ground=GroundCells.over(
             setting.area,
             setting.terrain,
             choose_cell(spacing.photo_m, setting.area),
@@ -283,39 +257,37 @@ def _lay(request: PlanRequest) -> LaidOut:
     )
 
 
-def _photos(laid: LaidOut) -> Photos:
+def _photos(layout: Layout) -> Photos:
     """Return the photographs of the lines, each as low as the band allows, where it sees least."""
-
-    def height_at(places: Float) -> Float:
-        return np.asarray(laid.setting.terrain.at(places) + laid.spacing.lowest_m)
-
-    return Photos.on_lines(laid.route.lines, height_at)
+    return Photos.on_lines(layout.route.lines, layout.lowest_at)
 
 
-def _looked_at(laid: LaidOut, workers: int) -> Coverage:
+def _worst_coverage(layout: Layout, workers: int) -> Coverage:
     """Return what the photographs see at the lowest, and how sharply at the highest."""
-    seen = prove(_photos(laid), laid.camera.camera(), laid.sheet, workers=workers)
-    higher = laid.spacing.highest_m / laid.spacing.lowest_m
+    seen = prove(
+        _photos(layout), layout.request.proving_camera.camera(), layout.ground, workers=workers
+    )
+    higher = layout.spacing.highest_m / layout.spacing.lowest_m
     return replace(seen, gsd_m=seen.gsd_m * np.float32(higher))
 
 
 def _tightened(
-    laid: LaidOut, request: PlanRequest, coverage: Coverage
+    layout: Layout, request: PlanRequest, coverage: Coverage
 ) -> tuple[PlanRequest, tuple[str, ...]] | None:
     """Return the request laid out more closely where slopes spoil overlap or detail, and say so.
 
     A footprint on a slope is shorter uphill, and a pixel longer.  None where the plan does what
     was asked, or closer lines would not help.
     """
-    photos = _photos(laid)
+    photos = _photos(layout)
     found = certify(
-        asked_of(request, laid),
+        asked_of(request, layout),
         coverage,
-        laps=measure_laps(photos, laid.camera.camera(), laid.setting.terrain),
+        laps=measure_laps(photos, layout.request.proving_camera.camera(), layout.setting.terrain),
         photographs=len(photos),
     )
     failing = {check.name: check for check in found.checks if not check.passed}
-    overlap, gsd_m = laid.request.overlap, laid.request.gsd_m
+    overlap, gsd_m = layout.request.overlap, layout.request.gsd_m
     words = []
     for name, field in (("frontlap", "front"), ("sidelap", "side")):
         if name in failing:
@@ -330,7 +302,7 @@ def _tightened(
         words.append(f"Flown for {100 * gsd_m:.2f} cm because of the slopes.")
     if not words:
         return None
-    return replace(laid.request, overlap=overlap, gsd_m=gsd_m), tuple(words)
+    return replace(layout.request, overlap=overlap, gsd_m=gsd_m), tuple(words)
 
 
 def _band_m(request: PlanRequest) -> float:
@@ -390,7 +362,7 @@ def _oblique(
         exclusions=setting.forbidden,
         options=replace(
             options,
-            goal=Goal(views=OBLIQUE_VIEWS),
+            views=OBLIQUE_VIEWS,
             heading_deg=(longest.heading_deg + 90.0) % 180.0,
             double_grid=False,
         ),

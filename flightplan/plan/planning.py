@@ -10,22 +10,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 from shapely.ops import nearest_points
 
-from flightplan.coverage.pricing import SortieRules, entry, leave
-from flightplan.coverage.routes import Line
-from flightplan.coverage.sorties import Sorties, split_route
+from flightplan.coverage.routes import NADIR_DEG, Line, Route
+from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
-from flightplan.equipment.catalogue import CameraModel
-from flightplan.equipment.flight_model import Motion
-from flightplan.plan.layout import LaidOut, asked_of, join_routes, lay_out, mend, proving_camera
+from flightplan.plan.flight_way import FlightWay, lay_way
+from flightplan.plan.layout import Layout, add_photographs, asked_of, join_routes, lay_out
 from flightplan.plan.request import Place, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
-from flightplan.terrain.height_band import HeightBand
-from flightplan.terrain.profiles import FlightWay, Profile, follow, lay_way
+from flightplan.terrain.profiles import Profile, profile_along
 from tmp.errors import InputError
 from tmp.progress import Track, silent
 
@@ -33,14 +31,13 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
-MENDINGS = 4
+PROOFS = 4
 """Most times that a plan is proved with photographs added in between."""
 SHORTENINGS = 3
 """Most times that sorties are cut shorter for the controller."""
 LEAST_POINTS = 8
 CLIMB_STEP_M = 20.0
 """Way between places whose heights tell the climb: shorter rises are flown through."""
-NADIR_DEG = -90.0
 LEVEL = "level ground, assumed"
 
 
@@ -49,10 +46,7 @@ class FlightPlan:
     """Everything about a plan; files are written from it, see `flightplan.outputs.plan_folder`."""
 
     request: PlanRequest
-    setting: Setting
-    spacing: Spacing
-    motion: Motion
-    band: HeightBand
+    layout: Layout
     sorties: Sorties
     ways: tuple[FlightWay, ...]
     """One for each sortie."""
@@ -65,21 +59,14 @@ class FlightPlan:
     """Rules the plan breaks; none that refuses."""
     warnings: tuple[str, ...]
 
-    @property
-    def camera(self) -> CameraModel:
-        """The camera that the plan is proved with."""
-        return proving_camera(self.request)
-
 
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
     """Plan a survey and prove it.
 
     Parameters
     ----------
-    request : PlanRequest
     workers : int
         Threads for the proof.
-    track : Track
 
     Raises
     ------
@@ -87,25 +74,27 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         If the request cannot be met: see `flightplan.coverage.spacing`, `flightplan.plan.request`,
         `flightplan.coverage.sorties` and `flightplan.proof.rules`.
     """
-    laid, words = lay_out(request, workers=workers)
-    setting = laid.setting
-    camera = laid.camera.camera()
-    for spare in range(MENDINGS):
-        sorties, ways, guessed = _flights(laid)
+    layout, words = lay_out(request, workers=workers)
+    setting = layout.setting
+    camera = request.proving_camera.camera()
+    for spare in range(PROOFS):
+        sorties, ways, guessed = _flights(layout)
         photos = photos_of(sorties, ways)
-        coverage = prove(photos, camera, laid.sheet, workers=workers, track=track)
-        if coverage.share_below(request.asked_views) == 0 or spare == MENDINGS - 1:
+        coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
+        if coverage.share_below(request.asked_views) == 0 or spare == PROOFS - 1:
             break
         # What is added moves the rest a little; a photograph to spare keeps that from mattering.
-        route, more = mend(laid, request.asked_views + min(spare, 1), coverage)
+        route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
         if not more:
             break
-        laid, words = replace(laid, route=route), words + more
+        layout, words = replace(layout, route=route), words + more
     profiles = tuple(
-        follow(way.points, setting.terrain, surveying=[leg.line is not None for leg in way.legs])
+        profile_along(
+            way.points, setting.terrain, surveying=[leg.line is not None for leg in way.legs]
+        )
         for way in ways
     )
-    asked = asked_of(request, laid)
+    asked = asked_of(request, layout)
     certificate = certify(
         asked,
         coverage,
@@ -117,15 +106,12 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         repairs=words,
     )
     findings = check_plan(
-        _facts(laid, sorties, ways, profiles), request.bounds, allowed=request.allowed
+        _facts(layout, sorties, ways, profiles), request.bounds, allowed=request.allowed
     )
     refuse(findings)
     return FlightPlan(
         request=request,
-        setting=setting,
-        spacing=laid.spacing,
-        motion=laid.motion,
-        band=laid.band,
+        layout=layout,
         sorties=sorties,
         ways=ways,
         coverage=coverage,
@@ -137,28 +123,35 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     )
 
 
-def _flights(laid: LaidOut) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
+def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
     """Return sorties with their ways, and whether their take-off is the platform's choice.
 
     How many waypoints the terrain asks for is known when the ways are laid: if the controller does
     not take so many, the sorties are cut shorter.
     """
-    most = laid.request.drone.max_points
+    most = layout.request.drone.max_points
     for _ in range(SHORTENINGS):
-        sorties, guessed = _sorties(laid, most)
-        ways = tuple(lay_way(flight, laid.setting.terrain, laid.band) for flight in sorties.flights)
+        sorties, guessed = _sorties(layout, most)
+        ways = tuple(
+            lay_way(flight, layout.setting.terrain, layout.band) for flight in sorties.flights
+        )
         points = max(len(way.points) for way in ways)
-        if points <= laid.request.drone.max_points:
+        if points <= layout.request.drone.max_points:
             break
-        most = max(most * laid.request.drone.max_points // points, LEAST_POINTS)
+        most = max(most * layout.request.drone.max_points // points, LEAST_POINTS)
     return sorties, ways, guessed
 
 
-def _sorties(laid: LaidOut, most_points: int) -> tuple[Sorties, bool]:
-    request, setting, spacing, motion = laid.request, laid.setting, laid.spacing, laid.motion
-    route = laid.route
-    if laid.oblique is not None:
-        route = join_routes(route, laid.oblique, setting.airspace, motion)
+def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
+    request, setting, spacing, motion = (
+        layout.request,
+        layout.setting,
+        layout.spacing,
+        layout.motion,
+    )
+    route = layout.route
+    if layout.oblique is not None:
+        route = join_routes(route, layout.oblique, setting.airspace, motion)
 
     def way(start: Place, end: Place) -> Float:
         found = setting.airspace.way(start, end, motion)
@@ -166,38 +159,45 @@ def _sorties(laid: LaidOut, most_points: int) -> tuple[Sorties, bool]:
             raise InputError("exclusions wall off part of the way; take off elsewhere")
         return found
 
-    def rules(launches: tuple[Place, ...]) -> SortieRules:
-        return SortieRules(
-            drone=replace(request.drone, max_points=most_points),
-            motion=motion,
-            line_speed=lambda line: line_speed(line, spacing, request),
-            launches=launches,
-            height_m=spacing.height_agl_m,
-            battery=request.battery,
-            sight_m=request.bounds.sight_m if "sight" not in request.allowed else math.inf,
-            way=way,
-            climb_m=lambda path: _climb_m(path, setting),
-        )
-
-    if setting.takeoffs:
-        return split_route(route, rules(setting.takeoffs)), False
-    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
-    edge = edges.boundary.difference(setting.airspace.solid)
-    if edge.is_empty:
-        raise InputError("no place on the edge of the area to take off from; give --takeoff")
-    ends = shapely.MultiPoint([entry(route.lines[0]), leave(route.lines[-1])]).centroid
-    near = nearest_points(edge, ends)[0]
+    rules = SortieRules(
+        drone=replace(request.drone, max_points=most_points),
+        motion=motion,
+        line_speed=lambda line: line_speed(line, spacing, request),
+        launches=setting.takeoffs or (_nearest_edge(route, setting),),
+        height_m=spacing.height_agl_m,
+        battery=request.battery,
+        sight_m=request.bounds.sight_m if "sight" not in request.allowed else math.inf,
+        way=way,
+        climb_m=lambda path: _climb_m(path, setting),
+    )
+    try:
+        return split_route(route, rules), not setting.takeoffs
+    except InputError:
+        if setting.takeoffs:
+            raise
     around = shapely.line_interpolate_point(
-        max(shapely.get_parts(edge), key=lambda part: part.length),
+        max(shapely.get_parts(_edges(setting)), key=lambda part: part.length),
         np.arange(AROUND) / AROUND,
         normalized=True,
     )
-    launch = float(near.x), float(near.y)
-    try:
-        return split_route(route, rules((launch,))), True
-    except InputError:
-        places = (launch, *((float(point.x), float(point.y)) for point in around))
-        return split_route(route, rules(places)), True
+    places = (*rules.launches, *((float(point.x), float(point.y)) for point in around))
+    return split_route(route, replace(rules, launches=places)), True
+
+
+def _edges(setting: Setting) -> BaseGeometry:
+    """Return the edges of the area on which one may take off."""
+    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
+    return edges.boundary.difference(setting.airspace.solid)
+
+
+def _nearest_edge(route: Route, setting: Setting) -> Place:
+    """Return the place on the edge of the area that is nearest to both ends of a route."""
+    edges = _edges(setting)
+    if edges.is_empty:
+        raise InputError("no place on the edge of the area to take off from; give --takeoff")
+    ends = shapely.MultiPoint([route.lines[0].entry, route.lines[-1].exit]).centroid
+    near = nearest_points(edges, ends)[0]
+    return float(near.x), float(near.y)
 
 
 def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
@@ -212,7 +212,7 @@ def _climb_m(path: Float, setting: Setting) -> float:
     if float(np.hypot(*np.diff(path, axis=0).T).sum()) < CLIMB_STEP_M:
         return 0.0
     points = np.column_stack([path, np.zeros(len(path))])
-    ground = follow(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
+    ground = profile_along(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
     return float(np.maximum(np.diff(ground), 0.0).sum())
 
 
@@ -234,12 +234,12 @@ def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
 
 
 def _facts(
-    laid: LaidOut,
+    layout: Layout,
     sorties: Sorties,
     ways: Sequence[FlightWay],
     profiles: Sequence[Profile],
 ) -> PlanFacts:
-    request, setting, spacing = laid.request, laid.setting, laid.spacing
+    request, setting, spacing = layout.request, layout.setting, layout.spacing
     above = np.concatenate([one.height_agl_m for one in profiles])
     paths = [way.points[:, :2] for way in ways]
     slowest = max(camera.least_interval_s for camera in request.cameras)

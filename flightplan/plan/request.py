@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.routes import Airspace, obstacles_of
+from flightplan.coverage.routes import Airspace, obstacles_of, without
 from flightplan.coverage.spacing import Overlap
-from flightplan.equipment.catalogue import CameraModel, Drone
+from flightplan.equipment.catalogue import CameraModel, Drone, narrowest
 from flightplan.equipment.flight_model import Battery, Wind
-from flightplan.proof.rules import RULES, Bounds
-from flightplan.terrain.terrain import Terrain, read_terrain
+from flightplan.proof.rules import RuleLimits, require_rules
+from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea
 from tmp.geo.frames import PlanFrame
@@ -42,6 +42,8 @@ OBLIQUE_DEG = (5.0, 45.0)
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Place = tuple[float, float]
+PLAN_FILE, PLAN_VERSION = "plan.json", 1
+"""What was asked and what came of it, in the folder of a plan."""
 CLEARANCE_M = 5.0
 """Distance kept from holes and exclusions: consumer GNSS and gusts."""
 FLAT_CELL_M = 50.0
@@ -76,7 +78,7 @@ class PlanRequest:
     day: date
     """When it is to be flown, for the light."""
     battery: Battery = field(default_factory=Battery)
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: RuleLimits = field(default_factory=RuleLimits)
     allowed: frozenset[str] = frozenset()
     """Names of rules that shall not stop the plan."""
 
@@ -86,11 +88,7 @@ class PlanRequest:
                 f"GSD of {self.gsd_m * 100:g} cm cannot be meant; give "
                 f"{FINEST_GSD_M * 100:g} cm to {COARSEST_GSD_M * 100:g} cm, such as --gsd 2.5cm"
             )
-        for rule in self.allowed:
-            if rule not in RULES:
-                raise InputError(
-                    f"rule {rule!r} is not known; choose from {', '.join(RULES)} for --allow"
-                )
+        require_rules(self.allowed)
         if self.oblique_deg is not None and not (
             OBLIQUE_DEG[0] <= self.oblique_deg <= OBLIQUE_DEG[1]
         ):
@@ -98,6 +96,11 @@ class PlanRequest:
                 f"--oblique {self.oblique_deg:g}: give {OBLIQUE_DEG[0]:g} to "
                 f"{OBLIQUE_DEG[1]:g} degrees from the vertical; 20 to 30 fixes the heights best"
             )
+
+    @property
+    def proving_camera(self) -> CameraModel:
+        """The camera that sees least ground: where it covers, the others do."""
+        return narrowest(self.cameras)
 
     @property
     def asked_views(self) -> int:
@@ -144,16 +147,10 @@ def set_plan(request: PlanRequest) -> Setting:
         for part in shapely.get_parts(frame.to_plan(each.polygons))
     )
     solid = shapely.union_all(exclusions) if exclusions else None
-    area = whole if solid is None else whole.difference(solid)
-    parts = [
-        part for part in shapely.get_parts(area) if part.area > 0 and part.geom_type == "Polygon"
-    ]
-    if not parts:
-        raise InputError("exclusions cover the whole area; leave some of it to be flown")
     takeoffs = tuple(_takeoff(place, frame, solid) for place in request.takeoffs)
     return Setting(
         frame=frame,
-        area=MultiPolygon(parts),
+        area=without(whole, solid),
         exclusions=exclusions,
         terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
         airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
@@ -166,8 +163,6 @@ def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: f
 
     Parameters
     ----------
-    setting : Setting
-    request : PlanRequest
     way : ndarray of shape (N, 2)
         Plan metres.
     margin_m : float
@@ -181,8 +176,7 @@ def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: f
     places = np.concatenate(
         [way, shapely.get_coordinates(setting.area), np.reshape(setting.takeoffs, (-1, 2))]
     )
-    low, high = places.min(axis=0) - margin_m, places.max(axis=0) + margin_m
-    bounds = float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    bounds = bounds_about(places, margin_m)
     if request.dem is None:
         return replace(setting, terrain=Terrain.flat(bounds, cell_m=FLAT_CELL_M))
     terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)

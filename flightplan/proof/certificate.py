@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from flightplan.proof.footprints import Laps
-from flightplan.proof.prove import Coverage
+from flightplan.proof.prove import Coverage, whereabouts
 from flightplan.terrain.profiles import Profile
 from tmp.errors import InputError
 from tmp.files import replacing
@@ -141,21 +141,6 @@ def write_certificate(path: Path, certificate: Certificate) -> None:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def whereabouts(x: float, y: float, bounds: tuple[float, float, float, float]) -> str:
-    """Return in which part of a rectangle a place lies.
-
-    Examples
-    --------
-    >>> whereabouts(95, 90, (0, 0, 100, 100)), whereabouts(50, 5, (0, 0, 100, 100))
-    ('north-east corner', 'south side')
-    """
-    x_min, y_min, x_max, y_max = bounds
-    column = min(max(int(3 * (x - x_min) / max(x_max - x_min, 1e-9)), 0), 2)
-    row = min(max(int(3 * (y - y_min) / max(y_max - y_min, 1e-9)), 0), 2)
-    words = [word for word in (("south", "", "north")[row], ("west", "", "east")[column]) if word]
-    return "-".join(words) + (" corner", " side", "")[2 - len(words)] if words else "middle"
-
-
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
@@ -181,8 +166,6 @@ def certify(
 
     Parameters
     ----------
-    asked : Asked
-    coverage : Coverage
     laps : Laps, optional
         Overlaps of the plan's regular lines, judged where they lie over the area.  Without them
         overlaps are not judged.
@@ -197,7 +180,7 @@ def certify(
     repairs : sequence of str
         What was added to the plan.
     """
-    judge = _Judge(coverage=coverage, frame=frame)
+    judge = _Checker(coverage=coverage, frame=frame)
     checks = [judge.photographs(asked.photographs)]
     if asked.gsd_m is not None:
         checks.append(judge.gsd(asked.gsd_m))
@@ -218,7 +201,7 @@ def certify(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judge:
+class _Checker:
     """Makes checks about one area."""
 
     coverage: Coverage

@@ -76,35 +76,21 @@ class Photos:
         cls,
         lines: Sequence[Line],
         height_at: Callable[[Float], Float],
-        *,
-        pitch_deg: float = -90.0,
-        first_line: int = 0,
     ) -> Photos:
-        """Return the photographs of flight lines.
+        """Return the photographs of flight lines, numbered from 0, looking as the lines say.
 
         Parameters
         ----------
-        lines : sequence of Line
         height_at : callable
             From plan points (N, 2) the flying height there (N,), in the terrain's datum.
-        pitch_deg : float
-            The gimbal looks ahead along each line where this is above -90.
-        first_line : int
-            Number of the first line.
         """
-        if not lines:
-            nothing = np.empty(0)
-            return cls(
-                position=np.empty((0, 3)), heading_deg=nothing, pitch_deg=nothing,
-                line=np.empty(0, int),
-            )  # fmt: skip
-        places = np.vstack([line.stations for line in lines])
-        each = [line.photos for line in lines]
+        places = np.vstack([np.empty((0, 2)), *(line.stations for line in lines)])
+        each = np.array([line.photos for line in lines], int)
         return cls(
             position=np.column_stack([places, height_at(places)]),
-            heading_deg=np.repeat([line.heading_deg for line in lines], each),
-            pitch_deg=np.full(len(places), float(pitch_deg)),
-            line=np.repeat(np.arange(first_line, first_line + len(lines)), each),
+            heading_deg=np.repeat(np.array([line.heading_deg for line in lines]), each),
+            pitch_deg=np.repeat(np.array([line.pitch_deg for line in lines]), each),
+            line=np.repeat(np.arange(len(lines)), each),
         )
 
     def some(self, which: NDArray[np.bool_]) -> Photos:
@@ -139,6 +125,16 @@ def border_rays(camera: Camera, points_per_side: int = 2) -> Float:
     return camera.ray_from_pixel(border.reshape(-1, 2) * size)
 
 
+def sideways(rays: Float) -> Float:
+    """Return the metres sideways (..., 2) that rays (..., 3) go for each metre down.
+
+    Rays flatter than `FLATTEST_DEG` are bent down to that elevation.
+    """
+    level = np.hypot(rays[..., 0], rays[..., 1])
+    drop = np.maximum(-rays[..., 2], level * np.tan(np.radians(FLATTEST_DEG)))
+    return np.asarray(rays[..., :2] / drop[..., None])
+
+
 def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
     """Follow rays of every photograph to the ground.
 
@@ -154,18 +150,15 @@ def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
     Returns
     -------
     ndarray of shape (N, M, 3)
-        Where each ray first meets the ground.  Rays flatter than `FLATTEST_DEG` are bent down to
-        that elevation.
+        Where each ray, as `sideways` has it, first meets the ground.
 
     Notes
     -----
     A ray is looked at in `DEPTHS` steps between the terrain's highest and lowest place, so it can
     pass through a spike that is thinner than a step.  `flightplan.proof.prove` has no such limit.
     """
-    rays = np.asarray(camera_rays, float) @ photos.cam_from_plan
-    level = np.hypot(rays[..., 0], rays[..., 1])
-    drop = np.maximum(-rays[..., 2], level * np.tan(np.radians(FLATTEST_DEG)))
-    across = rays[..., :2] / drop[..., None]  # metres sideways for each metre of drop
+    across = sideways(np.asarray(camera_rays, float) @ photos.cam_from_plan)
+    shape = across.shape[:-1]
     start = photos.position[:, None, :]
     low, high = float(terrain.heights.min()), float(terrain.heights.max())
     # A hair below the ground, so that the last step is in it for certain.
@@ -176,10 +169,10 @@ def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
         places = start[..., :2] + across * depth[..., None]
         return np.asarray(start[..., 2] - depth - height_below(terrain, places))
 
-    upper, lower = np.broadcast_arrays(first, last + 0 * drop)
-    inside, over = upper.copy(), above(upper)
-    outside, under = lower.copy(), above(lower)
-    found = np.zeros(drop.shape, bool)
+    upper, lower = np.broadcast_to(first, shape), np.broadcast_to(last, shape)
+    inside, over = upper, above(upper)
+    outside, under = lower, above(lower)
+    found = np.zeros(shape, bool)
     for share in np.linspace(0, 1, DEPTHS + 1)[1:] if high > low else ():
         depth = upper + share * (lower - upper)
         gap = above(depth)
@@ -201,7 +194,7 @@ def height_below(terrain: Terrain, places: Float) -> Float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class GroundCells:
     """The ground to be seen: cells over the area, with height and slope."""
 
     grid: Grid
@@ -214,14 +207,13 @@ class Sheet:
     @classmethod
     def over(
         cls, area: BaseGeometry, terrain: Terrain, cell_m: float, *, crs: str | None = None
-    ) -> Sheet:
+    ) -> GroundCells:
         """Cover an area.
 
         Parameters
         ----------
         area : shapely Polygon or MultiPolygon
             Plan metres.
-        terrain : Terrain
         cell_m : float
             See `choose_cell`.
         crs : str, optional
@@ -241,7 +233,8 @@ class Sheet:
         if grid.rows < 2 or grid.cols < 2:
             raise InputError(f"cells of {cell_m:g} m are too coarse for this area; choose smaller")
         x, y = np.meshgrid(*grid.cell_centres())
-        inside = _within(area, x, y)
+        shapely.prepare(area)
+        inside = np.asarray(shapely.contains_xy(area, x, y))
         if not inside.any():
             raise InputError(f"no cell of {cell_m:g} m lies in the area; choose smaller cells")
         ground = height_below(terrain, np.stack([x, y], axis=-1))
@@ -273,11 +266,6 @@ class Sheet:
         padded = np.pad(self.ground_m, padding, mode="edge")
         blocks = padded.reshape(padded.shape[0] // BLOCK, BLOCK, -1, BLOCK)
         return blocks.min(axis=(1, 3)), blocks.max(axis=(1, 3))
-
-
-def _within(area: BaseGeometry, x: Float, y: Float) -> NDArray[np.bool_]:
-    shapely.prepare(area)
-    return np.asarray(shapely.contains_xy(area, x, y))
 
 
 def choose_cell(photo_spacing_m: float, area: BaseGeometry) -> float:
@@ -318,12 +306,6 @@ class _Strip:
 
 def measure_laps(photos: Photos, camera: Camera, terrain: Terrain) -> Laps:
     """Measure frontlap and sidelap between footprints cast on the terrain.
-
-    Parameters
-    ----------
-    photos : Photos
-    camera : Camera
-    terrain : Terrain
 
     Notes
     -----

@@ -23,7 +23,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from flightplan.proof.footprints import BLOCK, FLATTEST_DEG, Photos, Sheet, border_rays
+from flightplan.proof.footprints import (
+    BLOCK,
+    FLATTEST_DEG,
+    GroundCells,
+    Photos,
+    border_rays,
+    sideways,
+)
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
 from tmp.progress import Track, silent
@@ -88,9 +95,24 @@ class Coverage:
         return float((self.count[self.inside] < count).mean())
 
 
+def whereabouts(x: float, y: float, bounds: tuple[float, float, float, float]) -> str:
+    """Return in which part of a rectangle a place lies.
+
+    Examples
+    --------
+    >>> whereabouts(95, 90, (0, 0, 100, 100)), whereabouts(50, 5, (0, 0, 100, 100))
+    ('north-east corner', 'south side')
+    """
+    x_min, y_min, x_max, y_max = bounds
+    column = min(max(int(3 * (x - x_min) / max(x_max - x_min, 1e-9)), 0), 2)
+    row = min(max(int(3 * (y - y_min) / max(y_max - y_min, 1e-9)), 0), 2)
+    words = [word for word in (("south", "", "north")[row], ("west", "", "east")[column]) if word]
+    return "-".join(words) + (" corner", " side", "")[2 - len(words)] if words else "middle"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """The cells that one photograph sees, as indices into a rectangle of a `Sheet`."""
+class VisibleCells:
+    """The cells that one photograph sees, as indices into a rectangle of a `GroundCells`."""
 
     rows: slice
     cols: slice
@@ -102,14 +124,10 @@ class Sight:
     """Of the camera above the cells seen, (N,)."""
 
 
-def sights(photos: Photos, camera: Camera, sheet: Sheet) -> Callable[[int, slice], Sight | None]:
-    """Return a function that tells what a photograph sees of a range of the sheet's rows.
-
-    Parameters
-    ----------
-    photos : Photos
-    camera : Camera
-    sheet : Sheet
+def sights(
+    photos: Photos, camera: Camera, ground: GroundCells
+) -> Callable[[int, slice], VisibleCells | None]:
+    """Return a function that tells what a photograph sees of a range of the ground's rows.
 
     Returns
     -------
@@ -118,19 +136,19 @@ def sights(photos: Photos, camera: Camera, sheet: Sheet) -> Callable[[int, slice
     """
     rotations = photos.cam_from_plan
     reach = _reach(rotations, camera)
-    x, y = sheet.grid.cell_centres()
-    steepest = float(sheet.slope.max())
+    x, y = ground.grid.cell_centres()
+    steepest = float(ground.slope.max())
 
-    def see(number: int, rows: slice) -> Sight | None:
+    def see(number: int, rows: slice) -> VisibleCells | None:
         centre = photos.position[number]
-        window = _window(sheet, centre, reach[number], rows)
+        window = _window(ground, centre, reach[number], rows)
         if window is None:
             return None
-        within = sheet.ground_m[window] - centre[2]
+        within = ground.ground_m[window] - centre[2]
         offset = (x[window[1]] - centre[0], (y[window[0]] - centre[1])[:, None], within)
         r = rotations[number]
         cam = [r[i, 0] * offset[0] + r[i, 1] * offset[1] + r[i, 2] * offset[2] for i in range(3)]
-        seen = _in_picture(camera, *cam) & sheet.inside[window]
+        seen = _in_picture(camera, *cam) & ground.inside[window]
         if not seen.any():
             return None
         down = -within
@@ -138,13 +156,13 @@ def sights(photos: Photos, camera: Camera, sheet: Sheet) -> Callable[[int, slice
             level = np.hypot(offset[0], offset[1])
             seen &= down > level * math.tan(math.radians(FLATTEST_DEG))
             if steepest > 0:
-                _hide(sheet, centre, window, level, down, seen)
+                _hide(ground, centre, window, level, down, seen)
         where = np.flatnonzero(seen)
-        gsd, faces = _gsd(camera, r, [c.ravel()[where] for c in cam], sheet.normals, window, where)
+        gsd, faces = _gsd(camera, r, [c.ravel()[where] for c in cam], ground.normals, window, where)
         if not faces.all():
             seen.ravel()[where[~faces]] = False
             where, gsd = where[faces], gsd[faces]
-        return Sight(
+        return VisibleCells(
             rows=window[0], cols=window[1], seen=seen, gsd_m=gsd, height_agl_m=down.ravel()[where]
         )
 
@@ -152,29 +170,25 @@ def sights(photos: Photos, camera: Camera, sheet: Sheet) -> Callable[[int, slice
 
 
 def prove(
-    photos: Photos, camera: Camera, sheet: Sheet, *, workers: int = 1, track: Track = silent
+    photos: Photos, camera: Camera, ground: GroundCells, *, workers: int = 1, track: Track = silent
 ) -> Coverage:
     """Cast every photograph on the terrain.
 
     Parameters
     ----------
-    photos : Photos
-    camera : Camera
-    sheet : Sheet
     workers : int
         Threads.
-    track : Track
 
     Notes
     -----
     The drone is taken to be where the plan says, level but for its gimbal.  The ground is that of
     the terrain model: trees and houses that it does not hold hide nothing.
     """
-    rows, cols = sheet.grid.shape
+    rows, cols = ground.grid.shape
     count = np.zeros((rows, cols), np.uint16)
     gsd = np.full((rows, cols), np.inf, np.float32)
     height = np.full((rows, cols), np.nan, np.float32)
-    see = sights(photos, camera, sheet)
+    see = sights(photos, camera, ground)
 
     def work(band: slice) -> None:
         for number in range(len(photos)):
@@ -195,11 +209,11 @@ def prove(
     for _ in track(done, "casting photographs", len(bands)):
         pass
     log.info("%d photographs cast on %d cells of %.2f m", len(photos), rows * cols,
-             sheet.grid.cell_m)  # fmt: skip
+             ground.grid.cell_m)  # fmt: skip
     return Coverage(
-        grid=sheet.grid,
-        inside=sheet.inside,
-        ground_m=sheet.ground_m,
+        grid=ground.grid,
+        inside=ground.inside,
+        ground_m=ground.ground_m,
         count=count,
         gsd_m=gsd,
         height_agl_m=height,
@@ -208,21 +222,20 @@ def prove(
 
 def _reach(rotations: Float, camera: Camera) -> Float:
     """Return how far each picture reaches per metre of height: least and most x, y (N, 2, 2)."""
-    rays = border_rays(camera, 8) @ rotations
-    level = np.hypot(rays[..., 0], rays[..., 1])
-    drop = np.maximum(-rays[..., 2], level * math.tan(math.radians(FLATTEST_DEG)))
-    across = rays[..., :2] / drop[..., None]
+    across = sideways(border_rays(camera, 8) @ rotations)
     return np.stack([across.min(axis=1), across.max(axis=1)], axis=1)
 
 
-def _window(sheet: Sheet, centre: Float, reach: Float, rows: slice) -> tuple[slice, slice] | None:
+def _window(
+    ground: GroundCells, centre: Float, reach: Float, rows: slice
+) -> tuple[slice, slice] | None:
     """Return the rectangle of cells, within some rows, that holds all a photograph can see.
 
-    Starts from the lowest and highest ground of the sheet; the rectangle that follows has a
+    Starts from the lowest and highest ground; the rectangle that follows has a
     narrower range of heights, from which follows a smaller rectangle.
     """
-    grid = sheet.grid
-    lowest, highest = sheet.extremes
+    grid = ground.grid
+    lowest, highest = ground.extremes
     blocks: tuple[slice, slice] = (slice(None), slice(None))
     window = None
     for _ in range(3):
@@ -268,14 +281,19 @@ def _in_picture(camera: Camera, x: Float, y: Float, z: Float) -> NDArray[np.bool
 
 
 def _hide(
-    sheet: Sheet, centre: Float, window: Any, level: Float, down: Float, seen: NDArray[np.bool_]
+    ground: GroundCells,
+    centre: Float,
+    window: Any,
+    level: Float,
+    down: Float,
+    seen: NDArray[np.bool_],
 ) -> None:
     """Clear `seen` where the terrain stands between the camera and the ground.
 
     Ground can only hide ground where it is steeper than the ray; most photographs of most
     terrain need no more than this comparison.
     """
-    terrain, grid = sheet.terrain, sheet.grid
+    terrain, grid = ground.terrain, ground.grid
     x0, y1 = grid.x_min + window[1].start * grid.cell_m, grid.y_max - window[0].start * grid.cell_m
     x1, y0 = grid.x_min + window[1].stop * grid.cell_m, grid.y_max - window[0].stop * grid.cell_m
     left = _node(min(x0, centre[0]) - terrain.x_min, terrain.cell_m)
@@ -283,14 +301,11 @@ def _hide(
     top = _node(terrain.y_max - max(y1, centre[1]), terrain.cell_m)
     bottom = _node(terrain.y_max - min(y0, centre[1]), terrain.cell_m)
     about = (slice(top, bottom + 2), slice(left, right + 2))
-    slopes = sheet.slope[about]
+    slopes = ground.slope[about]
     steepest = float(slopes.max()) if slopes.size else 0.0
     doubtful = seen & (down < level * steepest)
     if not doubtful.any():
         return
-    # Imported where it is needed: most plans are proven without ever loading the compiler.
-    from flightplan.proof.prove import hidden
-
     row, col = np.nonzero(doubtful)
     x, y = grid.cell_centres()
     places = np.column_stack(

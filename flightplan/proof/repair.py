@@ -16,9 +16,8 @@ from scipy import ndimage, sparse
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Line
-from flightplan.proof.certificate import whereabouts
-from flightplan.proof.footprints import Photos, Sheet
-from flightplan.proof.prove import Coverage, prove, sights
+from flightplan.proof.footprints import GroundCells, Photos
+from flightplan.proof.prove import Coverage, prove, sights, whereabouts
 from tmp.cameras import Camera
 from tmp.errors import InputError
 
@@ -76,22 +75,22 @@ class Candidate:
     heading_deg: float
 
 
-def propose(
-    lines: Sequence[Line], failing: NDArray[np.bool_], sheet: Sheet, pattern: AdditionPattern
+def propose_photographs(
+    lines: Sequence[Line], failing: NDArray[np.bool_], ground: GroundCells, pattern: AdditionPattern
 ) -> list[Candidate]:
     """Return the photographs that might help: allowed, and within reach of failing ground."""
-    found = [*_continuations(lines, pattern), *_rows(lines, failing, sheet, pattern)]
+    found = [*_continuations(lines, pattern), *_rows(lines, failing, ground, pattern)]
     x, y = np.array([(one.x, one.y) for one in found]).T
-    grid = sheet.grid
+    grid = ground.grid
     away_m = np.asarray(ndimage.distance_transform_edt(~failing)) * grid.cell_m
     col, row = (x - grid.x_min) / grid.cell_m, (grid.y_max - y) / grid.cell_m
     i, j = np.clip(row, 0, grid.rows - 1), np.clip(col, 0, grid.cols - 1)
     beyond_m = np.hypot(row - i, col - j) * grid.cell_m
-    # Beyond the sheet the nearest failing ground is at least as far as either way to it.
+    # Beyond the cells the nearest failing ground is at least as far as either way to it.
     near = np.maximum(away_m[i.astype(int), j.astype(int)] - beyond_m, beyond_m) <= (
         pattern.reach_m + 2 * grid.cell_m
     )
-    near &= sheet.terrain.covers(np.column_stack([x, y]))
+    near &= ground.terrain.covers(np.column_stack([x, y]))
     if pattern.forbidden is not None:
         closed = pattern.forbidden.buffer(pattern.photo_spacing_m / 2)
         shapely.prepare(closed)
@@ -116,14 +115,14 @@ def _continuations(lines: Sequence[Line], pattern: AdditionPattern) -> Iterator[
 
 
 def _rows(
-    lines: Sequence[Line], failing: NDArray[np.bool_], sheet: Sheet, pattern: AdditionPattern
+    lines: Sequence[Line], failing: NDArray[np.bool_], ground: GroundCells, pattern: AdditionPattern
 ) -> Iterator[Candidate]:
     """Yield photographs on rows half a line spacing apart, over the failing ground's rectangle."""
     longest = max(lines, key=lambda line: line.length_m)
     ahead = _ahead(longest.heading_deg)
     right = np.array([ahead[1], -ahead[0]])
     origin = np.asarray(longest.start)
-    x, y = sheet.grid.cell_centres()
+    x, y = ground.grid.cell_centres()
     row, col = np.nonzero(failing)
     offset = np.column_stack([x[col], y[row]]) - origin
     ranges = []
@@ -203,7 +202,7 @@ class Repaired:
     added: int = 0
     """Number of photographs added."""
     words: tuple[str, ...] = ()
-    """What was added and why, and what could not be mended, in sentences."""
+    """What was added and why, and what could not be repaired, in sentences."""
     remaining_m2: float = 0.0
     """Ground still seen by too few."""
 
@@ -211,7 +210,7 @@ class Repaired:
 def repair(
     lines: Sequence[Line],
     coverage: Coverage,
-    sheet: Sheet,
+    ground: GroundCells,
     camera: Camera,
     *,
     photographs: int,
@@ -221,14 +220,10 @@ def repair(
 
     Parameters
     ----------
-    lines : sequence of Line
     coverage : Coverage
-        Proof of these lines on `sheet`.
-    sheet : Sheet
-    camera : Camera
+        Proof of these lines on `ground`.
     photographs : int
         Fewest that must see each place.
-    pattern : AdditionPattern
 
     Raises
     ------
@@ -249,21 +244,21 @@ def repair(
     """
     if not lines:
         raise InputError("there is no line to repair; lay out lines first")
-    mended, seen, chosen = tuple(lines), coverage, list[Candidate]()
+    repaired, seen, chosen = tuple(lines), coverage, list[Candidate]()
     for _ in range(ROUNDS):
         missing = _missing(seen, photographs)
         if not missing.any():
             break
-        candidates = propose(mended, missing > 0, sheet, pattern)
-        more = _choose(candidates, missing, sheet, camera, pattern)
-        more = without_gaps(more, candidates, len(mended))
+        candidates = propose_photographs(repaired, missing > 0, ground, pattern)
+        more = _choose(candidates, missing, ground, camera, pattern)
+        more = without_gaps(more, candidates, len(repaired))
         if not more:
             break
-        seen = seen.plus(prove(_stand(more, pattern), camera, sheet))
-        mended = join(mended, more)
+        seen = seen.plus(prove(_stand(more, pattern), camera, ground))
+        repaired = join(repaired, more)
         chosen += more
-    remaining_m2 = float((_missing(seen, photographs) > 0).sum()) * sheet.grid.cell_m**2
-    words = [*_added(chosen, lines, mended, coverage, photographs, sheet)]
+    remaining_m2 = float((_missing(seen, photographs) > 0).sum()) * ground.grid.cell_m**2
+    words = [*_added(chosen, lines, repaired, coverage, photographs, ground)]
     if remaining_m2:
         words.append(
             f"{remaining_m2:.0f} m² are still seen by fewer than {photographs} photographs, and "
@@ -273,7 +268,7 @@ def repair(
     for sentence in words:
         log.info("%s", sentence)
     return Repaired(
-        lines=mended,
+        lines=repaired,
         coverage=seen,
         added=len(chosen),
         words=tuple(words),
@@ -300,7 +295,7 @@ def _stand(chosen: Sequence[Candidate], pattern: AdditionPattern) -> Photos:
 def _choose(
     candidates: Sequence[Candidate],
     missing: NDArray[np.int_],
-    sheet: Sheet,
+    ground: GroundCells,
     camera: Camera,
     pattern: AdditionPattern,
 ) -> list[Candidate]:
@@ -312,7 +307,7 @@ def _choose(
     needed = missing.ravel()[failing]
     lacking = needed.copy()
     # Rows are candidates and columns failing cells; a one where the first would see the second.
-    views = _views(candidates, failing, sheet, camera, pattern).tocsc()
+    views = _views(candidates, failing, ground, camera, pattern).tocsc()
     gains = np.asarray(views.sum(axis=1)).ravel().astype(float)
     weight = np.array([JOINING if abs(one.key[1]) == 1 else 1.0 for one in candidates])
     number_of = {one.key: number for number, one in enumerate(candidates)}
@@ -362,17 +357,17 @@ def _without_spare(
 def _views(
     candidates: Sequence[Candidate],
     failing: NDArray[np.int_],
-    sheet: Sheet,
+    ground: GroundCells,
     camera: Camera,
     pattern: AdditionPattern,
 ) -> sparse.csr_array:
-    see = sights(_stand(candidates, pattern), camera, sheet)
-    column = np.full(sheet.grid.rows * sheet.grid.cols, -1)
+    see = sights(_stand(candidates, pattern), camera, ground)
+    column = np.full(ground.grid.rows * ground.grid.cols, -1)
     column[failing] = np.arange(failing.size)
-    column = column.reshape(sheet.grid.shape)
+    column = column.reshape(ground.grid.shape)
     seen = []
     for number in range(len(candidates)):
-        sight = see(number, slice(0, sheet.grid.rows))
+        sight = see(number, slice(0, ground.grid.rows))
         cells = np.empty(0, int) if sight is None else column[sight.rows, sight.cols][sight.seen]
         seen.append(cells[cells >= 0])
     starts = np.concatenate([[0], np.cumsum([cells.size for cells in seen])])
@@ -384,19 +379,19 @@ def _views(
 def _added(
     chosen: Sequence[Candidate],
     lines: Sequence[Line],
-    mended: Sequence[Line],
+    repaired: Sequence[Line],
     before: Coverage,
     photographs: int,
-    sheet: Sheet,
+    ground: GroundCells,
 ) -> Iterator[str]:
     """Yield for each part of the area what was added there, and what was wrong there."""
     bounds = before.grid.bounds
     x, y = before.grid.cell_centres()
     row, col = np.nonzero(_missing(before, photographs))
     parts = np.array([whereabouts(*place, bounds) for place in zip(x[col], y[row], strict=True)])
-    slope_deg = np.degrees(np.arccos(np.clip(sheet.normals[2], -1, 1)))
+    slope_deg = np.degrees(np.arccos(np.clip(ground.normals[2], -1, 1)))
     number = Counter(whereabouts(one.x, one.y, bounds) for one in chosen)
-    middles = [np.mean([line.start, line.end], axis=0) for line in mended[len(lines) :]]
+    middles = [np.mean([line.start, line.end], axis=0) for line in repaired[len(lines) :]]
     new = Counter(whereabouts(float(x0), float(y0), bounds) for x0, y0 in middles)
     for part, photos in number.most_common():
         preposition = "in" if part == "middle" else "at"

@@ -7,15 +7,14 @@ is refused, what may be fine is warned of; a person may override each rule by it
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.pricing import Point
 from flightplan.coverage.spacing import KEEPS_UP
 from flightplan.equipment.catalogue import Drone
 from tmp.errors import InputError
@@ -34,25 +33,8 @@ BLUR_PX, ROLLING_PX = 1.0, 5.0
 
 GOOD_FRONTLAP, GOOD_SIDELAP = 0.7, 0.6
 """Least overlaps from which dense surfaces come out whole over open ground; woods need more."""
-RULES = {
-    "height": "highest above ground",
-    "low": "nearest to the ground",
-    "sight": "distance from the pilot",
-    "sight-area": "area out of sight of every launch",
-    "speed": "speed against the drone's",
-    "interval": "speed against the shutter's interval",
-    "blur": "speed against blur",
-    "rolling-shutter": "speed against the readout of a rolling shutter",
-    "overlap": "overlap too small to map",
-    "wind": "wind against the drone's",
-    "gimbal": "camera pitch against the gimbal's",
-    "points": "waypoints against the controller's",
-    "battery": "energy of a sortie",
-    "fence": "way inside the fence",
-    "exclusion": "way outside exclusions",
-    "takeoff": "take-off outside exclusions and inside the fence",
-}
-"""Names of the rules, for ``--allow``."""
+Breach = tuple[str, float, float, dict[str, Any]]
+"""Key in the table, value and limit, and what else the message names."""
 
 
 class Severity(StrEnum):
@@ -61,6 +43,129 @@ class Severity(StrEnum):
     REFUSE = "refuse"
     """No mission is written until it is mended or overridden."""
     WARN = "warn"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a plan must keep, and what is said where it does not."""
+
+    severity: Severity
+    source: str
+    """Where the rule comes from."""
+    message: str
+    """One line: what, and what to do; a format of the value, the limit, and the `PlanFacts`."""
+
+
+_GOOD, _CATALOGUE = "good practice", "catalogue"
+_OPEN_SIGHT = "visual line of sight, (EU) 2019/947, UAS.OPEN.060"
+_TABLE = {
+    "height": _Rule(
+        Severity.REFUSE,
+        "(EU) 2019/947, UAS.OPEN.010",
+        "flies up to {value:.0f} m above ground, and {limit:.0f} m is the limit; fly lower, follow "
+        "the terrain",
+    ),
+    "low": _Rule(
+        Severity.REFUSE,
+        _GOOD,
+        "comes to {value:.1f} m above ground, nearer than {limit:g} m; fly higher, or give a "
+        "better terrain model",
+    ),
+    "sight": _Rule(
+        Severity.WARN,
+        _OPEN_SIGHT,
+        "flies {value:.0f} m from the pilot, and a small drone is hard to see beyond {limit:.0f} "
+        "m; move the launch or post observers",
+    ),
+    "sight-area": _Rule(
+        Severity.WARN,
+        _OPEN_SIGHT,
+        "{value:.0%} of the area lies farther than {beyond_m:.0f} m from every launch; add one "
+        "with --takeoff",
+    ),
+    "speed": _Rule(
+        Severity.REFUSE,
+        _CATALOGUE,
+        "flies {value:.1f} m/s, and {plan.drone.name} takes no mission above {limit:g} m/s; fly "
+        "slower",
+    ),
+    "interval": _Rule(
+        Severity.REFUSE,
+        _CATALOGUE,
+        "a photograph every {plan.photo_m:.1f} m at {value:.1f} m/s is one every "
+        "{plan.interval_s:.1f} s, and the camera takes {plan.least_interval_s:g} s; fly "
+        "{limit:.1f} m/s at most",
+    ),
+    "interval just kept": _Rule(
+        Severity.WARN,
+        _GOOD,
+        "at {value:.1f} m/s the camera just keeps up, and a slow card or a gust from behind costs "
+        "photographs; {limit:.1f} m/s is safe",
+    ),
+    "blur": _Rule(
+        Severity.WARN, _GOOD, "exposure blurs {value:.1f} px; fly slower or expose shorter"
+    ),
+    "rolling-shutter": _Rule(
+        Severity.WARN,
+        "Vautherin et al. 2016, ISPRS Annals III-3",
+        "the rolling shutter shifts rows by up to {value:.0f} px; fly slower",
+    ),
+    "overlap": _Rule(
+        Severity.WARN,
+        _GOOD,
+        "{name} comes down to {value:.0%}, and surfaces come out whole from {limit:.0%} on; ask "
+        "for more",
+    ),
+    "wind": _Rule(
+        Severity.REFUSE,
+        _CATALOGUE,
+        "wind of {value:g} m/s is more than the {limit:g} m/s that {plan.drone.name} resists; wait",
+    ),
+    "wind in gusts": _Rule(
+        Severity.WARN,
+        _GOOD,
+        "wind of {value:g} m/s leaves little of the {plan.drone.wind_m_s:g} m/s that "
+        "{plan.drone.name} resists to gusts; expect tilt, blur and short batteries",
+    ),
+    "gimbal": _Rule(
+        Severity.REFUSE,
+        _CATALOGUE,
+        "camera pitch {value:g}° is beyond the gimbal's {plan.drone.gimbal_deg[0]:g} to "
+        "{plan.drone.gimbal_deg[1]:g}°; choose one between",
+    ),
+    "points": _Rule(
+        Severity.REFUSE,
+        _CATALOGUE,
+        "a sortie has {value} waypoints, and its controller takes {limit}; split it",
+    ),
+    "battery": _Rule(
+        Severity.REFUSE,
+        _GOOD,
+        "a sortie takes {value:.0%} of a battery, and {limit:.0%} may be spent; split it",
+    ),
+    "fence": _Rule(
+        Severity.REFUSE,
+        _GOOD,
+        "{value:.0f} m of the way lie outside the fence; widen the fence or the margin",
+    ),
+    "exclusion": _Rule(
+        Severity.REFUSE,
+        _GOOD,
+        "{value:.0f} m of the way lie over exclusion {number}; plan anew with it",
+    ),
+    "takeoff": _Rule(
+        Severity.REFUSE,
+        _GOOD,
+        "take-off lies {value:.0f} m inside exclusion {number}; choose another place",
+    ),
+    "takeoff in the fence": _Rule(
+        Severity.REFUSE,
+        _GOOD,
+        "take-off lies {value:.0f} m outside the fence; widen it or choose another place",
+    ),
+}
+RULES = tuple(dict.fromkeys(key.split()[0] for key in _TABLE))
+"""Names of the rules, for ``--allow``: the first words of their keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +178,10 @@ class Finding:
     """What the plan has."""
     limit: float
     """What the rule allows."""
-    unit: str
     severity: Severity
     message: str
     """One line: what, and what to do."""
-    source: str = "good practice"
+    source: str
     """Where the rule comes from."""
     overridden: bool = False
     """Whether the user said to go on."""
@@ -132,33 +236,33 @@ class PlanFacts:
     """What may be spent of it."""
     paths: Sequence[Float] = ()
     """Whole way of each sortie, (N, 2), plan metres."""
-    launches: Sequence[Point] = ()
+    launches: Sequence[tuple[float, float]] = ()
     area: BaseGeometry | None = None
     """What is surveyed, plan metres."""
     fence: BaseGeometry | None = None
     exclusions: Sequence[BaseGeometry] = ()
 
+    @property
+    def interval_s(self) -> float:
+        """Time between photographs on lines."""
+        return self.photo_m / self.speed_m_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class RuleLimits:
     """Limits that a user may set otherwise, because their law or their land differs."""
 
     height_agl_m: float = OPEN_CATEGORY_M
     sight_m: float = SIGHT_M
-    wind_share: float = WIND_SHARE
-    blur_px: float = BLUR_PX
-    rolling_px: float = ROLLING_PX
 
 
 def check_plan(
-    plan: PlanFacts, bounds: Bounds | None = None, *, allowed: Collection[str] = ()
+    plan: PlanFacts, bounds: RuleLimits | None = None, *, allowed: Collection[str] = ()
 ) -> tuple[Finding, ...]:
     """Return the rules that a plan breaks, refusals first.
 
     Parameters
     ----------
-    plan : PlanFacts
-    bounds : Bounds, optional
     allowed : collection of str
         Names of rules to override.
 
@@ -167,20 +271,37 @@ def check_plan(
     InputError
         If a rule to override does not exist.
     """
-    for name in allowed:
-        if name not in RULES:
-            raise InputError(f"rule {name!r} is not known; choose from {', '.join(RULES)}")
-    bounds = bounds or Bounds()
-    found = [
-        *_of_height(plan, bounds),
-        *_of_drone(plan, bounds),
-        *_of_photographs(plan, bounds),
-        *_of_sight(plan, bounds),
-        *_of_way(plan),
+    require_rules(allowed)
+    bounds = bounds or RuleLimits()
+    breaches = (
+        *_of_flight(plan, bounds),
+        *_of_photographs(plan),
+        *_of_places(plan, bounds),
         *_of_launches(plan),
-    ]
-    found = [replace(finding, overridden=finding.rule in allowed) for finding in found]
+    )
+    found = []
+    for key, value, limit, more in breaches:
+        rule, name = _TABLE[key], key.split()[0]
+        finding = Finding(
+            rule=name,
+            value=value,
+            limit=limit,
+            severity=rule.severity,
+            message=rule.message.format(value=value, limit=limit, plan=plan, **more),
+            source=rule.source,
+            overridden=name in allowed,
+        )
+        found.append(finding)
     return tuple(sorted(found, key=lambda finding: (not finding.refuses, finding.overridden)))
+
+
+def require_rules(names: Iterable[str]) -> None:
+    """Raise for a name that is no rule's."""
+    for name in names:
+        if name not in RULES:
+            raise InputError(
+                f"rule {name!r} is not known; choose from {', '.join(RULES)} for --allow"
+            )
 
 
 def refuse(findings: Sequence[Finding]) -> None:
@@ -197,263 +318,70 @@ def refuse(findings: Sequence[Finding]) -> None:
         raise InputError(f"{stops[0].message}, or {stops[0].overridable_by}{more}")
 
 
-def _finding(
-    rule: str,
-    value: float,
-    limit: float,
-    unit: str,
-    severity: Severity,
-    message: str,
-    source: str = "good practice",
-) -> Finding:
-    return Finding(
-        rule=rule,
-        value=float(value),
-        limit=float(limit),
-        unit=unit,
-        severity=severity,
-        message=message,
-        source=source,
-    )
-
-
-def _of_height(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
-    """Yield what concerns the height above the ground."""
-    low_m, high_m = plan.height_agl_m
+def _of_flight(plan: PlanFacts, bounds: RuleLimits) -> Iterator[Breach]:
+    """Yield what concerns height, speed, wind and the drone."""
+    drone, (low_m, high_m) = plan.drone, plan.height_agl_m
     if high_m > bounds.height_agl_m:
-        yield _finding(
-            "height",
-            high_m,
-            bounds.height_agl_m,
-            "m",
-            Severity.REFUSE,
-            f"flies up to {high_m:.0f} m above ground, and {bounds.height_agl_m:.0f} m is the "
-            "limit; fly lower, follow the terrain",
-            "(EU) 2019/947, UAS.OPEN.010",
-        )
+        yield "height", high_m, bounds.height_agl_m, {}
     if low_m < plan.least_height_m:
-        yield _finding(
-            "low",
-            low_m,
-            plan.least_height_m,
-            "m",
-            Severity.REFUSE,
-            f"comes to {low_m:.1f} m above ground, nearer than {plan.least_height_m:g} m; "
-            "fly higher, or give a better terrain model",
-        )
-
-
-def _of_drone(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
-    """Yield what the drone cannot or should not do."""
-    drone, refused = plan.drone, Severity.REFUSE
+        yield "low", low_m, plan.least_height_m, {}
     if plan.speed_m_s > drone.mission_speed_m_s * (1 + 1e-9):
-        yield _finding(
-            "speed",
-            plan.speed_m_s,
-            drone.mission_speed_m_s,
-            "m/s",
-            refused,
-            f"flies {plan.speed_m_s:.1f} m/s, and {drone.name} takes no mission above "
-            f"{drone.mission_speed_m_s:g} m/s; fly slower",
-            "catalogue",
-        )
+        yield "speed", plan.speed_m_s, drone.mission_speed_m_s, {}
     if plan.wind_m_s > drone.wind_m_s:
-        yield _finding(
-            "wind",
-            plan.wind_m_s,
-            drone.wind_m_s,
-            "m/s",
-            refused,
-            f"wind of {plan.wind_m_s:g} m/s is more than the {drone.wind_m_s:g} m/s that "
-            f"{drone.name} resists; wait",
-            "catalogue",
-        )
-    elif plan.wind_m_s > bounds.wind_share * drone.wind_m_s:
-        yield _finding(
-            "wind",
-            plan.wind_m_s,
-            bounds.wind_share * drone.wind_m_s,
-            "m/s",
-            Severity.WARN,
-            f"wind of {plan.wind_m_s:g} m/s leaves little of the {drone.wind_m_s:g} m/s that "
-            f"{drone.name} resists to gusts; expect tilt, blur and short batteries",
-        )
+        yield "wind", plan.wind_m_s, drone.wind_m_s, {}
+    elif plan.wind_m_s > WIND_SHARE * drone.wind_m_s:
+        yield "wind in gusts", plan.wind_m_s, WIND_SHARE * drone.wind_m_s, {}
     lowest_deg, highest_deg = drone.gimbal_deg
     if not lowest_deg <= plan.pitch_deg <= highest_deg:
-        yield _finding(
-            "gimbal",
-            plan.pitch_deg,
-            lowest_deg,
-            "°",
-            refused,
-            f"camera pitch {plan.pitch_deg:g}° is beyond the gimbal's {lowest_deg:g} to "
-            f"{highest_deg:g}°; choose one between",
-            "catalogue",
-        )
+        yield "gimbal", plan.pitch_deg, lowest_deg, {}
     if plan.points > drone.max_points:
-        yield _finding(
-            "points",
-            plan.points,
-            drone.max_points,
-            "",
-            refused,
-            f"a sortie has {plan.points} waypoints, and its controller takes {drone.max_points}; "
-            "split it",
-            "catalogue",
-        )
+        yield "points", plan.points, drone.max_points, {}
     if plan.energy_share > plan.usable_share * (1 + 1e-9):
-        yield _finding(
-            "battery",
-            plan.energy_share,
-            plan.usable_share,
-            "",
-            refused,
-            f"a sortie takes {plan.energy_share:.0%} of a battery, and {plan.usable_share:.0%} "
-            "may be spent; split it",
-        )
+        yield "battery", plan.energy_share, plan.usable_share, {}
 
 
-def _of_photographs(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
+def _of_photographs(plan: PlanFacts) -> Iterator[Breach]:
     """Yield what spoils photographs."""
-    refused, warned = Severity.REFUSE, Severity.WARN
     fastest_m_s = plan.photo_m / plan.least_interval_s
     if plan.speed_m_s > fastest_m_s * (1 + 1e-6):
-        yield _finding(
-            "interval",
-            plan.speed_m_s,
-            fastest_m_s,
-            "m/s",
-            refused,
-            f"a photograph every {plan.photo_m:.1f} m at {plan.speed_m_s:.1f} m/s is one every "
-            f"{plan.photo_m / plan.speed_m_s:.1f} s, and the camera takes "
-            f"{plan.least_interval_s:g} s; fly {fastest_m_s:.1f} m/s at most",
-            "catalogue",
-        )
+        yield "interval", plan.speed_m_s, fastest_m_s, {}
     elif plan.speed_m_s > KEEPS_UP * fastest_m_s * (1 + 1e-6):
-        yield _finding(
-            "interval",
-            plan.speed_m_s,
-            KEEPS_UP * fastest_m_s,
-            "m/s",
-            warned,
-            f"at {plan.speed_m_s:.1f} m/s the camera just keeps up, and a slow card or a gust "
-            f"from behind costs photographs; {KEEPS_UP * fastest_m_s:.1f} m/s is safe",
-        )
-    if plan.blur_px > bounds.blur_px:
-        yield _finding(
-            "blur",
-            plan.blur_px,
-            bounds.blur_px,
-            "px",
-            warned,
-            f"exposure blurs {plan.blur_px:.1f} px; fly slower or expose shorter",
-        )
-    if plan.rolling_px > bounds.rolling_px:
-        yield _finding(
-            "rolling-shutter",
-            plan.rolling_px,
-            bounds.rolling_px,
-            "px",
-            warned,
-            f"the rolling shutter shifts rows by up to {plan.rolling_px:.0f} px; fly slower",
-            "Vautherin et al. 2016, ISPRS Annals III-3",
-        )
-    for name, value, good in (
-        ("frontlap", plan.frontlap, GOOD_FRONTLAP),
-        ("sidelap", plan.sidelap, GOOD_SIDELAP),
-    ):
-        if value < good:
-            yield _finding(
-                "overlap",
-                value,
-                good,
-                "",
-                warned,
-                f"{name} comes down to {value:.0%}, and surfaces come out whole from {good:.0%} "
-                "on; ask for more",
-            )
+        yield "interval just kept", plan.speed_m_s, KEEPS_UP * fastest_m_s, {}
+    if plan.blur_px > BLUR_PX:
+        yield "blur", plan.blur_px, BLUR_PX, {}
+    if plan.rolling_px > ROLLING_PX:
+        yield "rolling-shutter", plan.rolling_px, ROLLING_PX, {}
+    if plan.frontlap < GOOD_FRONTLAP:
+        yield "overlap", plan.frontlap, GOOD_FRONTLAP, {"name": "frontlap"}
+    if plan.sidelap < GOOD_SIDELAP:
+        yield "overlap", plan.sidelap, GOOD_SIDELAP, {"name": "sidelap"}
 
 
-def _of_sight(plan: PlanFacts, bounds: Bounds) -> Iterator[Finding]:
-    """Yield what lies too far to be seen."""
+def _of_places(plan: PlanFacts, bounds: RuleLimits) -> Iterator[Breach]:
+    """Yield where the way lies too far to be seen, outside the fence, or in an exclusion."""
     if plan.farthest_m > bounds.sight_m:
-        yield _finding(
-            "sight",
-            plan.farthest_m,
-            bounds.sight_m,
-            "m",
-            Severity.WARN,
-            f"flies {plan.farthest_m:.0f} m from the pilot, and a small drone is hard to see "
-            f"beyond {bounds.sight_m:.0f} m; move the launch or post observers",
-            "visual line of sight, (EU) 2019/947, UAS.OPEN.060",
-        )
+        yield "sight", plan.farthest_m, bounds.sight_m, {}
     if plan.area is not None and plan.launches:
         seen = shapely.union_all(shapely.points(plan.launches)).buffer(bounds.sight_m)
         hidden = plan.area.difference(seen).area / max(plan.area.area, 1e-9)
         if hidden > 1e-3:
-            yield _finding(
-                "sight-area",
-                hidden,
-                0.0,
-                "",
-                Severity.WARN,
-                f"{hidden:.0%} of the area lies farther than {bounds.sight_m:.0f} m from every "
-                "launch; add one with --takeoff",
-                "visual line of sight, (EU) 2019/947, UAS.OPEN.060",
-            )
-
-
-def _of_way(plan: PlanFacts) -> Iterator[Finding]:
-    """Yield where the way leaves the fence or enters an exclusion."""
+            yield "sight-area", hidden, 0.0, {"beyond_m": bounds.sight_m}
     ways = [shapely.linestrings(path) for path in plan.paths if len(path) >= 2]
-    way = shapely.multilinestrings(ways) if ways else None
-    if plan.fence is not None and way is not None:
-        out_m = way.difference(plan.fence).length
-        if out_m > 0.01:
-            yield _finding(
-                "fence",
-                out_m,
-                0.0,
-                "m",
-                Severity.REFUSE,
-                f"{out_m:.0f} m of the way lie outside the fence; widen the fence or the margin",
-            )
-    for number, exclusion in enumerate(plan.exclusions):
-        inside_m = 0.0 if way is None else way.intersection(exclusion).length
+    way = shapely.multilinestrings(ways) if ways else shapely.LineString()
+    out_m = 0.0 if plan.fence is None else way.difference(plan.fence).length
+    if out_m > 0.01:
+        yield "fence", out_m, 0.0, {}
+    for number, exclusion in enumerate(plan.exclusions, start=1):
+        inside_m = way.intersection(exclusion).length
         if inside_m > 0.01:
-            yield _finding(
-                "exclusion",
-                inside_m,
-                0.0,
-                "m",
-                Severity.REFUSE,
-                f"{inside_m:.0f} m of the way lie over exclusion {number + 1}; plan anew with it",
-            )
+            yield "exclusion", inside_m, 0.0, {"number": number}
 
 
-def _of_launches(plan: PlanFacts) -> Iterator[Finding]:
+def _of_launches(plan: PlanFacts) -> Iterator[Breach]:
     """Yield take-offs from where there must be none."""
-    for x, y in plan.launches:
-        place = shapely.Point(x, y)
-        for number, exclusion in enumerate(plan.exclusions):
+    for place in map(shapely.Point, plan.launches):
+        for number, exclusion in enumerate(plan.exclusions, start=1):
             if exclusion.intersects(place):
-                inside_m = float(np.asarray(exclusion.boundary.distance(place)))
-                yield _finding(
-                    "takeoff",
-                    inside_m,
-                    0.0,
-                    "m",
-                    Severity.REFUSE,
-                    f"take-off lies {inside_m:.0f} m inside exclusion {number + 1}; "
-                    "choose another place",
-                )
+                yield "takeoff", exclusion.boundary.distance(place), 0.0, {"number": number}
         if plan.fence is not None and not plan.fence.intersects(place):
-            out_m = float(np.asarray(plan.fence.distance(place)))
-            yield _finding(
-                "takeoff",
-                out_m,
-                0.0,
-                "m",
-                Severity.REFUSE,
-                f"take-off lies {out_m:.0f} m outside the fence; widen it or choose another place",
-            )
+            yield "takeoff in the fence", plan.fence.distance(place), 0.0, {}

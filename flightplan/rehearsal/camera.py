@@ -31,7 +31,7 @@ RTK_FIXED = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sensor:
+class SensorModel:
     """How a camera turns radiance into pixel values."""
 
     gain: float = 2.2
@@ -49,7 +49,7 @@ class Sensor:
     jpeg_quality: int = 92
 
 
-COLOUR_SENSOR = Sensor()
+COLOUR_SENSOR = SensorModel()
 
 
 def srgb_from_linear(linear: F32) -> F32:
@@ -70,7 +70,7 @@ def to_picture(radiance: F32, gain: float) -> NDArray[np.uint8]:
     return np.asarray(_CURVE[np.clip(radiance * (gain * 4096), 0, 4096).astype(np.uint16)])
 
 
-def expose(radiance: F32, camera: Camera, sensor: Sensor, rng: np.random.Generator) -> F32:
+def expose(radiance: F32, camera: Camera, sensor: SensorModel, rng: np.random.Generator) -> F32:
     """Return the signal (rows, cols, bands) as a fraction of saturation, with blur and noise.
 
     Notes

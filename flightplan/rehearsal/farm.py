@@ -15,13 +15,13 @@ from scipy import ndimage
 
 from flightplan.coverage.spacing import Overlap
 from flightplan.formats.mission import Mission
-from flightplan.rehearsal.camera import Sensor
+from flightplan.rehearsal.camera import SensorModel
 from flightplan.rehearsal.features import Farm, Plate, read_farm
 from flightplan.rehearsal.photographs import (
     CONSUMER,
     Flight,
     Gnss,
-    Shot,
+    RenderedPhotograph,
     Station,
     flown,
     fly_lines,
@@ -30,6 +30,7 @@ from flightplan.rehearsal.photographs import (
 )
 from flightplan.rehearsal.planned import FlownPlan
 from flightplan.rehearsal.scene import Scene
+from flightplan.terrain.terrain import bounds_about
 from tmp.cameras import Camera
 from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame, PlanFrame
@@ -63,7 +64,7 @@ CAMERA = Camera(
     distortion_known=True,
     source="rehearsal",
 )
-NIR_SENSOR = Sensor(gain=1.1, vignetting=0.3, full_well=12000.0)
+NIR_SENSOR = SensorModel(gain=1.1, vignetting=0.3, full_well=12000.0)
 NIR_PIXELS_PER_MM = 1280 / 4.8
 NIR_CAMERA = Camera(
     camera_id="tmp-rehearsal-nir-1280x960",
@@ -130,7 +131,7 @@ class Rehearsal:
     truth: Path
     """Folder of the truth."""
     frame: LocalFrame
-    shots: tuple[Shot, ...]
+    shots: tuple[RenderedPhotograph, ...]
     grid: Grid
     """Grid of the truth rasters."""
 
@@ -188,15 +189,11 @@ def farm_rehearsal(
         If an option is out of range, or the folder already holds photographs.
     """
     options = options or FarmOptions()
-    photos = folder / "photos"
-    if photos.is_dir() and any(photos.iterdir()):
-        raise InputError(f"{photos}: already holds files; give a new folder")
+    _refuse_photographs(folder)
     farm = read_farm()
     if options.nir:
         farm = replace(farm, features=replace(farm.features, plates=PLATES))
-    frame = farm_frame(farm)
-    rng = np.random.default_rng(options.seed)
-    stations = flown(plan_stations(options), rng)
+    stations = flown(plan_stations(options), np.random.default_rng(options.seed))
     flights = [Flight(camera=CAMERA, gnss=options.gnss, start=farm.captured)]
     if options.nir:
         flights.append(
@@ -209,25 +206,40 @@ def farm_rehearsal(
                 pixels_per_mm=NIR_PIXELS_PER_MM,
             )
         )
-    cameras = [flight.camera for flight in flights]
+    grid = _truth_grid(farm, options)
+    return _render(
+        farm, stations, flights, grid, folder, seed=options.seed, workers=workers, track=track
+    )
+
+
+def _refuse_photographs(folder: Path) -> None:
+    photos = folder / "photos"
+    if photos.is_dir() and any(photos.iterdir()):
+        raise InputError(f"{photos}: already holds files; move or delete the folder first")
+
+
+def _render(
+    farm: Farm,
+    stations: list[Station],
+    flights: Sequence[Flight],
+    grid: Grid,
+    folder: Path,
+    *,
+    seed: int,
+    workers: int,
+    track: Track,
+) -> Rehearsal:
+    """Write the photographs that each of some cameras takes, and the truth on a grid."""
+    frame, cameras = farm_frame(farm), [flight.camera for flight in flights]
+    photos, truth = folder / "photos", folder / "truth"
     scene = Scene.build(farm, seen_bounds(stations, cameras, frame), workers=workers)
-    shots: list[Shot] = []
+    shots: list[RenderedPhotograph] = []
     for flight in flights:
         shots += take_photographs(
-            scene,
-            frame,
-            stations,
-            flight,
-            photos,
-            seed=options.seed,
-            workers=workers,
-            track=track,
+            scene, frame, stations, flight, photos, seed=seed, workers=workers, track=track
         )
-    grid = _truth_grid(farm, options)
-    write_truth(folder / "truth", scene, frame, cameras, shots, grid, workers=workers)
-    return Rehearsal(
-        photos=photos, truth=folder / "truth", frame=frame, shots=tuple(shots), grid=grid
-    )
+    write_truth(truth, scene, frame, cameras, shots, grid, workers=workers)
+    return Rehearsal(photos=photos, truth=truth, frame=frame, shots=tuple(shots), grid=grid)
 
 
 def seen_bounds(
@@ -246,9 +258,7 @@ def seen_bounds(
             world = rays @ pose.rotation
             fall = (pose.centre[2] + LOWEST_GROUND_M) / np.maximum(-world[:, 2], 0.2)
             reached.append(pose.centre + world * fall[:, None])
-    ends = frame.map_from_world(np.concatenate(reached))[:, :2]
-    low, high = ends.min(axis=0) - 2.0, ends.max(axis=0) + 2.0
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    return bounds_about(frame.map_from_world(np.concatenate(reached))[:, :2], 2.0)
 
 
 def _truth_grid(farm: Farm, options: FarmOptions) -> Grid:
@@ -276,42 +286,28 @@ def render_plan(
 
     Parameters
     ----------
-    plan : FlownPlan
-    folder : Path
     gnss : Gnss
         Errors of the recorded positions.
     seed : int
         Of wind, gimbal, positions and noise.
-    workers : int
-    track : Track
 
     Raises
     ------
     InputError
         If the folder already holds photographs.
     """
-    photos = folder / "photos"
-    if photos.is_dir() and any(photos.iterdir()):
-        raise InputError(f"{photos}: already holds photographs; move or delete the folder first")
+    _refuse_photographs(folder)
     farm = read_farm()
-    frame = farm_frame(farm)
-    camera = plan.camera.camera()
+    frame, camera = farm_frame(farm), plan.camera.camera()
     stations = flown(
         _stations(plan, farm, frame),
         np.random.default_rng(seed),
         position_sigma_m=STRAY_M,
         angle_sigma_deg=STRAY_DEG,
     )
-    scene = Scene.build(farm, seen_bounds(stations, [camera], frame), workers=workers)
-    flight = Flight(camera=camera, gnss=gnss, start=farm.captured)
-    shots = take_photographs(
-        scene, frame, stations, flight, photos, seed=seed, workers=workers, track=track
-    )
+    flights = [Flight(camera=camera, gnss=gnss, start=farm.captured)]
     grid = _planned_truth_grid(stations, camera, frame)
-    write_truth(folder / "truth", scene, frame, [camera], shots, grid, workers=workers)
-    return Rehearsal(
-        photos=photos, truth=folder / "truth", frame=frame, shots=tuple(shots), grid=grid
-    )
+    return _render(farm, stations, flights, grid, folder, seed=seed, workers=workers, track=track)
 
 
 def _stations(plan: FlownPlan, farm: Farm, frame: LocalFrame) -> list[Station]:
@@ -379,8 +375,5 @@ def _planned_truth_grid(stations: Sequence[Station], camera: Camera, frame: Loca
     """Return the grid of the truth: the ground below the cameras, at the photographs' GSD."""
     world = np.array([station.position for station in stations])
     places = frame.map_from_world(world)[:, :2]
-    low, high = places.min(axis=0) - TRUTH_MARGIN_M, places.max(axis=0) + TRUTH_MARGIN_M
     gsd_m = round(float(np.median(world[:, 2])) / camera.fx_px, 4)
-    return Grid.from_bounds(
-        (float(low[0]), float(low[1]), float(high[0]), float(high[1])), gsd_m, frame.crs
-    )
+    return Grid.from_bounds(bounds_about(places, TRUTH_MARGIN_M), gsd_m, frame.crs)

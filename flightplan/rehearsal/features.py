@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import files
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,7 +25,7 @@ Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strip:
+class LineFeature:
     """A turf wall, a stream or a path along a line."""
 
     line: Float
@@ -37,7 +36,7 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spot:
+class RoundFeature:
     """A mound or a patch of bare ground."""
 
     centre: Float
@@ -82,16 +81,7 @@ class House:
     @property
     def outline(self) -> Float:
         """Corners of the footprint, (4, 2), in the frame of `centre`."""
-        along = np.array(
-            [math.sin(math.radians(self.heading_deg)), math.cos(math.radians(self.heading_deg))]
-        )
-        across = np.array([along[1], -along[0]])
-        signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
-        return np.asarray(
-            self.centre
-            + signs[:, :1] * along * self.length_m
-            + signs[:, 1:] * across * self.width_m
-        )
+        return _rectangle(self.centre, self.length_m, self.width_m, self.heading_deg)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,26 +96,29 @@ class Plate:
     @property
     def outline(self) -> Float:
         """Corners, (4, 2), in the frame of `centre`."""
-        turn = math.radians(self.heading_deg)
-        along = np.array([math.sin(turn), math.cos(turn)]) * self.side_m / 2
-        across = np.array([along[1], -along[0]])
-        return np.stack(
-            [self.centre + i * along + j * across for i, j in ((1, 1), (1, -1), (-1, -1), (-1, 1))]
-        )
+        return _rectangle(self.centre, self.side_m, self.side_m, self.heading_deg)
 
 
-T = TypeVar("T", Strip, Spot, Boulder, Trench, House, Plate)
+def _rectangle(centre: Float, length_m: float, width_m: float, heading_deg: float) -> Float:
+    heading = math.radians(heading_deg)
+    along = np.array([math.sin(heading), math.cos(heading)])
+    across = np.array([along[1], -along[0]])
+    signs = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
+    return np.asarray(centre + signs[:, :1] * along * length_m + signs[:, 1:] * across * width_m)
+
+
+T = TypeVar("T", LineFeature, RoundFeature, Boulder, Trench, House, Plate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Features:
+class FarmFeatures:
     """Everything that is put on the bare terrain; coordinates x east, y north, in metres."""
 
-    walls: tuple[Strip, ...] = ()
-    streams: tuple[Strip, ...] = ()
-    paths: tuple[Strip, ...] = ()
-    mounds: tuple[Spot, ...] = ()
-    bare: tuple[Spot, ...] = ()
+    walls: tuple[LineFeature, ...] = ()
+    streams: tuple[LineFeature, ...] = ()
+    paths: tuple[LineFeature, ...] = ()
+    mounds: tuple[RoundFeature, ...] = ()
+    bare: tuple[RoundFeature, ...] = ()
     boulders: tuple[Boulder, ...] = ()
     trenches: tuple[Trench, ...] = ()
     houses: tuple[House, ...] = ()
@@ -144,7 +137,7 @@ class Farm:
     cell_m: float
     terrain: NDArray[np.float32]
     """Bare terrain at cell centres, height above the ellipsoid, north row first."""
-    features: Features
+    features: FarmFeatures
     """In metres from `corner`."""
     captured: datetime
     sun_azimuth_deg: float
@@ -156,7 +149,7 @@ class Farm:
         rows, cols = self.terrain.shape
         return cols * self.cell_m, rows * self.cell_m
 
-    def features_over(self, bounds: tuple[float, float, float, float]) -> Features:
+    def features_over(self, bounds: tuple[float, float, float, float]) -> FarmFeatures:
         """Return the features about ``(x_min, y_min, x_max, y_max)``, in map coordinates.
 
         Beyond the terrain the features of its mirror images are given.
@@ -166,8 +159,8 @@ class Farm:
             for i in _tiles(bounds[0], bounds[2], self.corner[0], self.size_m[0])
             for j in _tiles(bounds[1], bounds[3], self.corner[1], self.size_m[1])
         ]
-        names = Features.__dataclass_fields__
-        return Features(
+        names = FarmFeatures.__dataclass_fields__
+        return FarmFeatures(
             **{name: tuple(f for copy in copies for f in getattr(copy, name)) for name in names}
         )
 
@@ -176,7 +169,7 @@ def _tiles(low: float, high: float, corner: float, size: float) -> Iterator[int]
     yield from range(math.floor((low - corner) / size), math.floor((high - corner) / size) + 1)
 
 
-def _mirrored(features: Features, farm: Farm, i: int, j: int) -> Features:
+def _mirrored(features: FarmFeatures, farm: Farm, i: int, j: int) -> FarmFeatures:
     """Return the features of the tile i to the east and j to the north, odd ones mirrored."""
     size = np.array(farm.size_m)
     index, odd = np.array([i, j]), np.array([i % 2, j % 2])
@@ -189,7 +182,7 @@ def _mirrored(features: Features, farm: Farm, i: int, j: int) -> Features:
     return _mapped(features, place, turn)
 
 
-def _mapped(features: Features, place: Callable[[Float], Float], turn: float) -> Features:
+def _mapped(features: FarmFeatures, place: Callable[[Float], Float], turn: float) -> FarmFeatures:
     def turned(item: T) -> T:
         changes: dict[str, Any] = {}
         for name in item.__dataclass_fields__:
@@ -199,22 +192,16 @@ def _mapped(features: Features, place: Callable[[Float], Float], turn: float) ->
                 changes[name] = turn * getattr(item, name)
         return replace(item, **changes)
 
-    return Features(
-        walls=tuple(map(turned, features.walls)),
-        streams=tuple(map(turned, features.streams)),
-        paths=tuple(map(turned, features.paths)),
-        mounds=tuple(map(turned, features.mounds)),
-        bare=tuple(map(turned, features.bare)),
-        boulders=tuple(map(turned, features.boulders)),
-        trenches=tuple(map(turned, features.trenches)),
-        houses=tuple(map(turned, features.houses)),
-        plates=tuple(map(turned, features.plates)),
-        homefields=tuple(map(place, features.homefields)),
-    )
+    mapped = {
+        name: tuple(map(turned, getattr(features, name)))
+        for name in FarmFeatures.__dataclass_fields__
+        if name != "homefields"
+    }
+    return FarmFeatures(**mapped, homefields=tuple(map(place, features.homefields)))
 
 
-def read_farm(description: Path | None = None, terrain: Path | None = None) -> Farm:
-    """Read a piece of country: the farm in `sample_data` when no files are given.
+def read_farm() -> Farm:
+    """Read the farm in `sample_data`.
 
     Raises
     ------
@@ -222,10 +209,9 @@ def read_farm(description: Path | None = None, terrain: Path | None = None) -> F
         If the description lacks an entry or has one of the wrong kind.
     """
     sample = files("sample_data")
-    description = description or Path(str(sample.joinpath("farm.json")))
-    terrain = terrain or Path(str(sample.joinpath("farm_terrain.tif")))
+    description = sample.joinpath("farm.json")
     given: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
-    with rasterio.open(terrain) as raster:
+    with rasterio.open(str(sample.joinpath("farm_terrain.tif"))) as raster:
         heights, bounds = raster.read(1), raster.bounds
         crs, cell_m = raster.crs.to_string(), raster.res[0]
     try:
@@ -246,25 +232,26 @@ def read_farm(description: Path | None = None, terrain: Path | None = None) -> F
         ) from error
 
 
-def _features(given: dict[str, Any]) -> Features:
-    def strip(entry: dict[str, Any]) -> Strip:
-        return Strip(
+def _features(given: dict[str, Any]) -> FarmFeatures:
+    def strip(entry: dict[str, Any]) -> LineFeature:
+        return LineFeature(
             line=np.array(entry["line"], float),
             width_m=entry["width_m"],
             height_m=entry.get("height_m", entry.get("depth_m", 0.0)),
         )
 
-    def at(entry: dict[str, Any]) -> dict[str, Any]:
-        return {**entry, "centre": np.array(entry["centre"], float)}
-
-    return Features(
-        walls=tuple(strip(entry) for entry in given["walls"]),
-        streams=tuple(strip(entry) for entry in given["streams"]),
-        paths=tuple(strip(entry) for entry in given["paths"]),
-        mounds=tuple(Spot(**at(entry)) for entry in given["mounds"]),
-        bare=tuple(Spot(**at(entry)) for entry in given["bare"]),
-        boulders=tuple(Boulder(**at(entry)) for entry in given["boulders"]),
-        trenches=tuple(Trench(**at(entry)) for entry in given["trenches"]),
-        houses=tuple(House(**at(entry)) for entry in given["houses"]),
-        homefields=(np.array(given["homefield"], float),),
-    )
+    kinds = {
+        "mounds": RoundFeature,
+        "bare": RoundFeature,
+        "boulders": Boulder,
+        "trenches": Trench,
+        "houses": House,
+    }
+    placed: dict[str, Any] = {
+        name: tuple(
+            kind(**{**one, "centre": np.array(one["centre"], float)}) for one in given[name]
+        )
+        for name, kind in kinds.items()
+    }
+    placed |= {name: tuple(map(strip, given[name])) for name in ("walls", "streams", "paths")}
+    return FarmFeatures(**placed, homefields=(np.array(given["homefield"], float),))

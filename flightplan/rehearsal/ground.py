@@ -15,7 +15,15 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from flightplan.rehearsal.features import Boulder, Farm, Features, Plate, Spot, Strip, Trench
+from flightplan.rehearsal.features import (
+    Boulder,
+    Farm,
+    FarmFeatures,
+    LineFeature,
+    Plate,
+    RoundFeature,
+    Trench,
+)
 from tmp.geo.grids import Grid
 
 _K1 = np.uint64(0x9E3779B97F4A7C15)
@@ -113,12 +121,12 @@ class Shape:
     """Reflectance of the plates that lie on the ground, 0 elsewhere."""
 
 
-def shape_ground(farm: Farm, features: Features, grid: Grid) -> Shape:
+def shape_ground(farm: Farm, features: FarmFeatures, grid: Grid) -> Shape:
     """Build the ground on a grid: terrain by cubic spline, then everything put on it.
 
     Parameters
     ----------
-    features : Features
+    features : FarmFeatures
         In map coordinates, from `Farm.features_over`.
     """
     height = _bare_terrain(farm, grid)
@@ -162,7 +170,7 @@ def _roughen(height: F32, x_min: float, y_max: float, cell_m: float) -> None:
             height[row, col] += ROUGHNESS_M * octaves(x, y, 1.3, 4, 71)
 
 
-def _strips(strips: Iterable[Strip], grid: Grid, *, wobble: float) -> tuple[F32, F32]:
+def _strips(strips: Iterable[LineFeature], grid: Grid, *, wobble: float) -> tuple[F32, F32]:
     """Return the summit profile of strips and the distance to their middle in half widths."""
     profile = np.zeros(grid.shape, np.float32)
     distance = np.full(grid.shape, 9.0, np.float32)
@@ -222,13 +230,13 @@ def _window(centre: F64, reach_m: float, grid: Grid) -> tuple[tuple[slice, slice
     return (rows, cols), east, north
 
 
-def _turned(east: F64, north: F64, heading_deg: float) -> tuple[F64, F64]:
+def turned(east: F64, north: F64, heading_deg: float) -> tuple[F64, F64]:
     """Return offsets along and across a heading."""
     sin, cos = math.sin(math.radians(heading_deg)), math.cos(math.radians(heading_deg))
     return east * sin + north * cos, east * cos - north * sin
 
 
-def _add_mound(height: F32, mound: Spot, grid: Grid) -> None:
+def _add_mound(height: F32, mound: RoundFeature, grid: Grid) -> None:
     if (found := _window(mound.centre, 1.2 * mound.radius_m, grid)) is None:
         return
     window, east, north = found
@@ -240,7 +248,7 @@ def _dig_trench(height: F32, stone: NDArray[np.uint8], trench: Trench, grid: Gri
     if (found := _window(trench.centre, trench.length_m, grid)) is None:
         return
     window, east, north = found
-    along, across = _turned(east, north, trench.heading_deg)
+    along, across = turned(east, north, trench.heading_deg)
     inside = (abs(along) < trench.length_m / 2) & (abs(across) < trench.width_m / 2)
     height[window][inside] -= trench.depth_m
     stone[window][inside] = TRENCH
@@ -250,7 +258,7 @@ def _put_boulder(height: F32, stone: NDArray[np.uint8], boulder: Boulder, grid: 
     if (found := _window(boulder.centre, boulder.diameter_m, grid)) is None:
         return
     window, east, north = found
-    along, across = _turned(east, north, boulder.heading_deg)
+    along, across = turned(east, north, boulder.heading_deg)
     stretch = math.sqrt(boulder.elongation)
     radius2 = (along / stretch) ** 2 + (across * stretch) ** 2
     bulk = np.sqrt(np.maximum(1.0 - radius2 / (boulder.diameter_m / 2) ** 2, 0.0))
@@ -263,17 +271,11 @@ def _put_boulder(height: F32, stone: NDArray[np.uint8], boulder: Boulder, grid: 
 
 def _lay_plate(height: F32, plates: F32, plate: Plate, grid: Grid) -> None:
     """Lay a plate level on the highest of the ground below it."""
-    x, y = grid.cell_centres()
-    reach = plate.side_m
-    rows = np.flatnonzero(abs(y - plate.centre[1]) < reach)
-    cols = np.flatnonzero(abs(x - plate.centre[0]) < reach)
-    if not rows.size or not cols.size:
+    if (found := _window(plate.centre, plate.side_m, grid)) is None:
         return
-    east, north = x[cols][None, :] - plate.centre[0], y[rows][:, None] - plate.centre[1]
-    heading = math.radians(plate.heading_deg)
-    along = east * math.sin(heading) + north * math.cos(heading)
-    across = east * math.cos(heading) - north * math.sin(heading)
+    window, east, north = found
+    along, across = turned(east, north, plate.heading_deg)
     inside = np.maximum(abs(along), abs(across)) <= plate.side_m / 2
-    part = np.ix_(rows, cols)
-    height[part] = np.where(inside, height[part].max(where=inside, initial=-np.inf), height[part])
-    plates[part] = np.where(inside, np.float32(plate.reflectance), plates[part])
+    if inside.any():
+        height[window][inside] = height[window].max(where=inside, initial=-np.inf)
+        plates[window][inside] = np.float32(plate.reflectance)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from flightplan.rehearsal.features import Farm, Features
+from flightplan.rehearsal.features import Farm, FarmFeatures
 from flightplan.rehearsal.ground import BOULDER, TRENCH, Shape, octaves, scattered
 from flightplan.rehearsal.ray_tracing import BLOCK, FULL_SCALE
 from tmp.geo.grids import Grid
@@ -59,7 +59,7 @@ def upper_bounds(height: F32, block: int = BLOCK) -> F32:
 
 
 def paint_ground(
-    shape: Shape, features: Features, grid: Grid, *, workers: int
+    shape: Shape, features: FarmFeatures, grid: Grid, *, workers: int
 ) -> NDArray[np.uint16]:
     """Return reflectance of the ground in four bands and contrast of its detail, (rows, cols, 5).
 

@@ -24,7 +24,7 @@ from flightplan.rehearsal.camera import (
     COLOUR_SENSOR,
     MODEL,
     PhotoTags,
-    Sensor,
+    SensorModel,
     develop,
     expose,
     to_picture,
@@ -48,6 +48,8 @@ BANDS = {"rgb": 3, "nir": 1}
 NIR_NM = 840.0
 SECONDS_BETWEEN_PHOTOS = 2.0
 LARGEST_PATCH_PX = 8
+INSET = 0.15
+"""How far inside the area the outermost stations lie, as a fraction of the footprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,6 @@ def fly_lines(
     heading_deg: float,
     overlap: Overlap | None = None,
     pitch_deg: float = -90.0,
-    inset: float = 0.15,
 ) -> list[Station]:
     """Return the stations of parallel lines over a rectangle about the world's origin.
 
@@ -89,8 +90,6 @@ def fly_lines(
         0 flies lines north and south, 90 east and west.
     pitch_deg : float
         -90 looks down; otherwise each line looks ahead along its direction of flight.
-    inset : float
-        How far inside the area the outermost stations lie, as a fraction of the footprint.
 
     Raises
     ------
@@ -106,7 +105,7 @@ def fly_lines(
     footprint = (
         np.array([camera.height_px / camera.fy_px, camera.width_px / camera.fx_px]) * height_agl_m
     )
-    extent = np.abs(np.array([along, across])) @ np.array(size_m) - 2 * inset * footprint
+    extent = np.abs(np.array([along, across])) @ np.array(size_m) - 2 * INSET * footprint
     extent = np.maximum(extent, 0.0)
     photos, lines = (
         math.ceil(length / ((1 - lap) * print_m) - 1e-9) + 1
@@ -176,7 +175,7 @@ class Flight:
     camera: Camera
     """True interior orientation."""
     gnss: Gnss = CONSUMER
-    sensor: Sensor = COLOUR_SENSOR
+    sensor: SensorModel = COLOUR_SENSOR
     band: str = "rgb"
     """``rgb`` (JPEG) or ``nir`` (16-bit TIFF)."""
     start: datetime
@@ -201,7 +200,7 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
+class RenderedPhotograph:
     """One rendered photograph: what is true and what was recorded."""
 
     name: str
@@ -317,7 +316,7 @@ def take_photographs(
     seed: int,
     workers: int = 2,
     track: Track = silent,
-) -> list[Shot]:
+) -> list[RenderedPhotograph]:
     """Render and write the photographs of one camera, and return what is true of them.
 
     Every photograph has its own random stream, so the result does not depend on `workers`.
@@ -326,8 +325,8 @@ def take_photographs(
     streams = np.random.SeedSequence([seed, *flight.band.encode()]).spawn(len(stations))
     numbered = list(zip(range(len(stations)), stations, streams, strict=True))
 
-    def shoot(job: tuple[int, Station, np.random.SeedSequence]) -> Shot:
-        number, station, stream = job
+    def shoot(numbered_station: tuple[int, Station, np.random.SeedSequence]) -> RenderedPhotograph:
+        number, station, stream = numbered_station
         rng = np.random.default_rng(stream)
         shot = record(number, station, frame, flight, rng)
         radiance = render(
@@ -350,7 +349,7 @@ def take_photographs(
 
 def record(
     number: int, station: Station, frame: LocalFrame, flight: Flight, rng: np.random.Generator
-) -> Shot:
+) -> RenderedPhotograph:
     """Return a shot with the metadata its drone would write."""
     gnss = flight.gnss
     believed = np.add(station.position, rng.normal(0.0, 1.0, 3) * gnss.sigma_m)
@@ -373,7 +372,7 @@ def record(
     )
     if flight.band == "nir":
         tags = replace(tags, band="NIR", wavelength_nm=NIR_NM)
-    return Shot(
+    return RenderedPhotograph(
         name=f"{flight.prefix}_{number + 1:04d}{suffix}",
         camera_id=flight.camera.camera_id,
         station=station,
@@ -386,7 +385,7 @@ def write_truth(
     scene: Scene,
     frame: LocalFrame,
     cameras: Iterable[Camera],
-    shots: Iterable[Shot],
+    shots: Iterable[RenderedPhotograph],
     grid: Grid,
     *,
     workers: int = 2,
@@ -417,7 +416,7 @@ def write_truth(
 
 
 def write_poses(
-    path: Path, frame: LocalFrame, cameras: Iterable[Camera], shots: Iterable[Shot]
+    path: Path, frame: LocalFrame, cameras: Iterable[Camera], shots: Iterable[RenderedPhotograph]
 ) -> None:
     """Write true interior and exterior orientation, and the recorded positions, as JSON."""
     _write_json(
@@ -430,7 +429,7 @@ def write_poses(
     )
 
 
-def _pose_entry(shot: Shot, frame: LocalFrame) -> dict[str, Any]:
+def _pose_entry(shot: RenderedPhotograph, frame: LocalFrame) -> dict[str, Any]:
     pose, tags = shot.station.pose, shot.tags
     return {
         "name": shot.name,
@@ -450,32 +449,31 @@ def _pose_entry(shot: Shot, frame: LocalFrame) -> dict[str, Any]:
 
 
 def _footprints(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
-    features = []
-    for house in scene.houses:
-        ring = [*house.outline.tolist(), house.outline[0].tolist()]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"ridge_m": house.ridge_m, "eaves_m": house.eaves_m},
-                "geometry": {"type": "Polygon", "coordinates": [ring]},
-            }
-        )
-    return _collection(features, frame)
+    return _collection(
+        [
+            _feature({"ridge_m": house.ridge_m, "eaves_m": house.eaves_m}, house.outline.tolist())
+            for house in scene.houses
+        ],
+        frame,
+    )
 
 
 def _targets(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
-    features = []
-    for plate in scene.plates:
-        height = scene.plate_height(plate)
-        corners = [[*corner, height] for corner in plate.outline.tolist()]
-        features.append(
-            {
-                "type": "Feature",
-                "properties": {"reflectance": plate.reflectance},
-                "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
-            }
-        )
-    return _collection(features, frame)
+    return _collection(
+        [
+            _feature(
+                {"reflectance": plate.reflectance},
+                [[*corner, scene.plate_height(plate)] for corner in plate.outline.tolist()],
+            )
+            for plate in scene.plates
+        ],
+        frame,
+    )
+
+
+def _feature(properties: Mapping[str, float], corners: list[list[float]]) -> dict[str, Any]:
+    geometry = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
 
 
 def _collection(features: list[dict[str, Any]], frame: LocalFrame) -> Mapping[str, Any]:

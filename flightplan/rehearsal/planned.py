@@ -14,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry import shape
 
-from flightplan.equipment.catalogue import CameraModel, Catalogue
-from flightplan.formats import read_mission
+from flightplan.coverage.routes import NADIR_DEG
+from flightplan.equipment.catalogue import CameraModel, Catalogue, narrowest
 from flightplan.formats.mission import HeightReference, Mission, Photo
-from flightplan.outputs.plan_folder import SUMMARY, VERSION
-from flightplan.plan.planning import NADIR_DEG
-from flightplan.plan.request import FLAT_CELL_M
+from flightplan.formats.mission_files import read_mission, sortie_plans
+from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import Asked, Certificate, certify
-from flightplan.proof.footprints import Photos, Sheet, choose_cell, measure_laps
+from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
-from flightplan.terrain.profiles import follow
-from flightplan.terrain.terrain import Terrain, read_terrain
+from flightplan.terrain.profiles import profile_along
+from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
 from tmp.errors import InputError, VersionError
 from tmp.geo.frames import PlanFrame
 from tmp.progress import Track, silent
@@ -61,16 +60,16 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
     VersionError
         If a newer platform wrote it.
     """
-    path = survey.plan_dir / SUMMARY
+    path = survey.plan_dir / PLAN_FILE
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{survey.root}: holds no plan; make one with 'tmp plan'") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); plan again") from error
-    if summary.get("version") != VERSION:
+    if summary.get("version") != PLAN_VERSION:
         raise VersionError(f"{path}: version {summary.get('version')!r}; this platform reads 1")
-    files = sorted(survey.plan_dir.glob("sortie-*.plan"), key=lambda file: int(file.stem[7:]))
+    files = sortie_plans(survey.plan_dir).values()
     if not files:
         raise InputError(f"{survey.plan_dir}: holds no sortie-1.plan; plan again")
     missions = tuple(read_mission(file) for file in files)
@@ -78,12 +77,9 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
     places = frame.plan_from_geodetic(
         [(point.lon_deg, point.lat_deg) for one in missions for point in one.waypoints]
     )
-    x0, y0, x1, y1 = summary["bounds"]
-    low, high = places.min(axis=0) - ROOM_M, places.max(axis=0) + ROOM_M
-    bounds = (
-        min(x0, float(low[0])), min(y0, float(low[1])),
-        max(x1, float(high[0])), max(y1, float(high[1])),
-    )  # fmt: skip
+    known = np.reshape(summary["bounds"], (2, 2))
+    moved = np.reshape(bounds_about(places, ROOM_M), (2, 2))
+    bounds = bounds_about(np.vstack([known, moved]), 0.0)
     if summary["dem"] is None:
         terrain = Terrain.flat(bounds, cell_m=FLAT_CELL_M)
     else:
@@ -93,10 +89,7 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
         photos=tuple(tuple(photos_along(one)) for one in missions),
         frame=frame,
         terrain=terrain,
-        camera=min(
-            (catalogue.camera(key) for key in summary["cameras"]),
-            key=lambda one: one.width_px * one.height_px / one.f_px**2,
-        ),
+        camera=narrowest(catalogue.camera(key) for key in summary["cameras"]),
         summary=summary,
     )
 
@@ -142,11 +135,8 @@ def prove_flown(
 
     Parameters
     ----------
-    plan : FlownPlan
     cell_m : float, optional
         Cell of the proof; by default that of `flightplan.proof.footprints.choose_cell`.
-    workers : int
-    track : Track
     """
     summary, frame, terrain = plan.summary, plan.frame, plan.terrain
     area = frame.to_plan(shape(summary["area"]))
@@ -155,8 +145,8 @@ def prove_flown(
     photos = _placed(plan)
     camera = plan.camera.camera()
     cell_m = cell_m or choose_cell(summary["photo_spacing_m"], area)
-    sheet = Sheet.over(area, terrain, cell_m, crs=frame.crs)
-    coverage = prove(photos, camera, sheet, workers=workers, track=track)
+    ground = GroundCells.over(area, terrain, cell_m, crs=frame.crs)
+    coverage = prove(photos, camera, ground, workers=workers, track=track)
     height, band = summary["height_agl_m"], summary["band_m"]
     asked = Asked(
         photographs=summary["views"],
@@ -174,7 +164,8 @@ def prove_flown(
         coverage,
         laps=measure_laps(photos.some(photos.pitch_deg == NADIR_DEG), camera, terrain),
         profiles=[
-            follow(way, terrain, surveying=taken) for way, taken in zip(ways, taking, strict=True)
+            profile_along(way, terrain, surveying=taken)
+            for way, taken in zip(ways, taking, strict=True)
         ],
         photographs=len(photos),
         frame=frame,

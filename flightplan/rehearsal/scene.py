@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flightplan.rehearsal.features import Farm, House, Plate
-from flightplan.rehearsal.ground import BOULDER, Shape, shape_ground
+from flightplan.rehearsal.ground import BOULDER, shape_ground, turned
 from flightplan.rehearsal.lighting import illuminate_ground, paint_ground, sun_and_sky, upper_bounds
 from flightplan.rehearsal.ray_tracing import BLOCK, Ground, look_down
 from tmp.errors import InputError
@@ -28,6 +28,8 @@ Mask = NDArray[np.bool_]
 
 WALL_EDGE_M = 0.10
 """A turf wall is where it rises this much above the ground beside it."""
+WATER_WITHIN = 0.6
+"""Of the half width of a stream's bed."""
 CLEAR_OF_WALLS_M = 0.5
 CLEAR_OF_STONES_M = 0.5
 CLEAR_OF_HOUSES_M = 3.0
@@ -82,7 +84,7 @@ class Scene:
             plates=tuple(p for p in features.plates if _on(grid, p)),
             wall=shape.wall,
             stone=shape.stone,
-            water=_water(shape),
+            water=shape.stream < WATER_WITHIN,
         )
 
     @classmethod
@@ -232,14 +234,8 @@ def _covers(house: House, grid: Grid) -> Mask:
     """Return the cells whose centre lies in a house's footprint."""
     x, y = grid.cell_centres()
     east, north = x[None, :] - house.centre[0], y[:, None] - house.centre[1]
-    heading = math.radians(house.heading_deg)
-    along = east * math.sin(heading) + north * math.cos(heading)
-    across = east * math.cos(heading) - north * math.sin(heading)
+    along, across = turned(east, north, house.heading_deg)
     return np.asarray((abs(along) <= house.length_m / 2) & (abs(across) <= house.width_m / 2))
-
-
-def _water(shape: Shape) -> Mask:
-    return np.asarray(shape.stream < 0.6)
 
 
 def _on(grid: Grid, thing: House | Plate) -> bool:

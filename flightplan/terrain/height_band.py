@@ -55,16 +55,6 @@ class HeightBand:
                 f"{self.below_m!r} m; fly higher or allow less"
             )
 
-    def reversed(self) -> HeightBand:
-        """Return the band for the way back, on which climbs are descents."""
-        return HeightBand(
-            height_m=self.height_m,
-            below_m=self.below_m,
-            above_m=self.above_m,
-            climb=self.descent,
-            descent=self.climb,
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excess:
@@ -93,32 +83,6 @@ class FlightProfile:
         return np.asarray(np.interp(np.asarray(distance_m, float), self.distance_m, self.height_m))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BandCheck:
-    """What a flight profile keeps, everywhere and not only at its waypoints."""
-
-    least_clearance_m: float
-    """Above `highest_m`, the ground that counts for safety."""
-    greatest_clearance_m: float
-    """Above `ground_m`, the ground that counts for resolution."""
-    least_over_lower_m: float
-    """Smallest distance above the band's lower edge; negative if it is broken."""
-    most_over_upper_m: float
-    """Greatest distance above the band's upper edge; negative if it is nowhere reached."""
-    steepest_climb: float
-    steepest_descent: float
-    """Metres for each metre along; both positive."""
-
-    def safe(self, band: HeightBand) -> bool:
-        """Tell whether lower edge and slopes are kept, to a tenth of a millimetre."""
-        hair = 1e-4
-        return (
-            self.least_over_lower_m >= -hair
-            and self.steepest_climb <= band.climb + hair
-            and self.steepest_descent <= band.descent + hair
-        )
-
-
 def fit_heights(
     distance_m: ArrayLike,
     ground_m: ArrayLike,
@@ -135,7 +99,6 @@ def fit_heights(
     ground_m : array-like of shape (N,)
         Ground below the way, straight between samples.
         `flightplan.terrain.terrain.Terrain.profile` samples so that this is true.
-    band : HeightBand
     highest_m : array-like of shape (N,), optional
         Highest ground that the drone might come over, such as that of a corridor as wide as its
         position is uncertain.  By default the ground itself.
@@ -192,47 +155,6 @@ def fit_heights(
             excess.most_m,
         )
     return FlightProfile(distance_m=way, height_m=height, excesses=excesses)
-
-
-def check_band(
-    flight: FlightProfile,
-    distance_m: ArrayLike,
-    ground_m: ArrayLike,
-    band: HeightBand,
-    *,
-    highest_m: ArrayLike | None = None,
-    step_m: float = 1.0,
-) -> BandCheck:
-    """Measure a flight profile against its band on a dense resample.
-
-    Parameters
-    ----------
-    flight : FlightProfile
-    distance_m, ground_m, band, highest_m
-        As for `fit_heights`; need not be the samples that the profile was fitted to.
-    step_m : float
-        Distance between checks.  Samples and waypoints are always checked, and as ground and
-        flight are both straight between those, no check between can be worse.
-
-    Returns
-    -------
-    BandCheck
-    """
-    x, ground, highest = _samples(distance_m, ground_m, highest_m)
-    dense = np.arange(x[0], x[-1], step_m)
-    places = np.unique(np.concatenate([dense, x, flight.distance_m]).clip(x[0], x[-1]))
-    height = flight.at(places)
-    over_highest = height - np.interp(places, x, highest)
-    over_ground = height - np.interp(places, x, ground)
-    slopes = np.diff(flight.height_m) / np.diff(flight.distance_m)
-    return BandCheck(
-        least_clearance_m=float(over_highest.min()),
-        greatest_clearance_m=float(over_ground.max()),
-        least_over_lower_m=float(over_highest.min() - band.height_m + band.below_m),
-        most_over_upper_m=float(over_ground.max() - band.height_m - band.above_m),
-        steepest_climb=float(max(slopes.max(), 0.0)),
-        steepest_descent=float(max(-slopes.min(), 0.0)),
-    )
 
 
 def _samples(

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-import shapely
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 from scipy import ndimage
-from shapely.geometry.base import BaseGeometry
 
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
@@ -48,6 +46,12 @@ MOST_CELLS = 16_000_000
 """64 MB of heights; beyond this, cells are made coarser."""
 PLAUSIBLE_M = (-500.0, 9000.0)
 """From below the shore of the Dead Sea to above the highest mountain, in any datum."""
+
+
+def bounds_about(places: ArrayLike, margin_m: float) -> Bounds:
+    """Return the rectangle about plan points (N, 2), with a margin on all sides."""
+    low, high = np.min(places, axis=0) - margin_m, np.max(places, axis=0) + margin_m
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +125,6 @@ class ElevationModel:
 
         Parameters
         ----------
-        frame : PlanFrame
         grid : Grid
             Its `crs` is not looked at.
 
@@ -347,7 +350,6 @@ def read_terrain(
     bounds: Bounds,
     *,
     datum: str | None = None,
-    within: BaseGeometry | None = None,
 ) -> Terrain:
     """Read the ground of a plan from a user's elevation model.
 
@@ -355,15 +357,11 @@ def read_terrain(
     ----------
     path : Path
         Any raster of heights that GDAL reads, in any CRS.  Only the part needed is read.
-    frame : PlanFrame
     bounds : tuple of float
         What must be covered, in plan metres: the area with its margins, runs and turns.
     datum : str, optional
         What the heights are measured from, in words: ``"EGM2008"``, ``"ellipsoid"``,
         ``"local"``.  Needed if the file's CRS has no vertical part; overrules it if it has.
-    within : shapely geometry, optional
-        Plan polygon outside which heights need not be known, for models cut to a shape.  Beyond
-        it they go on from the nearest that is known.
 
     Returns
     -------
@@ -401,14 +399,8 @@ def read_terrain(
         said = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as a raster; {said}") from error
     unknown = ~np.isfinite(heights)
-    needed = unknown if within is None else unknown & _inside(within.buffer(grid.cell_m), grid)
-    if needed.any():
-        _refuse_gaps(path, frame, grid, needed, off)
     if unknown.any():
-        nearest = ndimage.distance_transform_edt(
-            unknown, return_distances=False, return_indices=True
-        )
-        heights = heights[tuple(nearest)]
+        _refuse_gaps(path, frame, grid, unknown, off)
     low_m, high_m = float(heights.min()), float(heights.max())
     if low_m < PLAUSIBLE_M[0] or high_m > PLAUSIBLE_M[1]:
         raise InputError(
@@ -437,28 +429,21 @@ def _grid(model: ElevationModel, frame: PlanFrame, bounds: Bounds) -> Grid:
     )
 
 
-def _inside(shape: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
-    """Tell which cells of a grid have their centre in a shape, (rows, cols)."""
-    shapely.prepare(shape)
-    x, y = grid.cell_centres()
-    return np.array([shapely.contains_xy(shape, x, np.full(len(x), row)) for row in y])
-
-
 def _refuse_gaps(
     path: Path,
     frame: PlanFrame,
     grid: Grid,
-    needed: NDArray[np.bool_],
+    unknown: NDArray[np.bool_],
     off: NDArray[np.bool_],
 ) -> None:
     """Say how much of the ground is unknown, and about where."""
-    missing = needed & off if (needed & off).any() else needed
+    missing = unknown & off if (unknown & off).any() else unknown
     rows, cols = np.nonzero(missing)
     x, y = grid.cell_centres()
     lon, lat = frame.geodetic_from_plan([[x[cols].mean(), y[rows].mean()]])[0]
     share = max(100 * missing.mean(), 0.1)
     place = f"{share:.1f} % of the ground needed, about longitude {lon:.5f}, latitude {lat:.5f}"
-    if missing is needed:
+    if missing is unknown:
         raise InputError(f"{path}: has gaps (nodata) in {place}; fill them first")
     raise InputError(
         f"{path}: does not cover {place}; give an elevation model that covers the area and its "

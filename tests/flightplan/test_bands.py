@@ -1,9 +1,12 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
-from flightplan.terrain.height_band import FlightProfile, HeightBand, check_band, fit_heights
+from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
 from flightplan.terrain.profiles import ground_profile
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
@@ -23,6 +26,55 @@ PROFILES = {
     "15° down": -np.tan(np.radians(15)) * SAMPLES,
 }
 """Ground that planners are compared on, sampled every 30 m over 1 200 m."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandCheck:
+    """What a flight profile keeps, everywhere and not only at its waypoints."""
+
+    least_clearance_m: float
+    """Above the ground that counts for safety."""
+    greatest_clearance_m: float
+    """Above the ground that counts for resolution."""
+    least_over_lower_m: float
+    most_over_upper_m: float
+    """Above the edges of the band."""
+    steepest_climb: float
+    steepest_descent: float
+
+    def safe(self, band: HeightBand, hair: float = 1e-4) -> bool:
+        return (
+            self.least_over_lower_m >= -hair
+            and self.steepest_climb <= band.climb + hair
+            and self.steepest_descent <= band.descent + hair
+        )
+
+
+def check_band(
+    flight: FlightProfile,
+    distance_m: ArrayLike,
+    ground_m: ArrayLike,
+    band: HeightBand,
+    *,
+    highest_m: ArrayLike | None = None,
+) -> BandCheck:
+    """Measure a flight every metre and wherever ground or flight bend, so no place is worse."""
+    x, ground = np.asarray(distance_m, float), np.asarray(ground_m, float)
+    highest = ground if highest_m is None else np.maximum(ground, np.asarray(highest_m, float))
+    dense = np.concatenate([np.arange(x[0], x[-1]), x, flight.distance_m])
+    places = np.unique(dense.clip(x[0], x[-1]))
+    height = flight.at(places)
+    over_highest = height - np.interp(places, x, highest)
+    over_ground = height - np.interp(places, x, ground)
+    slopes = np.diff(flight.height_m) / np.diff(flight.distance_m)
+    return BandCheck(
+        least_clearance_m=float(over_highest.min()),
+        greatest_clearance_m=float(over_ground.max()),
+        least_over_lower_m=float(over_highest.min() - band.height_m + band.below_m),
+        most_over_upper_m=float(over_ground.max() - band.height_m - band.above_m),
+        steepest_climb=float(max(slopes.max(), 0.0)),
+        steepest_descent=float(max(-slopes.min(), 0.0)),
+    )
 
 
 def test_level_ground_takes_two_waypoints_at_the_wanted_height() -> None:
@@ -67,8 +119,9 @@ def test_cliff_is_flown_above_the_band_by_what_the_climb_needs() -> None:
 
 def test_a_cliff_flown_the_other_way_is_its_mirror_image() -> None:
     band = HeightBand(height_m=50, below_m=4, above_m=6, climb=0.5, descent=0.25)
+    back = HeightBand(height_m=50, below_m=4, above_m=6, climb=0.25, descent=0.5)
     up = fit_heights(SAMPLES, PROFILES["cliff up"], band)
-    down = fit_heights(SAMPLES, PROFILES["cliff up"][::-1], band.reversed())
+    down = fit_heights(SAMPLES, PROFILES["cliff up"][::-1], back)
     assert len(up.distance_m) == len(down.distance_m)
     assert up.excesses[0].most_m == pytest.approx(down.excesses[0].most_m, abs=0.02)
 

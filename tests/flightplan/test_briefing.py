@@ -9,7 +9,7 @@ from pathlib import Path
 import defusedxml.ElementTree as ElementTree
 import pytest
 
-from flightplan.formats import Format
+from flightplan.formats.mission_files import Format
 from flightplan.outputs.briefing import (
     CHECKLISTS,
     WIDTH,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from flightplan.formats import read_mission
+from flightplan.formats.mission_files import read_mission
 from tmp.cli import main
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
@@ -37,7 +37,7 @@ def test_a_plan_leaves_missions_proof_map_and_briefing(survey: Path) -> None:
     names = {path.name for path in (survey / "plan").iterdir()}
     assert {
         "sortie-1.plan", "sortie-1.waypoints", "sortie-1.kml", "sortie-1.geojson", "map.html",
-        "map.png", "briefing.html", "certificate.json", "lines.json", "plan.json", "proof",
+        "map.png", "briefing.html", "certificate.json", "plan.json", "proof",
         "notes.txt",
     } <= names  # fmt: skip
     assert (survey / "survey.toml").is_file()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from flightplan.coverage.annealing import Goal
 from flightplan.coverage.path import PathOptions, plan_path
 from flightplan.coverage.routes import Route, route_path, route_seconds
 from flightplan.coverage.view_counts import Pattern, places_inside
@@ -45,7 +44,7 @@ def test_a_field_is_seen_nine_times_everywhere_by_default() -> None:
 
 
 def test_a_lean_path_is_quicker_and_sees_what_it_must() -> None:
-    lean = plan_path(FIELD, PATTERN, MOTION, options=PathOptions(effort=0.1, goal=Goal(views=5)))
+    lean = plan_path(FIELD, PATTERN, MOTION, options=PathOptions(effort=0.1, views=5))
     assert views(lean, places_inside(FIELD, 2.0)).min() >= 5
     assert lean.time_s < plan_path(FIELD, PATTERN, MOTION, options=QUICK).time_s
 
@@ -84,7 +83,7 @@ def test_holes_and_exclusions_are_never_flown_over() -> None:
 
 def test_staying_inside_leaves_the_area_nowhere() -> None:
     corner = shapely.box(0, 0, 240, 140).difference(shapely.box(120, 70, 240, 140))
-    options = PathOptions(effort=0.1, keep_inside=True, clearance_m=0.0, goal=Goal(views=2))
+    options = PathOptions(effort=0.1, keep_inside=True, clearance_m=0.0, views=2)
     route = plan_path(corner, PATTERN, MOTION, options=options)
     outside = shapely.linestrings(route_path(route)).difference(corner.buffer(0.05))
     assert outside.length == pytest.approx(0.0, abs=1e-6)
@@ -107,7 +106,7 @@ def test_several_polygons_make_one_tour() -> None:
 
 
 def test_run_ins_lengthen_lines_but_never_into_an_obstacle() -> None:
-    options = PathOptions(effort=0.1, run_in_m=20.0, goal=Goal(views=4))
+    options = PathOptions(effort=0.1, run_in_m=20.0, views=4)
     holed = FIELD.difference(POND)
     route = plan_path(holed, PATTERN, MOTION, options=options)
     assert max(line.run_in_m for line in route.lines) == pytest.approx(20.0)
@@ -147,9 +146,7 @@ def test_lines_are_laid_across_a_wind_that_would_stop_the_drone() -> None:
 )
 @pytest.mark.parametrize("wanted", [1, 9])
 def test_small_and_thin_areas_get_their_views(area: Polygon, wanted: int) -> None:
-    route = plan_path(
-        area, PATTERN, MOTION, options=PathOptions(effort=0.1, goal=Goal(views=wanted))
-    )
+    route = plan_path(area, PATTERN, MOTION, options=PathOptions(effort=0.1, views=wanted))
     assert route.photos >= wanted
     places = np.concatenate([places_inside(area, 2.0), np.array([area.centroid.coords[0]])])
     assert views(route, places[shapely.contains_xy(area, places)]).min(initial=99) >= wanted
@@ -157,7 +154,7 @@ def test_small_and_thin_areas_get_their_views(area: Polygon, wanted: int) -> Non
 
 def test_a_speck_asked_to_be_seen_once_gets_one_photograph() -> None:
     area = shapely.box(0, 0, 2, 2)
-    route = plan_path(area, PATTERN, MOTION, options=PathOptions(effort=0.1, goal=Goal(views=1)))
+    route = plan_path(area, PATTERN, MOTION, options=PathOptions(effort=0.1, views=1))
     assert (len(route.lines), route.photos, route.time_s) == (1, 1, 0.0)
 
 
@@ -184,7 +181,7 @@ def holed_fields(draw: st.DrawFn) -> Polygon:
 def test_any_field_is_seen_without_flying_over_its_holes(field: Polygon) -> None:
     parts = [part for part in shapely.get_parts(field) if part.area > 100]
     area = MultiPolygon(parts)
-    route = plan_path(area, PATTERN, MOTION, options=PathOptions(effort=0.1, goal=Goal(views=6)))
+    route = plan_path(area, PATTERN, MOTION, options=PathOptions(effort=0.1, views=6))
     assert views(route, places_inside(area, 2.0)).min() >= 6
     holes = [Polygon(ring) for part in parts for ring in part.interiors]
     assert crossed_m(route, shapely.union_all(holes)) == 0
@@ -230,11 +227,9 @@ def test_an_overlap_of_all_is_refused(name: str) -> None:
         Pattern(**{**given, name: 0.0})
 
 
-def test_a_goal_of_no_views_is_refused() -> None:
+def test_no_views_are_refused() -> None:
     with pytest.raises(InputError, match="at least 1"):
-        Goal(views=0)
-    with pytest.raises(InputError, match="fraction"):
-        Goal(short_share=1.0)
+        PathOptions(views=0)
 
 
 @pytest.mark.real
@@ -245,5 +240,5 @@ def test_the_field_with_a_hole_is_flown_quicker_than_by_any_rival(real_data: Pat
     rings = json.loads(path.read_text())["local_m"]
     field = Polygon(rings["exterior"], rings["interiors"])
     pattern = Pattern(across_m=86.5, along_m=64.9, line_spacing_m=25.96, photo_spacing_m=16.225)
-    route = plan_path(field, pattern, MOTION, options=PathOptions(goal=Goal(views=5)))
+    route = plan_path(field, pattern, MOTION, options=PathOptions(views=5))
     assert route.time_s <= 755

@@ -69,10 +69,11 @@ def test_a_cliff_stops_a_ray_at_its_face() -> None:
 def test_photographs_of_lines_face_along_them_and_know_their_line() -> None:
     lines = [
         Line(start=(0, 0), end=(0, 30), photos=4),
-        Line(start=(10, 30), end=(10, 0), photos=2),
+        Line(start=(10, 30), end=(10, 0), photos=2, pitch_deg=-60.0),
     ]
-    photos = Photos.on_lines(lines, lambda xy: xy[:, 1] + 60, pitch_deg=-60, first_line=7)
-    np.testing.assert_array_equal(photos.line, [7, 7, 7, 7, 8, 8])
+    photos = Photos.on_lines(lines, lambda xy: xy[:, 1] + 60)
+    np.testing.assert_array_equal(photos.line, [0, 0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(photos.pitch_deg, [-90, -90, -90, -90, -60, -60])
     np.testing.assert_allclose(photos.heading_deg, [0, 0, 0, 0, 180, 180])
     np.testing.assert_allclose(photos.position[[3, 4]], [[0, 30, 90], [10, 30, 90]])
     assert len(Photos.on_lines([], lambda xy: xy[:, 0])) == 0

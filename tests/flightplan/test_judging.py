@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flightplan.proof.certificate import Asked, certify, whereabouts, write_certificate
+from flightplan.proof.certificate import Asked, certify, write_certificate
 from flightplan.proof.footprints import Laps
-from flightplan.proof.prove import Coverage
-from flightplan.terrain.profiles import follow
+from flightplan.proof.prove import Coverage, whereabouts
+from flightplan.terrain.profiles import profile_along
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
@@ -35,7 +35,7 @@ def coverage(count: np.ndarray, gsd_m: float = 0.02) -> Coverage:
 def test_a_plan_that_reaches_all_that_is_asked_passes() -> None:
     laps = Laps(front=np.array([0.8]), front_at=np.zeros((1, 2)), side=np.array([0.7]),
                 side_at=np.zeros((1, 2)))  # fmt: skip
-    way = follow([[0, 5, 60], [10, 5, 62]], Terrain.flat((0, 0, 10, 10)))
+    way = profile_along([[0, 5, 60], [10, 5, 62]], Terrain.flat((0, 0, 10, 10)))
     certificate = certify(
         Asked(photographs=9, gsd_m=0.02, frontlap=0.8, sidelap=0.7, least_height_agl_m=58,
               most_height_agl_m=62, clearance_m=30),
@@ -93,7 +93,7 @@ def test_overlaps_beyond_the_area_do_not_count() -> None:
 
 def test_heights_are_judged_on_lines_and_clearance_on_the_whole_way() -> None:
     ground = Terrain.flat((0, 0, 100, 100))
-    way = follow([[0, 5, 10], [50, 5, 60], [100, 5, 60]], ground, surveying=[False, True])
+    way = profile_along([[0, 5, 10], [50, 5, 60], [100, 5, 60]], ground, surveying=[False, True])
     asked = Asked(least_height_agl_m=55, most_height_agl_m=59, clearance_m=20)
     certificate = certify(asked, coverage(np.full((5, 5), 1)), profiles=[way], photographs=2)
     _, lowest, highest, clearance = certificate.checks

@@ -8,7 +8,7 @@ import pytest
 import shapely
 
 from flightplan.equipment.catalogue import read_catalogue
-from flightplan.proof.rules import RULES, Bounds, PlanFacts, Severity, check_plan, refuse
+from flightplan.proof.rules import RULES, PlanFacts, RuleLimits, Severity, check_plan, refuse
 from tmp.errors import InputError
 
 MINI = read_catalogue().drone("Mini 4 Pro")
@@ -91,7 +91,7 @@ def test_area_out_of_sight_is_named_with_its_share() -> None:
 
 def test_law_elsewhere_sets_other_bounds() -> None:
     high = replace(GOOD, height_agl_m=(100.0, 140.0))
-    assert check_plan(high, Bounds(height_agl_m=150.0)) == ()
+    assert check_plan(high, RuleLimits(height_agl_m=150.0)) == ()
 
 
 def test_refusals_come_first_and_stop_the_plan_with_the_way_out() -> None:

@@ -17,7 +17,7 @@ from flightplan.formats.mission import Role
 from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan, make_plan
 from flightplan.plan.request import PlanRequest
-from flightplan.proof.rules import Bounds
+from flightplan.proof.rules import RuleLimits
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import PlanFrame
@@ -65,8 +65,8 @@ def test_the_farm_is_planned_and_proved(plan: FlightPlan) -> None:
 def test_the_way_keeps_its_band_over_the_ground(plan: FlightPlan) -> None:
     (profile,) = plan.profiles
     above = profile.height_agl_m
-    assert above.min() >= plan.spacing.lowest_m - 0.05
-    assert above[profile.surveying].max() <= plan.spacing.highest_m + 0.05
+    assert above.min() >= plan.layout.spacing.lowest_m - 0.05
+    assert above[profile.surveying].max() <= plan.layout.spacing.highest_m + 0.05
 
 
 def test_missions_take_the_plan_s_photographs_from_above_the_takeoff(plan: FlightPlan) -> None:
@@ -151,7 +151,7 @@ def test_nothing_is_flown_over_an_exclusion(request_: PlanRequest) -> None:
             exclusions=(SurveyArea(polygons=MultiPolygon([nest]), source="a nest"),),
         )
     )
-    solid = made.setting.exclusions[0].buffer(-0.1)
+    solid = made.layout.setting.exclusions[0].buffer(-0.1)
     for way in made.ways:
         from shapely import LineString
 
@@ -174,7 +174,7 @@ def test_a_large_area_is_split_into_sorties_that_come_home(catalogue: Catalogue)
             drone=drone,
             cameras=catalogue.cameras_of(drone),
             gsd_m=0.03,
-            bounds=Bounds(sight_m=1500.0),
+            bounds=RuleLimits(sight_m=1500.0),
             day=date(2026, 7, 1),
         )
     )

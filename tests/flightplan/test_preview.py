@@ -18,9 +18,9 @@ from flightplan.outputs.mapcolours import count_picture, cursor_pixels, gsd_pict
 from flightplan.outputs.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
 from flightplan.outputs.plan_map import draw_map, write_map_html
 from flightplan.proof.certificate import Asked, certify
-from flightplan.proof.footprints import Photos, Sheet
+from flightplan.proof.footprints import GroundCells, Photos
 from flightplan.proof.prove import prove
-from flightplan.terrain.profiles import follow
+from flightplan.terrain.profiles import profile_along
 from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
 from tmp.errors import InputError
@@ -43,13 +43,13 @@ def plan() -> PlanPicture:
     )  # fmt: skip
     frame = PlanFrame(lon_deg=-21.9, lat_deg=64.1)
     lines = [Line(start=(0, float(v)), end=(150, float(v)), photos=11) for v in range(0, 101, 25)]
-    sheet = Sheet.over(AREA, ground, 2.0, crs=frame.crs)
+    sheet = GroundCells.over(AREA, ground, 2.0, crs=frame.crs)
     photos = Photos.on_lines(lines, lambda xy: ground.at(xy) + 60)
     coverage = prove(photos, CAMERA, sheet)
     ends = np.vstack([line.stations[[0, -1]] for line in lines])
     way = np.column_stack([ends, ground.at(ends) + 60])
     surveying = np.arange(len(way) - 1) % 2 == 0
-    profile = follow(way, ground, surveying=surveying)
+    profile = profile_along(way, ground, surveying=surveying)
     asked = Asked(photographs=9, gsd_m=0.02, least_height_agl_m=55, most_height_agl_m=65)
     certificate = certify(
         asked,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flightplan.coverage.routes import Line
-from flightplan.proof.footprints import Photos, Sheet, choose_cell
+from flightplan.proof.footprints import GroundCells, Photos, choose_cell
 from flightplan.proof.prove import Coverage, prove
 from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera, Pose
@@ -61,7 +61,7 @@ def block(height_m: float, front: float, side: float, size: tuple[float, float])
 def test_level_ground_is_seen_as_often_as_the_overlaps_say_at_exactly_height_over_focal() -> None:
     """75 % by 70 % is 13.3 photographs of each place: 4 along the line by 3 or 4 across."""
     ground = Terrain.flat(WIDE, height_m=500.0)
-    sheet = Sheet.over(shapely.box(0, 0, 300, 200), ground, 1.0)
+    sheet = GroundCells.over(shapely.box(0, 0, 300, 200), ground, 1.0)
     photos = Photos.on_lines(block(60, 0.75, 0.70, (300, 200)), lambda xy: ground.at(xy) + 60)
     coverage = prove(photos, CAMERA, sheet)
     assert coverage.count.mean() == pytest.approx(1 / (0.25 * 0.30), rel=0.01)
@@ -75,7 +75,7 @@ def test_a_wall_hides_the_ground_behind_it() -> None:
     """A 20 m wall at x = 10 to 12 seen from 60 m at x = 0: shadow to 12 · 60 / 40 = 18 m."""
     x, _ = nodes(0.5)
     wall = np.where((x > 10) & (x < 12), 20.0, 0.0)
-    sheet = Sheet.over(shapely.box(-20, -20, 30, 20), terrain_of(wall, 0.5), 0.5)
+    sheet = GroundCells.over(shapely.box(-20, -20, 30, 20), terrain_of(wall, 0.5), 0.5)
     coverage = prove(one(0, 0, 60, heading=90), CAMERA, sheet)
     centres, _ = sheet.grid.cell_centres()
     middle = coverage.count[coverage.count.shape[0] // 2]
@@ -88,7 +88,7 @@ def test_a_tilted_plane_is_seen_where_the_pinhole_says_and_as_sharp() -> None:
     """15° slope rising east: footprint and pixel size from the plane's own equations."""
     x, _ = nodes()
     rise = np.tan(np.radians(15))
-    sheet = Sheet.over(shapely.box(-60, -60, 60, 60), terrain_of(rise * x), 0.5)
+    sheet = GroundCells.over(shapely.box(-60, -60, 60, 60), terrain_of(rise * x), 0.5)
     coverage = prove(one(0, 0, 60, heading=90), CAMERA, sheet)
     centres, _ = sheet.grid.cell_centres()
     middle = coverage.count[coverage.count.shape[0] // 2] > 0
@@ -117,7 +117,7 @@ def test_a_cell_is_seen_exactly_where_it_projects_into_the_picture(
     )  # fmt: skip
     xx, yy = nodes()
     ground = terrain_of(4 * np.sin(xx / 40) + 3 * np.cos(yy / 30))
-    sheet = Sheet.over(shapely.box(-150, -150, 150, 150), ground, 5.0)
+    sheet = GroundCells.over(shapely.box(-150, -150, 150, 150), ground, 5.0)
     coverage = prove(one(x, 3, 60, heading, pitch), camera, sheet)
     cx, cy = np.meshgrid(*sheet.grid.cell_centres())
     cells = np.column_stack([cx.ravel(), cy.ravel(), sheet.ground_m.ravel()])
@@ -136,7 +136,7 @@ def test_a_cell_is_seen_exactly_where_it_projects_into_the_picture(
 def test_coverage_of_two_halves_adds_up_to_the_whole() -> None:
     x, y = nodes()
     ground = terrain_of(10 * np.sin(x / 25) * np.cos(y / 35))
-    sheet = Sheet.over(shapely.box(0, 0, 120, 90), ground, 1.0)
+    sheet = GroundCells.over(shapely.box(0, 0, 120, 90), ground, 1.0)
     lines = block(60, 0.75, 0.70, (120, 90))
 
     def of(part: list[Line]) -> Coverage:
@@ -150,7 +150,7 @@ def test_coverage_of_two_halves_adds_up_to_the_whole() -> None:
 
 def test_threads_do_not_change_the_proof() -> None:
     ground = Terrain.flat(WIDE)
-    sheet = Sheet.over(shapely.box(0, 0, 100, 290), ground, 0.5)
+    sheet = GroundCells.over(shapely.box(0, 0, 100, 290), ground, 0.5)
     photos = Photos.on_lines(block(60, 0.6, 0.6, (100, 290)), lambda xy: ground.at(xy) + 60)
     np.testing.assert_array_equal(
         prove(photos, CAMERA, sheet, workers=1).count, prove(photos, CAMERA, sheet, workers=2).count
@@ -162,7 +162,7 @@ def test_a_slope_flown_at_one_height_is_missed_and_followed_is_covered(follow: b
     """15° across the lines, 300 × 200 m: 11 % unseen at one height, none when followed."""
     _, y = nodes()
     ground = terrain_of(np.tan(np.radians(15)) * y)
-    sheet = Sheet.over(shapely.box(0, 0, 300, 200), ground, 1.0)
+    sheet = GroundCells.over(shapely.box(0, 0, 300, 200), ground, 1.0)
     # Lines and photographs only over the area itself, as most planners lay them.
     lines = [
         Line(start=(0.0, float(across)), end=(300.0, float(across)), photos=20)
@@ -186,12 +186,12 @@ def test_cells_are_a_tenth_of_the_spacing_but_fit_a_narrow_area() -> None:
 
 def test_terrain_that_does_not_cover_the_area_is_refused() -> None:
     with pytest.raises(InputError, match="does not cover the area"):
-        Sheet.over(shapely.box(0, 0, 5000, 10), Terrain.flat(WIDE), 1.0)
+        GroundCells.over(shapely.box(0, 0, 5000, 10), Terrain.flat(WIDE), 1.0)
 
 
 def test_cells_too_coarse_for_the_area_are_refused() -> None:
     with pytest.raises(InputError, match="too coarse"):
-        Sheet.over(shapely.box(0, 0, 3, 3), Terrain.flat(WIDE), 10.0)
+        GroundCells.over(shapely.box(0, 0, 3, 3), Terrain.flat(WIDE), 10.0)
 
 
 def test_photographs_without_a_height_are_refused() -> None:
@@ -200,7 +200,7 @@ def test_photographs_without_a_height_are_refused() -> None:
 
 
 def test_flying_below_the_ground_sees_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    sheet = Sheet.over(shapely.box(0, 0, 50, 50), Terrain.flat(WIDE, height_m=100), 1.0)
+    sheet = GroundCells.over(shapely.box(0, 0, 50, 50), Terrain.flat(WIDE, height_m=100), 1.0)
     with caplog.at_level(logging.INFO):
         coverage = prove(one(25, 25, 40), CAMERA, sheet)
     assert coverage.count.max() == 0

@@ -7,7 +7,7 @@ import rasterio
 import shapely
 
 from flightplan.outputs.plan_folder import OUTSIDE, write_rasters
-from flightplan.proof.footprints import Photos, Sheet
+from flightplan.proof.footprints import GroundCells, Photos
 from flightplan.proof.prove import prove
 from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
@@ -22,7 +22,7 @@ def test_rasters_lie_where_the_plan_is_and_know_what_is_outside(tmp_path: Path) 
     frame = PlanFrame(lon_deg=8.2, lat_deg=46.8)
     area = shapely.Point(0, 0).buffer(50)
     ground = Terrain.flat((-100, -100, 100, 100))
-    sheet = Sheet.over(area, ground, 1.0, crs=frame.crs)
+    sheet = GroundCells.over(area, ground, 1.0, crs=frame.crs)
     photo = Photos(
         position=np.array([[0.0, 0.0, 60.0]]),
         heading_deg=np.zeros(1),

@@ -9,7 +9,7 @@ import pytest
 import shapely
 
 from flightplan.coverage.routes import Line
-from flightplan.proof.footprints import Photos, Sheet
+from flightplan.proof.footprints import GroundCells, Photos
 from flightplan.proof.prove import prove
 from flightplan.proof.repair import AdditionPattern, Repaired, repair
 from flightplan.terrain.terrain import Terrain, read_terrain
@@ -42,7 +42,7 @@ def rows(first: float, last: float, beyond: int) -> list[Line]:
 def mend(
     lines: list[Line], ground: Terrain, count: int, forbidden: shapely.Polygon | None = None
 ) -> Repaired:
-    sheet = Sheet.over(AREA, ground, 2.0)
+    sheet = GroundCells.over(AREA, ground, 2.0)
     form = pattern(ground, forbidden)
     before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
     assert before.count.min() < count
@@ -83,7 +83,7 @@ def test_the_coverage_returned_is_that_of_the_lines_returned() -> None:
         x_min=-300, y_max=500, cell_m=4, datum="test",
     )  # fmt: skip
     mended = mend(rows(-24, 190, 0), ground, 9)
-    sheet = Sheet.over(AREA, ground, 2.0)
+    sheet = GroundCells.over(AREA, ground, 2.0)
     photos = Photos.on_lines(mended.lines, pattern(ground).height_at)
     again = prove(photos, CAMERA, sheet)
     np.testing.assert_array_equal(again.count, mended.coverage.count)
@@ -108,7 +108,7 @@ def test_what_no_photograph_can_mend_is_said() -> None:
     deep = np.where(np.abs(x[::-1, None] - 80) < 2, pit[None, :], 0.0).astype(np.float32)
     ground = Terrain(heights=deep, x_min=-300, y_max=500, cell_m=1, datum="test")
     lines = rows(-48, 220, 4)
-    sheet = Sheet.over(AREA, ground, 1.0)
+    sheet = GroundCells.over(AREA, ground, 1.0)
     form = AdditionPattern(photo_spacing_m=15, line_spacing_m=24, reach_m=50,
                    height_at=lambda xy: np.full(len(xy), 60.0))  # fmt: skip
     before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
@@ -119,7 +119,7 @@ def test_what_no_photograph_can_mend_is_said() -> None:
 
 def test_a_plan_that_passes_is_left_alone() -> None:
     ground = Terrain.flat(WIDE)
-    sheet = Sheet.over(AREA, ground, 4.0)
+    sheet = GroundCells.over(AREA, ground, 4.0)
     lines = rows(-48, 220, 2)
     before = prove(Photos.on_lines(lines, pattern(ground).height_at), CAMERA, sheet)
     mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=pattern(ground))
@@ -130,7 +130,7 @@ def test_a_plan_that_passes_is_left_alone() -> None:
 
 def test_nothing_to_repair_is_refused() -> None:
     ground = Terrain.flat(WIDE)
-    sheet = Sheet.over(AREA, ground, 4.0)
+    sheet = GroundCells.over(AREA, ground, 4.0)
     empty = prove(Photos.on_lines([], pattern(ground).height_at), CAMERA, sheet)
     with pytest.raises(InputError, match="no line to repair"):
         repair([], empty, sheet, CAMERA, photographs=9, pattern=pattern(ground))
@@ -159,7 +159,7 @@ def test_a_real_hillside_is_mended_to_nine_photographs_everywhere(real_data: Pat
             start, end = shapely.get_coordinates(part)
             photos = max(2, round(part.length / 22.5) + 1)
             lines.append(Line(start=tuple(start), end=tuple(end), photos=photos))
-    sheet = Sheet.over(area, ground, 3.0, crs=frame.crs)
+    sheet = GroundCells.over(area, ground, 3.0, crs=frame.crs)
     before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
     mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=form)
     assert before.share_below(9) > 0.05

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.coverage.pricing import Prices, SortieRules, entry, leave
 from flightplan.coverage.routes import Line, Route
-from flightplan.coverage.sorties import Sorties, split_route
+from flightplan.coverage.sorties import Prices, SortieRules, Sorties, split_route
 from flightplan.equipment.catalogue import read_catalogue
 from flightplan.equipment.flight_model import Battery, Motion, Wind
 from tmp.errors import InputError
@@ -20,8 +19,11 @@ MINI = read_catalogue().drone("Mini 4 Pro")
 RULES = SortieRules(
     drone=MINI,
     motion=Motion(cruise_m_s=8.0),
+    line_speed=lambda line: math.inf,
     launches=((0.0, -50.0),),
     height_m=60.0,
+    way=lambda start, end: np.array([start, end]),
+    climb_m=lambda path: 0.0,
 )
 
 
@@ -45,7 +47,7 @@ def lawn(
     ]
     made = [line.reversed() if i % 2 else line for i, line in enumerate(made)]
     ways = tuple(
-        np.array([made[i].end, leave(made[i]), entry(made[i + 1]), made[i + 1].start])
+        np.array([made[i].end, made[i].exit, made[i + 1].entry, made[i + 1].start])
         for i in range(lines - 1)
     )
     return Route(lines=tuple(made), transits=ways, time_s=0.0)
@@ -63,8 +65,8 @@ def assert_whole(result: Sorties, rules: SortieRules) -> None:
         assert flight.points <= rules.drone.max_points
         assert flight.farthest_m <= rules.sight_m
         assert flight.way_out[0].tolist() == list(flight.launch)
-        assert flight.way_out[-1].tolist() == list(entry(flight.lines[0]))
-        assert flight.way_home[0].tolist() == list(leave(flight.lines[-1]))
+        assert flight.way_out[-1].tolist() == list(flight.lines[0].entry)
+        assert flight.way_home[0].tolist() == list(flight.lines[-1].exit)
         assert len(flight.transits) == len(flight.lines) - 1
 
 
@@ -86,7 +88,12 @@ def test_a_large_field_takes_the_fewest_batteries_that_its_energy_allows() -> No
     spent = sum(flight.energy_share for flight in result.flights)
     assert math.ceil(spent / RULES.battery.usable) <= result.batteries <= 7
     assert result.photos == 40 * 62
-    assert result.card_mb(6.0) == 40 * 62 * 6.0
+    cameras = read_catalogue().cameras_of(MINI)
+    assert [camera.photo_mb > 0 for camera in cameras] == [True]
+    known = sum(camera.photo_mb for camera in cameras)
+    assert result.card_gb(cameras) == pytest.approx(40 * 62 * known / 1000)
+    unknown = replace(cameras[0], photo_mb=math.nan)
+    assert result.card_gb([unknown]) == 0.0
 
 
 def test_a_launch_near_by_saves_batteries_and_is_chosen() -> None:

@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
@@ -189,9 +188,6 @@ def test_model_that_does_not_cover_says_how_much_and_where(tmp_path: Path) -> No
         read_terrain(path, FRAME, AREA)
     with pytest.raises(InputError, match=r"does not cover 100\.0 %"):
         read_terrain(path, PlanFrame(lon_deg=9.0, lat_deg=46.8), AREA)
-    within = shapely.box(-200, -150, 200, 150)
-    terrain = read_terrain(path, FRAME, AREA, within=within)
-    assert terrain.at([[-290.0, 0.0]])[0] == pytest.approx(1000 - 25, abs=2)
 
 
 def test_gap_inside_the_area_is_refused_and_placed(tmp_path: Path) -> None:

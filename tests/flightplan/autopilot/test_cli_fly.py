@@ -13,8 +13,8 @@ from flightplan.autopilot import cli as cli_fly
 from flightplan.autopilot import flight
 from flightplan.autopilot.cli import fly
 from flightplan.autopilot.protocol import WireItem
-from flightplan.formats import Format, write_mission
 from flightplan.formats.mission import Mission
+from flightplan.formats.mission_files import Format, write_mission
 from tmp.cli import PluginGroup
 
 

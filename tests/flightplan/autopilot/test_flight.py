@@ -84,7 +84,8 @@ def test_a_mission_left_half_way_begins_at_its_beginning(
     vehicle, link = meet()
     loaded = loaded_on(link)
     vehicle.current, vehicle.habits.loss = 20, 0.2
-    start(link, loaded, patience=Patience(reply_s=0.1, silence_s=60.0))
+    link.patience = Patience(reply_s=0.1, silence_s=60.0)
+    start(link, loaded)
     assert vehicle.current < 20
 
 
@@ -117,7 +118,8 @@ def test_photographs_whose_message_was_lost_are_counted_and_doubles_are_not(
     vehicle, link = meet(photos_per_item=20)
     loaded = loaded_on(link)
     vehicle.habits.loss, vehicle.habits.twice = 0.15, 0.15
-    start(link, loaded, patience=Patience(reply_s=0.1, silence_s=60.0))
+    link.patience = Patience(reply_s=0.1, silence_s=60.0)
+    start(link, loaded)
     said: list[str] = []
     list(follow(link, loaded, photographs, passed=lambda _: None, say=said.append))
     indices = [int(row["index"]) for row in rows(photographs)]
@@ -178,10 +180,8 @@ def test_there_is_nothing_to_follow_on_the_ground(
     _, link = meet()
     loaded = loaded_on(link)
     said: list[str] = []
-    quick = Patience(hello_s=0.3)
-    assert not list(
-        follow(link, loaded, photographs, passed=lambda _: None, say=said.append, patience=quick)
-    )
+    link.patience = Patience(hello_s=0.3)
+    assert not list(follow(link, loaded, photographs, passed=lambda _: None, say=said.append))
     assert said == ["the vehicle is not armed; there is nothing to follow"]
 
 

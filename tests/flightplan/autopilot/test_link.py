@@ -35,17 +35,17 @@ def test_a_refused_command_comes_with_what_the_autopilot_said(meet: Meet) -> Non
 
 def test_a_command_is_given_until_it_is_answered(meet: Meet) -> None:
     vehicle, link = meet(loss=0.3, seed=4)
-    patience = Patience(reply_s=0.1, silence_s=60.0)
+    link.patience = Patience(reply_s=0.1, silence_s=60.0)
     for _ in range(2):
-        link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1.0, what="fence", patience=patience)
+        link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1.0, what="fence")
     assert len(vehicle.commands) >= 2
 
 
 def test_no_answer_to_a_command_is_an_error(meet: Meet, patience: Patience) -> None:
     vehicle, link = meet()
-    vehicle.deaf = True
+    vehicle.deaf, link.patience = True, patience
     with pytest.raises(LinkError, match="no answer to the command to arm"):
-        link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1.0, what="arm", patience=patience)
+        link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1.0, what="arm")
 
 
 def test_a_closed_connection_is_seen(meet: Meet, capfd: pytest.CaptureFixture[str]) -> None:

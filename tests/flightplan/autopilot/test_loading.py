@@ -53,7 +53,7 @@ def test_another_mission_is_kept_unless_it_may_be_replaced(
     load(link, mission, logbook, home=HOME, replace=True)
     assert len(vehicle.mission) > 2
     (kept,) = logbook.folder.glob("replaced-mission-*.waypoints")
-    assert "50.00000000\t10.00000000\t40.000" in kept.read_text(encoding="utf-8")
+    assert "50.000000000\t10.000000000\t40.000" in kept.read_text(encoding="utf-8")
 
 
 def test_another_fence_is_kept_before_the_mission_is_touched(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from flightplan.autopilot.logbook import COLUMNS, Logbook, PhotographList, Trigger
+from flightplan.autopilot.logbook import COLUMNS, Logbook, PhotographList, PhotographTrigger
 from flightplan.autopilot.protocol import WireItem
-from flightplan.formats import read_mission
+from flightplan.formats.mission_files import read_mission
 from tmp.errors import InputError
 
-TRIGGER = Trigger(
+TRIGGER = PhotographTrigger(
     time=datetime(2026, 6, 1, 12, 0, 0, 250_000, tzinfo=UTC),
     lon_deg=-21.9876543,
     lat_deg=64.1234567,

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.autopilot.protocol import Kind, WireItem
+from flightplan.autopilot.protocol import ItemKind, WireItem
 from flightplan.autopilot.upload import differences, fingerprint
 from flightplan.formats.mavlink_items import Autopilot
 
 AT = WireItem(command=16, frame=3, p2=2.0, p4=45.0, x=641234567, y=-219876543, z=60.0)
 HOME = WireItem(command=16, frame=0, x=641000000, y=-219000000, z=31.0)
-MISSION, FENCE = Kind.MISSION, Kind.FENCE
+MISSION, FENCE = ItemKind.MISSION, ItemKind.FENCE
 
 
 def found(sent: WireItem, held: WireItem, autopilot: Autopilot = Autopilot.PX4) -> list[str]:

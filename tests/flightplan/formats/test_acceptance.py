@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from flightplan.formats import Format, write_mission
 from flightplan.formats.mavlink_items import Autopilot, home_item, mission_items
+from flightplan.formats.mission_files import Format, write_mission
 
 NUMBERS = {Format.PLAN_ARDUPILOT: 3, Format.PLAN_PX4: 12}
 

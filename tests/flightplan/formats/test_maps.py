@@ -7,8 +7,8 @@ from dataclasses import replace
 import defusedxml.ElementTree as ElementTree
 import pytest
 
-from flightplan.formats import Format, decode_mission, encode_mission
 from flightplan.formats.mission import HeightReference
+from flightplan.formats.mission_files import Format, decode_mission, encode_mission
 from tmp.errors import InputError
 
 KML = "{http://www.opengis.net/kml/2.2}"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from flightplan.formats.wpl import from_wpl, to_wpl
+from flightplan.formats.qgroundcontrol import from_wpl, to_wpl
 from tmp.errors import InputError
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flightplan.equipment.catalogue import read_catalogue
-from flightplan.formats import Format, decode_mission, encode_mission
 from flightplan.formats.geometry import leg
 from flightplan.formats.mission import HeightReference
-from flightplan.formats.wpml import Trigger, to_consumer, to_enterprise
+from flightplan.formats.mission_files import Format, decode_mission, encode_mission
+from flightplan.formats.wpml import ReleasedBy, to_consumer, to_enterprise
 from tmp.errors import InputError
 
 KML = "{http://www.opengis.net/kml/2.2}"
@@ -182,7 +182,7 @@ def test_drones_without_a_number_are_refused_for_pilot_2(mission, drone):
     [("dji-mini-4-pro", "68", False), ("DJI Mini 3 Pro", "97", True), ("Air 3", "68", True)],
 )
 def test_consumer_numbers_say_when_they_are_a_guess(mission, drone, number, guessed):
-    written = to_consumer(replace(mission, drone=drone), Trigger.POINT, catalogue=CATALOGUE)
+    written = to_consumer(replace(mission, drone=drone), ReleasedBy.POINT, catalogue=CATALOGUE)
     assert texts(members(written.content)[1], "droneEnumValue") == [number]
     assert any("guess" in note for note in written.notes) == guessed
 
@@ -202,18 +202,18 @@ def shoots(content):
 
 
 def test_a_photograph_at_each_point(mini):
-    found = shoots(to_consumer(mini, Trigger.POINT, catalogue=CATALOGUE).content)
+    found = shoots(to_consumer(mini, ReleasedBy.POINT, catalogue=CATALOGUE).content)
     assert len(found) == len(mini.photos)
     assert all(kind == "reachPoint" and start == end for kind, _, start, end in found)
 
 
 def test_photographs_by_distance_run_from_line_start_to_the_end_of_the_run_out(mini):
-    found = shoots(to_consumer(mini, Trigger.DISTANCE, catalogue=CATALOGUE).content)
+    found = shoots(to_consumer(mini, ReleasedBy.DISTANCE, catalogue=CATALOGUE).content)
     assert found == [("multipleDistance", 15.0, i, i + 2) for i in (1, 5, 9, 13)]
 
 
 def test_photographs_by_time_and_the_speed_that_fits(mini):
-    content = to_consumer(mini, Trigger.INTERVAL, catalogue=CATALOGUE).content
+    content = to_consumer(mini, ReleasedBy.INTERVAL, catalogue=CATALOGUE).content
     assert shoots(content) == [("multipleTiming", 2.5, i, i + 2) for i in (1, 5, 9, 13)]
     speeds = [float(speed) for speed in texts(members(content)[1], "waypointSpeed")]
     assert speeds[:3] == [6.0, 6.0, 6.0]
@@ -221,7 +221,7 @@ def test_photographs_by_time_and_the_speed_that_fits(mini):
 
 def test_the_timer_variant_takes_none_and_flies_spacing_over_interval(mini):
     slow = replace(mini, photo_interval_s=5.0)
-    written = to_consumer(slow, Trigger.TIMER, catalogue=CATALOGUE)
+    written = to_consumer(slow, ReleasedBy.TIMER, catalogue=CATALOGUE)
     assert shoots(written.content) == []
     back = decode_mission(written.content, "")
     # 15 m in 5 s, from the run-in to the end of the run-out.
@@ -229,7 +229,7 @@ def test_the_timer_variant_takes_none_and_flies_spacing_over_interval(mini):
     assert any("timer to 5 s" in note for note in written.notes)
 
 
-@pytest.mark.parametrize("trigger", [Trigger.TIMER, Trigger.INTERVAL])
+@pytest.mark.parametrize("trigger", [ReleasedBy.TIMER, ReleasedBy.INTERVAL])
 def test_timers_need_an_interval(mini, trigger):
     with pytest.raises(InputError, match="no time between photographs"):
         to_consumer(replace(mini, photo_interval_s=math.nan), trigger, catalogue=CATALOGUE)
@@ -237,7 +237,7 @@ def test_timers_need_an_interval(mini, trigger):
 
 def test_dji_fly_is_never_asked_for_more_than_it_honours(mini):
     fast = replace(mini, waypoints=tuple(replace(w, speed_m_s=14.0) for w in mini.waypoints))
-    written = to_consumer(fast, Trigger.DISTANCE, catalogue=CATALOGUE)
+    written = to_consumer(fast, ReleasedBy.DISTANCE, catalogue=CATALOGUE)
     assert set(texts(members(written.content)[1], "waypointSpeed")) == {"11.5"}
     assert any("11.5 m/s" in note for note in written.notes)
 
@@ -245,19 +245,19 @@ def test_dji_fly_is_never_asked_for_more_than_it_honours(mini):
 def test_missions_that_choke_controllers_are_warned_of(flown):
     mission = flown.lawnmower()
     dense = tuple(replace(w, photo_spacing_m=w.photo_spacing_m / 5) for w in mission.waypoints)
-    written = to_consumer(replace(mission, waypoints=dense), Trigger.POINT, catalogue=CATALOGUE)
+    written = to_consumer(replace(mission, waypoints=dense), ReleasedBy.POINT, catalogue=CATALOGUE)
     assert any("waypoints: controllers" in note for note in written.notes)
 
 
 def test_heights_above_the_ellipsoid_are_wgs84_and_terrain_is_refused(mini):
     above = replace(mini, height_reference=HeightReference.ELLIPSOID)
-    content = to_consumer(above, Trigger.POINT, catalogue=CATALOGUE).content
+    content = to_consumer(above, ReleasedBy.POINT, catalogue=CATALOGUE).content
     assert texts(members(content)[1], "executeHeightMode") == ["WGS84"]
     assert decode_mission(content, "").height_reference is HeightReference.ELLIPSOID
     with pytest.raises(InputError, match="heights above terrain"):
         to_consumer(
             replace(mini, height_reference=HeightReference.TERRAIN),
-            Trigger.POINT,
+            ReleasedBy.POINT,
             catalogue=CATALOGUE,
         )
 

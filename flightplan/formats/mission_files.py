@@ -1,0 +1,256 @@
+"""Missions as files: what each format is called, what it can carry, writing and reading."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache, partial
+from pathlib import Path
+
+from flightplan.equipment.catalogue import Catalogue, read_catalogue
+from flightplan.formats import geojson, gpx, kml, litchi, qgroundcontrol, wpml
+from flightplan.formats.geometry import place
+from flightplan.formats.markup import MOST_BYTES, local_name, parse, unzipped
+from flightplan.formats.mavlink_items import Autopilot
+from flightplan.formats.mission import Content, Mission, Written, losses
+from flightplan.formats.wpml_reading import from_wpml, is_wpml
+from tmp.errors import InputError
+from tmp.files import replacing
+
+log = logging.getLogger(__name__)
+
+_ROUTES = re.compile(r"(^|/)(waylines\.wpml|[^/]*\.kml)$")
+
+
+class Format(StrEnum):
+    """The formats missions are written in."""
+
+    PLAN_ARDUPILOT = "plan-ardupilot"
+    PLAN_PX4 = "plan-px4"
+    WPL = "wpl"
+    DJI_ENTERPRISE = "dji-enterprise"
+    DJI_PHOTO = "dji-photo"
+    DJI_DISTANCE = "dji-distance"
+    DJI_INTERVAL = "dji-interval"
+    DJI_TIMER = "dji-timer"
+    LITCHI = "litchi"
+    KML = "kml"
+    GPX = "gpx"
+    GEOJSON = "geojson"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatKind:
+    """What a format is, and what it can carry."""
+
+    title: str
+    suffix: str
+    carries: frozenset[Content]
+    encode: Callable[..., Written]
+    """Takes the mission, and a catalogue as ``catalogue`` if `names_drone`."""
+    names_drone: bool = False
+    """Whether the file calls the drone by a number of the catalogue."""
+
+
+FORMATS: dict[Format, FormatKind] = {
+    Format.PLAN_ARDUPILOT: FormatKind(
+        "QGroundControl plan for ArduPilot",
+        ".plan",
+        qgroundcontrol.PLAN_CARRIES,
+        partial(qgroundcontrol.to_plan, autopilot=Autopilot.ARDUPILOT),
+    ),
+    Format.PLAN_PX4: FormatKind(
+        "QGroundControl plan for PX4",
+        ".plan",
+        qgroundcontrol.PLAN_CARRIES,
+        partial(qgroundcontrol.to_plan, autopilot=Autopilot.PX4),
+    ),
+    Format.WPL: FormatKind(
+        "QGC WPL 110, for Mission Planner and ArduPilot",
+        ".waypoints",
+        qgroundcontrol.WPL_CARRIES,
+        qgroundcontrol.to_wpl,
+    ),
+    Format.DJI_ENTERPRISE: FormatKind(
+        "DJI Pilot 2 on enterprise drones",
+        ".kmz",
+        wpml.ENTERPRISE_CARRIES,
+        wpml.to_enterprise,
+        names_drone=True,
+    ),
+    **{
+        format_: FormatKind(
+            f"DJI Fly, {title}",
+            ".kmz",
+            wpml.TIMER_CARRIES if format_ is Format.DJI_TIMER else wpml.CONSUMER_CARRIES,
+            partial(wpml.to_consumer, trigger=trigger),
+            names_drone=True,
+        )
+        for format_, title, trigger in (
+            (Format.DJI_PHOTO, "a photograph at each waypoint", wpml.ReleasedBy.POINT),
+            (Format.DJI_DISTANCE, "photographs by distance", wpml.ReleasedBy.DISTANCE),
+            (Format.DJI_INTERVAL, "photographs by time", wpml.ReleasedBy.INTERVAL),
+            (Format.DJI_TIMER, "the camera's own timer", wpml.ReleasedBy.TIMER),
+        )
+    },
+    Format.LITCHI: FormatKind("Litchi CSV", ".csv", litchi.CARRIES, litchi.to_litchi),
+    Format.KML: FormatKind("KML", ".kml", kml.CARRIES, kml.to_kml),
+    Format.GPX: FormatKind("GPX route", ".gpx", gpx.CARRIES, gpx.to_gpx),
+    Format.GEOJSON: FormatKind(
+        "GeoJSON, all of the mission", ".geojson", geojson.CARRIES, geojson.to_geojson
+    ),
+}
+
+
+def write_mission(
+    path: Path, mission: Mission, format_: Format, catalogue: Catalogue | None = None
+) -> tuple[str, ...]:
+    """Write a mission, and return what a person flying it must know.
+
+    The same mission always gives the same bytes.
+
+    Parameters
+    ----------
+    catalogue : Catalogue, optional
+        Where DJI's formats find the drone's number; the platform's own by default.
+
+    Returns
+    -------
+    tuple of str
+        One sentence for each thing the format changed or cannot carry, and what to do instead.
+
+    Raises
+    ------
+    InputError
+        If the mission has a waypoint without height or place, or the format cannot hold it.
+    """
+    try:
+        written = encode_mission(mission, format_, catalogue)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(written.content)
+    log.info("%s: %d waypoints for %s", path, len(mission.waypoints), FORMATS[format_].title)
+    return written.notes
+
+
+def encode_mission(
+    mission: Mission, format_: Format, catalogue: Catalogue | None = None
+) -> Written:
+    """Return the bytes of a mission in a format, and what a person flying it must know.
+
+    Raises
+    ------
+    InputError
+        If the mission has a waypoint without height or place, or the format cannot hold it.
+    """
+    for index, waypoint in enumerate(mission.waypoints):
+        what = f"waypoint {index} of mission {mission.name!r}"
+        if not math.isfinite(waypoint.height_m):
+            raise InputError(f"{what} has no height; give it one")
+        place(waypoint.lon_deg, waypoint.lat_deg, what)
+    kind = FORMATS[format_]
+    options = {"catalogue": catalogue or _shipped()} if kind.names_drone else {}
+    written = kind.encode(mission, **options)
+    return replace(written, notes=(*written.notes, *losses(mission, kind.carries)))
+
+
+@cache
+def _shipped() -> Catalogue:
+    return read_catalogue()
+
+
+def read_mission(path: Path) -> Mission:
+    """Read a mission, whatever its format; the content decides, not the file's name.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is no mission, or is malformed.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: more than {MOST_BYTES // 2**20} MB; no mission is that large")
+    try:
+        return decode_mission(content, path.stem)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def sortie_plans(folder: Path) -> dict[int, Path]:
+    """Return the QGroundControl plans of a survey's sorties by their number, in order."""
+    found = {
+        int(name): path
+        for path in folder.glob("sortie-*.plan")
+        if (name := path.stem.removeprefix("sortie-")).isdecimal()
+    }
+    return dict(sorted(found.items()))
+
+
+def decode_mission(content: bytes, name: str) -> Mission:
+    """Return the mission in a file's bytes; `name` is for formats that hold none.
+
+    Raises
+    ------
+    InputError
+        If it is no mission, or malformed.
+    """
+    if not content.strip():
+        raise InputError("the file is empty; export it again")
+    if content[:2] == b"PK":
+        return _from_kmz(content, name)
+    start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:4096]
+    if start.startswith(b"QGC WPL"):
+        return qgroundcontrol.from_wpl(content, name)
+    if start.startswith(b"{"):
+        return _from_json(content, name)
+    if start.startswith(b"<") or content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return _from_xml(content, name)
+    if litchi.is_litchi(start.decode("utf-8", errors="replace").split("\n")[0]):
+        return litchi.from_litchi(content, name)
+    raise InputError(
+        "not a mission in a format known here (.plan, QGC WPL, WPML, Litchi CSV, KML, GPX, "
+        "GeoJSON); export it as one of them"
+    )
+
+
+def _from_json(content: bytes, name: str) -> Mission:
+    try:
+        value = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not well-formed JSON ({error}); export it again") from error
+    if not isinstance(value, dict):
+        raise InputError("a JSON list is not a mission; export it as .plan or GeoJSON")
+    if value.get("fileType") == "Plan":
+        return qgroundcontrol.from_plan(value, name)
+    if "features" in value or "coordinates" in value or value.get("type") == "Feature":
+        return geojson.from_geojson(value, name)
+    raise InputError("JSON, but neither a QGroundControl plan nor GeoJSON; export it as one")
+
+
+def _from_xml(content: bytes, name: str) -> Mission:
+    root = parse(content)
+    kind = local_name(root)
+    if kind == "gpx":
+        return gpx.from_gpx(root, name)
+    if kind == "kml":
+        return from_wpml(root, name) if is_wpml(root) else kml.from_kml(root, name)
+    raise InputError(f"XML, but neither KML nor GPX (its root is {kind[:40]!r}); export it as one")
+
+
+def _from_kmz(content: bytes, name: str) -> Mission:
+    members = unzipped(content, _ROUTES)
+    route = next((key for key in sorted(members) if key.lower().endswith(".wpml")), None)
+    route = route or next(iter(sorted(members)), None)
+    if route is None:
+        raise InputError("a zip archive without waylines.wpml or a .kml; export the mission again")
+    return _from_xml(members[route], name)
