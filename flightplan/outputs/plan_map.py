@@ -1,200 +1,389 @@
-"""The map a scientist looks at before take-off: a picture, and a page that opens offline."""
+"""The map of a plan: ground, area, what the photographs see of it, and the way flown."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
-from flightplan.outputs.drawing import (
-    LETTER,
-    Layer,
-    Stroke,
-    Text,
-    data_uri,
-    moved,
-    png_bytes,
-    rectangle,
-    to_picture,
-    to_svg,
-)
-from flightplan.outputs.mapcolours import (
-    LegendEntry,
-    count_picture,
-    cursor_pixels,
-    ground_picture,
-    gsd_picture,
-)
-from flightplan.outputs.maplegend import check_row, head_shapes, legend_shapes
-from flightplan.outputs.mapsheet import (
-    SORTIE_COLOURS,
-    DrawnSortie,
-    MapView,
-    PlanPicture,
-    plan_layers,
-    worst_places,
-)
-from flightplan.outputs.profilechart import draw_profile
-from tmp.files import replacing
+from flightplan.proof.certificate import Asked, Certificate, Spot
+from flightplan.proof.footprints import height_below
+from flightplan.proof.prove import Coverage
+from flightplan.terrain.profiles import Profile
+from flightplan.terrain.terrain import Terrain
+from tmp import plotting
+from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
+from tmp.plotting import BAD, SORTIES, Key
 
-PROFILE_HEIGHT = 210.0
-MOST_PROFILES = 4
-"""Profiles drawn in the picture; the page has all."""
-HEAD, GAP, LEGEND_WIDTH = 86.0, 18.0, 300.0
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Float = NDArray[np.float64]
+
+MAP_WIDTH, TALLEST = 860.0, 800.0
+"""Pixels of the map."""
+MARGIN = 0.07
+"""Ground shown beyond all that is drawn, as a fraction of its extent."""
+ARROW_EVERY, SHORTEST_WITH_ARROW = 170.0, 26.0
+"""Pixels between arrows on a line, and of the shortest line that has one."""
+MANY_PHOTOGRAPHS = 400
+"""Up to so many are shown at first."""
+BELOW = ("#8c0d25", "#e0603f", "#f9c58d")
+"""Seen by none; by less than half of what was asked; by less than asked."""
+REACHED = ("#e3f1e6", "#b5dcc4", "#7fbfa6")
+"""As asked; from one and a half, from two and a half times as often."""
+SHARPNESS = ((0.0, "#b5dcc4"), (0.8, "#e3f1e6"), (1.01, "#f9c58d"), (1.2, "#e0603f"),
+             (1.6, "#8c0d25"))  # fmt: skip
+"""Fraction of the ground sampling distance asked from which each colour holds."""
+UNSEEN = "#4a4a4a"
+OPACITY = 205
+MOST_CELLS = 1400
+"""Longest side of a raster on the map."""
+GROUND_PX = 2.0
+"""Pixels of the map between the places where its ground is looked up."""
+CONTOURS = 9
+"""About how many contour lines cross the relief shown."""
+CONTOUR = "#8a7d62"
+LEVEL_M = 0.5
+"""Relief up to which ground is level and has no contour lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnSortie:
+    """One flight, as the map shows it."""
+
+    name: str
+    way: Float
+    """Waypoints (N, 2), plan metres, from take-off to landing."""
+    surveying: NDArray[np.bool_]
+    """Whether photographs are taken from each waypoint to the next, (N - 1,)."""
+    photos: Float
+    """Where photographs are taken, (M, 2)."""
+    profile: Profile
+    takeoff: tuple[float, float] | None = None
+    landing: tuple[float, float] | None = None
+    """If not where it took off."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the table of sorties says: column to value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanPicture:
+    """Everything a person looks at before take-off."""
+
+    title: str
+    frame: PlanFrame
+    area: BaseGeometry
+    """Plan metres, like all that follows."""
+    coverage: Coverage
+    asked: Asked
+    certificate: Certificate
+    sorties: Sequence[DrawnSortie]
+    terrain: Terrain
+    exclusions: Sequence[BaseGeometry] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What the head of the page says: name to value."""
+    warnings: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sorties:
+            raise InputError(f"plan {self.title!r} has no sortie to draw")
+
+    @property
+    def box(self) -> plotting.Box:
+        """The ground shown: the area and the ways flown, with a margin."""
+        ways = [sortie.way for sortie in self.sorties]
+        places = np.vstack([shapely.get_coordinates(self.area), *ways])
+        low, high = places.min(axis=0), places.max(axis=0)
+        margin = MARGIN * float((high - low).max()) + 5.0
+        (west, south), (east, north) = (low - margin).tolist(), (high + margin).tolist()
+        return west, south, east, north
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the map per metre."""
+        west, south, east, north = self.box
+        return min(MAP_WIDTH / (east - west), TALLEST / (north - south))
+
+    @property
+    def corners(self) -> Float:
+        """Longitude and latitude of the map's north-west, north-east, south-east, south-west."""
+        west, south, east, north = self.box
+        corners = [(west, north), (east, north), (east, south), (west, south)]
+        return self.frame.geodetic_from_plan(np.array(corners))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sheet:
-    """The parts of a plan's map."""
+class Layer:
+    """What is shown and hidden together; its parts have the class ``layer-NAME``."""
 
-    view: MapView
-    layers: list[Layer]
-    counts: list[LegendEntry]
-    gsds: list[LegendEntry]
-    contours_m: float
-
-
-def draw_map(path: Path, plan: PlanPicture) -> None:
-    """Write the map with legend and terrain profiles as a PNG.
-
-    Parameters
-    ----------
-    path : Path
-    plan : PlanPicture
-    """
-    sheet = _compose(plan)
-    wide, tall = sheet.view.size
-    legend, needed = legend_shapes(plan, sheet.counts, sheet.contours_m)
-    width = wide + LEGEND_WIDTH + 3 * GAP
-    shown = plan.sorties[:MOST_PROFILES]
-    body = max(tall, needed)
-    height = HEAD + body + GAP + len(shown) * (PROFILE_HEIGHT + GAP)
-    letters = int((width - 2 * GAP) / (LETTER * 13))
-    head = Layer(name="head", label="", shapes=tuple(head_shapes(plan, letters)))
-    parts = [_shifted(head, GAP, 0), *(_shifted(layer, GAP, HEAD) for layer in sheet.layers)]
-    border = Stroke(parts=(rectangle(0, 0, wide, tall)[[0, 1, 2, 3, 0]],), colour="#5b666e",
-                    width=1)  # fmt: skip
-    parts.append(_shifted(Layer(name="border", label="", shapes=(border,)), GAP, HEAD))
-    side = Layer(name="legend", label="", shapes=tuple(legend))
-    parts.append(_shifted(side, wide + 2 * GAP, HEAD))
-    for number, sortie in enumerate(shown):
-        top = HEAD + body + GAP + number * (PROFILE_HEIGHT + GAP)
-        chart = draw_profile(
-            sortie.profile,
-            (width - 2 * GAP, PROFILE_HEIGHT),
-            title=f"{sortie.name}: ground, height band and flight",
-            band_m=_band(plan),
-        )
-        parts.append(_shifted(Layer(name="chart", label="", shapes=chart), GAP, top))
-    if len(plan.sorties) > len(shown):
-        said = f"{len(plan.sorties) - len(shown)} more sorties: their profiles are on the page"
-        note = Text(x=GAP, y=height - 8, text=said, halo=False)
-        parts.append(Layer(name="note", label="", shapes=(note,)))
-    picture = to_picture(parts, (width, height))
-    with replacing(path) as partial:
-        picture.save(partial, "PNG")
+    name: str
+    label: str
+    """What a reader switches."""
+    shown: bool = True
+    """Whether the page shows it at first; the picture holds just such layers."""
 
 
-def write_map_html(path: Path, plan: PlanPicture) -> None:
-    """Write the map as one HTML page that needs neither network nor other files.
-
-    Parameters
-    ----------
-    path : Path
-    plan : PlanPicture
-    """
-    environment = Environment(
-        loader=PackageLoader("flightplan"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    sheet = _compose(plan)
-    pixels, bounds = cursor_pixels(plan.coverage)
-    corners = plan.frame.geodetic_from_plan(sheet.view.corners)
-    page = environment.get_template("plan.html.j2").render(
-        plan=plan,
-        map=to_svg(sheet.layers, sheet.view.size, f"map of {plan.title}"),
-        switches=[layer for layer in sheet.layers if layer.label],
-        counts=sheet.counts,
-        gsds=sheet.gsds,
-        contours_m=sheet.contours_m,
-        sorties=_sorties_table(plan),
-        profiles=[_profile_svg(sortie, plan) for sortie in plan.sorties],
-        checks=[(check.passed, check_row(check)) for check in plan.certificate.checks],
-        places=worst_places(plan.certificate),
-        cursor={
-            "picture": data_uri(png_bytes(pixels), "image/png"),
-            "bounds": bounds,
-            "view": [sheet.view.west, sheet.view.north, sheet.view.scale],
-            "corners": corners.tolist(),
-        },
-    )
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-
-
-def _compose(plan: PlanPicture) -> _Sheet:
-    view = MapView.around(plan)
-    ground, contours_m = ground_picture(plan.terrain, view)
-    counted, counts = count_picture(plan.coverage, plan.asked.photographs, view)
+def plan_layers(plan: PlanPicture) -> list[Layer]:
+    """Return the layers that a reader can switch."""
+    photographs = sum(len(sortie.photos) for sortie in plan.sorties)
     layers = [
-        Layer(name="ground", label="", shapes=(ground,)),
-        Layer(name="count", label="Photographs of each place", shapes=(counted,)),
+        Layer(name="count", label="Photographs of each place"),
+        Layer(name="gsd", label="Ground sampling distance", shown=False),
+        Layer(name="exclusions", label="Exclusions"),
+        Layer(name="area", label="Area"),
+        Layer(name="ways", label="Ways between lines"),
+        Layer(name="lines", label="Flight lines"),
+        Layer(name="photos", label="Photographs", shown=photographs <= MANY_PHOTOGRAPHS),
+        Layer(name="failing", label="Worst places"),
     ]
-    gsds: list[LegendEntry] = []
-    if plan.asked.gsd_m is not None:
-        sharp, gsds = gsd_picture(plan.coverage, plan.asked.gsd_m, view)
-        layers.append(
-            Layer(name="gsd", label="Ground sampling distance", shapes=(sharp,), shown=False)
-        )
-    layers += plan_layers(plan, view)
-    return _Sheet(view=view, layers=layers, counts=counts, gsds=gsds, contours_m=contours_m)
+    return [layer for layer in layers if layer.name != "gsd" or plan.asked.gsd_m is not None]
 
 
-def _shifted(layer: Layer, x: float, y: float) -> Layer:
-    return Layer(
-        name=layer.name,
-        label=layer.label,
-        shapes=tuple(moved(shape, x, y) for shape in layer.shapes),
-        shown=layer.shown,
-    )
+def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) -> tuple[Axes, float]:
+    """Draw the map of a plan into a figure, with its upper left corner at a place in pixels.
+
+    Returns
+    -------
+    axes : Axes
+        In plan metres.
+    contours_m : float
+        Between contour lines; 0 where the ground is level and has none.
+    """
+    axes = plotting.map_axes(figure, plan.box, left, top, plan.scale)
+    ground = _draw_ground(axes, plan.terrain)
+    coverage, bounds = plan.coverage, _cells_box(plan.coverage)
+    for layer, values, classes in (
+        ("count", coverage.count, count_classes(plan.asked.photographs)),
+        ("gsd", coverage.gsd_m, gsd_classes(plan.asked.gsd_m)),
+    ):
+        if classes:
+            cells = _class_cells(coverage, values, classes)
+            plotting.picture(axes, cells, bounds, smooth=False, layer=f"layer-{layer}")
+    contours_m = _draw_contours(axes, *ground)
+    _draw_zones(axes, plan)
+    for number, sortie in enumerate(plan.sorties):
+        _draw_sortie(axes, sortie, SORTIES[number % len(SORTIES)])
+    _draw_badges(axes, plan)
+    plotting.scale_bar(axes)
+    plotting.north_arrow(axes)
+    north_west, _, south_east, south_west = plan.corners
+    plotting.degree_ticks(
+        axes, (south_west[0], south_east[0]), (south_west[1], north_west[1])
+    )  # fmt: skip
+    return axes, contours_m
 
 
-def _band(plan: PlanPicture) -> tuple[float, float] | None:
-    least, most = plan.asked.least_height_agl_m, plan.asked.most_height_agl_m
-    return None if least is None or most is None else (least, most)
+def _draw_ground(axes: Axes, terrain: Terrain) -> tuple[Float, Float, Float]:
+    """Draw the ground shaded from the north-west; returns x, y and heights (rows, cols)."""
+    (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
+    step = GROUND_PX * plotting.pixel_of(axes)[0]
+    x = np.arange(west + step / 2, east, step)
+    y = np.arange(north - step / 2, south, -step)
+    ground = height_below(terrain, np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1))
+    # Level ground is 0.71; the shades are spread about it and kept pale.
+    shade = np.clip(0.97 + 0.5 * (plotting.hillshade(ground, step) - np.sqrt(0.5)), 0.45, 1.0)
+    tinted = (shade[..., None] * (250, 248, 243)).astype(np.uint8)
+    box = (west, north - len(y) * step, west + len(x) * step, north)
+    plotting.picture(axes, tinted, box)
+    return x, y, ground
 
 
-def _profile_svg(sortie: DrawnSortie, plan: PlanPicture) -> str:
-    size = (MapView.around(plan).size[0], PROFILE_HEIGHT + 30)
-    size = (max(size[0], 860.0), size[1])
-    shapes = draw_profile(
-        sortie.profile,
-        size,
-        title=f"{sortie.name}: ground, height band and flight",
-        band_m=_band(plan),
-    )
-    layer = Layer(name="profile", label="", shapes=shapes)
-    return to_svg([layer], size, f"terrain profile of {sortie.name}").replace(
-        ' id="layer-profile"', ""
-    )
+def _draw_contours(axes: Axes, x: Float, y: Float, ground: Float) -> float:
+    """Draw contour lines with their heights; returns their interval, 0 where there are none."""
+    relief = float(np.ptp(ground))
+    if relief <= LEVEL_M:
+        return 0.0
+    interval = plotting.round_step(2 * relief / CONTOURS)
+    levels = np.arange(np.ceil(ground.min() / interval), ground.max() / interval) * interval
+    order = plotting.over(axes)
+    lines = axes.contour(x, y, ground, levels, colors=CONTOUR, linewidths=0.8, zorder=order)
+    axes.clabel(lines, fontsize=11, fmt="%g", zorder=order)
+    return interval
 
 
-def _sorties_table(plan: PlanPicture) -> dict[str, Any]:
-    """Return columns and rows of the table of sorties."""
-    columns: dict[str, None] = {}
+Classes = Sequence[tuple[float, str]]
+"""Least value and colour of each class, from low to high."""
+
+
+def count_classes(asked: int) -> Classes:
+    """Return classes of photographs about what was asked."""
+    half = max((asked + 1) // 2, 1)
+    starts = [0, 1, half, asked, int(1.5 * asked + 0.5), int(2.5 * asked + 0.5)]
+    # Where few photographs are asked, classes fall together: the better colour is meant.
+    return sorted(dict(zip(starts, (*BELOW, *REACHED), strict=True)).items())
+
+
+def gsd_classes(asked_m: float | None) -> Classes:
+    """Return classes of ground sampling distance about what was asked; none if nothing was."""
+    if asked_m is None:
+        return ()
+    return [*((share * asked_m, colour) for share, colour in SHARPNESS), (np.inf, UNSEEN)]
+
+
+def count_keys(coverage: Coverage, asked: int) -> list[Key]:
+    """Return the legend of the photographs of each place, with shares of the area."""
+    classes = count_classes(asked)
+    names = []
+    for (start, _), (end, _) in pairwise([*classes, (np.inf, "")]):
+        name = f"{start:g} or more" if np.isinf(end) else f"{start:g} to {end - 1:g}"
+        names.append(name if end != start + 1 else f"{start:g}")
+    return _class_keys(coverage.count[coverage.inside], classes, names)
+
+
+def gsd_keys(coverage: Coverage, asked_m: float | None) -> list[Key]:
+    """Return the legend of the best ground sampling distance, with shares of the area."""
+    classes = gsd_classes(asked_m)
+    names = []
+    for (start, _), (end, _) in pairwise([*classes, (np.nan, "")]):
+        name = f"{start * 100:.2f} to {end * 100:.2f} cm"
+        if start == 0:
+            name = f"up to {end * 100:.2f} cm"
+        elif np.isinf(end):
+            name = f"above {start * 100:.2f} cm"
+        names.append("not seen" if np.isinf(start) else name)
+    return _class_keys(coverage.gsd_m[coverage.inside], classes, names)
+
+
+def _class_keys(values: NDArray[np.generic], classes: Classes, names: Sequence[str]) -> list[Key]:
+    """Return an entry for each class that occurs."""
+    found = np.bincount(_class_of(values, classes), minlength=len(classes)) / max(values.size, 1)
+    said = [f"{share:.0%}" if share >= 0.01 else "under 1%" for share in found]
+    return [
+        Key(label=f"{name} ({percent})", colour=colour)
+        for (_, colour), name, percent, share in zip(classes, names, said, found, strict=True)
+        if share
+    ]
+
+
+def _class_of(values: NDArray[np.generic], classes: Classes) -> NDArray[np.intp]:
+    return np.searchsorted([start for start, _ in classes], values, side="right") - 1
+
+
+def _class_cells(
+    coverage: Coverage, values: NDArray[np.generic], classes: Classes
+) -> plotting.Pixels:
+    """Return cells (rows, cols, 4) coloured by class, clear beyond the area."""
+    each = _cells_each(coverage)
+    table = np.array([plotting.css_rgb(colour) for _, colour in classes])
+    inside = coverage.inside[::each, ::each]
+    opacity = (inside * np.uint8(OPACITY))[..., None]
+    colours = table[_class_of(values[::each, ::each], classes)]
+    return np.concatenate([colours, opacity], axis=-1).astype(np.uint8)
+
+
+def _cells_each(coverage: Coverage) -> int:
+    return -(-max(coverage.grid.shape) // MOST_CELLS)
+
+
+def _cells_box(coverage: Coverage) -> plotting.Box:
+    grid, each = coverage.grid, _cells_each(coverage)
+    rows, cols = (-(-side // each) * each * grid.cell_m for side in grid.shape)
+    return grid.x_min, grid.y_max - rows, grid.x_min + cols, grid.y_max
+
+
+def cursor_pixels(coverage: Coverage, longest: int = 420) -> tuple[plotting.Pixels, list[float]]:
+    """Pack the proof for the page's cursor: an opaque image, and the plan bounds of its cells.
+
+    The upper half holds photographs (red; 255 beyond the area) and the ground sampling distance
+    in tenths of a millimetre (green and blue, high byte first); the lower half the height above
+    the ground in decimetres in the same two channels.
+    """
+    each = max(1, -(-max(coverage.grid.shape) // longest))
+    inside = coverage.inside[::each, ::each]
+    count = np.where(inside, np.minimum(coverage.count[::each, ::each], 254), 255)
+    upper = _two_bytes(coverage.gsd_m[::each, ::each] * 1e4)
+    lower = _two_bytes(coverage.height_agl_m[::each, ::each] * 10)
+    top = np.dstack([count, upper])
+    pixels = np.vstack([top, np.dstack([count, lower])]).astype(np.uint8)
+    grid, (rows, cols) = coverage.grid, inside.shape
+    cell_m, shift_m = each * grid.cell_m, (each - 1) / 2 * grid.cell_m
+    west, north = grid.x_min - shift_m, grid.y_max + shift_m
+    return pixels, [west, north - rows * cell_m, west + cols * cell_m, north]
+
+
+def _two_bytes(values: NDArray[np.float32]) -> Float:
+    whole = np.nan_to_num(values.astype(float), nan=65535, posinf=65535).round().clip(0, 65535)
+    return np.stack([whole // 256, whole % 256], axis=-1)
+
+
+def _draw_zones(axes: Axes, plan: PlanPicture) -> None:
+    for zone in plan.exclusions:
+        plotting.hatched(axes, plotting.rings_of(zone), layer="layer-exclusions")
+    outline = plotting.rings_of(plan.area)
+    plotting.fills(axes, outline, "none", edge="#ffffff", width=4.8, layer="layer-area")
+    plotting.fills(axes, outline, "none", edge="#000000", width=2.4, layer="layer-area")
+
+
+def _draw_sortie(axes: Axes, sortie: DrawnSortie, colour: str) -> None:
+    flown, between = _stretches(sortie)
+    plotting.strokes(
+        axes, between, colour, width=1.1, dash=4, halo=0.5, layer="layer-ways"
+    )  # fmt: skip
+    plotting.strokes(axes, flown, colour, width=1.9, halo=0.9, layer="layer-lines")
+    arrows = _arrows(flown, plotting.pixel_of(axes)[0])
+    plotting.fills(axes, arrows, colour, edge="#ffffff", width=0.8, layer="layer-lines")
+    plotting.dots(axes, sortie.photos, 1.5, colour, layer="layer-photos")
+
+
+def _stretches(sortie: DrawnSortie) -> tuple[list[Float], list[Float]]:
+    """Cut a way into the stretches on which photographs are taken and those between."""
+    taking = np.asarray(sortie.surveying, bool)
+    edges = np.flatnonzero(np.diff(taking)) + 1
+    stretches = list(pairwise([0, *edges, taking.size]))
+    flown = [sortie.way[start : end + 1] for start, end in stretches if taking[start]]
+    return flown, [sortie.way[start : end + 1] for start, end in stretches if not taking[start]]
+
+
+def _arrows(stretches: Sequence[Float], pixel_m: float) -> list[Float]:
+    """Return arrow heads along flight lines, at least one each where there is room."""
+    heads = []
+    for line in stretches:
+        at = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
+        if at[-1] < SHORTEST_WITH_ARROW * pixel_m:
+            continue
+        number = max(1, round(float(at[-1]) / (ARROW_EVERY * pixel_m)))
+        for where in at[-1] * (np.arange(number) + 0.5) / number:
+            leg = min(int(np.searchsorted(at, where, side="right")), len(line) - 1)
+            ahead = (line[leg] - line[leg - 1]) / (at[leg] - at[leg - 1])
+            side = np.array([-ahead[1], ahead[0]])
+            tip = line[leg - 1] + (where - at[leg - 1]) * ahead + 5.5 * pixel_m * ahead
+            shape = ((0, 0), (-11, 4.6), (-8, 0), (-11, -4.6))
+            heads.append(np.array([tip + pixel_m * (a * ahead + s * side) for a, s in shape]))
+    return heads
+
+
+def worst_places(certificate: Certificate) -> list[Spot]:
+    """Return the places that the map numbers, in the order of its numbers."""
+    return [spot for check in certificate.checks for spot in check.places]
+
+
+def _draw_badges(axes: Axes, plan: PlanPicture) -> None:
+    """Mark take-offs H, landings elsewhere L; number worst places and, if several, sorties."""
+    homes: dict[tuple[float, float], str] = {}
     for sortie in plan.sorties:
-        columns.update(dict.fromkeys(sortie.facts))
-    rows = [
-        {
-            "name": sortie.name,
-            "colour": SORTIE_COLOURS[number % len(SORTIE_COLOURS)],
-            "values": [sortie.facts.get(column, "") for column in columns],
-        }
-        for number, sortie in enumerate(plan.sorties)
-    ]
-    return {"columns": list(columns), "rows": rows}
+        for place, letter in ((sortie.landing, "L"), (sortie.takeoff, "H")):
+            if place is not None:
+                homes[place] = letter
+    for number, spot in enumerate(worst_places(plan.certificate), start=1):
+        plotting.badge(
+            axes, (spot.x_m, spot.y_m), str(number), BAD, square=True, layer="layer-failing"
+        )
+    taken = list(homes)
+    for number, sortie in enumerate(plan.sorties if len(plan.sorties) > 1 else (), start=1):
+        flown, _ = _stretches(sortie)
+        if flown:
+            place = plotting.free_place(axes, flown[0], taken, apart_px=20.0)
+            taken.append(place)
+            colour = SORTIES[(number - 1) % len(SORTIES)]
+            plotting.badge(axes, place, str(number), colour, layer="layer-lines")
+    for place, letter in homes.items():
+        plotting.badge(axes, place, letter, "#000000", radius=11)

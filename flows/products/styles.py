@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.products.band_stack import read_index_products
-from flows.products.ramps import ramp_steps
 from flows.products.table import PRODUCTS, Kind, Product
 from tmp.files import replacing
 from tmp.geo.rasters import read_reduced
+from tmp.plotting import OVERLAPS, ramp_steps
 
-VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
-MAGMA = ("#000004", "#3b0f70", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
-VIEWS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
 MOST_VIEWS = 6
 SAMPLE_CELLS = 512
 
@@ -46,22 +43,22 @@ def _picture_style(raster: Path, product: Product) -> str:
 
 def _height_style(raster: Path, product: Product) -> str:
     low, high = _range(raster)
-    return _document(_ramp(VIRIDIS, np.linspace(low, high, len(VIRIDIS)), product.unit))
+    return _document(_ramp(*ramp_steps("plain", (low, high)), product.unit))
 
 
 def _doubt_style(raster: Path, product: Product) -> str:
     _, high = _range(raster)
-    return _document(_ramp(MAGMA, np.linspace(0.0, high, len(MAGMA)), product.unit))
+    return _document(_ramp(*ramp_steps("doubt", (0.0, high)), product.unit))
 
 
 def _count_style(raster: Path, product: Product) -> str:
     del raster
-    return _document(_ramp(VIEWS, np.linspace(1, MOST_VIEWS, len(VIEWS)), product.unit))
+    return _document(_ramp(OVERLAPS, np.linspace(1, MOST_VIEWS, len(OVERLAPS)), product.unit))
 
 
 def _share_style(raster: Path, product: Product) -> str:
     del raster
-    return _document(_ramp(VIRIDIS, np.linspace(0.0, 1.0, len(VIRIDIS)), product.unit))
+    return _document(_ramp(*ramp_steps("plain", (0.0, 1.0)), product.unit))
 
 
 def _class_style(raster: Path, product: Product) -> str:

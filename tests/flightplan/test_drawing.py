@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-
 from flightplan.outputs.drawing import (
     Dots,
     Layer,

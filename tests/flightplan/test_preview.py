@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from flightplan.outputs.mapcolours import count_picture, cursor_pixels, gsd_picture
+from flightplan.outputs.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
 from PIL import Image
 
 from flightplan.coverage.routes import Line
-from flightplan.outputs.mapcolours import count_picture, cursor_pixels, gsd_picture
-from flightplan.outputs.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
 from flightplan.outputs.plan_map import draw_map, write_map_html
 from flightplan.proof.certificate import Asked, certify
 from flightplan.proof.footprints import Photos, Sheet
