@@ -14,7 +14,7 @@ import re
 import textwrap
 import threading
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -28,6 +28,7 @@ from shapely.geometry.base import BaseGeometry
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Float = NDArray[np.float64]
@@ -58,7 +59,7 @@ RAMPS = {
 from green: their two ends differ in lightness or in blue against yellow.
 """
 ENTRIES = 256
-HATCH = "////"
+HATCH = "///"
 JPEG_QUALITY = 85
 
 _STYLE: Any = {
@@ -68,6 +69,7 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "font.size": 13,
     "grid.color": FAINT,
+    "hatch.linewidth": 1.8,
     "image.composite_image": False,
     "legend.fontsize": 12,
     "lines.scale_dashes": False,
@@ -171,7 +173,11 @@ def to_svg(
 
     file = io.StringIO()
     left_out = [axes for axes in figure.axes if only is not None and axes is not only]
-    with house_style(), _unseen(left_out), _pictures_apart(figure, hidden) as pictures:
+    with (
+        house_style(),
+        _unseen([figure.patch, *left_out]),
+        _pictures_apart(figure, hidden) as pictures,
+    ):
         rcParams["svg.hashsalt"] = title
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(file, metadata=nothing)
@@ -354,21 +360,12 @@ def metre_ticks(axes: Axes, *, crs: str | None) -> None:
     crs : str or None
         Of the map; without one it has units of its own, and no north.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    px, up = pixel_of(axes)
-    for axis, name, length in (
-        (axes.xaxis, "easting", (east - west) / px),
-        (axes.yaxis, "northing", (north - south) / up),
+    for axis, ends, name in (
+        (axes.xaxis, axes.get_xlim(), "easting"),
+        (axes.yaxis, axes.get_ylim(), "northing"),
     ):
-        axis.set_major_locator(MaxNLocator(max(1, int(length / 130)), steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(lambda value, _: f"{value:.10g}")
+        _place_ticks(axes, axis, ends, np.array(ends), lambda value, _: f"{value:.10g}")
         axis.set_label_text(f"{name}, m ({crs})" if crs else "units of arbitrary length")
-    axes.tick_params(length=4)
-    axes.tick_params(axis="y", labelrotation=90)
-    for label in axes.get_yticklabels():
-        label.set_verticalalignment("center")
 
 
 def degree_ticks(axes: Axes, longitudes: ArrayLike, latitudes: ArrayLike) -> None:
@@ -382,26 +379,39 @@ def degree_ticks(axes: Axes, longitudes: ArrayLike, latitudes: ArrayLike) -> Non
     latitudes : array_like of shape (N,)
         From south to north.
     """
-    px, _ = pixel_of(axes)
-    for axis, ends, degrees, letters in (
-        (axes.xaxis, axes.get_xlim(), np.unwrap(np.asarray(longitudes, float), period=360), "WE"),
-        (axes.yaxis, axes.get_ylim(), np.asarray(latitudes, float), "SN"),
-    ):
-        room = 45 * px
-        count = max(1, int((ends[1] - ends[0]) / px / 150))
-        step = round_step(float(np.ptp(degrees)) / count)
-        values = np.arange(math.ceil(degrees[0] / step), degrees[-1] / step) * step
-        places = np.interp(values, degrees, np.linspace(*ends, len(degrees)))
-        inner = (places > ends[0] + room) & (places < ends[1] - room)
-        places, values = places[inner], values[inner]
-        digits = max(0, -math.floor(math.log10(step)))
-        whole = (values + 180) % 360 - 180
-        labels = [f"{abs(v):.{digits}f}° {letters[int(v >= 0)]}" for v in whole]
-        axis.set_ticks(places, labels)
-    axes.tick_params(length=4)
-    axes.tick_params(axis="y", labelrotation=90)
-    for label in axes.get_yticklabels():
-        label.set_verticalalignment("center")
+
+    def said(letters: str) -> Callable[[float, int], str]:
+        def label(value: float, digits: int) -> str:
+            whole = (value + 180) % 360 - 180
+            return f"{abs(whole):.{digits}f}° {letters[int(whole >= 0)]}"
+
+        return label
+
+    east = np.unwrap(np.asarray(longitudes, float), period=360)
+    _place_ticks(axes, axes.xaxis, axes.get_xlim(), east, said("WE"))
+    _place_ticks(axes, axes.yaxis, axes.get_ylim(), np.asarray(latitudes, float), said("SN"))
+
+
+def _place_ticks(
+    axes: Axes,
+    axis: Axis,
+    ends: tuple[float, float],
+    values: Float,
+    label: Callable[[float, int], str],
+) -> None:
+    """Write round ones of the values that an edge has at even steps, but none near its ends."""
+    length = (ends[1] - ends[0]) / pixel_of(axes)[0]
+    step = round_step(float(np.ptp(values)) / max(1.0, length / 150))
+    round_ones = np.arange(math.ceil(values[0] / step), values[-1] / step) * step
+    places = np.interp(round_ones, values, np.linspace(*ends, len(values)))
+    room = 45 / length * (ends[1] - ends[0])
+    inner = (places > ends[0] + room) & (places < ends[1] - room)
+    digits = max(0, -math.floor(math.log10(step)))
+    axis.set_ticks(places[inner], [label(value, digits) for value in round_ones[inner]])
+    axis.set_tick_params(length=4)
+    if axis is axes.yaxis:
+        for text in axis.get_ticklabels():
+            text.set(rotation=90, verticalalignment="center")
 
 
 def scale_bar(axes: Axes, unit: str = "m") -> None:

@@ -145,9 +145,9 @@ def _draw_raster(
     note: str = "",
 ) -> Drawn:
     with plotting.house_style():
-        above = sum(row.height for row in head) + (10 if head else 0)
+        above = sum(row.height for row in head) + (18 if head else 0)
         figure, axes, foot = _new_map(grid, above, BAR_HEIGHT if bar else 0.0)
-        plotting.draw_rows(plotting.sheet_of(figure), head, LEFT, 0.0)
+        plotting.draw_rows(plotting.sheet_of(figure), head, LEFT, 8.0)
         plotting.picture(axes, pixels, grid.bounds)
         if bar:
             plotting.colour_bar(
@@ -273,8 +273,8 @@ def draw_cameras(
         _finish(axes, sheet)
         keys = _overlap_keys(rose_and_sank=factor > 0)
         page = plotting.sheet_of(figure)
-        plotting.write(page, (LEFT, foot + 8), "photographs that see the ground", colour=INK)
-        plotting.draw_keys(page, LEFT, foot + 10, 560, keys, columns=3)
+        plotting.write(page, (LEFT, foot + 6), "photographs that see the ground")
+        plotting.draw_keys(page, LEFT, foot + 14, 560, keys, columns=3)
     drawn = "to scale" if factor == 1 else f"{factor:g} times too long"
     note = (
         "Lines lead from each adjusted position the way it moved from its GNSS position, drawn "
@@ -324,7 +324,7 @@ def _overlap_keys(*, rose_and_sank: bool) -> list[Key]:
 def draw_distortion(prior: Camera, adjusted: Camera) -> Drawn:
     """Draw radial distortion over the radius in the picture, before and after."""
     with plotting.house_style():
-        figure, axes = _new_chart("distance from the principal point, px", "distortion, px")
+        figure, axes = _new_chart("distance from the principal point, px", "distortion, px", 28.0)
         for camera, label, css, style in (
             (prior, "metadata", plotting.SOFT, "--"),
             (adjusted, "adjusted", plotting.ACCENT, "-"),
@@ -350,9 +350,10 @@ def draw_histogram(values: ArrayLike, edges: Float, x_label: str, y_label: str) 
     return Drawn(figure=figure, title=f"histogram of {x_label}", css="chart")
 
 
-def _new_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    figure = plotting.new_figure(*CHART)
-    axes = plotting.chart_axes(figure, 60, 26, CHART[0] - 72, CHART[1] - 74, x_label, y_label)
+def _new_chart(x_label: str, y_label: str, top: float = 8.0) -> tuple[Figure, Axes]:
+    width, height = CHART
+    figure = plotting.new_figure(width, height)
+    axes = plotting.chart_axes(figure, 60, top, width - 76, height - top - 48, x_label, y_label)
     return figure, axes
 
 
