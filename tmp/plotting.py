@@ -1,8 +1,8 @@
 """The house style of every picture: colours, maps and charts, as SVG and as PNG from one figure.
 
-A figure has 72 pixels to the inch, so that matplotlib's points are pixels too, and text stays text.
-What is drawn later covers what was drawn before.  Names of layers become classes in the SVG, which
-a page shows and hides.  Matplotlib is loaded by what draws, and by nothing else.
+A figure has 72 pixels to the inch, so that matplotlib's points are pixels; text stays text.  An
+artist's ``gid`` becomes its class in the SVG, by which a page shows and hides layers.  Matplotlib
+is loaded by what draws, and by nothing else.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import base64
 import io
 import math
 import re
-import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +26,6 @@ from shapely.geometry.base import BaseGeometry
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Float = NDArray[np.float64]
@@ -38,7 +35,6 @@ Box = tuple[float, float, float, float]
 
 INK, SOFT, FAINT, WHITE = "#1d2429", "#46525a", "#d5dade", "#ffffff"
 GOOD, BAD, ACCENT = "#1b6e3c", "#b3261e", "#1f6f5c"
-PAPER = (255, 255, 255)
 SORTIES = ("#1d5fd0", "#b34700", "#006d8f", "#1c1c1c", "#3b2f8f", "#00695c")
 """Taken in turn: dark on pale ground, and neighbours differ by 40 in CIELAB to all eyes."""
 OVERLAPS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
@@ -60,18 +56,27 @@ from green: their two ends differ in lightness or in blue against yellow.
 """
 ENTRIES = 256
 HATCH = "///"
+PLATE = {"fc": "#ffffffcc", "ec": "none", "pad": 2.0}
+"""Box that lets a label be read on any ground."""
 JPEG_QUALITY = 85
 
 _STYLE: Any = {
+    "axes.axisbelow": True,
     "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
     "axes.labelcolor": SOFT,
     "axes.labelsize": 13,
-    "axes.axisbelow": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
     "font.size": 13,
     "grid.color": FAINT,
     "hatch.linewidth": 1.8,
     "image.composite_image": False,
+    "legend.borderaxespad": 0,
     "legend.fontsize": 12,
+    "legend.borderpad": 0,
+    "legend.frameon": False,
     "lines.scale_dashes": False,
     "svg.fonttype": "none",
     "text.color": INK,
@@ -112,15 +117,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def to_png(figure: Figure, *, finer: float = 1.0, hidden: Collection[str] = ()) -> bytes:
-    """Return a figure as a PNG file, `finer` times as large as its size in pixels.
-
-    Parameters
-    ----------
-    figure : Figure
-    finer : float
-    hidden : collection of str
-        Layers that are left out.
-    """
+    """Return a figure without the layers `hidden` as a PNG file, `finer` times its size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     file = io.BytesIO()
@@ -132,25 +129,13 @@ def to_png(figure: Figure, *, finer: float = 1.0, hidden: Collection[str] = ()) 
     return file.getvalue()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
-    """Words that a page shows while the pointer is over a place of a figure."""
-
-    axes: Axes
-    box: Box
-    """In the axes' coordinates."""
-    text: str
-    around_px: float = 0.0
-    """By how much the box is wider on all sides."""
-
-
 def to_svg(
     figure: Figure,
     title: str,
     *,
     css: str = "",
     hidden: Collection[str] = (),
-    hints: Sequence[Hint] = (),
+    hints: str = "",
     only: Axes | None = None,
 ) -> str:
     """Return a figure as an SVG element that stands alone or in a page.
@@ -158,13 +143,15 @@ def to_svg(
     Parameters
     ----------
     figure : Figure
+        Its pictures lie below all else.
     title : str
         Read aloud in place of the picture; tells its identifiers from those of other figures.
     css : str
         Class of the element.
     hidden : collection of str
         Layers that have the attribute ``hidden``.
-    hints : sequence of Hint
+    hints : str
+        From `hints_over`.
     only : Axes, optional
         What the figure is cropped to; all else is left out.
     """
@@ -172,35 +159,23 @@ def to_svg(
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file = io.StringIO()
-    left_out = [axes for axes in figure.axes if only is not None and axes is not only]
-    with (
-        house_style(),
-        _unseen([figure.patch, *left_out]),
-        _pictures_apart(figure, hidden) as pictures,
-    ):
+    images = [image for axes in figure.axes for image in axes.images]
+    others = [one for one in figure.get_children() if only is not None and one is not only]
+    with house_style(), _unseen([figure.patch, *images, *others]):
         rcParams["svg.hashsalt"] = title
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(file, metadata=nothing)
-        over = "".join(_hint_svg(hint) for hint in hints)
-        wide, tall = figure.get_size_inches() * 72
-        shown = (0.0, 0.0, wide, tall)
+        x0, y0, x1, y1 = (0.0, 0.0, *(figure.get_size_inches() * 72))
         if only is not None:
-            (x0, y0), (x1, y1) = np.asarray(only.get_tightbbox())
-            shown = (x0 - 2, tall - y1 - 2, x1 - x0 + 4, y1 - y0 + 4)
-    view = " ".join(f"{side:.1f}" for side in shown)
+            (x0, y0), (x1, y1) = np.asarray(only.get_tightbbox()) + np.array([[-2], [2]])
+    pictures = "".join(_image_svg(image, hidden) for image in images if only in (None, image.axes))
+    view = f"{x0:.1f} {figure.bbox.height - y1:.1f} {x1 - x0:.1f} {y1 - y0:.1f}"
     kind = f'class="{css}" ' if css else ""
     return (
         f'<svg {kind}xmlns="http://www.w3.org/2000/svg" viewBox="{view}" role="img" '
         f'aria-label="{escape(title)}" font-family="{_FONTS}" stroke-linejoin="round">'
-        f"{_tidied(file.getvalue(), pictures, hidden)}{over}</svg>"
+        f"{pictures}{_tidied(file.getvalue(), hidden)}{hints}</svg>"
     )
-
-
-def page_box(axes: Axes, box: Box) -> Box:
-    """Return left, top, width and height on the page of a box in an axes' coordinates."""
-    (x0, y0), (x1, y1) = axes.transData.transform([box[:2], box[2:]])
-    tall = axes.figure.bbox.height
-    return float(x0), float(tall - y1), float(x1 - x0), float(y1 - y0)
 
 
 @contextmanager
@@ -213,66 +188,24 @@ def _unseen(artists: Sequence[Artist]) -> Iterator[None]:
         artist.set_visible(True)
 
 
-@contextmanager
-def _pictures_apart(figure: Figure, hidden: Collection[str]) -> Iterator[dict[str, str]]:
-    """Put a pixel in each picture's place, and give the pictures as SVG by their identifiers.
-
-    Matplotlib writes every picture as PNG, which is five times as large for a photograph.
-    """
-    from matplotlib.image import AxesImage
-
-    kept: list[tuple[AxesImage, Any, Any, str | None]] = []
-    pictures: dict[str, str] = {}
-    for axes in figure.axes:
-        for image in axes.images:
-            if isinstance(image, AxesImage) and image.get_visible():
-                name, layer = f"picture-{len(kept)}", image.get_gid()
-                pixels, smoothing = np.asarray(image.get_array()), image.get_interpolation()
-                west, east, south, north = image.get_extent()
-                left, top, width, height = page_box(axes, (west, south, east, north))
-                cells = smoothing == "nearest"
-                pictures[name] = (
-                    f'<image{_class_of(layer, hidden)} href="{data_uri(pixels, lossless=cells)}" '
-                    f'x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" '
-                    'preserveAspectRatio="none"'
-                    + (' style="image-rendering:pixelated"/>' if cells else "/>")
-                )
-                kept.append((image, pixels, smoothing, layer))
-                image.set_data(np.zeros((1, 1, 4), np.uint8))
-                image.set_interpolation("none")
-                image.set_gid(name)
-    yield pictures
-    for image, pixels, smoothing, layer in kept:
-        image.set_data(pixels)
-        image.set_interpolation(smoothing)
-        image.set_gid(layer)
+def _image_svg(image: Any, hidden: Collection[str]) -> str:
+    """Return a picture as its own element: matplotlib's PNG is large for a photograph."""
+    cells = image.get_interpolation() == "nearest"
+    west, east, south, north = image.get_extent()
+    left, top, width, height = page_box(image.axes, (west, south, east, north))
+    return (
+        f"<image{_class_of(image.get_gid(), hidden)} "
+        f'href="{data_uri(image.get_array(), lossless=cells)}" x="{left:.1f}" y="{top:.1f}" '
+        f'width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"'
+        + (' style="image-rendering:pixelated"/>' if cells else "/>")
+    )
 
 
 def _class_of(layer: str | None, hidden: Collection[str]) -> str:
     return (f' class="{layer}"' if layer else "") + (' hidden="hidden"' if layer in hidden else "")
 
 
-def data_uri(pixels: Pixels, *, lossless: bool = False, quality: int = JPEG_QUALITY) -> str:
-    """Return a picture (rows, cols, 3 or 4) as a ``data:`` URI; one without opacity as JPEG."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    kind = "png" if lossless or pixels.shape[2] == 4 else "jpeg"
-    Image.fromarray(pixels).save(file, kind, quality=quality)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _hint_svg(hint: Hint) -> str:
-    left, top, width, height = page_box(hint.axes, hint.box)
-    more = hint.around_px
-    return (
-        f'<rect x="{left - more:.1f}" y="{top - more:.1f}" width="{width + 2 * more:.1f}" '
-        f'height="{height + 2 * more:.1f}" fill="none" pointer-events="all">'
-        f"<title>{escape(hint.text)}</title></rect>"
-    )
-
-
-def _tidied(svg: str, pictures: dict[str, str], hidden: Collection[str]) -> str:
+def _tidied(svg: str, hidden: Collection[str]) -> str:
     """Return what is in matplotlib's ``svg`` element, shorter, with classes for identifiers."""
 
     def grouped(found: re.Match[str]) -> str:
@@ -291,30 +224,74 @@ def _tidied(svg: str, pictures: dict[str, str], hidden: Collection[str]) -> str:
         (r"font-family: [^;\"]*;? ?", ""),
         (r' transform="rotate\(-?0 [^"]*"', ""),
         (r">\s*\n\s*<", "><"),
+        ("xlink:href", "href"),
     ):
         body = re.sub(pattern, put, body, flags=re.DOTALL)
-    body = re.sub(r' (d|x|y|width|height)="([^"]*)"', rounded, body.replace("xlink:href", "href"))
-    body = re.sub(r'<g id="([^"]*)"', grouped, body)
-    for name, picture in pictures.items():
-        body = re.sub(rf'<image\b[^>]*\bid="{name}"[^>]*/>', picture, body)
-    return body
+    body = re.sub(r' (d|x|y|width|height)="([^"]*)"', rounded, body)
+    return re.sub(r'<g id="([^"]*)"', grouped, body)
+
+
+def data_uri(pixels: Pixels, *, lossless: bool = False, quality: int = JPEG_QUALITY) -> str:
+    """Return a picture (rows, cols, 3 or 4) as a ``data:`` URI; one without opacity as JPEG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    kind = "png" if lossless or pixels.shape[2] == 4 else "jpeg"
+    Image.fromarray(pixels).save(file, kind, quality=quality)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def page_box(axes: Axes, box: Box) -> Box:
+    """Return left, top, width and height on the page of a box in an axes' coordinates."""
+    (x0, y0), (x1, y1) = axes.transData.transform([box[:2], box[2:]])
+    return float(x0), float(axes.figure.bbox.height - y1), float(x1 - x0), float(y1 - y0)
+
+
+def hints_over(axes: Axes, boxes: ArrayLike, texts: Sequence[str], *, around: float = 6.0) -> str:
+    """Return words that a page shows while the pointer is over places of a figure.
+
+    Parameters
+    ----------
+    axes : Axes
+    boxes : array_like of shape (N, 4) or (N, 2)
+        Boxes, or points, in the axes' coordinates.
+    texts : sequence of str
+    around : float
+        Pixels by which a hint reaches beyond its box.
+    """
+    parts = []
+    for box, text in zip(np.asarray(boxes, float), texts, strict=True):
+        left, top, width, height = page_box(axes, (box[0], box[1], box[-2], box[-1]))
+        wide, tall = width + 2 * around, height + 2 * around
+        parts.append(
+            f'<rect x="{left - around:.1f}" y="{top - around:.1f}" width="{wide:.1f}" '
+            f'height="{tall:.1f}" fill="none" pointer-events="all">'
+            f"<title>{escape(text)}</title></rect>"
+        )
+    return "".join(parts)
 
 
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Return axes in a rectangle of a figure, pixels from its upper left corner."""
     wide, tall = figure.get_size_inches() * 72
-    return figure.add_axes(
-        (left / wide, 1 - (top + height) / tall, width / wide, height / tall)
-    )  # fmt: skip
+    bottom = 1 - (top + height) / tall
+    return figure.add_axes((left / wide, bottom, width / wide, height / tall))
 
 
-def sheet_of(figure: Figure) -> Axes:
-    """Return axes over a whole figure whose coordinates are its pixels, y down."""
+def write(figure: Figure, left: float, top: float, text: str, **style: Any) -> None:
+    """Write lines of text below and to the right of a place in pixels."""
     wide, tall = figure.get_size_inches() * 72
-    axes = axes_at(figure, 0, 0, wide, tall)
-    axes.set(xlim=(0, wide), ylim=(tall, 0))
-    axes.set_axis_off()
-    return axes
+    style = {"va": "top", "linespacing": 1.35, **style}
+    figure.text(left / wide, 1 - top / tall, text, **style)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the width of a line of text, pixels."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0])
 
 
 def map_axes(figure: Figure, box: Box, left: float, top: float, scale: float) -> Axes:
@@ -333,411 +310,152 @@ def map_axes(figure: Figure, box: Box, left: float, top: float, scale: float) ->
     west, south, east, north = box
     axes = axes_at(figure, left, top, (east - west) * scale, (north - south) * scale)
     axes.set(xlim=(west, east), ylim=(south, north), aspect="equal")
-    for spine in axes.spines.values():
-        spine.set_zorder(_ON_TOP)
+    axes.grid(False)
+    axes.patch.set_visible(False)
+    axes.spines[:].set(visible=True, zorder=9)
     return axes
 
 
-def chart_axes(
-    figure: Figure, left: float, top: float, width: float, height: float, x: str, y: str
-) -> Axes:
-    """Return the axes of a chart with what is on them, units included."""
-    axes = axes_at(figure, left, top, width, height)
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(axis="y")
-    axes.tick_params(length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0)
-    return axes
+def pixel_of(axes: Axes) -> float:
+    """Return the length of a pixel in the coordinates of a map."""
+    (x0, _), (x1, _) = axes.transData.transform([(0, 0), (1, 0)])
+    return float(1 / (x1 - x0))
 
 
 def metre_ticks(axes: Axes, *, crs: str | None) -> None:
-    """Write coordinates along the lower and the left edge of a map.
-
-    Parameters
-    ----------
-    axes : Axes
-    crs : str or None
-        Of the map; without one it has units of its own, and no north.
-    """
-    for axis, ends, name in (
-        (axes.xaxis, axes.get_xlim(), "easting"),
-        (axes.yaxis, axes.get_ylim(), "northing"),
-    ):
-        _place_ticks(axes, axis, ends, np.array(ends), lambda value, _: f"{value:.10g}")
-        axis.set_label_text(f"{name}, m ({crs})" if crs else "units of arbitrary length")
+    """Write coordinates along two edges of a map; without a CRS it has units of its own."""
+    for side, name in (("x", "easting"), ("y", "northing")):
+        ends = axes.get_xlim() if side == "x" else axes.get_ylim()
+        _edge_ticks(axes, side, ends, lambda value, _: f"{value:.10g}")
+        said = f"{name}, m ({crs})" if crs else "units of arbitrary length"
+        axes.set(**{f"{side}label": said})
 
 
-def degree_ticks(axes: Axes, longitudes: ArrayLike, latitudes: ArrayLike) -> None:
-    """Write longitude along the lower edge of a map and latitude along its left one.
+def degree_ticks(axes: Axes, south_west: Sequence[float], north_east: Sequence[float]) -> None:
+    """Write longitude and latitude along two edges of a map, by those of its corners."""
+    for side, low, high, letters in zip("xy", south_west, north_east, ("WE", "SN"), strict=True):
 
-    Parameters
-    ----------
-    axes : Axes
-    longitudes : array_like of shape (N,)
-        Degrees, at even steps from west to east.
-    latitudes : array_like of shape (N,)
-        From south to north.
-    """
+        def said(value: float, digits: int, letters: str = letters) -> str:
+            turned = (value + 180) % 360 - 180
+            return f"{abs(turned):.{digits}f}° {letters[int(turned >= 0)]}"
 
-    def said(letters: str) -> Callable[[float, int], str]:
-        def label(value: float, digits: int) -> str:
-            whole = (value + 180) % 360 - 180
-            return f"{abs(whole):.{digits}f}° {letters[int(whole >= 0)]}"
-
-        return label
-
-    east = np.unwrap(np.asarray(longitudes, float), period=360)
-    _place_ticks(axes, axes.xaxis, axes.get_xlim(), east, said("WE"))
-    _place_ticks(axes, axes.yaxis, axes.get_ylim(), np.asarray(latitudes, float), said("SN"))
+        _edge_ticks(axes, side, (low, high + 360 * (high < low)), said)
 
 
-def _place_ticks(
-    axes: Axes,
-    axis: Axis,
-    ends: tuple[float, float],
-    values: Float,
-    label: Callable[[float, int], str],
+def _edge_ticks(
+    axes: Axes, side: str, values: tuple[float, float], said: Callable[[float, int], str]
 ) -> None:
-    """Write round ones of the values that an edge has at even steps, but none near its ends."""
-    length = (ends[1] - ends[0]) / pixel_of(axes)[0]
-    step = round_step(float(np.ptp(values)) / max(1.0, length / 150))
-    round_ones = np.arange(math.ceil(values[0] / step), values[-1] / step) * step
-    places = np.interp(round_ones, values, np.linspace(*ends, len(values)))
-    room = 45 / length * (ends[1] - ends[0])
+    """Write round ones of the values that an edge has from end to end, but none near its ends."""
+    ends = axes.get_xlim() if side == "x" else axes.get_ylim()
+    room = 45 * pixel_of(axes)
+    step = round_step((values[1] - values[0]) / max(1.0, (ends[1] - ends[0]) / (5 * room)))
+    round_ones = np.arange(math.ceil(values[0] / step), values[1] / step) * step
+    places = np.interp(round_ones, values, ends)
     inner = (places > ends[0] + room) & (places < ends[1] - room)
     digits = max(0, -math.floor(math.log10(step)))
-    axis.set_ticks(places[inner], [label(value, digits) for value in round_ones[inner]])
-    axis.set_tick_params(length=4)
-    if axis is axes.yaxis:
-        for text in axis.get_ticklabels():
-            text.set(rotation=90, verticalalignment="center")
+    labels = [said(value, digits) for value in round_ones[inner]]
+    turned: Any = {"rotation": 90, "va": "center"} if side == "y" else {}
+    (axes.set_xticks if side == "x" else axes.set_yticks)(places[inner], labels, **turned)
 
 
 def scale_bar(axes: Axes, unit: str = "m") -> None:
     """Draw a scale bar of a round length into a map's lower left corner."""
-    (west, east), (south, _) = axes.get_xlim(), axes.get_ylim()
-    px, up = pixel_of(axes)
+    (west, east), (south, _), px = axes.get_xlim(), axes.get_ylim(), pixel_of(axes)
     length = round_step((east - west) / 4)
     in_km = unit == "m" and length >= 1000
     said = f"{length / 1000:g} km" if in_km else f"{length:g} {unit}"
-    x, y = west + 16 * px, south + 14 * up
-    end = x + length
-    plate = ring_of((x - 8 * px, y - 7 * up, end + 8 * px, y + 25 * up))
-    fills(axes, [plate], "#ffffffcc")
-    bar = [(x, y + 6 * up), (x, y), (end, y), (end, y + 6 * up)]
-    strokes(axes, [bar], "#000000", width=2.4, layer="scale-bar")
-    write(axes, ((x + end) / 2, y + 9 * up), said, bold=True, anchor="center")
+    x, y = west + 16 * px, south + 14 * px
+    plate = shapely.box(x - 8 * px, y - 7 * px, x + length + 8 * px, y + 25 * px)
+    draw_area(axes, plate, fc=PLATE["fc"], zorder=7)
+    bar = [(x, y + 6 * px), (x, y), (x + length, y), (x + length, y + 6 * px)]
+    draw_lines(axes, [bar], color="#000000", lw=2.4, zorder=8, gid="scale-bar")
+    axes.text(x + length / 2, y + 9 * px, said, weight="bold", ha="center", zorder=8)
 
 
 def north_arrow(axes: Axes) -> None:
     """Draw an arrow to the north into a map's upper right corner."""
-    (_, east), (_, north) = axes.get_xlim(), axes.get_ylim()
-    px, up = pixel_of(axes)
-    x, y = east - 24 * px, north - 10 * up
-    plate = ring_of((x - 15 * px, y - 54 * up, x + 15 * px, y + 4 * up))
-    fills(axes, [plate], "#ffffffcc")
-    arrow = np.array([[0, 0], [9, -32], [0, -26], [-9, -32]]) * (px, up) + (x, y)
-    fills(axes, [arrow], "#000000", layer="north")
-    write(axes, (x, y - 48 * up), "N", bold=True, anchor="center")
-
-
-def pixel_of(axes: Axes) -> tuple[float, float]:
-    """Return what a pixel to the right and one upwards are in the coordinates of axes."""
-    (x0, y0), (x1, y1) = axes.transData.transform([(0, 0), (1, 1)])
-    return float(1 / (x1 - x0)), float(1 / (y1 - y0))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
-    """An entry of a legend."""
-
-    label: str
-    colour: str
-    mark: Literal["patch", "hatch", "line", "dashes", "dot", "square", "cross"] = "patch"
-
-
-KEY_HEIGHT, KEY_INDENT = 21.0, 32.0
-"""From an entry of a legend to the next, and from the left of its mark to its label."""
-
-
-def draw_key(sheet: Axes, x: float, y: float, key: Key) -> None:
-    """Draw an entry of a legend with its baseline at a place of a sheet."""
-    ring = ring_of((x, y - 10, x + 24, y + 2))
-    if key.mark == "patch":
-        fills(sheet, [ring], key.colour, edge=SOFT, width=0.7)
-    elif key.mark == "hatch":
-        fills(sheet, [ring], WHITE, edge=key.colour, hatch=HATCH)
-    elif key.mark == "dot":
-        dots(sheet, [(x + 12, y - 4)], 4.5, key.colour)
-    elif key.mark == "square":
-        fills(sheet, [ring_of((x + 6, y - 10, x + 18, y + 2))], key.colour)
-    elif key.mark == "cross":
-        crosses(sheet, [(x + 12, y - 4)], 5.0, key.colour)
-    else:
-        dash = 4.0 if key.mark == "dashes" else 0.0
-        line = [(x, y - 4), (x + 24, y - 4)]
-        strokes(sheet, [line], key.colour, width=1.4 if dash else 2.4, dash=dash)
-    write(sheet, (x + KEY_INDENT, y), key.label)
-
-
-def draw_keys(
-    sheet: Axes, left: float, top: float, width: float, keys: Sequence[Key], *, columns: int
-) -> None:
-    """Draw a legend row by row in columns."""
-    for number, key in enumerate(keys):
-        row, column = divmod(number, columns)
-        draw_key(sheet, left + column * width / columns, top + 14 + row * KEY_HEIGHT, key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A line of text, or an entry of a legend, among others."""
-
-    text: str = ""
-    key: Key | None = None
-    height: float = 19.0
-    """From the baseline of the row above, pixels."""
-    indent: float = 0.0
-    size: float = 13.0
-    bold: bool = False
-    colour: str = INK
-
-
-def draw_rows(sheet: Axes, rows: Sequence[Row], left: float, top: float) -> None:
-    """Write rows one below the other."""
-    for row in rows:
-        top += row.height
-        if row.key is not None:
-            draw_key(sheet, left, top, row.key)
-        else:
-            place = (left + row.indent, top)
-            write(sheet, place, row.text, size=row.size, bold=row.bold, colour=row.colour)
-
-
-def paragraph(
-    text: str, width: float, *, size: float = 13.0, indent: float = 0.0, colour: str = INK
-) -> list[Row]:
-    """Break a text into rows of a width."""
-    letters = int(0.97 * len(text) * (width - indent) / max(text_width(text, size), 1.0))
-    return [
-        Row(text=line, height=size + 4, indent=indent, size=size, colour=colour)
-        for line in textwrap.wrap(text, max(letters, 1))
-    ]
-
-
-def fitting(text: str, width: float, size: float, *, bold: bool = False) -> str:
-    """Cut a text to a width."""
-    if text_width(text, size, bold=bold) <= width:
-        return text
-    while text and text_width(text + "…", size, bold=bold) > width:
-        text = text[:-1]
-    return text + "…"
-
-
-def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Return the width of a line of text, pixels."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(size=size, weight="bold" if bold else "normal")
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
-    return float(width)
-
-
-def colour_bar(
-    figure: Figure,
-    left: float,
-    top: float,
-    width: float,
-    colours: Pixels,
-    shown: tuple[float, float],
-    label: str,
-) -> None:
-    """Draw what colours (N, 3) from low to high stand for; 50 pixels high with its label."""
-    axes = axes_at(figure, left, top, width, 14)
-    axes.set(xlim=shown, ylim=(0, 1), yticks=[], xlabel=label)
-    picture(axes, colours[None], (shown[0], 0, shown[1], 1), layer="colour-bar")
-    for spine in axes.spines.values():
-        spine.set_zorder(_ON_TOP)
-
-
-# What is drawn on axes: each call covers what was drawn before it.
-
-_ON_TOP = 1e6
-
-
-def over(axes: Axes) -> float:
-    """Return the order of drawing that is above all that axes have."""
-    return 3.0 + len(axes.get_children())
-
-
-def picture(axes: Axes, pixels: Pixels, box: Box, *, smooth: bool = True, layer: str = "") -> None:
-    """Draw a picture (rows, cols, 3 or 4) over a box; what is not smooth keeps its cells."""
-    west, south, east, north = box
-    axes.imshow(
-        pixels,
-        extent=(west, east, south, north),
-        interpolation="auto" if smooth else "nearest",
-        aspect=axes.get_aspect(),
-        gid=layer or None,
-        zorder=over(axes),
-    )
-
-
-def strokes(
-    axes: Axes,
-    parts: Sequence[ArrayLike],
-    colour: str,
-    *,
-    width: float = 1.5,
-    dash: float = 0.0,
-    halo: float = 0.0,
-    layer: str = "",
-) -> None:
-    """Draw lines, each (N, 2), as one path.
-
-    Parameters
-    ----------
-    axes : Axes
-    parts : sequence of array_like
-    colour : str
-    width : float
-        Pixels, like what follows.
-    dash : float
-        Length of dashes and gaps; 0 draws through.
-    halo : float
-        White beyond the line on either side.
-    layer : str
-    """
-    if halo:
-        strokes(axes, parts, WHITE, width=width + 2 * halo, layer=layer)
-    style = (0, (dash, dash)) if dash else "-"
-    _add_path(axes, parts, layer, ec=colour, lw=width, ls=style, capstyle="butt")
-
-
-def fills(
-    axes: Axes,
-    rings: Sequence[ArrayLike],
-    colour: str,
-    *,
-    edge: str = "none",
-    width: float = 1.0,
-    hatch: str = "",
-    layer: str = "",
-) -> None:
-    """Fill rings, each (N, 2), as one path; rings that run the other way are holes.
-
-    `hatch` is drawn in the colour of the edge, as matplotlib writes it.
-    """
-    _add_path(axes, rings, layer, close=True, fc=colour, ec=edge, lw=width, hatch=hatch or None)
-
-
-def hatched(axes: Axes, rings: Sequence[ArrayLike], *, layer: str = "") -> None:
-    """Hatch rings as ground that is closed, on white that lets through what is below."""
-    fills(axes, rings, "#ffffff80", layer=layer)
-    fills(axes, rings, "none", edge=BAD, width=1.8, hatch=HATCH, layer=layer)
-
-
-def dots(
-    axes: Axes,
-    places: ArrayLike,
-    radius: float,
-    colour: str,
-    *,
-    rim: str = WHITE,
-    layer: str = "",
-) -> None:
-    """Draw round marks of one size at places (N, 2), a pixel of rim included in neither."""
-    # A stroke of next to no length with round ends is a dot: thousands in one path.
-    spot = np.array([[0.0, 0.0], [0.01 * pixel_of(axes)[0], 0.0]])
-    parts = list(np.asarray(places, float).reshape(-1, 1, 2) + spot)
-    for css, size in ((rim, radius + 1), (colour, radius)):
-        _add_path(axes, parts, layer, ec=css, lw=2 * size, capstyle="round", snap=False)
-
-
-def crosses(axes: Axes, places: ArrayLike, radius: float, colour: str, *, layer: str = "") -> None:
-    """Draw slanting crosses at places (N, 2)."""
-    arms = radius * np.array([[[-1, -1], [1, 1]], [[-1, 1], [1, -1]]]) * pixel_of(axes)
-    points = np.asarray(places, float).reshape(-1, 1, 2)
-    strokes(axes, [place + arm for place in points for arm in arms], colour, width=4, layer=layer)
-
-
-def _add_path(
-    axes: Axes, parts: Sequence[ArrayLike], layer: str, *, close: bool = False, **style: Any
-) -> None:
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
-    if not parts:
-        return
-    points, codes = [], []
-    for part in parts:
-        line = np.asarray(part, float)
-        line = np.vstack([line, line[:1]]) if close else line
-        points.append(line)
-        codes.append(np.full(len(line), Path.LINETO, Path.code_type))
-        codes[-1][0] = Path.MOVETO
-        if close:
-            codes[-1][-1] = Path.CLOSEPOLY
-    path = Path(np.vstack(points), np.concatenate(codes))
-    path.should_simplify = False
-    axes.add_artist(
-        PathPatch(path, **{"fc": "none", **style}, gid=layer or None, zorder=over(axes))
-    )
-
-
-def write(
-    axes: Axes,
-    place: tuple[float, float],
-    text: str,
-    *,
-    size: float = 13.0,
-    bold: bool = False,
-    colour: str = INK,
-    anchor: Literal["left", "center", "right"] = "left",
-    plate: bool = False,
-) -> None:
-    """Write a line of text from, about or up to a place on its baseline, on white if asked."""
-    white = {"fc": "#ffffffcc", "ec": "none", "pad": 1.5} if plate else None
-    x, y = place
+    x, y = np.array([axes.get_xlim()[1], axes.get_ylim()[1]]) - pixel_of(axes) * 26
+    tip = [(0, 16), (9, -16), (0, -10), (-9, -16)]
+    arrow = shapely.Polygon(np.array(tip) * pixel_of(axes) + (x, y))
+    draw_area(axes, arrow, fc="#000000", ec=WHITE, zorder=8, gid="north")
     axes.text(
-        x, y, text, size=size, weight="bold" if bold else "normal", color=colour, ha=anchor,
-        va="baseline", bbox=white, zorder=over(axes),
+        x, y - 32 * pixel_of(axes), "N", weight="bold", ha="center", zorder=8, bbox=PLATE
     )  # fmt: skip
 
 
-def badge(
+def picture(axes: Axes, pixels: Pixels, box: Box, *, cells: bool = False, layer: str = "") -> None:
+    """Draw a picture (rows, cols, 3 or 4) over a box below all else; cells stay sharp."""
+    west, south, east, north = box
+    axes.imshow(
+        pixels, extent=(west, east, south, north), interpolation="nearest" if cells else "auto",
+        aspect=axes.get_aspect(), gid=layer or None,
+    )  # fmt: skip
+
+
+def draw_area(axes: Axes, area: BaseGeometry, **style: Any) -> None:
+    """Draw polygons with their holes as one patch."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    # Rings run one way round and holes the other, so that holes stay empty.
+    parts = shapely.get_parts(shapely.normalize(area))
+    rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(parts)]
+    if rings:
+        path = Path.make_compound_path(*(Path(ring, closed=True) for ring in rings))
+        axes.add_patch(PathPatch(path, **{"ec": "none", **style}))
+
+
+def draw_closed(axes: Axes, area: BaseGeometry, **style: Any) -> None:
+    """Hatch ground that is not to be flown over."""
+    draw_area(axes, area, fc="#ffffff80", zorder=2, **style)
+    draw_area(axes, area, fc="none", ec=BAD, lw=1.8, hatch=HATCH, zorder=2, **style)
+
+
+def draw_lines(axes: Axes, lines: Sequence[ArrayLike], *, halo: float = 0.0, **style: Any) -> None:
+    """Draw lines, each (N, 2), as one artist, on white that is `halo` wider on either side."""
+    from matplotlib.patheffects import withStroke
+
+    if halo:
+        style["path_effects"] = [withStroke(linewidth=style["lw"] + 2 * halo, foreground=WHITE)]
+    gap = [(np.nan, np.nan)]
+    points = [point for line in lines for point in (np.asarray(line, float), gap)]
+    if points:
+        axes.plot(*np.vstack(points).T, **style)
+
+
+def draw_dots(axes: Axes, places: ArrayLike, size: float, colour: str, **style: Any) -> None:
+    """Draw round marks at places (N, 2)."""
+    x, y = np.asarray(places, float).reshape(-1, 2).T
+    axes.plot(x, y, "o", ms=size, mfc=colour, mec=WHITE, mew=0.8, **style)
+
+
+def draw_badge(
     axes: Axes,
-    place: tuple[float, float],
+    place: Sequence[float],
     text: str,
     colour: str,
     *,
-    radius: float = 9.0,
     square: bool = False,
-    layer: str = "",
+    **style: Any,
 ) -> None:
     """Draw a number or letter in white on a round or square mark."""
-    pixel = np.array(pixel_of(axes))
-    if square:
-        corners = np.array(ring_of((-radius, -radius, radius, radius)))
-        fills(axes, [place + corners * pixel], colour, edge=WHITE, layer=layer)
-    else:
-        dots(axes, [place], radius, colour, layer=layer)
-    size = 1.35 * radius
-    x, y = place - 0.36 * size * pixel * (0, 1)
+    shape = {
+        "boxstyle": "square,pad=0.3" if square else "circle,pad=0.25",
+        "fc": colour,
+        "ec": WHITE,
+    }
     axes.text(
-        x, y, text, size=size, weight="bold", color=WHITE, ha="center", va="baseline",
-        gid=layer or None, zorder=over(axes),
+        place[0], place[1], text, size=12, weight="bold", color=WHITE, ha="center", va="center",
+        bbox=shape, **style,
     )  # fmt: skip
 
 
 def free_place(
-    axes: Axes, line: Float, taken: Sequence[tuple[float, float]], *, apart_px: float
+    axes: Axes, line: Float, taken: Sequence[tuple[float, float]], *, apart_px: float = 24.0
 ) -> tuple[float, float]:
     """Return the first place along a line (N, 2) that is apart from others; else its start."""
     at = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
-    apart = apart_px * pixel_of(axes)[0]
+    apart = apart_px * pixel_of(axes)
     where = np.arange(0.0, at[-1], apart / 4)
     for x, y in np.column_stack([np.interp(where, at, line[:, axis]) for axis in (0, 1)]).tolist():
         away = np.reshape(taken, (-1, 2)) - (x, y)
@@ -746,34 +464,56 @@ def free_place(
     return float(line[0, 0]), float(line[0, 1])
 
 
-def ring_of(box: Box) -> list[tuple[float, float]]:
-    """Return the corners of a box."""
-    west, south, east, north = box
-    return [(west, south), (east, south), (east, north), (west, north)]
+Mark = Literal["patch", "hatch", "line", "dashes", "o", "s", "x"]
 
 
-def rings_of(area: BaseGeometry) -> list[Float]:
-    """Return the rings of polygons, each (N, 2), holes the other way round than outlines."""
-    parts = shapely.get_parts(shapely.normalize(area))
-    return [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(parts)]
+def key(label: str, colour: str, mark: Mark = "patch") -> Artist:
+    """Return an entry of a legend."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    if mark == "patch":
+        return Patch(fc=colour, ec=SOFT, lw=0.7, label=label)
+    if mark == "hatch":
+        return Patch(fc=WHITE, ec=colour, hatch=HATCH + "/", label=label)
+    if mark in ("line", "dashes"):
+        dash = (0, (4, 3)) if mark == "dashes" else "-"
+        return Line2D([], [], color=colour, ls=dash, lw=1.4 if dash != "-" else 2.4, label=label)
+    return Line2D(
+        [], [], color=colour, ls="", marker=mark, ms=9, mew=3 if mark == "x" else 0, label=label
+    )
 
 
-# Colours and numbers.
+def draw_keys(
+    figure: Figure, left: float, top: float, keys: Sequence[Artist], **style: Any
+) -> float:
+    """Draw a legend below and to the right of a place in pixels; returns where it ends."""
+    wide, tall = figure.get_size_inches() * 72
+    legend = figure.legend(
+        handles=keys, loc="upper left", bbox_to_anchor=(left / wide, 1 - top / tall),
+        alignment="left", title_fontproperties={"weight": "bold", "size": 14}, **style,
+    )  # fmt: skip
+    return top + float(legend.get_window_extent().height)
+
+
+def colour_bar(
+    figure: Figure,
+    place: tuple[float, float, float],
+    colours: Pixels,
+    shown: tuple[float, float],
+    label: str,
+) -> None:
+    """Draw what colours (N, 3) from low to high stand for; left, top and width are in pixels."""
+    left, top, width = place
+    axes = axes_at(figure, left, top, width, 14)
+    axes.set(xlim=shown, ylim=(0, 1), yticks=[], xlabel=label)
+    axes.spines[:].set_visible(True)
+    axes.patch.set_visible(False)
+    picture(axes, colours[None], (shown[0], 0, shown[1], 1), layer="colour-bar")
 
 
 def ramp_colours(name: str, count: int = ENTRIES) -> Pixels:
-    """Return a ramp as colours.
-
-    Parameters
-    ----------
-    name : str
-        One of `RAMPS`; another name gives "plain".
-    count : int
-
-    Returns
-    -------
-    ndarray of shape (count, 3), uint8
-        Red, green, blue.
+    """Return one of `RAMPS`, else "plain", as red, green and blue (count, 3).
 
     Examples
     --------
@@ -792,7 +532,7 @@ def colour_values(values: NDArray[np.float32], shown: tuple[float, float], name:
     known = np.isfinite(values)
     share = (np.where(known, values, low) - low) / (high - low)
     pixels = ramp_colours(name)[np.clip(share * (ENTRIES - 1) + 0.5, 0, ENTRIES - 1).astype(int)]
-    pixels[~known] = PAPER
+    pixels[~known] = 255
     return np.asarray(pixels, np.uint8)
 
 

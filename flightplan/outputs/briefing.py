@@ -14,6 +14,7 @@ from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
@@ -33,8 +34,7 @@ Float = NDArray[np.float64]
 
 WIDTH = 480.0
 """Of the map, pixels; a third larger on paper."""
-GROUND, PAPER = "#e9e4cf", "#fbfbf7"
-"""The area, and what is around it."""
+GROUND = "#e9e4cf"
 
 _MARGIN = 0.06
 _FOOT = 0.05
@@ -121,19 +121,19 @@ def draw_briefing_map(missions: Sequence[Mission]) -> str:
     ]
     homes = [_home(mission, frame) for mission in missions]
     area = [frame.to_plan(p) for mission in missions[:1] for p in polygons_of(mission.area)]
-    outline = [ring for shape in area for ring in plotting.rings_of(shape)]
     closed = {p.wkb: frame.to_plan(p) for mission in missions for p in mission.exclusions}
+    corners = [shapely.get_coordinates(shape) for shape in area]
     known = [np.array([home]) for home in homes if home is not None]
-    west, south, east, north = box = _bounds(np.vstack([*ways, *outline, *known]))
+    west, south, east, north = box = _bounds(np.vstack([*ways, *corners, *known]))
     scale = WIDTH / (east - west)
     with plotting.house_style():
         figure = plotting.new_figure(WIDTH, (north - south) * scale)
         axes = plotting.map_axes(figure, box, 0, 0, scale)
-        axes.set(xticks=[], yticks=[], facecolor=PAPER)
-        axes.spines[:].set_visible(False)
-        plotting.fills(axes, outline, GROUND, edge=INK, width=2, layer="area")
+        axes.set_axis_off()
+        for shape in area:
+            plotting.draw_area(axes, shape, fc=GROUND, ec=INK, lw=2, gid="area")
         for shape in closed.values():
-            plotting.hatched(axes, plotting.rings_of(shape), layer="exclusion")
+            plotting.draw_closed(axes, shape, gid="exclusion")
         for number, (mission, way, home) in enumerate(zip(missions, ways, homes, strict=True)):
             _draw_way(axes, mission, way, home, SORTIES[number % len(SORTIES)])
         _draw_badges(axes, missions, ways, homes)
@@ -172,9 +172,9 @@ def _draw_way(
     between = [leg for leg, on in zip(legs, taking, strict=False) if not on]
     if home is not None:
         between.insert(0, np.array([home, way[0]]))
-    plotting.strokes(axes, between, colour, width=1, dash=4, layer="ways")
+    plotting.draw_lines(axes, between, color=colour, lw=1, ls=(0, (4, 4)), gid="ways")
     flown = [leg for leg, on in zip(legs, taking, strict=False) if on]
-    plotting.strokes(axes, flown, colour, width=2, layer="lines")
+    plotting.draw_lines(axes, flown, color=colour, lw=2, gid="lines")
 
 
 def _draw_badges(
@@ -189,12 +189,11 @@ def _draw_badges(
     for number, (mission, way) in enumerate(zip(missions, ways, strict=True)):
         spacings = photo_ways(mission.waypoints)
         first = next((i for i, spacing in enumerate(spacings) if spacing > 0), 0)
-        taken.append(plotting.free_place(axes, way[first:], taken, apart_px=24.0))
+        taken.append(plotting.free_place(axes, way[first:], taken))
         colour = SORTIES[number % len(SORTIES)]
-        plotting.badge(axes, taken[-1], str(number + 1), colour, radius=10)
+        plotting.draw_badge(axes, taken[-1], str(number + 1), colour, zorder=5)
     for index, place in enumerate(places):
-        letter = ascii_uppercase[index % 26]
-        plotting.badge(axes, place, letter, INK, radius=11, square=True)
+        plotting.draw_badge(axes, place, ascii_uppercase[index % 26], INK, square=True, zorder=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

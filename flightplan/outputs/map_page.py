@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from flightplan.proof.certificate import Check
 from flightplan.terrain.profiles import Profile
 from tmp import plotting
 from tmp.files import replacing
-from tmp.plotting import BAD, GOOD, SOFT, SORTIES, Key, Row
+from tmp.plotting import BAD, GOOD, INK, SOFT, SORTIES, key
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ Float = NDArray[np.float64]
 
 EDGE, GAP, TICKS = 18.0, 20.0, 24.0
 """Pixels round the picture, between its parts, and for the coordinates at two sides of the map."""
-LEGEND_WIDTH = 344.0
+LEGEND_WIDTH = 340.0
 PROFILE_HEIGHT, PAGE_PROFILE_WIDTH = 230.0, 1020.0
 MOST_PROFILES = 4
 """Profiles drawn in the picture; the page has all."""
@@ -45,7 +45,7 @@ FINER = 1.6
 MOST_POINTS = 800
 """Places of a profile at which the ground is drawn."""
 GROUND, GROUND_EDGE, BAND = "#cdb79a", "#8a7350", "#9cc4e8"
-FLIGHT, TRANSIT = "#123f7a", "#46525a"
+FLIGHT = "#123f7a"
 
 
 def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
@@ -74,7 +74,7 @@ def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
         map=drawn,
         switches=layers,
         counts=count_keys(plan.coverage, plan.asked.photographs),
-        gsds=gsd_keys(plan.coverage, plan.asked.gsd_m),
+        gsds=[] if plan.asked.gsd_m is None else gsd_keys(plan.coverage, plan.asked.gsd_m),
         contours_m=contours_m,
         sorties=_sorties_table(plan),
         profiles=profiles,
@@ -97,92 +97,76 @@ def _compose(plan: PlanPicture) -> tuple[Figure, Axes, float]:
     west, south, east, north = plan.box
     wide, tall = (east - west) * plan.scale, (north - south) * plan.scale
     width = 2 * EDGE + TICKS + wide + GAP + LEGEND_WIDTH
-    head = _head(plan, width - 2 * EDGE)
-    top = EDGE + _height(head) + 10
+    facts = " · ".join(f"{name}: {value}" for name, value in plan.facts.items())
+    lines = _wrapped(facts, width - 2 * EDGE, 12)
+    top = EDGE + 70 + 17 * len(lines)
     shown = plan.sorties[:MOST_PROFILES]
-    left_out = len(plan.sorties) - len(shown)
-    # Contours are one row of the legend, whether there are any or not.
-    body = max(tall + TICKS, _height(_legend(plan, 1.0)))
-    height = top + body + GAP + len(shown) * (PROFILE_HEIGHT + GAP) + (24 if left_out else 0)
+    # Drawn once for its height, with all that it may have.
+    needed = _draw_legend(plotting.new_figure(width, 1000), plan, 1.0, 0, 0)
+    body = max(tall + TICKS, needed)
+    height = top + body + GAP + len(shown) * (PROFILE_HEIGHT + GAP) + EDGE
     figure = plotting.new_figure(width, height)
+    verdict = GOOD if plan.certificate.passed else BAD
+    plotting.write(figure, EDGE, EDGE, plan.title, size=22, weight="bold")
+    plotting.write(
+        figure, EDGE, EDGE + 34, plan.certificate.sentence, size=15, weight="bold", color=verdict
+    )
+    plotting.write(figure, EDGE, EDGE + 60, "\n".join(lines), size=12, color=SOFT)
     axes, contours_m = draw_plan_map(figure, plan, EDGE + TICKS, top)
-    sheet = plotting.sheet_of(figure)
-    plotting.draw_rows(sheet, head, EDGE, EDGE)
-    plotting.draw_rows(sheet, _legend(plan, contours_m), EDGE + TICKS + wide + GAP, top)
+    _draw_legend(figure, plan, contours_m, EDGE + TICKS + wide + GAP, top)
     for number, sortie in enumerate(shown):
         at = top + body + GAP + number * (PROFILE_HEIGHT + GAP)
-        _draw_profile(figure, sheet, sortie, plan, EDGE, at, width - 2 * EDGE)
-    if left_out:
+        _draw_profile(figure, sortie, plan, (EDGE, at, width - 2 * EDGE))
+    if left_out := len(plan.sorties) - len(shown):
         said = f"{left_out} more {'sortie' if left_out == 1 else 'sorties'}: profiles on the page"
-        plotting.write(sheet, (EDGE, height - 14), said)
+        plotting.write(figure, EDGE, height - EDGE, said)
     return figure, axes, contours_m
 
 
-def _height(rows: Sequence[Row]) -> float:
-    return sum(row.height for row in rows)
+def _wrapped(text: str, width: float, size: float) -> list[str]:
+    """Break a text into lines that are about so many pixels wide."""
+    letters = 0.96 * len(text) * width / max(plotting.text_width(text, size), 1.0)
+    return textwrap.wrap(text, max(int(letters), 1))
 
 
-def _head(plan: PlanPicture, width: float) -> list[Row]:
-    """Return title, verdict and facts."""
-    facts = " · ".join(f"{name}: {value}" for name, value in plan.facts.items())
-    verdict = GOOD if plan.certificate.passed else BAD
-    return [
-        Row(text=plan.title, height=20, size=22, bold=True),
-        Row(text=plan.certificate.sentence, height=26, size=15, bold=True, colour=verdict),
-        Row(height=6),
-        *_small(facts, width),
-    ]
-
-
-def _small(text: str, width: float, indent: float = 0.0) -> list[Row]:
-    return plotting.paragraph(text, width, size=12, indent=indent, colour=SOFT)
-
-
-def _legend(plan: PlanPicture, contours_m: float) -> list[Row]:
-    """Return what stands beside the map, certificate included."""
-
-    def heading(text: str) -> Row:
-        return Row(text=text, height=30, size=14, bold=True)
-
-    indent = plotting.KEY_INDENT
-    rows = [Row(text="Photographs of each place", height=11, size=14, bold=True)]
-    rows += _small("with the share of the area", LEGEND_WIDTH)
-    rows += _keys(count_keys(plan.coverage, plan.asked.photographs))
-    rows.append(heading("Sorties"))
-    for number, sortie in enumerate(plan.sorties):
-        colour = SORTIES[number % len(SORTIES)]
-        rows += _keys([Key(label=sortie.name, colour=colour, mark="line")])
-        facts = ", ".join(f"{name} {value}" for name, value in sortie.facts.items())
-        rows += _small(facts, LEGEND_WIDTH, indent=indent)
-    rows += _keys([Key(label="way without photographs", colour=SOFT, mark="dashes")])
-    rows.append(heading("Map"))
-    keys = [Key(label="area", colour="#000000", mark="line")]
-    if plan.exclusions:
-        keys.append(Key(label="exclusion", colour=BAD, mark="hatch"))
-    keys.append(Key(label="H take-off, L landing elsewhere", colour="#000000", mark="dot"))
-    if worst_places(plan.certificate):
-        keys.append(Key(label="worst places, numbered", colour=BAD, mark="square"))
-    if len(plan.sorties) > 1:
-        keys.append(Key(label="sortie by number, at its first line", colour=SORTIES[0], mark="dot"))
-    if contours_m:
-        keys.append(
-            Key(label=f"heights, contours every {contours_m:g} m", colour=CONTOUR, mark="line")
-        )
-    rows += _keys(keys)
-    rows.append(heading("Certificate"))
+def _draw_legend(
+    figure: Figure, plan: PlanPicture, contours_m: float, left: float, top: float
+) -> float:
+    """Draw what stands beside the map, certificate included; returns where it ends."""
+    plotting.write(figure, left, top, "Certificate", size=14, weight="bold")
+    top += 24
     for check in plan.certificate.checks:
         word, colour = ("pass", GOOD) if check.passed else ("FAIL", BAD)
         row = check_row(check)
-        rows.append(Row(text=word, height=22, bold=True, colour=colour))
-        rows.append(Row(text=check.name, height=0, indent=indent + 8))
-        rows += _small(
-            f"{row['worst']} (asked {row['asked']})", LEGEND_WIDTH, indent=indent + 8
-        )  # fmt: skip
-    return rows
-
-
-def _keys(keys: Sequence[Key]) -> list[Row]:
-    return [Row(key=key, height=plotting.KEY_HEIGHT) for key in keys]
+        said = f"{check.name}\n{row['worst']} (asked {row['asked']})"
+        plotting.write(figure, left, top, word, weight="bold", color=colour)
+        plotting.write(figure, left + 44, top, said)
+        top += 42
+    top += GAP / 2
+    counts = count_keys(plan.coverage, plan.asked.photographs)
+    sorties = []
+    for number, sortie in enumerate(plan.sorties):
+        facts = ", ".join(f"{name} {value}" for name, value in sortie.facts.items())
+        said = "\n".join(_wrapped(facts, LEGEND_WIDTH - 36, 12))
+        sorties += [
+            key(sortie.name, SORTIES[number % len(SORTIES)], "line"),
+            key(said, "none", "line"),
+        ]
+    marks = [
+        key("area", "#000000", "line"),
+        *([key("exclusion", BAD, "hatch")] if plan.exclusions else []),
+        key("H take-off, L landing elsewhere", INK, "o"),
+        *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
+        *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),
+        *([key(f"heights every {contours_m:g} m", CONTOUR, "line")] if contours_m else []),
+    ]
+    for title, keys in (
+        ("Photographs of each place (share)", [key(label, css) for label, css in counts]),
+        ("Sorties", [*sorties, key("way without photographs", SOFT, "dashes")]),
+        ("Map", marks),
+    ):
+        top = plotting.draw_keys(figure, left, top, keys, title=title) + GAP
+    return top
 
 
 def check_row(check: Check) -> dict[str, str]:
@@ -211,68 +195,51 @@ def check_row(check: Check) -> dict[str, str]:
 
 def _profile_svg(sortie: DrawnSortie, plan: PlanPicture) -> str:
     figure = plotting.new_figure(PAGE_PROFILE_WIDTH, PROFILE_HEIGHT)
-    sheet = plotting.sheet_of(figure)
-    _draw_profile(figure, sheet, sortie, plan, 0, 0, PAGE_PROFILE_WIDTH - 10)
+    _draw_profile(figure, sortie, plan, (0.0, 0.0, PAGE_PROFILE_WIDTH - 10))
     return plotting.to_svg(figure, f"terrain profile of {sortie.name}")
 
 
 def _draw_profile(
-    figure: Figure,
-    sheet: Axes,
-    sortie: DrawnSortie,
-    plan: PlanPicture,
-    left: float,
-    top: float,
-    width: float,
+    figure: Figure, sortie: DrawnSortie, plan: PlanPicture, place: tuple[float, float, float]
 ) -> None:
     """Draw the ground along a way, the heights allowed above it, and the flight.
 
     Where many samples fall on one place of the chart, the highest ground among them is drawn.
+    `place` is left, top and width in pixels.
     """
-    profile = sortie.profile
-    band_m = (plan.asked.least_height_agl_m, plan.asked.most_height_agl_m)
+    left, top, width = place
+    profile, asked = sortie.profile, plan.asked
     unit_m, unit = (1000.0, "km") if profile.distance_m[-1] >= 5000 else (1.0, "m")
-    axes = plotting.chart_axes(
-        figure, left + 60, top + 32, width - 60, PROFILE_HEIGHT - 74,
-        f"distance flown, {unit}", f"height, m ({plan.terrain.datum})",
-    )  # fmt: skip
+    axes = plotting.axes_at(figure, left + 60, top + 30, width - 60, PROFILE_HEIGHT - 72)
+    axes.set(xlabel=f"distance flown, {unit}", ylabel=f"height, m ({plan.terrain.datum})")
     starts = np.arange(0, profile.distance_m.size, math.ceil(profile.distance_m.size / MOST_POINTS))
     at = profile.distance_m[starts] / unit_m
     at[-1] = profile.distance_m[-1] / unit_m
     ground = np.maximum.reduceat(profile.ground_m, starts)
     lines = np.logical_or.reduceat(profile.surveying, starts)
-    tops = [profile.flight_m.max()]
-    keys = [Key(label="flight with photographs", colour=FLIGHT, mark="line"),
-            Key(label="without", colour=TRANSIT, mark="dashes")]  # fmt: skip
-    if None not in band_m:
-        lower, upper = (ground + height for height in band_m)
-        tops.append(upper[lines].max(initial=-np.inf))
-        axes.fill_between(at, lower, upper, where=_held(lines), color=BAND, linewidth=0)
-        keys.insert(0, Key(label="heights asked on lines", colour=BAND))
-    low, high = float(profile.ground_m.min()), float(max(tops))
+    high, low = float(profile.flight_m.max()), float(profile.ground_m.min())
+    if asked.least_height_agl_m is not None and asked.most_height_agl_m is not None:
+        lower, upper = ground + asked.least_height_agl_m, ground + asked.most_height_agl_m
+        high = max(high, float(upper[lines].max(initial=-np.inf)))
+        axes.fill_between(
+            at, lower, upper, where=_held(lines), fc=BAND, lw=0, label="heights asked on lines"
+        )
     room = max(high - low, 10.0)
-    foot = low - 0.25 * room
-    axes.set(xlim=(0, at[-1] or 1.0), ylim=(foot, high + 0.12 * room))
-    axes.fill_between(at, ground, foot, color=GROUND, linewidth=0)
-    axes.plot(at, ground, color=GROUND_EDGE, linewidth=1)
+    axes.set(xlim=(0, at[-1] or 1.0), ylim=(low - 0.25 * room, high + 0.12 * room))
+    axes.fill_between(at, ground, low - room, fc=GROUND, ec=GROUND_EDGE)
     distance = profile.distance_m / unit_m
-    for mask, colour, style in (
-        (~profile.surveying, TRANSIT, (0, (4, 4))),
-        (profile.surveying, FLIGHT, "-"),
-    ):
-        height = np.where(_held(mask), profile.flight_m, np.nan)
-        axes.plot(distance, height, color=colour, linewidth=2 if style == "-" else 1.3, ls=style)
-    turns = np.interp(profile.waypoint_m, profile.distance_m, profile.flight_m)
-    plotting.dots(axes, np.column_stack([profile.waypoint_m / unit_m, turns]), 2.2, FLIGHT)
-    _mark_lowest(axes, profile, unit_m)
-    plotting.write(
-        sheet,
-        (left, top + 16),
-        f"{sortie.name}: ground, height band and flight",
-        bold=True,
-        size=14,
+    flying, between = (
+        np.where(_held(mask), profile.flight_m, np.nan)
+        for mask in (profile.surveying, ~profile.surveying)
     )
-    plotting.draw_keys(sheet, left + width - 620, top, 620, keys, columns=len(keys))
+    axes.plot(distance, flying, c=FLIGHT, lw=2, label="flight with photographs")
+    axes.plot(distance, between, c=SOFT, lw=1.3, ls=(0, (4, 4)), label="without")
+    turns = np.interp(profile.waypoint_m, profile.distance_m, profile.flight_m)
+    plotting.draw_dots(axes, np.column_stack([profile.waypoint_m / unit_m, turns]), 4.4, FLIGHT)
+    _mark_lowest(axes, profile, unit_m)
+    title = f"{sortie.name}: ground, height band and flight"
+    plotting.write(figure, left, top, title, size=14, weight="bold")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1.04), ncols=3)
 
 
 def _held(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -286,15 +253,16 @@ def _mark_lowest(axes: Axes, profile: Profile, unit_m: float) -> None:
         return
     height = np.where(profile.surveying, profile.height_agl_m, np.inf)
     number = int(height.argmin())
-    x, foot, head = (float(values[number]) for values in
-                     (profile.distance_m / unit_m, profile.ground_m, profile.flight_m))  # fmt: skip
-    plotting.strokes(axes, [[(x, foot), (x, head)]], BAD, width=1.6)
-    px, _ = plotting.pixel_of(axes)
+    x, foot, head = (
+        float(values[number])
+        for values in (profile.distance_m / unit_m, profile.ground_m, profile.flight_m)
+    )
+    axes.plot([x, x], [foot, head], c=BAD, lw=1.6)
     right = x < 0.75 * axes.get_xlim()[1]
-    plotting.write(
-        axes, (x + (7 if right else -7) * px, (foot + head) / 2),
-        f"lowest on lines {height[number]:.1f} m", bold=True, colour=BAD, plate=True,
-        anchor="left" if right else "right",
+    axes.annotate(
+        f"lowest on lines {height[number]:.1f} m", (x, (foot + head) / 2), (7 if right else -7, 0),
+        textcoords="offset points", weight="bold", color=BAD, bbox=plotting.PLATE, va="center",
+        ha="left" if right else "right",
     )  # fmt: skip
 
 

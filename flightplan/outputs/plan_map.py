@@ -20,7 +20,7 @@ from flightplan.terrain.terrain import Terrain
 from tmp import plotting
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
-from tmp.plotting import BAD, SORTIES, Key
+from tmp.plotting import BAD, INK, SORTIES, WHITE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,9 +135,10 @@ class Layer:
 def plan_layers(plan: PlanPicture) -> list[Layer]:
     """Return the layers that a reader can switch."""
     photographs = sum(len(sortie.photos) for sortie in plan.sorties)
-    layers = [
+    sharp = [Layer(name="gsd", label="Ground sampling distance", shown=False)]
+    return [
         Layer(name="count", label="Photographs of each place"),
-        Layer(name="gsd", label="Ground sampling distance", shown=False),
+        *(sharp if plan.asked.gsd_m is not None else []),
         Layer(name="exclusions", label="Exclusions"),
         Layer(name="area", label="Area"),
         Layer(name="ways", label="Ways between lines"),
@@ -145,7 +146,6 @@ def plan_layers(plan: PlanPicture) -> list[Layer]:
         Layer(name="photos", label="Photographs", shown=photographs <= MANY_PHOTOGRAPHS),
         Layer(name="failing", label="Worst places"),
     ]
-    return [layer for layer in layers if layer.name != "gsd" or plan.asked.gsd_m is not None]
 
 
 def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) -> tuple[Axes, float]:
@@ -159,54 +159,44 @@ def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) ->
         Between contour lines; 0 where the ground is level and has none.
     """
     axes = plotting.map_axes(figure, plan.box, left, top, plan.scale)
-    ground = _draw_ground(axes, plan.terrain)
-    coverage, bounds = plan.coverage, _cells_box(plan.coverage)
-    for layer, values, classes in (
-        ("count", coverage.count, count_classes(plan.asked.photographs)),
-        ("gsd", coverage.gsd_m, gsd_classes(plan.asked.gsd_m)),
-    ):
-        if classes:
-            cells = _class_cells(coverage, values, classes)
-            plotting.picture(axes, cells, bounds, smooth=False, layer=f"layer-{layer}")
-    contours_m = _draw_contours(axes, *ground)
-    _draw_zones(axes, plan)
+    contours_m = _draw_ground(axes, plan.terrain)
+    coverage = plan.coverage
+    _draw_classes(axes, "count", coverage, coverage.count, count_classes(plan.asked.photographs))
+    if plan.asked.gsd_m is not None:
+        _draw_classes(axes, "gsd", coverage, coverage.gsd_m, gsd_classes(plan.asked.gsd_m))
+    for zone in plan.exclusions:
+        plotting.draw_closed(axes, zone, gid="layer-exclusions")
+    for css, width in ((WHITE, 4.8), ("#000000", 2.4)):
+        plotting.draw_area(
+            axes, plan.area, fc="none", ec=css, lw=width, zorder=2.1, gid="layer-area"
+        )  # fmt: skip
     for number, sortie in enumerate(plan.sorties):
         _draw_sortie(axes, sortie, SORTIES[number % len(SORTIES)])
     _draw_badges(axes, plan)
     plotting.scale_bar(axes)
     plotting.north_arrow(axes)
-    north_west, _, south_east, south_west = plan.corners
-    plotting.degree_ticks(
-        axes, (south_west[0], south_east[0]), (south_west[1], north_west[1])
-    )  # fmt: skip
+    _, north_east, _, south_west = plan.corners
+    plotting.degree_ticks(axes, south_west, north_east)
     return axes, contours_m
 
 
-def _draw_ground(axes: Axes, terrain: Terrain) -> tuple[Float, Float, Float]:
-    """Draw the ground shaded from the north-west; returns x, y and heights (rows, cols)."""
+def _draw_ground(axes: Axes, terrain: Terrain) -> float:
+    """Draw the ground shaded from the north-west with contour lines; returns their interval."""
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    step = GROUND_PX * plotting.pixel_of(axes)[0]
-    x = np.arange(west + step / 2, east, step)
-    y = np.arange(north - step / 2, south, -step)
+    step = GROUND_PX * plotting.pixel_of(axes)
+    x, y = np.arange(west + step / 2, east, step), np.arange(north - step / 2, south, -step)
     ground = height_below(terrain, np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1))
     # Level ground is 0.71; the shades are spread about it and kept pale.
     shade = np.clip(0.97 + 0.5 * (plotting.hillshade(ground, step) - np.sqrt(0.5)), 0.45, 1.0)
     tinted = (shade[..., None] * (250, 248, 243)).astype(np.uint8)
-    box = (west, north - len(y) * step, west + len(x) * step, north)
-    plotting.picture(axes, tinted, box)
-    return x, y, ground
-
-
-def _draw_contours(axes: Axes, x: Float, y: Float, ground: Float) -> float:
-    """Draw contour lines with their heights; returns their interval, 0 where there are none."""
+    plotting.picture(axes, tinted, (west, north - len(y) * step, west + len(x) * step, north))
     relief = float(np.ptp(ground))
     if relief <= LEVEL_M:
         return 0.0
     interval = plotting.round_step(2 * relief / CONTOURS)
     levels = np.arange(np.ceil(ground.min() / interval), ground.max() / interval) * interval
-    order = plotting.over(axes)
-    lines = axes.contour(x, y, ground, levels, colors=CONTOUR, linewidths=0.8, zorder=order)
-    axes.clabel(lines, fontsize=11, fmt="%g", zorder=order)
+    lines = axes.contour(x, y, ground, levels, colors=CONTOUR, linewidths=0.8, zorder=1)
+    axes.clabel(lines, fontsize=11, fmt="%g", zorder=1)
     return interval
 
 
@@ -222,43 +212,37 @@ def count_classes(asked: int) -> Classes:
     return sorted(dict(zip(starts, (*BELOW, *REACHED), strict=True)).items())
 
 
-def gsd_classes(asked_m: float | None) -> Classes:
-    """Return classes of ground sampling distance about what was asked; none if nothing was."""
-    if asked_m is None:
-        return ()
+def gsd_classes(asked_m: float) -> Classes:
+    """Return classes of ground sampling distance about what was asked."""
     return [*((share * asked_m, colour) for share, colour in SHARPNESS), (np.inf, UNSEEN)]
 
 
-def count_keys(coverage: Coverage, asked: int) -> list[Key]:
-    """Return the legend of the photographs of each place, with shares of the area."""
+def count_keys(coverage: Coverage, asked: int) -> list[tuple[str, str]]:
+    """Return label and colour of each class of photographs that occurs, with its share."""
     classes = count_classes(asked)
     names = []
     for (start, _), (end, _) in pairwise([*classes, (np.inf, "")]):
         name = f"{start:g} or more" if np.isinf(end) else f"{start:g} to {end - 1:g}"
         names.append(name if end != start + 1 else f"{start:g}")
-    return _class_keys(coverage.count[coverage.inside], classes, names)
+    return _keys(coverage.count[coverage.inside], classes, names)
 
 
-def gsd_keys(coverage: Coverage, asked_m: float | None) -> list[Key]:
-    """Return the legend of the best ground sampling distance, with shares of the area."""
+def gsd_keys(coverage: Coverage, asked_m: float) -> list[tuple[str, str]]:
+    """Return label and colour of each class of sharpness that occurs, with its share."""
     classes = gsd_classes(asked_m)
-    names = []
-    for (start, _), (end, _) in pairwise([*classes, (np.nan, "")]):
-        name = f"{start * 100:.2f} to {end * 100:.2f} cm"
-        if start == 0:
-            name = f"up to {end * 100:.2f} cm"
-        elif np.isinf(end):
-            name = f"above {start * 100:.2f} cm"
-        names.append("not seen" if np.isinf(start) else name)
-    return _class_keys(coverage.gsd_m[coverage.inside], classes, names)
+    cm = [f"{start * 100:.2f}" for start, _ in classes]
+    between = [f"{low} to {high} cm" for low, high in pairwise(cm[1:-1])]
+    names = [f"up to {cm[1]} cm", *between, f"above {cm[-2]} cm", "not seen"]
+    return _keys(coverage.gsd_m[coverage.inside], classes, names)
 
 
-def _class_keys(values: NDArray[np.generic], classes: Classes, names: Sequence[str]) -> list[Key]:
-    """Return an entry for each class that occurs."""
+def _keys(
+    values: NDArray[np.generic], classes: Classes, names: Sequence[str]
+) -> list[tuple[str, str]]:
     found = np.bincount(_class_of(values, classes), minlength=len(classes)) / max(values.size, 1)
     said = [f"{share:.0%}" if share >= 0.01 else "under 1%" for share in found]
     return [
-        Key(label=f"{name} ({percent})", colour=colour)
+        (f"{name} ({percent})", colour)
         for (_, colour), name, percent, share in zip(classes, names, said, found, strict=True)
         if share
     ]
@@ -268,26 +252,19 @@ def _class_of(values: NDArray[np.generic], classes: Classes) -> NDArray[np.intp]
     return np.searchsorted([start for start, _ in classes], values, side="right") - 1
 
 
-def _class_cells(
-    coverage: Coverage, values: NDArray[np.generic], classes: Classes
-) -> plotting.Pixels:
-    """Return cells (rows, cols, 4) coloured by class, clear beyond the area."""
-    each = _cells_each(coverage)
+def _draw_classes(
+    axes: Axes, layer: str, coverage: Coverage, values: NDArray[np.generic], classes: Classes
+) -> None:
+    """Colour the cells of the area by class."""
+    grid = coverage.grid
+    each = -(-max(grid.shape) // MOST_CELLS)
     table = np.array([plotting.css_rgb(colour) for _, colour in classes])
-    inside = coverage.inside[::each, ::each]
-    opacity = (inside * np.uint8(OPACITY))[..., None]
     colours = table[_class_of(values[::each, ::each], classes)]
-    return np.concatenate([colours, opacity], axis=-1).astype(np.uint8)
-
-
-def _cells_each(coverage: Coverage) -> int:
-    return -(-max(coverage.grid.shape) // MOST_CELLS)
-
-
-def _cells_box(coverage: Coverage) -> plotting.Box:
-    grid, each = coverage.grid, _cells_each(coverage)
-    rows, cols = (-(-side // each) * each * grid.cell_m for side in grid.shape)
-    return grid.x_min, grid.y_max - rows, grid.x_min + cols, grid.y_max
+    opacity = coverage.inside[::each, ::each, None] * np.uint8(OPACITY)
+    pixels = np.concatenate([colours, opacity], axis=-1).astype(np.uint8)
+    tall, wide = np.array(pixels.shape[:2]) * each * grid.cell_m
+    box = (grid.x_min, grid.y_max - tall, grid.x_min + wide, grid.y_max)
+    plotting.picture(axes, pixels, box, cells=True, layer=f"layer-{layer}")
 
 
 def cursor_pixels(coverage: Coverage, longest: int = 420) -> tuple[plotting.Pixels, list[float]]:
@@ -315,23 +292,17 @@ def _two_bytes(values: NDArray[np.float32]) -> Float:
     return np.stack([whole // 256, whole % 256], axis=-1)
 
 
-def _draw_zones(axes: Axes, plan: PlanPicture) -> None:
-    for zone in plan.exclusions:
-        plotting.hatched(axes, plotting.rings_of(zone), layer="layer-exclusions")
-    outline = plotting.rings_of(plan.area)
-    plotting.fills(axes, outline, "none", edge="#ffffff", width=4.8, layer="layer-area")
-    plotting.fills(axes, outline, "none", edge="#000000", width=2.4, layer="layer-area")
-
-
 def _draw_sortie(axes: Axes, sortie: DrawnSortie, colour: str) -> None:
+    from matplotlib.collections import PolyCollection
+
     flown, between = _stretches(sortie)
-    plotting.strokes(
-        axes, between, colour, width=1.1, dash=4, halo=0.5, layer="layer-ways"
-    )  # fmt: skip
-    plotting.strokes(axes, flown, colour, width=1.9, halo=0.9, layer="layer-lines")
-    arrows = _arrows(flown, plotting.pixel_of(axes)[0])
-    plotting.fills(axes, arrows, colour, edge="#ffffff", width=0.8, layer="layer-lines")
-    plotting.dots(axes, sortie.photos, 1.5, colour, layer="layer-photos")
+    style = {"color": colour, "zorder": 3}
+    plotting.draw_lines(axes, between, halo=0.5, lw=1.1, ls=(0, (4, 4)), gid="layer-ways", **style)
+    plotting.draw_lines(axes, flown, halo=0.9, lw=1.9, gid="layer-lines", **style)
+    arrows = PolyCollection(_arrows(flown, plotting.pixel_of(axes)), fc=colour, ec=WHITE, lw=0.8)
+    arrows.set(gid="layer-lines", zorder=3)
+    axes.add_collection(arrows, autolim=False)
+    plotting.draw_dots(axes, sortie.photos, 3, colour, zorder=4, gid="layer-photos")
 
 
 def _stretches(sortie: DrawnSortie) -> tuple[list[Float], list[Float]]:
@@ -374,16 +345,17 @@ def _draw_badges(axes: Axes, plan: PlanPicture) -> None:
             if place is not None:
                 homes[place] = letter
     for number, spot in enumerate(worst_places(plan.certificate), start=1):
-        plotting.badge(
-            axes, (spot.x_m, spot.y_m), str(number), BAD, square=True, layer="layer-failing"
+        plotting.draw_badge(
+            axes, (spot.x_m, spot.y_m), str(number), BAD, square=True, zorder=5, gid="layer-failing"
         )
     taken = list(homes)
-    for number, sortie in enumerate(plan.sorties if len(plan.sorties) > 1 else (), start=1):
+    for number, sortie in enumerate(plan.sorties if len(plan.sorties) > 1 else ()):
         flown, _ = _stretches(sortie)
         if flown:
-            place = plotting.free_place(axes, flown[0], taken, apart_px=20.0)
-            taken.append(place)
-            colour = SORTIES[(number - 1) % len(SORTIES)]
-            plotting.badge(axes, place, str(number), colour, layer="layer-lines")
+            taken.append(plotting.free_place(axes, flown[0], taken))
+            colour = SORTIES[number % len(SORTIES)]
+            plotting.draw_badge(
+                axes, taken[-1], str(number + 1), colour, zorder=5, gid="layer-lines"
+            )  # fmt: skip
     for place, letter in homes.items():
-        plotting.badge(axes, place, letter, "#000000", radius=11)
+        plotting.draw_badge(axes, place, letter, INK, zorder=6)

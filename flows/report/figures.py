@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import shapely
@@ -20,10 +21,11 @@ from tmp import plotting
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_reduced
-from tmp.plotting import INK, OVERLAPS, WHITE, Hint, Key, Row
+from tmp.plotting import INK, OVERLAPS, WHITE, key
 from tmp.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -67,7 +69,8 @@ class Drawn:
     title: str
     """Read aloud in place of the picture."""
     note: str = ""
-    hints: tuple[Hint, ...] = ()
+    hints: str = ""
+    """Names that a page shows under the pointer."""
     css: str = "map"
 
     @property
@@ -85,49 +88,43 @@ def draw_orthomosaic(path: Path) -> Drawn:
 def draw_surface(path: Path) -> Drawn:
     """Draw heights as colours over a hillshade lit from the north-west."""
     height, grid = _values(path, LONGEST)
-    bar = _Bar(
-        colours=_lifted(plotting.ramp_colours("plain")),
-        shown=_robust_range(height),
-        label=f"height in {_unit(grid)}",
-    )
+    bar = _Bar(_lifted(plotting.ramp_colours("plain")), _robust_range(height),
+               f"height in {_unit(grid)}")  # fmt: skip
     return _draw_raster(_shaded(height, grid), grid, "surface model", bar)
 
 
 def draw_sigma(path: Path) -> Drawn:
     """Draw the standard deviation of heights."""
     sigma, grid = _values(path, LONGEST)
-    bar = _Bar(
-        colours=plotting.ramp_colours("doubt"),
-        shown=(0.0, _robust_range(sigma)[1]),
-        label=f"standard deviation of height in {_unit(grid)}",
-    )
+    bar = _Bar(plotting.ramp_colours("doubt"), (0.0, _robust_range(sigma)[1]),
+               f"standard deviation of height in {_unit(grid)}")  # fmt: skip
     pixels = plotting.colour_values(sigma, bar.shown, "doubt")
     return _draw_raster(pixels, grid, "standard deviation of heights", bar)
 
 
-def draw_index(path: Path, product: Product, *, head: Sequence[Row] = ()) -> Drawn:
+def draw_index(
+    path: Path, product: Product, *, title: str = "", lines: Sequence[str] = ()
+) -> Drawn:
     """Draw an index in its fixed colours, with what it rests on as the note.
 
-    Parameters
-    ----------
-    path : Path
-    product : Product
-    head : sequence of Row
-        What is written above the map, where the picture stands alone.
+    Title and lines are written above the map, for a picture that stands alone.
     """
     index, grid = _values(path, LONGEST)
-    bar = _Bar(
-        colours=plotting.ramp_colours(product.ramp),
-        shown=product.shown,
-        label=f"{product.title}; the same colours on every date",
-    )
+    bar = _Bar(plotting.ramp_colours(product.ramp), product.shown,
+               f"{product.title}; the same colours on every date")  # fmt: skip
     pixels = plotting.colour_values(index, product.shown, product.ramp)
-    note = "; ".join(f"{topic}: {said}" for topic, said in product.told.items())
-    return _draw_raster(pixels, grid, product.title, bar, head=head, note=note)
+    drawn = _draw_raster(
+        pixels, grid, product.title, bar, above=40.0 + 18 * len(lines) if title else 0
+    )
+    with plotting.house_style():
+        plotting.write(drawn.figure, LEFT, 8, title, size=22, weight="bold")
+        plotting.write(drawn.figure, LEFT, 40, "\n".join(lines), color=plotting.SOFT)
+    return replace(
+        drawn, note="; ".join(f"{topic}: {said}" for topic, said in product.told.items())
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bar:
+class _Bar(NamedTuple):
     """What the colours of a map stand for."""
 
     colours: plotting.Pixels
@@ -136,35 +133,23 @@ class _Bar:
 
 
 def _draw_raster(
-    pixels: plotting.Pixels,
-    grid: Grid,
-    title: str,
-    bar: _Bar | None = None,
-    *,
-    head: Sequence[Row] = (),
-    note: str = "",
+    pixels: plotting.Pixels, grid: Grid, title: str, bar: _Bar | None = None, above: float = 0.0
 ) -> Drawn:
     with plotting.house_style():
-        above = sum(row.height for row in head) + (18 if head else 0)
         figure, axes, foot = _new_map(grid, above, BAR_HEIGHT if bar else 0.0)
-        plotting.draw_rows(plotting.sheet_of(figure), head, LEFT, 8.0)
         plotting.picture(axes, pixels, grid.bounds)
         if bar:
-            plotting.colour_bar(
-                figure, LEFT, foot, BAR_WIDTH, bar.colours, bar.shown, bar.label
-            )  # fmt: skip
+            plotting.colour_bar(figure, (LEFT, foot, BAR_WIDTH), *bar)
         _finish(axes, grid)
-    return Drawn(figure=figure, title=title, note=note)
+    return Drawn(figure=figure, title=title)
 
 
 def _new_map(grid: Grid, above: float, below: float) -> tuple[Figure, Axes, float]:
     """Return a figure with the frame of a map, and where the room below it begins."""
     west, south, east, north = grid.bounds
     scale = min((WIDTH - LEFT - RIGHT) / (east - west), TALLEST / (north - south))
-    tall = (north - south) * scale
-    least = NARROWEST if above or below else 0.0
-    width = max(LEFT + (east - west) * scale + RIGHT, least)
-    foot = above + TOP + tall + BOTTOM
+    width = max(LEFT + (east - west) * scale + RIGHT, NARROWEST if above or below else 0.0)
+    foot = above + TOP + (north - south) * scale + BOTTOM
     figure = plotting.new_figure(width, foot + below)
     axes = plotting.map_axes(figure, grid.bounds, LEFT, above + TOP, scale)
     plotting.metre_ticks(axes, crs=grid.crs)
@@ -189,57 +174,41 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
         The orthomosaic; without it the ground that was mapped is grey.
     """
     keys = [
-        Key(label="flown, but without a measured height", colour=UNMAPPED, mark="hatch"),
-        Key(label="photograph", colour=INK, mark="dot"),
-        Key(label="rim that one photograph sees: not measurable", colour=RIM, mark="hatch"),
+        key("flown, but without a measured height", UNMAPPED, "hatch"),
+        key("rim that one photograph sees, which none can measure", RIM, "hatch"),
+        key("photograph", INK, "o"),
     ]
     if ground.left_out:
-        keys.append(
-            Key(label="photograph left out, where it was recorded", colour=LOST, mark="cross")
-        )
+        keys.append(key("photograph left out, where it was recorded", LOST, "x"))
     sheet = ground.sheet
+    places = camera_positions(reconstruction)[:, :2]
+    lost = np.reshape([one.place for one in ground.left_out], (-1, 2))
     with plotting.house_style():
-        figure, axes, foot = _new_map(sheet, 0.0, 2 * plotting.KEY_HEIGHT)
+        figure, axes, foot = _new_map(sheet, 0.0, 40.0)
         if picture is not None:
             pixels, grid = _on_paper(picture, LONGEST)
             plotting.picture(axes, pixels, grid.bounds)
         else:
-            _draw_cells(axes, sheet, ground.measured >= 0.5, fill="#a0a0a0")
-        _draw_cells(axes, sheet, ground.unmapped & ~ground.rim, hatch=UNMAPPED)
-        _draw_cells(axes, sheet, ground.rim, hatch=RIM)
-        places = camera_positions(reconstruction)[:, :2]
-        plotting.dots(axes, places, 3.5, INK, layer="camera")
-        lost = [one.place for one in ground.left_out]
-        plotting.crosses(axes, lost, 7.0, LOST, layer="lost")
+            plotting.draw_area(axes, _outline(sheet, ground.measured >= 0.5), fc="#a0a0a0")
+        for cells, css in ((ground.unmapped & ~ground.rim, UNMAPPED), (ground.rim, RIM)):
+            area = _outline(sheet, cells)
+            plotting.draw_area(axes, area, fc="#ffffff66")
+            plotting.draw_area(axes, area, fc="none", ec=css, lw=0, hatch=plotting.HATCH)
+        plotting.draw_dots(axes, places, 7, INK, gid="camera")
+        axes.plot(*lost.T, "x", color=LOST, ms=13, mew=4, gid="lost")
         _finish(axes, sheet)
-        page = plotting.sheet_of(figure)
-        plotting.draw_keys(page, LEFT, foot - 4, WIDTH - LEFT, keys, columns=2)
-    names = [photo.name for photo in reconstruction.photos]
-    said = [f"{one.name}: left out" for one in ground.left_out]
-    hints = (*_hints_at(axes, places, names), *_hints_at(axes, lost, said))
+        plotting.draw_keys(figure, LEFT, foot, keys, ncols=2)
+        hints = plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
+        hints += plotting.hints_over(
+            axes, lost, [f"{one.name}: left out" for one in ground.left_out]
+        )
     return Drawn(figure=figure, title="ground flown and not mapped", hints=hints)
 
 
-def _draw_cells(
-    axes: Axes, sheet: Grid, cells: NDArray[np.bool_], *, fill: str = "", hatch: str = ""
-) -> None:
-    """Fill or hatch the cells of a sheet."""
+def _outline(sheet: Grid, cells: NDArray[np.bool_]) -> shapely.MultiPolygon:
+    """Return the outline of cells of a sheet."""
     found = shapes(cells.astype(np.uint8), mask=cells, transform=sheet.transform)
-    polygons = [shapely.geometry.shape(polygon) for polygon, _ in found]
-    rings = plotting.rings_of(shapely.multipolygons(polygons))
-    if fill:
-        plotting.fills(axes, rings, fill)
-    else:
-        plotting.fills(axes, rings, "#ffffff66")
-        plotting.fills(axes, rings, "none", edge=hatch, width=0.0, hatch=plotting.HATCH)
-
-
-def _hints_at(axes: Axes, places: ArrayLike, names: Sequence[str]) -> list[Hint]:
-    points = np.asarray(places, float).reshape(-1, 2)
-    return [
-        Hint(axes=axes, box=(x, y, x, y), text=name, around_px=6.0)
-        for (x, y), name in zip(points.tolist(), names, strict=True)
-    ]
+    return shapely.multipolygons([shapely.geometry.shape(polygon) for polygon, _ in found])
 
 
 def camera_positions(reconstruction: Reconstruction) -> Float:
@@ -260,21 +229,20 @@ def draw_cameras(
     missing = [(hole.bounds, hole) for hole in holes if hole.bounds is not None]
     places = camera_positions(reconstruction)[:, :2]
     with plotting.house_style():
-        figure, axes, foot = _new_map(sheet, 0.0, 4 * plotting.KEY_HEIGHT)
-        plotting.picture(axes, palette[classes], sheet.bounds, smooth=False)
+        figure, axes, foot = _new_map(sheet, 0.0, 96.0)
+        plotting.picture(axes, palette[classes], sheet.bounds, cells=True)
         for bounds, _ in missing:
-            ring = plotting.ring_of(bounds)
-            plotting.fills(axes, [ring], "#00000020")
-            plotting.strokes(
-                axes, [[*ring, ring[0]]], INK, width=1.5, dash=4, halo=0.5, layer="hole"
+            plotting.draw_area(
+                axes, shapely.box(*bounds), fc="#00000020", ec=INK, lw=1.5, ls="--", gid="hole"
             )
         factor = _draw_residuals(axes, reconstruction, places)
-        plotting.dots(axes, places, 3.0, INK, layer="camera")
+        plotting.draw_dots(axes, places, 6, INK, zorder=4, gid="camera")
         _finish(axes, sheet)
-        keys = _overlap_keys(rose_and_sank=factor > 0)
-        page = plotting.sheet_of(figure)
-        plotting.write(page, (LEFT, foot + 6), "photographs that see the ground")
-        plotting.draw_keys(page, LEFT, foot + 14, 560, keys, columns=3)
+        title = "photographs that see the ground"
+        plotting.draw_keys(figure, LEFT, foot, _overlap_keys(factor > 0), ncols=4, title=title)
+        said = [f"{hole.stage} {hole.name}: {hole.reason}" for _, hole in missing]
+        hints = plotting.hints_over(axes, [bounds for bounds, _ in missing], said, around=0)
+        hints += plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
     drawn = "to scale" if factor == 1 else f"{factor:g} times too long"
     note = (
         "Lines lead from each adjusted position the way it moved from its GNSS position, drawn "
@@ -284,47 +252,39 @@ def draw_cameras(
     )
     if missing:
         note += " Dashed squares are tiles that could not be made."
-    hints = [
-        Hint(axes=axes, box=bounds, text=f"{hole.stage} {hole.name}: {hole.reason}")
-        for bounds, hole in missing
-    ]
-    hints += _hints_at(axes, places, [photo.name for photo in reconstruction.photos])
-    return Drawn(
-        figure=figure, title="camera positions and overlap", note=note.strip(), hints=tuple(hints)
-    )
+    title = "camera positions and overlap"
+    return Drawn(figure=figure, title=title, note=note.strip(), hints=hints)
 
 
 def _draw_residuals(axes: Axes, reconstruction: Reconstruction, places: Float) -> float:
     """Draw what parts cameras from GNSS; returns how many times too long, 0 for no lines."""
     residuals = [photo.gnss_residual_m for photo in reconstruction.photos]
-    factor = _exaggeration(residuals, 1 / plotting.pixel_of(axes)[0])
+    factor = _exaggeration(residuals, 1 / plotting.pixel_of(axes))
     for css, layer, rising in ((DOWN, "residual-down", False), (UP, "residual-up", True)):
         lines = [
             [place, place + factor * np.array(residual[:2])]
             for place, residual in zip(places, residuals, strict=True)
             if residual is not None and factor and (residual[2] > 0) == rising
         ]
-        plotting.strokes(axes, lines, css, width=2.2, halo=1.0, layer=layer)
+        plotting.draw_lines(axes, lines, halo=1.0, color=css, lw=2.2, zorder=3, gid=layer)
     return factor
 
 
-def _overlap_keys(*, rose_and_sank: bool) -> list[Key]:
-    bounds = [*OVERLAP_STEPS[1:], None]
+def _overlap_keys(rose_and_sank: bool) -> Sequence[Artist]:
     labels = [
-        f"{low}" if high == low + 1 else f"{low} or more" if high is None else f"{low}–{high - 1}"
-        for low, high in zip(OVERLAP_STEPS, bounds, strict=True)
+        f"{low}" if high == low + 1 else f"{low}–{high - 1}"
+        for low, high in pairwise(OVERLAP_STEPS)
     ]
-    keys = [Key(label=said, colour=css) for css, said in zip(OVERLAPS, labels, strict=True)]
-    if rose_and_sank:
-        keys.append(Key(label="camera that rose", colour=UP, mark="line"))
-        keys.append(Key(label="camera that sank", colour=DOWN, mark="line"))
-    return keys
+    labels.append(f"{OVERLAP_STEPS[-1]} or more")
+    keys = [key(said, css) for css, said in zip(OVERLAPS, labels, strict=True)]
+    lines = [key("camera that rose", UP, "line"), key("camera that sank", DOWN, "line")]
+    return [*keys, *lines] if rose_and_sank else keys
 
 
 def draw_distortion(prior: Camera, adjusted: Camera) -> Drawn:
     """Draw radial distortion over the radius in the picture, before and after."""
     with plotting.house_style():
-        figure, axes = _new_chart("distance from the principal point, px", "distortion, px", 28.0)
+        figure, axes = _new_chart("distance from the principal point, px", "distortion, px")
         for camera, label, css, style in (
             (prior, "metadata", plotting.SOFT, "--"),
             (adjusted, "adjusted", plotting.ACCENT, "-"),
@@ -350,10 +310,11 @@ def draw_histogram(values: ArrayLike, edges: Float, x_label: str, y_label: str) 
     return Drawn(figure=figure, title=f"histogram of {x_label}", css="chart")
 
 
-def _new_chart(x_label: str, y_label: str, top: float = 8.0) -> tuple[Figure, Axes]:
+def _new_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     width, height = CHART
     figure = plotting.new_figure(width, height)
-    axes = plotting.chart_axes(figure, 60, top, width - 76, height - top - 48, x_label, y_label)
+    axes = plotting.axes_at(figure, 60, 28, width - 76, height - 76)
+    axes.set(xlabel=x_label, ylabel=y_label, xmargin=0)
     return figure, axes
 
 

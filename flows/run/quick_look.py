@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -26,13 +26,15 @@ from tmp import plotting
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError, PhotographError
 from tmp.files import replacing
-from tmp.plotting import INK, SOFT, Row
+from tmp.plotting import SOFT
 from tmp.progress import Track, silent
 from tmp.radiometry import Band
 from tmp.survey import Survey, open_survey, read_settings
 from tmp.threads import map_threads
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from photogrammetry.indices.table import Index
 
 Float = NDArray[np.float32]
@@ -40,8 +42,6 @@ Float = NDArray[np.float32]
 THUMB_PX = 260
 """Width of a picture on a contact sheet."""
 SHEET_COLUMNS = 6
-MAP_PX = 800
-"""Width of what is written above a map's quick look."""
 MARGIN_PX, GAP_PX, LINE_PX = 24, 10, 18
 BAR_WIDTH_PX, BAR_PX = 420, 68
 """Width of the colour bar, and its height with what is written below it."""
@@ -103,28 +103,26 @@ def write_contact_sheet(
     width = max(columns, 3) * (THUMB_PX + GAP_PX) - GAP_PX + 2 * MARGIN_PX
     notes = max(len(look.notes) for look in looks)
     cell = max(len(thumb) for thumb in thumbs) + (1 + notes) * LINE_PX + GAP_PX
+    bar = MARGIN_PX + 36 + LINE_PX * len(lines)
+    top, rows = bar + BAR_PX, math.ceil(len(looks) / columns)
     with plotting.house_style():
-        head = _head(title, lines, width - 2 * MARGIN_PX)
-        bar = MARGIN_PX + sum(row.height for row in head) + GAP_PX
-        top = bar + BAR_PX
-        rows = math.ceil(len(looks) / columns)
         figure = plotting.new_figure(width, top + rows * cell + MARGIN_PX)
-        sheet = plotting.sheet_of(figure)
-        plotting.draw_rows(sheet, head, MARGIN_PX, MARGIN_PX)
+        room = width - 2 * MARGIN_PX
+        _write(figure, MARGIN_PX, MARGIN_PX, title, room, size=22)
+        for number, line in enumerate(lines):
+            _write(figure, MARGIN_PX, MARGIN_PX + 32 + number * LINE_PX, line, room, color=SOFT)
         colours = plotting.ramp_colours(scale.ramp)
-        plotting.colour_bar(figure, MARGIN_PX, bar, BAR_WIDTH_PX, colours, scale.shown, scale.name)
-        for place, (look, thumb) in enumerate(zip(looks, thumbs, strict=True)):
-            x = MARGIN_PX + place % columns * (THUMB_PX + GAP_PX)
-            y = top + place // columns * cell
-            box = (x, y + len(thumb), x + THUMB_PX, y)
-            plotting.picture(sheet, thumb, box, smooth=False)
-            words = [plotting.fitting(text, THUMB_PX, 12) for text in (look.name, *look.notes)]
-            shades = [INK] + [SOFT] * len(look.notes)
-            said = [
-                Row(text=text, height=LINE_PX, size=12, colour=colour)
-                for text, colour in zip(words, shades, strict=True)
-            ]
-            plotting.draw_rows(sheet, said, x, y + len(thumb) - 2)
+        place = (MARGIN_PX, bar, BAR_WIDTH_PX)
+        plotting.colour_bar(figure, place, colours, scale.shown, scale.name)
+        for number, (look, thumb) in enumerate(zip(looks, thumbs, strict=True)):
+            x = MARGIN_PX + number % columns * (THUMB_PX + GAP_PX)
+            y = top + number // columns * cell
+            height = len(thumb)
+            figure.figimage(thumb, x, round(figure.bbox.height) - y - height, origin="upper")
+            _write(figure, x, y + height + 3, look.name, THUMB_PX, size=12)
+            for line_number, note in enumerate(look.notes, start=1):
+                at = y + height + 3 + line_number * LINE_PX
+                _write(figure, x, at, note, THUMB_PX, size=12, color=SOFT)
         picture = plotting.to_png(figure)
     with replacing(path) as temporary:
         temporary.write_bytes(picture)
@@ -133,13 +131,21 @@ def write_contact_sheet(
 def write_map_look(raster: Path, product: Product, *, title: str) -> Path:
     """Write the quick look of an index raster beside it; returns its path."""
     lines = [f"{topic}: {product.told[topic]}" for topic in _TOLD if topic in product.told]
-    with plotting.house_style():
-        drawn = draw_index(raster, product, head=_head(title, lines, MAP_PX))
-        picture = plotting.to_png(drawn.figure, finer=2.0)
+    drawn = draw_index(raster, product, title=title, lines=lines)
     path = raster.with_suffix(".png")
     with replacing(path) as temporary:
-        temporary.write_bytes(picture)
+        temporary.write_bytes(plotting.to_png(drawn.figure, finer=2.0))
     return path
+
+
+def _write(
+    figure: Figure, left: float, top: float, text: str, room: float, size: float = 13, **style: Any
+) -> None:
+    """Write a line of text, cut to the room there is."""
+    kept = text
+    while kept and plotting.text_width(kept, size) > room:
+        kept = kept[:-2].removesuffix("…") + "…"
+    plotting.write(figure, left, top, kept, size=size, **style)
 
 
 def _thumb(values: Float, scale: Scale) -> plotting.Pixels:
@@ -148,13 +154,6 @@ def _thumb(values: Float, scale: Scale) -> plotting.Pixels:
     colours[~np.isfinite(values)] = HATCH
     resized = cv2.resize(colours, (THUMB_PX, height), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, np.uint8)
-
-
-def _head(title: str, lines: Sequence[str], width: float) -> list[Row]:
-    head = [Row(text=plotting.fitting(title, width, 22, bold=True), height=22, size=22, bold=True)]
-    for line in lines:
-        head += plotting.paragraph(line, width, colour=SOFT)
-    return head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
