@@ -80,6 +80,7 @@ _STYLE: Any = {
     "lines.scale_dashes": False,
     "svg.fonttype": "none",
     "text.color": INK,
+    "text.hinting": "no_hinting",
     "text.parse_math": False,
     "xtick.color": SOFT,
     "xtick.labelcolor": INK,

@@ -194,7 +194,8 @@ def _draw_ground(axes: Axes, terrain: Terrain) -> float:
     if relief <= LEVEL_M:
         return 0.0
     interval = plotting.round_step(2 * relief / CONTOURS)
-    levels = np.arange(np.ceil(ground.min() / interval), ground.max() / interval) * interval
+    first, last = np.ceil(ground.min() / interval), ground.max() / interval
+    levels = np.arange(first, last) * interval + 0.0
     lines = axes.contour(x, y, ground, levels, colors=CONTOUR, linewidths=0.8, zorder=1)
     axes.clabel(lines, fontsize=11, fmt="%g", zorder=1)
     return interval

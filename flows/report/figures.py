@@ -208,7 +208,7 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
 def _outline(sheet: Grid, cells: NDArray[np.bool_]) -> shapely.MultiPolygon:
     """Return the outline of cells of a sheet."""
     found = shapes(cells.astype(np.uint8), mask=cells, transform=sheet.transform)
-    return shapely.multipolygons([shapely.geometry.shape(polygon) for polygon, _ in found])
+    return shapely.MultiPolygon([shapely.geometry.shape(polygon) for polygon, _ in found])
 
 
 def camera_positions(reconstruction: Reconstruction) -> Float:
