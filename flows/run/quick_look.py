@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,10 +143,12 @@ def _write(
     figure: Figure, left: float, top: float, text: str, room: float, size: float = 13, **style: Any
 ) -> None:
     """Write a line of text, cut to the room there is."""
-    kept = text
-    while kept and plotting.text_width(kept, size) > room:
-        kept = kept[:-2].removesuffix("…") + "…"
-    plotting.write(figure, left, top, kept, size=size, **style)
+    if plotting.text_width(text, size) > room:
+        kept = bisect(
+            range(len(text)), room, key=lambda n: plotting.text_width(text[:n] + "…", size)
+        )
+        text = text[: kept - 1] + "…"
+    plotting.write(figure, left, top, text, size=size, **style)
 
 
 def _thumb(values: Float, scale: Scale) -> plotting.Pixels:
