@@ -184,9 +184,11 @@ def _unseen(artists: Sequence[Artist]) -> Iterator[None]:
     seen = [artist for artist in artists if artist.get_visible()]
     for artist in seen:
         artist.set_visible(False)
-    yield
-    for artist in seen:
-        artist.set_visible(True)
+    try:
+        yield
+    finally:
+        for artist in seen:
+            artist.set_visible(True)
 
 
 def _image_svg(image: Any, hidden: Collection[str]) -> str:
