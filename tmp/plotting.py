@@ -390,7 +390,7 @@ def picture(axes: Axes, pixels: Pixels, box: Box, *, cells: bool = False, layer:
     """Draw a picture (rows, cols, 3 or 4) over a box below all else; cells stay sharp."""
     west, south, east, north = box
     axes.imshow(
-        pixels, extent=(west, east, south, north), interpolation="nearest" if cells else "auto",
+        pixels, extent=(west, east, south, north), interpolation="nearest" if cells else "antialiased",
         aspect=axes.get_aspect(), gid=layer or None,
     )  # fmt: skip
 

@@ -173,13 +173,6 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
     picture : Path or None
         The orthomosaic; without it the ground that was mapped is grey.
     """
-    keys = [
-        key("flown, but without a measured height", UNMAPPED, "hatch"),
-        key("rim that one photograph sees, which none can measure", RIM, "hatch"),
-        key("photograph", INK, "o"),
-    ]
-    if ground.left_out:
-        keys.append(key("photograph left out, where it was recorded", LOST, "x"))
     sheet = ground.sheet
     places = camera_positions(reconstruction)[:, :2]
     lost = np.reshape([one.place for one in ground.left_out], (-1, 2))
@@ -197,12 +190,22 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
         plotting.draw_dots(axes, places, 7, INK, gid="camera")
         axes.plot(*lost.T, "x", color=LOST, ms=13, mew=4, gid="lost")
         _finish(axes, sheet)
-        plotting.draw_keys(figure, LEFT, foot, keys, ncols=2)
+        plotting.draw_keys(figure, LEFT, foot, _ground_keys(ground), ncols=2)
         hints = plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
         hints += plotting.hints_over(
             axes, lost, [f"{one.name}: left out" for one in ground.left_out]
         )
     return Drawn(figure=figure, title="ground flown and not mapped", hints=hints)
+
+
+def _ground_keys(ground: Ground) -> Sequence[Artist]:
+    keys = [
+        key("flown, but without a measured height", UNMAPPED, "hatch"),
+        key("rim that one photograph sees, which none can measure", RIM, "hatch"),
+        key("photograph", INK, "o"),
+    ]
+    lost = key("photograph left out, where it was recorded", LOST, "x")
+    return [*keys, lost] if ground.left_out else keys
 
 
 def _outline(sheet: Grid, cells: NDArray[np.bool_]) -> shapely.MultiPolygon:
