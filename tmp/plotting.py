@@ -390,9 +390,12 @@ def picture(axes: Axes, pixels: Pixels, box: Box, *, cells: bool = False, layer:
     """Draw a picture (rows, cols, 3 or 4) over a box below all else; cells stay sharp."""
     west, south, east, north = box
     axes.imshow(
-        pixels, extent=(west, east, south, north), interpolation="nearest" if cells else "antialiased",
-        aspect=axes.get_aspect(), gid=layer or None,
-    )  # fmt: skip
+        pixels,
+        extent=(west, east, south, north),
+        interpolation="nearest" if cells else "antialiased",
+        aspect=axes.get_aspect(),
+        gid=layer or None,
+    )
 
 
 def draw_area(axes: Axes, area: BaseGeometry, **style: Any) -> None:

@@ -36,7 +36,8 @@ Float = NDArray[np.float64]
 
 EDGE, GAP, TICKS = 18.0, 20.0, 24.0
 """Pixels round the picture, between its parts, and for the coordinates at two sides of the map."""
-LEGEND_WIDTH = 340.0
+LEGEND_WIDTH, NARROWEST = 340.0, 960.0
+"""Of the legend, and least width of the picture, so that the heads of profiles fit."""
 PROFILE_HEIGHT, PAGE_PROFILE_WIDTH = 230.0, 1020.0
 MOST_PROFILES = 4
 """Profiles drawn in the picture; the page has all."""
@@ -96,10 +97,12 @@ def _compose(plan: PlanPicture) -> tuple[Figure, Axes, float]:
     """Draw the picture; returns the axes of its map, and the interval of contour lines, too."""
     west, south, east, north = plan.box
     wide, tall = (east - west) * plan.scale, (north - south) * plan.scale
-    width = 2 * EDGE + TICKS + wide + GAP + LEGEND_WIDTH
+    width = max(2 * EDGE + TICKS + wide + GAP + LEGEND_WIDTH, NARROWEST)
     facts = " · ".join(f"{name}: {value}" for name, value in plan.facts.items())
     lines = _wrapped(facts, width - 2 * EDGE, 12)
-    top = EDGE + 70 + 17 * len(lines)
+    title = _wrapped(plan.title, width - 2 * EDGE, 26)
+    below = EDGE + 30 * len(title)
+    top = below + 40 + 17 * len(lines)
     shown = plan.sorties[:MOST_PROFILES]
     # Drawn once for its height, with all that it may have.
     needed = _draw_legend(plotting.new_figure(width, 1000), plan, 1.0, 0, 0)
@@ -107,11 +110,11 @@ def _compose(plan: PlanPicture) -> tuple[Figure, Axes, float]:
     height = top + body + GAP + len(shown) * (PROFILE_HEIGHT + GAP) + EDGE
     figure = plotting.new_figure(width, height)
     verdict = GOOD if plan.certificate.passed else BAD
-    plotting.write(figure, EDGE, EDGE, plan.title, size=22, weight="bold")
+    plotting.write(figure, EDGE, EDGE, "\n".join(title), size=22, weight="bold")
     plotting.write(
-        figure, EDGE, EDGE + 34, plan.certificate.sentence, size=15, weight="bold", color=verdict
+        figure, EDGE, below + 4, plan.certificate.sentence, size=15, weight="bold", color=verdict
     )
-    plotting.write(figure, EDGE, EDGE + 60, "\n".join(lines), size=12, color=SOFT)
+    plotting.write(figure, EDGE, below + 30, "\n".join(lines), size=12, color=SOFT)
     axes, contours_m = draw_plan_map(figure, plan, EDGE + TICKS, top)
     _draw_legend(figure, plan, contours_m, EDGE + TICKS + wide + GAP, top)
     for number, sortie in enumerate(shown):
