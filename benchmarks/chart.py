@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-WIDTH, HEIGHT = 720, 440
-LEFT, RIGHT, TOP, BOTTOM = 70, 170, 44, 52
-COLOURS = ("#1b7837", "#2166ac", "#b2182b")
+import numpy as np
+
+from tmp import plotting
+
 LABELS_S = {
     30: "30 s",
     60: "1 min",
@@ -26,54 +26,29 @@ LABELS_S = {
 
 def draw_times(nodes: Sequence[int], curves: Mapping[int, Sequence[float]]) -> str:
     """Return an SVG of the seconds that surveys take, by photographs, on numbers of nodes."""
-    every = [s for times_s in curves.values() for s in times_s]
-    low, high = math.log(min(every) / 1.4), math.log(max(every) * 1.4)
-
-    def x(count: float) -> float:
-        share = math.log(count / nodes[0]) / math.log(nodes[-1] / nodes[0])
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def y(seconds: float) -> float:
-        return TOP + (high - math.log(seconds)) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        f'<text x="{LEFT}" y="24" font-size="15" font-weight="bold">'
-        "From card to report on a cluster (simulated)</text>",
-    ]
-    for seconds, label in LABELS_S.items():
-        if low <= math.log(seconds) <= high:
-            parts.append(
-                f'<path d="M{LEFT} {y(seconds):.1f} H{WIDTH - RIGHT}" stroke="#ddd"/>'
-                f'<text x="{LEFT - 8}" y="{y(seconds) + 4:.1f}" text-anchor="end">{label}</text>'
+    with plotting.house_style():
+        figure = plotting.new_figure(720, 440)
+        axes = plotting.axes_at(figure, 70, 44, 480, 344)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        every = [seconds for times_s in curves.values() for seconds in times_s]
+        axes.set(
+            title="From card to report on a cluster (simulated)", xlabel="nodes of 16 cores",
+            ylabel="time", xlim=(nodes[0], nodes[-1]), ylim=(min(every) / 1.4, max(every) * 1.4),
+        )  # fmt: skip
+        for (photographs, times_s), colour in zip(curves.items(), plotting.SORTIES, strict=False):
+            axes.plot(nodes, times_s, color=colour, lw=2.5)
+            shared = times_s[0] * nodes[0] / np.array(nodes)
+            axes.plot(nodes, shared, color=colour, ls=":", lw=1.2)
+            said = f"{photographs:,} photographs".replace(",", " ")
+            axes.annotate(
+                said, (nodes[-1], times_s[-1]), (8, -4), textcoords="offset points", color=colour
             )
-    bottom = HEIGHT - BOTTOM
-    for count in nodes:
-        parts.append(
-            f'<path d="M{x(count):.1f} {TOP} V{bottom}" stroke="#eee"/>'
-            f'<text x="{x(count):.1f}" y="{bottom + 20}" text-anchor="middle">{count}</text>'
-        )
-    parts.append(
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">'
-        "nodes of 16 cores</text>"
-    )
-    for (photographs, times_s), colour in zip(curves.items(), COLOURS, strict=True):
-        points = " ".join(
-            f"{x(count):.1f},{y(s):.1f}" for count, s in zip(nodes, times_s, strict=True)
-        )
-        least_s = max(times_s[0] / nodes[-1], math.exp(low))
-        parts.append(
-            f'<path d="M{x(nodes[0]):.1f} {y(times_s[0]):.1f} '
-            f'L{x(times_s[0] / least_s * nodes[0]):.1f} {y(least_s):.1f}" '
-            f'stroke="{colour}" stroke-dasharray="3 4" opacity="0.6"/>'
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>'
-            f'<text x="{WIDTH - RIGHT + 10}" y="{y(times_s[-1]) + 4:.1f}" fill="{colour}">'
-            f"{photographs:,} photographs</text>".replace(",000", " 000")
-        )
-    parts.append(
-        f'<text x="{WIDTH - RIGHT + 10}" y="{TOP + 12}" fill="#555" font-size="12">'
-        "dotted: were all of it shared</text></svg>"
-    )
-    return "\n".join(parts) + "\n"
+        axes.set_xticks(nodes, [str(count) for count in nodes])
+        low, high = axes.get_ylim()
+        shown = {seconds: said for seconds, said in LABELS_S.items() if low <= seconds <= high}
+        axes.set_yticks(list(shown), list(shown.values()))
+        axes.minorticks_off()
+        plotting.write(figure, 558, 44, "dotted: were all\nof it shared", size=12)
+    svg = plotting.to_svg(figure, "time from card to report over nodes")
+    return svg.replace("<svg ", '<svg style="background:white" ', 1) + "\n"

@@ -7,27 +7,34 @@ person does in order because the file cannot.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING
 
 import numpy as np
+import shapely
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from flightplan.formats.geometry import near, photo_ways, polygons_of, way_speed, wrapped
 from flightplan.formats.mission import Mission, Place, Role
 from flightplan.formats.mission_files import FORMATS, Format
+from tmp import plotting
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.geo.frames import PlanFrame
+from tmp.plotting import INK, SORTIES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Float = NDArray[np.float64]
-_Drawn = Callable[[Float], Float]
 
-WIDTH = 1000.0
-"""Of the drawing, in its own units."""
+WIDTH = 480.0
+"""Of the map, pixels; a third larger on paper."""
+GROUND = "#e9e4cf"
 
 _MARGIN = 0.06
 _FOOT = 0.05
@@ -99,136 +106,94 @@ CHECKLISTS: dict[Format, tuple[str, ...]] = {
     Format.GEOJSON: ("To look at only: no drone flies it as it is",),
 }
 """In the order to be done."""
-COLOURS = ("#0b5394", "#b45f06", "#38761d", "#741b47", "#134f5c", "#7f6000")
-"""Of sorties; dark enough for a grey print, and told apart there by their numbers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SortieDrawing:
-    """One sortie on the map."""
+def draw_briefing_map(missions: Sequence[Mission]) -> str:
+    """Return a map of all sorties, north up, as SVG.
 
-    lines: str
-    """SVG path of the ways with photographs."""
-    ways: str
-    """SVG path of all other ways, from the take-off on."""
-    start: tuple[float, float]
-    """Where the first line begins."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapDrawing:
-    """SVG paths of a survey, in units of a drawing `WIDTH` wide with y down."""
-
-    height: float
-    area: str
-    exclusions: str
-    sorties: tuple[SortieDrawing, ...]
-    takeoffs: tuple[tuple[float, float], ...]
-    """Each place once, in the order of the sorties."""
-    takeoff_of: tuple[int, ...]
-    """Which of `takeoffs` each sortie starts from; -1 for one that does not say."""
-    bar: float
-    """Length of the scale bar."""
-    bar_m: int
-
-
-def draw_map(missions: Sequence[Mission]) -> MapDrawing:
-    """Return a map of all sorties, north up."""
+    Sorties are told apart by their numbers too, where the page is printed grey.
+    """
     first = missions[0].waypoints[0]
     frame = PlanFrame(lon_deg=first.lon_deg, lat_deg=first.lat_deg)
-    paths = [
+    ways = [
         frame.plan_from_geodetic([(w.lon_deg, w.lat_deg) for w in mission.waypoints])
         for mission in missions
     ]
-    takeoffs, takeoff_of = _takeoffs(missions, frame)
+    homes = [_home(mission, frame) for mission in missions]
     area = [frame.to_plan(p) for mission in missions[:1] for p in polygons_of(mission.area)]
     closed = {p.wkb: frame.to_plan(p) for mission in missions for p in mission.exclusions}
-    exclusions = list(closed.values())
-    everything = [*paths, *(np.array([place]) for place in takeoffs)]
-    everything += [np.array(shape.exterior.coords)[:, :2] for shape in area]
-    low, high = _bounds(np.vstack(everything))
-    scale = WIDTH / (high[0] - low[0])
-
-    def drawn(points: Float) -> Float:
-        shifted = np.column_stack([points[:, 0] - low[0], high[1] - points[:, 1]])
-        return np.asarray(shifted * scale)
-
-    bar_m = _round_length((high[0] - low[0]) / 5)
-    return MapDrawing(
-        height=float((high[1] - low[1]) * scale),
-        area="".join(_shape(shape, drawn) for shape in area),
-        exclusions="".join(_shape(shape, drawn) for shape in exclusions),
-        sorties=tuple(
-            _drawn_sortie(
-                mission, drawn(path), drawn(np.array([takeoffs[at]])) if at >= 0 else None
-            )
-            for mission, path, at in zip(missions, paths, takeoff_of, strict=True)
-        ),
-        takeoffs=tuple((float(x), float(y)) for x, y in drawn(np.array(takeoffs).reshape(-1, 2))),
-        takeoff_of=takeoff_of,
-        bar=bar_m * scale,
-        bar_m=bar_m,
-    )
+    corners = [shapely.get_coordinates(shape) for shape in area]
+    known = [np.array([home]) for home in homes if home is not None]
+    west, south, east, north = box = _bounds(np.vstack([*ways, *corners, *known]))
+    scale = WIDTH / (east - west)
+    with plotting.house_style():
+        figure = plotting.new_figure(WIDTH, (north - south) * scale)
+        axes = plotting.map_axes(figure, box, 0, 0, scale)
+        axes.set_axis_off()
+        for shape in area:
+            plotting.draw_area(axes, shape, fc=GROUND, ec=INK, lw=2, gid="area")
+        for shape in closed.values():
+            plotting.draw_closed(axes, shape, gid="exclusion")
+        for number, (mission, way, home) in enumerate(zip(missions, ways, homes, strict=True)):
+            _draw_way(axes, mission, way, home, SORTIES[number % len(SORTIES)])
+        _draw_badges(axes, missions, ways, homes)
+        plotting.scale_bar(axes)
+        plotting.north_arrow(axes)
+        return plotting.to_svg(figure, "Map of the area, the flight lines and the take-off places")
 
 
-def _takeoffs(
-    missions: Sequence[Mission], frame: PlanFrame
-) -> tuple[list[tuple[float, float]], tuple[int, ...]]:
-    """Return the different take-off places in plan metres, and which each mission has."""
-    places: dict[tuple[float, float], int] = {}
-    for mission in missions:
-        if mission.takeoff is not None:
-            lon = near(mission.takeoff.lon_deg, frame.lon_deg)
-            places.setdefault((lon, mission.takeoff.lat_deg), len(places))
-    indexes = tuple(
-        -1
-        if mission.takeoff is None
-        else places[(near(mission.takeoff.lon_deg, frame.lon_deg), mission.takeoff.lat_deg)]
-        for mission in missions
-    )
-    if not places:
-        return [], indexes
-    points = frame.plan_from_geodetic(list(places))
-    return [(float(x), float(y)) for x, y in points], indexes
+def _home(mission: Mission, frame: PlanFrame) -> tuple[float, float] | None:
+    """Return where a mission takes off, plan metres."""
+    place = mission.takeoff
+    if place is None:
+        return None
+    ((x, y),) = frame.plan_from_geodetic([(near(place.lon_deg, frame.lon_deg), place.lat_deg)])
+    return float(x), float(y)
 
 
-def _bounds(points: Float) -> tuple[Float, Float]:
-    """Return the corners of what is shown: all points, in a shape that suits the page."""
+def _bounds(points: Float) -> plotting.Box:
+    """Return what is shown: all points, in a shape that suits the page."""
     low, high = points.min(axis=0), points.max(axis=0)
     size = np.maximum(high - low, 20.0) * (1 + 2 * _MARGIN)
     size[0] = max(size[0], size[1] / _TALLEST)
     size[1] = max(size[1], size[0] * _FLATTEST)
     centre = (low + high) / 2
     # A strip at the foot is kept free for the scale bar.
-    foot = np.array([0.0, _FOOT * size[0]])
-    return centre - size / 2 - foot, centre + size / 2
+    west, south = centre - size / 2 - (0, _FOOT * size[0])
+    east, north = centre + size / 2
+    return float(west), float(south), float(east), float(north)
 
 
-def _round_length(length_m: float) -> int:
-    """Return the largest 1, 2 or 5 times a power of ten up to a length, at least 1."""
-    power = 10 ** int(np.floor(np.log10(max(length_m, 1.0))))
-    return int(max(step * power for step in (1, 2, 5) if step * power <= max(length_m, 1.0)))
+def _draw_way(
+    axes: Axes, mission: Mission, way: Float, home: tuple[float, float] | None, colour: str
+) -> None:
+    legs = [way[i : i + 2] for i in range(len(way) - 1)]
+    taking = [spacing > 0 for spacing in photo_ways(mission.waypoints)]
+    between = [leg for leg, on in zip(legs, taking, strict=False) if not on]
+    if home is not None:
+        between.insert(0, np.array([home, way[0]]))
+    plotting.draw_lines(axes, between, color=colour, lw=1, ls=(0, (4, 4)), gid="ways")
+    flown = [leg for leg, on in zip(legs, taking, strict=False) if on]
+    plotting.draw_lines(axes, flown, color=colour, lw=2, gid="lines")
 
 
-def _shape(shape: BaseGeometry, drawn: _Drawn) -> str:
-    rings = [shape.exterior, *shape.interiors]
-    return "".join(_line(drawn(np.array(ring.coords)[:, :2])) + "Z" for ring in rings)
-
-
-def _line(points: Float) -> str:
-    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _drawn_sortie(mission: Mission, points: Float, start: Float | None) -> SortieDrawing:
-    spacings = photo_ways(mission.waypoints)
-    lines = "".join(_line(points[i : i + 2]) for i, s in enumerate(spacings) if s > 0)
-    ways = "".join(_line(points[i : i + 2]) for i, s in enumerate(spacings) if not s > 0)
-    if start is not None:
-        ways = _line(np.vstack([start, points[:1]])) + ways
-    first = next((i for i, spacing in enumerate(spacings) if spacing > 0), 0)
-    return SortieDrawing(
-        lines=lines, ways=ways, start=(float(points[first][0]), float(points[first][1]))
-    )
+def _draw_badges(
+    axes: Axes,
+    missions: Sequence[Mission],
+    ways: Sequence[Float],
+    homes: Sequence[tuple[float, float] | None],
+) -> None:
+    """Draw the number of each sortie at its first line, and the letter of each take-off place."""
+    places = list(dict.fromkeys(home for home in homes if home is not None))
+    taken = [*places]
+    for number, (mission, way) in enumerate(zip(missions, ways, strict=True)):
+        spacings = photo_ways(mission.waypoints)
+        first = next((i for i, spacing in enumerate(spacings) if spacing > 0), 0)
+        taken.append(plotting.free_place(axes, way[first:], taken))
+        colour = SORTIES[number % len(SORTIES)]
+        plotting.draw_badge(axes, taken[-1], str(number + 1), colour, zorder=5)
+    for index, place in enumerate(places):
+        plotting.draw_badge(axes, place, ascii_uppercase[index % 26], INK, square=True, zorder=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,9 +271,8 @@ def write_briefing(path: Path, briefing: Briefing) -> None:
         sorties=[_sortie(briefing, index) for index in range(len(briefing.missions))],
         places=_places(briefing.missions),
         totals=_totals(briefing),
-        map=draw_map(briefing.missions),
-        map_width=WIDTH,
-        colours=COLOURS,
+        map=draw_briefing_map(briefing.missions),
+        colours=SORTIES,
         file_format=FORMATS[briefing.format].title,
         before=BEFORE_ANY,
         steps=CHECKLISTS[briefing.format],
@@ -404,7 +368,7 @@ def _places(missions: tuple[Mission, ...]) -> list[dict[str, str]]:
             datums[mission.takeoff] = mission.vertical_datum
     return [
         {
-            "letter": chr(ord("A") + index % 26),
+            "letter": ascii_uppercase[index % 26],
             "place": _coordinates(place),
             "ground": f"{place.ground_m:.1f} m {datums[place] or '(datum not stated)'}"
             if math.isfinite(place.ground_m)

@@ -28,8 +28,8 @@ from flightplan.outputs.light_windows import (
     raking_windows,
     sun_day,
 )
-from flightplan.outputs.mapsheet import DrawnSortie, PlanPicture
-from flightplan.outputs.plan_map import draw_map, write_map_html
+from flightplan.outputs.map_page import write_map
+from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
 from flightplan.outputs.sortie_missions import missions_of
 from flightplan.plan.planning import FlightPlan
 from flightplan.plan.request import PLAN_FILE, PLAN_VERSION
@@ -146,8 +146,7 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
         (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
         picture = picture_of(plan, missions, title, light)
-        draw_map(folder / PICTURE, picture)
-        write_map_html(folder / MAP, picture)
+        write_map(folder / PICTURE, folder / MAP, picture)
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
     return PlanFiles(folder=survey.plan_dir, missions=missions, notes=notes)
 

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.products.band_stack import read_index_products
-from flows.products.ramps import ramp_steps
 from flows.products.table import PRODUCTS, Kind, Product
 from tmp.files import replacing
 from tmp.geo.rasters import read_reduced
+from tmp.plotting import OVERLAPS, ramp_steps
 
-VIRIDIS = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
-MAGMA = ("#000004", "#3b0f70", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf")
-VIEWS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
 MOST_VIEWS = 6
 SAMPLE_CELLS = 512
 
@@ -45,13 +42,13 @@ def _renderer(raster: Path, product: Product) -> str:
                 'alphaBand="4" opacity="1"/>'
             )
         case Kind.HEIGHT:
-            return _ramp(VIRIDIS, np.linspace(*_range(raster), len(VIRIDIS)), product.unit)
+            return _ramp(*ramp_steps("plain", _range(raster)), product.unit)
         case Kind.DOUBT:
-            return _ramp(MAGMA, np.linspace(0.0, _range(raster)[1], len(MAGMA)), product.unit)
+            return _ramp(*ramp_steps("doubt", (0.0, _range(raster)[1])), product.unit)
         case Kind.COUNT:
-            return _ramp(VIEWS, np.linspace(1, MOST_VIEWS, len(VIEWS)), product.unit)
+            return _ramp(OVERLAPS, np.linspace(1, MOST_VIEWS, len(OVERLAPS)), product.unit)
         case Kind.SHARE:
-            return _ramp(VIRIDIS, np.linspace(0.0, 1.0, len(VIRIDIS)), product.unit)
+            return _ramp(*ramp_steps("plain", (0.0, 1.0)), product.unit)
         case Kind.INDEX:  # fixed ends, so that colours compare from date to date
             return _ramp(*ramp_steps(product.ramp, product.shown), product.unit)
         case Kind.CLASS:

@@ -54,7 +54,7 @@ class Product:
     shown: tuple[float, float] = (0.0, 1.0)
     """Ends of an index's colour bar."""
     ramp: str = ""
-    """Colours of an index; see `flows.products.ramps`."""
+    """Colours of an index; see `tmp.plotting.RAMPS`."""
     classes: tuple[ShownClass, ...] = ()
     """Of a raster of classes; 0 is nothing."""
     told: Mapping[str, str] = field(default_factory=dict)

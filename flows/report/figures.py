@@ -3,158 +3,167 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
+import shapely
+from numpy.typing import ArrayLike, NDArray
+from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
-from flows.products.ramps import colour_values, ramp_steps
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
-from flows.report.charts import Curve, MapSheet, curves, data_uri, round_length
 from flows.report.ground import Ground
 from flows.report.provenance import Hole
+from tmp import plotting
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_reduced
+from tmp.plotting import INK, OVERLAPS, WHITE, key
 from tmp.reconstruction import Reconstruction
 
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 Float = NDArray[np.float64]
-Picture = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
 
 LONGEST = 1400
 """Longest side of a picture in the report, in pixels."""
+WIDTH, TALLEST, NARROWEST = 860.0, 780.0, 560.0
+"""Of a figure with a map, of the map in it, and of a figure that has a legend, in pixels."""
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 6.0, 6.0, 52.0
+"""Room for the coordinates round a map."""
+BAR_HEIGHT, BAR_WIDTH = 58.0, 480.0
+"""Of a colour bar with its label."""
+CHART = (440.0, 240.0)
 OVERLAP_STEPS = (1, 2, 3, 5, 8, 12)
 """Least number of photographs of each class of the overlap map."""
-OVERLAP_COLOURS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
-PAPER = 255
 UNMAPPED = "#d6006c"
 """Hatching of ground that was flown and not mapped: on no ground, and not on the overlap map."""
-RIM = "#7a8791"
+RIM = "#5b666e"
 """Hatching of ground that one photograph sees."""
-HATCH_PX, HATCHED = 14, 5
-"""Distance and width of the lines of the hatching, in pixels of the picture."""
+LOST = "#e31a1c"
+UP, DOWN = "#0b3d91", "#b30000"
+"""Lines to cameras that rose and that sank in the adjustment."""
 
-Thumbnail = NDArray[np.floating[Any]] | NDArray[np.uint8]
 LONGEST_PX = 480
-"""Longest side of a picture."""
-MOST_BYTES = 55_000
-"""Of a picture; in the address it takes a third more."""
+"""Longest side of a thumbnail."""
+MOST_CHARACTERS = 75_000
+"""Of a thumbnail's address."""
 QUALITIES = (80, 60, 40, 20)
 """JPEG qualities that are tried, until the picture is small enough."""
 STRETCHED = (2.0, 98.0)
-"""Percentiles of a band that are shown as black and white."""
+"""Percentiles of values that the ends of their colours stand for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Legend:
-    """What the colours of a map mean."""
+class Drawn:
+    """A figure of the report."""
 
-    entries: tuple[tuple[str, str], ...]
-    """CSS colour and label, low to high."""
-    gradient: bool
-    """Whether values run on between the entries."""
+    figure: Figure
     title: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A drawing for the report."""
-
-    svg: str
-    legend: Legend | None = None
+    """Read aloud in place of the picture."""
     note: str = ""
+    hints: str = ""
+    """Names that a page shows under the pointer."""
+    css: str = "map"
+
+    @property
+    def svg(self) -> str:
+        """The figure as an element of a page."""
+        return plotting.to_svg(self.figure, self.title, css=self.css, hints=self.hints)
 
 
-def draw_orthomosaic(path: Path) -> Figure:
+def draw_orthomosaic(path: Path) -> Drawn:
     """Draw an orthomosaic on white paper."""
-    bands, grid = read_reduced(path, LONGEST)
-    rgba = np.moveaxis(np.ma.getdata(bands), 0, 2)
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    paper = rgba[..., :3] * alpha + PAPER * (1 - alpha)
-    return Figure(svg=MapSheet(grid=grid).svg(_jpeg(paper), "orthomosaic"))
+    pixels, grid = _on_paper(path, LONGEST)
+    return _draw_raster(pixels, grid, "orthomosaic")
 
 
-def draw_surface(path: Path) -> Figure:
+def draw_surface(path: Path) -> Drawn:
     """Draw heights as colours over a hillshade lit from the north-west."""
-    heights, grid = read_reduced(path, LONGEST)
-    height = np.ma.filled(heights[0].astype(np.float32), np.nan)
-    low, high = _robust_range(height, 2.0)
-    colours = _coloured((height - low) / (high - low), cv2.COLORMAP_VIRIDIS)
-    shade = hillshade(height, grid.cell_m)
-    # Colours are lifted towards white first, so that shading stays legible in dark ones.
-    lit = (0.35 * PAPER + 0.65 * colours) * (0.25 + 0.85 * shade[..., None])
-    lit[np.isnan(height)] = PAPER
-    return Figure(
-        svg=MapSheet(grid=grid).svg(_jpeg(lit), "surface model"),
-        legend=_gradient_legend(
-            low, high, cv2.COLORMAP_VIRIDIS, f"height in {_unit(grid)}", lifted=True
-        ),
-    )
+    height, grid = _values(path, LONGEST)
+    bar = _Bar(_lifted(plotting.ramp_colours("plain")), _robust_range(height),
+               f"height in {_unit(grid)}")  # fmt: skip
+    return _draw_raster(_shaded(height, grid), grid, "surface model", bar)
 
 
-def draw_sigma(path: Path) -> Figure:
+def draw_sigma(path: Path) -> Drawn:
     """Draw the standard deviation of heights."""
-    sigmas, grid = read_reduced(path, LONGEST)
-    sigma = np.ma.filled(sigmas[0].astype(np.float32), np.nan)
-    _, high = _robust_range(sigma, 2.0)
-    colours = _coloured(sigma / high, cv2.COLORMAP_MAGMA)
-    colours[np.isnan(sigma)] = PAPER
-    return Figure(
-        svg=MapSheet(grid=grid).svg(_jpeg(colours), "standard deviation of heights"),
-        legend=_gradient_legend(
-            0.0, high, cv2.COLORMAP_MAGMA, f"standard deviation of height in {_unit(grid)}"
-        ),
-    )
+    sigma, grid = _values(path, LONGEST)
+    bar = _Bar(plotting.ramp_colours("doubt"), (0.0, _robust_range(sigma)[1]),
+               f"standard deviation of height in {_unit(grid)}")  # fmt: skip
+    pixels = plotting.colour_values(sigma, bar.shown, "doubt")
+    return _draw_raster(pixels, grid, "standard deviation of heights", bar)
 
 
-def draw_index(path: Path, product: Product) -> Figure:
-    """Draw an index in its fixed colours, with what it rests on as the note."""
-    values, grid = read_reduced(path, LONGEST)
-    index = np.ma.filled(values[0].astype(np.float32), np.nan)
-    colours, steps = ramp_steps(product.ramp, product.shown)
-    return Figure(
-        svg=MapSheet(grid=grid).svg(
-            _jpeg(colour_values(index, product.shown, product.ramp)), product.title
-        ),
-        legend=Legend(
-            entries=tuple(
-                (css, f"{round(step, 10) + 0.0:.3g}")
-                for css, step in zip(colours, steps, strict=True)
-            ),
-            gradient=True,
-            title=f"{product.title}; the same colours on every date",
-        ),
-        note="; ".join(f"{topic}: {said}" for topic, said in product.told.items()),
-    )
+def draw_index(
+    path: Path, product: Product, *, title: str = "", lines: Sequence[str] = ()
+) -> Drawn:
+    """Draw an index in its fixed colours, with what it rests on as the note.
 
-
-def hillshade(height: NDArray[np.float32], cell_m: float) -> NDArray[np.float32]:
-    """Return the brightness, 0 to 1, of a surface lit from the north-west at 45°.
-
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols)
-        Metres, NaN where unknown; the unknown is lit as if it were flat.
-    cell_m : float
-
-    References
-    ----------
-    Horn, B. K. P. (1981). Hill shading and the reflectance map. Proceedings of the IEEE 69(1).
+    Title and lines are written above the map, for a picture that stands alone.
     """
-    known = np.nan_to_num(height, nan=float(np.nanmean(height)))
-    east = cv2.Sobel(known, cv2.CV_32F, 1, 0, ksize=3) / (8 * cell_m)
-    north = -cv2.Sobel(known, cv2.CV_32F, 0, 1, ksize=3) / (8 * cell_m)
-    sun = np.array([-0.5, 0.5, np.sqrt(0.5)])
-    cosine = (-sun[0] * east - sun[1] * north + sun[2]) / np.sqrt(1 + east**2 + north**2)
-    return np.asarray(np.clip(cosine, 0, 1), np.float32)
+    index, grid = _values(path, LONGEST)
+    bar = _Bar(plotting.ramp_colours(product.ramp), product.shown,
+               f"{product.title}; the same colours on every date")  # fmt: skip
+    pixels = plotting.colour_values(index, product.shown, product.ramp)
+    drawn = _draw_raster(
+        pixels, grid, product.title, bar, above=40.0 + 18 * len(lines) if title else 0
+    )
+    with plotting.house_style():
+        plotting.write(drawn.figure, LEFT, 8, title, size=22, weight="bold")
+        plotting.write(drawn.figure, LEFT, 40, "\n".join(lines), color=plotting.SOFT)
+    return replace(
+        drawn, note="; ".join(f"{topic}: {said}" for topic, said in product.told.items())
+    )
 
 
-def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | None) -> Figure:
+class _Bar(NamedTuple):
+    """What the colours of a map stand for."""
+
+    colours: plotting.Pixels
+    shown: tuple[float, float]
+    label: str
+
+
+def _draw_raster(
+    pixels: plotting.Pixels, grid: Grid, title: str, bar: _Bar | None = None, above: float = 0.0
+) -> Drawn:
+    with plotting.house_style():
+        figure, axes, foot = _new_map(grid, above, BAR_HEIGHT if bar else 0.0)
+        plotting.picture(axes, pixels, grid.bounds)
+        if bar:
+            plotting.colour_bar(figure, (LEFT, foot, BAR_WIDTH), *bar)
+        _finish(axes, grid)
+    return Drawn(figure=figure, title=title)
+
+
+def _new_map(grid: Grid, above: float, below: float) -> tuple[Figure, Axes, float]:
+    """Return a figure with the frame of a map, and where the room below it begins."""
+    west, south, east, north = grid.bounds
+    scale = min((WIDTH - LEFT - RIGHT) / (east - west), TALLEST / (north - south))
+    width = max(LEFT + (east - west) * scale + RIGHT, NARROWEST if above or below else 0.0)
+    foot = above + TOP + (north - south) * scale + BOTTOM
+    figure = plotting.new_figure(width, foot + below)
+    axes = plotting.map_axes(figure, grid.bounds, LEFT, above + TOP, scale)
+    plotting.metre_ticks(axes, crs=grid.crs)
+    return figure, axes, foot
+
+
+def _finish(axes: Axes, grid: Grid) -> None:
+    """Draw scale bar and north; without positions there are neither metres nor a north."""
+    plotting.scale_bar(axes, "m" if grid.crs else "units")
+    if grid.crs:
+        plotting.north_arrow(axes)
+
+
+def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | None) -> Drawn:
     """Draw which ground was flown and not mapped, over the orthomosaic where there is one.
 
     Parameters
@@ -164,69 +173,45 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
     picture : Path or None
         The orthomosaic; without it the ground that was mapped is grey.
     """
-    frame = MapSheet(grid=ground.sheet)
-    drawn = _laid_on(ground.sheet, picture)
-    rows, cols = drawn.shape[:2]
-    size = (cols, rows)
-    mapped = cv2.resize(ground.measured.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    if picture is None:
-        drawn[mapped >= 0.5] = 160
-    lines = (np.add.outer(np.arange(rows), np.arange(cols)) % HATCH_PX) < HATCHED
-    for cells, css in ((ground.unmapped & ~ground.rim, UNMAPPED), (ground.rim, RIM)):
-        bare = cv2.resize(cells.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        drawn[bare] = 0.6 * drawn[bare] + 0.4 * PAPER
-        drawn[bare & lines] = _rgb(css)
-    marks = [
-        f'<circle class="camera" cx="{x:.1f}" cy="{y:.1f}" r="4">'
-        f"<title>{escape(photo.name)}</title></circle>"
-        for photo, (x, y) in zip(
-            reconstruction.photos, frame.place(camera_positions(reconstruction)), strict=True
+    sheet = ground.sheet
+    places = camera_positions(reconstruction)[:, :2]
+    lost = np.reshape([one.place for one in ground.left_out], (-1, 2))
+    with plotting.house_style():
+        figure, axes, foot = _new_map(sheet, 0.0, 40.0)
+        if picture is not None:
+            pixels, grid = _on_paper(picture, LONGEST)
+            plotting.picture(axes, pixels, grid.bounds)
+        else:
+            plotting.draw_area(axes, _outline(sheet, ground.measured >= 0.5), fc="#a0a0a0")
+        for cells, css in ((ground.unmapped & ~ground.rim, UNMAPPED), (ground.rim, RIM)):
+            area = _outline(sheet, cells)
+            plotting.draw_area(axes, area, fc="#ffffff66")
+            plotting.draw_area(axes, area, fc="none", ec=css, lw=0, hatch=plotting.HATCH)
+        plotting.draw_dots(axes, places, 7, INK, gid="camera")
+        axes.plot(*lost.T, "x", color=LOST, ms=13, mew=4, gid="lost")
+        _finish(axes, sheet)
+        plotting.draw_keys(figure, LEFT, foot, _ground_keys(ground), ncols=2)
+        hints = plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
+        hints += plotting.hints_over(
+            axes, lost, [f"{one.name}: left out" for one in ground.left_out]
         )
+    return Drawn(figure=figure, title="ground flown and not mapped", hints=hints)
+
+
+def _ground_keys(ground: Ground) -> Sequence[Artist]:
+    keys = [
+        key("flown, but without a measured height", UNMAPPED, "hatch"),
+        key("rim that one photograph sees, which none can measure", RIM, "hatch"),
+        key("photograph", INK, "o"),
     ]
-    for one in ground.left_out:
-        ((x, y),) = frame.place([one.place])
-        marks.append(
-            f'<path class="lost" d="M{x - 7:.1f} {y - 7:.1f} l14 14 m0 -14 l-14 14">'
-            f"<title>{escape(one.name)}: left out</title></path>"
-        )
-    entries = [
-        (_hatching(UNMAPPED), "flown, but without a measured height"),
-        (_hatching(RIM), "rim that one photograph sees, which none can measure"),
-        ("#111", "photograph (dot)"),
-    ]
-    if ground.left_out:
-        entries.append(("#e31a1c", "photograph left out, where it was recorded (cross)"))
-    return Figure(
-        svg=frame.svg(_jpeg(drawn), "ground flown and not mapped", marks),
-        legend=Legend(entries=tuple(entries), gradient=False, title=""),
-    )
+    lost = key("photograph left out, where it was recorded", LOST, "x")
+    return [*keys, lost] if ground.left_out else keys
 
 
-def _hatching(css: str) -> str:
-    """Return the hatching of a legend's swatch."""
-    return f"repeating-linear-gradient(45deg, {css} 0 3px, #fff 3px 7px)"
-
-
-def _laid_on(sheet: Grid, picture: Path | None) -> NDArray[np.float32]:
-    """Return an orthomosaic laid onto a sheet, `LONGEST` pixels long, white where it is empty."""
-    factor = LONGEST / max(sheet.shape)
-    rows, cols = max(1, round(sheet.rows * factor)), max(1, round(sheet.cols * factor))
-    paper = np.full((rows, cols, 3), PAPER, np.float32)
-    if picture is None:
-        return paper
-    bands, grid = read_reduced(picture, LONGEST)
-    red, green, blue, alpha = np.ma.getdata(bands)
-    step = sheet.cell_m / factor
-    x = sheet.x_min + (np.arange(cols) + 0.5) * step
-    y = sheet.y_max - (np.arange(rows) + 0.5) * step
-    at_col, at_row = (x - grid.x_min) / grid.cell_m, (grid.y_max - y) / grid.cell_m
-    on_rows = slice(*np.searchsorted(at_row, (0, grid.rows)))
-    on_cols = slice(*np.searchsorted(at_col, (0, grid.cols)))
-    places = np.ix_(at_row[on_rows].astype(int), at_col[on_cols].astype(int))
-    share = alpha[places].astype(np.float32) / 255
-    for i, band in enumerate((red, green, blue)):
-        paper[on_rows, on_cols, i] += share * (band[places] - np.float32(PAPER))
-    return paper
+def _outline(sheet: Grid, cells: NDArray[np.bool_]) -> shapely.MultiPolygon:
+    """Return the outline of cells of a sheet."""
+    found = shapes(cells.astype(np.uint8), mask=cells, transform=sheet.transform)
+    return shapely.MultiPolygon([shapely.geometry.shape(polygon) for polygon, _ in found])
 
 
 def camera_positions(reconstruction: Reconstruction) -> Float:
@@ -240,29 +225,27 @@ def draw_cameras(
     overlap: NDArray[np.int_],
     sheet: Grid,
     holes: Sequence[Hole] = (),
-) -> Figure:
+) -> Drawn:
     """Draw overlap, camera positions, what parts them from GNSS, and tiles that are missing."""
     classes = np.searchsorted(OVERLAP_STEPS, overlap, side="right")
-    palette = np.array([_rgb("#ffffff"), *map(_rgb, OVERLAP_COLOURS)], np.uint8)
-    frame = MapSheet(grid=sheet)
-    centres = frame.place(camera_positions(reconstruction))
-    residuals = [photo.gnss_residual_m for photo in reconstruction.photos]
-    factor = _exaggeration(residuals, frame.scale)
-    marks = _hole_marks(frame, holes)
-    for photo, (x, y), residual in zip(reconstruction.photos, centres, residuals, strict=True):
-        if residual is not None and factor:
-            dx, dy = (factor * frame.scale * value for value in residual[:2])
-            css = "up" if residual[2] > 0 else "down"
-            marks.append(f'<path class="residual {css}" d="M{x:.1f} {y:.1f} l{dx:.1f} {-dy:.1f}"/>')
-        marks.append(
-            f'<circle class="camera" cx="{x:.1f}" cy="{y:.1f}" r="3">'
-            f"<title>{escape(photo.name)}</title></circle>"
-        )
-    bounds = [*OVERLAP_STEPS[1:], None]
-    labels = [
-        f"{low}" if high == low + 1 else f"{low} or more" if high is None else f"{low}–{high - 1}"
-        for low, high in zip(OVERLAP_STEPS, bounds, strict=True)
-    ]
+    palette = np.array([plotting.css_rgb(css) for css in (WHITE, *OVERLAPS)], np.uint8)
+    missing = [(hole.bounds, hole) for hole in holes if hole.bounds is not None]
+    places = camera_positions(reconstruction)[:, :2]
+    with plotting.house_style():
+        figure, axes, foot = _new_map(sheet, 0.0, 96.0)
+        plotting.picture(axes, palette[classes], sheet.bounds, cells=True)
+        for bounds, _ in missing:
+            plotting.draw_area(
+                axes, shapely.box(*bounds), fc="#00000020", ec=INK, lw=1.5, ls="--", gid="hole"
+            )
+        factor = _draw_residuals(axes, reconstruction, places)
+        plotting.draw_dots(axes, places, 6, INK, zorder=4, gid="camera")
+        _finish(axes, sheet)
+        title = "photographs that see the ground"
+        plotting.draw_keys(figure, LEFT, foot, _overlap_keys(factor > 0), ncols=4, title=title)
+        said = [f"{hole.stage} {hole.name}: {hole.reason}" for _, hole in missing]
+        hints = plotting.hints_over(axes, [bounds for bounds, _ in missing], said, around=0)
+        hints += plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
     drawn = "to scale" if factor == 1 else f"{factor:g} times too long"
     note = (
         "Lines lead from each adjusted position the way it moved from its GNSS position, drawn "
@@ -270,115 +253,124 @@ def draw_cameras(
         if factor
         else ""
     )
-    if any(hole.bounds for hole in holes):
+    if missing:
         note += " Dashed squares are tiles that could not be made."
-    return Figure(
-        svg=frame.svg(_lossless(palette[classes]), "camera positions and overlap", marks),
-        legend=Legend(
-            entries=tuple(zip(OVERLAP_COLOURS, labels, strict=True)),
-            gradient=False,
-            title="photographs that see the ground",
-        ),
-        note=note.strip(),
-    )
+    title = "camera positions and overlap"
+    return Drawn(figure=figure, title=title, note=note.strip(), hints=hints)
 
 
-def _hole_marks(frame: MapSheet, holes: Sequence[Hole]) -> list[str]:
-    """Return tiles that could not be made as outlines, with the reason to read on them."""
-    marks = []
-    for hole in holes:
-        if hole.bounds is None:
-            continue
-        west, south, east, north = hole.bounds
-        (x0, y0), (x1, y1) = frame.place([(west, north), (east, south)])
-        marks.append(
-            f'<rect class="hole" x="{x0:.1f}" y="{y0:.1f}" width="{x1 - x0:.1f}" '
-            f'height="{y1 - y0:.1f}"><title>{escape(f"{hole.stage} {hole.name}: {hole.reason}")}'
-            "</title></rect>"
-        )
-    return marks
+def _draw_residuals(axes: Axes, reconstruction: Reconstruction, places: Float) -> float:
+    """Draw what parts cameras from GNSS; returns how many times too long, 0 for no lines."""
+    residuals = [photo.gnss_residual_m for photo in reconstruction.photos]
+    factor = _exaggeration(residuals, 1 / plotting.pixel_of(axes))
+    for css, layer, rising in ((DOWN, "residual-down", False), (UP, "residual-up", True)):
+        lines = [
+            [place, place + factor * np.array(residual[:2])]
+            for place, residual in zip(places, residuals, strict=True)
+            if residual is not None and factor and (residual[2] > 0) == rising
+        ]
+        plotting.draw_lines(axes, lines, halo=1.0, color=css, lw=2.2, zorder=3, gid=layer)
+    return factor
 
 
-def draw_distortion(prior: Camera, adjusted: Camera) -> Figure:
+def _overlap_keys(rose_and_sank: bool) -> Sequence[Artist]:
+    labels = [
+        f"{low}" if high == low + 1 else f"{low}–{high - 1}"
+        for low, high in pairwise(OVERLAP_STEPS)
+    ]
+    labels.append(f"{OVERLAP_STEPS[-1]} or more")
+    keys = [key(said, css) for css, said in zip(OVERLAPS, labels, strict=True)]
+    lines = [key("camera that rose", UP, "line"), key("camera that sank", DOWN, "line")]
+    return [*keys, *lines] if rose_and_sank else keys
+
+
+def draw_distortion(prior: Camera, adjusted: Camera) -> Drawn:
     """Draw radial distortion over the radius in the picture, before and after."""
-    lines = []
-    for camera, label, css in (
-        (prior, "metadata", "line prior"),
-        (adjusted, "adjusted", "line adjusted"),
-    ):
-        corner = np.hypot(camera.width_px, camera.height_px) / 2
-        radius = np.linspace(0, corner / camera.fx_px, 40)
-        k1, k2, _, _, k3 = camera.distortion
-        moved, _ = distort(radius, np.zeros_like(radius), [k1, k2, 0, 0, k3])
-        lines.append(
-            Curve(x=radius * camera.fx_px, y=(moved - radius) * camera.fx_px, label=label, css=css)
-        )
-    return Figure(svg=curves(lines, "distance from the principal point, px", "distortion, px"))
+    with plotting.house_style():
+        figure, axes = _new_chart("distance from the principal point, px", "distortion, px")
+        for camera, label, css, style in (
+            (prior, "metadata", plotting.SOFT, "--"),
+            (adjusted, "adjusted", plotting.ACCENT, "-"),
+        ):
+            corner = np.hypot(camera.width_px, camera.height_px) / 2
+            radius = np.linspace(0, corner / camera.fx_px, 40)
+            k1, k2, _, _, k3 = camera.distortion
+            moved, _ = distort(radius, np.zeros_like(radius), [k1, k2, 0, 0, k3])
+            x, y = radius * camera.fx_px, (moved - radius) * camera.fx_px
+            axes.plot(x, y, color=css, linestyle=style, linewidth=2.2, label=label)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    return Drawn(figure=figure, title=f"distortion of {prior.camera_id}", css="chart")
 
 
-def _exaggeration(residuals: list[tuple[float, float, float] | None], units_per_m: float) -> float:
-    """Choose how many times too long residuals are drawn: the typical one about 30 units."""
+def draw_histogram(values: ArrayLike, edges: Float, x_label: str, y_label: str) -> Drawn:
+    """Draw shares of all values, those beyond the last edge in the last column."""
+    values = np.asarray(values, float)
+    counts, _ = np.histogram(np.minimum(values, edges[-1] - 1e-9), edges)
+    with plotting.house_style():
+        figure, axes = _new_chart(x_label, y_label)
+        shares = 100 * counts / max(len(values), 1)
+        axes.stairs(shares, edges, fill=True, color=plotting.ACCENT, gid="columns")
+    return Drawn(figure=figure, title=f"histogram of {x_label}", css="chart")
+
+
+def _new_chart(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    width, height = CHART
+    figure = plotting.new_figure(width, height)
+    axes = plotting.axes_at(figure, 60, 28, width - 76, height - 76)
+    axes.set(xlabel=x_label, ylabel=y_label, xmargin=0)
+    return figure, axes
+
+
+def _exaggeration(residuals: list[tuple[float, float, float] | None], px_per_m: float) -> float:
+    """Choose how many times too long residuals are drawn: the typical one about 30 pixels."""
     lengths = [np.hypot(r[0], r[1]) for r in residuals if r is not None]
     typical = float(np.median(lengths)) if lengths else 0.0
     if typical <= 0:
         return 0.0
-    return max(1.0, round_length(30 / (typical * units_per_m)))
+    return max(1.0, plotting.round_step(30 / (typical * px_per_m)))
 
 
-def _robust_range(values: NDArray[np.float32], percent: float) -> tuple[float, float]:
+def _on_paper(path: Path, longest: int) -> tuple[plotting.Pixels, Grid]:
+    """Return a picture with opacity on white (rows, cols, 3)."""
+    bands, grid = read_reduced(path, longest)
+    rgba = np.moveaxis(np.ma.getdata(bands), 0, 2)
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return (rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8), grid
+
+
+def _values(path: Path, longest: int) -> tuple[Float32, Grid]:
+    """Return the first band of a raster (rows, cols), NaN where there is no value."""
+    bands, grid = read_reduced(path, longest)
+    return np.ma.filled(bands[0].astype(np.float32), np.nan), grid
+
+
+def _lifted(colours: NDArray[np.generic]) -> plotting.Pixels:
+    """Lift colours towards white, so that shading stays legible in dark ones."""
+    return (0.35 * 255 + 0.65 * colours.astype(np.float32)).astype(np.uint8)
+
+
+def _shaded(height: Float32, grid: Grid) -> plotting.Pixels:
+    """Return heights as colours over a hillshade."""
+    if np.isnan(height).all():
+        return np.full((*height.shape, 3), 255, np.uint8)
+    colours = _lifted(plotting.colour_values(height, _robust_range(height), "plain"))
+    light = 0.25 + 0.85 * plotting.hillshade(height, grid.cell_m)
+    lit = np.minimum(colours * light[..., None], 255).astype(np.uint8)
+    lit[np.isnan(height)] = 255
+    return lit
+
+
+def _robust_range(values: Float32) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     if len(known) == 0:
         return 0.0, 1.0
-    low, high = np.percentile(known, [percent, 100 - percent])
+    low, high = np.percentile(known, STRETCHED)
     return float(low), float(max(high, low + 1e-3))
-
-
-def _coloured(share: NDArray[np.floating[Any]], colormap: int) -> NDArray[np.float32]:
-    """Return colours (rows, cols, 3), red first, of values 0 to 1."""
-    index = np.nan_to_num(np.clip(share, 0, 1) * 255).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(index, colormap)[..., ::-1], np.float32)
-
-
-def _gradient_legend(
-    low: float, high: float, colormap: int, title: str, *, lifted: bool = False
-) -> Legend:
-    shares = np.linspace(0, 1, 6, dtype=np.float32)
-    colours = _coloured(shares[None], colormap)[0]
-    if lifted:
-        colours = 0.35 * PAPER + 0.65 * colours
-    decimals = 1 if high - low > 5 else 2 if high - low > 0.5 else 3
-    return Legend(
-        entries=tuple(
-            (
-                "#" + "".join(f"{int(c):02x}" for c in colour),
-                f"{low + s * (high - low):.{decimals}f}",
-            )
-            for colour, s in zip(colours, shares, strict=True)
-        ),
-        gradient=True,
-        title=title,
-    )
 
 
 def _unit(grid: Grid) -> str:
     """Return what lengths on a grid are in: without a place there is no scale either."""
     return "units" if grid.crs is None else "metres"
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def _jpeg(picture: NDArray[np.generic]) -> str:
-    clipped = np.clip(np.asarray(picture, np.float32), 0, 255).astype(np.uint8)
-    _, content = cv2.imencode(".jpg", clipped[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return data_uri(content.tobytes(), "image/jpeg")
-
-
-def _lossless(picture: Picture) -> str:
-    # Not as PNG: pycolmap's zlib can break PNG writing once it is loaded before OpenCV.
-    _, content = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101])
-    return data_uri(content.tobytes(), "image/webp")
 
 
 def thumbnail(folder: Path) -> tuple[str, str]:
@@ -391,70 +383,43 @@ def thumbnail(folder: Path) -> tuple[str, str]:
     address : str
         The picture as a ``data:`` address of less than 80 kB.
     """
-    for name, draw in _DRAWN.items():
+    for name, draw in _THUMBNAILS.items():
         if (folder / name).exists():
             return name, _address(draw(folder / name))
     for product in read_index_products(folder):
-        values = _filled(folder / product.file)[0]
-        return product.file, _address(colour_values(values, product.shown, product.ramp))
+        values, _ = _values(folder / product.file, LONGEST_PX)
+        pixels = plotting.colour_values(values, product.shown, product.ramp)
+        return product.file, _address(pixels)
     return "", ""
 
 
-def _orthomosaic(path: Path) -> Thumbnail:
-    bands, _ = read_reduced(path, LONGEST_PX)
-    rgba = np.moveaxis(np.ma.getdata(bands), 0, 2).astype(np.float32)
-    alpha = rgba[..., 3:] / 255
-    return np.asarray(rgba[..., :3] * alpha + PAPER * (1 - alpha))
-
-
-def _surface(path: Path) -> Thumbnail:
-    bands, grid = read_reduced(path, LONGEST_PX)
-    height = np.ma.filled(bands[0].astype(np.float32), np.nan)
-    if np.isnan(height).all():
-        return np.full((*height.shape, 3), PAPER, np.float32)
-    share = (_stretched(height) * 255).astype(np.uint8)
-    colours = cv2.applyColorMap(share, cv2.COLORMAP_VIRIDIS)[..., ::-1].astype(np.float32)
-    lit = (0.35 * PAPER + 0.65 * colours) * (0.25 + 0.85 * hillshade(height, grid.cell_m))[
-        ..., None
-    ]
-    lit[np.isnan(height)] = PAPER
-    return lit
-
-
-def _reflectance(path: Path) -> Thumbnail:
+def _reflectance(path: Path) -> plotting.Pixels:
     """Draw the last bands, the longest waves first, as red, green and blue; one alone as grey."""
-    bands = _filled(path)
+    masked, _ = read_reduced(path, LONGEST_PX)
+    bands = np.ma.filled(masked.astype(np.float32), np.nan)
     chosen = bands[:-4:-1] if len(bands) >= 3 else bands[[-1, -1, -1]]
     picture = np.stack([_stretched(band) * 255 for band in chosen], axis=2)
-    picture[np.isnan(chosen).any(axis=0)] = PAPER
-    return picture
+    picture[np.isnan(chosen).any(axis=0)] = 255
+    return picture.astype(np.uint8)
 
 
-def _filled(path: Path) -> NDArray[np.float32]:
-    """Return bands (bands, rows, cols) at the size of a picture, NaN where there is no value."""
-    bands, _ = read_reduced(path, LONGEST_PX)
-    return np.ma.filled(bands.astype(np.float32), np.nan)
-
-
-def _stretched(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _stretched(values: Float32) -> Float32:
     """Return values as 0 to 1 between their robust ends; NaN becomes 0."""
-    known = values[np.isfinite(values)]
-    low, high = np.percentile(known, STRETCHED) if len(known) else (0.0, 1.0)
-    share = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-6)
+    low, high = _robust_range(values)
+    share = (np.nan_to_num(values, nan=low) - low) / (high - low)
     return np.asarray(np.clip(share, 0, 1), np.float32)
 
 
-def _address(picture: Thumbnail) -> str:
-    pixels = np.clip(picture, 0, 255).astype(np.uint8)[..., ::-1]
+def _address(pixels: plotting.Pixels) -> str:
     for quality in QUALITIES:
-        _, content = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if len(content) <= MOST_BYTES:
+        address = plotting.data_uri(pixels, quality=quality)
+        if len(address) <= MOST_CHARACTERS:
             break
-    return data_uri(content.tobytes(), "image/jpeg")
+    return address
 
 
-_DRAWN: dict[str, Callable[[Path], Thumbnail]] = {
-    ORTHOMOSAIC.file: _orthomosaic,
-    DSM.file: _surface,
+_THUMBNAILS: dict[str, Callable[[Path], plotting.Pixels]] = {
+    ORTHOMOSAIC.file: lambda path: _on_paper(path, LONGEST_PX)[0],
+    DSM.file: lambda path: _shaded(*_values(path, LONGEST_PX)),
     REFLECTANCE.file: _reflectance,
 }

@@ -17,7 +17,6 @@ from flows.engine.store import Result
 from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
 from flows.report import figures, findings
-from flows.report.charts import histogram
 from flows.report.findings import far_positions, gnss_residuals, say_firmness
 from flows.report.ground import Ground, survey_ground
 from flows.report.provenance import (
@@ -244,7 +243,7 @@ def _present(record: MapRecord, file: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _maps(record: MapRecord) -> list[tuple[str, str, figures.Figure]]:
+def _maps(record: MapRecord) -> list[tuple[str, str, figures.Drawn]]:
     """Return title, caption and drawing of each map that can be drawn."""
     drawn = []
     for product, draw in (
@@ -260,12 +259,14 @@ def _maps(record: MapRecord) -> list[tuple[str, str, figures.Figure]]:
     return drawn
 
 
-def _residual_histogram(reconstruction: Reconstruction) -> str:
+def _residual_histogram(reconstruction: Reconstruction) -> figures.Drawn | None:
     residuals = reconstruction.point_residuals_px
     if len(residuals) == 0:
-        return ""
+        return None
     edges = np.linspace(0, max(0.5, float(np.percentile(residuals, 99.5))), 31)
-    return histogram(residuals, edges, "residual, px (last column: and more)", "tie points, %")
+    return figures.draw_histogram(
+        residuals, edges, "residual, px (last column: and more)", "tie points, %"
+    )
 
 
 def _calibrations(reconstruction: Reconstruction) -> list[dict[str, Any]]:

@@ -2,23 +2,27 @@
 
 import importlib.util
 import math
+import re
 import sys
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import defusedxml.ElementTree as ElementTree
+import numpy as np
 import pytest
 
 from flightplan.formats.mission_files import Format
 from flightplan.outputs.briefing import (
     CHECKLISTS,
-    WIDTH,
     Briefing,
     LightWindow,
-    draw_map,
+    draw_briefing_map,
     write_briefing,
 )
 from tmp.errors import InputError
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +72,10 @@ def test_the_page_says_what_a_pilot_asks(briefing, tmp_path):
 
 
 def test_the_page_needs_no_network(briefing, tmp_path):
-    text = page(briefing, tmp_path)
+    text = page(briefing, tmp_path).replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert "http" not in text
     assert "src=" not in text
+    assert all(link.startswith("#") for link in re.findall(r'(?:href="|url\()([^")]*)', text))
 
 
 def test_the_same_briefing_gives_the_same_page(briefing, tmp_path):
@@ -97,27 +102,49 @@ def test_every_format_has_a_checklist():
     assert all(CHECKLISTS.values())
 
 
+def parts_of(svg):
+    """Return the points of each part of a map by its class, pixels with y down, and its texts."""
+    root = ElementTree.fromstring(svg)
+    found = {}
+    for group in root.iter(f"{SVG}g"):
+        paths = [path.attrib["d"] for path in group.iter(f"{SVG}path")]
+        points = [pair.split() for path in paths for pair in re.split("[MLz]", path) if pair]
+        if "class" in group.attrib:
+            found.setdefault(group.attrib["class"], []).extend(points)
+    texts = {text.text: text.attrib for text in root.iter(f"{SVG}text")}
+    return {name: np.array(points, float) for name, points in found.items()}, texts
+
+
 def test_the_map_is_true_to_scale_and_north_up(mission):
-    drawing = draw_map([mission])
-    points = [
-        tuple(map(float, pair.split(",")))
-        for pair in drawing.area.strip("MZ").replace("L", " ").split()
-    ]
-    width = max(x for x, _ in points) - min(x for x, _ in points)
-    height = max(y for _, y in points) - min(y for _, y in points)
+    parts, texts = parts_of(draw_briefing_map([mission]))
+    width, height = np.ptp(parts["area"], axis=0)
     # The field is 100 m by 140 m.
-    assert width / height == pytest.approx(100 / 140, rel=2e-3)
-    assert drawing.bar / drawing.bar_m == pytest.approx(width / 100, rel=2e-3)
-    (takeoff,) = drawing.takeoffs
-    assert takeoff[1] > max(y for _, y in points)
-    assert 0 < takeoff[0] < WIDTH
-    assert 0 < takeoff[1] < drawing.height
+    assert width / height == pytest.approx(100 / 140, rel=5e-3)
+    said = next(text for text in texts if text.endswith(" m"))
+    bar_m = float(said.removesuffix(" m"))
+    assert np.ptp(parts["scale-bar"][:, 0]) / bar_m == pytest.approx(width / 100, rel=5e-3)
+    assert float(texts["A"]["y"]) > parts["area"][:, 1].max()
+    tip = parts["north"][parts["north"][:, 1].argmin()]
+    assert tip[0] == pytest.approx(parts["north"][:, 0].min() + np.ptp(parts["north"][:, 0]) / 2)
+    assert float(texts["N"]["y"]) > parts["north"][:, 1].max()
+
+
+def test_sorties_and_take_offs_have_numbers_and_letters_that_do_not_overlap(mission):
+    moved = replace(
+        mission, takeoff=replace(mission.takeoff, lon_deg=mission.takeoff.lon_deg + 1e-3)
+    )
+    parts, texts = parts_of(draw_briefing_map([mission, mission, moved]))
+    assert {"1", "2", "3", "A", "B", "N"} <= set(texts)
+    places = [(float(texts[t]["x"]), float(texts[t]["y"])) for t in ("1", "2", "3", "A", "B")]
+    assert min(math.dist(a, b) for a, b in combinations(places, 2)) > 20
+    assert len(parts["lines"])
+    assert len(parts["ways"])
 
 
 def test_the_page_is_well_formed_svg(briefing, tmp_path):
     text = page(briefing, tmp_path)
     svg = text[text.index("<svg") : text.index("</svg>") + 6]
-    assert ElementTree.fromstring(svg).tag == "svg"
+    assert ElementTree.fromstring(svg).tag == f"{SVG}svg"
 
 
 def test_a_briefing_without_missions_or_with_files_missing_is_refused(briefing):

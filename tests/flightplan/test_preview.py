@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,9 +15,15 @@ import shapely
 from PIL import Image
 
 from flightplan.coverage.routes import Line
-from flightplan.outputs.mapcolours import count_picture, cursor_pixels, gsd_picture
-from flightplan.outputs.mapsheet import DrawnSortie, MapView, PlanPicture, plan_layers
-from flightplan.outputs.plan_map import draw_map, write_map_html
+from flightplan.outputs.map_page import write_map
+from flightplan.outputs.plan_map import (
+    DrawnSortie,
+    PlanPicture,
+    count_keys,
+    cursor_pixels,
+    gsd_keys,
+    plan_layers,
+)
 from flightplan.proof.certificate import Asked, certify
 from flightplan.proof.footprints import GroundCells, Photos
 from flightplan.proof.prove import prove
@@ -31,6 +38,7 @@ CAMERA = Camera(
 )  # fmt: skip
 HOLE = shapely.box(60, 40, 90, 70)
 AREA = shapely.box(0, 0, 150, 100) - HOLE
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -81,60 +89,108 @@ def plan() -> PlanPicture:
 class Page(HTMLParser):
     """Collects what a page refers to and which layers it switches."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.links: list[str] = []
-        self.switches: list[str] = []
+        self.switches: dict[str, bool] = {}
+        """Whether each layer's box is ticked."""
         self.ids: list[str] = []
-        self.hidden: list[str] = []
+        self.layers: dict[str, set[bool]] = {}
+        """Whether the parts of each layer are shown."""
+        self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.links += [given[name] or "" for name in ("src", "href") if name in given]
-        if "data-layer" in given:
-            self.switches.append(given["data-layer"] or "")
+        if layer := given.get("data-layer"):
+            self.switches[layer] = "checked" in given
         if "id" in given:
             self.ids.append(given["id"] or "")
-            if "hidden" in given:
-                self.hidden.append(given["id"] or "")
+        for name in (given.get("class") or "").split():
+            if name.startswith("layer-"):
+                shown = "hidden" not in given
+                self.layers.setdefault(name.removeprefix("layer-"), set()).add(shown)
 
 
-def test_the_page_needs_no_other_file_and_each_switch_has_its_layer(
-    plan: PlanPicture, tmp_path: Path
-) -> None:
-    path = tmp_path / "map.html"
-    write_map_html(path, plan)
-    text = path.read_text(encoding="utf-8")
-    page = Page()
-    page.feed(text)
+@pytest.fixture(scope="module")
+def written(plan: PlanPicture, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the picture and the page of the plan."""
+    folder = tmp_path_factory.mktemp("plan")
+    write_map(folder / "map.png", folder / "map.html", plan)
+    return folder
+
+
+def svgs_of(folder: Path) -> list[ElementTree.Element]:
+    """Return the map and the profiles of a page."""
+    text = (folder / "map.html").read_text(encoding="utf-8")
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+def texts_of(svg: ElementTree.Element) -> list[str]:
+    return [element.text or "" for element in svg.iter(f"{SVG}text")]
+
+
+def test_the_page_needs_no_other_file_and_its_identifiers_are_its_own(written: Path) -> None:
+    text = (written / "map.html").read_text(encoding="utf-8")
+    page = Page(text)
     assert page.links
-    assert all(link.startswith("data:") for link in page.links)
-    assert not re.search(r"@import|url\(|<link", text)
-    assert {f"layer-{name}" for name in page.switches} <= set(page.ids)
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert {link[1:] for link in page.links if link[0] == "#"} <= set(page.ids)
+    assert not re.search(r"@import|url\([^#]|<link", text)
     assert len(page.ids) == len(set(page.ids))
-    assert page.hidden == ["layer-gsd"]
     assert "Field &lt;1&gt; &amp; more" in text
     assert "The wind is strong." in text
     assert "2 photographs added at the west side." in text
-    assert path.stat().st_size < 1_000_000
+    assert len(text) < 500_000
 
 
-def test_a_page_written_twice_is_the_same(plan: PlanPicture, tmp_path: Path) -> None:
-    for name in ("a.html", "b.html"):
-        write_map_html(tmp_path / name, plan)
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+def test_each_switch_shows_and_hides_the_parts_of_its_layer(
+    plan: PlanPicture, written: Path
+) -> None:
+    page = Page((written / "map.html").read_text(encoding="utf-8"))
+    assert page.switches.keys() == page.layers.keys()
+    assert page.layers == {layer: {ticked} for layer, ticked in page.switches.items()}
+    assert [layer for layer, ticked in page.switches.items() if not ticked] == ["gsd"]
+    crowd = replace(plan.sorties[0], photos=np.repeat(plan.sorties[0].photos, 10, axis=0))
+    layers = plan_layers(replace(plan, sorties=[crowd]))
+    assert [layer.name for layer in layers if not layer.shown] == ["gsd", "photos"]
+
+
+def test_the_map_says_where_it_is_and_how_long_things_are(written: Path) -> None:
+    said = texts_of(svgs_of(written)[0])
+    assert {"N", "H", "20 m"} <= set(said)
+    assert "21.9000° W" in said
+    assert "64.1000° N" in said
+    # The ground rises by a metre in ten: its contours carry their heights.
+    assert {"0", "5", "10"} & set(said)
+    assert "-0" not in said
+
+
+def test_the_profile_has_units_and_names_the_lowest_place(plan: PlanPicture, written: Path) -> None:
+    _, profile = svgs_of(written)
+    said = texts_of(profile)
+    lowest = plan.sorties[0].profile.height_agl_m.min()
+    for words in (
+        *("distance flown, m", "height, m (EGM2008 height)", f"lowest on lines {lowest:.1f} m"),
+        *("heights asked on lines", "flight with photographs", "without"),
+    ):
+        assert words in said
+
+
+def test_a_map_written_twice_is_the_same(plan: PlanPicture, written: Path, tmp_path: Path) -> None:
+    write_map(tmp_path / "map.png", tmp_path / "map.html", plan)
+    for name in ("map.png", "map.html"):
+        assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 
 
 def test_the_picture_shows_failing_ground_in_its_colour_and_the_exclusion_hatched(
-    plan: PlanPicture, tmp_path: Path
+    written: Path,
 ) -> None:
-    path = tmp_path / "map.png"
-    draw_map(path, plan)
-    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    red = (picture[..., 0] > 170) & (picture[..., 1] < 80) & (picture[..., 2] < 80)
+    picture = np.asarray(Image.open(written / "map.png").convert("RGB")).astype(int)
+    red = (picture[..., 0] > 150) & (picture[..., 1] < 80) & (picture[..., 2] < 80)
     orange = np.abs(picture - (248, 203, 155)).max(axis=2) < 12
-    assert red.sum() > 300
-    assert orange.sum() > 1000
+    assert red.sum() > 600
+    assert orange.sum() > 2000
 
 
 def test_the_cursor_reads_back_what_was_counted(plan: PlanPicture) -> None:
@@ -160,21 +216,49 @@ def test_a_large_proof_is_thinned_for_the_cursor_and_keeps_its_place(plan: PlanP
 
 
 def test_legends_cover_the_whole_area(plan: PlanPicture) -> None:
-    view = MapView.around(plan)
-    for _, entries in (
-        count_picture(plan.coverage, 9, view),
-        gsd_picture(plan.coverage, 0.02, view),
-    ):
-        shares = [re.search(r"\((\d+)%\)", entry.label) for entry in entries]
+    for entries in (count_keys(plan.coverage, 9), gsd_keys(plan.coverage, 0.02)):
+        shares = [re.search(r"\((\d+)%\)", label) for label, _ in entries]
         assert sum(int(share[1]) for share in shares if share) == pytest.approx(100, abs=4)
 
 
-def test_coordinates_of_the_corners_are_those_of_the_plan(plan: PlanPicture) -> None:
-    view = MapView.around(plan)
-    north_west = plan.frame.geodetic_from_plan(view.corners)[0]
-    assert north_west[0] < -21.9
-    assert north_west[1] > 64.1
-    np.testing.assert_allclose(view.place(view.corners[[0, 2]]), [[0, 0], view.size], atol=1e-6)
+def test_classes_of_sharpness_have_names_from_the_finest_to_the_unseen(plan: PlanPicture) -> None:
+    coverage = replace(
+        plan.coverage,
+        inside=np.ones((1, 6), bool),
+        gsd_m=np.float32([[0.01, 0.018, 0.021, 0.03, 0.04, np.inf]]),
+    )
+    labels = [label for label, _ in gsd_keys(coverage, 0.02)]
+    assert labels == [
+        f"{name} (17%)"
+        for name in (
+            *("up to 1.60 cm", "1.60 to 2.02 cm", "2.02 to 2.40 cm", "2.40 to 3.20 cm"),
+            *("above 3.20 cm", "not seen"),
+        )
+    ]
+
+
+def test_the_page_finds_the_ground_under_the_pointer(plan: PlanPicture, written: Path) -> None:
+    """The sheet of the page and the corners of the plan are one rectangle, north up."""
+    found = re.search(r"const proof = (\{.*\});", (written / "map.html").read_text())
+    assert found
+    proof = json.loads(found[1])
+    assert proof.keys() == {"picture", "bounds", "box", "sheet", "corners"}
+    west, south, east, north = proof["box"]
+    left, top, wide, tall = proof["sheet"]
+    assert wide / tall == pytest.approx((east - west) / (north - south))
+    assert proof["corners"][0][0] < -21.9 < proof["corners"][2][0]
+    assert proof["corners"][0][1] > 64.1 > proof["corners"][2][1] - 0.01
+    # The outline of the area lies in the sheet where it lies in the box.
+    svg = svgs_of(written)[0]
+    parts = [one for one in svg.iter() if one.attrib.get("class") == "layer-area"]
+    path = next(parts[-1].iter(f"{SVG}path")).attrib["d"]
+    numbers = np.array(re.findall(r"-?[\d.]+", path), float).reshape(-1, 2)
+    scale = wide / (east - west)
+    assert numbers[:, 0].min() == pytest.approx(left - west * scale, abs=0.2)
+    assert numbers[:, 1].max() == pytest.approx(top + north * scale, abs=0.2)
+    x, y, width, height = map(float, svg.attrib["viewBox"].split())
+    assert x <= left < left + wide <= x + width
+    assert y <= top < top + tall <= y + height
 
 
 def test_a_plan_without_sorties_is_refused(plan: PlanPicture) -> None:
@@ -185,22 +269,30 @@ def test_a_plan_without_sorties_is_refused(plan: PlanPicture) -> None:
         )  # fmt: skip
 
 
-def test_lines_have_arrows_however_many_waypoints_they_have(plan: PlanPicture) -> None:
+def test_lines_have_arrows_however_many_waypoints_they_have(
+    plan: PlanPicture, tmp_path: Path
+) -> None:
     (sortie,) = plan.sorties
     ends = sortie.way[:2]
-    few = replace(plan, sorties=[replace(sortie, way=ends, surveying=np.array([True]))])
     dense = np.linspace(*ends, 40)
-    many = replace(plan, sorties=[replace(sortie, way=dense, surveying=np.ones(39, bool))])
-    arrows = [
-        len(next(layer.shapes for layer in plan_layers(one, MapView.around(plan))
-                 if layer.name == "lines")) - 1
-        for one in (few, many)
-    ]  # fmt: skip
+    arrows = []
+    for way in (ends, dense):
+        drawn = replace(sortie, way=way, surveying=np.ones(len(way) - 1, bool))
+        write_map(tmp_path / "a.png", tmp_path / "map.html", replace(plan, sorties=[drawn]))
+        lines = [one for one in svgs_of(tmp_path)[0].iter()
+                 if one.attrib.get("class") == "layer-lines"]  # fmt: skip
+        arrows.append(
+            sum(
+                path.attrib["d"].endswith("z") for part in lines for path in part.iter(f"{SVG}path")
+            )
+        )
     assert arrows[0] == arrows[1] > 1
 
 
-def test_numbers_in_the_page_are_strict_json(plan: PlanPicture, tmp_path: Path) -> None:
-    write_map_html(tmp_path / "map.html", plan)
-    found = re.search(r"const proof = (\{.*\});", (tmp_path / "map.html").read_text())
-    assert found
-    assert set(json.loads(found[1])) == {"picture", "bounds", "view", "corners"}
+def test_several_sorties_are_numbered_where_they_begin(plan: PlanPicture, tmp_path: Path) -> None:
+    (sortie,) = plan.sorties
+    second = replace(sortie, name="Sortie 2", way=sortie.way[::-1], landing=(170.0, 110.0))
+    write_map(tmp_path / "a.png", tmp_path / "map.html", replace(plan, sorties=[sortie, second]))
+    map_, *profiles = svgs_of(tmp_path)
+    assert {"1", "2", "H", "L"} <= set(texts_of(map_))
+    assert len(profiles) == 2
