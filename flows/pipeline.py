@@ -121,7 +121,7 @@ class SurveyRun:
     def plan(self) -> MapPlan:
         """What the map will be made of; the photographs have been taken in."""
         return plan_map(
-            self.survey.root,
+            self.survey.folder,
             self.request.map,
             stages=self._stages,
             retry_holes=self.how.tries_holes,
@@ -275,7 +275,7 @@ class SurveyRun:
         """Return the commands of a cluster, which is looked at before its first job."""
         with self._turn:
             if self._commands is None:
-                prepare_cluster(self.how.used_profile, self.survey.root)
+                prepare_cluster(self.how.used_profile, self.survey.folder)
                 self._commands = Commands(stopping=self.stopping)
             return self._commands
 
@@ -357,7 +357,7 @@ def open_run(
 ) -> Iterator[SurveyRun]:
     """Lock a survey for a run, and write down how that ends; within a run of it, join that one."""
     under_way = _UNDER_WAY.get()
-    if under_way is not None and under_way.survey.root.resolve() == root.resolve():
+    if under_way is not None and under_way.survey.folder.resolve() == root.resolve():
         yield under_way
         return
     if how.on is Where.SLURM:
@@ -365,7 +365,7 @@ def open_run(
         how.used_profile.require_stages(STAGE_NAMES)
     if request.indices is not None:
         refuse_unknown(request.indices)
-    run = SurveyRun(Survey(root=root), request, how, stages=stages, track=track)
+    run = SurveyRun(Survey(folder=root), request, how, stages=stages, track=track)
     if request.cards:
         run.refuse_cards()
         create_survey(root)

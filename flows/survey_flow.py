@@ -279,7 +279,7 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
     try:
         with server.used():
             state: State[Any] = survey(
-                str(run.survey.root.resolve()),
+                str(run.survey.folder.resolve()),
                 tuple(map(str, asked.cards)),
                 asked.map.quality,
                 asked.until,

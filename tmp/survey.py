@@ -34,57 +34,57 @@ _CAMERA_KEYS = tuple(f.name for f in fields(Camera) if f.name != "camera_id")
 class Survey:
     """Where things lie in one survey's folder."""
 
-    root: Path
+    folder: Path
 
     @property
     def toml_path(self) -> Path:
         """What was asked: name, CRS, cameras, options."""
-        return self.root / "survey.toml"
+        return self.folder / "survey.toml"
 
     @property
     def photos_dir(self) -> Path:
         """Ingested photographs, verified copies or links, never changed."""
-        return self.root / "photos"
+        return self.folder / "photos"
 
     @property
     def manifest_path(self) -> Path:
         """SHA-256 of each photograph, as ``sha256sum`` writes and checks it."""
-        return self.root / "photos.sha256"
+        return self.folder / "photos.sha256"
 
     @property
     def plan_dir(self) -> Path:
         """Mission files and their proof of coverage."""
-        return self.root / "plan"
+        return self.folder / "plan"
 
     @property
     def gpkg_path(self) -> Path:
         """One row per photograph; see `tmp.captures`."""
-        return self.root / "survey.gpkg"
+        return self.folder / "survey.gpkg"
 
     @property
     def work_dir(self) -> Path:
         """Intermediate results, safe to delete."""
-        return self.root / "work"
+        return self.folder / "work"
 
     @property
     def products_dir(self) -> Path:
         """Orthomosaic, surface, point cloud."""
-        return self.root / "products"
+        return self.folder / "products"
 
     @property
     def report_path(self) -> Path:
         """The self-contained report."""
-        return self.root / "report.html"
+        return self.folder / "report.html"
 
     @property
     def quality_path(self) -> Path:
         """How the map came out, in figures."""
-        return self.root / "quality.json"
+        return self.folder / "quality.json"
 
     @property
     def catalog_path(self) -> Path:
         """Static STAC catalogue over the products."""
-        return self.root / "catalog.json"
+        return self.folder / "catalog.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,7 @@ def create_survey(root: Path, *, name: str | None = None) -> Survey:
     VersionError
         If it is a survey made by a newer version.
     """
-    survey = Survey(root=root)
+    survey = Survey(folder=root)
     if survey.toml_path.is_file():
         return open_survey(root)
     if root.exists() and not root.is_dir():
@@ -177,7 +177,7 @@ def open_survey(root: Path) -> Survey:
     VersionError
         If it was made by a newer version.
     """
-    survey = Survey(root=root)
+    survey = Survey(folder=root)
     if not survey.toml_path.is_file():
         missing = "does not exist" if not root.exists() else "is not a survey (no survey.toml)"
         raise NotASurveyError(f"{root}: {missing}; make one with 'tmp ingest PHOTOS --to {root}'")
@@ -204,7 +204,7 @@ def read_settings(survey: Survey) -> Settings:
         key: _camera(key, entry, f"{where}: cameras.{key}")
         for key, entry in subtables(document, "cameras", where).items()
     }
-    said = {"name": survey.root.resolve().name} | document | table(document, "photographs", where)
+    said = {"name": survey.folder.resolve().name} | document | table(document, "photographs", where)
     settings = build(Settings, said, where, strict=False, origin=origin, cameras=cameras)
     try:
         _ = settings.frame  # refuses a CRS that is not metric while the file is at hand
@@ -247,7 +247,7 @@ def _checked(survey: Survey) -> tomlkit.TOMLDocument:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise NotASurveyError(f"{survey.root}: is not a survey (no survey.toml)") from error
+        raise NotASurveyError(f"{survey.folder}: is not a survey (no survey.toml)") from error
     except (ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
     version = document.get("format")
@@ -255,7 +255,7 @@ def _checked(survey: Survey) -> tomlkit.TOMLDocument:
         raise NotASurveyError(f"{path}: not a survey's settings (no 'format' key)")
     if version > FORMAT:
         raise VersionError(
-            f"{survey.root}: survey made by a newer version (format {version}, this version "
+            f"{survey.folder}: survey made by a newer version (format {version}, this version "
             f"knows {FORMAT}); update the platform"
         )
     return document

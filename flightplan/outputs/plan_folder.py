@@ -138,7 +138,7 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
     It takes the place of an earlier plan as a whole; the records of flights stay.
     """
     missions = missions_of(plan)
-    title = survey.root.resolve().name
+    title = survey.folder.resolve().name
     with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
         notes = _write_missions(folder, missions, plan, catalogue)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)

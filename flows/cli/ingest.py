@@ -61,7 +61,7 @@ def ingest(
     from tmp.progress import bar
     from tmp.survey import Survey
 
-    survey = Survey(root=root)
+    survey = Survey(folder=root)
     told = dict(parse_panel(text) for text in panels)
     lock = survey.work_dir / "lock"
     with locked(lock, "'tmp ingest'") if survey.toml_path.exists() else nullcontext():

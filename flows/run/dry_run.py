@@ -28,7 +28,7 @@ def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -
         stages.append(Ingest)
         known |= {Ingest.name} if read_result(recipe.folder) is not None else set()
     if survey.gpkg_path.exists() or not request.cards:
-        plan = plan_map(survey.root, request.map, retry_holes=run.tries_holes)
+        plan = plan_map(survey.folder, request.map, retry_holes=run.tries_holes)
         size = plan.size
         known |= plan.find_results().keys()
         stages += plan.stages

@@ -83,7 +83,7 @@ class MapPlan:
 
     def recipe(self, stage: type[Stage], results: Mapping[str, Result]) -> Recipe:
         """Return the recipe of a stage, given the results of those before it."""
-        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.root, digest=self.digest)}
+        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.folder, digest=self.digest)}
         inputs |= {name: results[name].known for name in stage.after}
         return self.store.recipe(stage, inputs, {name: self.values[name] for name in stage.options})
 
@@ -155,7 +155,7 @@ def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:
 def calibration_digest(survey: Survey, captures: Sequence[Capture]) -> str:
     """Digest what of a survey can change its reflectance alone: panels, and what people say."""
     said = {}
-    for path in (survey.root / PANELS_FILE, survey.root / CAMERAS_FILE):
+    for path in (survey.folder / PANELS_FILE, survey.folder / CAMERAS_FILE):
         said[path.name] = path.read_bytes().hex() if path.is_file() else ""
     panels = sorted((c.name, c.sha256) for c in captures if c.kind is CaptureKind.PANEL)
     return digest_of({"said": said, "panels": panels})
@@ -204,6 +204,6 @@ def _refuse_too_few(survey: Survey, captures: Sequence[Capture]) -> None:
     if used < 2:
         said = "no photograph" if used == 0 else "one photograph"
         raise InputError(
-            f"{survey.root}: {said} to map, of {len(captures)} ingested; a map needs at least two "
-            "that overlap: add more with 'tmp ingest', or see the flags in survey.gpkg"
+            f"{survey.folder}: {said} to map, of {len(captures)} ingested; a map needs at least "
+            "two that overlap: add more with 'tmp ingest', or see the flags in survey.gpkg"
         )

@@ -41,7 +41,7 @@ class Ingest(Stage):
         options = self.space.options
         result = ingest_photographs(
             [Path(card) for card in options["cards"]],
-            Survey(root=self.space.inputs[SURVEY]),
+            Survey(folder=self.space.inputs[SURVEY]),
             link=options["link"],
             crs=options["crs"],
             workers=self.space.workers,
@@ -74,17 +74,17 @@ def ingest_recipe(
         If there is nothing to take, or a card and the survey lie in each other.
     """
     check_crs(crs)
-    refuse_overlap(cards, survey.root)
+    refuse_overlap(cards, survey.folder)
     files = find_photographs(cards).photographs
     listed = []
     for path in files:
         stat = path.stat()
         listed.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    declared = survey.root / CAMERAS_FILE
+    declared = survey.folder / CAMERAS_FILE
     store = StageStore(root=survey.work_dir / "stages")
     recipe = store.recipe(
         Ingest,
-        {SURVEY: Known(path=survey.root, digest="")},
+        {SURVEY: Known(path=survey.folder, digest="")},
         {
             "cards": [str(card.resolve()) for card in cards],
             "listed": digest_of(listed),

@@ -59,7 +59,7 @@ def picture_store(space: Workspace) -> PictureStore:
     from photogrammetry.pictures import PictureStore
 
     return PictureStore(
-        folder=Survey(root=space.inputs[SURVEY]).work_dir / PICTURES / space.options["quality"]
+        folder=Survey(folder=space.inputs[SURVEY]).work_dir / PICTURES / space.options["quality"]
     )
 
 
@@ -85,7 +85,7 @@ def save_picture(space: Workspace, capture: Capture) -> None:
 
     long_side_px, _ = FEATURE_SIZES[space.options["quality"]]
     halvings = int(max(capture.width_px, capture.height_px) >= 2 * long_side_px)
-    photos_dir = Survey(root=space.inputs[SURVEY]).photos_dir
+    photos_dir = Survey(folder=space.inputs[SURVEY]).photos_dir
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
     picture_store(space).save(capture.name, picture, halvings=halvings)
 

@@ -83,7 +83,7 @@ class BandValues:
     @classmethod
     def of_survey(cls, survey: Survey) -> BandValues:
         """Return the values of a survey's photographs, not calibrated yet."""
-        return cls(photos_dir=survey.photos_dir, declarations=read_declarations(survey.root))
+        return cls(photos_dir=survey.photos_dir, declarations=read_declarations(survey.folder))
 
     def tags(self, name: str) -> BandTags:
         """Return what a photograph says of its bands."""
@@ -442,7 +442,7 @@ def calibrate_survey(
     def tags_of(name: str) -> BandTags:
         return replace(values.tags(name), bands=values.bands(name))
 
-    path = survey.root / FILE
+    path = survey.folder / FILE
     calibration = calibrate_captures(
         captures,
         load=lambda name: read_stored(survey.photos_dir / name),

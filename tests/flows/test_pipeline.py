@@ -114,7 +114,7 @@ def go(
     stages: Stages, card: Path, *, bands: bool = False, run: RunOptions = HERE, **asked: object
 ) -> SurveyResult:
     request = SurveyRequest(map=MapOptions(), cards=(card,), **asked)  # type: ignore[arg-type]
-    root = stages.record.survey.root.parent / "new"
+    root = stages.record.survey.folder.parent / "new"
     return run_survey(root, request, run, stages=stages.stages(bands=bands))
 
 
@@ -168,7 +168,7 @@ def test_run_with_nothing_to_do_goes_no_way_and_reads_the_survey_once(
         plan, "survey_digest", lambda *given: digested.append(given) or real_digest(*given)
     )
     request = SurveyRequest(map=MapOptions(), cards=(card,))
-    root = stages.record.survey.root.parent / "new"
+    root = stages.record.survey.folder.parent / "new"
     result = run_survey(root, request, HERE, go=refuse, stages=stages.stages(bands=True))
     assert len(read) == len(digested) == 1
     assert all(found.reused for found in result.results)
@@ -188,7 +188,7 @@ def test_few_frames_lie_between_a_command_and_its_stage(stages: Stages, card: Pa
         write_reconstruction(stages.record.reconstruction, space.out)
 
     go(stages, card, until=Part.INGEST)
-    root = stages.record.survey.root.parent / "new"
+    root = stages.record.survey.folder.parent / "new"
     whole = [stage_of("orientation", orient), *stages.stages(bands=False)[1:]]
     map_survey(root, MapOptions(), stages=whole)
     command, stage = 1, 1
@@ -206,16 +206,16 @@ def test_card_is_read_again_only_when_it_or_the_survey_has_changed(
     shutil.copy(card / "DCIM" / "DJI_0001.JPG", card / "DCIM" / "DJI_0009.JPG")
     assert taken()
     assert not taken()
-    (stages.record.survey.root.parent / "new" / "survey.gpkg").unlink()
+    (stages.record.survey.folder.parent / "new" / "survey.gpkg").unlink()
     assert taken()
 
 
 def test_dry_run_of_a_card_tells_its_size_and_writes_nothing(card: Path, tmp_path: Path) -> None:
-    survey = Survey(root=tmp_path / "new")
+    survey = Survey(folder=tmp_path / "new")
     lines = describe_run_plan(survey, SurveyRequest(cards=(card,)), RunOptions())
     assert lines[0].startswith("3 photographs of 0.0 megapixels")
     assert lines[2].startswith("ingest")
-    assert not survey.root.exists()
+    assert not survey.folder.exists()
 
 
 def test_what_cannot_be_a_survey_or_a_card_is_refused_before_anything_is_written(
@@ -282,7 +282,7 @@ class Pair:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SurveyRun, "side_by_side", True)
             request = SurveyRequest(cards=(card,))
-            root = self.stages.record.survey.root.parent / "new"
+            root = self.stages.record.survey.folder.parent / "new"
             return run_survey(root, request, HERE, go=go, stages=stages)
 
 

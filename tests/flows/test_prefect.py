@@ -169,7 +169,7 @@ class Farm:
         ]
         request = SurveyRequest(map=MapOptions(fill=fill), until=Part.PRODUCTS)
         how = RunOptions(on=Where.THREADS)
-        return run_survey(self.survey.root, request, how, go=go, stages=stages)
+        return run_survey(self.survey.folder, request, how, go=go, stages=stages)
 
     def ended(self) -> tuple[str, str]:
         """Return state and message of the last run of the flow from card to report."""
@@ -223,7 +223,7 @@ def test_run_is_a_flow_of_parts_whose_stages_are_tasks_with_pages_and_logs(
     outer = parent_of(prefect_server, farm.flow_run)
     parts = of_flow_run(outer)["flow_runs"]
     inside = post(prefect_server, "flow_runs/filter", flow_runs={"parent_flow_run_id": parts["id"]})
-    assert {part["name"] for part in inside} == {farm.survey.root.name}
+    assert {part["name"] for part in inside} == {farm.survey.folder.name}
     assert len(inside) == 2  # what is oriented, and its products
     said = logged(prefect_server, farm.flow_run, "surface: made by 1 unit")
     assert said == "flows.pipeline"
