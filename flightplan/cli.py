@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tmp.errors import InputError
+
 if TYPE_CHECKING:
+    from flightplan.equipment.flight_model import Wind
     from flightplan.outputs.plan_folder import PlanFiles
     from flightplan.plan.planning import FlightPlan
+    from flightplan.plan.request import PlanOptions
 
 FILE = click.Path(path_type=Path)
 
@@ -64,25 +69,89 @@ def plan(survey: Path, equipment: Path | None, workers: int | None, **options: A
     Writes the missions for your drone's app, a map to look at before take-off, a page to print,
     and the proof that every place is photographed as often and as sharply as asked.
     """
-    from flightplan.equipment.catalogue import read_catalogue, user_files
+    from flightplan.equipment.catalogue import user_files
     from flightplan.outputs.plan_folder import write_plan
-    from flightplan.plan.options import PlanOptions
-    from flightplan.plan.planning import make_plan
-    from tmp.errors import InputError
+    from flightplan.plan.planning import plan_survey
+    from tmp.geo.areas import read_area
     from tmp.progress import bar
-    from tmp.survey import create_survey
 
-    catalogue = read_catalogue([*user_files(survey), *([equipment] if equipment else [])])
-    request = PlanOptions(**options).request(catalogue)
     with bar() as track:
-        made = make_plan(request, workers=workers or os.cpu_count() or 1, track=track)
-        files = write_plan(create_survey(survey), made, catalogue)
+        made = plan_survey(
+            read_area(options["area"], layer=options["layer"], crs=options["crs"]),
+            drone=options["drone"],
+            cameras=options["cameras"],
+            exclusions=options["exclusions"],
+            equipment=[*user_files(survey), *([equipment] if equipment else [])],
+            workers=workers,
+            track=track,
+            **plan_options(**options),
+        )
+        files = write_plan(made, survey)
     _say(made, files)
     if not made.certificate.passed:
         raise InputError(
             "the plan does not reach what was asked; it is written all the same, see "
             f"{files.folder / 'map.html'}"
         )
+
+
+def plan_options(**chosen: Any) -> PlanOptions:
+    """Return what the options say, as `flightplan.plan_survey` takes it.
+
+    Raises
+    ------
+    InputError
+        If a text cannot be understood.
+    """
+    from flightplan.coverage.spacing import Overlap, length_from_text, overlap_from_text
+    from flightplan.equipment.flight_model import Battery
+    from flightplan.proof.rules import Bounds
+
+    gsd, height, wind, day = (chosen[name] for name in ("gsd", "height", "wind", "day"))
+    if gsd and height:
+        raise InputError("--gsd and --height each fix the height; give one of them")
+    bounds = {"height_agl_m": chosen["height_limit"], "sight_m": chosen["sight"]}
+    return {
+        "gsd_m": length_from_text(gsd, "--gsd") if gsd else None,
+        "height_agl_m": length_from_text(height, "--height") if height else None,
+        "overlap": Overlap(
+            front=overlap_from_text(chosen["frontlap"], "--frontlap"),
+            side=overlap_from_text(chosen["sidelap"], "--sidelap"),
+        ),
+        "views": chosen["views"],
+        "dem": chosen["dem"],
+        "dem_datum": chosen["dem_datum"],
+        "takeoffs": tuple(_place(text) for text in chosen["takeoffs"]),
+        "wind": _wind(wind) if wind else None,
+        "heading_deg": chosen["heading"],
+        "double_grid": chosen["double_grid"],
+        "oblique_deg": chosen["oblique"],
+        "keep_inside": chosen["inside"],
+        "day": day.date() if day else date.today(),
+        "battery": Battery(reserve=chosen["reserve"] / 100),
+        "bounds": Bounds(**{name: said for name, said in bounds.items() if said is not None}),
+        "allowed": frozenset(chosen["allowed"]),
+    }
+
+
+def _place(text: str) -> tuple[float, float]:
+    found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", text)
+    if not found or not (abs(float(found[1])) <= 360 and abs(float(found[2])) <= 90):
+        raise InputError(
+            f"--takeoff {text!r} is no place; give longitude, then latitude in degrees, "
+            "such as -21.9405,64.1466"
+        )
+    return float(found[1]), float(found[2])
+
+
+def _wind(text: str) -> Wind:
+    from flightplan.equipment.flight_model import Wind
+
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m/s|km/h|kn)?\s*@\s*(\d+(?:\.\d+)?)\s*°?\s*", text)
+    if not found or not 0 <= float(found[3]) <= 360:
+        raise InputError(f"--wind {text!r}: give speed and where it comes from, such as 6m/s@240")
+    factor = {"m/s": 1.0, "km/h": 1 / 3.6, "kn": 0.514444, None: 1.0}[found[2]]
+    return Wind(speed_m_s=float(found[1]) * factor, from_deg=float(found[3]) % 360.0)
 
 
 def _say(plan: FlightPlan, files: PlanFiles) -> None:

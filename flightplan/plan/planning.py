@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import shapely
@@ -16,10 +19,10 @@ from flightplan.coverage.pricing import SortieRules, entry, leave
 from flightplan.coverage.routes import Line
 from flightplan.coverage.sorties import Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
-from flightplan.equipment.catalogue import CameraModel
+from flightplan.equipment.catalogue import CameraModel, read_catalogue, user_files
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.layout import LaidOut, asked_of, join_routes, lay_out, mend, proving_camera
-from flightplan.plan.request import Place, PlanRequest, Setting
+from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
@@ -27,10 +30,13 @@ from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.height_band import HeightBand
 from flightplan.terrain.profiles import FlightWay, Profile, follow, lay_way
 from tmp.errors import InputError
+from tmp.geo.areas import SurveyArea, read_area
 from tmp.progress import Track, silent
+from tmp.survey import StrPath
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+DEFAULT_GSD_M = 0.025
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
 MENDINGS = 4
@@ -69,6 +75,67 @@ class FlightPlan:
     def camera(self) -> CameraModel:
         """The camera that the plan is proved with."""
         return proving_camera(self.request)
+
+
+def plan_survey(
+    area: StrPath | SurveyArea,
+    *,
+    drone: str,
+    cameras: Sequence[str] = (),
+    exclusions: Sequence[StrPath | SurveyArea] = (),
+    equipment: Iterable[Path] | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+    **options: Unpack[PlanOptions],
+) -> FlightPlan:
+    """Plan a survey of an area and prove that it covers.
+
+    Parameters
+    ----------
+    area : path, WKT or SurveyArea
+        GeoJSON, KML, KMZ, GeoPackage, shapefile; see `tmp.geo.areas.read_area`.
+    drone : str
+        As ``tmp cameras`` lists them, in loose spelling.
+    cameras : sequence of str
+        Flown instead of the drone's own.
+    exclusions : sequence of path, WKT or SurveyArea
+        Not to be flown over.
+    equipment : iterable of Path, optional
+        Own cameras and drones; by default the ``equipment.toml`` of your configuration folder.
+    workers : int, optional
+        Threads for the proof; by default one per core.
+    track : Track
+    **options : PlanOptions
+        Fields of `PlanRequest`; without a height or GSD, the GSD is 2.5 cm.
+
+    Raises
+    ------
+    InputError
+        As `make_plan` does, or if the area or an entry of the equipment is not to be had.
+
+    Examples
+    --------
+    >>> plan = plan_survey("field.geojson", drone="mini 4 pro", height_agl_m=60.0)
+    >>> f"{plan.coverage.area_m2 / 1e4:.2f} ha with {plan.certificate.photographs} photographs"
+    '0.56 ha with 22 photographs'
+    """
+    catalogue = read_catalogue(user_files() if equipment is None else equipment)
+    chosen = catalogue.drone(drone)
+    own = tuple(catalogue.camera(name) for name in cameras)
+    if options.get("gsd_m") is None and options.get("height_agl_m") is None:
+        options["gsd_m"] = DEFAULT_GSD_M
+    request = PlanRequest(
+        area=_area(area),
+        drone=chosen,
+        cameras=own or catalogue.cameras_of(chosen),
+        exclusions=tuple(map(_area, exclusions)),
+        **options,
+    )
+    return make_plan(request, workers=workers or os.cpu_count() or 1, track=track)
+
+
+def _area(given: StrPath | SurveyArea) -> SurveyArea:
+    return given if isinstance(given, SurveyArea) else read_area(os.fspath(given))
 
 
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:

@@ -20,10 +20,9 @@ from flows.run.plan import MAP_FILES, publish
 from flows.run.quick_look import TRIED, write_map_look
 from flows.run.record import Maker, recall_map, remember_map
 from flows.stages.indices import INDICES, LEFT_OUT, NO_SHADOW, STACK, Order, read_orders
-from tmp.captures import choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.progress import Track, silent
-from tmp.survey import Survey, open_survey, read_settings
+from tmp.survey import StrPath, Survey, open_survey, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +69,14 @@ class IndicesResult:
     warnings: tuple[str, ...]
 
 
-def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent) -> IndicesResult:
+def compute_indices(
+    root: StrPath, options: IndexOptions, *, track: Track = silent
+) -> IndicesResult:
     """Compute indices of a survey; work already done is not done again.
 
     Parameters
     ----------
-    root : Path
+    root : path or Survey
         A survey folder with ``products/reflectance.tif``, or an orthomosaic for indices of
         visible bands.
     options : IndexOptions
@@ -215,9 +216,7 @@ def _judge_level(orders: Sequence[Order], stack: BandStack, *, relative: bool) -
 def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
     """Write quick looks, and catalogue and report anew; returns the report's path."""
     settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
+    captures = survey.captures
     times = [capture.time_utc for capture in captures if capture.time_utc is not None]
     for product in read_index_products(survey.products_dir):
         if product.file in files:

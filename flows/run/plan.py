@@ -28,7 +28,7 @@ from flows.stages.reflectance import REFLECTANCE, has_bands
 from flows.stages.surface import SURFACE_TILE, make_cloud, measure_surface, write_elevation
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
-from tmp.captures import Capture, CaptureKind, HeightUse, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind, HeightUse
 from tmp.errors import InputError
 from tmp.files import replacing
 from tmp.geo.areas import read_area
@@ -222,9 +222,7 @@ def plan_map(
     """Return what a map will be made of, refusing what cannot be mapped; computes nothing."""
     survey = open_survey(root)
     settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
+    captures = survey.captures
     _refuse_too_few(survey, captures)
     values = _option_values(options, settings, captures)
     values["calibration"] = calibration_digest(survey, captures)

@@ -41,8 +41,6 @@ LOCK = "lock"
 STOP_S = 30.0
 """Time that a controller gets to cancel its jobs and end."""
 
-RECORD = "map.json"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageNote:
@@ -280,14 +278,14 @@ def remember_map(record: MapRecord) -> None:
         "area_wkt": record.area_wkt,
         "results": [folder.relative_to(work).as_posix() for folder in folders],
     }
-    with replacing(survey.work_dir / RECORD) as temporary:
+    with replacing(survey.map_path) as temporary:
         temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
 def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
     """Return the record of a survey's last map; None if it has none, or its results are gone."""
     try:
-        document = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
+        document = json.loads(survey.map_path.read_text(encoding="utf-8"))
         folders = [survey.work_dir / Path(name) for name in document["results"]]
     except (OSError, ValueError, KeyError):
         return None

@@ -40,7 +40,7 @@ from flows.stages.ingest import INGEST, forget_absent, order_ingest
 from flows.stages.inputs import Step, require_space
 from tmp.errors import TmpError
 from tmp.progress import Track, silent
-from tmp.survey import Survey, create_survey
+from tmp.survey import StrPath, Survey, create_survey
 
 STAGES = (INGEST.name, *(step.stage.name for step in (*STEPS, *BAND_STEPS)), INDICES.name)
 """Names that a cluster's profile may give places and amounts to."""
@@ -107,16 +107,20 @@ def _runner(
 
 
 def map_survey(
-    root: Path, options: MapOptions, *, steps: Sequence[Step] | None = None, track: Track = silent
+    root: StrPath,
+    options: MapOptions | None = None,
+    *,
+    steps: Sequence[Step] | None = None,
+    track: Track = silent,
 ) -> SurveyResult:
     """Make products and report of a survey on threads of this process, as `run_survey` does."""
-    request = SurveyRequest(map=options, until=Part.PRODUCTS)
+    request = SurveyRequest(map=options or MapOptions(), until=Part.PRODUCTS)
     run = RunOptions(on=Where.THREADS, strict=True, prefect=False)
     return run_survey(root, request, run, steps=steps, track=track)
 
 
 def run_survey(
-    root: Path,
+    root: StrPath,
     request: SurveyRequest,
     run: RunOptions,
     *,
@@ -127,13 +131,10 @@ def run_survey(
 
     Parameters
     ----------
-    root : Path
+    root : path or Survey
         A survey folder; with cards it may be new.
-    request : SurveyRequest
-    run : RunOptions
     steps : sequence of Step, optional
         Stages of the map in order; by default those that the photographs call for.
-    track : Track
 
     Raises
     ------
@@ -151,12 +152,12 @@ def run_survey(
         require_slurm()
     if request.indices is not None:
         refuse_unknown(request.indices)
-    survey = Survey(root=root)
+    survey = Survey(root=Path(root))
     if request.cards:
         order_ingest(survey, request.cards, link=request.link, crs=request.crs)
         create_survey(survey.root)
     else:
-        plan_map(root, request.map, steps=steps)
+        plan_map(survey.root, request.map, steps=steps)
     with locked(survey.work_dir / "lock", run.command):
         return _Run(survey=survey, request=request, how=run, steps=steps, track=track).go()
 

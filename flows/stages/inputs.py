@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flows.engine.stage import Job, Stage
-from tmp.captures import Capture, choose_captures, read_captures
+from tmp.captures import Capture
 from tmp.errors import InputError, PhotographError, SpaceError
 from tmp.reconstruction import Reconstruction, read_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
@@ -96,11 +96,7 @@ def save_picture(job: Job, capture: Capture) -> None:
 def read_survey(job: Job) -> tuple[Survey, Settings, Sequence[Capture]]:
     """Return the survey of a job, its settings, and its photographs with all verdicts applied."""
     survey = open_survey(job.inputs[SURVEY])
-    settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
-    return survey, settings, captures
+    return survey, read_settings(survey), survey.captures
 
 
 def read_oriented(job: Job) -> Reconstruction:
