@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag, HeightDatum, write_captures
@@ -22,11 +24,12 @@ from tmp.reconstruction import OrientedPhoto, Reconstruction, write_reconstructi
 from tmp.survey import Settings, create_survey, write_settings
 
 FRAME = LocalFrame(origin=(-19.2, 64.1, 30.0), crs="EPSG:32627")
-GRID = Grid(crs=FRAME.crs, x_min=588190.0, y_max=7108510.0, cell_m=0.5, rows=30, cols=60)
-RASTERS = {
-    "dsm": (np.full((1, 30, 60), 12.0, np.float32), ("height",), ("m",)),
-    "ndvi": (np.full((1, 30, 60), 0.5, np.float32), ("NDVI",), ("",)),
-    "orthomosaic": (np.full((4, 30, 60), 255, np.uint8), ("red", "green", "blue", "alpha"), ()),
+GRID = Grid(crs=FRAME.crs, x_min=587700.0, y_max=7109430.0, cell_m=0.5, rows=30, cols=60)
+PICTURE = np.repeat(np.array([90, 90, 90, 255], np.uint8), GRID.rows * GRID.cols)
+RASTERS: dict[str, tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]] = {
+    "dsm": (np.full((1, *GRID.shape), 12.0, np.float32), ("height",), ("m",)),
+    "ndvi": (np.full((1, *GRID.shape), 0.5, np.float32), ("NDVI",), ("",)),
+    "orthomosaic": (PICTURE.reshape(4, *GRID.shape), ("red", "green", "blue", "alpha"), ()),
 }
 CAMERA = Camera(
     camera_id="Testcam_800x600",

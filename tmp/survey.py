@@ -60,7 +60,7 @@ class Survey:
     ['dsm', 'ndvi', 'orthomosaic']
     >>> survey.quality["photographs_oriented"], len(survey.captures)
     (2, 3)
-    >>> dsm = survey.read("dsm", (588200, 7108500, 588210, 7108505))
+    >>> dsm = survey.read("dsm", (587710, 7109420, 587720, 7109425))
     >>> dsm.values.shape, dsm.grid.cell_m
     ((1, 10, 20), 0.5)
     >>> print(f"{dsm.values.mean():.2f} {dsm.units[0]}")
