@@ -20,6 +20,7 @@ __all__ = [
     "Overlap",
     "PlanFiles",
     "PlanOptions",
+    "PlanRequest",
     "Wind",
     "plan_survey",
     "read_catalogue",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from flightplan.equipment.flight_model import Battery, Wind
     from flightplan.outputs.plan_folder import PlanFiles, write_plan
     from flightplan.plan.planning import FlightPlan, plan_survey
-    from flightplan.plan.request import PlanOptions
+    from flightplan.plan.request import PlanOptions, PlanRequest
     from flightplan.proof.rules import Bounds
 else:
     __getattr__ = load_on_use(
@@ -44,6 +45,7 @@ else:
             "Overlap": "flightplan.coverage.spacing",
             "PlanFiles": "flightplan.outputs.plan_folder",
             "PlanOptions": "flightplan.plan.request",
+            "PlanRequest": "flightplan.plan.request",
             "Wind": "flightplan.equipment.flight_model",
             "plan_survey": "flightplan.plan.planning",
             "read_catalogue": "flightplan.equipment.catalogue",

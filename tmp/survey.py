@@ -68,6 +68,7 @@ class Survey:
     """
 
     root: Path
+    """The folder."""
 
     def __fspath__(self) -> str:
         return os.fspath(self.root)
@@ -262,17 +263,17 @@ def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
 def open_survey(root: StrPath) -> Survey:
     """Open an existing survey folder.
 
-    Examples
-    --------
-    >>> open_survey("farm").toml_path.name
-    'survey.toml'
-
     Raises
     ------
     NotASurveyError
         If there is no ``survey.toml`` in it, or one of something else.
     VersionError
         If it was made by a newer version.
+
+    Examples
+    --------
+    >>> open_survey("farm").toml_path.name
+    'survey.toml'
     """
     root = Path(root)
     survey = Survey(root=root)

@@ -111,7 +111,7 @@ class PlanRequest:
 
 
 class PlanOptions(TypedDict, total=False):
-    """What may be said of a plan beside its area, drone and cameras; see `PlanRequest`."""
+    """What may be said of a plan beside its area, drone and cameras: fields of `PlanRequest`."""
 
     gsd_m: float | None
     height_agl_m: float | None
