@@ -64,7 +64,7 @@ def main() -> None:
 
 def compare(planned: Path, mapped: Path) -> None:
     """Print predicted and mapped overlap over the area of the plan."""
-    plan = read_plan(Survey(root=planned), read_catalogue())
+    plan = read_plan(Survey(folder=planned), read_catalogue())
     certificate, coverage = prove_flown(plan, cell_m=CELL_M)
     print(f"proof                    {certificate.sentence}")
     (ground_path,) = (mapped / "work" / "stages" / "surface").glob(f"*/{GROUND}")

@@ -96,7 +96,7 @@ def figures_of(survey: Survey, card: Card, truth: Truth) -> Figures:
     names = {shot.name for shot in card.possible}
     warnings, left_out = list(stated.get("warnings", ())), dict(stated.get("left_out", {}))
     try:
-        made = read_reconstruction(results_of(survey.root)["orientation"].folder)
+        made = read_reconstruction(results_of(survey.folder)["orientation"].folder)
     except (TmpError, KeyError):
         return Figures(
             oriented=0,
@@ -135,7 +135,7 @@ def figures_of(survey: Survey, card: Card, truth: Truth) -> Figures:
 
 def read_stated(survey: Survey) -> dict[str, Any]:
     """Return what ``quality.json`` says, nothing where there is none."""
-    path = survey.root / "quality.json"
+    path = survey.folder / "quality.json"
     if not path.is_file():
         return {}
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

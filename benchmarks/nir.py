@@ -117,7 +117,7 @@ def outline_targets(survey: Path, truth: Path) -> None:
     targets = json.loads((truth / "targets.geojson").read_text())["features"]
     frame = LocalFrame(**poses["frame"])
     cameras = {name: Camera(**entry) for name, entry in poses["cameras"].items()}
-    names = {Path(c.name).name: c.name for c in read_captures(Survey(root=survey).gpkg_path)}
+    names = {Path(c.name).name: c.name for c in read_captures(Survey(folder=survey).gpkg_path)}
     corners = np.array([t["geometry"]["coordinates"][0][:4] for t in targets])
     corners = corners.mean(axis=1, keepdims=True) * (1 - OUTLINED) + corners * OUTLINED
     world = frame.world_from_map(corners.reshape(-1, 3))

@@ -55,7 +55,7 @@ def print_steps(items: Iterable[T], label: str, total: int) -> Iterator[T]:
 
 def measure(photos: Path, work: Path, workers: int) -> Reconstruction:
     """Ingest and orient one folder of photographs and print the figures."""
-    survey = Survey(root=work / "survey")
+    survey = Survey(folder=work / "survey")
     result = ingest_photographs([photos], survey, link=True, workers=workers)
     start, wall = cpu_s(), time.perf_counter()
     reconstruction = orient(

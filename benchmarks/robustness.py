@@ -248,7 +248,7 @@ def run_case(case: Case, folder: Path, *, workers: int, judge: bool, track: Trac
     """Rehearse (once), prepare (once) and map one case, and compare it with the truth."""
     home = folder / "cases" / case.name
     card = _card(case, folder, home / "card", workers=workers, track=track)
-    survey = Survey(root=home / "survey")
+    survey = Survey(folder=home / "survey")
     if judge and (home / RUN).is_file():
         took = _Run(**json.loads((home / RUN).read_text(encoding="utf-8")))
     else:
@@ -275,11 +275,11 @@ def run_case(case: Case, folder: Path, *, workers: int, judge: bool, track: Trac
 
 def _ingest_and_map(card: Card, survey: Survey, *, workers: int) -> _Run:
     """Take in and map photographs as a user does."""
-    shutil.rmtree(survey.root, ignore_errors=True)
+    shutil.rmtree(survey.folder, ignore_errors=True)
     threads = ["--workers", str(workers)]
-    took = _run([TMP, "ingest", str(card.photos), "--to", str(survey.root), "--link", *threads])
+    took = _run([TMP, "ingest", str(card.photos), "--to", str(survey.folder), "--link", *threads])
     if took.status == 0:
-        took = took.then(_run([TMP, "map", str(survey.root), "--quality", "fast", *threads]))
+        took = took.then(_run([TMP, "map", str(survey.folder), "--quality", "fast", *threads]))
     return took
 
 

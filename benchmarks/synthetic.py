@@ -69,9 +69,9 @@ def run_case(case: Case, folder: Path, workers: int, track: Track) -> SurveyResu
     card = folder / "card"
     if not (card / "truth" / "houses.geojson").exists():
         farm_rehearsal(card, case.options, workers=workers, track=track)
-    survey = Survey(root=folder / "survey")
+    survey = Survey(folder=folder / "survey")
     ingest_photographs([card / "photos"], survey, link=True, workers=workers, track=track)
-    return map_survey(survey.root, MapOptions(workers=workers), track=track)
+    return map_survey(survey.folder, MapOptions(workers=workers), track=track)
 
 
 def report_case(case: Case, made: SurveyResult, truth: Path) -> None:

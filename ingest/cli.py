@@ -53,7 +53,7 @@ def ingest(
     told = dict(parse_panel(text) for text in panels)
     with bar() as track:
         result = ingest_photographs(
-            photos, Survey(root=root), link=link, crs=crs, workers=workers, track=track
+            photos, Survey(folder=root), link=link, crs=crs, workers=workers, track=track
         )
     if told:
         add_panels(root / FILE, told)

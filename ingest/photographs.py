@@ -264,18 +264,18 @@ def ingest_photographs(
     2
     """
     given = [photographs] if isinstance(photographs, str | os.PathLike) else photographs
-    places, survey = [Path(place) for place in given], Survey(root=Path(to))
+    places, survey = [Path(place) for place in given], Survey(folder=Path(to))
     check_crs(crs)
-    refuse_overlap(places, survey.root)
+    refuse_overlap(places, survey.folder)
     found = find_photographs(places)
-    declarations = read_declarations(survey.root)
-    create_survey(survey.root)
+    declarations = read_declarations(survey.folder)
+    create_survey(survey.folder)
     settings = read_settings(survey)
     before = read_captures(survey.gpkg_path) if survey.gpkg_path.exists() else []
     names = propose_names(found.photographs)
     survey.photos_dir.mkdir(exist_ok=True)
     if not link:
-        check_space(survey.root, _bytes_to_copy(found.photographs, names, survey, before))
+        check_space(survey.folder, _bytes_to_copy(found.photographs, names, survey, before))
     before = [_completed(capture, survey, declarations) for capture in before]
     take = partial(
         _take,
@@ -294,7 +294,7 @@ def ingest_photographs(
     write_settings(survey, settings)
     write_captures(survey.gpkg_path, captures)
     write_manifest(survey, captures)
-    log.info("%s: %d photographs added, %d in all", survey.root, len(taken), len(captures))
+    log.info("%s: %d photographs added, %d in all", survey.folder, len(taken), len(captures))
     chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop)
     return IngestResult(
         survey=survey,

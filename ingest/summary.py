@@ -111,7 +111,7 @@ def summarise(result: IngestResult) -> list[str]:
     again = f", {result.already} given again and skipped" if result.already else ""
     lines = [
         f"{_photographs(len(result.added))} added{again}; "
-        f"{len(captures)} in {result.survey.root}, {sum(c.used for c in captures)} of them used"
+        f"{len(captures)} in {result.survey.folder}, {sum(c.used for c in captures)} of them used"
     ]
     if result.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in result.ignored.most_common())
@@ -120,7 +120,7 @@ def summarise(result: IngestResult) -> list[str]:
     lines += _flags(result.flagged)
     lines += [f"  MIND: {note}" for note in result.notes]
     lines += [f"  NOT TAKEN IN: {reason}" for reason in result.failed.values()]
-    lines.append(f"next: tmp map {result.survey.root}")
+    lines.append(f"next: tmp map {result.survey.folder}")
     return lines
 
 

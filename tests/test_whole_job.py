@@ -115,7 +115,7 @@ def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
         done.append(tile.name)
         return measure(grid, tile, *rest, **options)
 
-    root = demo.map.survey.root
+    root = demo.map.survey.folder
     fast = MapOptions(quality="fast")  # type: ignore[arg-type]
     monkeypatch.setattr(surface, "measure_tile", stopping)
     with pytest.raises(KeyboardInterrupt):
@@ -156,7 +156,7 @@ def test_an_area_crops_and_a_filled_surface_has_no_holes_in_it(
         )
     )
     options = MapOptions(area_file=area, fill=True, ortho_gsd_m=0.05, workers=2)
-    made = map_survey(demo.map.survey.root, options, track=silent)
+    made = map_survey(demo.map.survey.folder, options, track=silent)
     assert next(result for result in made.results if result.stage == "orientation").reused
     with rasterio.open(made.survey.products_dir / "dsm.tif") as file:
         assert file.bounds.right - file.bounds.left == pytest.approx(16, abs=0.2)

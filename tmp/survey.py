@@ -67,11 +67,11 @@ class Survey:
     12.00 m
     """
 
-    root: Path
-    """The folder."""
+    folder: Path
+    """Where all of it lies."""
 
     def __fspath__(self) -> str:
-        return os.fspath(self.root)
+        return os.fspath(self.folder)
 
     @property
     def captures(self) -> tuple[Capture, ...]:
@@ -117,7 +117,7 @@ class Survey:
         found = self.products
         if product not in found:
             there = f"there are {', '.join(found)}" if found else "'tmp map' makes them"
-            raise InputError(f"{self.root}: no product {product!r}; {there}")
+            raise InputError(f"{self.folder}: no product {product!r}; {there}")
         return read_raster(found[product], window)
 
     @property
@@ -144,7 +144,7 @@ class Survey:
         try:
             document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise InputError(f"{path}: not there; 'tmp map {self.root}' writes it") from error
+            raise InputError(f"{path}: not there; 'tmp map {self.folder}' writes it") from error
         except ValueError as error:
             raise InputError(f"{path}: not valid JSON ({error}); run 'tmp map' again") from error
         return document
@@ -152,32 +152,32 @@ class Survey:
     @property
     def toml_path(self) -> Path:
         """What was asked: name, CRS, cameras, options."""
-        return self.root / "survey.toml"
+        return self.folder / "survey.toml"
 
     @property
     def photos_dir(self) -> Path:
         """Ingested photographs, verified copies or links, never changed."""
-        return self.root / "photos"
+        return self.folder / "photos"
 
     @property
     def manifest_path(self) -> Path:
         """SHA-256 of each photograph, as ``sha256sum`` writes and checks it."""
-        return self.root / "photos.sha256"
+        return self.folder / "photos.sha256"
 
     @property
     def plan_dir(self) -> Path:
         """Mission files and their proof of coverage."""
-        return self.root / "plan"
+        return self.folder / "plan"
 
     @property
     def gpkg_path(self) -> Path:
         """One row per photograph; see `tmp.captures`."""
-        return self.root / "survey.gpkg"
+        return self.folder / "survey.gpkg"
 
     @property
     def work_dir(self) -> Path:
         """Intermediate results, safe to delete."""
-        return self.root / "work"
+        return self.folder / "work"
 
     @property
     def map_path(self) -> Path:
@@ -187,22 +187,22 @@ class Survey:
     @property
     def products_dir(self) -> Path:
         """Orthomosaic, surface, point cloud."""
-        return self.root / "products"
+        return self.folder / "products"
 
     @property
     def report_path(self) -> Path:
         """The self-contained report."""
-        return self.root / "report.html"
+        return self.folder / "report.html"
 
     @property
     def quality_path(self) -> Path:
         """How the map came out, in figures."""
-        return self.root / "quality.json"
+        return self.folder / "quality.json"
 
     @property
     def catalog_path(self) -> Path:
         """Static STAC catalogue over the products."""
-        return self.root / "catalog.json"
+        return self.folder / "catalog.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +240,7 @@ def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
         If it is a survey made by a newer version.
     """
     root = Path(root)
-    survey = Survey(root=root)
+    survey = Survey(folder=root)
     if survey.toml_path.is_file():
         return open_survey(root)
     if root.exists() and not root.is_dir():
@@ -276,7 +276,7 @@ def open_survey(root: StrPath) -> Survey:
     'survey.toml'
     """
     root = Path(root)
-    survey = Survey(root=root)
+    survey = Survey(folder=root)
     if not survey.toml_path.is_file():
         missing = "does not exist" if not root.exists() else "is not a survey (no survey.toml)"
         raise NotASurveyError(f"{root}: {missing}; make one with 'tmp ingest PHOTOS --to {root}'")
@@ -300,7 +300,7 @@ def read_settings(survey: Survey) -> Settings:
     try:
         crs = document.get("crs")
         settings = Settings(
-            name=str(document.get("name", survey.root.resolve().name)),
+            name=str(document.get("name", survey.folder.resolve().name)),
             crs=None if crs is None else str(crs),
             origin=_origin(document, path),
             cameras={
@@ -353,7 +353,7 @@ def _checked(survey: Survey) -> tomlkit.TOMLDocument:
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise NotASurveyError(f"{survey.root}: is not a survey (no survey.toml)") from error
+        raise NotASurveyError(f"{survey.folder}: is not a survey (no survey.toml)") from error
     except (ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
     version = document.get("format")
@@ -361,7 +361,7 @@ def _checked(survey: Survey) -> tomlkit.TOMLDocument:
         raise NotASurveyError(f"{path}: not a survey's settings (no 'format' key)")
     if version > FORMAT:
         raise VersionError(
-            f"{survey.root}: survey made by a newer version (format {version}, this version "
+            f"{survey.folder}: survey made by a newer version (format {version}, this version "
             f"knows {FORMAT}); update the platform"
         )
     return document

@@ -77,7 +77,7 @@ def fly(
     from tmp.progress import bar
     from tmp.survey import Survey
 
-    path = _sortie_file(Survey(root=folder).plan_dir, sortie)
+    path = _sortie_file(Survey(folder=folder).plan_dir, sortie)
     mission, logbook = read_mission(path), Logbook(folder=path.parent)
     _check_word(start, path.stem)
     with open_link(address) as link:

@@ -145,7 +145,7 @@ def write_plan(plan: FlightPlan, to: StrPath) -> PlanFiles:
     """
     survey = create_survey(to)
     missions = missions_of(plan)
-    title = survey.root.resolve().name
+    title = survey.folder.resolve().name
     with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
         notes = _write_missions(folder, missions, plan)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.setting.terrain.datum)

@@ -56,7 +56,7 @@ def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> N
     from tmp.survey import Survey
 
     threads = workers or os.cpu_count() or 1
-    survey = Survey(root=folder)
+    survey = Survey(folder=folder)
     with bar() as track:
         if survey.plan_dir.is_dir():
             _rehearse_plan(survey, photos, given, threads, track)
@@ -71,7 +71,7 @@ def _rehearse_plan(
     from flightplan.rehearsal.farm import render_plan
     from flightplan.rehearsal.planned import prove_flown, read_plan
 
-    plan = read_plan(survey, read_catalogue(user_files(survey.root)))
+    plan = read_plan(survey, read_catalogue(user_files(survey.folder)))
     certificate, coverage = prove_flown(plan, workers=workers, track=track)
     for check in certificate.checks:
         click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
@@ -80,7 +80,7 @@ def _rehearse_plan(
     if photos:
         made = render_plan(
             plan,
-            survey.root / PHOTOGRAPHS,
+            survey.folder / PHOTOGRAPHS,
             gnss=_gnss(given),
             seed=given["seed"],
             workers=workers,

@@ -65,7 +65,7 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{survey.root}: holds no plan; make one with 'tmp plan'") from error
+        raise InputError(f"{survey.folder}: holds no plan; make one with 'tmp plan'") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); plan again") from error
     if summary.get("version") != VERSION:

@@ -36,7 +36,7 @@ def ingest(context: click.Context, /, quick_ndvi: bool, **options: Any) -> None:
     from tmp.survey import Survey
 
     root: Path = options["root"]
-    survey = Survey(root=root)
+    survey = Survey(folder=root)
     lock = survey.work_dir / "lock"
     with locked(lock, "'tmp ingest'") if survey.toml_path.exists() else nullcontext():
         context.invoke(take_in, **options)

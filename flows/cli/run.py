@@ -300,7 +300,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
 
     request, how = survey_request(**chosen), run_options(**chosen)
     if dry_run:
-        click.echo("\n".join(describe_run_plan(Survey(root=survey), request, how)))
+        click.echo("\n".join(describe_run_plan(Survey(folder=survey), request, how)))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what 'tmp cancel' sends
     with bar() as track:
@@ -341,7 +341,7 @@ def tell(result: SurveyResult) -> None:
     if result.report_path is not None:
         list_products(result)
     else:
-        click.echo(f"{result.survey.root}: {result.results[-1].stage} is done")
+        click.echo(f"{result.survey.folder}: {result.results[-1].stage} is done")
 
 
 @click.command()

@@ -54,9 +54,9 @@ def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> Dem
         shutil.rmtree(partial, ignore_errors=True)
         farm_rehearsal(partial, workers=options.workers, track=track)
         partial.replace(card)
-    survey = Survey(root=folder / SURVEY)
+    survey = Survey(folder=folder / SURVEY)
     ingest_photographs([card / "photos"], survey, workers=options.workers, track=track)
-    made = map_survey(survey.root, options, track=track)
+    made = map_survey(survey.folder, options, track=track)
     accuracy = compare_with_truth(
         read_reconstruction(made.folder_of(ORIENTED)),
         survey.products_dir,

@@ -44,7 +44,7 @@ def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -
         order, size = order_ingest(survey, request.cards, link=request.link, crs=request.crs)
         steps, known = [Step(stage=INGEST)], {INGEST.name: read_result(order.folder)}
     if survey.gpkg_path.exists() or not request.cards:
-        plan = plan_map(survey.root, request.map, retry_holes=run.tries_holes)
+        plan = plan_map(survey.folder, request.map, retry_holes=run.tries_holes)
         size = plan.size
         known |= {step.stage.name: result for step, result in steps_done(plan)}
         steps += plan.steps

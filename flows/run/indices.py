@@ -226,7 +226,7 @@ def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
     write_catalog(survey, settings, captures)
     record = recall_map(survey, settings, captures)
     if record is None:
-        log.warning("%s: no map to report on; 'tmp map' writes one", survey.root)
+        log.warning("%s: no map to report on; 'tmp map' writes one", survey.folder)
         return None
     others = [known for known in record.results if known.stage != result.stage]
     record = MapRecord(

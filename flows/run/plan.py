@@ -205,7 +205,7 @@ class MapPlan:
     def order(self, step: Step, results: Mapping[str, Result]) -> Order:
         """Return the order of a step, given the results of those before it."""
         digest = survey_digest(self.settings, self.captures)
-        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.root, digest=digest)}
+        inputs: dict[str, Input] = {SURVEY: Known(path=self.survey.folder, digest=digest)}
         inputs |= {name: results[name].known for name in step.needs}
         return self.store.order(
             step.stage, inputs, {name: self.values[name] for name in step.options}
@@ -257,7 +257,7 @@ def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:
 def calibration_digest(survey: Survey, captures: Sequence[Capture]) -> str:
     """Digest what of a survey can change its reflectance alone: panels, and what people say."""
     said = {}
-    for path in (survey.root / PANELS_FILE, survey.root / CAMERAS_FILE):
+    for path in (survey.folder / PANELS_FILE, survey.folder / CAMERAS_FILE):
         said[path.name] = path.read_bytes().hex() if path.is_file() else ""
     panels = sorted((c.name, c.sha256) for c in captures if c.kind is CaptureKind.PANEL)
     return digest_of({"said": said, "panels": panels})
@@ -332,6 +332,6 @@ def _refuse_too_few(survey: Survey, captures: Sequence[Capture]) -> None:
     if used < 2:
         said = "no photograph" if used == 0 else "one photograph"
         raise InputError(
-            f"{survey.root}: {said} to map, of {len(captures)} ingested; a map needs at least two "
-            "that overlap: add more with 'tmp ingest', or see the flags in survey.gpkg"
+            f"{survey.folder}: {said} to map, of {len(captures)} ingested; a map needs at least "
+            "two that overlap: add more with 'tmp ingest', or see the flags in survey.gpkg"
         )

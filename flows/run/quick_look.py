@@ -247,7 +247,7 @@ def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> 
         f"{index.title}: {index.in_words()}",
         *said,
     ]
-    path = survey.root / SHEET_FILE
+    path = survey.folder / SHEET_FILE
     write_contact_sheet(
         path,
         [looks[place] for place in sorted(looks)],
@@ -286,7 +286,7 @@ def _find_releases(
         if releases:
             return index, releases
     raise InputError(
-        f"{survey.root}: no release has near-infrared and a visible band; for a converted camera "
+        f"{survey.folder}: no release has near-infrared and a visible band; for a converted camera "
         "say in cameras.toml which channel is which band"
     )
 

@@ -157,7 +157,7 @@ def read_run(survey: Survey) -> RunRecord:
     path = survey.work_dir / RUN
     said = read_json(path)
     if said is None:
-        raise InputError(f"{survey.root}: has not been run; start it with 'tmp run'")
+        raise InputError(f"{survey.folder}: has not been run; start it with 'tmp run'")
     try:
         stages = {name: _stage_note(entry) for name, entry in said["stages"].items()}
         return RunRecord(**said | {"stages": stages})
@@ -178,7 +178,7 @@ def cancel_run(survey: Survey) -> str:
     run = read_run(survey)
     alive = run.alive(survey)
     if alive and run.host != platform.node():
-        raise InputError(f"{survey.root}: run by {run.user} on {run.host}; cancel it there")
+        raise InputError(f"{survey.folder}: run by {run.user} on {run.host}; cancel it there")
     if alive:
         os.kill(run.pid, signal.SIGTERM)
         deadline_s = time.monotonic() + STOP_S
@@ -195,7 +195,7 @@ def _cancel_jobs(survey: Survey) -> int:
     units = survey.work_dir / UNITS
     if shutil.which("scancel") is None and recorded_jobs(units):
         raise InputError(
-            f"{survey.root}: its jobs are in a cluster's queue, and this machine has no scancel; "
+            f"{survey.folder}: its jobs are in a cluster's queue, and this machine has no scancel; "
             "cancel it on the cluster's login node"
         )
     return cancel_recorded(units)

@@ -70,7 +70,7 @@ def _headline(survey: Survey, run: RunRecord, alive: bool) -> str:
     state = run.state if alive or run.state != "running" else "interrupted; 'tmp run' goes on"
     took = f" ({say_duration(run.took_s)})" if run.took_s is not None and _ended(run, alive) else ""
     who = f"{run.user} on {run.host}" if run.user else run.host
-    return f"{survey.root}: on {run.on}, since {say_time(run.began_utc)}{took}, by {who}: {state}"
+    return f"{survey.folder}: on {run.on}, since {say_time(run.began_utc)}{took}, by {who}: {state}"
 
 
 def _ended(run: RunRecord, alive: bool) -> bool:
@@ -222,7 +222,7 @@ def _failure(survey: Survey, stage: str, unit: UnitView) -> list[str]:
     said = unit.outcome.error.splitlines() if unit.outcome else []
     return [
         f"    {unit.part} on {unit.host}: {said[0] if said else 'no reason given'}",
-        f"    more with: tmp logs {survey.root} {stage}",
+        f"    more with: tmp logs {survey.folder} {stage}",
     ]
 
 
@@ -360,7 +360,7 @@ def _unit_at_work(survey: Survey, stage: str) -> bool:
 
 def _no_log(survey: Survey, asked: str) -> InputError:
     return InputError(
-        f"{survey.root}: no log of {asked}; 'tmp status' lists the stages, and stages that "
+        f"{survey.folder}: no log of {asked}; 'tmp status' lists the stages, and stages that "
         "'tmp map' ran keep none"
     )
 

@@ -79,7 +79,7 @@ def choose_crew(survey: Survey, run: RunOptions, workers: int) -> Crew:
 def _cluster_crew(survey: Survey, run: RunOptions) -> Crew:
     profile, commands = run.used_profile, Commands()
     profile.require_stages(STAGES)
-    prepare = cache(lambda: prepare_cluster(profile, survey.root))
+    prepare = cache(lambda: prepare_cluster(profile, survey.folder))
 
     def of_size(size: SurveySize) -> RunOrder:
         def run_order(order: Order, track: Track) -> None:
@@ -152,12 +152,12 @@ def run_survey(
         require_slurm()
     if request.indices is not None:
         refuse_unknown(request.indices)
-    survey = Survey(root=Path(root))
+    survey = Survey(folder=Path(root))
     if request.cards:
         order_ingest(survey, request.cards, link=request.link, crs=request.crs)
-        create_survey(survey.root)
+        create_survey(survey.folder)
     else:
-        plan_map(survey.root, request.map, steps=steps)
+        plan_map(survey.folder, request.map, steps=steps)
     with locked(survey.work_dir / "lock", run.command):
         return _Run(survey=survey, request=request, how=run, steps=steps, track=track).go()
 
@@ -179,7 +179,7 @@ class _Run:
 
         def work() -> SurveyResult:
             recorder = PLAIN if self._all_done() else choose_recorder(self.how.prefect)
-            name = self.survey.root.resolve().name
+            name = self.survey.folder.resolve().name
             return recorder.flow(name, lambda: self._parts(book, recorder))
 
         return _noted(book, work)
@@ -248,7 +248,7 @@ class _Run:
 
     def _plan(self) -> MapPlan:
         return plan_map(
-            self.survey.root,
+            self.survey.folder,
             self.request.map,
             steps=self.steps,
             retry_holes=self.how.tries_holes,

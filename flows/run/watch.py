@@ -173,13 +173,13 @@ class Watch:
         return False
 
     def _attempt(self, card: Card) -> None:
-        survey = Survey(root=self.surveys / card.name)
+        survey = Survey(folder=self.surveys / card.name)
         self._copying.discard(card.name)
         self.tell(f"{card.name}: copied, {len(card.files)} files; its run starts")
         began_s = self.now_s()
         try:
             self.surveys.mkdir(parents=True, exist_ok=True)
-            said = self.run_card(card.folder, survey.root)
+            said = self.run_card(card.folder, survey.folder)
         except Exception as error:  # one card does not end the watch over the others
             if not isinstance(error, TmpError):
                 log.exception("%s: the run failed", card.name)
@@ -203,7 +203,7 @@ class Watch:
         return self._stamp_done(card.name) != card.stamp
 
     def _stamp_done(self, name: str) -> str:
-        path = Survey(root=self.surveys / name).work_dir / WATCHED
+        path = Survey(folder=self.surveys / name).work_dir / WATCHED
         try:
             return str(json.loads(path.read_text(encoding="utf-8"))["card"])
         except (OSError, ValueError, KeyError):

@@ -32,7 +32,7 @@ def take_photographs(job: Job) -> Figures:
     options = job.options
     result = ingest_photographs(
         [Path(card) for card in options["cards"]],
-        Survey(root=job.inputs[SURVEY]),
+        Survey(folder=job.inputs[SURVEY]),
         link=options["link"],
         crs=options["crs"],
         workers=job.workers,
@@ -75,17 +75,17 @@ def order_ingest(
         If there is nothing to take, or a card and the survey lie in each other.
     """
     check_crs(crs)
-    refuse_overlap(cards, survey.root)
+    refuse_overlap(cards, survey.folder)
     files = find_photographs(cards).photographs
     listed = []
     for path in files:
         stat = path.stat()
         listed.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    declared = survey.root / CAMERAS_FILE
+    declared = survey.folder / CAMERAS_FILE
     store = StageStore(root=survey.work_dir / "stages")
     order = store.order(
         INGEST,
-        {SURVEY: Known(path=survey.root, digest="")},
+        {SURVEY: Known(path=survey.folder, digest="")},
         {
             "cards": [str(card.resolve()) for card in cards],
             "listed": digest_of(listed),

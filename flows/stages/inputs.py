@@ -62,7 +62,7 @@ def picture_store(job: Job) -> PictureStore:
     from photogrammetry.pictures import PictureStore
 
     return PictureStore(
-        folder=Survey(root=job.inputs[SURVEY]).work_dir / PICTURES / job.options["quality"]
+        folder=Survey(folder=job.inputs[SURVEY]).work_dir / PICTURES / job.options["quality"]
     )
 
 
@@ -88,7 +88,7 @@ def save_picture(job: Job, capture: Capture) -> None:
 
     long_side_px, _ = FEATURE_SIZES[job.options["quality"]]
     halvings = int(max(capture.width_px, capture.height_px) >= 2 * long_side_px)
-    photos_dir = Survey(root=job.inputs[SURVEY]).photos_dir
+    photos_dir = Survey(folder=job.inputs[SURVEY]).photos_dir
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
     picture_store(job).save(capture.name, picture, halvings=halvings)
 

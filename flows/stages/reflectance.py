@@ -411,7 +411,7 @@ def calibrate_survey(
     level : callable, optional
         By what photographs will be multiplied before they are calibrated, at a place in them.
     """
-    values = BandValues(photos_dir=survey.photos_dir, declarations=read_declarations(survey.root))
+    values = BandValues(photos_dir=survey.photos_dir, declarations=read_declarations(survey.folder))
 
     def tags_of(name: str) -> BandTags:
         return replace(values.tags(name), bands=values.bands(name))
@@ -427,5 +427,5 @@ def calibrate_survey(
 
 
 def _read_table(survey: Survey) -> PanelTable:
-    path = survey.root / FILE
+    path = survey.folder / FILE
     return read_panels(path) if path.exists() else PanelTable()

@@ -90,7 +90,7 @@ def test_photographs_of_a_plan_are_rendered_where_it_takes_them(
     from flightplan.rehearsal.planned import read_plan
     from tmp.survey import Survey
 
-    plan = read_plan(Survey(root=survey), read_catalogue())
+    plan = read_plan(Survey(folder=survey), read_catalogue())
     farm = read_farm()
     frame = farm_frame(farm)
     stations = _stations(plan, farm, frame)

@@ -21,7 +21,7 @@ def test_catalogue_opens_from_another_folder_and_finds_every_product(record: Map
 def test_catalogue_holds_only_relative_links(record: MapRecord) -> None:
     path = write_catalog(record.survey, record.settings, record.captures)
     text = path.read_text() + (record.survey.products_dir / "item.json").read_text()
-    assert str(record.survey.root) not in text
+    assert str(record.survey.folder) not in text
 
 
 def test_height_band_says_its_unit_nodata_and_type(record: MapRecord) -> None:

@@ -61,7 +61,7 @@ def test_status_and_last_lines_say_how_the_map_came_out(
         (survey.products_dir / name).touch()
     for function in ("flows.run.survey_flow.map_survey", "flows.run.survey_flow.run_survey"):
         monkeypatch.setattr(function, lambda *_, **__: ended(survey, mapped_ha))
-    result = CliRunner().invoke(main, [command, str(survey.root)])
+    result = CliRunner().invoke(main, [command, str(survey.folder)])
     assert result.exit_code == status == (0 if mapped_ha >= 0.5 else 3)
     paths, report, verdict = (
         result.output.splitlines()[:2],
@@ -80,7 +80,7 @@ def test_run_that_ends_before_the_products_has_no_verdict(
 ) -> None:
     done = Result(
         stage="orientation",
-        folder=survey.root,
+        folder=survey.folder,
         files={},
         figures={},
         usage=Usage(),
@@ -88,9 +88,9 @@ def test_run_that_ends_before_the_products_has_no_verdict(
     )
     result = SurveyResult(survey=survey, results=(done,))
     monkeypatch.setattr("flows.run.survey_flow.run_survey", lambda *_, **__: result)
-    said = CliRunner().invoke(main, ["run", str(survey.root), "--until", "orient"])
+    said = CliRunner().invoke(main, ["run", str(survey.folder), "--until", "orient"])
     assert said.exit_code == 0
-    assert said.output == f"{survey.root}: orientation is done\n"
+    assert said.output == f"{survey.folder}: orientation is done\n"
 
 
 @pytest.mark.parametrize("command", ["map", "run", "demo"])

@@ -27,7 +27,7 @@ def test_darker_photograph_gets_the_larger_gain_and_none_loses_a_bit(
         assert cv2.imwrite(str(survey.photos_dir / capture.name), picture)
     write_reconstruction(record.reconstruction, tmp_path / "oriented")
     job = Job(
-        inputs={SURVEY: survey.root, "orientation": tmp_path / "oriented"},
+        inputs={SURVEY: survey.folder, "orientation": tmp_path / "oriented"},
         options={"quality": "normal"},
         out=tmp_path,
         scratch=tmp_path,

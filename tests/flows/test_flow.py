@@ -57,7 +57,7 @@ def test_run_on_a_machine_without_slurm_is_refused(
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(InputError, match="has no sbatch"):
-        run_survey(record.survey.root, SurveyRequest(), RunOptions(on=Where.SLURM))
+        run_survey(record.survey.folder, SurveyRequest(), RunOptions(on=Where.SLURM))
 
 
 def test_second_run_is_refused_and_leaves_the_book_of_the_first(record: MapRecord) -> None:
@@ -67,5 +67,5 @@ def test_second_run_is_refused_and_leaves_the_book_of_the_first(record: MapRecor
         locked(survey.work_dir / "lock", "'tmp map'"),
         pytest.raises(InputError, match="already at work"),
     ):
-        run_survey(survey.root, SurveyRequest(), RunOptions())
+        run_survey(survey.folder, SurveyRequest(), RunOptions())
     assert not (survey.work_dir / RUN).exists()

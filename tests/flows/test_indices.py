@@ -55,7 +55,7 @@ def write_stack(record: MapRecord, tags: dict[str, str] = PANEL_TAGS) -> Grid:
     for number, (lawn, asphalt) in enumerate(zip(LAWN, ASPHALT, strict=True)):
         cells[number] = np.where(np.arange(around.cols) < around.cols // 2, lawn, asphalt)
     cells[:, :10, :10] = NODATA
-    raster = create_tiled(record.survey.root / "work" / "made", around, bands=4, nodata=NODATA)
+    raster = create_tiled(record.survey.folder / "work" / "made", around, bands=4, nodata=NODATA)
     for tile in raster.tiles():
         rows, cols = (
             slice(tile.row, tile.row + tile.rows),
@@ -93,7 +93,7 @@ def read_band(path: Path) -> np.ndarray:
 
 
 def test_ndvi_of_a_lawn_and_of_asphalt_are_those_worked_by_hand(surveyed: MapRecord) -> None:
-    result = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI", "ndre")))
+    result = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI", "ndre")))
     ndvi, ndre = (read_band(path) for path in result.paths)
     assert [path.name for path in result.paths] == ["ndvi.tif", "ndre.tif"]
     assert ndvi[50, 20] == pytest.approx((0.45 - 0.05) / (0.45 + 0.05), abs=1e-6)
@@ -105,7 +105,7 @@ def test_ndvi_of_a_lawn_and_of_asphalt_are_those_worked_by_hand(surveyed: MapRec
 
 
 def test_a_raster_says_in_its_tags_what_it_rests_on(surveyed: MapRecord) -> None:
-    (path,) = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",))).paths
+    (path,) = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",))).paths
     with rasterio.open(path) as file:
         tags, nodata = file.tags(), file.nodata
     assert nodata == NODATA
@@ -117,7 +117,7 @@ def test_a_raster_says_in_its_tags_what_it_rests_on(surveyed: MapRecord) -> None
 
 def test_the_doubt_of_the_panels_reaches_the_index(surveyed: MapRecord) -> None:
     """dNDVI = 2 N R / (N + R)² times the relative errors, which add in squares."""
-    (path,) = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",))).paths
+    (path,) = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",))).paths
     with rasterio.open(path) as file:
         sigma = float(file.tags()["SIGMA"])
     with rasterio.open(surveyed.survey.products_dir / "reflectance.tif") as file:
@@ -128,14 +128,14 @@ def test_the_doubt_of_the_panels_reaches_the_index(surveyed: MapRecord) -> None:
 
 
 def test_style_has_the_same_ends_whatever_the_values(surveyed: MapRecord) -> None:
-    compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     tree = ElementTree.parse(surveyed.survey.products_dir / "ndvi.qml")
     values = [float(item.get("value")) for item in tree.iter("item")]
     assert (values[0], values[-1]) == (-0.2, 1.0)
 
 
 def test_catalogue_and_report_know_the_index(surveyed: MapRecord) -> None:
-    result = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    result = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     item = json.loads((surveyed.survey.products_dir / "item.json").read_text())
     asset = item["assets"]["ndvi"]
     assert asset["tmp:rests_on"] == "panel"
@@ -147,7 +147,7 @@ def test_catalogue_and_report_know_the_index(surveyed: MapRecord) -> None:
 
 
 def test_a_later_map_keeps_the_indices_in_catalogue_and_report(surveyed: MapRecord) -> None:
-    compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     again = recall_map(surveyed.survey, surveyed.settings, surveyed.captures)
     assert again is not None
     assert [result.stage for result in again.results] == ["orientation", "indices"]
@@ -155,28 +155,28 @@ def test_a_later_map_keeps_the_indices_in_catalogue_and_report(surveyed: MapReco
 
 
 def test_an_index_of_former_reflectance_is_called_so(surveyed: MapRecord) -> None:
-    compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     (before,) = read_index_products(surveyed.survey.products_dir)
     write_stack(surveyed, PANEL_TAGS | {"CALIBRATION_RED": "panel, sigma 5.0 %"})
     (after,) = read_index_products(surveyed.survey.products_dir)
     assert "earlier reflectance.tif" not in before.told.get("warning", "")
     assert "earlier reflectance.tif" in after.told["warning"]
-    compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+    compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     (again,) = read_index_products(surveyed.survey.products_dir)
     assert "warning" not in again.told
 
 
 def test_asking_again_computes_nothing(surveyed: MapRecord) -> None:
     options = IndexOptions(indices=("NDVI",))
-    first = compute_indices(surveyed.survey.root, options).paths[0].stat()
-    second = compute_indices(surveyed.survey.root, replace(options, workers=2)).paths[0].stat()
+    first = compute_indices(surveyed.survey.folder, options).paths[0].stat()
+    second = compute_indices(surveyed.survey.folder, replace(options, workers=2)).paths[0].stat()
     assert first.st_mtime_ns == second.st_mtime_ns
 
 
 def test_a_shadow_that_is_not_there_is_said_not_to_be_masked(surveyed: MapRecord) -> None:
     options = IndexOptions(indices=("NDVI",), mask_shadow=True)
-    result = compute_indices(surveyed.survey.root, options)
-    plain = compute_indices(surveyed.survey.root, replace(options, mask_shadow=False))
+    result = compute_indices(surveyed.survey.folder, options)
+    plain = compute_indices(surveyed.survey.folder, replace(options, mask_shadow=False))
     said = [warning for warning in result.warnings if "no shadow was masked" in warning]
     assert len(said) == 1
     assert not set(said) & set(plain.warnings)
@@ -198,7 +198,7 @@ def test_shade_across_the_ground_is_masked_when_asked(surveyed: MapRecord) -> No
         file.descriptions = names
         file.update_tags(**tags)
     options = IndexOptions(indices=("NDVI",), mask_shadow=True)
-    ndvi = read_band(compute_indices(surveyed.survey.root, options).paths[0])
+    ndvi = read_band(compute_indices(surveyed.survey.folder, options).paths[0])
     assert (ndvi[shade] == NODATA).mean() > 0.98
     assert (ndvi[~shade] == NODATA).mean() < 0.02
 
@@ -206,7 +206,7 @@ def test_shade_across_the_ground_is_masked_when_asked(surveyed: MapRecord) -> No
 def test_without_a_map_there_is_no_report_but_all_else(record: MapRecord) -> None:
     write_captures(record.survey.gpkg_path, record.captures)
     write_stack(record)
-    result = compute_indices(record.survey.root, IndexOptions(indices=("NDVI",)))
+    result = compute_indices(record.survey.folder, IndexOptions(indices=("NDVI",)))
     assert result.report_path is None
     assert result.paths[0].exists()
 
@@ -216,10 +216,12 @@ def test_an_index_that_needs_reflectance_is_refused_where_its_level_is_unknown(
 ) -> None:
     write_stack(surveyed, RELATIVE_TAGS)
     with pytest.raises(InputError, match=r"OSAVI: needs reflectance.*relative.*--relative"):
-        compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI", "OSAVI")))
-    ndvi = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",)))
+        compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI", "OSAVI")))
+    ndvi = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     assert "compare within this map only" in " ".join(ndvi.warnings)
-    allowed = compute_indices(surveyed.survey.root, IndexOptions(indices=("OSAVI",), relative=True))
+    allowed = compute_indices(
+        surveyed.survey.folder, IndexOptions(indices=("OSAVI",), relative=True)
+    )
     assert any("unknown level" in warning for warning in allowed.warnings)
 
 
@@ -227,7 +229,7 @@ def test_the_orthomosaic_serves_visible_indices_and_is_called_relative(
     record: MapRecord,
 ) -> None:
     write_captures(record.survey.gpkg_path, record.captures)
-    result = compute_indices(record.survey.root, IndexOptions(indices=("VARI", "ExG")))
+    result = compute_indices(record.survey.folder, IndexOptions(indices=("VARI", "ExG")))
     stack = choose_stack(record.survey.products_dir)
     assert stack.picture
     with rasterio.open(record.survey.products_dir / "orthomosaic.tif") as file:
@@ -240,7 +242,7 @@ def test_the_orthomosaic_serves_visible_indices_and_is_called_relative(
 
 def test_near_infrared_is_not_in_an_orthomosaic(record: MapRecord) -> None:
     with pytest.raises(InputError, match=r"NDVI needs nir .*orthomosaic.tif has red, green, blue"):
-        compute_indices(record.survey.root, IndexOptions(indices=("NDVI",)))
+        compute_indices(record.survey.folder, IndexOptions(indices=("NDVI",)))
 
 
 def test_a_saturated_cell_has_no_index(record: MapRecord) -> None:
@@ -253,7 +255,7 @@ def test_a_saturated_cell_has_no_index(record: MapRecord) -> None:
     with rasterio.open(path, "w", **profile) as file:
         file.write(cells)
         file.descriptions = ("red", "green", "blue", "alpha")
-    (vari,) = compute_indices(record.survey.root, IndexOptions(indices=("VARI",))).paths
+    (vari,) = compute_indices(record.survey.folder, IndexOptions(indices=("VARI",))).paths
     assert read_band(vari)[100, 100] == NODATA
 
 
@@ -274,7 +276,7 @@ def test_what_cannot_be_had_is_refused_before_anything_is_written(
     surveyed: MapRecord, options: dict, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
-        compute_indices(surveyed.survey.root, IndexOptions(**options))
+        compute_indices(surveyed.survey.folder, IndexOptions(**options))
     assert not list(surveyed.survey.products_dir.glob("*ndvi*"))
 
 
@@ -311,11 +313,11 @@ def write_plots(path: Path, grid: Grid, boxes: list[tuple[float, float, float, f
 
 def test_zones_give_the_mean_of_their_ground_and_keep_their_columns(surveyed: MapRecord) -> None:
     grid = read_grid(surveyed.survey.products_dir / "reflectance.tif")
-    plots = surveyed.survey.root / "plots.gpkg"
+    plots = surveyed.survey.folder / "plots.gpkg"
     middle = grid.cols // 2
     write_plots(plots, grid, [(20, 20, 40, 40), (middle - 5, 50, middle + 5, 60), (5, 5, 15, 10)])
     result = compute_indices(
-        surveyed.survey.root, IndexOptions(indices=("NDVI",), zones_file=plots)
+        surveyed.survey.folder, IndexOptions(indices=("NDVI",), zones_file=plots)
     )
     csv_path, gpkg_path = result.zone_paths
     with csv_path.open(encoding="utf-8") as file:
@@ -332,8 +334,8 @@ def test_zones_give_the_mean_of_their_ground_and_keep_their_columns(surveyed: Ma
 
 def test_edge_cells_count_by_the_share_inside(surveyed: MapRecord) -> None:
     """A plot that cuts cells in half holds half of each: an area, not a count of centres."""
-    path = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",))).paths[0]
-    grid, plots = read_grid(path), surveyed.survey.root / "plots.gpkg"
+    path = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",))).paths[0]
+    grid, plots = read_grid(path), surveyed.survey.folder / "plots.gpkg"
     middle = grid.cols // 2
     write_plots(plots, grid, [(middle - 1.25, 50, middle + 0.5, 60)])
     found = zonal_statistics(read_zones(plots), path)
@@ -343,8 +345,8 @@ def test_edge_cells_count_by_the_share_inside(surveyed: MapRecord) -> None:
 
 
 def test_a_column_called_fid_and_empty_cells_survive(surveyed: MapRecord) -> None:
-    path = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",))).paths[0]
-    plots = surveyed.survey.root / "plots.geojson"
+    path = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",))).paths[0]
+    plots = surveyed.survey.folder / "plots.geojson"
     west, south, east, north = read_grid(path).bounds
     ring = [[west, south], [east, south], [east, north], [west, south]]
     features = [
@@ -365,12 +367,12 @@ def test_a_column_called_fid_and_empty_cells_survive(surveyed: MapRecord) -> Non
 
 
 def test_zones_off_the_map_or_without_polygons_are_refused(surveyed: MapRecord) -> None:
-    path = compute_indices(surveyed.survey.root, IndexOptions(indices=("NDVI",))).paths[0]
-    grid, plots = read_grid(path), surveyed.survey.root / "plots.gpkg"
+    path = compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",))).paths[0]
+    grid, plots = read_grid(path), surveyed.survey.folder / "plots.gpkg"
     write_plots(plots, grid, [(9000, 9000, 9010, 9010)])
     with pytest.raises(InputError, match="no polygon lies on the map"):
         zonal_statistics(read_zones(plots), path)
-    points = surveyed.survey.root / "points.geojson"
+    points = surveyed.survey.folder / "points.geojson"
     points.write_text(
         '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, '
         '"geometry": {"type": "Point", "coordinates": [0, 0]}}]}'
@@ -385,7 +387,7 @@ def test_the_command_prints_paths_and_notes(surveyed: MapRecord) -> None:
     done = CliRunner().invoke(
         main,
         [
-            "indices", str(surveyed.survey.root), "--index", "NDVI,NDRE",
+            "indices", str(surveyed.survey.folder), "--index", "NDVI,NDRE",
             "--formula", "mine=2*N/(N+R)",
         ],
     )  # fmt: skip
@@ -395,8 +397,8 @@ def test_the_command_prints_paths_and_notes(surveyed: MapRecord) -> None:
 
 
 def test_the_command_says_in_one_line_what_is_wrong(surveyed: MapRecord) -> None:
-    done = CliRunner().invoke(main, ["indices", str(surveyed.survey.root), "--index", "NDSI"])
+    done = CliRunner().invoke(main, ["indices", str(surveyed.survey.folder), "--index", "NDSI"])
     assert done.exit_code == 1
     assert "short-wave infrared" in done.output
-    nothing = CliRunner().invoke(main, ["indices", str(surveyed.survey.root)])
+    nothing = CliRunner().invoke(main, ["indices", str(surveyed.survey.folder)])
     assert "no index asked for" in nothing.output

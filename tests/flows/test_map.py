@@ -64,7 +64,7 @@ class Fakes:
 @pytest.fixture
 def root(record: MapRecord) -> Path:
     write_captures(record.survey.gpkg_path, record.captures)
-    return record.survey.root
+    return record.survey.folder
 
 
 @pytest.fixture

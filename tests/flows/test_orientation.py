@@ -101,12 +101,12 @@ def oriented(flight: Survey) -> dict[str, Result]:
 def again(oriented: dict[str, Result], flight: Survey, tmp_path: Path) -> Survey:
     """A copy of the oriented flight, with all its caches and results."""
     del oriented
-    return open_survey(Path(shutil.copytree(flight.root, tmp_path / "survey")))
+    return open_survey(Path(shutil.copytree(flight.folder, tmp_path / "survey")))
 
 
 def orient(survey: Survey, *, units: int = 1, lenient: bool = False) -> dict[str, Result]:
     """Run the three stages, the first two by shares if there are to be several units."""
-    plan = plan_map(survey.root, MapOptions(workers=2, quality=Quality.FAST))
+    plan = plan_map(survey.folder, MapOptions(workers=2, quality=Quality.FAST))
     results: dict[str, Result] = {}
 
     def run(order: Order, track: Track) -> None:

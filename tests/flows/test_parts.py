@@ -105,7 +105,7 @@ def go(
     stages: Stages, card: Path, *, bands: bool = False, run: RunOptions = HERE, **asked: object
 ) -> SurveyResult:
     request = SurveyRequest(map=MapOptions(), cards=(card,), **asked)  # type: ignore[arg-type]
-    root = stages.record.survey.root.parent / "new"
+    root = stages.record.survey.folder.parent / "new"
     return run_survey(root, request, run, steps=stages.steps(bands=bands))
 
 
@@ -171,16 +171,16 @@ def test_card_is_read_again_only_when_it_or_the_survey_has_changed(
     shutil.copy(card / "DCIM" / "DJI_0001.JPG", card / "DCIM" / "DJI_0009.JPG")
     assert taken()
     assert not taken()
-    (stages.record.survey.root.parent / "new" / "survey.gpkg").unlink()
+    (stages.record.survey.folder.parent / "new" / "survey.gpkg").unlink()
     assert taken()
 
 
 def test_dry_run_of_a_card_tells_its_size_and_writes_nothing(card: Path, tmp_path: Path) -> None:
-    survey = Survey(root=tmp_path / "new")
+    survey = Survey(folder=tmp_path / "new")
     lines = describe_run_plan(survey, SurveyRequest(cards=(card,)), RunOptions())
     assert lines[0].startswith("3 photographs of 0.0 megapixels")
     assert lines[2].startswith("ingest")
-    assert not survey.root.exists()
+    assert not survey.folder.exists()
 
 
 def test_what_cannot_be_a_survey_or_a_card_is_refused_before_anything_is_written(
@@ -245,7 +245,7 @@ class Pair:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("flows.run.survey_flow.choose_crew", lambda *_: crew)
             request = SurveyRequest(cards=(card,))
-            root = self.stages.record.survey.root.parent / "new"
+            root = self.stages.record.survey.folder.parent / "new"
             return run_survey(root, request, HERE, steps=steps)
 
 

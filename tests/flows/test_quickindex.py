@@ -70,10 +70,12 @@ def test_a_converted_camera_of_one_file_needs_no_alignment(
         exif[271], exif[272] = "Canon", "Converted PowerShot"
         image.save(path, exif=exif, quality=95)
     survey = create_survey(tmp_path / "survey")
-    (survey.root / "cameras.toml").write_text(
+    (survey.folder / "cameras.toml").write_text(
         '[cameras."*powershot*"]\nchannels = ["nir", "green", "blue"]\n'
     )
-    done = CliRunner().invoke(main, ["ingest", str(card), "--to", str(survey.root), "--quick-ndvi"])
+    done = CliRunner().invoke(
+        main, ["ingest", str(card), "--to", str(survey.folder), "--quick-ndvi"]
+    )
     assert done.exit_code == 0, done.output
     ((looks, scale, _),) = drawn
     assert scale.name == "BNDVI"

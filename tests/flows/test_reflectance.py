@@ -96,9 +96,9 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     from tmp.reconstruction import read_reconstruction
     from tmp.survey import Survey
 
-    survey = Survey(root=tmp_path / "survey")
+    survey = Survey(folder=tmp_path / "survey")
     ingest_photographs([GARFIELD], survey, link=True, crs=None, workers=2)
-    result = map_survey(survey.root, MapOptions(quality=Quality.FAST, workers=2))
+    result = map_survey(survey.folder, MapOptions(quality=Quality.FAST, workers=2))
     block = read_reconstruction(result.folder_of("orientation"))
     assert len(block.photos) == 22
     assert block.figures["mean_residual_px"] < 0.4

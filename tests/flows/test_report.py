@@ -43,7 +43,7 @@ def test_report_escapes_what_people_typed(record: MapRecord) -> None:
 
 def test_report_is_written_where_people_look_for_it(record: MapRecord) -> None:
     path = write_report(record)
-    assert path == record.survey.root / "report.html"
+    assert path == record.survey.folder / "report.html"
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 

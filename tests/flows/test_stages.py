@@ -26,7 +26,7 @@ def job(record: MapRecord, tmp_path: Path) -> Job:
         picture = rng.integers(0, 255, (600, 800, 3), np.uint8)
         assert cv2.imwrite(str(survey.photos_dir / capture.name), picture)
     return Job(
-        inputs={SURVEY: survey.root},
+        inputs={SURVEY: survey.folder},
         options={"quality": "normal"},
         out=tmp_path,
         scratch=tmp_path,

@@ -100,7 +100,7 @@ def test_status_of_a_failed_run_says_why_and_where_to_read_more(
     row = next(line for line in lines if line.startswith("surface"))
     assert row.split()[:3] == ["surface", "failed", "1/2"]
     assert "    1-of-2 on n2: tile r0c1: no light" in lines
-    assert f"    more with: tmp logs {survey.root} surface" in lines
+    assert f"    more with: tmp logs {survey.folder} surface" in lines
 
 
 def test_status_shows_units_at_work_and_the_time_left(

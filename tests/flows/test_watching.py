@@ -269,7 +269,7 @@ def test_command_runs_each_card_into_a_survey_of_its_name(
         root: Path, request: SurveyRequest, run: RunOptions, **_: object
     ) -> SurveyResult:
         asked.append((root, request.cards, run.on))
-        return SurveyResult(survey=Survey(root=root), report_path=root / "report.html")
+        return SurveyResult(survey=Survey(folder=root), report_path=root / "report.html")
 
     monkeypatch.setattr("flows.run.survey_flow.run_survey", run_survey)
     monkeypatch.setattr("flows.cli.run.signal.signal", lambda *_: None)

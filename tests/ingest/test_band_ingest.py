@@ -19,7 +19,7 @@ from tmp.survey import Survey
 
 @pytest.fixture
 def survey(tmp_path) -> Survey:
-    return Survey(root=tmp_path / "survey")
+    return Survey(folder=tmp_path / "survey")
 
 
 def say(*arguments) -> str:
@@ -88,12 +88,12 @@ def test_the_manifest_is_checked_by_sha256sum_and_finds_a_changed_bit(band_card,
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum on this machine")
     check = ["sha256sum", "--check", "--quiet", survey.manifest_path.name]
-    assert subprocess.run(check, cwd=survey.root, check=False).returncode == 0
+    assert subprocess.run(check, cwd=survey.folder, check=False).returncode == 0
     victim = next(survey.photos_dir.rglob("*.TIF"))
     data = bytearray(victim.read_bytes())
     data[-1] ^= 1
     victim.write_bytes(data)
-    done = subprocess.run(check, cwd=survey.root, check=False, capture_output=True, text=True)
+    done = subprocess.run(check, cwd=survey.folder, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert victim.name in done.stdout
 
@@ -152,7 +152,7 @@ def test_an_all_zero_tiff_is_left_out_and_its_capture_lacks_a_band(
 def test_a_missing_band_is_told_in_the_summary(band_card, survey):
     card = band_card(count=4)
     next(card.glob("*_0003_MS_RE.TIF")).unlink()
-    said = say(card, "--to", survey.root)
+    said = say(card, "--to", survey.folder)
     assert "missing band: 4 photographs, still used" in said
     assert "lacks rededge, which 3 of 4 captures of this camera have" in said
     assert "3 × RGB/green/red/rededge/nir, 1 × RGB/green/red/nir" in said
@@ -161,7 +161,7 @@ def test_a_missing_band_is_told_in_the_summary(band_card, survey):
 def test_the_summary_tells_bands_flights_and_that_no_panel_is_marked(band_card, survey):
     card = band_card(count=3)
     again = band_card("later", count=2, first_seed=700, day="2024:06:02")
-    said = say(card, again, "--to", survey.root)
+    said = say(card, again, "--to", survey.folder)
     assert "bands        DJI M3M …5FJC: 5 captures, 5 × RGB/green/red/rededge/nir" in said
     assert "exposed 1/1000 s" in said
     assert "flights      1: 2024-06-01 11:00 to 11:00, 15 photographs" in said
@@ -174,7 +174,7 @@ def test_rgb_and_nir_of_different_days_are_one_survey_with_a_warning(
 ):
     rgb = card("rgb")
     nir = band_card("nir", count=4, rgb=False, day="2024:06:03")
-    said = say(rgb, nir, "--to", survey.root)
+    said = say(rgb, nir, "--to", survey.folder)
     assert "26 photographs added" in said
     assert said.count("MIND:") == 1
     assert "was flown on another day than RGB of 2024-06-01 (DJI FC300S, 10" in said
@@ -185,10 +185,10 @@ def test_an_unknown_camera_is_one_line_and_a_declaration_heals_it(survey, make_t
     for k in range(4):
         data = make_tiff(seed=k, make="Tetracam", model="ADC", lon_lat=(7.6 + k / 4000, 45.0))
         (tmp_path / "card" / f"{k}.tif").write_bytes(data)
-    said = say(tmp_path / "card", "--to", survey.root)
+    said = say(tmp_path / "card", "--to", survey.folder)
     assert said.count("cameras.toml") == 1
     assert "0.tif and 3 more: the file does not say which bands it holds" in said
-    (survey.root / "cameras.toml").write_text('[cameras."tetracam-*"]\nchannels = ["nir"]')
+    (survey.folder / "cameras.toml").write_text('[cameras."tetracam-*"]\nchannels = ["nir"]')
     result = ingest_photographs([tmp_path / "card"], survey)
     assert {c.band for c in result.captures} == {"nir"}
     assert not result.flagged
@@ -228,7 +228,7 @@ def test_a_survey_made_before_bands_were_read_gains_them_at_the_next_ingest(band
 def test_real_multispectral_cards_become_rigs(real_data, tmp_path):
     expected = {"garfield_sequoia": (11, 2), "rededge_panel": (2, 5), "sequoia_indoor": (1, 4)}
     for name, (rigs, bands) in expected.items():
-        result = ingest_photographs([real_data / name], Survey(root=tmp_path / name), link=True)
+        result = ingest_photographs([real_data / name], Survey(folder=tmp_path / name), link=True)
         assert sizes(result.captures) == [bands] * rigs
         assert len({c.band for c in result.captures}) == bands
         panels = {c.rig_id for c in result.captures if c.kind is CaptureKind.PANEL}

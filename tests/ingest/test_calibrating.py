@@ -21,7 +21,7 @@ RATIOS = {"blue": 1.27, "green": 1.12, "red": 1.15, "nir": 0.83, "rededge": 1.17
 
 
 def calibrated(folder, root, table=None):
-    result = ingest_photographs([folder], Survey(root=root / "survey"), link=True)
+    result = ingest_photographs([folder], Survey(folder=root / "survey"), link=True)
     photos = result.survey.photos_dir
 
     def at(read, name):

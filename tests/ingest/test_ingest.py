@@ -13,7 +13,7 @@ from tmp.survey import Survey, read_settings, write_settings
 
 @pytest.fixture
 def survey(tmp_path) -> Survey:
-    return Survey(root=tmp_path / "survey")
+    return Survey(folder=tmp_path / "survey")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -168,7 +168,7 @@ def test_a_refusal_leaves_nothing_behind(card, survey, tmp_path):
     ]:
         with pytest.raises(InputError):
             ingest_photographs(places, survey, **options)
-        assert not survey.root.exists()
+        assert not survey.folder.exists()
 
 
 def test_a_folder_that_is_not_a_survey_is_refused_untouched(card, tmp_path):
@@ -177,7 +177,7 @@ def test_a_folder_that_is_not_a_survey_is_refused_untouched(card, tmp_path):
     other.mkdir()
     (other / "chapter1.odt").write_text("...")
     with pytest.raises(NotASurveyError, match="not a survey"):
-        ingest_photographs([place], Survey(root=other))
+        ingest_photographs([place], Survey(folder=other))
     assert [p.name for p in other.iterdir()] == ["chapter1.odt"]
 
 
@@ -233,7 +233,7 @@ def test_real_surveys_are_taken_in_whole_and_unflagged(real_data, tmp_path):
         "garfield_sequoia": (22, "EPSG:32617", HeightDatum.UNKNOWN, 353),
     }
     for name, (count, crs, datum, height_m) in expected.items():
-        result = ingest_photographs([real_data / name], Survey(root=tmp_path / name), link=True)
+        result = ingest_photographs([real_data / name], Survey(folder=tmp_path / name), link=True)
         assert len(result.captures) == count
         assert not result.flagged
         assert result.settings.crs == crs

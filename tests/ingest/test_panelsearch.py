@@ -81,7 +81,7 @@ def test_all_bands_of_a_release_follow_the_one_that_was_searched(panel_scene, tm
 @pytest.mark.real
 def test_taking_in_the_rededge_card_marks_its_panel_without_being_told(real_data, tmp_path):
     result = ingest_photographs(
-        [real_data / "rededge_panel"], Survey(root=tmp_path / "survey"), link=True
+        [real_data / "rededge_panel"], Survey(folder=tmp_path / "survey"), link=True
     )
     panels = {c.name for c in result.captures if c.kind is CaptureKind.PANEL}
     assert panels == {f"IMG_0000_{k}.tif" for k in range(1, 6)}

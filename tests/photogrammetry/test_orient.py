@@ -130,7 +130,7 @@ def test_photographs_that_do_not_overlap_are_refused(survey, flown):
 @pytest.mark.real
 @pytest.mark.slow
 def test_brighton_is_oriented_whole_and_stays_near_its_recorded_height(real_data, tmp_path):
-    survey = Survey(root=tmp_path / "survey")
+    survey = Survey(folder=tmp_path / "survey")
     taken = ingest_photographs([real_data / "brighton" / "photos"], survey, link=True)
     result = orient(
         taken.captures,

@@ -45,7 +45,7 @@ SETTINGS = Settings(
 
 def with_toml(tmp_path, text: str) -> Survey:
     (tmp_path / "survey.toml").write_text(text, encoding="utf-8")
-    return Survey(root=tmp_path)
+    return Survey(folder=tmp_path)
 
 
 def test_settings_come_back_as_they_were_written(tmp_path):
@@ -138,14 +138,14 @@ def test_a_wrong_value_is_refused_with_file_and_key(tmp_path, lines, words):
 
 def test_broken_toml_is_refused_with_its_line(tmp_path):
     with pytest.raises(InputError, match="line 2"):
-        open_survey(with_toml(tmp_path, "format = 1\nname = \n").root)
+        open_survey(with_toml(tmp_path, "format = 1\nname = \n").folder)
 
 
 def test_a_newer_survey_is_refused(tmp_path):
     survey = with_toml(tmp_path, f"format = {FORMAT + 1}\n")
     for act in (open_survey, create_survey):
         with pytest.raises(VersionError, match="newer version"):
-            act(survey.root)
+            act(survey.folder)
 
 
 def test_other_folders_and_files_are_refused(tmp_path):
@@ -159,7 +159,7 @@ def test_other_folders_and_files_are_refused(tmp_path):
     with pytest.raises(NotASurveyError, match="does not exist"):
         open_survey(tmp_path / "nowhere")
     with pytest.raises(NotASurveyError, match="format"):
-        open_survey(with_toml(tmp_path, "name = 'a python project'\n").root)
+        open_survey(with_toml(tmp_path, "name = 'a python project'\n").folder)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -169,12 +169,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_settings(survey, SETTINGS)
     monkeypatch.undo()
     assert read_settings(survey).name == "old"
-    assert [p.name for p in survey.root.iterdir()] == ["survey.toml"]
+    assert [p.name for p in survey.folder.iterdir()] == ["survey.toml"]
 
 
 def test_a_survey_stands_for_its_folder(tmp_path: Path) -> None:
     survey = create_survey(tmp_path / "farm")
-    assert Path(survey) == survey.root
+    assert Path(survey) == survey.folder
     assert open_survey(survey) == create_survey(str(tmp_path / "farm")) == survey
 
 

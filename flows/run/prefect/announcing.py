@@ -34,7 +34,7 @@ def announce_ingest(root: Path) -> bool:
     if server is None or not server.answers:
         return False
     with using(server):
-        return _announce(Survey(root=root.resolve()))
+        return _announce(Survey(folder=root.resolve()))
 
 
 def _announce(survey: Survey) -> bool:
@@ -47,10 +47,10 @@ def _announce(survey: Survey) -> bool:
     told = emit_event(
         INGESTED,
         resource={
-            "prefect.resource.id": f"{RESOURCE}.{survey.root.name}",
-            "prefect.resource.name": survey.root.name,
+            "prefect.resource.id": f"{RESOURCE}.{survey.folder.name}",
+            "prefect.resource.name": survey.folder.name,
         },
-        payload={"survey": str(survey.root)},
+        payload={"survey": str(survey.folder)},
         id=_event_id(survey),
     )
     EventsWorker.instance().wait_until_empty()  # the process may end next
@@ -61,4 +61,4 @@ def _event_id(survey: Survey) -> uuid.UUID:
     """Return an id that is the same for the same photographs: what is told twice counts once."""
     manifest = survey.manifest_path
     said = manifest.read_text(encoding="utf-8") if manifest.exists() else ""
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"{survey.root.as_uri()}\n{said}")
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"{survey.folder.as_uri()}\n{said}")
