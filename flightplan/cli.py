@@ -15,20 +15,79 @@ if TYPE_CHECKING:
     from flightplan.equipment.flight_model import Wind
     from flightplan.outputs.plan_folder import PlanFiles
     from flightplan.plan.planning import FlightPlan
-    from flightplan.plan.request import PlanOptions
+    from tmp.geo.areas import SurveyArea
 
 FILE = click.Path(path_type=Path)
 
 
+def _length(_: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    from flightplan.coverage.spacing import length_from_text
+
+    return length_from_text(text, option.opts[0]) if text else None
+
+
+def _overlap(_: click.Context, option: click.Parameter, text: str) -> float:
+    from flightplan.coverage.spacing import overlap_from_text
+
+    return overlap_from_text(text, option.opts[0])
+
+
+def _areas(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[SurveyArea, ...]:
+    from tmp.geo.areas import read_area
+
+    return tuple(read_area(_source(text)) for text in texts)
+
+
+def _source(text: str) -> Path | str:
+    """Return well-known text as it is, and all else as a path."""
+    return text if "(" in text and not Path(text).exists() else Path(text)
+
+
+def _places(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> tuple[tuple[float, float], ...]:
+    return tuple(_place(text) for text in texts)
+
+
+def _place(text: str) -> tuple[float, float]:
+    found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", text)
+    if not found or not (abs(float(found[1])) <= 360 and abs(float(found[2])) <= 90):
+        raise InputError(
+            f"--takeoff {text!r} is no place; give longitude, then latitude in degrees, "
+            "such as -21.9405,64.1466"
+        )
+    return float(found[1]), float(found[2])
+
+
+def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | None:
+    from flightplan.equipment.flight_model import Wind
+
+    if not text:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m/s|km/h|kn)?\s*@\s*(\d+(?:\.\d+)?)\s*°?\s*", text)
+    if not found or not 0 <= float(found[3]) <= 360:
+        raise InputError(f"--wind {text!r}: give speed and where it comes from, such as 6m/s@240")
+    factor = {"m/s": 1.0, "km/h": 1 / 3.6, "kn": 0.514444, None: 1.0}[found[2]]
+    return Wind(speed_m_s=float(found[1]) * factor, from_deg=float(found[3]) % 360.0)
+
+
+# Options that stand for a field of `PlanRequest` have its name.
 @click.command(short_help="Plan a survey of a polygon, and prove that it covers.")
 @click.argument("area")
 @click.option("-o", "--to", "survey", required=True, type=FILE, help="Folder of the survey.")
 @click.option("--drone", required=True, help="As 'tmp cameras' lists them.")
 @click.option("--camera", "cameras", multiple=True, help="Flown instead of the drone's own.")
-@click.option("--gsd", help="Ground sampling distance, nowhere coarser, such as 2.5cm.")
-@click.option("--height", help="Height above ground instead, such as 60m.")
-@click.option("--frontlap", default="80", show_default=True, help="Per cent.")
-@click.option("--sidelap", default="70", show_default=True, help="Per cent.")
+@click.option(
+    "--gsd",
+    "gsd_m",
+    callback=_length,
+    help="Ground sampling distance, nowhere coarser, such as 2.5cm.",
+)
+@click.option(
+    "--height", "height_agl_m", callback=_length, help="Height above ground instead, such as 60m."
+)
+@click.option("--frontlap", default="80", show_default=True, callback=_overlap, help="Per cent.")
+@click.option("--sidelap", default="70", show_default=True, callback=_overlap, help="Per cent.")
 @click.option(
     "--views",
     type=click.IntRange(min=1),
@@ -36,18 +95,40 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--dem", type=FILE, help="Elevation model of the ground, to follow it.")
 @click.option("--dem-datum", help="What its heights are measured from, if it does not say.")
-@click.option("--exclude", "exclusions", multiple=True, help="Polygons not to be flown over.")
-@click.option("--takeoff", "takeoffs", multiple=True, metavar="LON,LAT", help="Several may do.")
-@click.option("--wind", metavar="SPEED@FROM", help="Such as 6m/s@240: from the south-west.")
-@click.option("--heading", type=click.FloatRange(0, 360), help="Course of the lines.")
+@click.option(
+    "--exclude", "exclusions", multiple=True, callback=_areas, help="Polygons not to be flown over."
+)
+@click.option(
+    "--takeoff",
+    "takeoffs",
+    multiple=True,
+    metavar="LON,LAT",
+    callback=_places,
+    help="Several may do.",
+)
+@click.option(
+    "--wind",
+    metavar="SPEED@FROM",
+    callback=_wind,
+    help="Such as 6m/s@240: from the south-west.",
+)
+@click.option(
+    "--heading", "heading_deg", type=click.FloatRange(0, 360), help="Course of the lines."
+)
 @click.option("--double-grid", is_flag=True, help="Fly a second set of lines across the first.")
 @click.option(
     "--oblique",
+    "oblique_deg",
     type=float,
     metavar="DEGREES",
     help="Add lines across that look so far from the vertical: they fix the heights.",
 )
-@click.option("--inside", is_flag=True, help="Stay over the area; its edges are seen less often.")
+@click.option(
+    "--inside",
+    "keep_inside",
+    is_flag=True,
+    help="Stay over the area; its edges are seen less often.",
+)
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the flight.  [default: today]")
 @click.option(
     "--reserve",
@@ -72,19 +153,15 @@ def plan(survey: Path, equipment: Path | None, workers: int | None, **options: A
     from flightplan.equipment.catalogue import user_files
     from flightplan.outputs.plan_folder import write_plan
     from flightplan.plan.planning import plan_survey
-    from tmp.geo.areas import read_area
     from tmp.progress import bar
 
+    asked = _asked(options)
     with bar() as track:
         made = plan_survey(
-            read_area(options["area"], layer=options["layer"], crs=options["crs"]),
-            drone=options["drone"],
-            cameras=options["cameras"],
-            exclusions=options["exclusions"],
             equipment=[*user_files(survey), *([equipment] if equipment else [])],
             workers=workers,
             track=track,
-            **plan_options(**options),
+            **asked,
         )
         files = write_plan(made, survey)
     _say(made, files)
@@ -95,63 +172,26 @@ def plan(survey: Path, equipment: Path | None, workers: int | None, **options: A
         )
 
 
-def plan_options(**chosen: Any) -> PlanOptions:
-    """Return what the options say, as `flightplan.plan_survey` takes it.
-
-    Raises
-    ------
-    InputError
-        If a text cannot be understood.
-    """
-    from flightplan.coverage.spacing import Overlap, length_from_text, overlap_from_text
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `plan_survey` takes, with the options put together that belong together."""
+    from flightplan.coverage.spacing import Overlap
     from flightplan.equipment.flight_model import Battery
     from flightplan.proof.rules import Bounds
+    from tmp.geo.areas import read_area
 
-    gsd, height, wind, day = (chosen[name] for name in ("gsd", "height", "wind", "day"))
-    if gsd and height:
+    take = options.pop
+    if options["gsd_m"] and options["height_agl_m"]:
         raise InputError("--gsd and --height each fix the height; give one of them")
-    bounds = {"height_agl_m": chosen["height_limit"], "sight_m": chosen["sight"]}
-    return {
-        "gsd_m": length_from_text(gsd, "--gsd") if gsd else None,
-        "height_agl_m": length_from_text(height, "--height") if height else None,
-        "overlap": Overlap(
-            front=overlap_from_text(chosen["frontlap"], "--frontlap"),
-            side=overlap_from_text(chosen["sidelap"], "--sidelap"),
-        ),
-        "views": chosen["views"],
-        "dem": chosen["dem"],
-        "dem_datum": chosen["dem_datum"],
-        "takeoffs": tuple(_place(text) for text in chosen["takeoffs"]),
-        "wind": _wind(wind) if wind else None,
-        "heading_deg": chosen["heading"],
-        "double_grid": chosen["double_grid"],
-        "oblique_deg": chosen["oblique"],
-        "keep_inside": chosen["inside"],
+    day, limits = take("day"), {"height_agl_m": take("height_limit"), "sight_m": take("sight")}
+    joined = {
+        "area": read_area(_source(take("area")), layer=take("layer"), crs=take("crs")),
+        "overlap": Overlap(front=take("frontlap"), side=take("sidelap")),
         "day": day.date() if day else date.today(),
-        "battery": Battery(reserve=chosen["reserve"] / 100),
-        "bounds": Bounds(**{name: said for name, said in bounds.items() if said is not None}),
-        "allowed": frozenset(chosen["allowed"]),
+        "battery": Battery(reserve=take("reserve") / 100),
+        "bounds": Bounds(**{name: value for name, value in limits.items() if value is not None}),
+        "allowed": frozenset(take("allowed")),
     }
-
-
-def _place(text: str) -> tuple[float, float]:
-    found = re.fullmatch(r"\s*(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)\s*", text)
-    if not found or not (abs(float(found[1])) <= 360 and abs(float(found[2])) <= 90):
-        raise InputError(
-            f"--takeoff {text!r} is no place; give longitude, then latitude in degrees, "
-            "such as -21.9405,64.1466"
-        )
-    return float(found[1]), float(found[2])
-
-
-def _wind(text: str) -> Wind:
-    from flightplan.equipment.flight_model import Wind
-
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(m/s|km/h|kn)?\s*@\s*(\d+(?:\.\d+)?)\s*°?\s*", text)
-    if not found or not 0 <= float(found[3]) <= 360:
-        raise InputError(f"--wind {text!r}: give speed and where it comes from, such as 6m/s@240")
-    factor = {"m/s": 1.0, "km/h": 1 / 3.6, "kn": 0.514444, None: 1.0}[found[2]]
-    return Wind(speed_m_s=float(found[1]) * factor, from_deg=float(found[3]) % 360.0)
+    return options | joined
 
 
 def _say(plan: FlightPlan, files: PlanFiles) -> None:
