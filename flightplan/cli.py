@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import date
 from pathlib import Path
@@ -13,11 +12,9 @@ import click
 from tmp.errors import InputError
 
 if TYPE_CHECKING:
-    from flightplan.equipment.catalogue import Catalogue
     from flightplan.equipment.flight_model import Wind
     from flightplan.outputs.plan_folder import PlanFiles
     from flightplan.plan.planning import FlightPlan
-    from flightplan.plan.request import PlanRequest
     from tmp.geo.areas import SurveyArea
 
 DEFAULT_GSD_M = 0.025
@@ -154,17 +151,20 @@ def plan(survey: Path, equipment: Path | None, workers: int | None, **options: A
     Writes the missions for your drone's app, a map to look at before take-off, a page to print,
     and the proof that every place is photographed as often and as sharply as asked.
     """
-    from flightplan.equipment.catalogue import read_catalogue, user_files
+    from flightplan.equipment.catalogue import user_files
     from flightplan.outputs.plan_folder import write_plan
-    from flightplan.plan.planning import make_plan
+    from flightplan.plan.planning import plan_survey
     from tmp.progress import bar
-    from tmp.survey import create_survey
 
-    catalogue = read_catalogue([*user_files(survey), *([equipment] if equipment else [])])
-    request = _request(options, catalogue)
+    asked = _asked(options)
     with bar() as track:
-        made = make_plan(request, workers=workers or os.cpu_count() or 1, track=track)
-        files = write_plan(create_survey(survey), made, catalogue)
+        made = plan_survey(
+            equipment=[*user_files(survey), *([equipment] if equipment else [])],
+            workers=workers,
+            track=track,
+            **asked,
+        )
+        files = write_plan(made, survey)
     _say(made, files)
     if not made.certificate.passed:
         raise InputError(
@@ -173,33 +173,28 @@ def plan(survey: Path, equipment: Path | None, workers: int | None, **options: A
         )
 
 
-def _request(options: dict[str, Any], catalogue: Catalogue) -> PlanRequest:
-    """Return what is asked for, with the options put together that belong together."""
+def _asked(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what `plan_survey` takes, with the options put together that belong together."""
     from flightplan.coverage.spacing import Overlap
     from flightplan.equipment.flight_model import Battery
-    from flightplan.plan.request import PlanRequest
     from flightplan.proof.rules import RuleLimits
     from tmp.geo.areas import read_area
 
     take = options.pop
-    drone = catalogue.drone(take("drone"))
-    cameras = tuple(catalogue.camera(name) for name in take("cameras"))
     if options["gsd_m"] and options["height_agl_m"]:
         raise InputError("--gsd and --height each fix the height; give one of them")
-    if not options["height_agl_m"]:
-        options["gsd_m"] = options["gsd_m"] or DEFAULT_GSD_M
     day, limits = take("day"), {"height_agl_m": take("height_limit"), "sight_m": take("sight")}
-    return PlanRequest(
-        area=read_area(_source(take("area")), layer=take("layer"), crs=take("crs")),
-        drone=drone,
-        cameras=cameras or catalogue.cameras_of(drone),
-        overlap=Overlap(front=take("frontlap"), side=take("sidelap")),
-        day=day.date() if day else date.today(),
-        battery=Battery(reserve=take("reserve") / 100),
-        bounds=RuleLimits(**{name: value for name, value in limits.items() if value is not None}),
-        allowed=frozenset(take("allowed")),
-        **options,
-    )
+    joined = {
+        "area": read_area(_source(take("area")), layer=take("layer"), crs=take("crs")),
+        "overlap": Overlap(front=take("frontlap"), side=take("sidelap")),
+        "day": day.date() if day else date.today(),
+        "battery": Battery(reserve=take("reserve") / 100),
+        "bounds": RuleLimits(
+            **{name: value for name, value in limits.items() if value is not None}
+        ),
+        "allowed": frozenset(take("allowed")),
+    }
+    return options | joined
 
 
 def _say(plan: FlightPlan, files: PlanFiles) -> None:

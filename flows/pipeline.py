@@ -51,7 +51,7 @@ from flows.stages.ingest import Ingest, forget_absent, ingest_recipe
 from flows.stages.inputs import require_space
 from tmp.errors import TmpError
 from tmp.progress import Track, say_duration, silent
-from tmp.survey import Survey, create_survey, open_survey
+from tmp.survey import StrPath, Survey, create_survey, open_survey
 
 log = logging.getLogger(__name__)
 
@@ -294,21 +294,21 @@ def _in_words(result: Result) -> str:
 
 
 def map_survey(
-    root: Path,
-    options: MapOptions,
+    root: StrPath,
+    options: MapOptions | None = None,
     *,
     stages: Sequence[type[Stage]] | None = None,
     track: Track = silent,
 ) -> SurveyResult:
     """Make products and report of a survey on threads of this process, as `run_survey` does."""
-    request = SurveyRequest(map=options, until=Part.PRODUCTS)
+    request = SurveyRequest(map=options or MapOptions(), until=Part.PRODUCTS)
     how = RunOptions(on=Where.THREADS, strict=True)
     with open_run(root, request, how, stages=stages, track=track) as run:
         return run.go()
 
 
 def run_survey(
-    root: Path,
+    root: StrPath,
     request: SurveyRequest,
     how: RunOptions,
     *,
@@ -320,7 +320,7 @@ def run_survey(
 
     Parameters
     ----------
-    root : Path
+    root : path or Survey
         A survey folder; with cards it may be new.
     go : callable
         Runs what is to be made, by default stage by stage; not asked where nothing is.
@@ -348,7 +348,7 @@ _UNDER_WAY: ContextVar[SurveyRun | None] = ContextVar("run under way", default=N
 
 @contextmanager
 def open_run(
-    root: Path,
+    root: StrPath,
     request: SurveyRequest,
     how: RunOptions,
     *,
@@ -356,6 +356,7 @@ def open_run(
     track: Track = silent,
 ) -> Iterator[SurveyRun]:
     """Lock a survey for a run, and write down how that ends; within a run of it, join that one."""
+    root = Path(root)
     under_way = _UNDER_WAY.get()
     if under_way is not None and under_way.survey.folder.resolve() == root.resolve():
         yield under_way

@@ -1,1 +1,17 @@
-"""After the flight: from cards of photographs to a survey folder."""
+"""After the flight: from cards of photographs to a survey folder.
+
+>>> import ingest
+>>> ingest.ingest_photographs("card", to="survey").added
+('IMG_0001.JPG', 'IMG_0002.JPG')
+"""
+
+from typing import TYPE_CHECKING
+
+from tmp import load_on_use
+
+__all__ = ["IngestResult", "ingest_photographs"]
+
+if TYPE_CHECKING:
+    from ingest.photographs import IngestResult, ingest_photographs
+else:
+    __getattr__ = load_on_use(__name__, dict.fromkeys(__all__, "ingest.photographs"))

@@ -7,7 +7,7 @@ import logging
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -48,7 +48,7 @@ from tmp.errors import InputError, PhotographError
 from tmp.geo.frames import LocalFrame, choose_utm_crs, describe_datum_shift
 from tmp.progress import Track, silent
 from tmp.radiometry import BandTags, Family
-from tmp.survey import Settings, Survey, create_survey, read_settings, write_settings
+from tmp.survey import Settings, StrPath, Survey, create_survey, read_settings, write_settings
 from tmp.threads import map_threads, one_thread_each
 
 HEIGHTS_M = (-500.0, 9000.0)
@@ -214,8 +214,8 @@ class IngestResult:
 
 
 def ingest_photographs(
-    places: Sequence[Path],
-    survey: Survey,
+    photographs: StrPath | Iterable[StrPath],
+    to: StrPath,
     *,
     link: bool = False,
     crs: str | None = None,
@@ -226,10 +226,10 @@ def ingest_photographs(
 
     Parameters
     ----------
-    places : sequence of Path
+    photographs : path or iterable of path
         Folders, searched to their depth, and files.  They are only read.
-    survey : Survey
-        Where to; its folder is made if need be.
+    to : path or Survey
+        Its folder is made if need be.
     link : bool
         Put symbolic links into the survey and leave the photographs where they are.
     crs : str, optional
@@ -241,12 +241,22 @@ def ingest_photographs(
     ------
     InputError
         If there is nothing to take, a place is missing, the CRS is not metric, or one of
-        `places` and `survey` lies in the other.
+        `photographs` and `to` lies in the other.
     NotASurveyError, VersionError
         If the folder is something else, or a newer version's survey.
     SpaceError
         If the disk has no room; nothing has been copied then.
+
+    Examples
+    --------
+    >>> result = ingest_photographs("card", to="survey")
+    >>> len(result.added), result.settings.crs
+    (2, 'EPSG:32627')
+    >>> ingest_photographs("card", to="survey").already
+    2
     """
+    given = [photographs] if isinstance(photographs, str | os.PathLike) else photographs
+    places, survey = [Path(place) for place in given], Survey(folder=Path(to))
     check_crs(crs)
     refuse_overlap(places, survey.folder)
     found = find_photographs(places)

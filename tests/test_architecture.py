@@ -12,7 +12,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
-MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 197, 15, 17
+MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 200, 15, 17
 """Modules with content, entries of a folder, imports one upon another.  Wanted are 170, 15 and 14:
 lower these when there are fewer, and raise none without need."""
 LEAST_LINES = 7
@@ -72,6 +72,37 @@ def test_every_entry_point_loads() -> None:
     assert {point.name for point in points} >= {"demo", "doctor", "ingest", "map"}
     for point in points:
         assert point.load().name
+
+
+UNUSED = ("prefect", "dronekit", "pymavlink", "open3d", "fastapi", "spyndex")
+"""What neither a plan nor a map needs, and takes seconds or a server to load."""
+
+
+def loaded_by(code: str, folder: Path) -> str:
+    """Return which of `UNUSED` a program loads."""
+    told = f"\nimport sys\nprint('loaded:', [name for name in {UNUSED!r} if name in sys.modules])"
+    return python(code + told, folder).rpartition("loaded: ")[2].strip()
+
+
+def test_a_plan_loads_nothing_that_only_other_commands_use(tmp_path: Path) -> None:
+    area = "POLYGON ((8 47, 8.001 47, 8.001 47.0005, 8 47.0005, 8 47))"
+    words = ["plan", area, "--crs", "EPSG:4326", "-o", "survey", "--drone", "mini 4 pro"]
+    code = f"from tmp.cli import main; main({words!r}, standalone_mode=False)"
+    assert loaded_by(code, tmp_path) == "[]"
+    assert (tmp_path / "survey" / "plan" / "certificate.json").is_file()
+
+
+def test_a_map_loads_nothing_that_only_other_commands_use(tmp_path: Path) -> None:
+    """It is refused before its first stage; the stages are loaded all the same, as threads do."""
+    code = (
+        "import pkgutil, flows.stages\nfrom importlib import import_module\n"
+        "for one in pkgutil.iter_modules(flows.stages.__path__, 'flows.stages.'):\n"
+        "    import_module(one.name)\n"
+        "from tmp.cli import main\n"
+        "try:\n    main(['map', 'nowhere'], standalone_mode=False)\n"
+        "except Exception as error:\n    print(error)"
+    )
+    assert loaded_by(code, tmp_path) == "[]"
 
 
 def test_no_ignore_file_lists_the_package() -> None:

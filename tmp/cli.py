@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from tmp.doctor import remedy_for
 from tmp.errors import TmpError
 from tmp.threads import share_one_heap
 
@@ -25,7 +26,8 @@ class PluginGroup(click.Group):
     """A group that finds its commands in the entry points of `GROUP`.
 
     A plug-in that fails to import is listed with its reason and never takes the others down.
-    A `TmpError` becomes one line on stderr and exit status 1.
+    A `TmpError` becomes one line on stderr and exit status 1; so does a library that does not
+    load, with the line that mends it.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -46,13 +48,19 @@ class PluginGroup(click.Group):
             return super().invoke(ctx)
         except TmpError as error:
             raise click.ClickException(str(error)) from error
+        except ImportError as error:
+            if not (remedy := remedy_for(error)):
+                raise
+            raise click.ClickException(f"{error}; {remedy}") from error
 
 
 def _load(point: EntryPoint) -> click.Command:
     try:
         command: click.Command = point.load()
     except Exception as error:  # a broken plug-in must not break the group
-        return _Unavailable(point.name, reason=f"{type(error).__name__}: {error}")
+        remedy = remedy_for(error) if isinstance(error, ImportError) else ""
+        reason = "; ".join(filter(None, (f"{type(error).__name__}: {error}", remedy)))
+        return _Unavailable(point.name, reason=reason)
     return command
 
 

@@ -35,6 +35,7 @@ PATCHED = ("dronekit",)
 """Imported with patches by the part that uses them: here it is enough that they are there."""
 FIRST = ("opencv-python-headless", "rasterio")
 """Imported before the rest: after pycolmap, PNG writing in these two would break."""
+OWN = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
 LEAST_MEMORY_GB = 4.0
 LEAST_DISK_GB = 10.0
 
@@ -94,6 +95,25 @@ def examine_package(name: str) -> Finding:
     except Exception as error:  # a broken wheel may raise anything
         return Finding(name, f"{number} does not import: {error}", Verdict.BROKEN, remedy)
     return Finding(name, number)
+
+
+def remedy_for(error: ImportError) -> str:
+    """Return the line that mends a library which does not load; empty if it is not a library.
+
+    Examples
+    --------
+    >>> remedy_for(ModuleNotFoundError("No module named 'cv2'", name="cv2"))
+    'pip install --force-reinstall opencv-python-headless'
+    >>> remedy_for(ImportError("cannot import name 'mapp'", name="flows.run"))
+    ''
+    """
+    module = (error.name or "").partition(".")[0]
+    if not module or module in OWN:
+        return ""
+    for name in core_requirements():
+        if MODULES.get(name, name.replace("-", "_")) == module:
+            return f"pip install --force-reinstall {name}"
+    return "'tmp doctor' says what is missing"
 
 
 def _python() -> Finding:

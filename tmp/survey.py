@@ -1,24 +1,33 @@
-"""The survey: a folder that a person can read, and the settings in its ``survey.toml``."""
+"""The survey: a folder that a person can read, what lies in it, and its ``survey.toml``."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomlkit
 from pyproj.exceptions import ProjError
 from tomlkit.exceptions import ParseError
 
 from tmp.cameras import Camera
-from tmp.captures import HeightDatum
+from tmp.captures import Capture, HeightDatum, choose_captures, read_captures
 from tmp.errors import InputError, NotASurveyError, VersionError
 from tmp.files import replacing
 from tmp.geo.frames import LocalFrame
 from tmp.toml_tables import build, subtables, table
 
+if TYPE_CHECKING:
+    from tmp.geo.grids import Tile
+    from tmp.geo.rasters import Bounds, Raster
+    from tmp.reconstruction import Reconstruction
+
+StrPath = str | os.PathLike[str]
+"""A path, or a `Survey`, which stands for its folder."""
 FORMAT = 1
 """Version of the folder's layout; raised when an older platform could misread it."""
 
@@ -29,12 +38,116 @@ _TEMPLATE = """\
 
 _CAMERA_KEYS = tuple(f.name for f in fields(Camera) if f.name != "camera_id")
 
+ORIENTATION = "orientation"
+"""Stage whose results hold a reconstruction."""
+PRODUCT_SUFFIXES = (".tif", ".laz")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """Where things lie in one survey's folder."""
+    """One survey's folder: where things lie in it, and what they say.
+
+    Nothing is kept in memory: each property reads the folder anew, so it stays true while commands
+    work there.  A survey can be given wherever a path to its folder can.
+
+    Examples
+    --------
+    >>> import tmp
+    >>> survey = tmp.open_survey("farm")
+    >>> survey.crs
+    'EPSG:32627'
+    >>> list(survey.products)
+    ['dsm', 'ndvi', 'orthomosaic']
+    >>> survey.quality["photographs_oriented"], len(survey.captures)
+    (2, 3)
+    >>> dsm = survey.read("dsm", (587710, 7109420, 587720, 7109425))
+    >>> dsm.values.shape, dsm.grid.cell_m
+    ((1, 10, 20), 0.5)
+    >>> print(f"{dsm.values.mean():.2f} {dsm.units[0]}")
+    12.00 m
+    """
 
     folder: Path
+    """Where all of it lies."""
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.folder)
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """Photographs with all verdicts, those of ``survey.toml`` included.
+
+        Raises `InputError` if none has been taken in.
+        """
+        settings = read_settings(self)
+        captures = read_captures(self.gpkg_path)
+        return tuple(choose_captures(captures, keep=settings.keep, drop=settings.drop))
+
+    @property
+    def crs(self) -> str | None:
+        """Projected CRS of the products; None until known, or for a survey without positions."""
+        return read_settings(self).crs
+
+    @property
+    def products(self) -> Mapping[str, Path]:
+        """Products that are there, by name: rasters, and ``cloud``, which laspy reads."""
+        found = (
+            path for suffix in PRODUCT_SUFFIXES for path in self.products_dir.glob(f"*{suffix}")
+        )
+        return {path.stem: path for path in sorted(found) if not path.name.startswith(".")}
+
+    def read(self, product: str, window: Bounds | Tile | None = None) -> Raster:
+        """Return a product's cells and where they lie.
+
+        Parameters
+        ----------
+        product : str
+            One of `products`, such as "dsm" or "ndvi".
+        window : (x_min, y_min, x_max, y_max) or Tile, optional
+            In the product's CRS, grown to whole cells; or in cells.  It is cut at the edges of
+            the product; by default all of it is read.
+
+        Raises
+        ------
+        InputError
+            If the product is not there or not a raster, or the window lies beside it.
+        """
+        from tmp.geo.rasters import read_raster
+
+        found = self.products
+        if product not in found:
+            there = f"there are {', '.join(found)}" if found else "'tmp map' makes them"
+            raise InputError(f"{self.folder}: no product {product!r}; {there}")
+        return read_raster(found[product], window)
+
+    @property
+    def quality(self) -> Mapping[str, Any]:
+        """How the map came out: ``quality.json``, whose keys ``docs/survey-folder.md`` explains.
+
+        Raises `InputError` if there is no map.
+        """
+        return self._of_map(self.quality_path)
+
+    @property
+    def reconstruction(self) -> Reconstruction:
+        """Orientation that the products were made with.
+
+        Raises `InputError` if there is no map, or ``work/`` has been deleted.
+        """
+        from tmp.reconstruction import read_reconstruction
+
+        folders = [Path(name) for name in self._of_map(self.map_path)["results"]]
+        oriented = (folder for folder in folders if folder.parent.name == ORIENTATION)
+        return read_reconstruction(self.work_dir / next(oriented))
+
+    def _of_map(self, path: Path) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: not there; 'tmp map {self.folder}' writes it") from error
+        except ValueError as error:
+            raise InputError(f"{path}: not valid JSON ({error}); run 'tmp map' again") from error
+        return document
 
     @property
     def toml_path(self) -> Path:
@@ -65,6 +178,11 @@ class Survey:
     def work_dir(self) -> Path:
         """Intermediate results, safe to delete."""
         return self.folder / "work"
+
+    @property
+    def map_path(self) -> Path:
+        """Which results the products were made of, and what was asked."""
+        return self.work_dir / "map.json"
 
     @property
     def products_dir(self) -> Path:
@@ -137,7 +255,7 @@ class _Size:
     fx_px: float
 
 
-def create_survey(root: Path, *, name: str | None = None) -> Survey:
+def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
     """Make a survey folder, or open the one that is there.
 
     Raises
@@ -147,6 +265,7 @@ def create_survey(root: Path, *, name: str | None = None) -> Survey:
     VersionError
         If it is a survey made by a newer version.
     """
+    root = Path(root)
     survey = Survey(folder=root)
     if survey.toml_path.is_file():
         return open_survey(root)
@@ -167,7 +286,7 @@ def create_survey(root: Path, *, name: str | None = None) -> Survey:
     return survey
 
 
-def open_survey(root: Path) -> Survey:
+def open_survey(root: StrPath) -> Survey:
     """Open an existing survey folder.
 
     Raises
@@ -176,7 +295,13 @@ def open_survey(root: Path) -> Survey:
         If there is no ``survey.toml`` in it, or one of something else.
     VersionError
         If it was made by a newer version.
+
+    Examples
+    --------
+    >>> open_survey("farm").toml_path.name
+    'survey.toml'
     """
+    root = Path(root)
     survey = Survey(folder=root)
     if not survey.toml_path.is_file():
         missing = "does not exist" if not root.exists() else "is not a survey (no survey.toml)"

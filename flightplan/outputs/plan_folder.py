@@ -36,7 +36,7 @@ from flightplan.plan.request import PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import write_certificate
 from flightplan.proof.prove import Coverage
 from tmp.files import replacing, replacing_folder
-from tmp.survey import Survey
+from tmp.survey import StrPath, create_survey
 
 OUTSIDE = 65535
 """Nodata of the raster of counts: beyond the area."""
@@ -132,15 +132,21 @@ class PlanFiles:
     """What a person flying the drone's own file must know."""
 
 
-def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFiles:
-    """Write everything about a plan into the survey's ``plan`` folder.
+def write_plan(plan: FlightPlan, to: StrPath) -> PlanFiles:
+    """Write everything about a plan into the ``plan`` folder of a survey, made if need be.
 
     It takes the place of an earlier plan as a whole; the records of flights stay.
+
+    Raises
+    ------
+    NotASurveyError, VersionError, SpaceError
+        If the folder is something else, a newer version's survey, or the disk is full.
     """
+    survey = create_survey(to)
     missions = missions_of(plan)
     title = survey.folder.resolve().name
     with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
-        notes = _write_missions(folder, missions, plan, catalogue)
+        notes = _write_missions(folder, missions, plan)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
         (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
@@ -151,11 +157,11 @@ def write_plan(survey: Survey, plan: FlightPlan, catalogue: Catalogue) -> PlanFi
     return PlanFiles(folder=survey.plan_dir, missions=missions, notes=notes)
 
 
-def _write_missions(
-    folder: Path, missions: Sequence[Mission], plan: FlightPlan, catalogue: Catalogue
-) -> tuple[str, ...]:
+def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan) -> tuple[str, ...]:
     """Write what the drone's app may want, with notes; return those of the file to use."""
-    wanted = formats_of(plan.request.drone)
+    drone = plan.request.drone
+    catalogue = Catalogue(cameras={}, drones={drone.key: drone})
+    wanted = formats_of(drone)
     suffixes = [FORMATS[one].suffix for one in wanted]
     notes: dict[str, dict[str, None]] = {}
     for format_ in wanted:

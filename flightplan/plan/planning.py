@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import shapely
@@ -16,19 +19,23 @@ from shapely.ops import nearest_points
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
+from flightplan.equipment.catalogue import read_catalogue, user_files
 from flightplan.plan.flight_way import FlightWay, lay_way
 from flightplan.plan.layout import Layout, add_photographs, asked_of, join_routes, lay_out
-from flightplan.plan.request import Place, PlanRequest, Setting
+from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.profiles import Profile, profile_along
 from tmp.errors import InputError
+from tmp.geo.areas import SurveyArea, read_area
 from tmp.progress import Track, silent
+from tmp.survey import StrPath
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+DEFAULT_GSD_M = 0.025
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
 PROOFS = 4
@@ -58,6 +65,67 @@ class FlightPlan:
     findings: tuple[Finding, ...]
     """Rules the plan breaks; none that refuses."""
     warnings: tuple[str, ...]
+
+
+def plan_survey(
+    area: StrPath | SurveyArea,
+    *,
+    drone: str,
+    cameras: Sequence[str] = (),
+    exclusions: Sequence[StrPath | SurveyArea] = (),
+    equipment: Iterable[Path] | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+    **options: Unpack[PlanOptions],
+) -> FlightPlan:
+    """Plan a survey of an area and prove that it covers.
+
+    Parameters
+    ----------
+    area : path, WKT or SurveyArea
+        GeoJSON, KML, KMZ, GeoPackage, shapefile; see `tmp.geo.areas.read_area`.
+    drone : str
+        As ``tmp cameras`` lists them, in loose spelling.
+    cameras : sequence of str
+        Flown instead of the drone's own.
+    exclusions : sequence of path, WKT or SurveyArea
+        Not to be flown over.
+    equipment : iterable of Path, optional
+        Own cameras and drones; by default the ``equipment.toml`` of your configuration folder.
+    workers : int, optional
+        Threads for the proof; by default one per core.
+    track : Track
+    **options : PlanOptions
+        Fields of `PlanRequest`; without a height or GSD, the GSD is 2.5 cm.
+
+    Raises
+    ------
+    InputError
+        As `make_plan` does, or if the area or an entry of the equipment is not to be had.
+
+    Examples
+    --------
+    >>> plan = plan_survey("field.geojson", drone="mini 4 pro", height_agl_m=60.0)
+    >>> f"{plan.coverage.area_m2 / 1e4:.2f} ha with {plan.certificate.photographs} photographs"
+    '0.56 ha with 22 photographs'
+    """
+    catalogue = read_catalogue(user_files() if equipment is None else equipment)
+    chosen = catalogue.drone(drone)
+    own = tuple(catalogue.camera(name) for name in cameras)
+    if options.get("gsd_m") is None and options.get("height_agl_m") is None:
+        options["gsd_m"] = DEFAULT_GSD_M
+    request = PlanRequest(
+        area=_area(area),
+        drone=chosen,
+        cameras=own or catalogue.cameras_of(chosen),
+        exclusions=tuple(map(_area, exclusions)),
+        **options,
+    )
+    return make_plan(request, workers=workers or os.cpu_count() or 1, track=track)
+
+
+def _area(given: StrPath | SurveyArea) -> SurveyArea:
+    return given if isinstance(given, SurveyArea) else read_area(os.fspath(given))
 
 
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import shapely
@@ -58,8 +59,9 @@ class PlanRequest:
     cameras: Sequence[CameraModel]
     """Released together; the first is what the plan is proved with if all see the same."""
     gsd_m: float | None = None
+    """Ground sampling distance, nowhere coarser."""
     height_agl_m: float | None = None
-    """One of the two."""
+    """Height above ground instead: one of the two."""
     overlap: Overlap = field(default_factory=lambda: Overlap(front=0.8, side=0.7))
     views: int | None = None
     """Photographs that shall see every place; by default what the overlaps make possible, up to
@@ -75,7 +77,7 @@ class PlanRequest:
     oblique_deg: float | None = None
     """Tilt from the vertical of a second set of lines."""
     keep_inside: bool = False
-    day: date
+    day: date = field(default_factory=date.today)
     """When it is to be flown, for the light."""
     battery: Battery = field(default_factory=Battery)
     bounds: RuleLimits = field(default_factory=RuleLimits)
@@ -109,6 +111,27 @@ class PlanRequest:
             return self.views
         nominal = 1 / ((1 - self.overlap.front) * (1 - self.overlap.side))
         return max(1, min(MOST_VIEWS, math.floor(VIEWS_OF_NOMINAL * nominal)))
+
+
+class PlanOptions(TypedDict, total=False):
+    """What may be said of a plan beside its area, drone and cameras: fields of `PlanRequest`."""
+
+    gsd_m: float | None
+    height_agl_m: float | None
+    overlap: Overlap
+    views: int | None
+    dem: Path | None
+    dem_datum: str | None
+    takeoffs: Sequence[tuple[float, float]]
+    wind: Wind | None
+    heading_deg: float | None
+    double_grid: bool
+    oblique_deg: float | None
+    keep_inside: bool
+    day: date
+    battery: Battery
+    bounds: RuleLimits
+    allowed: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ class Ground(NamedTuple):
     upper: F32
     """Upper bound of the heights in each block of `BLOCK` cells and its eight neighbours."""
     upper_far: F32
-    """The same for blocks of `BLOCK`² cells."""
+    """The same for blocks of `BLOCK` × `BLOCK` cells."""
     layers: NDArray[np.uint16]
     """Radiance in red, green, blue, near infrared; contrast of the detail; (rows, cols, 5)."""
     houses: F64
@@ -441,7 +441,7 @@ def fill_open_patch(
 ) -> int:
     """Do what `fill_patch` does where no house can be in the picture.
 
-    Handing whole `Ground`s from function to function costs Numba half its time; nearly all
+    Handing a whole `Ground` from function to function costs Numba half its time; nearly all
     squares come here.
     """
     misses = 0

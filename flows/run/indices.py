@@ -20,10 +20,9 @@ from flows.run.publish import MAP_FILES, publish, recall_map, remember_map
 from flows.run.quick_look import TRIED, write_map_look
 from flows.run.request import IndexOptions, IndicesResult
 from flows.stages.indices import LEFT_OUT, NO_SHADOW, STACK, IndexRequest, Indices, read_requests
-from tmp.captures import choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.progress import Track, silent
-from tmp.survey import Survey, open_survey, read_settings
+from tmp.survey import StrPath, Survey, open_survey, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +30,14 @@ MakeResult = Callable[[StageStore, Recipe], Result]
 """Returns the result of a recipe, made if it is not there."""
 
 
-def compute_indices(root: Path, options: IndexOptions, *, track: Track = silent) -> IndicesResult:
+def compute_indices(
+    root: StrPath, options: IndexOptions, *, track: Track = silent
+) -> IndicesResult:
     """Compute indices of a survey; work already done is not done again.
 
     Parameters
     ----------
-    root : Path
+    root : path or Survey
         A survey folder with ``products/reflectance.tif``, or an orthomosaic for indices of
         visible bands.
     options : IndexOptions
@@ -183,9 +184,7 @@ def _judge_level(
 def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
     """Write quick looks, and catalogue and report anew; returns the report's path."""
     settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
+    captures = survey.captures
     times = [capture.time_utc for capture in captures if capture.time_utc is not None]
     for product in read_index_products(survey.products_dir):
         if product.file in files:

@@ -24,7 +24,7 @@ from flows.stages.reflectance import Reflectance, has_bands
 from flows.stages.surface import Cloud, Elevation, Surface
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
-from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind
 from tmp.errors import InputError
 from tmp.geo.areas import read_area
 from tmp.survey import Settings, Survey, open_survey, read_settings
@@ -117,9 +117,7 @@ def plan_map(
     """Return what a map will be made of, refusing what cannot be mapped; computes nothing."""
     survey = open_survey(root)
     settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
+    captures = survey.captures
     _refuse_too_few(survey, captures)
     values = _option_values(options, settings, captures)
     values["calibration"] = calibration_digest(survey, captures)

@@ -33,8 +33,6 @@ from tmp.survey import Settings, Survey
 if TYPE_CHECKING:
     from flows.run.plan import MapPlan
 
-RECORD = "map.json"
-"""File below a survey's ``work/``: what the last map was made of, and how it came out."""
 MAP_FILES = tuple(product.file for product in PRODUCTS)
 
 
@@ -108,7 +106,7 @@ def remember_map(record: MapRecord, verdict: Verdict) -> None:
     """Write which results the map is made of, what was asked, and how it came out."""
     survey = record.survey
     document = _document(survey, record.results, record.asked, record.area_wkt)
-    write_json(survey.work_dir / RECORD, {**document, "verdict": asdict(verdict)}, indent=1)
+    write_json(survey.map_path, {**document, "verdict": asdict(verdict)}, indent=1)
 
 
 def _document(
@@ -136,7 +134,7 @@ def _up_to_date(
     if not all(path.exists() for path in written):
         return None
     try:
-        said = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
+        said = json.loads((survey.map_path).read_text(encoding="utf-8"))
         found = said.pop("verdict")
         # Indices of the map, which its report goes on to show.
         said["results"] = said["results"][: len(results)]
@@ -151,7 +149,7 @@ def _up_to_date(
 def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
     """Return the record of a survey's last map; None if it has none, or its results are gone."""
     try:
-        document = json.loads((survey.work_dir / RECORD).read_text(encoding="utf-8"))
+        document = json.loads((survey.map_path).read_text(encoding="utf-8"))
         folders = [survey.work_dir / Path(name) for name in document["results"]]
     except (OSError, ValueError, KeyError):
         return None

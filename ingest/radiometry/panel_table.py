@@ -1,19 +1,19 @@
 """What reflectance panels reflect: from the user's ``panels.toml``, or read off the serial number.
 
-```toml
-[panels."RP02-1603036-SC"]            # by band, as on the maker's data sheet
-blue = 0.67
-green = 0.69
+::
 
-[panels."grey card"]                  # or by wavelength
-wavelengths_nm = [400, 900]
-reflectance = [0.18, 0.19]
+    [panels."RP02-1603036-SC"]            # by band, as on the maker's data sheet
+    blue = 0.67
+    green = 0.69
 
-[[targets]]                           # a panel without a code, outlined in one photograph
-photograph = "100MEDIA/DJI_0001.TIF"
-panel = "grey card"
-corners_px = [[410, 300], [470, 302], [468, 361], [409, 360]]
-```
+    [panels."grey card"]                  # or by wavelength
+    wavelengths_nm = [400, 900]
+    reflectance = [0.18, 0.19]
+
+    [[targets]]                           # a panel without a code, outlined in one photograph
+    photograph = "100MEDIA/DJI_0001.TIF"
+    panel = "grey card"
+    corners_px = [[410, 300], [470, 302], [468, 361], [409, 360]]
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ range of its own for every cell.
 References
 ----------
 Hirschmüller, H. (2008). Stereo processing by semiglobal matching and mutual information. IEEE
-    TPAMI 30(2), eq. 13.
+TPAMI 30(2), eq. 13.
+
 Bethmann, F. & Luhmann, T. (2015). Semi-global matching in object space. ISPRS Archives XL-3/W2.
+
 Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from imagery (search
-    ranges that narrow from level to level).
+ranges that narrow from level to level).
 """
 
 from __future__ import annotations

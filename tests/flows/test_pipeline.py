@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+import tmp.survey
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.execution.unit import read_json
 from flows.pipeline import SurveyRun, map_survey, run_survey
@@ -158,12 +159,14 @@ def test_run_with_nothing_to_do_goes_no_way_and_reads_the_survey_once(
     go(stages, card, bands=True)
     read: list[Path] = []
     digested: list[object] = []
-    real_read, real_digest = plan.read_captures, plan.survey_digest
+    real_read, real_digest = tmp.survey.read_captures, plan.survey_digest
 
     def refuse(run: SurveyRun) -> SurveyResult:
         raise AssertionError(run)
 
-    monkeypatch.setattr(plan, "read_captures", lambda path: read.append(path) or real_read(path))
+    monkeypatch.setattr(
+        "tmp.survey.read_captures", lambda path: read.append(path) or real_read(path)
+    )
     monkeypatch.setattr(
         plan, "survey_digest", lambda *given: digested.append(given) or real_digest(*given)
     )

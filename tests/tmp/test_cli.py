@@ -47,6 +47,29 @@ def test_broken_plugin_is_listed_with_its_reason_and_spares_the_others(
     assert "no_such_module" in result.output
 
 
+def test_a_library_that_does_not_load_is_said_with_the_line_that_mends_it() -> None:
+    @click.command()
+    def look() -> None:
+        raise ModuleNotFoundError("No module named 'cv2'", name="cv2")
+
+    result = CliRunner().invoke(cli.PluginGroup("tmp", commands={"look": look}), ["look"])
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: No module named 'cv2'; pip install --force-reinstall opencv-python-headless\n"
+    )
+
+
+def test_a_mistake_in_the_platform_itself_is_not_taken_for_a_missing_library() -> None:
+    @click.command()
+    def look() -> None:
+        raise ImportError("cannot import name 'mapp' from 'flows.run'", name="flows.run")
+
+    with pytest.raises(ImportError, match="mapp"):
+        CliRunner().invoke(
+            cli.PluginGroup("tmp", commands={"look": look}), ["look"], catch_exceptions=False
+        )
+
+
 def test_unknown_command_is_refused() -> None:
     result = CliRunner().invoke(cli.main, ["fly-to-the-moon"])
     assert result.exit_code == 2

@@ -1,10 +1,15 @@
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tmp.cameras import Camera
 from tmp.captures import HeightDatum
 from tmp.errors import InputError, NotASurveyError, VersionError
+from tmp.geo.grids import Tile
+from tmp.geo.rasters import create_tiled, finish_cog, read_raster
 from tmp.survey import (
     FORMAT,
     Settings,
@@ -170,3 +175,81 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert read_settings(survey).name == "old"
     assert [p.name for p in survey.folder.iterdir()] == ["survey.toml"]
+
+
+def test_a_survey_stands_for_its_folder(tmp_path: Path) -> None:
+    survey = create_survey(tmp_path / "farm")
+    assert Path(survey) == survey.folder
+    assert open_survey(survey) == create_survey(str(tmp_path / "farm")) == survey
+
+
+@pytest.fixture
+def farm(example_folder: Path) -> Survey:
+    return open_survey(example_folder / "farm")
+
+
+def test_captures_come_with_a_persons_choice(farm: Survey, tmp_path: Path) -> None:
+    copy = open_survey(shutil.copytree(farm, tmp_path / "farm"))
+    write_settings(copy, replace(read_settings(copy), drop=("DJI_0001.JPG",)))
+    assert [capture.used for capture in copy.captures] == [False, True, True]
+    assert all(capture.used for capture in farm.captures)
+
+
+def test_a_window_on_the_ground_is_grown_to_whole_cells_and_cut_at_the_edge(farm: Survey) -> None:
+    x_min, _, _, y_max = farm.read("dsm").grid.bounds
+    read = farm.read("dsm", (x_min - 5.0, y_max - 1.2, x_min + 0.7, y_max + 5.0))
+    assert read.grid.bounds == (x_min, y_max - 1.5, x_min + 1.0, y_max)
+    assert read.values.shape == (1, 3, 2)
+    assert read.tags["VERTICAL_DATUM"] == "ellipsoid"
+    assert (read.bands, read.units) == (("height",), ("m",))
+
+
+def test_a_window_in_cells_is_the_same_as_that_window_on_the_ground(farm: Survey) -> None:
+    tile = Tile(row=3, col=7, rows=4, cols=9)
+    read = farm.read("orthomosaic", tile)
+    again = farm.read("orthomosaic", read.grid.bounds)
+    assert read.grid == again.grid == farm.read("orthomosaic").grid.window(tile)
+    assert read.bands == ("red", "green", "blue", "alpha")
+    np.testing.assert_array_equal(read.values, again.values)
+
+
+def test_cells_without_a_value_are_masked(farm: Survey, tmp_path: Path) -> None:
+    grid = farm.read("dsm").grid
+    tiles = create_tiled(tmp_path / "tiles", grid, bands=4, dtype=np.uint8)
+    picture = np.full((4, *grid.shape), 200, np.uint8)
+    picture[3, :, :5] = 0
+    tiles.write(tiles.tiles()[0], picture)
+    bands = ("red", "green", "blue", "alpha")
+    finish_cog(tiles, tmp_path / "picture.tif", descriptions=bands)
+    assert np.ma.getmaskarray(read_raster(tmp_path / "picture.tif").values)[0, :, :6].any(
+        axis=0
+    ).tolist() == [True] * 5 + [False]
+    heights = create_tiled(tmp_path / "heights", grid, nodata=-9999.0)
+    finish_cog(heights, tmp_path / "heights.tif")
+    assert read_raster(tmp_path / "heights.tif").values.count() == 0
+
+
+def test_a_window_beside_a_product_is_refused_with_what_it_covers(farm: Survey) -> None:
+    with pytest.raises(InputError, match=r"lies beside the raster; it covers x 587700\.0 to"):
+        farm.read("dsm", (0.0, 0.0, 10.0, 10.0))
+
+
+def test_a_product_that_is_not_there_is_refused_with_those_that_are(farm: Survey) -> None:
+    with pytest.raises(InputError, match="no product 'dtm'; there are dsm, ndvi, orthomosaic"):
+        farm.read("dtm")
+
+
+def test_a_survey_without_a_map_says_which_command_makes_one(tmp_path: Path) -> None:
+    survey = create_survey(tmp_path / "new")
+    assert survey.crs is None
+    assert survey.products == {}
+    with pytest.raises(InputError, match="'tmp map' makes them"):
+        survey.read("dsm")
+    for name in ("quality", "reconstruction"):
+        with pytest.raises(InputError, match=r"not there; 'tmp map .*new' writes it"):
+            getattr(survey, name)
+
+
+def test_the_reconstruction_is_that_of_the_map(farm: Survey) -> None:
+    assert [photo.name for photo in farm.reconstruction.photos] == ["DJI_0001.JPG", "DJI_0002.JPG"]
+    assert farm.quality["verdict"] == "complete"

@@ -120,6 +120,40 @@ class Grid:
             name=f"r{i}c{j}",
         )
 
+    def tile_over(self, bounds: tuple[float, float, float, float]) -> Tile:
+        """Return the cells, also beyond the grid, that ``(x_min, y_min, x_max, y_max)`` touches.
+
+        Examples
+        --------
+        >>> Grid.from_bounds((0, 0, 10, 5), 0.5, None).tile_over((1.2, 3.0, 2.0, 6.0)).row
+        -2
+        """
+        over = Grid.from_bounds(
+            (
+                bounds[0] - self.x_min,
+                bounds[1] - self.y_max,
+                bounds[2] - self.x_min,
+                bounds[3] - self.y_max,
+            ),
+            self.cell_m,
+            self.crs,
+        )
+        return Tile(
+            row=-round(over.y_max / self.cell_m),
+            col=round(over.x_min / self.cell_m),
+            rows=over.rows,
+            cols=over.cols,
+        )
+
+    def clip(self, tile: Tile) -> Tile | None:
+        """Return the part of a tile that lies on the grid; None if there is none."""
+        row, col = max(tile.row, 0), max(tile.col, 0)
+        rows = min(tile.row + tile.rows, self.rows) - row
+        cols = min(tile.col + tile.cols, self.cols) - col
+        if rows <= 0 or cols <= 0:
+            return None
+        return Tile(row=row, col=col, rows=rows, cols=cols, name=tile.name)
+
     def window(self, tile: Tile) -> Grid:
         """Return the grid of one tile, halo included."""
         return Grid(

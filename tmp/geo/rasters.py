@@ -47,6 +47,8 @@ GDAL_TYPES = {
 log = logging.getLogger(__name__)
 Array = NDArray[Any]
 MaskedArray = np.ma.MaskedArray[tuple[Any, ...], np.dtype[Any]]
+Bounds = tuple[float, float, float, float]
+"""``(x_min, y_min, x_max, y_max)`` in map coordinates."""
 TILE_CELLS = 1024
 """Side of a tile file in cells, unless asked otherwise."""
 LAYOUT_VERSION = 1
@@ -343,6 +345,58 @@ def _copy(file: Any, source: Tile, out: Array, tile: Tile) -> None:
         window = Window(col0 - source.col, row0 - source.row, col1 - col0, row1 - row0)
         out[:, row0 - tile.row : row1 - tile.row, col0 - tile.col : col1 - tile.col] = file.read(
             window=window
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raster:
+    """Cells of a raster file, where they lie, and what the file says of them."""
+
+    values: MaskedArray
+    """(bands, rows, cols).  Cells without a value are masked: nodata, and alpha 0 in pictures;
+    ``values.filled(np.nan)`` has NaN there."""
+    grid: Grid
+    """Of these cells: CRS, edges and cell size."""
+    bands: tuple[str, ...]
+    """Names of the bands."""
+    units: tuple[str, ...]
+    """Unit of each band; empty where it has none."""
+    tags: Mapping[str, str]
+    """The file's own, such as VERTICAL_DATUM and what an index rests on."""
+
+
+def read_raster(path: Path, window: Bounds | Tile | None = None) -> Raster:
+    """Read a raster file, or a window of it, with its georeferencing.
+
+    Parameters
+    ----------
+    path : Path
+    window : (x_min, y_min, x_max, y_max) or Tile, optional
+        In the raster's CRS, grown to whole cells; or in cells.  It is cut at the raster's edges.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or the window lies beside it.
+    """
+    grid = read_grid(path)
+    if window is None:
+        window = Tile(row=0, col=0, rows=grid.rows, cols=grid.cols)
+    tile = grid.clip(window if isinstance(window, Tile) else grid.tile_over(window))
+    if tile is None:
+        x_min, y_min, x_max, y_max = grid.bounds
+        raise InputError(
+            f"{path}: {window!r} lies beside the raster; it covers x {x_min:.1f} to {x_max:.1f}, "
+            f"y {y_min:.1f} to {y_max:.1f} in {grid.crs or 'coordinates of its own'}, or "
+            f"{grid.rows} rows and {grid.cols} columns"
+        )
+    with _open(path) as file:
+        return Raster(
+            values=file.read(window=Window(tile.col, tile.row, tile.cols, tile.rows), masked=True),
+            grid=grid.window(tile),
+            bands=tuple(name or "" for name in file.descriptions),
+            units=tuple(unit or "" for unit in file.units),
+            tags=file.tags(),
         )
 
 
