@@ -15,14 +15,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from prefect.runner import Runner
 
 from flows.prefect.events import INGESTED, RESOURCE
-from flows.prefect.server import configured_server
+from flows.prefect.server import configure, configured_server
 from flows.prefect.service import SERVICE, Service
 from flows.run.record import STOP_S
-from flows.survey_flow import survey
 from tmp.errors import InputError
+
+configure()  # before Prefect is imported
+
+from prefect.runner import Runner  # noqa: E402
+
+from flows.survey_flow import survey  # noqa: E402
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment

@@ -16,7 +16,7 @@ from flows.products.styles import write_styles
 from flows.products.zones import write_zones
 from flows.report.report import assess_map, write_report
 from flows.run.lock import locked
-from flows.run.publish import MAP_FILES, publish, recall_map, remember_map
+from flows.run.publish import MAP_FILES, is_reported, publish, recall_map, remember_map
 from flows.run.quick_look import TRIED, write_map_look
 from flows.run.request import IndexOptions, IndicesResult
 from flows.stages.indices import LEFT_OUT, NO_SHADOW, STACK, IndexRequest, Indices, read_requests
@@ -136,7 +136,9 @@ def make_indices(survey: Survey, options: IndexOptions, make: MakeResult) -> Ind
         survey=survey,
         paths=paths,
         zone_paths=zone_paths,
-        report_path=_tell(survey, result, plan.files),
+        report_path=survey.report_path
+        if result.reused and is_reported(survey, result)
+        else _tell(survey, result, plan.files),
         warnings=warnings,
     )
 

@@ -125,6 +125,18 @@ def _document(
     }
 
 
+def is_reported(survey: Survey, result: Result) -> bool:
+    """Tell whether the report is of the survey as it is now, and shows a result."""
+    try:
+        said = json.loads(survey.map_path.read_text(encoding="utf-8"))
+        now = _document(survey, [result], said["asked"], said["area_wkt"])
+        (shown,) = now["results"]
+        same = all(said[name] == now[name] for name in ("survey", "software"))
+        return same and shown in said["results"] and survey.report_path.exists()
+    except (OSError, ValueError, KeyError):
+        return False
+
+
 def _up_to_date(
     plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]
 ) -> Verdict | None:

@@ -403,12 +403,14 @@ def test_ingest_is_announced_once_for_the_same_photographs(
     farm.go()
     assert told == [False]
     asked = {"event": {"name": [INGESTED]}, "occurred": {"since": "2020-01-01T00:00:00Z"}}
+    ours: list[Any] = []
     for _ in range(100):
         events = post(prefect_server, "events/filter", filter=asked)["events"]
-        if events:
+        ours = [event for event in events if event["payload"] == {"survey": str(tmp_path)}]
+        if ours:
             break
         time.sleep(0.1)
-    assert [event["payload"] for event in events] == [{"survey": str(tmp_path)}]
+    assert len(ours) == 1
 
 
 @pytest.mark.slow
