@@ -6,7 +6,8 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,23 +227,26 @@ def run_options(**chosen: Any) -> RunOptions:
     )
 
 
-def way_of_running(**chosen: Any) -> Callable[[SurveyRun], SurveyResult]:
-    """Return what runs a survey as it was chosen: Prefect's flow, or the pipeline alone."""
-    from flows.pipeline import SurveyRun
+@contextmanager
+def way_of_running(*, prefect: bool) -> Iterator[Callable[[SurveyRun], SurveyResult]]:
+    """Yield what runs a survey: Prefect's flow, whose server starts now, or the pipeline alone."""
+    if not prefect:
+        from flows.pipeline import SurveyRun
 
-    return _run_with_prefect if chosen["prefect"] else SurveyRun.go
-
-
-def _run_with_prefect(run: SurveyRun) -> SurveyResult:
-    """Run Prefect's flow; its server starts while Prefect is loaded."""
+        yield SurveyRun.go
+        return
     from flows.prefect.server import server_of_run
 
     with server_of_run() as server:
-        if server is None:
-            return run.go()
-        from flows.survey_flow import run_flow
 
-        return run_flow(run, server)
+        def go(run: SurveyRun) -> SurveyResult:
+            if server is None:
+                return run.go()
+            from flows.survey_flow import run_flow
+
+            return run_flow(run, server)
+
+        yield go
 
 
 @click.command(epilog=STATUSES)
@@ -281,18 +285,21 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
 
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
-    from flows.pipeline import run_survey
-    from flows.run.dry_run import describe_run_plan
-    from tmp.progress import bar
-    from tmp.survey import Survey
-
-    request, how = survey_request(**chosen), run_options(**chosen)
     if dry_run:
+        from flows.run.dry_run import describe_run_plan
+        from tmp.survey import Survey
+
+        request, how = survey_request(**chosen), run_options(**chosen)
         click.echo("\n".join(describe_run_plan(Survey(folder=survey), request, how)))
         return
+    from tmp.progress import bar
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what 'tmp cancel' sends
-    with bar() as track:
-        result = run_survey(survey, request, how, go=way_of_running(**chosen), track=track)
+    with way_of_running(prefect=chosen["prefect"]) as go, bar() as track:
+        from flows.pipeline import run_survey
+
+        request, how = survey_request(**chosen), run_options(**chosen)
+        result = run_survey(survey, request, how, go=go, track=track)
     tell(result)
     exit_as(result)
 
@@ -403,15 +410,15 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
     from flows.run.watch import Inbox, Watch, refuse_nested, watch_inbox
     from tmp.progress import bar
 
-    asked, how, go = map_options(**chosen), run_options(**chosen), way_of_running(**chosen)
+    asked, how = map_options(**chosen), run_options(**chosen)
     surveys = into or inbox.resolve().parent / "surveys"
     refuse_nested(inbox, surveys)
     if how.on is Where.SLURM:
         require_slurm()
 
     def run_card(card: Path, root: Path) -> str:
-        with bar() as track:
-            request = SurveyRequest(map=asked, cards=(card,))
+        request = SurveyRequest(map=asked, cards=(card,))
+        with way_of_running(prefect=chosen["prefect"]) as go, bar() as track:
             result = run_survey(root, request, how, go=go, track=track)
         holes = "".join(f"; no {stage} at {', '.join(at)}" for stage, at in result.holes.items())
         ended = "" if result.verdict is None else f"; {result.verdict.summary}"
