@@ -22,6 +22,7 @@ from flows.pipeline import SurveyRun, open_run
 from flows.prefect.server import PACKAGES, Server, configure
 from flows.prefect.service import service_of_process
 from flows.run.request import IndexOptions, MapOptions, Part, SurveyRequest, SurveyResult
+from tmp.captures import HeightUse
 from tmp.errors import StoppedError, TransientError
 
 configure()  # before Prefect is imported
@@ -31,6 +32,7 @@ for _package in PACKAGES:
 from prefect import flow, get_client, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.exceptions import PrefectSignal, TerminationSignal  # noqa: E402
+from prefect.futures import as_completed  # noqa: E402
 from prefect.runtime import deployment, flow_run, task_run  # noqa: E402
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # noqa: E402
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
@@ -146,8 +148,7 @@ def report(run: SurveyRun) -> State[Any]:
 @task(name="indices", **STAGE)
 def compute_indices(run: SurveyRun) -> State[Any]:
     """Compute the indices that are asked for, or the first that the bands allow."""
-    computed = run.compute_indices()
-    return _ended(lambda: run.results["indices"] if computed else None)
+    return _ended(lambda: run.results["indices"] if run.compute_indices() else None)
 
 
 STAGE_TASKS = {
@@ -222,6 +223,7 @@ def survey(
     area: str = "",
     ortho_gsd_m: float | None = None,
     indices: tuple[str, ...] = (),
+    heights: HeightUse = HeightUse.AUTO,
 ) -> State[Any]:
     """Make everything of a survey, from card to report.
 
@@ -239,6 +241,8 @@ def survey(
         Cell of the orthomosaic; by default the photographs' own.
     indices : tuple of str
         Names of indices; empty for the one that the bands are first looked at by.
+    heights : str
+        Whether recorded heights give the map its tilt.
     """
     with _opened(
         survey,
@@ -248,6 +252,7 @@ def survey(
         area=area,
         ortho_gsd_m=ortho_gsd_m,
         indices=indices,
+        heights=heights,
     ) as run:
         state: State[Any] = Completed()
         if run.request.cards:
@@ -286,6 +291,7 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
                 str(asked.map.area_file or ""),
                 asked.map.ortho_gsd_m,
                 asked.indices.indices if asked.indices else (),
+                asked.map.heights,
                 return_state=True,
             )
     except (Exception, PrefectSignal) as error:
@@ -293,10 +299,11 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             log.warning("Prefect's record of the run ends here, the run does not: %s", said)
         state = Failed()
+    for failure in run.errors.values():
+        if not isinstance(failure, StoppedError):
+            raise failure
     if run.stopping.is_set():
         raise KeyboardInterrupt
-    for failure in run.errors.values():
-        raise failure
     return run.result if state.is_completed() else run.go()
 
 
@@ -342,12 +349,14 @@ def _make_all(run: SurveyRun, stages: Sequence[type[Stage]]) -> State[Any]:
 def _joined(run: SurveyRun, tasks: Sequence[PrefectFuture[Any]]) -> State[Any]:
     """Wait for tasks; returns how the flow that they are of ends."""
     with _interruptible(run, tasks):
-        for each in tasks:
-            each.wait()
-    if run.stopping.is_set():
-        return Cancelled(message=STOPPED)
+        for each in as_completed(list(tasks)):
+            each.wait()  # knows its state then
+            if each.state.is_failed():
+                run.stopping.set()  # or the others would do all their work first
     failed = [each.state.message or "" for each in tasks if each.state.is_failed()]
-    return Failed(message="; ".join(failed)) if failed else Completed()
+    if failed:
+        return Failed(message="; ".join(failed))
+    return Cancelled(message=STOPPED) if run.stopping.is_set() else Completed()
 
 
 @contextmanager
@@ -359,8 +368,16 @@ def _interruptible(run: SurveyRun, tasks: Collection[PrefectFuture[Any]]) -> Ite
         run.stopping.set()
         for each in tasks:
             each.wait()
-        if deployment.id:  # its runner has the last word, which would end a quick retry
+        if deployment.id and _is_cancelling():  # its runner has the last word
             raise
+
+
+def _is_cancelling() -> bool:
+    """Tell whether somebody has cancelled this flow run on Prefect's pages."""
+    with suppress(Exception), get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run.id).state
+        return state is not None and state.is_cancelling()
+    return False
 
 
 def _as(state: State[Any]) -> State[Any]:
@@ -385,6 +402,7 @@ def _opened(
     area: str = "",
     ortho_gsd_m: float | None = None,
     indices: Sequence[str] = (),
+    heights: HeightUse = HeightUse.AUTO,
 ) -> Iterator[SurveyRun]:
     """Open a run of a survey for the flow that this is called in, or join the one under way."""
     service = service_of_process()
@@ -394,6 +412,7 @@ def _opened(
             quality=quality,
             area_file=Path(area) if area else None,
             ortho_gsd_m=ortho_gsd_m,
+            heights=heights,
             workers=service.workers,
         ),
         cards=tuple(map(Path, cards)),

@@ -140,6 +140,7 @@ class Farm:
         """Id of the sub-flow whose stage was made last."""
         self.ground = record.results[-1].folder / GROUND
         self.on_surface: Callable[[], object] = lambda: None
+        self.beside: list[type[Stage]] = []
         self.under_way: SurveyRun | None = None
         write_captures(self.survey.gpkg_path, record.captures)
 
@@ -166,6 +167,7 @@ class Farm:
         stages = [
             stage_of("orientation", self.orient),
             stage_of("surface", self.measure, "orientation", options=("fill",)),
+            *self.beside,
         ]
         request = SurveyRequest(map=MapOptions(fill=fill), until=Part.PRODUCTS)
         how = RunOptions(on=Where.THREADS)
@@ -330,6 +332,31 @@ def test_ctrl_c_stops_the_stage_at_work_and_cancels_the_run(farm: Farm) -> None:
     with pytest.raises(KeyboardInterrupt):
         farm.go()
     assert farm.ended() == ("Cancelled", STOPPED)
+
+
+@pytest.mark.slow
+def test_stages_of_a_cluster_are_made_side_by_side_and_one_that_fails_stops_the_others(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def balance(space: Workspace) -> Figures:
+        both.wait()
+        assert farm.under_way is not None
+        assert farm.under_way.stopping.wait(60)
+        raise StoppedError(STOPPED)
+
+    def fail() -> None:
+        both.wait()
+        raise InputError("no light")
+
+    farm.on_surface = fail
+    farm.beside = [stage_of("exposure", balance, "orientation")]
+    monkeypatch.setattr(SurveyRun, "side_by_side", True)
+    with pytest.raises(InputError, match="no light"):
+        farm.go()
+    state, message = farm.ended()
+    assert (state, "no light" in message) == ("Failed", True)
 
 
 @pytest.mark.slow
