@@ -49,7 +49,7 @@ from flows.run.request import (
 from flows.stages.indices import Indices
 from flows.stages.ingest import Ingest, forget_absent, ingest_recipe
 from flows.stages.inputs import require_space
-from tmp.errors import TmpError
+from tmp.errors import StoppedError, TmpError
 from tmp.progress import Track, say_duration, silent
 from tmp.survey import StrPath, Survey, create_survey, open_survey
 
@@ -116,6 +116,24 @@ class SurveyRun:
             indices=self.indices,
             verdict=published.verdict if published else None,
         )
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What kept a stage from being made, unless it was merely stopped."""
+        errors = self.errors.values()
+        return next((error for error in errors if not isinstance(error, StoppedError)), None)
+
+    @property
+    def outcome(self) -> tuple[str, str]:
+        """How the run ended that did not raise: a state for its book, and why."""
+        if self.failure is not None:
+            return "failed", str(self.failure)
+        if self.stopping.is_set():
+            return "stopped", ""
+        verdict = self.published.verdict if self.published else None
+        if verdict is not None and verdict.end is End.PARTIAL:
+            return str(End.PARTIAL), verdict.summary
+        return "done", ""
 
     @cached_property
     def plan(self) -> MapPlan:
@@ -387,11 +405,7 @@ def open_run(
         finally:
             run.close()
             _UNDER_WAY.reset(token)
-        verdict = run.published.verdict if run.published else None
-        if verdict is not None and verdict.end is End.PARTIAL:
-            run.book.end(str(End.PARTIAL), verdict.summary)
-        else:
-            run.book.end("done")
+        run.book.end(*run.outcome)
 
 
 STAGE_NAMES = (Ingest.name, *(stage.name for stage in (*STAGES, *BAND_STAGES)), Indices.name)

@@ -299,9 +299,8 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             log.warning("Prefect's record of the run ends here, the run does not: %s", said)
         state = Failed()
-    for failure in run.errors.values():
-        if not isinstance(failure, StoppedError):
-            raise failure
+    if run.failure is not None:
+        raise run.failure
     if run.stopping.is_set():
         raise KeyboardInterrupt
     return run.result if state.is_completed() else run.go()

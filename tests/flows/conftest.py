@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import numpy as np
@@ -24,7 +26,7 @@ from flows.products.ground import GROUND, NODATA, continue_ground
 from flows.report.report import MapRecord
 from flows.run.record import RUN, RunBook
 from tmp.cameras import Camera, Pose
-from tmp.captures import Capture, Flag, HeightDatum
+from tmp.captures import Capture, Flag, HeightDatum, write_captures
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import create_tiled, finish_cog, read_grid, read_window
@@ -195,6 +197,36 @@ def book(survey: Survey) -> RunBook:
     book = RunBook(path=survey.work_dir / RUN)
     book.begin("local", ["orientation", "surface"])
     return book
+
+
+@pytest.fixture(scope="session")
+def flown() -> ModuleType:
+    """The module ``flown_block`` of the tests of photogrammetry: a survey of points."""
+    path = Path(__file__).parents[1] / "photogrammetry" / "flown_block.py"
+    spec = importlib.util.spec_from_file_location("flown_block", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def flight(tmp_path_factory: pytest.TempPathFactory, flown: ModuleType) -> Survey:
+    """Two lines of a rehearsed survey, ingested."""
+    survey = create_survey(tmp_path_factory.mktemp("flight") / "survey", name="Test farm")
+    poses = flown.stations()[:8]
+    flown.photograph_ground(survey.photos_dir, poses)
+    camera = replace(flown.CAMERA, focal_sigma=0.005)
+    settings = Settings(
+        name="Test farm",
+        crs=flown.FRAME.crs,
+        origin=flown.FRAME.origin,
+        cameras={camera.camera_id: camera},
+    )
+    write_settings(survey, settings)
+    write_captures(survey.gpkg_path, flown.captures_of(poses))
+    return survey
 
 
 def write_ground(folder: Path, dsm: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -23,10 +22,11 @@ from photogrammetry.orientation import features, matching
 from tmp.captures import write_captures
 from tmp.errors import OrientationError
 from tmp.progress import Track
-from tmp.survey import Settings, Survey, create_survey, open_survey, write_settings
+from tmp.survey import Survey, open_survey
 
 STAGES = ("features", "matches", "orientation")
 PHOTOGRAPHS = 8
+"""Of the fixture `flight`."""
 
 
 @dataclass
@@ -45,18 +45,6 @@ def few_keypoints() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def flown() -> ModuleType:
-    """The module ``flown_block`` of the tests of photogrammetry: a survey of points."""
-    path = Path(__file__).parents[1] / "photogrammetry" / "flown_block.py"
-    spec = importlib.util.spec_from_file_location("flown_block", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen = Watched([], [])
@@ -73,24 +61,6 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     monkeypatch.setattr(features, "detect_photograph", watch_describe)
     monkeypatch.setattr(matching.PairMatcher, "_compare", watch_compare)
     return seen
-
-
-@pytest.fixture(scope="module")
-def flight(tmp_path_factory: pytest.TempPathFactory, flown: ModuleType) -> Survey:
-    """Two lines of a rehearsed survey, ingested."""
-    survey = create_survey(tmp_path_factory.mktemp("flight") / "survey", name="Test farm")
-    poses = flown.stations()[:PHOTOGRAPHS]
-    flown.photograph_ground(survey.photos_dir, poses)
-    camera = replace(flown.CAMERA, focal_sigma=0.005)
-    settings = Settings(
-        name="Test farm",
-        crs=flown.FRAME.crs,
-        origin=flown.FRAME.origin,
-        cameras={camera.camera_id: camera},
-    )
-    write_settings(survey, settings)
-    write_captures(survey.gpkg_path, flown.captures_of(poses))
-    return survey
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from flows import serve
@@ -19,9 +21,11 @@ from flows.execution.cluster_profile import read_profile
 from flows.prefect.events import INGESTED, announce_ingest
 from flows.prefect.server import Server
 from flows.prefect.service import SERVICE, Service, service_of_process
+from flows.run.record import read_run
 from flows.run.request import Part, Where
 from flows.serve import deployment, serve_runs
 from tmp.errors import InputError
+from tmp.survey import Survey
 
 ASKED = {
     "cards": ("/card",),
@@ -107,35 +111,96 @@ def test_nothing_is_announced_where_nobody_listens(
     assert not announce_ingest(tmp_path)
 
 
+@contextmanager
+def serving(url: str, surveys: Path, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """Have ``tmp serve`` run what a server asks for; stops it in good order."""
+    command = [str(Path(sys.executable).with_name("tmp")), "serve", str(surveys)]
+    environment = environment_of(url, home)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:
+        try:
+            wait_for(url, "deployments", 1)
+            yield service
+        finally:
+            service.send_signal(signal.SIGTERM)
+        said = service.communicate(timeout=60)[1]
+    assert said == "interrupted; run the same command again to go on\n"
+
+
+def environment_of(url: str, home: Path) -> dict[str, str]:
+    own = {"PREFECT_API_URL": url, "PREFECT_HOME": str(home), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    return os.environ | own
+
+
 @pytest.mark.slow
 def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
     prefect_server: str, tmp_path: Path
 ) -> None:
     farm = tmp_path / "surveys" / "farm"
     farm.mkdir(parents=True)
-    environment = os.environ | {
-        "PREFECT_API_URL": prefect_server,
-        "PREFECT_HOME": str(tmp_path),
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-    }
-    command = [str(Path(sys.executable).with_name("tmp")), "serve", str(farm.parent)]
     code = (
         "from pathlib import Path; from flows.prefect.events import announce_ingest\n"
         f"announce_ingest(Path({str(farm)!r}))"
     )
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:
-        try:
-            wait_for(prefect_server, "deployments", 1)
-            for _ in range(2):
-                subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-            asked = {"state": {"type": {"any_": ["FAILED"]}}, "name": {"any_": ["farm"]}}
-            ended = wait_for(prefect_server, "flow_runs", 1, flow_runs=asked)
-        finally:
-            service.send_signal(signal.SIGTERM)
-        said = service.communicate(timeout=60)[1]
+    environment = environment_of(prefect_server, tmp_path)
+    with serving(prefect_server, farm.parent, tmp_path):
+        for _ in range(2):
+            subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        asked = {"state": {"type": {"any_": ["FAILED"]}}, "name": {"any_": ["farm"]}}
+        ended = wait_for(prefect_server, "flow_runs", 1, flow_runs=asked)
     assert len(ended) == 1
     assert f"{farm}: is not a survey (no survey.toml)" in ended[0]["state"]["message"]
-    assert said == "interrupted; run the same command again to go on\n"
+
+
+@pytest.mark.slow
+def test_run_is_started_cancelled_and_retried_through_the_api(
+    prefect_server: str, flight: Survey, tmp_path: Path
+) -> None:
+    surveys = tmp_path / "surveys"
+    folder = shutil.copytree(flight.folder, surveys / "flight")
+
+    def state_is(*kinds: str) -> None:
+        asked = {"id": {"any_": [run]}, "state": {"type": {"any_": list(kinds)}}}
+        wait_for(prefect_server, "flow_runs", 1, flow_runs=asked)
+
+    def set_state(**state: str) -> None:
+        url = f"{prefect_server}/flow_runs/{run}/set_state"
+        httpx.post(url, json={"state": state, "force": True}).raise_for_status()
+
+    with serving(prefect_server, surveys, tmp_path):
+        (deployed,) = wait_for(prefect_server, "deployments", 1)
+        run = httpx.post(
+            f"{prefect_server}/deployments/{deployed['id']}/create_flow_run",
+            json={"parameters": {"survey": "flight", "quality": "fast", "until": "orient"}},
+        ).json()["id"]
+        parts = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
+        under_way = {"state": {"type": {"any_": ["RUNNING"]}}}
+        wait_for(prefect_server, "task_runs", 1, **parts, task_runs=under_way)
+        set_state(type="CANCELLING", name="Cancelling")
+        state_is("CANCELLED")
+        deadline_s = time.monotonic() + 30
+        while workers_of(folder):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        assert read_run(Survey(folder=folder)).state == "stopped"
+        set_state(type="SCHEDULED", name="AwaitingRetry")
+        state_is("COMPLETED")
+    stages = wait_for(prefect_server, "task_runs", 3, **parts)
+    assert {"features", "matches", "orientation"} <= {stage["name"] for stage in stages}
+    pages = wait_for(prefect_server, "artifacts", 1, **parts)
+    assert "orientation" in {page["key"] for page in pages}
+    ids = [part["id"] for part in wait_for(prefect_server, "flow_runs", 1, **parts)]
+    lines = wait_for(prefect_server, "logs", 1, logs={"flow_run_id": {"any_": ids}})
+    assert any(line["message"].startswith("orientation: made by 1 unit") for line in lines)
+
+
+def workers_of(survey: Path) -> list[psutil.Process]:
+    """Return the processes at work on a survey."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if str(survey) in " ".join(process.cmdline()) and "serve" not in process.cmdline():
+                found.append(process)
+    return found
 
 
 def wait_for(url: str, kind: str, count: int, **asked: Any) -> list[Any]:
