@@ -12,9 +12,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
-MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 200, 15, 17
-"""Modules with content, entries of a folder, imports one upon another.  Wanted are 170, 15 and 14:
-lower these when there are fewer, and raise none without need."""
+MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 185, 15, 15
+"""Modules with content, entries of a folder, imports one upon another, those within functions too.
+Wanted are 170, 15 and 14: lower these when there are fewer, and raise none without need."""
 LEAST_LINES = 7
 """A module with fewer says what a room is for, and has no content."""
 HEAVY = (
@@ -142,16 +142,17 @@ def modules() -> dict[str, Path]:
 
 
 def imports_of(path: Path, known: dict[str, Path]) -> set[str]:
-    """Return the modules that one needs when it is imported itself."""
-    found, waiting = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    """Return the modules that one needs, within its functions too."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.If | ast.Try) and "TYPE_CHECKING" not in ast.dump(node):
-            waiting += node.body
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            waiting += ast.iter_child_nodes(node)
     return found & known.keys()
 
 
