@@ -17,9 +17,8 @@ from tomlkit.exceptions import ParseError
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum, choose_captures, read_captures
 from tmp.errors import InputError, NotASurveyError, VersionError
-from tmp.files import replacing
+from tmp.files import build, replacing, subtables, table
 from tmp.geo.frames import LocalFrame
-from tmp.toml_tables import build, subtables, table
 
 if TYPE_CHECKING:
     from tmp.geo.grids import Tile

@@ -36,8 +36,8 @@ from ingest.metadata.vendors import (
 )
 from tmp.captures import Capture
 from tmp.errors import InputError
+from tmp.files import build, read_toml, subtables
 from tmp.radiometry import Band, BandTags, Family
-from tmp.toml_tables import build, read_toml, subtables
 
 FILE = "cameras.toml"
 

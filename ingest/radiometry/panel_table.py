@@ -27,9 +27,8 @@ from typing import Any
 import numpy as np
 
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import build, read_toml, refuse_unknown, replacing, subtables
 from tmp.radiometry import Band
-from tmp.toml_tables import build, read_toml, refuse_unknown, subtables
 
 FILE = "panels.toml"
 """In the survey's folder."""

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmp.errors import InputError
+from tmp.files import build, nearest, read_toml
 from tmp.radiometry import Band
-from tmp.toml_tables import build, nearest, read_toml
 
 Array = NDArray[np.float32]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.kernels.correlation import assess_blocks
-from photogrammetry.kernels.visibility import count_sights
+from photogrammetry.kernels.rendering import count_sights
 from photogrammetry.surface.search import (
     Float32,
     LevelGrid,
@@ -126,7 +126,7 @@ def judge(
     height : ndarray of shape (rows, cols)
         Tile heights on the finest level.
     decided : ndarray of bool, shape (rows, cols)
-        Cells known to be right, see `photogrammetry.surface.edges`.
+        Cells known to be right, see `photogrammetry.surface.measure`.
     rivalry : ndarray of shape (rows, cols)
         Standard deviation in metres that other heights at which the photographs agree leave.
 
