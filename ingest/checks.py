@@ -284,13 +284,7 @@ _RULES: tuple[tuple[Flag, Rule], ...] = (
 
 
 def find_disagreements(captures: Sequence[Capture]) -> list[str]:
-    """Return what does not fit together, a line each; empty when all is well.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        All photographs of a survey, judged; those left out are not looked at.
-    """
+    """Return what does not fit together among photographs in use, a line each."""
     used = [capture for capture in captures if capture.used]
     return [*_mixed_firmware(used), *_elsewhere(used)]
 

@@ -119,12 +119,7 @@ def _time(capture: Capture) -> datetime:
 
 
 def group_rigs(captures: Sequence[Capture]) -> list[Capture]:
-    """Return the captures with ``rig_id`` set, and panel marks shared within each rig.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        All photographs of a survey.
+    """Return the captures of a survey with ``rig_id`` set, and panel marks shared within each rig.
 
     Notes
     -----

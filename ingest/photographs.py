@@ -72,17 +72,7 @@ class Reading:
 def read_photograph(
     data: bytes, capture: Capture, declarations: Sequence[Declaration] = ()
 ) -> Reading:
-    """Fill in all that a file says of itself.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    capture : Capture
-        With name, source, digest and size; the rest is set.
-    declarations : sequence of Declaration
-        What a person wrote in ``cameras.toml``.
-    """
+    """Fill in all that a file says of itself, where name, source, digest and size are known."""
     tags = read_tags(data)
     bands = band_tags(tags, declarations)
     capture = _with_bands(_with_tags(capture, tags), tags, bands)
@@ -397,10 +387,7 @@ def _take(
 def check_crs(crs: str | None) -> None:
     """Refuse a CRS that products cannot be written in.
 
-    Raises
-    ------
-    InputError
-        If PROJ does not know it, or it is not projected in metres.
+    Raises `InputError` if PROJ does not know it, or it is not projected in metres.
     """
     if crs is None:
         return
@@ -430,17 +417,9 @@ def _settle(
 
 
 def choose_origin(captures: Sequence[Capture]) -> tuple[float, float, float]:
-    """Return the zero of the local frame: the middle of the photographs, near the ground.
+    """Return the zero of the local frame: the middle of the positions, near the ground.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        With positions, at least one.
-
-    Returns
-    -------
-    tuple of float
-        Longitude and latitude in degrees, height in whole metres.
+    Longitude and latitude are in degrees, the height in whole metres.
     """
     above = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
     height_m = statistics.median(c.height_m or 0.0 for c in captures)

@@ -76,21 +76,9 @@ class Picture:
 def measure_picture(
     data: bytes, tags: Tags, *, black_dn: float = 0.0, saturation_dn: float = 255.0
 ) -> Picture | None:
-    """Measure sharpness and exposure of one picture.
+    """Measure sharpness and exposure of a whole file, between pixel values of black and saturation.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    tags : Tags
-        Its tags; only kind and size are used.
-    black_dn, saturation_dn : float
-        Pixel values of darkness and saturation.
-
-    Returns
-    -------
-    Picture or None
-        None when the picture does not decode.
+    Of the tags only kind and size are used. Returns None when the picture does not decode.
 
     Notes
     -----

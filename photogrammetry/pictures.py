@@ -50,21 +50,9 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
     """Decode a photograph as stored, without turning it by its orientation tag.
 
     A picture of more than 8 bits, such as that of one band, is stretched to 8 by `stretched`:
-    enough to find and correlate what it shows, not to measure light.
-
-    Parameters
-    ----------
-    halvings : {0, 1, 2, 3}
-        Halve the size this often while decoding; the JPEG decoder does it almost for free.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols, 3), uint8, blue, green, red
-
-    Raises
-    ------
-    PhotographError
-        If the file cannot be decoded.
+    enough to find and correlate what it shows, not to measure light. Up to three halvings while
+    decoding cost the JPEG decoder nothing. Returns blue, green and red, uint8 (rows, cols, 3);
+    raises `PhotographError` if the file cannot be decoded.
     """
     reduced = (
         cv2.IMREAD_COLOR,
@@ -230,10 +218,7 @@ class DecodedPictures:
     def get(self, name: str) -> NDArray[Any]:
         """Return a photograph (rows, cols, bands); blue, green, red unless loaded otherwise.
 
-        Raises
-        ------
-        PhotographError
-            If it cannot be decoded.
+        Raises `PhotographError` if it cannot be decoded.
         """
         with self._lock:
             future = self._pictures.get(name)

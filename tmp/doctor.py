@@ -168,10 +168,7 @@ def doctor() -> None:
 def import_open3d() -> ModuleType:
     """Return the module open3d, with the system library it misses put in its place.
 
-    Raises
-    ------
-    DeviceError
-        If it is not installed or does not load.
+    Raises `DeviceError` if it is not installed or does not load.
 
     Notes
     -----

@@ -51,14 +51,8 @@ def disk_full(path: Path) -> SpaceError:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` that takes its place when the block ends well.
 
-    On an exception the temporary file is removed and `path` stays as it was.
-
-    Raises
-    ------
-    SpaceError
-        If the disk fills up while writing.
-    InputError
-        If the folder cannot be written to.
+    On an exception the temporary file is removed and `path` stays as it was. Raises `SpaceError` if
+    the disk fills up while writing; `InputError` if the folder cannot be written to.
     """
     # Machines that share a disk give out the same process numbers.
     temporary = path.with_name(f".{path.stem}.{platform.node()}.{os.getpid()}.part{path.suffix}")
@@ -82,15 +76,8 @@ def write_json(
 ) -> None:
     """Write a JSON file, whole or not at all; raises as `replacing` does.
 
-    Parameters
-    ----------
-    value : object
-        What `json.dumps` takes.
-    indent : int, optional
-        Blanks before each entry; all on one line by default.
-    for_people : bool
-        Whether letters of all languages stay as they are, and a line ends the file; a number that
-        is not finite is then a `ValueError`, since other programs cannot read it.
+    For people, letters of all languages stay as they are, and a line ends the file; a number that
+    is not finite is then a `ValueError`, since other programs cannot read it.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=not for_people, allow_nan=not for_people)
     with replacing(path) as temporary:
@@ -98,18 +85,7 @@ def write_json(
 
 
 def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:
-    """Read a JSON file.
-
-    Parameters
-    ----------
-    remedy : str
-        What to do where it is damaged.
-
-    Raises
-    ------
-    InputError
-        If it is not there, cannot be read, or is damaged.
-    """
+    """Read a JSON file; raises `InputError`, with the remedy, if it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -122,14 +98,8 @@ def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:
 def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path]:
     """Yield a new empty sibling of `folder` that takes its place when the block ends well.
 
-    On an exception it is removed, and `folder` stays as it was.
-
-    Parameters
-    ----------
-    folder : Path
-        Need not exist; its parent must.
-    keep : sequence of str
-        Patterns of files directly in the folder that go on into the new one.
+    On an exception it is removed, and `folder` stays as it was. The folder need not exist; files
+    directly in it that match a pattern to keep go on into the new one.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -158,13 +128,7 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is not TOML.
-    """
+    """Read a TOML file; raises `InputError` if it cannot be read or is not TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -176,15 +140,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     """Return the table ``[NAME]`` of a document; an empty one where there is none.
 
-    Parameters
-    ----------
-    where : str
-        What messages begin with, such as the file.
-
-    Raises
-    ------
-    InputError
-        If something else has its name.
+    Raises `InputError`, beginning with `where`, if something else has its name.
     """
     found = document.get(name, {})
     if not isinstance(found, dict):
@@ -208,23 +164,12 @@ def build(
 ) -> Built:
     """Return the dataclass that a table is written for, its inner tables and lists alike.
 
-    Parameters
-    ----------
-    cls : dataclass
-        Of str, int, float, bool, `StrEnum`, tuples, mappings from str and dataclasses of these,
-        each with or without None.
-    where : str
-        What messages begin with: the file and the table.
-    strict : bool
-        Whether a key that is no field is refused, or left alone.
-    **given
-        Fields that do not come from the table.
+    Fields are str, int, float, bool, `StrEnum`, tuples, mappings from str and dataclasses of these,
+    each with or without None; those `given` do not come from the table. Unless `strict`, a key that
+    is no field is left alone.
 
-    Raises
-    ------
-    InputError
-        If a field is missing or not known, or its value is of the wrong kind, or the dataclass
-        itself refuses it.
+    Raises `InputError`, beginning with `where` (the file and the table), if a field is missing or
+    not known, or its value is of the wrong kind, or the dataclass itself refuses it.
     """
     assert is_dataclass(cls)
     hints = get_type_hints(cls)

@@ -92,15 +92,7 @@ class _Entry:
 def read_declarations(root: Path) -> list[Declaration]:
     """Read ``cameras.toml`` in a survey's folder and beside it; the survey's own comes first.
 
-    Parameters
-    ----------
-    root : Path
-        The survey's folder; need not exist.
-
-    Raises
-    ------
-    InputError
-        If a file is no TOML, or an entry cannot be understood.
+    Raises `InputError` if a file is no TOML, or an entry cannot be understood.
     """
     folder = root.resolve()
     return [
@@ -188,14 +180,7 @@ def _bands(entry: _Entry, where: str) -> tuple[Band, ...]:
 
 
 def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:
-    """Read what one file says of its bands.
-
-    Parameters
-    ----------
-    path : Path
-        A photograph; only read.
-    declarations : sequence of Declaration
-        What a person wrote in ``cameras.toml``; see `ingest.metadata.bands.read_declarations`.
+    """Read what one file says of its bands, and what is declared of it (`read_declarations`).
 
     Notes
     -----

@@ -192,18 +192,10 @@ class BrownFit:
 
 @lru_cache(maxsize=64)  # a survey's photographs come from a few lenses
 def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
-    """Fit Brown's radial model to a fisheye's out to a distance from the principal point.
+    """Fit Brown's radial model to a fisheye's out to the farthest corner of the picture.
 
-    Parameters
-    ----------
-    farthest_px : float
-        Distance of the picture's farthest corner.
-
-    Raises
-    ------
-    InputError
-        If the fisheye does not reach that far, or does so at an angle beyond 70° where no
-        polynomial of Brown's holds.
+    Raises `InputError` if the fisheye does not reach that far, or does so at an angle beyond 70°
+    where no polynomial of Brown's holds.
 
     Notes
     -----
@@ -236,13 +228,7 @@ def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
 
 
 def propose_camera(tags: Tags) -> Camera:
-    """Return the camera of a readable photograph with its prior and where it comes from.
-
-    Parameters
-    ----------
-    tags : Tags
-        With ``width_px`` and ``height_px`` known.
-    """
+    """Return the camera of a photograph of known size, with its prior and where it comes from."""
     return (
         _from_dewarp_data(tags)
         or _from_perspective_model(tags)

@@ -134,13 +134,8 @@ def parse_xmp(data: bytes) -> dict[str, tuple[tuple[str, str], ...]]:
     """Find and flatten the XMP packet in a file's bytes.
 
     Attributes, elements and ``rdf:Seq``, ``rdf:Bag`` and ``rdf:Alt`` lists of all
-    ``rdf:Description`` are merged; the items of a list are joined with commas.
-
-    Returns
-    -------
-    dict
-        Local name to (namespace URI, text) pairs, as makers put the same name in several
-        namespaces.
+    ``rdf:Description`` are merged; the items of a list are joined with commas. Returned are
+    (namespace URI, text) pairs by local name, as makers put the same name in several namespaces.
 
     Examples
     --------

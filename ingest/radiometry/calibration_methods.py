@@ -76,15 +76,8 @@ def spans_a_line(reflectance: ArrayLike) -> bool:
 def fit_line(radiance: ArrayLike, reflectance: ArrayLike) -> EmpiricalLine:
     """Fit the line by least squares; through the origin if the targets are all but equal.
 
-    Parameters
-    ----------
-    radiance, reflectance : array-like of shape (N,)
-        Of the targets, N ≥ 1.
-
-    Raises
-    ------
-    InputError
-        If a brighter target sent back less light.
+    Radiance and reflectance are those of the targets, (N,). Raises `InputError` if a brighter
+    target sent back less light.
 
     References
     ----------

@@ -104,11 +104,7 @@ class PanelReading:
 def find_panel(dn: Picture, tags: BandTags | None = None) -> PanelSighting | None:
     """Find the MicaSense panel in a photograph; None where there is none.
 
-    Parameters
-    ----------
-    dn : ndarray of shape (rows, cols) or (rows, cols, channels), unsigned
-    tags : BandTags, optional
-        Their mark of a panel, if any, is believed before the picture is searched.
+    A mark of a panel in its tags is believed before the picture is searched.
 
     Notes
     -----
@@ -179,12 +175,7 @@ def measure_panels(
 ) -> list[PanelReading]:
     """Find and measure panels in all photographs that may show one.
 
-    Parameters
-    ----------
-    load : callable
-        Returns the pixel values of a photograph by name.
-    expected : collection of str
-        Names of pictures of a panel, for which finding none is worth a word.
+    `load` returns pixel values by name; where a panel is expected, finding none is worth a word.
     """
     readings = []
     for shot in shots:
@@ -312,14 +303,7 @@ def _reflectance(
 
 
 def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:
-    """Return the serial numbers of panels not yet known, by photograph.
-
-    Parameters
-    ----------
-    captures : sequence of Capture
-        With ``rig_id`` and ``flight`` settled.
-    photos_dir : Path
-        Folder that their names start from.
+    """Return the serial numbers of panels not yet known, by photograph, once rigs and flights are.
 
     Notes
     -----

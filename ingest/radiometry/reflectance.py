@@ -117,22 +117,12 @@ def _apart(reading: PanelReading, group: BandGroup) -> timedelta:
 def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> Calibration:
     """Calibrate all bands of a survey, each with the best there is for it.
 
-    Parameters
-    ----------
-    shots : sequence of Shot
-        All band photographs, panel pictures included; colour photographs are passed over.
-    readings : sequence of PanelReading
-        As `ingest.radiometry.panels.measure_panels` returns them.
+    Panel pictures are among the photographs, their readings from
+    `ingest.radiometry.panels.measure_panels`; colour photographs are passed over. Every photograph
+    and band has a factor then.
 
-    Returns
-    -------
-    Calibration
-        With a factor for every photograph and band.
-
-    Raises
-    ------
-    InputError
-        If targets contradict each other, or a photograph lacks the tags of its maker's formula.
+    Raises `InputError` if targets contradict each other, or a photograph lacks the tags of its
+    maker's formula.
     """
     light = read_light(shots)
     groups = _group(shots)
@@ -236,23 +226,12 @@ def calibrate_captures(
 ) -> Calibration:
     """Calibrate all band photographs of a survey.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Panel pictures included and marked as such (`ingest.radiometry.panels.find_panels`).
-    load : callable
-        Returns the pixel values of a photograph, as stored, by name.
-    tags_of : callable
-        Returns what a photograph says of its bands, by name; those without are passed over.
-    table : PanelTable, optional
-        What panels reflect, from ``panels.toml``.
-    level : callable, optional
-        What photographs of the survey will be multiplied by; panels count as they look then.
+    Panel pictures are included and marked as such (`ingest.radiometry.panels.find_panels`); those
+    without tags are passed over. `load` returns the pixel values of a photograph, as stored, by
+    name; `level` what it will be multiplied by: panels count as they look then. The table of what
+    panels reflect is from ``panels.toml``.
 
-    Raises
-    ------
-    InputError
-        If the table outlines a target in a photograph that is not there.
+    Raises `InputError` if it outlines a target in a photograph that is not there.
     """
     table = table or PanelTable()
     readable = [c for c in captures if c.band != UNKNOWN_BAND and _good(c)]

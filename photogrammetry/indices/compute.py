@@ -93,19 +93,9 @@ def compute_index(
 ) -> IndexCells:
     """Compute an index from its bands.
 
-    Parameters
-    ----------
-    layers : mapping of str to Layer
-        One for each letter of the formula, all of one shape.
-    mask : ndarray of bool, shape (rows, cols), optional
-        True where values are to be left out, such as saturated cells.
-    workers : int
-        Threads; never changes the result.
-
-    Raises
-    ------
-    InputError
-        If a band is missing or shapes differ.
+    There is a layer for each letter of the formula, all of one shape; cells of the mask are left
+    out, such as saturated ones. Threads never change the result. Raises `InputError` if a band is
+    missing or shapes differ.
 
     Examples
     --------

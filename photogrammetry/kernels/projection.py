@@ -39,14 +39,7 @@ def load_view(geometry, view):
 
 @njit(inline="always")
 def project(view, x, y, z):
-    """Return image coordinates of a tile point; x is NaN where the lens model does not reach.
-
-    Parameters
-    ----------
-    view : tuple of 22 float32
-        From `load_view`.
-    x, y, z : float32
-        Tile coordinates.
+    """Return where a view sees a tile point; x is NaN where the lens model does not reach.
 
     Notes
     -----

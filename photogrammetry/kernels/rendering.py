@@ -38,18 +38,7 @@ def sample_grey(pixels, geometry, layout, view, x, y, z, wanted, out):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def sample_colour(picture, geometry, x, y, z, out):
-    """Sample a colour picture on a surface.
-
-    Parameters
-    ----------
-    picture : uint8 (height, width, bands)
-    geometry : float32 (1, 22)
-        For the whole picture at its size, see `photogrammetry.kernels.projection`.
-    x, y : float32 (cols,), (rows,)
-    z : float32 (rows, cols)
-    out : float32 (rows, cols, bands), written
-        NaN where the picture does not see the surface.
-    """
+    """Sample a picture, uint8 (height, width, bands), on a surface; NaN where it does not see."""
     numbers = load_view(geometry, 0)
     height, width, bands = picture.shape
     for r in range(z.shape[0]):
@@ -66,22 +55,11 @@ def sample_colour(picture, geometry, x, y, z, out):
 def add_view(picture, geometry, gain, x, y, z, weight, row_at, col_at, total, weights):
     """Add a full-size photograph, weighted, to an orthomosaic tile.
 
-    Parameters
-    ----------
-    picture : uint8 or float32 (height, width, bands)
-        Where the first band is NaN the place is left to other photographs.
-    geometry : float32 (1, 22)
-    gain : float32 (bands,)
-        Factors of the bands.
-    x, y : float32 (cols,), (rows,)
-        Tile coordinates of the pixels.
-    z : float32 (rows, cols)
-    weight : float32 (label rows, label cols)
-        Weight of the view on the coarser label grid, interpolated bilinearly.
-    row_at, col_at : float32 (rows,), (cols,)
-        Place of the pixels on that grid, centre origin; beyond it the view has no weight.
-    total : float32 (rows, cols, bands), changed
-    weights : float32 (rows, cols), changed
+    Where the first band of the picture, uint8 or float32 (height, width, bands), is NaN, the place
+    is left to other photographs. Bands are multiplied by `gain`. The weight of the view lies on the
+    coarser label grid, on which pixels have the places `row_at` and `col_at`, centre origin;
+    between them it is interpolated bilinearly, and beyond them it is none. Changed are `total`
+    (rows, cols, bands) and `weights` (rows, cols).
     """
     numbers = load_view(geometry, 0)
     height, width, bands = picture.shape
@@ -149,16 +127,10 @@ def _bilinear(picture, px, py, band):
 def compose(total, weights, evening, row_at, col_at, mapped, out):
     """Finish a tile: mean of the views, brightness evened out, as red, green, blue and alpha.
 
-    Parameters
-    ----------
-    total, weights : float32 (rows, cols, 3), (rows, cols)
-        From `add_view`; blue, green, red.
-    evening : float32 (low rows, low cols, 3)
-        To be added, on a coarse grid, interpolated bilinearly.
-    row_at, col_at : float32 (rows,), (cols,)
-        Place of the pixels on the coarse grid, centre origin, clamped to it.
-    mapped : bool (rows, cols)
-    out : uint8 (4, rows, cols), written where mapped and seen
+    `total` and `weights` are blue, green and red from `add_view`. What evens them out is added,
+    from a coarse grid (low rows, low cols, 3), on which pixels have the places `row_at` and
+    `col_at`, centre origin and clamped to it. Written is `out`, uint8 (4, rows, cols), where mapped
+    and seen.
     """
     last_row, last_col = evening.shape[0] - 2, evening.shape[1] - 2
     for r in range(total.shape[0]):
@@ -184,20 +156,8 @@ def compose(total, weights, evening, row_at, col_at, mapped, out):
 def in_sight(sheet, cell, r, c, z, sx, sy, highest):
     """Tell whether a surface leaves the ray from a cell to a view open.
 
-    Parameters
-    ----------
-    sheet : float32 (rows, cols)
-        Tile heights of the surface.
-    cell : float
-        Side of a cell in metres.
-    r, c : int
-        The cell.
-    z : float
-        Tile height at which the ray starts.
-    sx, sy : float
-        Metres the ray goes east and north per metre of height.
-    highest : float
-        Height above which nothing blocks.
+    The ray starts above the cell (r, c) of the sheet at the tile height z and goes sx metres east
+    and sy north per metre of height; above `highest` nothing blocks.
     """
     rows, cols = sheet.shape
     slope = max(abs(sx), abs(sy))
@@ -223,23 +183,8 @@ def in_sight(sheet, cell, r, c, z, sx, sy, highest):
 def mark_visible(height, cell, top, tolerance, x, y, centre, visible):
     """Clear the cells whose ray to a projection centre the surface blocks.
 
-    The ray is followed from cell to cell until it rises above the highest ground.
-
-    Parameters
-    ----------
-    height : float32 (rows, cols)
-        Tile heights.
-    cell : float
-        Metres.
-    top : float
-        Highest height of the surface.
-    tolerance : float
-        Metres by which the surface must rise above a ray to block it.
-    x, y : float32 (cols,), (rows,)
-        Tile coordinates of the cells.
-    centre : float64 (3,)
-        Projection centre, tile coordinates.
-    visible : bool (rows, cols), changed
+    The ray is followed from cell to cell until it rises above `top`, the highest ground; it is
+    blocked where the surface rises above it by more than `tolerance`, metres.
     """
     rows, cols = height.shape
     for r in range(rows):
@@ -270,19 +215,9 @@ def count_sights(
 ):  # fmt: skip
     """Count the views of its block from which each cell of a surface is seen.
 
-    Views further off the vertical than `FARTHEST_SLANT` do not count.
-
-    Parameters
-    ----------
-    geometry, layout, chosen, block, radius, x, y
-        As for `photogrammetry.kernels.correlation.match_blocks`.
-    centres : float64 (V, 3)
-        Projection centres, tile coordinates.
-    sheet : float32 (rows + 2 radius, cols + 2 radius)
-        Tile heights of the surface.
-    envelope : float32 (rows + 2 radius, cols + 2 radius)
-        Tile heights at which a view's picture must reach the cell.
-    sights : uint8 (rows, cols), written
+    Blocks, views and margins are those of `photogrammetry.kernels.correlation.match_blocks`. A
+    view's picture must reach the cell at the height of the envelope. Views further off the vertical
+    than `FARTHEST_SLANT` do not count. Written is `sights`, uint8 (rows, cols).
     """
     highest = sheet.max()
     cell = abs(x[1] - x[0])
@@ -312,21 +247,10 @@ def compare_surfaces(
 ):  # fmt: skip
     """Compare how well the views agree on the upper and on the lower of two surfaces.
 
-    Parameters
-    ----------
-    pixels, geometry, layout, chosen, block, radius, noise, x, y
-        As for `photogrammetry.kernels.correlation.match_blocks`, with at most `MOST_VIEWS` views
-        of a block.
-    centres : float64 (V, 3)
-        Projection centres, tile coordinates.
-    upper, lower : float32 (rows, cols)
-        The two surfaces, known about every candidate.
-    surface : float32 (rows, cols)
-        What may block the sight on the lower surface.
-    candidates : bool (rows, cols)
-        Cells to compare; none at the edge.
-    advantage : float32 (rows, cols), written
-        Mean ZNCC on the upper surface less that on the lower; NaN if either is unknown.
+    Blocks, views and margins are those of `photogrammetry.kernels.correlation.match_blocks`, with
+    at most `MOST_VIEWS` views of a block. The two are known about every candidate, none of which is
+    at the edge; `surface` may block the sight on the lower one. Written is the mean ZNCC on the
+    upper less that on the lower, float32 (rows, cols); NaN if either is unknown.
     """
     rows, cols = upper.shape
     cell = abs(x[1] - x[0])

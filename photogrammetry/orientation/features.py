@@ -117,14 +117,9 @@ class Features:
 def detect_features(
     picture: NDArray[np.uint8], size_px: tuple[int, int], options: FeatureOptions
 ) -> Features:
-    """Find and describe the keypoints of one picture.
+    """Find and describe the keypoints of a BGR picture (rows, cols, 3), at any size.
 
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape (rows, cols, 3)
-        BGR, at any size.
-    size_px : tuple of int
-        Width and height of the photograph itself, to which positions refer.
+    Positions refer to the photograph itself, of a width and height `size_px`.
 
     Notes
     -----
@@ -242,10 +237,7 @@ def detect_photograph(
 ) -> None:
     """Decode a photograph and write its features; see `detect_all`.
 
-    Raises
-    ------
-    PhotographError
-        If the photograph cannot be read.
+    Raises `PhotographError` if the photograph cannot be read.
     """
     halvings = int(max(capture.width_px, capture.height_px) >= 2 * options.long_side_px)
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
@@ -276,10 +268,7 @@ def read_keypoints(path: Path) -> NDArray[np.float32]:
 def read_features(path: Path) -> Features:
     """Read what `write_features` wrote.
 
-    Raises
-    ------
-    OrientationError
-        If the file is missing or damaged.
+    Raises `OrientationError` if the file is missing or damaged.
     """
     with _opened(path) as stored:
         width_px, height_px = (int(v) for v in stored["size_px"])

@@ -117,25 +117,12 @@ def georeference(
 ) -> Placement:
     """Bring a block into the world of its GNSS positions.
 
-    Parameters
-    ----------
-    block : Block
-    known : Priors
-        Positions in the world, NaN where there is none, with their standard deviations.
-    vertical : Vertical
-        The block's, found without positions.
-    heights : HeightUse
-        Whether the heights of positions give the block its tilt.
-    relative : ndarray of shape (N,), optional
-        Heights above a level of their own (take-off), NaN where unknown; they take the place of
-        heights that are not believed.
-    order : ndarray of shape (N,), optional
-        The photographs in the order they were taken; as they are, if not given.
+    Its vertical was found without them; `heights` says whether theirs give the block its tilt. The
+    relative heights (N,) count from a level of their own (take-off), NaN where unknown, and take
+    the place of heights that are not believed. The order (N,) is that in which photographs were
+    taken; as they are, if not given.
 
-    Raises
-    ------
-    OrientationError
-        With fewer than two positions, or all of them at one place.
+    Raises `OrientationError` with fewer than two positions, or all of them at one place.
 
     Notes
     -----
@@ -263,13 +250,9 @@ def _about_up(heading_rad: float) -> Float:
 def estimate_slip(centres: Float, positions: Float, order: NDArray[np.int64]) -> float:
     """Return by how many photographs positions are late; 0 where nothing says so.
 
-    Parameters
-    ----------
-    centres, positions : ndarray of shape (N, 3)
-        Projection centres of a level block, at any scale, heading and place; recorded positions,
-        world, NaN where there is none.
-    order : ndarray of shape (N,)
-        The photographs in the order they were taken.
+    Projection centres (N, 3) are those of a level block, at any scale, heading and place; recorded
+    positions (N, 3) are NaN where there is none; `order` (N,) is that in which photographs were
+    taken.
 
     Notes
     -----

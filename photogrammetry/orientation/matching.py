@@ -103,16 +103,9 @@ def match_features(
 ) -> Matches:
     """Match the keypoints of two photographs.
 
-    Parameters
-    ----------
-    expected : bool
-        Whether the photographs are known to overlap, so that a second attempt is worth it.
-
-    Returns
-    -------
-    ndarray of uint32, shape (M, 2)
-        Pairs of indices, each keypoint at most once; empty when the photographs seem not to
-        overlap.  They still hold outliers, which geometric verification must remove.
+    Where they are known to overlap a second attempt is worth it. Returns pairs of indices (M, 2),
+    each keypoint at most once; none when the photographs seem not to overlap. They still hold
+    outliers, which geometric verification must remove.
     """
     none = np.zeros((0, 2), np.uint32)
     if min(len(first.xy_px), len(second.xy_px)) < options.coarse_inliers:

@@ -125,10 +125,7 @@ def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
 ) -> Reconstruction:
     """Orient the photographs of a survey; see `OrientTask` and `features.detect_all`.
 
-    Raises
-    ------
-    OrientationError
-        With fewer than two usable photographs, or when none overlap.
+    Raises `OrientationError` with fewer than two usable photographs, or when none overlap.
     """
     task = OrientTask(
         captures=captures,
@@ -193,10 +190,7 @@ def collect_keypoints(task: OrientTask, unreadable: Mapping[str, str]) -> Keypoi
 def propose(task: OrientTask, keypoints: Keypoints) -> list[Pair]:
     """Return the pairs to compare, indices being those of `Keypoints.usable`.
 
-    Raises
-    ------
-    OrientationError
-        If there are none.
+    Raises `OrientationError` if there are none.
     """
     used = keypoints.usable(task.captures)
     pairs = propose_pairs(used, task.cameras, task.frame, task.options.pairs)
@@ -237,17 +231,8 @@ def solve(
 ) -> Reconstruction:
     """Turn verified pairs into poses, lens and tie points in the world.
 
-    Parameters
-    ----------
-    scratch_dir : Path
-        An empty folder for COLMAP's database, best on a disk of this machine.
-    workers : int
-        Threads, for blocks of more photographs than `SfmOptions.global_above`.
-
-    Raises
-    ------
-    OrientationError
-        If the photographs cannot be joined.
+    The scratch folder is empty, for COLMAP's database, best on a disk of this machine. Raises
+    `OrientationError` if the photographs cannot be joined.
 
     Notes
     -----

@@ -185,16 +185,10 @@ def propose_again(
     descriptors: Sequence[NDArray[np.uint8]] | None,
     options: SecondLook,
 ) -> list[Pair]:
-    """Choose pairs to compare again, ordered by index.
+    """Choose pairs to compare again, ordered by index; not those verified.
 
-    Parameters
-    ----------
-    piece_of : ndarray of shape (N,)
-        Piece of each photograph, 0 for the largest, -1 for none.
-    verified : sequence of (int, int)
-        Pairs that need no second look.
-    descriptors : sequence of ndarray of shape (K, 128), optional
-        Of each photograph's largest keypoints, for likeness; without them it is not asked.
+    The piece of each photograph (N,) is 0 for the largest, -1 for none. Descriptors (K, 128), of
+    each photograph's largest keypoints, tell likeness; without them it is not asked.
     """
     apart = np.flatnonzero(piece_of != 0).tolist()
     reach = range(-options.sequence, options.sequence + 1)

@@ -222,12 +222,7 @@ def with_doubted_lens(
 ) -> Priors:
     """Let go of a focal length that both the adjusted block and the barometer contradict.
 
-    Parameters
-    ----------
-    known : Priors
-        As weighed so far.
-    recorded : Priors
-        With the cameras of the metadata.
+    `known` is weighed so far, `recorded` has the cameras of the metadata.
 
     Notes
     -----

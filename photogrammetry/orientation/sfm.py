@@ -195,21 +195,12 @@ def reconstruct(
 ) -> list[Block]:
     """Orient photographs relative to one another.
 
-    Parameters
-    ----------
-    tracks : Tracks
-        Tie points to compute with; matches outside them are ignored.
-    work_dir : Path
-        For COLMAP's database, which nothing needs afterwards; empty, or not there yet.  One piece
-        without all photographs is kept in its folder `START`, to grow on from.
-    start : Path, optional
-        Such a folder, of the same photographs and keypoints: that piece is grown on.
+    Matches outside the tracks are ignored. The work folder is for COLMAP's database, which nothing
+    needs afterwards: empty, or not there yet. One piece without all photographs is kept in its
+    folder `START`; given as `start` for the same photographs and keypoints, it is grown on.
 
-    Returns
-    -------
-    list of Block
-        Pieces that could not be joined, the largest first; poses and points in frames of their
-        own.  Observations are at full size, with the distortion still in them.
+    Returns pieces that could not be joined, the largest first; poses and points in frames of their
+    own. Observations are at full size, with the distortion still in them.
     """
     (work_dir / "models").mkdir(parents=True)
     database = work_dir / "database.db"

@@ -145,17 +145,7 @@ def measure_tile(
     *,
     options: SurfaceOptions,
 ) -> TileSurface:
-    """Measure the surface of one tile.
-
-    Parameters
-    ----------
-    grid : Grid
-        The survey's surface grid.
-    views : sequence of View
-        Oriented photographs; those that do not see the tile are passed over.
-    store : PictureStore
-        Holds the grey pyramids of the views.
-    """
+    """Measure one tile of the survey's surface grid; views that do not see it are passed over."""
     window = grid.window(tile)
     x0, y0, x1, y1 = window.bounds
     middle = (x0 + x1) / 2, (y0 + y1) / 2

@@ -308,13 +308,7 @@ class SurveyArea:
         return float(middle + _half_turn(lon - middle)), float(lat)
 
     def projected(self, crs: str) -> BaseGeometry:
-        """Return the area in another CRS.
-
-        Raises
-        ------
-        InputError
-            If it has no place there.
-        """
+        """Return the area in another CRS; raises `InputError` if it has no place there."""
         transformer = Transformer.from_crs(WGS84, crs, always_xy=True)
         shape = shapely.transform(
             self.polygons, lambda points: np.column_stack(transformer.transform(*points.T))
