@@ -141,8 +141,6 @@ def find_stragglers(captures: Sequence[Capture]) -> Verdicts:
 def _low_tails(captures: Sequence[Capture]) -> Verdicts:
     """Find photographs of take-off and landing: low, at the beginning or end of a flight.
 
-    Notes
-    -----
     They are also near the ground, or on a climb steeper than 45°, so that a flight that follows
     the terrain downhill is left alone; and they are few, so that a second, lower flight is too.
     """

@@ -156,8 +156,6 @@ def _with_tags(capture: Capture, tags: Tags) -> Capture:
 def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]:
     """Return yaw, pitch and roll of the camera in degrees, pitch -90 looking down.
 
-    Notes
-    -----
     Pix4D's ``Camera:Pitch`` counts from nadir.  Some makers write angles from the horizon under
     that name, so only values within 45° of nadir are believed.
     """

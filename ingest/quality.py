@@ -80,8 +80,6 @@ def measure_picture(
 
     Of the tags only kind and size are used. Returns None when the picture does not decode.
 
-    Notes
-    -----
     Sharpness depends on the scene and the camera: compare it within one camera and with
     photographs taken next to it.
 
@@ -149,8 +147,6 @@ def find_overexposed(captures: Sequence[Capture]) -> Verdicts:
 def find_underexposed(captures: Sequence[Capture]) -> Verdicts:
     """Find pictures that use next to nothing of the range of values.
 
-    Notes
-    -----
     A camera none of whose pictures reaches an eighth of the range is taken to leave the upper bits
     of its files unused, as 12 bits in 16 do, and not to have exposed all of them wrongly.
     """
@@ -205,8 +201,6 @@ def find_missing_bands(captures: Sequence[Capture]) -> Verdicts:
 def find_changed_exposures(captures: Sequence[Capture]) -> Verdicts:
     """Find captures whose bands differ in exposure where this camera's bands share theirs.
 
-    Notes
-    -----
     Cameras that expose each band by itself, as the Sequoia does, are left alone.
     """
     reason_of: dict[str, str] = {}

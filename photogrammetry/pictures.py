@@ -79,8 +79,6 @@ def stretched(stored: NDArray[Any]) -> Picture:
     One band (rows, cols) gives three that are the same; of more (rows, cols, bands) the first three
     are used.
 
-    Notes
-    -----
     Between the 0.5 and 99.5 per cent of its values, as a square root: pixel values in proportion
     to light have a noise that grows with their root, so this makes the noise even and keeps what
     lies in shadow (Anscombe 1948, Biometrika 35).  All bands have the same stretch.

@@ -170,8 +170,6 @@ def import_open3d() -> ModuleType:
 
     Raises `DeviceError` if it is not installed or does not load.
 
-    Notes
-    -----
     The wheel of open3d is linked with ``libusb-1.0.so.0``, which a bare machine lacks.  The wheel
     ``libusb-package`` carries that library; loaded first and for all to see, it satisfies the
     linker.

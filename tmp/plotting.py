@@ -139,7 +139,7 @@ def to_svg(
     hints: str = "",
     only: Axes | None = None,
 ) -> str:
-    """Return a figure as an SVG element that stands alone or in a page; pictures lie below the rest.
+    """Return a figure as an SVG element that stands alone or in a page, its pictures below all.
 
     The title is read aloud in place of the picture, and tells its identifiers from those of other
     figures. The element has a class `css`, `hidden` layers the attribute ``hidden``; hints are from

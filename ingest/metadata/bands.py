@@ -182,8 +182,6 @@ def _bands(entry: _Entry, where: str) -> tuple[Band, ...]:
 def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:
     """Read what one file says of its bands, and what is declared of it (`read_declarations`).
 
-    Notes
-    -----
     Damaged and absent tags are None in the answer, and nonsense is named in ``problems``.
     """
     return band_tags(read_tags(path.read_bytes()), declarations)

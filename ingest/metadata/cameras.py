@@ -136,8 +136,6 @@ def find_sensor(model: str, focal_mm: float) -> Sensor | None:
 def focal_px(sensor: Sensor, focal_mm: float, width_px: int, height_px: int) -> float:
     """Return the focal length in pixels of a picture from a sensor, cropped or resampled.
 
-    Notes
-    -----
     A picture wider than the sensor is taken to span its full width (16:9 from a 4:3 sensor
     loses rows), a narrower one its full height (4:3 from a 3:2 sensor loses columns).  Digital
     zoom comes on top of it.
@@ -197,8 +195,6 @@ def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
     Raises `InputError` if the fisheye does not reach that far, or does so at an angle beyond 70°
     where no polynomial of Brown's holds.
 
-    Notes
-    -----
     Least squares on the distance, with weights in proportion to a ring's area.  At the 45° of a
     Sequoia's corners the fit is within 0.2 px, and 0.06 px over the picture; at 60° it is not.
     """
@@ -415,8 +411,6 @@ def _from_focal_plane(tags: Tags) -> Camera | None:
 def _from_35mm(tags: Tags) -> Camera | None:
     """Use the 35 mm equivalent, by the rule of equal diagonals (CIPA DCG-001, 2018).
 
-    Notes
-    -----
     Makers state it for the full sensor; a 16:9 picture cut from 4:3 has a shorter diagonal, so
     that of the 4:3 picture of the same width is used.
     """

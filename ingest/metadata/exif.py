@@ -103,8 +103,6 @@ class Tags:
 def read_tags(data: bytes) -> Tags:
     """Read the tags of one photograph from the bytes of its whole file.
 
-    Notes
-    -----
     Never raises on damaged content: what cannot be read is absent.
     """
     if data.startswith(b"\xff\xd8"):
@@ -300,8 +298,6 @@ class Position:
 def read_position(tags: Tags) -> Position:
     """Weigh EXIF and XMP into one position with its standard deviations.
 
-    Notes
-    -----
     XMP is taken where both agree, for it has more digits; where they differ, EXIF, because
     tools that improve positions after the flight rewrite EXIF only.
     """

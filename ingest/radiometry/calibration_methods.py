@@ -304,8 +304,6 @@ def _factory_line(group: BandGroup) -> tuple[float, float] | None:
 def _band_weight(group: BandGroup) -> float:
     """Return what brings bands of unknown sensitivity to one level: the sun's light in each.
 
-    Notes
-    -----
     Planck's law for the sun's temperature follows the light on the ground to 15 % between 450 and
     900 nm.  Behind a filter of its own, a sensor also gathers light as the filter is wide.
     """

@@ -106,8 +106,6 @@ def find_panel(dn: Picture, tags: BandTags | None = None) -> PanelSighting | Non
 
     A mark of a panel in its tags is believed before the picture is searched.
 
-    Notes
-    -----
     About 0.07 s for 1.2 megapixels, with or without a panel.  The code says which panel it is, and
     so where the panel lies from it; on which of the four sides is tried: the side that is bright
     beside the white of the code, and evenest.
@@ -305,8 +303,6 @@ def _reflectance(
 def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:
     """Return the serial numbers of panels not yet known, by photograph, once rigs and flights are.
 
-    Notes
-    -----
     One band of each likely release is searched, about 0.07 s each; the others of the release
     follow it.  A panel is pictured before and after a flight, or by a person who holds the drone.
     """

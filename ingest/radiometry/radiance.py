@@ -77,8 +77,6 @@ def to_radiance(dn: NDArray[np.unsignedinteger], tags: BandTags) -> Float32:
 
     Raises `InputError` if the maker's formula needs a tag that the file lacks.
 
-    Notes
-    -----
     MicaSense: ``L = V R (DN - BL) a1 / (g t 2^bits)`` with ``R = 1 / (1 + a2 y / t - a3 y)``.
     DJI: ``V (DN - BL) / 65535 / (gain t)``, times ``SensorGainAdjustment``.
     Sequoia: ``f² (DN - B) / V / (A t ISO + C)``, or without the sensor model

@@ -60,8 +60,6 @@ def level_irradiance(
     Without the time of the exposure or the place no tilt is corrected. None where the sensor said
     nothing of use.
 
-    Notes
-    -----
     The Sequoia's and DJI's own values are taken as they are: the first does not document the
     frame of its sensor's angles, the second has corrected them.
     """
@@ -107,8 +105,6 @@ def undo_tilt(irradiance: float, angle_rad: float, elevation_rad: float) -> floa
     The angle is that between the sensor's normal and the sun, the elevation the sun's. None where
     the sensor was turned so far from the sun that it says nothing of it.
 
-    Notes
-    -----
     ``E_dir = E / fresnel(θ) / (1/6 + cos θ)`` and ``E = E_dir (sin(elevation) + 1/6)``: a clear sky
     is assumed, which overcorrects under cloud.
 
@@ -169,8 +165,6 @@ def sun_sensor_angle(
 def _sequoia_level(tags: BandTags) -> float | None:
     """Return channel 0 per gain and second, from the records around the exposure.
 
-    Notes
-    -----
     The gain is an *index*.  What it stands for follows from the sensor's calibration, which reads
     the same light at each gain; public scripts divide by the index itself.
     """
@@ -206,8 +200,6 @@ def light_changes(
     Returned are the light as a fraction of the flight's median, (N,), NaN where no band knows it,
     and the robust standard deviation of each band's own change about the common one, (bands,).
 
-    Notes
-    -----
     Clouds dim all bands by nearly the same factor, whereas the channels of a sun sensor differ
     from reading to reading by several per cent.  The median over the bands keeps a noisy channel
     from tinting the map: ratios such as NDVI do not move with it.

@@ -207,8 +207,6 @@ def choose_shadow_limit(sample: Float) -> float | None:
 
     It is the valley between a dark and a lit class; None where there are no two classes.
 
-    Notes
-    -----
     Water, asphalt and burnt ground are as dark as shadows and taken for them.  Otsu's limit parts
     any distribution in two, so it only says where to look for the classes; they are believed where
     a valley lies between them and light explains how far apart they are.

@@ -41,8 +41,6 @@ def load_view(geometry, view):
 def project(view, x, y, z):
     """Return where a view sees a tile point; x is NaN where the lens model does not reach.
 
-    Notes
-    -----
     The formula is that of `tmp.cameras.Camera.pixel_from_cam` (Brown 1971), without branches.
     """
     w = view[8] * x + view[9] * y + view[10] * z + view[11]

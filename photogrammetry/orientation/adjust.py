@@ -292,8 +292,6 @@ def assess_vertical_scale(
 ) -> VerticalScale:
     """Solve a block again at other focal lengths and tell how much worse it fits.
 
-    Notes
-    -----
     With the cost ``c`` of tie points and positions, minimised over everything else, as a
     function of the focal length's fraction ``d``, the standard deviation of the scale from the
     block alone is ``s = d / sqrt(c(+d) - 2 c(0) + c(-d))``: the curvature of the profile

@@ -79,8 +79,6 @@ class Block:
     def ray_angles(self) -> Float:
         """Return the widest angle, in radians, between the rays to each tie point, (M,).
 
-        Notes
-        -----
         The angle to the ray of the point's first observation, doubled where rays lie on both
         sides of it, would need all pairs; the angle to the mean ray, doubled, is close and cheap.
         """
@@ -191,8 +189,6 @@ class Similarity:
 def fit_similarity(source: Float, target: Float, weights: Float | None = None) -> Similarity:
     """Fit a similarity to corresponding points (N, 3) by weighted least squares.
 
-    Notes
-    -----
     Umeyama (1991), equations 40 to 43.
     """
     share = np.ones(len(source)) if weights is None else np.asarray(weights, float)

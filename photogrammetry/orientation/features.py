@@ -121,8 +121,6 @@ def detect_features(
 
     Positions refer to the photograph itself, of a width and height `size_px`.
 
-    Notes
-    -----
     OpenCV's keypoints have the first pixel's centre at (0, 0); half a pixel is added.  The
     precise upscaling is asked for, without which positions are a quarter of a pixel off.
     """

@@ -124,8 +124,6 @@ def georeference(
 
     Raises `OrientationError` with fewer than two positions, or all of them at one place.
 
-    Notes
-    -----
     Positions and heights are judged apart, because receivers are worse in height and because
     heights that drift lean the whole block.  The block is first laid down level, by its vertical,
     on the horizontal positions.  The plane through what then remains of the heights is the tilt
@@ -254,8 +252,6 @@ def estimate_slip(centres: Float, positions: Float, order: NDArray[np.int64]) ->
     positions (N, 3) are NaN where there is none; `order` (N,) is that in which photographs were
     taken.
 
-    Notes
-    -----
     Of all slips the one is sought whose centres, that many photographs later, fit the positions
     best by a level similarity.  It is believed where it halves the residuals.
     """
@@ -352,8 +348,6 @@ def assess_firmness(
 ) -> Firmness:
     """Return how firmly an adjusted block, each photograph of a flight, is placed.
 
-    Notes
-    -----
     A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
     ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
     one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a

@@ -131,8 +131,6 @@ def estimate_homography(
 ) -> NDArray[np.float64] | None:
     """Return the homography (3, 3) from the first picture to the second, or None.
 
-    Notes
-    -----
     A plane's homography stands for the ground; what stands on it misses by its parallax.
     """
     n = options.coarse_keypoints

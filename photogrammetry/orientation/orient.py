@@ -234,8 +234,6 @@ def solve(
     The scratch folder is empty, for COLMAP's database, best on a disk of this machine. Raises
     `OrientationError` if the photographs cannot be joined.
 
-    Notes
-    -----
     Several threads of COLMAP and Ceres add up in the order they finish, so that no two results
     are the same in their last digits.  Blocks that are quickly solved are solved by one thread.
     """

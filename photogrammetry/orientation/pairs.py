@@ -58,8 +58,6 @@ def propose_pairs(
 ) -> list[Pair]:
     """Choose pairs of photographs to compare, ordered by index.
 
-    Notes
-    -----
     Ground is assumed level, as far below each camera as its height above take-off.  Where that
     is not recorded the nearest photographs are compared, whatever their footprints.
     """

@@ -284,8 +284,6 @@ class Grower:
     def grow(self, pairs: Sequence[VerifiedPair], *, track: Track = silent) -> Grown:
         """Join photographs to as few pieces as they allow.
 
-        Notes
-        -----
         Of two attempts the one with the larger largest piece counts, the first if they are alike.
         """
         first = self._attempt(pairs, self.sfm, self.scratch_dir / "first", track)

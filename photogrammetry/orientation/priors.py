@@ -196,8 +196,6 @@ def compare_flying_height(
 def with_flying_height(known: Priors, block: Block, captures: Sequence[Capture]) -> Priors:
     """Let the recorded height above take-off speak for the focal length of an adjusted block.
 
-    Notes
-    -----
     With positions that fix the horizontal scale, views that look down and one camera, flying
     height above the ground and focal length are proportional.  The barometer's height above the
     take-off point therefore says what the focal length should be, if the ground at take-off is
@@ -224,8 +222,6 @@ def with_doubted_lens(
 
     `known` is weighed so far, `recorded` has the cameras of the metadata.
 
-    Notes
-    -----
     A block alone says little of its focal length.  If it moves by more than `SURPRISE_SIGMAS` all
     the same, the metadata's standard deviation is too small: it is widened to twice the change,
     and the flying height asked again.  Only where that then agrees is anything changed, as nothing
@@ -262,8 +258,6 @@ def estimate_vertical(block: Block, rotations: Float) -> Vertical:
 
     Rotations (N, 3, 3) are cam_from_world from the gimbal, world z up; NaN where there is none.
 
-    Notes
-    -----
     Gimbal angles are believed alone where they agree with one another.  Otherwise the views speak
     first, then level flight and level ground, each only as far as it is in keeping with what was
     found before, with weights by their variances.
@@ -291,8 +285,6 @@ def fit_plane(points: Float, toward: Float) -> tuple[Float, float]:
     Returns the unit normal (3,), on the side of the direction `toward`, and the standard deviation
     of the points' distances from the median ones.
 
-    Notes
-    -----
     Total least squares with Cauchy's weights, reweighted from the coordinate-wise median.
     """
     weights = np.ones(len(points))
@@ -330,8 +322,6 @@ def _from_gimbal(block: Block, rotations: Float) -> Vertical | None:
 def _from_views(block: Block) -> Vertical:
     """Find the direction that lies the same way in all photographs, whatever their headings.
 
-    Notes
-    -----
     With ``u`` up in the block and ``c`` up in each camera, ``u`` and ``c`` that maximise the mean
     of ``u · (R_i' c)`` are the first singular vectors of the mean of ``R_i'``.  A camera at a
     fixed slant thus gives the vertical as well as one that looks straight down, if its headings

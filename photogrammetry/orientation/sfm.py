@@ -81,8 +81,6 @@ def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Mat
 
     Given are the number of keypoints of each photograph, and the verified matches (M, 2) of pairs.
 
-    Notes
-    -----
     A track with two keypoints in one photograph holds a wrong match somewhere; it is dropped
     whole, as there is no telling which of its parts is right.
     """
@@ -132,8 +130,6 @@ def choose_tracks(
 
     Given are the keypoint positions (N, 2) and the long side of each photograph.
 
-    Notes
-    -----
     Long tracks tie more photographs together than short ones do, and an even cover determines
     the lens; a few hundred such points per photograph fix a block as well as thousands.  Among
     tracks of equal length those of small scale are preferred, whose places are more precise;

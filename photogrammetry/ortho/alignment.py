@@ -84,8 +84,6 @@ def align_band(reference: NDArray[Any], band: NDArray[Any]) -> Alignment:
 
     Both (rows, cols) are pixel values or radiance, in any unit.
 
-    Notes
-    -----
     Tried are, until one leaves no more than half a pixel: a common shift by phase correlation, ECC
     on gradients from there, and features of which MAGSAC keeps those that one homography explains.
     """
@@ -142,8 +140,6 @@ def rig_median(alignments: Iterable[Alignment]) -> Float:
 
     A release whose corners lie further than `OUTLIER_PX` from the median's is left out of it.
 
-    Notes
-    -----
     Homographies are compared by where they take a square of 1000 pixels, whose four corners say
     all that is in them.
     """
@@ -175,8 +171,6 @@ def residual_px(fixed: Float32, moving: Float32, homography: Float) -> float | N
 
     None where fewer than eight patches correlate.
 
-    Notes
-    -----
     Patches that correlate weakly or by more than four pixels off show different things; those that
     leave the band's picture are passed over.
     """

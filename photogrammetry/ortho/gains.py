@@ -72,8 +72,6 @@ def balance_exposures(
     Compared are points of the ground (N, 3), world, such as tie points. Returns factors (V, 3) for
     blue, green and red; their geometric mean over the photographs is 1.
 
-    Notes
-    -----
     After Brown, M. & Lowe, D. G. (2007), Automatic panoramic image stitching using invariant
     features, IJCV 74(1), section 6.
     """
@@ -153,8 +151,6 @@ def _solve(
     terms. The prior makes of their weights (S,) those of the wish for terms of 0, (U,). From a
     residual of `scale`, in natural logarithms, a sample counts less.
 
-    Notes
-    -----
     Least squares on logarithms: a sample plus its terms equals an unknown brightness of its point,
     which is eliminated; re-weighted against things that move or shine.
     """

@@ -301,8 +301,6 @@ class BandLayer:
 def band_layers(views: Sequence[View], captures: Sequence[Capture]) -> list[BandLayer]:
     """Sort views into layers: the bands of each kind of rig, and every camera without one.
 
-    Notes
-    -----
     A rig's colour camera has a shutter of its own and so a layer of its own.  A release whose
     leading band was not oriented is left out, as it has no seams.
     """

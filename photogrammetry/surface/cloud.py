@@ -119,8 +119,6 @@ def write_cloud(
 
     Raises `InputError` if the offset is too far from the data, `SpaceError` if the disk is full.
 
-    Notes
-    -----
     Colours are multiplied by 256, as the specification asks for 8 bits.  Beside the standard
     fields a point has ``NormalX``, ``NormalY``, ``NormalZ`` (in steps of
     1/128), ``sigma`` (mm) and ``views``, as extra dimensions.  Costs 0.5 CPU-seconds and 7 MB
@@ -313,8 +311,6 @@ def normals_of(height: Float32, cell_m: float) -> Float32:
 
     Heights are in metres, first row in the north; where they are NaN, the normals are.
 
-    Notes
-    -----
     ``n = (-p, -q, 1) / sqrt(1 + p² + q²)``.  The slopes p east and q north are Horn's, written as
     what they are: the least-squares solution for the height differences across the cell in four
     directions, diagonals at half weight.  So holes and rims can be left out: where one of two

@@ -123,8 +123,6 @@ def judge(
     cells that `photogrammetry.surface.measure.sharpen_edges` has decided, and the standard
     deviation in metres that other heights at which the photographs agree leave.
 
-    Notes
-    -----
     A search takes the best of many heights, so a wrong surface correlates too.  How much was
     found by searching, in the same photographs, a range of heights in which there is nothing;
     the thresholds of `Rule` are set against that, see ``docs/surface.md``.

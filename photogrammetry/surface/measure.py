@@ -272,8 +272,6 @@ def _rivalry(margin: Float32, away: Float32) -> Float32:
     The rival costs more by a margin (rows, cols), summed over the paths of the aggregation, and
     lies so many metres away.
 
-    Notes
-    -----
     Two heights at the same cost are equally probable.  On rehearsed surveys the share of cells
     where the rival was right fell about as a Gaussian of the difference in correlation.
     """

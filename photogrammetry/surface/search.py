@@ -190,8 +190,6 @@ def widest_search(ground: LevelGrid, sought: Sought, sheet: Float32, *, step: fl
     alike, as over crop rows, or at none, as beyond the rim of the block, the ground is where the
     tie points are.
 
-    Notes
-    -----
     The penalty is the negative logarithm of a Cauchy density as wide as the tie points' scatter.
     It is cut off: a lone crown above a plain need not agree more than a sixth of a correlation
     better than the plain does.

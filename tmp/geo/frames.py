@@ -164,8 +164,6 @@ class LocalFrame:
 
         Returns a matrix (3, 3) and offset (3,): ``world ≈ matrix @ (map - centre) + offset``.
 
-        Notes
-        -----
         The neglected curvature is ``d² / 2R``: 0.2 mm at 50 m from the centre.
         """
         centre = np.asarray(centre, float)
@@ -180,8 +178,6 @@ class LocalFrame:
 class PlanFrame:
     """Transverse Mercator about one point: conformal, north up, scale 1 on its meridian.
 
-    Notes
-    -----
     The scale is off by ``d² / 2R²`` at d metres east or west of the centre: 3e-7 at 5 km, 3e-5 at
     50 km, the same from the equator to the poles and across the antimeridian.
 
@@ -266,8 +262,6 @@ class DatumShift:
 def describe_datum_shift(crs: str, longitude_deg: float, latitude_deg: float) -> DatumShift:
     """Tell which accuracy the transformation from WGS 84 to a projected CRS has at a place.
 
-    Notes
-    -----
     Reads PROJ's database only; whatever is set, no network is used.
     """
     place = AreaOfInterest(longitude_deg, latitude_deg, longitude_deg, latitude_deg)

@@ -440,8 +440,6 @@ def finish_cog(
     none; "red", "green", "blue" and "alpha" also set what a GIS shows a band as. Tags are of the
     dataset, such as SOFTWARE and VERTICAL_DATUM; threads compress.
 
-    Notes
-    -----
     Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
     a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
     58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews
