@@ -161,10 +161,7 @@ def _low_tails(captures: Sequence[Capture]) -> Verdicts:
         if first is None:
             continue
         last = max(k for k, i in enumerate(flight) if heights[i] >= limit_m)
-        outside_in = (
-            (flight[:first], flight[first]),
-            (flight[:last:-1], flight[last]),
-        )
+        outside_in = ((flight[:first], flight[first]), (flight[:last:-1], flight[last]))
         for run, beside in outside_in:
             for index in run:
                 climb_m = heights[beside] - heights[index]

@@ -25,11 +25,7 @@ from tmp.errors import DeviceError
 from tmp.threads import available_cores
 
 DISTRIBUTION = "terrestrial-mapping-platform"
-MODULES = {
-    "opencv-python-headless": "cv2",
-    "pillow": "PIL",
-    "pyserial": "serial",
-}
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyserial": "serial"}
 """Modules not called like their distribution, beyond changing ``-`` to ``_``."""
 PATCHED = ("dronekit",)
 """Imported with patches by the part that uses them: here it is enough that they are there."""

@@ -27,11 +27,7 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Picture = NDArray[np.unsignedinteger]
 
-GEOMETRY_MM = (
-    (6, 41.0, 50.0, 130.84),
-    (3, 45.0, 50.0, 145.8),
-    (0, 42.0, 76.2, 143.2),
-)
+GEOMETRY_MM = ((6, 41.0, 50.0, 130.84), (3, 45.0, 50.0, 145.8), (0, 42.0, 76.2, 143.2))
 """From which version of a MicaSense panel: half the width of the code, the width of the panel's
 inner square (half its own width), and the distance of their centres."""
 STRETCHES = ((0.0, 100.0), (0.5, 99.5), (5.0, 95.0))

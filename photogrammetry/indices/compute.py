@@ -85,11 +85,7 @@ class IndexCells:
 
 
 def compute_index(
-    index: Index,
-    layers: Mapping[str, Layer],
-    *,
-    mask: Bool | None = None,
-    workers: int = 1,
+    index: Index, layers: Mapping[str, Layer], *, mask: Bool | None = None, workers: int = 1
 ) -> IndexCells:
     """Compute an index from its bands.
 

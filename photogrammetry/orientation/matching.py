@@ -152,10 +152,7 @@ def estimate_homography(
 
 
 def _match_nearby(
-    first: Features,
-    second: Features,
-    homography: NDArray[np.float64],
-    options: MatchOptions,
+    first: Features, second: Features, homography: NDArray[np.float64], options: MatchOptions
 ) -> Matches:
     """Match keypoints whose places agree with a homography to within `options.radius`."""
     predicted = _transfer(homography, first.xy_px)
@@ -408,11 +405,7 @@ class PairMatcher:
 
 
 def match_all(
-    groups: Sequence[Sequence[Pair]],
-    matcher: PairMatcher,
-    *,
-    workers: int,
-    track: Track = silent,
+    groups: Sequence[Sequence[Pair]], matcher: PairMatcher, *, workers: int, track: Track = silent
 ) -> list[VerifiedPair]:
     """Match groups of pairs; those whose matches agree with one motion are returned, in order."""
     done = map_threads(matcher.match, groups, workers=workers)

@@ -230,10 +230,7 @@ def _nearest_pairs(
 
 
 def _most_alike(
-    descriptors: Sequence[NDArray[np.uint8]],
-    photo: int,
-    piece_of: Int,
-    options: SecondLook,
+    descriptors: Sequence[NDArray[np.uint8]], photo: int, piece_of: Int, options: SecondLook
 ) -> list[int]:
     others = [
         j

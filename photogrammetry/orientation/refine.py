@@ -204,10 +204,7 @@ def _place(
         order=_order_taken(mine),
     )
     placed = place_pieces(
-        placement,
-        blocks[1:],
-        recorded_of,
-        lambda piece: _relative_heights(captures_of(piece)),
+        placement, blocks[1:], recorded_of, lambda piece: _relative_heights(captures_of(piece))
     )
     return placed, placement, recorded_of(placed.block)
 

@@ -185,10 +185,7 @@ class Levelling:
     def factors(self, view: View) -> Float32:
         """Return the factors of a photograph's pixels, (rows, cols, bands)."""
         camera = view.camera
-        x, y = np.meshgrid(
-            np.arange(camera.width_px) + 0.5,
-            np.arange(camera.height_px) + 0.5,
-        )
+        x, y = np.meshgrid(np.arange(camera.width_px) + 0.5, np.arange(camera.height_px) + 0.5)
         found = self.factors_at(view, np.column_stack([x.ravel(), y.ravel()]))
         return found.reshape(camera.height_px, camera.width_px, -1).astype(np.float32)
 
@@ -199,11 +196,7 @@ class Levelling:
 
 
 def level_photographs(
-    views: Sequence[View],
-    points: Float,
-    load: Callable[[str], Float32],
-    *,
-    workers: int = 1,
+    views: Sequence[View], points: Float, load: Callable[[str], Float32], *, workers: int = 1
 ) -> Levelling:
     """Solve the factors of photographs of the same bands.
 

@@ -134,10 +134,7 @@ class Sought:
 
 
 def seek_ground(
-    points: Float,
-    trend: Trend,
-    bounds: tuple[float, float, float, float],
-    flying_height_m: float,
+    points: Float, trend: Trend, bounds: tuple[float, float, float, float], flying_height_m: float
 ) -> Sought:
     """Return how far below and above a sheet to search over a part of the ground.
 
@@ -300,11 +297,7 @@ class _Sightings:
 
 
 def choose_views(
-    placed: TileViews,
-    ground: LevelGrid,
-    sheet: Float32,
-    *,
-    count: int,
+    placed: TileViews, ground: LevelGrid, sheet: Float32, *, count: int
 ) -> NDArray[np.int64]:
     """Choose the views that see each block best: positions in `placed`, -1 where there are fewer.
 

@@ -106,10 +106,7 @@ def trend_of(points: Float, flying_height_m: float, views: NDArray[np.integer]) 
     cols, rows = (int(n) + 1 for n in (high - low) / cell_m)
     value, weight = medians_of(points, float(low[0]), float(high[1]), cell_m, (rows, cols))
     return Trend(
-        x_min=float(low[0]),
-        y_max=float(high[1]),
-        cell_m=cell_m,
-        height=fit_sheet(value, weight),
+        x_min=float(low[0]), y_max=float(high[1]), cell_m=cell_m, height=fit_sheet(value, weight)
     )
 
 

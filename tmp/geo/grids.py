@@ -70,12 +70,7 @@ class Grid:
         y0 = math.floor(bounds[1] / cell_m + 1e-6)
         y1 = math.ceil(bounds[3] / cell_m - 1e-6)
         return cls(
-            crs=crs,
-            x_min=x0 * cell_m,
-            y_max=y1 * cell_m,
-            cell_m=cell_m,
-            rows=y1 - y0,
-            cols=x1 - x0,
+            crs=crs, x_min=x0 * cell_m, y_max=y1 * cell_m, cell_m=cell_m, rows=y1 - y0, cols=x1 - x0
         )
 
     @property

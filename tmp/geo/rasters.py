@@ -60,10 +60,7 @@ FULL_BYTES = 16 * 2**20
 
 
 def _mosaic_vrt(
-    raster: TiledRaster,
-    descriptions: Sequence[str],
-    units: Sequence[str],
-    tags: Mapping[str, str],
+    raster: TiledRaster, descriptions: Sequence[str], units: Sequence[str], tags: Mapping[str, str]
 ) -> str:
     """Describe the written tiles of a raster as one dataset, in GDAL's VRT format.
 
