@@ -106,9 +106,8 @@ def read_photograph(
         picture = measure_picture(data, tags, black_dn=black_dn, saturation_dn=saturation_dn)
     if picture is None:
         reason = problem or "the picture does not decode"
-        return Reading(
-            capture=replace(capture, flags=(Flag.UNREADABLE,), reason=reason), camera=None
-        )
+        unreadable = replace(capture, flags=(Flag.UNREADABLE,), reason=reason)
+        return Reading(capture=unreadable, camera=None)
     camera = propose_camera(tags)
     capture = replace(
         capture,
@@ -407,12 +406,10 @@ def _take_all(
         except PhotographError as error:
             return str(error)
 
-    outcomes: dict[Path, Outcome] = {}
     results = map_threads(attempt, jobs, workers=workers or os.cpu_count() or 1)
     with one_thread_each():
-        for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
-            outcomes[path] = outcome
-    return outcomes
+        tracked = track(results, "taking in photographs", len(jobs))
+        return {path: outcome for (path, _), outcome in tracked}
 
 
 def _completed(capture: Capture, survey: Survey, declarations: Sequence[Declaration]) -> Capture:
@@ -437,13 +434,12 @@ def _bytes_to_copy(
 ) -> int:
     """Return an upper bound of what is still to be copied."""
     have = {(capture.source, capture.size_bytes) for capture in before}
-    total = 0
-    for path, name in zip(photographs, names, strict=True):
-        size = path.stat().st_size
-        leftover = survey.photos_dir / name
-        if (str(path.resolve()), size) not in have and not leftover.exists():
-            total += size
-    return total
+    return sum(
+        size
+        for path, name in zip(photographs, names, strict=True)
+        if (str(path.resolve()), size := path.stat().st_size) not in have
+        and not (survey.photos_dir / name).exists()
+    )
 
 
 def _take(

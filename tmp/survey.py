@@ -310,14 +310,9 @@ def open_survey(root: StrPath) -> Survey:
 
 
 def read_settings(survey: Survey) -> Settings:
-    """Read ``survey.toml``.
+    """Read ``survey.toml``; raises as `open_survey` does.
 
-    Raises
-    ------
-    InputError
-        If a value cannot be understood; the message names the key.
-    NotASurveyError, VersionError
-        As for `open_survey`.
+    A value that cannot be understood is an `InputError` whose message names the key.
     """
     document, where = _checked(survey).unwrap(), str(survey.toml_path)
     origin = None

@@ -225,6 +225,7 @@ def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
 
 def propose_camera(tags: Tags) -> Camera:
     """Return the camera of a photograph of known size, with its prior and where it comes from."""
+    ordinary_px = round(0.85 * max(tags.width_px, tags.height_px), 3)
     return (
         _from_dewarp_data(tags)
         or _from_perspective_model(tags)
@@ -233,7 +234,7 @@ def propose_camera(tags: Tags) -> Camera:
         or _from_sensor(tags)
         or _from_focal_plane(tags)
         or _from_35mm(tags)
-        or _camera(tags, _guess(tags), "guess", "guess: no focal length")
+        or _camera(tags, ordinary_px, "guess", "guess: no focal length")
     )
 
 
@@ -288,11 +289,6 @@ def _camera(tags: Tags, fx_px: float, evidence: str, source: str, **known: float
 def _pinhole(tags: Tags, focal: float, evidence: str, source: str) -> Camera | None:
     """Return a pinhole, unless its focal length cannot be."""
     return _camera(tags, round(focal, 3), evidence, source) if _plausible(tags, focal) else None
-
-
-def _guess(tags: Tags) -> float:
-    """Return the focal length of an ordinary lens."""
-    return round(0.85 * max(tags.width_px, tags.height_px), 3)
 
 
 def _calibrated_scale(tags: Tags) -> float:

@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -328,15 +328,13 @@ def likely_releases(captures: Sequence[Capture]) -> list[Release]:
         if capture.band and capture.kind is CaptureKind.SURVEY and good:
             releases = flights[capture.flight, capture.body]
             releases.setdefault(capture.rig_id or capture.name, []).append(capture)
-    chosen: list[Release] = []
-    for releases in flights.values():
-        chosen += _likely_in(releases)
-    return chosen
+    return [release for releases in flights.values() for release in _likely_in(releases)]
 
 
 def _likely_in(releases: Mapping[str, Release]) -> list[Release]:
     """Return the releases of one flight at its ends, and its low ones."""
-    ordered = sorted(releases.values(), key=lambda r: (_stamp(r[0]), r[0].name))
+    start = datetime.min.replace(tzinfo=UTC)
+    ordered = sorted(releases.values(), key=lambda r: (r[0].time_utc or start, r[0].name))
     ends = {*range(min(ENDS, len(ordered))), *range(max(0, len(ordered) - ENDS), len(ordered))}
     heights = np.array([np.nan if r[0].height_m is None else r[0].height_m for r in ordered])
     low: set[int] = set()
@@ -346,7 +344,3 @@ def _likely_in(releases: Mapping[str, Release]) -> list[Release]:
             below = np.flatnonzero(heights < lowest + LOW_SHARE * (median - lowest))
             low = {int(k) for k in below} if len(below) <= MOST_LOW else set()
     return [ordered[k] for k in sorted(ends | low)]
-
-
-def _stamp(capture: Capture) -> float:
-    return capture.time_utc.timestamp() if capture.time_utc else 0.0

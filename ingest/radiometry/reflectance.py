@@ -131,7 +131,7 @@ def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> C
     bands = []
     for group, level in zip(groups, levels, strict=True):
         scale = scales[_scale_key(group)] if level.scaled else 1.0
-        unit = radiance_unit(group.shots[0].tags)
+        absolute = radiance_unit(group.shots[0].tags) is Unit.ABSOLUTE
         irradiance = [r.irradiance for r in level.panel if r.irradiance is not None]
         bands.append(
             BandCalibration(
@@ -143,21 +143,14 @@ def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> C
                 offset=level.offset,
                 absolute=level.absolute,
                 sigma=round(level.sigma, 4),
-                panel_irradiance=float(np.mean(irradiance))
-                if irradiance and unit is Unit.ABSOLUTE
-                else None,
+                panel_irradiance=float(np.mean(irradiance)) if irradiance and absolute else None,
                 panel_serials=tuple(dict.fromkeys(r.serial for r in level.panel)),
                 sun_over_panel=level.sun_over_panel,
                 reasons=level.reasons,
             )
         )
-        log.info(
-            "flight %s, %s: %s, sigma %.1f %%",
-            group.flight or "-",
-            group.band.name,
-            level.provenance,
-            100 * level.sigma,
-        )
+        said = group.flight or "-", group.band.name, level.provenance, 100 * level.sigma
+        log.info("flight %s, %s: %s, sigma %.1f %%", *said)
     return Calibration(bands=tuple(bands))
 
 
@@ -234,7 +227,8 @@ def calibrate_captures(
     Raises `InputError` if it outlines a target in a photograph that is not there.
     """
     table = table or PanelTable()
-    readable = [c for c in captures if c.band != UNKNOWN_BAND and _good(c)]
+    broken = {Flag.UNREADABLE, Flag.EMPTY}
+    readable = [c for c in captures if c.band != UNKNOWN_BAND and not broken.intersection(c.flags)]
     tags = {capture.name: tags_of(capture.name) for capture in readable}
     usable = [capture for capture in readable if tags[capture.name].bands]
     names = {capture.name for capture in usable}
@@ -250,18 +244,12 @@ def calibrate_captures(
     candidates = [shot for shot in shots if shot.name in panels | outlined]
     readings = measure_panels(candidates, load, table, expected=panels)
     if level is not None:
-        readings = [_levelled(reading, tags[reading.photograph], level) for reading in readings]
+        for place, reading in enumerate(readings):
+            bands = [band.name for band in tags[reading.photograph].bands]
+            factors = level(reading.photograph, reading.place_px)
+            factor = float(factors[bands.index(reading.band)])
+            readings[place] = replace(reading, radiance=reading.radiance * factor)
     return calibrate(shots, readings)
-
-
-def _levelled(reading: PanelReading, tags: BandTags, level: Leveller) -> PanelReading:
-    factors = level(reading.photograph, reading.place_px)
-    place = [band.name for band in tags.bands].index(reading.band)
-    return replace(reading, radiance=reading.radiance * float(factors[place]))
-
-
-def _good(capture: Capture) -> bool:
-    return not {Flag.UNREADABLE, Flag.EMPTY}.intersection(capture.flags)
 
 
 def _shot(capture: Capture, tags: BandTags) -> Shot:

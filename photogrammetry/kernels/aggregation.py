@@ -14,8 +14,6 @@ Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from i
 ranges that narrow from level to level).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

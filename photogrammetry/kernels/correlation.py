@@ -13,8 +13,6 @@ of them, keep the inner loops contiguous, and so vectorised.
 `assess_blocks` tells how well, by how many views, and how precisely a finished surface was seen.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -14,8 +14,6 @@ Tile coordinates are metres about the tile's centre (x east, y north, z up), sma
 float32: the rounding is below 0.001 px.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

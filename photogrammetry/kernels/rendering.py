@@ -4,8 +4,6 @@ Lines of sight run over a height field; beside its jumps the photo-consistency o
 compared.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 

@@ -92,10 +92,10 @@ class Block:
         np.maximum.at(widest, self.point, np.arccos(np.clip(cosine, -1, 1)))
         return 2 * widest
 
-    def kept(self, observations: NDArray[np.bool_], *, min_views: int = 2) -> Block:
+    def kept(self, observations: NDArray[np.bool_]) -> Block:
         """Return the block with some observations, without points that fewer than two then see."""
         views = np.bincount(self.point[observations], minlength=len(self.points))
-        alive = views >= min_views
+        alive = views >= 2
         observations = observations & alive[self.point]
         index = np.cumsum(alive) - 1
         return replace(

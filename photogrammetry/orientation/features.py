@@ -60,10 +60,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def open_arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Open what `write_arrays` wrote; each array is read when it is asked for.
 
-    Raises
-    ------
-    Exception
-        One of `DAMAGE` if the file is missing or damaged.
+    Raises one of `DAMAGE` if the file is missing or damaged.
     """
     with path.open("rb") as file, np.load(file) as stored:
         yield stored

@@ -71,8 +71,6 @@ class HeightVerdict:
     """The same, joined with the block's vertical by their weights."""
     tilt_deg: float
     """Tilt that the heights ask for."""
-    limit_deg: float
-    """Tilt up to which they are plausible."""
     range_m: float
     """Between the heights' 2nd and 98th percentile of differences from the block."""
     scatter_m: float
@@ -201,7 +199,6 @@ def _judge_heights(
         slope=rises @ axes[:count],
         joined_slope=(weights * rises) @ axes[:count],
         tilt_deg=float(np.degrees(np.arctan(np.linalg.norm(rises)))),
-        limit_deg=float(limits_deg.min()),
         range_m=float(np.ptp(np.percentile(off, [2, 98]))),
         scatter_m=scatter_m,
     )
@@ -289,11 +286,9 @@ def centres_later(centres: Float, order: NDArray[np.int64], later: float) -> Flo
     ahead = np.diff(flown, axis=0)
     length = np.linalg.norm(ahead, axis=1)
     whole = length < LONGEST_STEP * max(float(np.median(length)), 1e-9)
-    moved = np.empty_like(flown)
-    for i in range(len(flown)):
-        moved[i] = _fly(flown, ahead, whole, i, later)
     found = np.empty_like(centres)
-    found[order] = moved
+    for i, photo in enumerate(order):
+        found[photo] = _fly(flown, ahead, whole, i, later)
     return found
 
 
@@ -408,8 +403,7 @@ def _placed(known: Priors) -> Mask:
 
 def _scatter(block: Block, known: Priors) -> tuple[float, float]:
     """Return the robust standard deviation of positions about a block, level axes and up."""
-    off = block.centres - known.positions
-    off = off[np.isfinite(off).all(axis=1)]
+    off = (block.centres - known.positions)[_placed(known)]
     spread = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
     return float(np.hypot(spread[0], spread[1]) / np.sqrt(2)), float(spread[2])
 

@@ -271,6 +271,7 @@ def _grower(
 ) -> Grower:
     used, folder = keypoints.usable(task.captures), task.places.features_dir
     patient = replace(task, options=replace(task.options, matching=PATIENT))
+    xy_px = [read_keypoints(features_path(folder, c.name)) for c in used]
 
     def rematch(again: Sequence[Pair]) -> list[VerifiedPair]:
         return match_all(group_pairs(again), matcher(patient, keypoints), workers=workers)
@@ -280,7 +281,16 @@ def _grower(
 
     return Grower(
         captures=used,
-        photographs=_load_photographs(used, task.cameras, folder),
+        photographs=Photographs(
+            names=tuple(c.name for c in used),
+            camera_ids=tuple(c.camera_id for c in used),
+            cameras={c.camera_id: task.cameras[c.camera_id] for c in used},
+            xy_px=xy_px,
+            ideal_px=[
+                ideal_keypoints(task.cameras[c.camera_id], xy)
+                for c, xy in zip(used, xy_px, strict=True)
+            ],
+        ),
         frame=task.frame,
         tracks=task.options.tracks,
         sfm=task.options.sfm,
@@ -301,22 +311,6 @@ def _why_nothing(used: Sequence[Capture], pairs: Sequence[VerifiedPair]) -> str:
     return (
         f"{len(used)} photographs match in {len(pairs)} pairs but cannot be joined; "
         "more overlap is needed, and a camera that moves between photographs"
-    )
-
-
-def _load_photographs(
-    captures: Sequence[Capture], cameras: Mapping[str, Camera], features_dir: Path
-) -> Photographs:
-    xy_px = [read_keypoints(features_path(features_dir, c.name)) for c in captures]
-    in_use = {c.camera_id: cameras[c.camera_id] for c in captures}
-    return Photographs(
-        names=tuple(c.name for c in captures),
-        camera_ids=tuple(c.camera_id for c in captures),
-        cameras=in_use,
-        xy_px=xy_px,
-        ideal_px=[
-            ideal_keypoints(in_use[c.camera_id], xy) for c, xy in zip(captures, xy_px, strict=True)
-        ],
     )
 
 

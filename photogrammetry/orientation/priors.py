@@ -267,7 +267,10 @@ def estimate_vertical(block: Block, rotations: Float) -> Vertical:
         return gimbal
     found = _from_views(block)
     for statement in (_from_flight(block, found.up), _from_ground(block, found.up)):
-        if statement is not None and _agree(found, statement):
+        if statement is None:
+            continue
+        limit_deg = BELIEVED_SIGMAS * np.hypot(found.sigma_deg, statement.sigma_deg)
+        if angle_deg(found.up, statement.up) < limit_deg:
             found = _joined(found, statement)
     log.info("vertical: %s, to %.1f degrees", ", ".join(found.evidence), found.sigma_deg)
     return found
@@ -361,11 +364,6 @@ def _from_ground(block: Block, up: Float) -> Vertical | None:
         return None
     normal, _ = fit_plane(block.points, up)
     return Vertical(up=normal, sigma_deg=GROUND_SIGMA_DEG, evidence=("the lie of the ground",))
-
-
-def _agree(found: Vertical, statement: Vertical) -> bool:
-    limit_deg = BELIEVED_SIGMAS * np.hypot(found.sigma_deg, statement.sigma_deg)
-    return bool(angle_deg(found.up, statement.up) < limit_deg)
 
 
 def _joined(first: Vertical, second: Vertical) -> Vertical:

@@ -19,7 +19,7 @@ Guizar-Sicairos, M. et al. (2008). Efficient subpixel image registration algorit
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -89,14 +89,13 @@ def align_band(reference: NDArray[Any], band: NDArray[Any]) -> Alignment:
     """
     fixed, moving = edges_of(reference), edges_of(band)
     tried: list[Alignment] = []
-    for method in (Method.PHASE, Method.ECC, Method.FEATURES):
-        start = _best(tried).homography if tried else np.eye(3)
-        if method is Method.PHASE:
-            found = _by_phase(fixed, moving, start)
-        elif method is Method.ECC:
-            found = _by_ecc(fixed, moving, start)
-        else:
-            found = _by_features(reference, band)
+    methods: dict[Method, Callable[[Float], Float | None]] = {
+        Method.PHASE: lambda start: _by_phase(fixed, moving, start),
+        Method.ECC: lambda start: _by_ecc(fixed, moving, start),
+        Method.FEATURES: lambda _: _by_features(reference, band),
+    }
+    for method, align in methods.items():
+        found = align(_best(tried).homography if tried else np.eye(3))
         if found is None:
             continue
         left_px = residual_px(fixed, moving, found)
