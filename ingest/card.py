@@ -41,10 +41,7 @@ class Found:
 def find_photographs(places: Sequence[Path]) -> Found:
     """List the photographs in files and folders, searched to their depth, each once.
 
-    Raises
-    ------
-    InputError
-        If a place does not exist, cannot be read, or there is no photograph in any.
+    Raises `InputError` if a place does not exist, cannot be read, or there is no photograph in any.
     """
     photographs: dict[Path, Path] = {}
     ignored: Counter[str] = Counter()
@@ -180,13 +177,7 @@ def check_space(root: Path, needed_bytes: int) -> None:
 
 
 def read_source(path: Path) -> bytes:
-    """Read a whole file from the card.
-
-    Raises
-    ------
-    PhotographError
-        If the card does not give it up.
-    """
+    """Read a whole file from the card; raises `PhotographError` if the card does not give it up."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -198,12 +189,8 @@ def read_source(path: Path) -> bytes:
 def copy_verified(data: bytes, sha256: str, source: Path, target: Path) -> None:
     """Write a photograph's bytes, read them back from the disk, and only then give them a name.
 
-    Raises
-    ------
-    PhotographError
-        If what comes back differs from what was read from the source.
-    SpaceError
-        If the disk fills up.
+    Raises `PhotographError` if what comes back differs from what was read from the source;
+    `SpaceError` if the disk fills up.
     """
     if target.exists():  # complete, by `Shelf.reserve`
         return
@@ -226,10 +213,7 @@ def copy_verified(data: bytes, sha256: str, source: Path, target: Path) -> None:
 def link_photograph(source: Path, target: Path) -> None:
     """Put a symbolic link to a photograph in the survey.
 
-    Raises
-    ------
-    InputError
-        If the file system of the survey has no links.
+    Raises `InputError` if the file system of the survey has no links.
     """
     if target.exists():
         return

@@ -41,8 +41,6 @@ Group = list[int]
 def number_flights(captures: Sequence[Capture]) -> list[Capture]:
     """Return the captures with ``flight`` set to ``1``, ``2``, … in order of time.
 
-    Notes
-    -----
     Cameras that are in the air at the same time are on one flight.  A panel picture goes to the
     nearest flight, of its own camera if there is one.
     """
@@ -119,15 +117,8 @@ def _time(capture: Capture) -> datetime:
 
 
 def group_rigs(captures: Sequence[Capture]) -> list[Capture]:
-    """Return the captures with ``rig_id`` set, and panel marks shared within each rig.
+    """Return the captures of a survey with ``rig_id`` set, and panel marks shared within each rig.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        All photographs of a survey.
-
-    Notes
-    -----
     A capture id is not believed where one band carries it twice or where its files lie more than
     5 s apart.  Photographs of separate cameras, even on one drone, are no rig: what holds them
     together is not rigid in time.  Ids made from names begin with ``~``.

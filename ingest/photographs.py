@@ -1,4 +1,7 @@
-"""From cards and folders to a survey: copy, read, judge, and settle where on Earth it lies."""
+"""From cards and folders to a survey: copy, read, judge, and settle where on Earth it lies.
+
+One look at a picture tells whether it can be read, how sharp it is and how well exposed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
@@ -32,7 +39,6 @@ from ingest.grouping import group_rigs, number_flights
 from ingest.metadata.bands import Declaration, band_tags, declare_bands, read_declarations
 from ingest.metadata.cameras import propose_camera
 from ingest.metadata.exif import Tags, read_position, read_tags, read_time
-from ingest.quality import measure_picture, why_unreadable
 from ingest.radiometry.panels import find_panels, mark_panel
 from tmp.cameras import Camera
 from tmp.captures import (
@@ -58,6 +64,21 @@ CLOCK_SLACK = timedelta(days=2)
 SENTERA_PANEL = "cal_"
 """Sentera's cameras name pictures of the panel so."""
 
+# Its TIFF reader reports every private tag, and every broken file that we flag anyway.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+MAX_GREY_PX = 3_000_000
+"""Pictures are halved while decoding until they are smaller than this many pixels..."""
+MIN_HALVINGS = 1
+"""...but at least once, which keeps JPEG noise out of the sharpness."""
+
+_REDUCED = {
+    1: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    3: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+MAX_HALVINGS = max(_REDUCED)
+
 log = logging.getLogger(__name__)
 
 
@@ -72,17 +93,7 @@ class Reading:
 def read_photograph(
     data: bytes, capture: Capture, declarations: Sequence[Declaration] = ()
 ) -> Reading:
-    """Fill in all that a file says of itself.
-
-    Parameters
-    ----------
-    data : bytes
-        The whole file.
-    capture : Capture
-        With name, source, digest and size; the rest is set.
-    declarations : sequence of Declaration
-        What a person wrote in ``cameras.toml``.
-    """
+    """Fill in all that a file says of itself, where name, source, digest and size are known."""
     tags = read_tags(data)
     bands = band_tags(tags, declarations)
     capture = _with_bands(_with_tags(capture, tags), tags, bands)
@@ -95,9 +106,8 @@ def read_photograph(
         picture = measure_picture(data, tags, black_dn=black_dn, saturation_dn=saturation_dn)
     if picture is None:
         reason = problem or "the picture does not decode"
-        return Reading(
-            capture=replace(capture, flags=(Flag.UNREADABLE,), reason=reason), camera=None
-        )
+        unreadable = replace(capture, flags=(Flag.UNREADABLE,), reason=reason)
+        return Reading(capture=unreadable, camera=None)
     camera = propose_camera(tags)
     capture = replace(
         capture,
@@ -108,6 +118,82 @@ def read_photograph(
         problems="; ".join((*bands.problems, *_problems(capture))),
     )
     return Reading(capture=capture, camera=camera)
+
+
+def why_unreadable(tags: Tags) -> str:
+    """Return why a file cannot serve as a photograph, from its tags alone; empty when it can."""
+    if not tags.kind:
+        return "not a JPEG, TIFF or PNG picture inside"
+    if tags.truncated:
+        return "the file is cut short"
+    if min(tags.width_px, tags.height_px) <= 0:
+        return "no picture size in the file"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """What one look at a picture tells."""
+
+    sharpness: float
+    """Variance of the Laplacian of the reduced grey picture."""
+    clipped_share: float
+    """Share of the pixels with a saturated channel, 0 to 1."""
+    brightness: float
+    """Pixel value that 99 % stay below, from black (0) to saturation (1); may lie outside."""
+
+
+def measure_picture(
+    data: bytes, tags: Tags, *, black_dn: float = 0.0, saturation_dn: float = 255.0
+) -> Picture | None:
+    """Measure sharpness and exposure of a whole file, between pixel values of black and saturation.
+
+    Of the tags only kind and size are used. Returns None when the picture does not decode.
+
+    Sharpness depends on the scene and the camera: compare it within one camera and with
+    photographs taken next to it.
+
+    References
+    ----------
+    Pech-Pacheco et al. (2000). Diatom autofocusing in brightfield microscopy: a comparative
+    study. ICPR, 3, 314–317.
+    """
+    pixels, halvings = tags.width_px * tags.height_px, MIN_HALVINGS
+    while pixels > MAX_GREY_PX << (2 * halvings) and halvings < MAX_HALVINGS:
+        halvings += 1
+    # A reduced JPEG costs a fraction of a whole one; of a TIFF the true values are wanted.
+    mode = cv2.IMREAD_UNCHANGED if tags.kind == "tiff" else _REDUCED[halvings]
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    if picture is None:
+        return None
+    if tags.kind == "tiff":
+        grey, peak = _grey(picture, halvings), _peak(picture[::2, ::2])
+    else:
+        grey = peak = picture
+        saturation_dn -= 1.0  # a reduced pixel is the mean of several
+    bright_dn = float(np.percentile(peak[::4, ::4], 99))
+    return Picture(
+        sharpness=float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2,
+        clipped_share=float(np.count_nonzero(peak >= saturation_dn) / peak.size),
+        brightness=(bright_dn - black_dn) / (saturation_dn - black_dn),
+    )
+
+
+def _peak(picture: NDArray[Any]) -> NDArray[Any]:
+    """Return each pixel's brightest channel, (rows, cols)."""
+    return picture if picture.ndim == 2 else np.asarray(picture.max(axis=2))
+
+
+def _grey(picture: NDArray[Any], halvings: int) -> NDArray[Any]:
+    """Return a whole picture as grey values of 8 bits' range, halved so many times."""
+    small = cv2.resize(picture, None, fx=0.5**halvings, fy=0.5**halvings)
+    grey = np.asarray(small, np.float32)
+    if grey.ndim == 3:
+        grey = np.asarray(grey.mean(axis=2))
+    return grey / np.float32(256 if picture.dtype == np.uint16 else 1)
 
 
 def _with_bands(capture: Capture, tags: Tags, bands: BandTags) -> Capture:
@@ -166,8 +252,6 @@ def _with_tags(capture: Capture, tags: Tags) -> Capture:
 def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]:
     """Return yaw, pitch and roll of the camera in degrees, pitch -90 looking down.
 
-    Notes
-    -----
     Pix4D's ``Camera:Pitch`` counts from nadir.  Some makers write angles from the horizon under
     that name, so only values within 45° of nadir are believed.
     """
@@ -322,12 +406,10 @@ def _take_all(
         except PhotographError as error:
             return str(error)
 
-    outcomes: dict[Path, Outcome] = {}
     results = map_threads(attempt, jobs, workers=workers or os.cpu_count() or 1)
     with one_thread_each():
-        for (path, _), outcome in track(results, "taking in photographs", len(jobs)):
-            outcomes[path] = outcome
-    return outcomes
+        tracked = track(results, "taking in photographs", len(jobs))
+        return {path: outcome for (path, _), outcome in tracked}
 
 
 def _completed(capture: Capture, survey: Survey, declarations: Sequence[Declaration]) -> Capture:
@@ -352,13 +434,12 @@ def _bytes_to_copy(
 ) -> int:
     """Return an upper bound of what is still to be copied."""
     have = {(capture.source, capture.size_bytes) for capture in before}
-    total = 0
-    for path, name in zip(photographs, names, strict=True):
-        size = path.stat().st_size
-        leftover = survey.photos_dir / name
-        if (str(path.resolve()), size) not in have and not leftover.exists():
-            total += size
-    return total
+    return sum(
+        size
+        for path, name in zip(photographs, names, strict=True)
+        if (str(path.resolve()), size := path.stat().st_size) not in have
+        and not (survey.photos_dir / name).exists()
+    )
 
 
 def _take(
@@ -397,10 +478,7 @@ def _take(
 def check_crs(crs: str | None) -> None:
     """Refuse a CRS that products cannot be written in.
 
-    Raises
-    ------
-    InputError
-        If PROJ does not know it, or it is not projected in metres.
+    Raises `InputError` if PROJ does not know it, or it is not projected in metres.
     """
     if crs is None:
         return
@@ -430,17 +508,9 @@ def _settle(
 
 
 def choose_origin(captures: Sequence[Capture]) -> tuple[float, float, float]:
-    """Return the zero of the local frame: the middle of the photographs, near the ground.
+    """Return the zero of the local frame: the middle of the positions, near the ground.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        With positions, at least one.
-
-    Returns
-    -------
-    tuple of float
-        Longitude and latitude in degrees, height in whole metres.
+    Longitude and latitude are in degrees, the height in whole metres.
     """
     above = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
     height_m = statistics.median(c.height_m or 0.0 for c in captures)

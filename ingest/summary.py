@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ingest.checks import shutter
 from ingest.grouping import rigs_of
 from ingest.photographs import IngestResult
-from ingest.quality import shutter
 from tmp.captures import Capture, CaptureKind, Flag, HeightDatum
 
 Line = tuple[str, str]

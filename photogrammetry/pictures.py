@@ -50,21 +50,9 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
     """Decode a photograph as stored, without turning it by its orientation tag.
 
     A picture of more than 8 bits, such as that of one band, is stretched to 8 by `stretched`:
-    enough to find and correlate what it shows, not to measure light.
-
-    Parameters
-    ----------
-    halvings : {0, 1, 2, 3}
-        Halve the size this often while decoding; the JPEG decoder does it almost for free.
-
-    Returns
-    -------
-    ndarray of shape (rows, cols, 3), uint8, blue, green, red
-
-    Raises
-    ------
-    PhotographError
-        If the file cannot be decoded.
+    enough to find and correlate what it shows, not to measure light. Up to three halvings while
+    decoding cost the JPEG decoder nothing. Returns blue, green and red, uint8 (rows, cols, 3);
+    raises `PhotographError` if the file cannot be decoded.
     """
     reduced = (
         cv2.IMREAD_COLOR,
@@ -91,8 +79,6 @@ def stretched(stored: NDArray[Any]) -> Picture:
     One band (rows, cols) gives three that are the same; of more (rows, cols, bands) the first three
     are used.
 
-    Notes
-    -----
     Between the 0.5 and 99.5 per cent of its values, as a square root: pixel values in proportion
     to light have a noise that grows with their root, so this makes the noise even and keeps what
     lies in shadow (Anscombe 1948, Biometrika 35).  All bands have the same stretch.
@@ -230,10 +216,7 @@ class DecodedPictures:
     def get(self, name: str) -> NDArray[Any]:
         """Return a photograph (rows, cols, bands); blue, green, red unless loaded otherwise.
 
-        Raises
-        ------
-        PhotographError
-            If it cannot be decoded.
+        Raises `PhotographError` if it cannot be decoded.
         """
         with self._lock:
             future = self._pictures.get(name)

@@ -135,14 +135,8 @@ def place_views(
 ) -> TileViews:
     """Express views in tile coordinates and keep those that see any of the tile, or nearly do.
 
-    Parameters
-    ----------
-    centre : ndarray of shape (3,)
-        See `views_in_tile`.
-    half_size_m : tuple of float
-        Half the tile's extent east and north.
-    z_range_m : tuple of float
-        Lowest and highest ground, map heights.
+    The tile reaches `half_size_m` east and north of its centre (3,), see `views_in_tile`, and from
+    the lowest to the highest of the map heights `z_range_m`.
     """
     _, offset = frame.world_from_map_affine(centre)
     views = _within_reach(views, offset, half_size_m, z_range_m)
@@ -198,16 +192,9 @@ def pack_grey(
 ) -> KernelViews:
     """Gather the crops of the grey pyramids that a tile needs at one level of detail.
 
-    Parameters
-    ----------
-    tile_views : TileViews
-    store : PictureStore
-    pixel_size_m : float
-        Wanted size of a picture's pixel on the ground; each view gives its nearest level.
-    lattice : ndarray of shape (N, 3)
-        Tile points whose projections bound the crop.
-    smooth : bool
-        See `photogrammetry.pictures.PictureStore.grey`.
+    Each view gives the level whose pixels on the ground are nearest to the size wanted. The
+    projections of the lattice, tile points (N, 3), bound the crop; for `smooth` see
+    `photogrammetry.pictures.PictureStore.grey`.
     """
     geometry = np.zeros((len(tile_views), GEOMETRY_WIDTH), np.float32)
     layout = np.zeros((len(tile_views), 3), np.int64)
@@ -268,15 +255,8 @@ def geometry_row(
 ) -> NDArray[np.float64]:
     """Return the 22 numbers by which kernels know a view; see `photogrammetry.kernels.projection`.
 
-    Parameters
-    ----------
-    tile_views : TileViews
-    i : int
-        Position of the view.
-    scale : float
-        Size of the picture sampled, against the photograph's.
-    x0, y0 : int
-        Column and row of that picture at which its crop begins.
+    The scale is the size of the picture sampled, against the photograph's; its crop begins at
+    column x0 and row y0.
     """
     camera = tile_views.views[i].camera
     focal_px = (camera.fx_px * scale, camera.fy_px * scale)

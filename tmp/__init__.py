@@ -38,14 +38,7 @@ __all__ = [
 
 
 def load_on_use(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__`` (PEP 562): names come from their modules when first used.
-
-    Parameters
-    ----------
-    package : str
-    homes : mapping of str to str
-        Module of each public name.
-    """
+    """Return a package's ``__getattr__`` (PEP 562): names come from their homes when first used."""
 
     def load(name: str) -> Any:
         if name not in homes:

@@ -76,8 +76,6 @@ class Camera:
     def ray_from_pixel(self, pixels: ArrayLike) -> Float:
         """Return rays (N, 3) with z = 1 through image coordinates (N, 2).
 
-        Notes
-        -----
         Solved by fixed-point iteration, as OpenCV does; converges for the distortion of ordinary
         lenses inside the image, not for fisheyes.
         """
@@ -145,21 +143,11 @@ class Pose:
     def from_gimbal(
         cls, yaw_deg: float, pitch_deg: float, roll_deg: float, centre: ArrayLike
     ) -> Pose:
-        """Build a pose from gimbal angles as DJI writes them.
+        """Build a pose from gimbal angles as DJI writes them, and a projection centre (3,), world.
 
-        Parameters
-        ----------
-        yaw_deg : float
-            Heading of the optical axis' horizontal direction, clockwise from north.
-        pitch_deg : float
-            -90 looks straight down, 0 at the horizon.
-        roll_deg : float
-            Positive tilts the right edge of the picture down.
-        centre : array-like of shape (3,)
-            Projection centre, world.
+        Yaw is the heading of the optical axis, clockwise from north; pitch -90 looks straight down,
+        0 at the horizon; a positive roll tilts the right edge of the picture down.
 
-        Notes
-        -----
         At pitch -90 the top of the picture points along the heading.
         """
         yaw, pitch, roll = np.radians([yaw_deg, pitch_deg, roll_deg])

@@ -150,13 +150,8 @@ def choose_captures(
 ) -> list[Capture]:
     """Apply a person's choice of photographs to the verdicts made by the platform.
 
-    Parameters
-    ----------
-    keep : sequence of str
-        Names, which may hold ``*`` and ``?``, of photographs to use in spite of their flags.
-        An unreadable photograph stays out.
-    drop : sequence of str
-        Names of photographs to leave out; it wins over `keep`.
+    Names may hold ``*`` and ``?``. Those to keep are used in spite of their flags, but for
+    unreadable ones; those to drop are left out, and that wins.
 
     Examples
     --------
@@ -182,10 +177,7 @@ def choose_captures(
 def read_captures(gpkg_path: Path) -> list[Capture]:
     """Read the photographs of a survey, in the order they were written.
 
-    Raises
-    ------
-    InputError
-        If there is no such file or it holds no photographs.
+    Raises `InputError` if there is no such file or it holds no photographs.
     """
     from pyogrio import raw  # GDAL: not needed to know what a capture is
     from pyogrio.errors import DataLayerError, DataSourceError
@@ -216,10 +208,7 @@ def read_captures(gpkg_path: Path) -> list[Capture]:
 def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
     """Write the photographs of a survey, replacing its layer and no other.
 
-    Raises
-    ------
-    SpaceError
-        If the disk is full.
+    Raises `SpaceError` if the disk is full.
     """
     from pyogrio import raw
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError

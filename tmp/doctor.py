@@ -6,7 +6,6 @@ Parts that not every machine has are imported only where they are used.
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import re
 import shutil
@@ -23,13 +22,10 @@ from types import ModuleType
 import click
 
 from tmp.errors import DeviceError
+from tmp.threads import available_cores
 
 DISTRIBUTION = "terrestrial-mapping-platform"
-MODULES = {
-    "opencv-python-headless": "cv2",
-    "pillow": "PIL",
-    "pyserial": "serial",
-}
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyserial": "serial"}
 """Modules not called like their distribution, beyond changing ``-`` to ``_``."""
 PATCHED = ("dronekit",)
 """Imported with patches by the part that uses them: here it is enough that they are there."""
@@ -62,14 +58,21 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Yield what is found, part by part."""
-    yield _python()
+    yield Finding("Python", f"{platform.python_version()} at {sys.executable}")
     yield from _machine()
-    yield _graphics()
-    yield _cluster()
-    names = core_requirements()
-    for name in sorted(names, key=lambda name: (name not in FIRST, name)):
+    devices = ", ".join(cuda_devices())
+    said = "none; everything runs on the processor"
+    yield Finding("GPU", f"{devices}; not used by this version" if devices else said)
+    slurm = shutil.which("sbatch")
+    said = "none here; 'tmp run --on slurm' needs a login node"
+    yield Finding("cluster", f"Slurm, {slurm}" if slurm else said)
+    for name in sorted(core_requirements(), key=lambda name: (name not in FIRST, name)):
         yield examine_package(name)
-    yield _open3d()
+    try:
+        yield Finding("open3d (optional)", f"{import_open3d().__version__}")
+    except DeviceError:
+        said = "not there; needed for 3D models only"
+        yield Finding("open3d (optional)", said, Verdict.ADVICE, OPEN3D_REMEDY)
 
 
 def core_requirements() -> list[str]:
@@ -116,59 +119,20 @@ def remedy_for(error: ImportError) -> str:
     return "'tmp doctor' says what is missing"
 
 
-def _python() -> Finding:
-    return Finding("Python", f"{platform.python_version()} at {sys.executable}")
-
-
 def _machine() -> Iterator[Finding]:
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cores", f"{cores}")
-    memory = psutil.virtual_memory()
-    yield _enough(
-        "memory",
-        memory.available / 1e9,
-        LEAST_MEMORY_GB,
-        f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB",
-        "close other programs, or use --quality fast and fewer --workers",
-    )
-    disk = shutil.disk_usage(Path.cwd())
-    yield _enough(
-        "disk here",
-        disk.free / 1e9,
-        LEAST_DISK_GB,
-        f"{disk.free / 1e9:.1f} GB free in {Path.cwd()}",
-        "keep surveys on a larger disk",
-    )
-
-
-def _enough(part: str, value: float, least: float, said: str, remedy: str) -> Finding:
-    return Finding(part, said) if value >= least else Finding(part, said, Verdict.ADVICE, remedy)
-
-
-def _graphics() -> Finding:
-    names = cuda_devices()
-    said = (
-        f"{', '.join(names)}; not used by this version"
-        if names
-        else "none; everything runs on the processor"
-    )
-    return Finding("GPU", said)
-
-
-def _cluster() -> Finding:
-    found = shutil.which("sbatch")
-    said = f"Slurm, {found}" if found else "none here; 'tmp run --on slurm' needs a login node"
-    return Finding("cluster", said)
-
-
-def _open3d() -> Finding:
-    try:
-        return Finding("open3d (optional)", f"{import_open3d().__version__}")
-    except DeviceError:
-        said = "not there; needed for 3D models only"
-        return Finding("open3d (optional)", said, Verdict.ADVICE, OPEN3D_REMEDY)
+    yield Finding("cores", f"{available_cores()}")
+    memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    fewer = "close other programs, or use --quality fast and fewer --workers"
+    larger = "keep surveys on a larger disk"
+    for part, free, least_gb, where, remedy in (
+        ("memory", memory.available, LEAST_MEMORY_GB, f"of {memory.total / 1e9:.1f} GB", fewer),
+        ("disk here", disk.free, LEAST_DISK_GB, f"in {Path.cwd()}", larger),
+    ):
+        said = f"{free / 1e9:.1f} GB free {where}"
+        enough = free / 1e9 >= least_gb
+        yield Finding(part, said) if enough else Finding(part, said, Verdict.ADVICE, remedy)
 
 
 def describe(findings: Sequence[Finding]) -> list[str]:
@@ -200,13 +164,8 @@ def doctor() -> None:
 def import_open3d() -> ModuleType:
     """Return the module open3d, with the system library it misses put in its place.
 
-    Raises
-    ------
-    DeviceError
-        If it is not installed or does not load.
+    Raises `DeviceError` if it is not installed or does not load.
 
-    Notes
-    -----
     The wheel of open3d is linked with ``libusb-1.0.so.0``, which a bare machine lacks.  The wheel
     ``libusb-package`` carries that library; loaded first and for all to see, it satisfies the
     linker.

@@ -1,18 +1,32 @@
-"""Write files so that a reader never meets half of one; JSON files, written and read."""
+"""Files that a reader never meets half of, JSON, and TOML as people write it.
+
+A TOML table is checked and made into a dataclass.  A message says file, table and key, the value
+that cannot be, and what to write instead.
+"""
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
 import platform
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from tmp.errors import InputError, SpaceError
+
+Built = TypeVar("Built")
+MAKERS = frozenset({"dji", "parrot", "micasense", "mapir", "sentera", "hasselblad"})
+_KINDS = {float: "a number", int: "a whole number", str: 'text in "quotes"', bool: "true or false"}
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a full disk, and of a person's full share of it."""
@@ -37,14 +51,8 @@ def disk_full(path: Path) -> SpaceError:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` that takes its place when the block ends well.
 
-    On an exception the temporary file is removed and `path` stays as it was.
-
-    Raises
-    ------
-    SpaceError
-        If the disk fills up while writing.
-    InputError
-        If the folder cannot be written to.
+    On an exception the temporary file is removed and `path` stays as it was. Raises `SpaceError` if
+    the disk fills up while writing; `InputError` if the folder cannot be written to.
     """
     # Machines that share a disk give out the same process numbers.
     temporary = path.with_name(f".{path.stem}.{platform.node()}.{os.getpid()}.part{path.suffix}")
@@ -68,15 +76,8 @@ def write_json(
 ) -> None:
     """Write a JSON file, whole or not at all; raises as `replacing` does.
 
-    Parameters
-    ----------
-    value : object
-        What `json.dumps` takes.
-    indent : int, optional
-        Blanks before each entry; all on one line by default.
-    for_people : bool
-        Whether letters of all languages stay as they are, and a line ends the file; a number that
-        is not finite is then a `ValueError`, since other programs cannot read it.
+    For people, letters of all languages stay as they are, and a line ends the file; a number that
+    is not finite is then a `ValueError`, since other programs cannot read it.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=not for_people, allow_nan=not for_people)
     with replacing(path) as temporary:
@@ -84,18 +85,7 @@ def write_json(
 
 
 def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:
-    """Read a JSON file.
-
-    Parameters
-    ----------
-    remedy : str
-        What to do where it is damaged.
-
-    Raises
-    ------
-    InputError
-        If it is not there, cannot be read, or is damaged.
-    """
+    """Read a JSON file; raises `InputError`, with the remedy, if it is absent or damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -108,14 +98,8 @@ def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:
 def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path]:
     """Yield a new empty sibling of `folder` that takes its place when the block ends well.
 
-    On an exception it is removed, and `folder` stays as it was.
-
-    Parameters
-    ----------
-    folder : Path
-        Need not exist; its parent must.
-    keep : sequence of str
-        Patterns of files directly in the folder that go on into the new one.
+    On an exception it is removed, and `folder` stays as it was. The folder need not exist; files
+    directly in it that match a pattern to keep go on into the new one.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
@@ -141,3 +125,140 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises `InputError` if it cannot be read or is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give another file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
+
+
+def table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return the table ``[NAME]`` of a document; an empty one where there is none.
+
+    Raises `InputError`, beginning with `where`, if something else has its name.
+    """
+    found = document.get(name, {})
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: {name} = {found!r}; write it as a table, [{name}]")
+    return found
+
+
+def subtables(document: Mapping[str, Any], name: str, where: str) -> dict[str, dict[str, Any]]:
+    """Return the tables ``[NAME.KEY]`` of a document by key, as `table` does; none without any."""
+    found = table(document, name, where)
+    for key, entry in found.items():
+        if not isinstance(entry, dict):
+            raise InputError(
+                f'{where}: {name}.{key} = {entry!r}; write it as a table, [{name}."{key}"]'
+            )
+    return found
+
+
+def build(
+    cls: type[Built], entry: Mapping[str, Any], where: str, *, strict: bool = True, **given: Any
+) -> Built:
+    """Return the dataclass that a table is written for, its inner tables and lists alike.
+
+    Fields are str, int, float, bool, `StrEnum`, tuples, mappings from str and dataclasses of these,
+    each with or without None; those `given` do not come from the table. Unless `strict`, a key that
+    is no field is left alone.
+
+    Raises `InputError`, beginning with `where` (the file and the table), if a field is missing or
+    not known, or its value is of the wrong kind, or the dataclass itself refuses it.
+    """
+    assert is_dataclass(cls)
+    hints = get_type_hints(cls)
+    own = [field for field in fields(cls) if field.name not in given]
+    if strict:
+        refuse_unknown(entry, (field.name for field in own), where)
+    values: dict[str, Any] = {}
+    for field in own:
+        if field.name in entry:
+            said = entry[field.name]
+            values[field.name] = _typed(said, hints[field.name], f"{where}: {field.name}", strict)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise InputError(f"{where}: {field.name} is missing; add it")
+    try:
+        return cls(**values, **given)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _typed(value: Any, hint: Any, where: str, strict: bool) -> Any:
+    """Return a TOML value as the type that a field is annotated with."""
+    if get_origin(hint) is UnionType:  # of one kind and None, which TOML cannot say
+        (hint,) = (kind for kind in get_args(hint) if kind is not NoneType)
+    kinds = get_args(hint)
+    if is_dataclass(hint) and isinstance(value, dict):
+        return build(hint, value, where, strict=strict)  # type: ignore[arg-type]
+    if get_origin(hint) is Mapping and isinstance(value, dict):
+        return {key: _typed(v, kinds[1], f"{where}.{key}", strict) for key, v in value.items()}
+    if get_origin(hint) is tuple and isinstance(value, list):
+        each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+        if len(value) == len(each):
+            return tuple(_typed(v, k, where, strict) for v, k in zip(value, each, strict=True))
+    return _scalar(value, hint, where)
+
+
+def _scalar(value: Any, hint: Any, where: str) -> Any:
+    """Return a TOML value as a number, a text, a choice or whatever else stands alone."""
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint is int and type(value) is float and value.is_integer():
+        return int(value)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        if value in list(hint):
+            return hint(value)
+    elif type(value) is hint:
+        return value
+    raise InputError(f"{where} = {value!r}; give {_kind(hint)}")
+
+
+def _kind(hint: Any) -> str:
+    """Say what a field wants."""
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return f"one of {', '.join(hint)}"
+    if get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        many = "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)}"
+        return f"{many}, each {_kind(kinds[0])}"
+    return _KINDS.get(hint, "a table")
+
+
+def refuse_unknown(said: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise `InputError` if something is said that is not known, with what is near."""
+    known = list(known)
+    for name in said:
+        if name not in known:
+            near = nearest(name, known) or f"; known are {', '.join(sorted(known))}"
+            raise InputError(f"{where}: {name!r} is not known{near}")
+
+
+def words(name: str) -> tuple[str, ...]:
+    """Return a name's words and numbers, without maker and punctuation.
+
+    Examples
+    --------
+    >>> words("DJI Mini-4 Pro"), words("mini4pro")
+    (('mini', '4', 'pro'), ('mini', '4', 'pro'))
+    """
+    found = re.findall(r"[a-z]+|[0-9]+", name.casefold())
+    return tuple(word for word in found if word not in MAKERS) or tuple(found)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean …"`` for a misspelt name, or nothing where nothing is near.
+
+    Examples
+    --------
+    >>> nearest("widht_px", ["width_px", "shutter"])
+    "; did you mean 'width_px'"
+    """
+    spellings = {"".join(words(key)): key for key in known}
+    near = difflib.get_close_matches("".join(words(name)), spellings, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(spellings[key]) for key in near)}" if near else ""

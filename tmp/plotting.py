@@ -139,22 +139,11 @@ def to_svg(
     hints: str = "",
     only: Axes | None = None,
 ) -> str:
-    """Return a figure as an SVG element that stands alone or in a page.
+    """Return a figure as an SVG element that stands alone or in a page, its pictures below all.
 
-    Parameters
-    ----------
-    figure : Figure
-        Its pictures lie below all else.
-    title : str
-        Read aloud in place of the picture; tells its identifiers from those of other figures.
-    css : str
-        Class of the element.
-    hidden : collection of str
-        Layers that have the attribute ``hidden``.
-    hints : str
-        From `hints_over`.
-    only : Axes, optional
-        What the figure is cropped to; all else is left out.
+    The title is read aloud in place of the picture, and tells its identifiers from those of other
+    figures. The element has a class `css`, `hidden` layers the attribute ``hidden``; hints are from
+    `hints_over`. The figure may be cropped to some axes `only`: all else is left out.
     """
     from matplotlib import rcParams
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -253,14 +242,8 @@ def page_box(axes: Axes, box: Box) -> Box:
 def hints_over(axes: Axes, boxes: ArrayLike, texts: Sequence[str], *, around: float = 6.0) -> str:
     """Return words that a page shows while the pointer is over places of a figure.
 
-    Parameters
-    ----------
-    axes : Axes
-    boxes : array_like of shape (N, 4) or (N, 2)
-        Boxes, or points, in the axes' coordinates.
-    texts : sequence of str
-    around : float
-        Pixels by which a hint reaches beyond its box.
+    The places, boxes (N, 4) or points (N, 2) in the axes' coordinates, reach `around` pixels
+    farther.
     """
     parts = []
     for box, text in zip(np.asarray(boxes, float), texts, strict=True):
@@ -298,18 +281,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def map_axes(figure: Figure, box: Box, left: float, top: float, scale: float) -> Axes:
-    """Return the frame of a map, north up and of one scale.
-
-    Parameters
-    ----------
-    figure : Figure
-    box : tuple of 4 floats
-        Ground shown.
-    left, top : float
-        Upper left corner, pixels.
-    scale : float
-        Pixels per unit of ground.
-    """
+    """Return the frame of a map of a box, north up, of `scale` pixels per unit of ground."""
     west, south, east, north = box
     axes = axes_at(figure, left, top, (east - west) * scale, (north - south) * scale)
     axes.set(xlim=(west, east), ylim=(south, north), aspect="equal")
@@ -556,12 +528,7 @@ def css_rgb(css: str) -> tuple[int, int, int]:
 def hillshade(height: NDArray[np.floating[Any]], cell: float) -> NDArray[np.float32]:
     """Return the brightness, 0 to 1, of a surface lit from the north-west at 45°.
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols)
-        NaN where unknown, which is lit as if it were flat.
-    cell : float
-        In the unit of the heights.
+    Heights (rows, cols) and the cell have one unit; NaN is lit as if it were flat.
 
     References
     ----------

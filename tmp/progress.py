@@ -50,12 +50,8 @@ class TellingTrack(Track, Protocol):
 def tell(track: Track, note: str, part: float = 0.0) -> None:
     """Say what happens between two items, to those who want to know.
 
-    Parameters
-    ----------
-    note : str
-        Shown beside the bar that began last; replaces the note before.
-    part : float
-        How much of the items that are in hand is done, in items.
+    The note is shown beside the bar that began last, in place of the one before; `part` is how much
+    of the items in hand is done, in items.
     """
     if isinstance(track, TellingTrack):
         track.tell(note, part)

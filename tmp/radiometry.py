@@ -250,10 +250,7 @@ class Calibration:
     def of(self, name: str) -> tuple[BandCalibration, ...]:
         """Return the calibrations of a photograph, one for each of its channels, in their order.
 
-        Raises
-        ------
-        InputError
-            If the photograph is not among those calibrated.
+        Raises `InputError` if the photograph is not among those calibrated.
         """
         if name not in self._by_name:
             raise InputError(f"{name}: not calibrated; calibrate it with the rest of its survey")
@@ -264,16 +261,9 @@ class Calibration:
     ) -> Float32:
         """Return the reflectance of a photograph, not clipped: snow and glints exceed 1.
 
-        Parameters
-        ----------
-        radiance : ndarray of shape (rows, cols) or (rows, cols, bands), float32
-            Of all its channels, in their order.
-        out : ndarray of the same shape, float32, optional
-            Where to put the result; may be `radiance` itself.
-
-        Returns
-        -------
-        ndarray of the same shape, float32
+        The radiance (rows, cols) or (rows, cols, bands) has all its channels, in their order, and
+        may be `out` itself. Raises `InputError` if it has not as many as there are calibrated
+        bands.
         """
         bands = self.of(name)
         factors = np.array([band.factors[name] for band in bands], np.float32)

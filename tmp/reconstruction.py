@@ -113,12 +113,8 @@ def write_reconstruction(reconstruction: Reconstruction, folder: Path) -> None:
 def read_reconstruction(folder: Path) -> Reconstruction:
     """Read what `write_reconstruction` wrote.
 
-    Raises
-    ------
-    InputError
-        If the folder holds no complete reconstruction.
-    VersionError
-        If a newer version of the platform wrote it.
+    Raises `InputError` if the folder holds no complete reconstruction; `VersionError` if a newer
+    version of the platform wrote it.
     """
     path = folder / JSON_NAME
     try:

@@ -17,9 +17,8 @@ from tomlkit.exceptions import ParseError
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum, choose_captures, read_captures
 from tmp.errors import InputError, NotASurveyError, VersionError
-from tmp.files import replacing
+from tmp.files import build, replacing, subtables, table
 from tmp.geo.frames import LocalFrame
-from tmp.toml_tables import build, subtables, table
 
 if TYPE_CHECKING:
     from tmp.geo.grids import Tile
@@ -311,14 +310,9 @@ def open_survey(root: StrPath) -> Survey:
 
 
 def read_settings(survey: Survey) -> Settings:
-    """Read ``survey.toml``.
+    """Read ``survey.toml``; raises as `open_survey` does.
 
-    Raises
-    ------
-    InputError
-        If a value cannot be understood; the message names the key.
-    NotASurveyError, VersionError
-        As for `open_survey`.
+    A value that cannot be understood is an `InputError` whose message names the key.
     """
     document, where = _checked(survey).unwrap(), str(survey.toml_path)
     origin = None

@@ -74,11 +74,8 @@ def map_threads(
 def heartbeat(beat: Callable[[], object], *, every_s: float) -> Iterator[None]:
     """Call `beat` every so often on a thread of its own while the block runs.
 
-    Parameters
-    ----------
-    beat : callable
-        An `OSError` of it, as of a disk that is away for a moment, is let pass; where it returns
-        False it is not called again.
+    An `OSError` of it, as of a disk that is away for a moment, is let pass; where it returns False
+    it is not called again.
     """
     ended = threading.Event()
 
@@ -106,13 +103,7 @@ def process_began_s() -> float:
 
 
 def runs_here(pid: int, began_s: float) -> bool:
-    """Tell whether the process of a number that began at a time runs on this machine.
-
-    Parameters
-    ----------
-    began_s : float
-        As `process_began_s` tells.
-    """
+    """Tell whether the process of a number that began when `process_began_s` told runs here."""
     try:
         process = psutil.Process(pid)
         gone = process.status() == psutil.STATUS_ZOMBIE
@@ -128,8 +119,6 @@ def share_one_heap() -> None:
     thread.  Tiles need large arrays for a short while, so what one thread frees should serve the
     next.  Does nothing where there is no `mallopt`.
 
-    Notes
-    -----
     Measured on `tmp map` after orientation: 0.52 instead of 0.64 GB at the peak, and 5 instead of
     20 % more in four times the area, at the same processor time.
     """

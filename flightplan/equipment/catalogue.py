@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from tmp.cameras import Camera
 from tmp.errors import InputError
-from tmp.toml_tables import build, nearest, read_toml, refuse_unknown, subtables, words
+from tmp.files import build, nearest, read_toml, refuse_unknown, subtables, words
 
 Tables = dict[str, dict[str, dict[str, Any]]]
 """Kind (``camera``, ``drone``), key, and the fields as the file has them."""

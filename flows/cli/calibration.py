@@ -12,7 +12,7 @@ from ingest.metadata.cameras import propose_camera
 from ingest.metadata.exif import Tags, read_tags
 from tmp.cameras import Camera
 from tmp.errors import PhotographError
-from tmp.toml_tables import words
+from tmp.files import words
 
 CONFIDENCE = ((0.01, "A"), (0.03, "B"), (math.inf, "C"))
 """Greatest standard deviation of the focal length, as a fraction, for each letter."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows.engine.cost import Cost, Resources
 from tmp.errors import InputError
-from tmp.toml_tables import build, read_toml, refuse_unknown, subtables
+from tmp.files import build, read_toml, refuse_unknown, subtables
 
 WORD = re.compile(r"[A-Za-z0-9_.,:@+=/&|*()\[\]-]+")
 """What may stand in a line for sbatch; anything else is refused."""

@@ -36,8 +36,8 @@ from ingest.metadata.vendors import (
 )
 from tmp.captures import Capture
 from tmp.errors import InputError
+from tmp.files import build, read_toml, subtables
 from tmp.radiometry import Band, BandTags, Family
-from tmp.toml_tables import build, read_toml, subtables
 
 FILE = "cameras.toml"
 
@@ -92,15 +92,7 @@ class _Entry:
 def read_declarations(root: Path) -> list[Declaration]:
     """Read ``cameras.toml`` in a survey's folder and beside it; the survey's own comes first.
 
-    Parameters
-    ----------
-    root : Path
-        The survey's folder; need not exist.
-
-    Raises
-    ------
-    InputError
-        If a file is no TOML, or an entry cannot be understood.
+    Raises `InputError` if a file is no TOML, or an entry cannot be understood.
     """
     folder = root.resolve()
     return [
@@ -188,17 +180,8 @@ def _bands(entry: _Entry, where: str) -> tuple[Band, ...]:
 
 
 def read_band_tags(path: Path, declarations: Sequence[Declaration] = ()) -> BandTags:
-    """Read what one file says of its bands.
+    """Read what one file says of its bands, and what is declared of it (`read_declarations`).
 
-    Parameters
-    ----------
-    path : Path
-        A photograph; only read.
-    declarations : sequence of Declaration
-        What a person wrote in ``cameras.toml``; see `ingest.metadata.bands.read_declarations`.
-
-    Notes
-    -----
     Damaged and absent tags are None in the answer, and nonsense is named in ``problems``.
     """
     return band_tags(read_tags(path.read_bytes()), declarations)

@@ -136,8 +136,6 @@ def find_sensor(model: str, focal_mm: float) -> Sensor | None:
 def focal_px(sensor: Sensor, focal_mm: float, width_px: int, height_px: int) -> float:
     """Return the focal length in pixels of a picture from a sensor, cropped or resampled.
 
-    Notes
-    -----
     A picture wider than the sensor is taken to span its full width (16:9 from a 4:3 sensor
     loses rows), a narrower one its full height (4:3 from a 3:2 sensor loses columns).  Digital
     zoom comes on top of it.
@@ -192,21 +190,11 @@ class BrownFit:
 
 @lru_cache(maxsize=64)  # a survey's photographs come from a few lenses
 def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
-    """Fit Brown's radial model to a fisheye's out to a distance from the principal point.
+    """Fit Brown's radial model to a fisheye's out to the farthest corner of the picture.
 
-    Parameters
-    ----------
-    farthest_px : float
-        Distance of the picture's farthest corner.
+    Raises `InputError` if the fisheye does not reach that far, or does so at an angle beyond 70°
+    where no polynomial of Brown's holds.
 
-    Raises
-    ------
-    InputError
-        If the fisheye does not reach that far, or does so at an angle beyond 70° where no
-        polynomial of Brown's holds.
-
-    Notes
-    -----
     Least squares on the distance, with weights in proportion to a ring's area.  At the 45° of a
     Sequoia's corners the fit is within 0.2 px, and 0.06 px over the picture; at 60° it is not.
     """
@@ -236,13 +224,8 @@ def fit_brown(lens: FisheyeLens, farthest_px: float) -> BrownFit:
 
 
 def propose_camera(tags: Tags) -> Camera:
-    """Return the camera of a readable photograph with its prior and where it comes from.
-
-    Parameters
-    ----------
-    tags : Tags
-        With ``width_px`` and ``height_px`` known.
-    """
+    """Return the camera of a photograph of known size, with its prior and where it comes from."""
+    ordinary_px = round(0.85 * max(tags.width_px, tags.height_px), 3)
     return (
         _from_dewarp_data(tags)
         or _from_perspective_model(tags)
@@ -251,7 +234,7 @@ def propose_camera(tags: Tags) -> Camera:
         or _from_sensor(tags)
         or _from_focal_plane(tags)
         or _from_35mm(tags)
-        or _camera(tags, _guess(tags), "guess", "guess: no focal length")
+        or _camera(tags, ordinary_px, "guess", "guess: no focal length")
     )
 
 
@@ -306,11 +289,6 @@ def _camera(tags: Tags, fx_px: float, evidence: str, source: str, **known: float
 def _pinhole(tags: Tags, focal: float, evidence: str, source: str) -> Camera | None:
     """Return a pinhole, unless its focal length cannot be."""
     return _camera(tags, round(focal, 3), evidence, source) if _plausible(tags, focal) else None
-
-
-def _guess(tags: Tags) -> float:
-    """Return the focal length of an ordinary lens."""
-    return round(0.85 * max(tags.width_px, tags.height_px), 3)
 
 
 def _calibrated_scale(tags: Tags) -> float:
@@ -429,8 +407,6 @@ def _from_focal_plane(tags: Tags) -> Camera | None:
 def _from_35mm(tags: Tags) -> Camera | None:
     """Use the 35 mm equivalent, by the rule of equal diagonals (CIPA DCG-001, 2018).
 
-    Notes
-    -----
     Makers state it for the full sensor; a 16:9 picture cut from 4:3 has a shorter diagonal, so
     that of the 4:3 picture of the same width is used.
     """

@@ -103,8 +103,6 @@ class Tags:
 def read_tags(data: bytes) -> Tags:
     """Read the tags of one photograph from the bytes of its whole file.
 
-    Notes
-    -----
     Never raises on damaged content: what cannot be read is absent.
     """
     if data.startswith(b"\xff\xd8"):
@@ -134,13 +132,8 @@ def parse_xmp(data: bytes) -> dict[str, tuple[tuple[str, str], ...]]:
     """Find and flatten the XMP packet in a file's bytes.
 
     Attributes, elements and ``rdf:Seq``, ``rdf:Bag`` and ``rdf:Alt`` lists of all
-    ``rdf:Description`` are merged; the items of a list are joined with commas.
-
-    Returns
-    -------
-    dict
-        Local name to (namespace URI, text) pairs, as makers put the same name in several
-        namespaces.
+    ``rdf:Description`` are merged; the items of a list are joined with commas. Returned are
+    (namespace URI, text) pairs by local name, as makers put the same name in several namespaces.
 
     Examples
     --------
@@ -305,8 +298,6 @@ class Position:
 def read_position(tags: Tags) -> Position:
     """Weigh EXIF and XMP into one position with its standard deviations.
 
-    Notes
-    -----
     XMP is taken where both agree, for it has more digits; where they differ, EXIF, because
     tools that improve positions after the flight rewrite EXIF only.
     """

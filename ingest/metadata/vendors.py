@@ -82,14 +82,8 @@ _WRONG_EXPOSURE_S, _RIGHT_EXPOSURE_S = 1 / 6329, 0.000274
 _HORIZONTAL_SINCE = {"altum": (1, 2, 3), "rededge-m": (5, 1, 7), "rededge": (5, 1, 7)}
 """Firmware from which a model's ``HorizontalIrradiance`` is right."""
 _SENTERA_FILTERS: dict[str, tuple[tuple[tuple[str, int], ...], tuple[tuple[float, ...], ...]]] = {
-    "5.4mm-0001_0015": (
-        (("red", 0), ("nir", 2)),
-        ((1.0, 0.0, -0.966), (-0.286, 0.0, 4.350)),
-    ),
-    "5.4mm-0001_0016": (
-        (("rededge", 0), ("nir", 2)),
-        ((1.0, 0.0, -0.956), (-0.341, 0.0, 2.426)),
-    ),
+    "5.4mm-0001_0015": ((("red", 0), ("nir", 2)), ((1.0, 0.0, -0.966), (-0.286, 0.0, 4.350))),
+    "5.4mm-0001_0016": ((("rededge", 0), ("nir", 2)), ((1.0, 0.0, -0.956), (-0.341, 0.0, 2.426))),
 }
 """Double 4K lenses by EXIF LensModel: bands with the channel whose metadata is theirs, and the
 weights of red, green and blue that take them apart, as Sentera publishes them."""

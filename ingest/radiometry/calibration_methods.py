@@ -76,15 +76,8 @@ def spans_a_line(reflectance: ArrayLike) -> bool:
 def fit_line(radiance: ArrayLike, reflectance: ArrayLike) -> EmpiricalLine:
     """Fit the line by least squares; through the origin if the targets are all but equal.
 
-    Parameters
-    ----------
-    radiance, reflectance : array-like of shape (N,)
-        Of the targets, N ≥ 1.
-
-    Raises
-    ------
-    InputError
-        If a brighter target sent back less light.
+    Radiance and reflectance are those of the targets, (N,). Raises `InputError` if a brighter
+    target sent back less light.
 
     References
     ----------
@@ -311,8 +304,6 @@ def _factory_line(group: BandGroup) -> tuple[float, float] | None:
 def _band_weight(group: BandGroup) -> float:
     """Return what brings bands of unknown sensitivity to one level: the sun's light in each.
 
-    Notes
-    -----
     Planck's law for the sun's temperature follows the light on the ground to 15 % between 450 and
     900 nm.  Behind a filter of its own, a sensor also gathers light as the filter is wide.
     """

@@ -27,9 +27,8 @@ from typing import Any
 import numpy as np
 
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import build, read_toml, refuse_unknown, replacing, subtables
 from tmp.radiometry import Band
-from tmp.toml_tables import build, read_toml, refuse_unknown, subtables
 
 FILE = "panels.toml"
 """In the survey's folder."""
@@ -150,10 +149,7 @@ def albedo_from_serial(serial: str, band: Band) -> float | None:
 def read_panels(path: Path) -> PanelTable:
     """Read ``panels.toml``.
 
-    Raises
-    ------
-    InputError
-        If it is missing, no TOML, or says something that cannot be.
+    Raises `InputError` if it is missing, no TOML, or says something that cannot be.
     """
     document, where = read_toml(path), str(path)
     refuse_unknown(document, ("panels", "targets"), where)
@@ -186,10 +182,7 @@ def _albedo(row: Mapping[str, Any], where: str) -> PanelAlbedo:
 def add_panels(path: Path, panels: Mapping[str, PanelAlbedo]) -> None:
     """Add panels to a panel file, or make it; what else it holds stays as it is.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read.
+    Raises `InputError` if the file cannot be read.
     """
     import tomlkit
 
@@ -211,15 +204,12 @@ def add_panels(path: Path, panels: Mapping[str, PanelAlbedo]) -> None:
 def parse_panel(text: str) -> tuple[str, PanelAlbedo]:
     """Return serial and reflectance from ``SERIAL:blue=0.67,green=0.69`` or ``SERIAL:0.5``.
 
+    Raises `InputError` if it is written otherwise.
+
     Examples
     --------
     >>> parse_panel("RP02-1603036-SC:red=0.68,nir=0.61")[1].by_band
     {'red': 0.68, 'nir': 0.61}
-
-    Raises
-    ------
-    InputError
-        If it is written otherwise.
     """
     serial, _, listed = text.rpartition(":")
     try:

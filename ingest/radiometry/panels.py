@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -27,11 +27,7 @@ log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Picture = NDArray[np.unsignedinteger]
 
-GEOMETRY_MM = (
-    (6, 41.0, 50.0, 130.84),
-    (3, 45.0, 50.0, 145.8),
-    (0, 42.0, 76.2, 143.2),
-)
+GEOMETRY_MM = ((6, 41.0, 50.0, 130.84), (3, 45.0, 50.0, 145.8), (0, 42.0, 76.2, 143.2))
 """From which version of a MicaSense panel: half the width of the code, the width of the panel's
 inner square (half its own width), and the distance of their centres."""
 STRETCHES = ((0.0, 100.0), (0.5, 99.5), (5.0, 95.0))
@@ -104,14 +100,8 @@ class PanelReading:
 def find_panel(dn: Picture, tags: BandTags | None = None) -> PanelSighting | None:
     """Find the MicaSense panel in a photograph; None where there is none.
 
-    Parameters
-    ----------
-    dn : ndarray of shape (rows, cols) or (rows, cols, channels), unsigned
-    tags : BandTags, optional
-        Their mark of a panel, if any, is believed before the picture is searched.
+    A mark of a panel in its tags is believed before the picture is searched.
 
-    Notes
-    -----
     About 0.07 s for 1.2 megapixels, with or without a panel.  The code says which panel it is, and
     so where the panel lies from it; on which of the four sides is tried: the side that is bright
     beside the white of the code, and evenest.
@@ -179,12 +169,7 @@ def measure_panels(
 ) -> list[PanelReading]:
     """Find and measure panels in all photographs that may show one.
 
-    Parameters
-    ----------
-    load : callable
-        Returns the pixel values of a photograph by name.
-    expected : collection of str
-        Names of pictures of a panel, for which finding none is worth a word.
+    `load` returns pixel values by name; where a panel is expected, finding none is worth a word.
     """
     readings = []
     for shot in shots:
@@ -312,17 +297,8 @@ def _reflectance(
 
 
 def find_panels(captures: Sequence[Capture], photos_dir: Path) -> dict[str, str]:
-    """Return the serial numbers of panels not yet known, by photograph.
+    """Return the serial numbers of panels not yet known, by photograph, once rigs and flights are.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        With ``rig_id`` and ``flight`` settled.
-    photos_dir : Path
-        Folder that their names start from.
-
-    Notes
-    -----
     One band of each likely release is searched, about 0.07 s each; the others of the release
     follow it.  A panel is pictured before and after a flight, or by a person who holds the drone.
     """
@@ -352,15 +328,13 @@ def likely_releases(captures: Sequence[Capture]) -> list[Release]:
         if capture.band and capture.kind is CaptureKind.SURVEY and good:
             releases = flights[capture.flight, capture.body]
             releases.setdefault(capture.rig_id or capture.name, []).append(capture)
-    chosen: list[Release] = []
-    for releases in flights.values():
-        chosen += _likely_in(releases)
-    return chosen
+    return [release for releases in flights.values() for release in _likely_in(releases)]
 
 
 def _likely_in(releases: Mapping[str, Release]) -> list[Release]:
     """Return the releases of one flight at its ends, and its low ones."""
-    ordered = sorted(releases.values(), key=lambda r: (_stamp(r[0]), r[0].name))
+    start = datetime.min.replace(tzinfo=UTC)
+    ordered = sorted(releases.values(), key=lambda r: (r[0].time_utc or start, r[0].name))
     ends = {*range(min(ENDS, len(ordered))), *range(max(0, len(ordered) - ENDS), len(ordered))}
     heights = np.array([np.nan if r[0].height_m is None else r[0].height_m for r in ordered])
     low: set[int] = set()
@@ -370,7 +344,3 @@ def _likely_in(releases: Mapping[str, Release]) -> list[Release]:
             below = np.flatnonzero(heights < lowest + LOW_SHARE * (median - lowest))
             low = {int(k) for k in below} if len(below) <= MOST_LOW else set()
     return [ordered[k] for k in sorted(ends | low)]
-
-
-def _stamp(capture: Capture) -> float:
-    return capture.time_utc.timestamp() if capture.time_utc else 0.0

@@ -70,25 +70,13 @@ def why_relative(tags: BandTags) -> str:
 def to_radiance(dn: NDArray[np.unsignedinteger], tags: BandTags) -> Float32:
     """Return the radiance that a photograph's pixels recorded, vignetting taken out.
 
-    Parameters
-    ----------
-    dn : ndarray of shape (rows, cols) or (rows, cols, channels), unsigned
-        Pixel values as stored.
+    Pixel values as stored, (rows, cols) or (rows, cols, channels), become float32 (rows, cols) or
+    (rows, cols, bands) in the unit that `radiance_unit` tells; °C for a thermal band. The bands of
+    a picture with several channels come in the order of ``tags.bands``; all channels where none is
+    named. Not clipped: noise around black stays around zero.
 
-    Returns
-    -------
-    ndarray of shape (rows, cols) or (rows, cols, bands), float32
-        In the unit that `radiance_unit` tells; °C for a thermal band.  The bands of a picture with
-        several channels come in the order of ``tags.bands``; all channels where none is named.
-        Not clipped: noise around black stays around zero.
+    Raises `InputError` if the maker's formula needs a tag that the file lacks.
 
-    Raises
-    ------
-    InputError
-        If the maker's formula needs a tag that the file lacks.
-
-    Notes
-    -----
     MicaSense: ``L = V R (DN - BL) a1 / (g t 2^bits)`` with ``R = 1 / (1 + a2 y / t - a3 y)``.
     DJI: ``V (DN - BL) / 65535 / (gain t)``, times ``SensorGainAdjustment``.
     Sequoia: ``f² (DN - B) / V / (A t ISO + C)``, or without the sensor model
@@ -252,12 +240,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 def read_stored(path: Path) -> NDArray[Any]:
     """Return a photograph's pixel values as stored: (rows, cols) or (rows, cols, channels).
 
-    Channels are in the order of the file, red first in a colour picture.
-
-    Raises
-    ------
-    PhotographError
-        If the file cannot be decoded.
+    Channels are in the order of the file, red first in a colour picture. Raises `PhotographError`
+    if the file cannot be decoded.
     """
     stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if stored is None:

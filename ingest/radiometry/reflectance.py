@@ -117,22 +117,12 @@ def _apart(reading: PanelReading, group: BandGroup) -> timedelta:
 def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> Calibration:
     """Calibrate all bands of a survey, each with the best there is for it.
 
-    Parameters
-    ----------
-    shots : sequence of Shot
-        All band photographs, panel pictures included; colour photographs are passed over.
-    readings : sequence of PanelReading
-        As `ingest.radiometry.panels.measure_panels` returns them.
+    Panel pictures are among the photographs, their readings from
+    `ingest.radiometry.panels.measure_panels`; colour photographs are passed over. Every photograph
+    and band has a factor then.
 
-    Returns
-    -------
-    Calibration
-        With a factor for every photograph and band.
-
-    Raises
-    ------
-    InputError
-        If targets contradict each other, or a photograph lacks the tags of its maker's formula.
+    Raises `InputError` if targets contradict each other, or a photograph lacks the tags of its
+    maker's formula.
     """
     light = read_light(shots)
     groups = _group(shots)
@@ -141,7 +131,7 @@ def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> C
     bands = []
     for group, level in zip(groups, levels, strict=True):
         scale = scales[_scale_key(group)] if level.scaled else 1.0
-        unit = radiance_unit(group.shots[0].tags)
+        absolute = radiance_unit(group.shots[0].tags) is Unit.ABSOLUTE
         irradiance = [r.irradiance for r in level.panel if r.irradiance is not None]
         bands.append(
             BandCalibration(
@@ -153,21 +143,14 @@ def calibrate(shots: Sequence[Shot], readings: Sequence[PanelReading] = ()) -> C
                 offset=level.offset,
                 absolute=level.absolute,
                 sigma=round(level.sigma, 4),
-                panel_irradiance=float(np.mean(irradiance))
-                if irradiance and unit is Unit.ABSOLUTE
-                else None,
+                panel_irradiance=float(np.mean(irradiance)) if irradiance and absolute else None,
                 panel_serials=tuple(dict.fromkeys(r.serial for r in level.panel)),
                 sun_over_panel=level.sun_over_panel,
                 reasons=level.reasons,
             )
         )
-        log.info(
-            "flight %s, %s: %s, sigma %.1f %%",
-            group.flight or "-",
-            group.band.name,
-            level.provenance,
-            100 * level.sigma,
-        )
+        said = group.flight or "-", group.band.name, level.provenance, 100 * level.sigma
+        log.info("flight %s, %s: %s, sigma %.1f %%", *said)
     return Calibration(bands=tuple(bands))
 
 
@@ -236,26 +219,16 @@ def calibrate_captures(
 ) -> Calibration:
     """Calibrate all band photographs of a survey.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        Panel pictures included and marked as such (`ingest.radiometry.panels.find_panels`).
-    load : callable
-        Returns the pixel values of a photograph, as stored, by name.
-    tags_of : callable
-        Returns what a photograph says of its bands, by name; those without are passed over.
-    table : PanelTable, optional
-        What panels reflect, from ``panels.toml``.
-    level : callable, optional
-        What photographs of the survey will be multiplied by; panels count as they look then.
+    Panel pictures are included and marked as such (`ingest.radiometry.panels.find_panels`); those
+    without tags are passed over. `load` returns the pixel values of a photograph, as stored, by
+    name; `level` what it will be multiplied by: panels count as they look then. The table of what
+    panels reflect is from ``panels.toml``.
 
-    Raises
-    ------
-    InputError
-        If the table outlines a target in a photograph that is not there.
+    Raises `InputError` if it outlines a target in a photograph that is not there.
     """
     table = table or PanelTable()
-    readable = [c for c in captures if c.band != UNKNOWN_BAND and _good(c)]
+    broken = {Flag.UNREADABLE, Flag.EMPTY}
+    readable = [c for c in captures if c.band != UNKNOWN_BAND and not broken.intersection(c.flags)]
     tags = {capture.name: tags_of(capture.name) for capture in readable}
     usable = [capture for capture in readable if tags[capture.name].bands]
     names = {capture.name for capture in usable}
@@ -271,18 +244,12 @@ def calibrate_captures(
     candidates = [shot for shot in shots if shot.name in panels | outlined]
     readings = measure_panels(candidates, load, table, expected=panels)
     if level is not None:
-        readings = [_levelled(reading, tags[reading.photograph], level) for reading in readings]
+        for place, reading in enumerate(readings):
+            bands = [band.name for band in tags[reading.photograph].bands]
+            factors = level(reading.photograph, reading.place_px)
+            factor = float(factors[bands.index(reading.band)])
+            readings[place] = replace(reading, radiance=reading.radiance * factor)
     return calibrate(shots, readings)
-
-
-def _levelled(reading: PanelReading, tags: BandTags, level: Leveller) -> PanelReading:
-    factors = level(reading.photograph, reading.place_px)
-    place = [band.name for band in tags.bands].index(reading.band)
-    return replace(reading, radiance=reading.radiance * float(factors[place]))
-
-
-def _good(capture: Capture) -> bool:
-    return not {Flag.UNREADABLE, Flag.EMPTY}.intersection(capture.flags)
 
 
 def _shot(capture: Capture, tags: BandTags) -> Shot:

@@ -55,22 +55,11 @@ def sun_unit(tags: BandTags) -> SunUnit | None:
 def level_irradiance(
     tags: BandTags, time_utc: datetime | None, lon_lat_deg: tuple[float, float] | None
 ) -> float | None:
-    """Return the light on a level surface that a photograph's sun sensor read.
+    """Return the light on a level surface that a photograph's sun sensor read, in its `sun_unit`.
 
-    Parameters
-    ----------
-    time_utc : datetime, optional
-        Of the exposure.
-    lon_lat_deg : tuple of float, optional
-        Where; without time or place no tilt is corrected.
+    Without the time of the exposure or the place no tilt is corrected. None where the sensor said
+    nothing of use.
 
-    Returns
-    -------
-    float or None
-        In the unit that `sun_unit` tells; None where the sensor said nothing of use.
-
-    Notes
-    -----
     The Sequoia's and DJI's own values are taken as they are: the first does not document the
     frame of its sensor's angles, the second has corrected them.
     """
@@ -113,22 +102,9 @@ def _micasense_level(
 def undo_tilt(irradiance: float, angle_rad: float, elevation_rad: float) -> float | None:
     """Return the light on a level surface from what a tilted diffuser read.
 
-    Parameters
-    ----------
-    irradiance : float
-        As read.
-    angle_rad : float
-        Between the sensor's normal and the sun.
-    elevation_rad : float
-        Of the sun.
+    The angle is that between the sensor's normal and the sun, the elevation the sun's. None where
+    the sensor was turned so far from the sun that it says nothing of it.
 
-    Returns
-    -------
-    float or None
-        None where the sensor was turned so far from the sun that it says nothing of it.
-
-    Notes
-    -----
     ``E_dir = E / fresnel(θ) / (1/6 + cos θ)`` and ``E = E_dir (sin(elevation) + 1/6)``: a clear sky
     is assumed, which overcorrects under cloud.
 
@@ -189,8 +165,6 @@ def sun_sensor_angle(
 def _sequoia_level(tags: BandTags) -> float | None:
     """Return channel 0 per gain and second, from the records around the exposure.
 
-    Notes
-    -----
     The gain is an *index*.  What it stands for follows from the sensor's calibration, which reads
     the same light at each gain; public scripts divide by the index itself.
     """
@@ -219,27 +193,13 @@ def light_changes(
 ) -> tuple[Float, Float]:
     """Return how the light changed over a flight, as all bands saw it together.
 
-    Parameters
-    ----------
-    times : array-like of shape (N,)
-        Seconds of the releases of the camera, from any zero.
-    levels : sequence of array-like of shape (N,)
-        Light on a level surface at each release, one array for each band, any unit; NaN where
-        unknown.
-    window : int
-        Most readings of the running median.
-    span_s : float
-        Longest way in time of a reading in the running median.
+    Each band has its light on a level surface, in any unit, NaN where unknown, at the times (N,) of
+    the releases in seconds from any zero. The running median is of at most `window` readings over
+    `span_s`.
 
-    Returns
-    -------
-    change : ndarray of shape (N,)
-        Light as a fraction of the flight's median; NaN where no band knows it.
-    disagreement : ndarray of shape (bands,)
-        Robust standard deviation of each band's own change about the common one, as a fraction.
+    Returned are the light as a fraction of the flight's median, (N,), NaN where no band knows it,
+    and the robust standard deviation of each band's own change about the common one, (bands,).
 
-    Notes
-    -----
     Clouds dim all bands by nearly the same factor, whereas the channels of a sun sensor differ
     from reading to reading by several per cent.  The median over the bands keeps a noisy channel
     from tinting the map: ratios such as NDVI do not move with it.
@@ -310,13 +270,7 @@ class Light:
 
 
 def read_light(shots: Sequence[Shot]) -> Light:
-    """Put together what the sun sensors of all photographs say.
-
-    Parameters
-    ----------
-    shots : sequence of Shot
-        Of a whole survey, panel pictures included: they tie a panel to the flight.
-    """
+    """Put together what the sun sensors say; panel pictures tie panels to flights."""
     light = Light()
     bodies: defaultdict[str, list[Shot]] = defaultdict(list)
     for shot in shots:

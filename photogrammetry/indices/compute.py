@@ -85,27 +85,13 @@ class IndexCells:
 
 
 def compute_index(
-    index: Index,
-    layers: Mapping[str, Layer],
-    *,
-    mask: Bool | None = None,
-    workers: int = 1,
+    index: Index, layers: Mapping[str, Layer], *, mask: Bool | None = None, workers: int = 1
 ) -> IndexCells:
     """Compute an index from its bands.
 
-    Parameters
-    ----------
-    layers : mapping of str to Layer
-        One for each letter of the formula, all of one shape.
-    mask : ndarray of bool, shape (rows, cols), optional
-        True where values are to be left out, such as saturated cells.
-    workers : int
-        Threads; never changes the result.
-
-    Raises
-    ------
-    InputError
-        If a band is missing or shapes differ.
+    There is a layer for each letter of the formula, all of one shape; cells of the mask are left
+    out, such as saturated ones. Threads never change the result. Raises `InputError` if a band is
+    missing or shapes differ.
 
     Examples
     --------
@@ -217,8 +203,6 @@ def choose_shadow_limit(sample: Float) -> float | None:
 
     It is the valley between a dark and a lit class; None where there are no two classes.
 
-    Notes
-    -----
     Water, asphalt and burnt ground are as dark as shadows and taken for them.  Otsu's limit parts
     any distribution in two, so it only says where to look for the classes; they are believed where
     a valley lies between them and light explains how far apart they are.

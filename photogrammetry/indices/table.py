@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tmp.errors import InputError
+from tmp.files import build, nearest, read_toml
 from tmp.radiometry import Band
-from tmp.toml_tables import build, nearest, read_toml
 
 Array = NDArray[np.float32]
 
@@ -106,21 +106,9 @@ class Formula:
 def parse_formula(
     text: str, names: Collection[str], constants: Mapping[str, float] | None = None
 ) -> Formula:
-    """Read a formula.
+    """Read a formula such as ``(N - R)/(N + R)``, of the names of bands and of constants.
 
-    Parameters
-    ----------
-    text : str
-        Such as ``(N - R)/(N + R)``.
-    names : collection of str
-        Bands that may be named.
-    constants : mapping of str to float, optional
-        Names that stand for numbers.
-
-    Raises
-    ------
-    InputError
-        If it is anything else than arithmetic with known names; says where.
+    Raises `InputError` if it is anything else than arithmetic with them; it says where.
 
     Examples
     --------
@@ -300,10 +288,7 @@ class IndexTable:
     def find(self, name: str) -> Index:
         """Return the index called `name`, in any case or by another of its names.
 
-        Raises
-        ------
-        InputError
-            If there is none; says why, where a reason is known, and what is near.
+        Raises `InputError` if there is none; says why, where a reason is known, and what is near.
 
         Examples
         --------
@@ -328,10 +313,7 @@ class IndexTable:
     def from_user(self, name: str, text: str) -> Index:
         """Return an index of the user's own formula.
 
-        Raises
-        ------
-        InputError
-            If the name is taken or no name, or the formula cannot be used.
+        Raises `InputError` if the name is taken or no name, or the formula cannot be used.
         """
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,30}", name):
             raise InputError(
@@ -415,10 +397,8 @@ def _nearest(slots: Sequence[Slot], band: Band) -> Slot:
 def assign_bands(index: Index, bands: Sequence[Band], source: str) -> dict[str, Band]:
     """Return the band for each letter of an index's formula, of those that a source has.
 
-    Raises
-    ------
-    InputError
-        If a band is missing: which, what the camera has, and what could be taken instead.
+    Raises `InputError` if a band is missing: which, what the camera has, and what could be taken
+    instead.
     """
     table = index_table()
     chosen = {key: choose_band(table.slots[key], bands) for key in index.formula.names}

@@ -14,8 +14,6 @@ Rothermel, M. et al. (2012). SURE: photogrammetric surface reconstruction from i
 ranges that narrow from level to level).
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -34,20 +32,10 @@ RIVAL_STEPS = 3
 def aggregate(cost, low, count, small, large, total):
     """Sum the path costs of eight directions.
 
-    Parameters
-    ----------
-    cost : uint8 (rows, cols, N)
-        Matching cost of each cell's hypotheses; index 0 is the cell's own lowest.
-    low : int32 (rows, cols)
-        Lowest hypothesis searched in each cell.
-    count : int32 (rows, cols)
-        Number of hypotheses searched, 1 to N.
-    small : float
-        Penalty P1 for a change of one hypothesis between neighbours.
-    large : float32 (rows, cols)
-        Penalty P2 of each cell for any greater change.
-    total : float32 (rows, cols, N), written
-        Sum of the path costs, for the searched hypotheses.
+    Each cell searches `count` hypotheses (rows, cols) from `low` on; `cost`, uint8 (rows, cols, N),
+    has that of its lowest at index 0. A change of one hypothesis between neighbours costs P1,
+    `small`; any greater one costs a cell's P2, `large`, float32 (rows, cols). The sums are written
+    to `total`, float32 (rows, cols, N).
     """
     rows, cols, depth = cost.shape
     flat_cost, flat_total = cost.ravel(), total.ravel()
@@ -149,21 +137,10 @@ def _guard(path, slot, count):
 def pick_heights(total, low, count, sheet, step, height, margin, away):
     """Take the cheapest hypothesis of each cell, refined by a parabola through its neighbours.
 
-    Parameters
-    ----------
-    total : float32 (rows, cols, N)
-    low, count : int32 (rows, cols)
-        As for `aggregate`.
-    sheet : float32 (rows, cols)
-        Height of hypothesis 0.
-    step : float
-        Metres between hypotheses.
-    height : float32 (rows, cols), written
-    margin : float32 (rows, cols), written
-        By how much more the cell's best rival costs: the cheapest other minimum `RIVAL_STEPS` or
-        more away; infinite where there is none.
-    away : float32 (rows, cols), written
-        Metres between the two.
+    Costs are those of `aggregate`; `sheet` has the heights of hypothesis 0, and hypotheses are
+    `step` metres apart. Written, float32 (rows, cols), are the height; the margin, by which the
+    cell's best rival costs more: the cheapest other minimum `RIVAL_STEPS` or more away, infinite
+    where there is none; and how many metres away that is.
     """
     rows, cols, _ = total.shape
     for r in range(rows):

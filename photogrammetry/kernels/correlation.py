@@ -13,8 +13,6 @@ of them, keep the inner loops contiguous, and so vectorised.
 `assess_blocks` tells how well, by how many views, and how precisely a finished surface was seen.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -41,19 +39,9 @@ NOBODY = -2.0
 
 @njit(nogil=True, cache=True, fastmath=FAST, error_model="numpy")
 def _rectify(pixels, geometry, layout, view, x, y, z, rows, cols, layer, px, py):
-    """Sample one view on a sheet.
+    """Sample a view on the sheet z: grey values less 128, NaN where it does not see the sheet.
 
-    Parameters
-    ----------
-    pixels, geometry, layout : ndarray
-        Packed views, see `photogrammetry.kernels.projection`.
-    x, y : float32 (≥ cols,), (≥ rows,)
-        Tile coordinates of columns and rows.
-    z : float32 (≥ rows, ≥ cols)
-        Tile heights of the sheet.
-    layer : float32 (≥ rows, ≥ cols), written
-        Grey values less 128; NaN where the view does not see the sheet.
-    px, py : float32 (≥ cols,), scratch
+    Columns and rows have the tile coordinates x and y; px and py (≥ cols,) are scratch.
     """
     numbers = load_view(geometry, view)
     offset, height, width = layout[view, 0], layout[view, 1], layout[view, 2]
@@ -132,21 +120,14 @@ def consistency(
 ):
     """Score how well the layers of several views agree in each cell.
 
-    Parameters
-    ----------
-    layers : float32 (≥ count, ≥ rows + 2 radius, ≥ cols + 2 radius)
-    count, radius, rows, cols : int
-        Number of layers, window radius in cells, cells to score.
-    noise : float
-        Standard deviation of a picture's noise in grey values; keeps the ZNCC of a featureless
-        window near 0.
-    scratch : float32 (4, side, side)
-    mean, inverse, agreement, pairs : float32 (≥ count, ≥ rows, ≥ cols), written
-        Window mean; inverse standard deviation; sum of the ZNCC with the other views; number of
-        views it could be compared with.
-    score : float32 (≥ rows, ≥ cols), written
-        Mean ZNCC over the pairs, without the least agreeing view if there are four or more; NaN
-        below two views.
+    Layers are (≥ count, ≥ rows + 2 radius, ≥ cols + 2 radius), `scratch` (4, side, side). The noise
+    is the standard deviation of a picture's in grey values; it keeps the ZNCC of a featureless
+    window near 0.
+
+    Written are, by layer, the window's mean, its inverse standard deviation, the sum of the ZNCC
+    with the other views, and the number of views it could be compared with; and the score: mean
+    ZNCC over the pairs, without the least agreeing view if there are four or more; NaN below two
+    views.
     """
     n = np.float32((2 * radius + 1) ** 2)
     floor = n * np.float32(noise * noise)
@@ -249,27 +230,11 @@ def match_blocks(
 ):
     """Fill the cost volume of a tile, block by block.
 
-    Parameters
-    ----------
-    pixels, geometry, layout : ndarray
-        Packed views, see `photogrammetry.kernels.projection`.
-    chosen : int64 (block rows, block cols, K)
-        Views of each block, -1 where fewer than K.
-    block : int
-        Side of a block in cells.
-    radius : int
-        Window radius in cells; the arrays below carry a margin of this width.
-    noise : float
-        See `consistency`.
-    x, y : float32 (cols + 2 radius,), (rows + 2 radius,)
-    sheet : float32 (rows + 2 radius, cols + 2 radius)
-        Tile heights of hypothesis 0.
-    step : float
-        Height between hypotheses in metres.
-    low, high : int32 (rows, cols)
-        Hypotheses searched in each cell: low ≤ k < high.
-    cost : uint8 (rows, cols, N), written
-        Cost of each cell's hypotheses, that of ``low`` at index 0; the rest is left alone.
+    Blocks are squares of `block` cells; `chosen`, int64 (block rows, block cols, K), has the views
+    of each, -1 where fewer than K. The sheet, of the heights of hypothesis 0, and x and y carry a
+    margin of the window's radius. Hypotheses are `step` metres apart; a cell searches those from
+    `low` to below `high`, int32 (rows, cols). Written is `cost`, uint8 (rows, cols, N): the cost of
+    `low` at index 0; beyond `high` it is left alone.
     """
     rows, cols = low.shape
     work = _work_arrays(block + 2 * radius)
@@ -330,21 +295,13 @@ def assess_blocks(
 ):  # fmt: skip
     """Judge a finished surface: how well, by how many views, and how precisely it was seen.
 
-    Parameters
-    ----------
-    pixels, geometry, layout, chosen, block, radius, noise, x, y, sheet
-        As for `match_blocks`; the sheet is the finished surface.
-    centres : float32 (V, 3)
-        Projection centres, tile coordinates.
-    agree : float
-        Mean ZNCC with the other views from which a view counts as agreeing.
-    confidence : float32 (rows, cols), written
-        ZNCC as `consistency` scores it, NaN below two views.
-    agreeing, compared : uint8 (rows, cols), written
-        Number of agreeing views, and of those whose whole window could be compared.
-    spread : float32 (rows, cols), written
-        ``sum |b - mean b|²`` over the agreeing views, or over all if fewer than two agree, with
-        b the horizontal displacement of a view's footprint per metre of height; 0 below two views.
+    Blocks, views and margins are those of `match_blocks`; the sheet is the finished surface. A view
+    whose mean ZNCC with the others is `agree` or more counts as agreeing.
+
+    Written, (rows, cols), are the score of `consistency`; the number of agreeing views, and of
+    those whose whole window could be compared, uint8; and as spread ``sum |b - mean b|²`` over the
+    agreeing views, or over all if fewer than two agree, with b the horizontal displacement of a
+    view's footprint per metre of height; 0 below two views.
     """
     rows, cols = confidence.shape
     work = _work_arrays(block + 2 * radius)

@@ -14,8 +14,6 @@ Tile coordinates are metres about the tile's centre (x east, y north, z up), sma
 float32: the rounding is below 0.001 px.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import njit
 
@@ -39,17 +37,8 @@ def load_view(geometry, view):
 
 @njit(inline="always")
 def project(view, x, y, z):
-    """Return image coordinates of a tile point; x is NaN where the lens model does not reach.
+    """Return where a view sees a tile point; x is NaN where the lens model does not reach.
 
-    Parameters
-    ----------
-    view : tuple of 22 float32
-        From `load_view`.
-    x, y, z : float32
-        Tile coordinates.
-
-    Notes
-    -----
     The formula is that of `tmp.cameras.Camera.pixel_from_cam` (Brown 1971), without branches.
     """
     w = view[8] * x + view[9] * y + view[10] * z + view[11]

@@ -98,17 +98,9 @@ def adjust(
 ) -> Block:
     """Return the block that fits the tie points and everything known best.
 
-    Parameters
-    ----------
-    block : Block
-        Approximate values, in the world of `known`.
-    held_focal_factor : float, optional
-        Hold every focal length at this multiple of the block's instead of adjusting it.
-
-    Raises
-    ------
-    OrientationError
-        If the adjustment does not end in a usable solution.
+    It starts from a block in the world of `known`. With `held_focal_factor` every focal length is
+    held at that multiple of the block's. Raises `OrientationError` if the adjustment does not end
+    in a usable solution.
     """
     start = block if held_focal_factor is None else _refocused(block, held_focal_factor)
     reconstruction = _to_colmap(start)
@@ -300,8 +292,6 @@ def assess_vertical_scale(
 ) -> VerticalScale:
     """Solve a block again at other focal lengths and tell how much worse it fits.
 
-    Notes
-    -----
     With the cost ``c`` of tie points and positions, minimised over everything else, as a
     function of the focal length's fraction ``d``, the standard deviation of the scale from the
     block alone is ``s = d / sqrt(c(+d) - 2 c(0) + c(-d))``: the curvature of the profile

@@ -79,8 +79,6 @@ class Block:
     def ray_angles(self) -> Float:
         """Return the widest angle, in radians, between the rays to each tie point, (M,).
 
-        Notes
-        -----
         The angle to the ray of the point's first observation, doubled where rays lie on both
         sides of it, would need all pairs; the angle to the mean ray, doubled, is close and cheap.
         """
@@ -94,10 +92,10 @@ class Block:
         np.maximum.at(widest, self.point, np.arccos(np.clip(cosine, -1, 1)))
         return 2 * widest
 
-    def kept(self, observations: NDArray[np.bool_], *, min_views: int = 2) -> Block:
+    def kept(self, observations: NDArray[np.bool_]) -> Block:
         """Return the block with some observations, without points that fewer than two then see."""
         views = np.bincount(self.point[observations], minlength=len(self.points))
-        alive = views >= min_views
+        alive = views >= 2
         observations = observations & alive[self.point]
         index = np.cumsum(alive) - 1
         return replace(
@@ -191,8 +189,6 @@ class Similarity:
 def fit_similarity(source: Float, target: Float, weights: Float | None = None) -> Similarity:
     """Fit a similarity to corresponding points (N, 3) by weighted least squares.
 
-    Notes
-    -----
     Umeyama (1991), equations 40 to 43.
     """
     share = np.ones(len(source)) if weights is None else np.asarray(weights, float)

@@ -60,10 +60,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 def open_arrays(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
     """Open what `write_arrays` wrote; each array is read when it is asked for.
 
-    Raises
-    ------
-    Exception
-        One of `DAMAGE` if the file is missing or damaged.
+    Raises one of `DAMAGE` if the file is missing or damaged.
     """
     with path.open("rb") as file, np.load(file) as stored:
         yield stored
@@ -117,17 +114,10 @@ class Features:
 def detect_features(
     picture: NDArray[np.uint8], size_px: tuple[int, int], options: FeatureOptions
 ) -> Features:
-    """Find and describe the keypoints of one picture.
+    """Find and describe the keypoints of a BGR picture (rows, cols, 3), at any size.
 
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape (rows, cols, 3)
-        BGR, at any size.
-    size_px : tuple of int
-        Width and height of the photograph itself, to which positions refer.
+    Positions refer to the photograph itself, of a width and height `size_px`.
 
-    Notes
-    -----
     OpenCV's keypoints have the first pixel's centre at (0, 0); half a pixel is added.  The
     precise upscaling is asked for, without which positions are a quarter of a pixel off.
     """
@@ -242,10 +232,7 @@ def detect_photograph(
 ) -> None:
     """Decode a photograph and write its features; see `detect_all`.
 
-    Raises
-    ------
-    PhotographError
-        If the photograph cannot be read.
+    Raises `PhotographError` if the photograph cannot be read.
     """
     halvings = int(max(capture.width_px, capture.height_px) >= 2 * options.long_side_px)
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
@@ -276,10 +263,7 @@ def read_keypoints(path: Path) -> NDArray[np.float32]:
 def read_features(path: Path) -> Features:
     """Read what `write_features` wrote.
 
-    Raises
-    ------
-    OrientationError
-        If the file is missing or damaged.
+    Raises `OrientationError` if the file is missing or damaged.
     """
     with _opened(path) as stored:
         width_px, height_px = (int(v) for v in stored["size_px"])

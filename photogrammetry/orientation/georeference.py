@@ -71,8 +71,6 @@ class HeightVerdict:
     """The same, joined with the block's vertical by their weights."""
     tilt_deg: float
     """Tilt that the heights ask for."""
-    limit_deg: float
-    """Tilt up to which they are plausible."""
     range_m: float
     """Between the heights' 2nd and 98th percentile of differences from the block."""
     scatter_m: float
@@ -117,28 +115,13 @@ def georeference(
 ) -> Placement:
     """Bring a block into the world of its GNSS positions.
 
-    Parameters
-    ----------
-    block : Block
-    known : Priors
-        Positions in the world, NaN where there is none, with their standard deviations.
-    vertical : Vertical
-        The block's, found without positions.
-    heights : HeightUse
-        Whether the heights of positions give the block its tilt.
-    relative : ndarray of shape (N,), optional
-        Heights above a level of their own (take-off), NaN where unknown; they take the place of
-        heights that are not believed.
-    order : ndarray of shape (N,), optional
-        The photographs in the order they were taken; as they are, if not given.
+    Its vertical was found without them; `heights` says whether theirs give the block its tilt. The
+    relative heights (N,) count from a level of their own (take-off), NaN where unknown, and take
+    the place of heights that are not believed. The order (N,) is that in which photographs were
+    taken; as they are, if not given.
 
-    Raises
-    ------
-    OrientationError
-        With fewer than two positions, or all of them at one place.
+    Raises `OrientationError` with fewer than two positions, or all of them at one place.
 
-    Notes
-    -----
     Positions and heights are judged apart, because receivers are worse in height and because
     heights that drift lean the whole block.  The block is first laid down level, by its vertical,
     on the horizontal positions.  The plane through what then remains of the heights is the tilt
@@ -216,7 +199,6 @@ def _judge_heights(
         slope=rises @ axes[:count],
         joined_slope=(weights * rises) @ axes[:count],
         tilt_deg=float(np.degrees(np.arctan(np.linalg.norm(rises)))),
-        limit_deg=float(limits_deg.min()),
         range_m=float(np.ptp(np.percentile(off, [2, 98]))),
         scatter_m=scatter_m,
     )
@@ -263,16 +245,10 @@ def _about_up(heading_rad: float) -> Float:
 def estimate_slip(centres: Float, positions: Float, order: NDArray[np.int64]) -> float:
     """Return by how many photographs positions are late; 0 where nothing says so.
 
-    Parameters
-    ----------
-    centres, positions : ndarray of shape (N, 3)
-        Projection centres of a level block, at any scale, heading and place; recorded positions,
-        world, NaN where there is none.
-    order : ndarray of shape (N,)
-        The photographs in the order they were taken.
+    Projection centres (N, 3) are those of a level block, at any scale, heading and place; recorded
+    positions (N, 3) are NaN where there is none; `order` (N,) is that in which photographs were
+    taken.
 
-    Notes
-    -----
     Of all slips the one is sought whose centres, that many photographs later, fit the positions
     best by a level similarity.  It is believed where it halves the residuals.
     """
@@ -310,11 +286,9 @@ def centres_later(centres: Float, order: NDArray[np.int64], later: float) -> Flo
     ahead = np.diff(flown, axis=0)
     length = np.linalg.norm(ahead, axis=1)
     whole = length < LONGEST_STEP * max(float(np.median(length)), 1e-9)
-    moved = np.empty_like(flown)
-    for i in range(len(flown)):
-        moved[i] = _fly(flown, ahead, whole, i, later)
     found = np.empty_like(centres)
-    found[order] = moved
+    for i, photo in enumerate(order):
+        found[photo] = _fly(flown, ahead, whole, i, later)
     return found
 
 
@@ -369,8 +343,6 @@ def assess_firmness(
 ) -> Firmness:
     """Return how firmly an adjusted block, each photograph of a flight, is placed.
 
-    Notes
-    -----
     A slope through ``n`` heights of standard deviation ``s``, whose places spread by ``d``, has
     ``s / (d sqrt(n))``, and likewise the scale of horizontal positions.  Errors of one receiver in
     one flight are alike, so that no more than `INDEPENDENT` of its positions count; those of a
@@ -431,8 +403,7 @@ def _placed(known: Priors) -> Mask:
 
 def _scatter(block: Block, known: Priors) -> tuple[float, float]:
     """Return the robust standard deviation of positions about a block, level axes and up."""
-    off = block.centres - known.positions
-    off = off[np.isfinite(off).all(axis=1)]
+    off = (block.centres - known.positions)[_placed(known)]
     spread = 1.4826 * np.median(np.abs(off - np.median(off, axis=0)), axis=0)
     return float(np.hypot(spread[0], spread[1]) / np.sqrt(2)), float(spread[2])
 

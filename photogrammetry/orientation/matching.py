@@ -103,16 +103,9 @@ def match_features(
 ) -> Matches:
     """Match the keypoints of two photographs.
 
-    Parameters
-    ----------
-    expected : bool
-        Whether the photographs are known to overlap, so that a second attempt is worth it.
-
-    Returns
-    -------
-    ndarray of uint32, shape (M, 2)
-        Pairs of indices, each keypoint at most once; empty when the photographs seem not to
-        overlap.  They still hold outliers, which geometric verification must remove.
+    Where they are known to overlap a second attempt is worth it. Returns pairs of indices (M, 2),
+    each keypoint at most once; none when the photographs seem not to overlap. They still hold
+    outliers, which geometric verification must remove.
     """
     none = np.zeros((0, 2), np.uint32)
     if min(len(first.xy_px), len(second.xy_px)) < options.coarse_inliers:
@@ -138,8 +131,6 @@ def estimate_homography(
 ) -> NDArray[np.float64] | None:
     """Return the homography (3, 3) from the first picture to the second, or None.
 
-    Notes
-    -----
     A plane's homography stands for the ground; what stands on it misses by its parallax.
     """
     n = options.coarse_keypoints
@@ -161,10 +152,7 @@ def estimate_homography(
 
 
 def _match_nearby(
-    first: Features,
-    second: Features,
-    homography: NDArray[np.float64],
-    options: MatchOptions,
+    first: Features, second: Features, homography: NDArray[np.float64], options: MatchOptions
 ) -> Matches:
     """Match keypoints whose places agree with a homography to within `options.radius`."""
     predicted = _transfer(homography, first.xy_px)
@@ -417,11 +405,7 @@ class PairMatcher:
 
 
 def match_all(
-    groups: Sequence[Sequence[Pair]],
-    matcher: PairMatcher,
-    *,
-    workers: int,
-    track: Track = silent,
+    groups: Sequence[Sequence[Pair]], matcher: PairMatcher, *, workers: int, track: Track = silent
 ) -> list[VerifiedPair]:
     """Match groups of pairs; those whose matches agree with one motion are returned, in order."""
     done = map_threads(matcher.match, groups, workers=workers)

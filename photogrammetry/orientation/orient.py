@@ -125,10 +125,7 @@ def orient(  # noqa: PLR0913  one argument for each thing a caller can wish for
 ) -> Reconstruction:
     """Orient the photographs of a survey; see `OrientTask` and `features.detect_all`.
 
-    Raises
-    ------
-    OrientationError
-        With fewer than two usable photographs, or when none overlap.
+    Raises `OrientationError` with fewer than two usable photographs, or when none overlap.
     """
     task = OrientTask(
         captures=captures,
@@ -193,10 +190,7 @@ def collect_keypoints(task: OrientTask, unreadable: Mapping[str, str]) -> Keypoi
 def propose(task: OrientTask, keypoints: Keypoints) -> list[Pair]:
     """Return the pairs to compare, indices being those of `Keypoints.usable`.
 
-    Raises
-    ------
-    OrientationError
-        If there are none.
+    Raises `OrientationError` if there are none.
     """
     used = keypoints.usable(task.captures)
     pairs = propose_pairs(used, task.cameras, task.frame, task.options.pairs)
@@ -237,20 +231,9 @@ def solve(
 ) -> Reconstruction:
     """Turn verified pairs into poses, lens and tie points in the world.
 
-    Parameters
-    ----------
-    scratch_dir : Path
-        An empty folder for COLMAP's database, best on a disk of this machine.
-    workers : int
-        Threads, for blocks of more photographs than `SfmOptions.global_above`.
+    The scratch folder is empty, for COLMAP's database, best on a disk of this machine. Raises
+    `OrientationError` if the photographs cannot be joined.
 
-    Raises
-    ------
-    OrientationError
-        If the photographs cannot be joined.
-
-    Notes
-    -----
     Several threads of COLMAP and Ceres add up in the order they finish, so that no two results
     are the same in their last digits.  Blocks that are quickly solved are solved by one thread.
     """
@@ -288,6 +271,7 @@ def _grower(
 ) -> Grower:
     used, folder = keypoints.usable(task.captures), task.places.features_dir
     patient = replace(task, options=replace(task.options, matching=PATIENT))
+    xy_px = [read_keypoints(features_path(folder, c.name)) for c in used]
 
     def rematch(again: Sequence[Pair]) -> list[VerifiedPair]:
         return match_all(group_pairs(again), matcher(patient, keypoints), workers=workers)
@@ -297,7 +281,16 @@ def _grower(
 
     return Grower(
         captures=used,
-        photographs=_load_photographs(used, task.cameras, folder),
+        photographs=Photographs(
+            names=tuple(c.name for c in used),
+            camera_ids=tuple(c.camera_id for c in used),
+            cameras={c.camera_id: task.cameras[c.camera_id] for c in used},
+            xy_px=xy_px,
+            ideal_px=[
+                ideal_keypoints(task.cameras[c.camera_id], xy)
+                for c, xy in zip(used, xy_px, strict=True)
+            ],
+        ),
         frame=task.frame,
         tracks=task.options.tracks,
         sfm=task.options.sfm,
@@ -318,22 +311,6 @@ def _why_nothing(used: Sequence[Capture], pairs: Sequence[VerifiedPair]) -> str:
     return (
         f"{len(used)} photographs match in {len(pairs)} pairs but cannot be joined; "
         "more overlap is needed, and a camera that moves between photographs"
-    )
-
-
-def _load_photographs(
-    captures: Sequence[Capture], cameras: Mapping[str, Camera], features_dir: Path
-) -> Photographs:
-    xy_px = [read_keypoints(features_path(features_dir, c.name)) for c in captures]
-    in_use = {c.camera_id: cameras[c.camera_id] for c in captures}
-    return Photographs(
-        names=tuple(c.name for c in captures),
-        camera_ids=tuple(c.camera_id for c in captures),
-        cameras=in_use,
-        xy_px=xy_px,
-        ideal_px=[
-            ideal_keypoints(in_use[c.camera_id], xy) for c, xy in zip(captures, xy_px, strict=True)
-        ],
     )
 
 

@@ -58,8 +58,6 @@ def propose_pairs(
 ) -> list[Pair]:
     """Choose pairs of photographs to compare, ordered by index.
 
-    Notes
-    -----
     Ground is assumed level, as far below each camera as its height above take-off.  Where that
     is not recorded the nearest photographs are compared, whatever their footprints.
     """
@@ -70,17 +68,15 @@ def propose_pairs(
         placed = sorted(set(band).intersection(positioned))
         for pair in _pairs_by_position(captures, cameras, frame, placed, options):
             pairs.setdefault((pair.first, pair.second), pair)
-        for i, j in itertools.pairwise(band):  # a wrong position must not cost a photograph
-            pairs.setdefault((i, j), Pair(first=i, second=j))
-    for i, j in _pairs_across_bands(captures, frame, positioned, bands, options):
-        pairs.setdefault((i, j), Pair(first=i, second=j))
-    adrift = set(range(len(captures))).difference(positioned)
+    # A wrong position must not cost a photograph.
+    unknown = {pair for band in bands for pair in itertools.pairwise(band)}
+    unknown |= _pairs_across_bands(captures, frame, positioned, bands, options)
     reach = len(captures) if len(captures) <= options.exhaustive_below else options.sequence
-    for i in adrift:
-        for j in range(max(i - reach, 0), min(i + reach + 1, len(captures))):
-            if i != j:
-                first, second = min(i, j), max(i, j)
-                pairs.setdefault((first, second), Pair(first=first, second=second))
+    for i in set(range(len(captures))).difference(positioned):
+        near = range(max(i - reach, 0), min(i + reach + 1, len(captures)))
+        unknown |= {(min(i, j), max(i, j)) for j in near if i != j}
+    for i, j in unknown:
+        pairs.setdefault((i, j), Pair(first=i, second=j))
     log.info("pairs: %d for %d photographs", len(pairs), len(captures))
     return [pairs[key] for key in sorted(pairs)]
 

@@ -185,16 +185,10 @@ def propose_again(
     descriptors: Sequence[NDArray[np.uint8]] | None,
     options: SecondLook,
 ) -> list[Pair]:
-    """Choose pairs to compare again, ordered by index.
+    """Choose pairs to compare again, ordered by index; not those verified.
 
-    Parameters
-    ----------
-    piece_of : ndarray of shape (N,)
-        Piece of each photograph, 0 for the largest, -1 for none.
-    verified : sequence of (int, int)
-        Pairs that need no second look.
-    descriptors : sequence of ndarray of shape (K, 128), optional
-        Of each photograph's largest keypoints, for likeness; without them it is not asked.
+    The piece of each photograph (N,) is 0 for the largest, -1 for none. Descriptors (K, 128), of
+    each photograph's largest keypoints, tell likeness; without them it is not asked.
     """
     apart = np.flatnonzero(piece_of != 0).tolist()
     reach = range(-options.sequence, options.sequence + 1)
@@ -236,10 +230,7 @@ def _nearest_pairs(
 
 
 def _most_alike(
-    descriptors: Sequence[NDArray[np.uint8]],
-    photo: int,
-    piece_of: Int,
-    options: SecondLook,
+    descriptors: Sequence[NDArray[np.uint8]], photo: int, piece_of: Int, options: SecondLook
 ) -> list[int]:
     others = [
         j
@@ -290,8 +281,6 @@ class Grower:
     def grow(self, pairs: Sequence[VerifiedPair], *, track: Track = silent) -> Grown:
         """Join photographs to as few pieces as they allow.
 
-        Notes
-        -----
         Of two attempts the one with the larger largest piece counts, the first if they are alike.
         """
         first = self._attempt(pairs, self.sfm, self.scratch_dir / "first", track)

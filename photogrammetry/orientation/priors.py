@@ -196,8 +196,6 @@ def compare_flying_height(
 def with_flying_height(known: Priors, block: Block, captures: Sequence[Capture]) -> Priors:
     """Let the recorded height above take-off speak for the focal length of an adjusted block.
 
-    Notes
-    -----
     With positions that fix the horizontal scale, views that look down and one camera, flying
     height above the ground and focal length are proportional.  The barometer's height above the
     take-off point therefore says what the focal length should be, if the ground at take-off is
@@ -222,15 +220,8 @@ def with_doubted_lens(
 ) -> Priors:
     """Let go of a focal length that both the adjusted block and the barometer contradict.
 
-    Parameters
-    ----------
-    known : Priors
-        As weighed so far.
-    recorded : Priors
-        With the cameras of the metadata.
+    `known` is weighed so far, `recorded` has the cameras of the metadata.
 
-    Notes
-    -----
     A block alone says little of its focal length.  If it moves by more than `SURPRISE_SIGMAS` all
     the same, the metadata's standard deviation is too small: it is widened to twice the change,
     and the flying height asked again.  Only where that then agrees is anything changed, as nothing
@@ -267,8 +258,6 @@ def estimate_vertical(block: Block, rotations: Float) -> Vertical:
 
     Rotations (N, 3, 3) are cam_from_world from the gimbal, world z up; NaN where there is none.
 
-    Notes
-    -----
     Gimbal angles are believed alone where they agree with one another.  Otherwise the views speak
     first, then level flight and level ground, each only as far as it is in keeping with what was
     found before, with weights by their variances.
@@ -278,7 +267,10 @@ def estimate_vertical(block: Block, rotations: Float) -> Vertical:
         return gimbal
     found = _from_views(block)
     for statement in (_from_flight(block, found.up), _from_ground(block, found.up)):
-        if statement is not None and _agree(found, statement):
+        if statement is None:
+            continue
+        limit_deg = BELIEVED_SIGMAS * np.hypot(found.sigma_deg, statement.sigma_deg)
+        if angle_deg(found.up, statement.up) < limit_deg:
             found = _joined(found, statement)
     log.info("vertical: %s, to %.1f degrees", ", ".join(found.evidence), found.sigma_deg)
     return found
@@ -296,8 +288,6 @@ def fit_plane(points: Float, toward: Float) -> tuple[Float, float]:
     Returns the unit normal (3,), on the side of the direction `toward`, and the standard deviation
     of the points' distances from the median ones.
 
-    Notes
-    -----
     Total least squares with Cauchy's weights, reweighted from the coordinate-wise median.
     """
     weights = np.ones(len(points))
@@ -335,8 +325,6 @@ def _from_gimbal(block: Block, rotations: Float) -> Vertical | None:
 def _from_views(block: Block) -> Vertical:
     """Find the direction that lies the same way in all photographs, whatever their headings.
 
-    Notes
-    -----
     With ``u`` up in the block and ``c`` up in each camera, ``u`` and ``c`` that maximise the mean
     of ``u · (R_i' c)`` are the first singular vectors of the mean of ``R_i'``.  A camera at a
     fixed slant thus gives the vertical as well as one that looks straight down, if its headings
@@ -376,11 +364,6 @@ def _from_ground(block: Block, up: Float) -> Vertical | None:
         return None
     normal, _ = fit_plane(block.points, up)
     return Vertical(up=normal, sigma_deg=GROUND_SIGMA_DEG, evidence=("the lie of the ground",))
-
-
-def _agree(found: Vertical, statement: Vertical) -> bool:
-    limit_deg = BELIEVED_SIGMAS * np.hypot(found.sigma_deg, statement.sigma_deg)
-    return bool(angle_deg(found.up, statement.up) < limit_deg)
 
 
 def _joined(first: Vertical, second: Vertical) -> Vertical:

@@ -204,10 +204,7 @@ def _place(
         order=_order_taken(mine),
     )
     placed = place_pieces(
-        placement,
-        blocks[1:],
-        recorded_of,
-        lambda piece: _relative_heights(captures_of(piece)),
+        placement, blocks[1:], recorded_of, lambda piece: _relative_heights(captures_of(piece))
     )
     return placed, placement, recorded_of(placed.block)
 
@@ -315,8 +312,6 @@ def _doubted(
 ) -> VerticalScale:
     """Count contradictions about the lens as doubt about the vertical scale.
 
-    Notes
-    -----
     Where the adjusted focal length is further from the metadata's than its standard deviation, that
     of the scale is multiplied by their ratio (Birge's), as all of them are evidently too small.
     Half the difference between lens and barometer counts where they exclude each other.
@@ -381,8 +376,6 @@ def weigh(block: Block, options: RefineOptions, *, sigma_px: float | None = None
 
     How well they fit is as the block has it unless `sigma_px` is given.
 
-    Notes
-    -----
     ``n`` observations of one photograph whose residuals have the correlation ``rho`` are worth
     ``n / (1 + (n - 1) rho)`` independent ones.
 

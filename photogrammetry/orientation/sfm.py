@@ -81,8 +81,6 @@ def build_tracks(keypoints: Sequence[int], matches: Sequence[tuple[int, int, Mat
 
     Given are the number of keypoints of each photograph, and the verified matches (M, 2) of pairs.
 
-    Notes
-    -----
     A track with two keypoints in one photograph holds a wrong match somewhere; it is dropped
     whole, as there is no telling which of its parts is right.
     """
@@ -132,8 +130,6 @@ def choose_tracks(
 
     Given are the keypoint positions (N, 2) and the long side of each photograph.
 
-    Notes
-    -----
     Long tracks tie more photographs together than short ones do, and an even cover determines
     the lens; a few hundred such points per photograph fix a block as well as thousands.  Among
     tracks of equal length those of small scale are preferred, whose places are more precise;
@@ -195,21 +191,12 @@ def reconstruct(
 ) -> list[Block]:
     """Orient photographs relative to one another.
 
-    Parameters
-    ----------
-    tracks : Tracks
-        Tie points to compute with; matches outside them are ignored.
-    work_dir : Path
-        For COLMAP's database, which nothing needs afterwards; empty, or not there yet.  One piece
-        without all photographs is kept in its folder `START`, to grow on from.
-    start : Path, optional
-        Such a folder, of the same photographs and keypoints: that piece is grown on.
+    Matches outside the tracks are ignored. The work folder is for COLMAP's database, which nothing
+    needs afterwards: empty, or not there yet. One piece without all photographs is kept in its
+    folder `START`; given as `start` for the same photographs and keypoints, it is grown on.
 
-    Returns
-    -------
-    list of Block
-        Pieces that could not be joined, the largest first; poses and points in frames of their
-        own.  Observations are at full size, with the distortion still in them.
+    Returns pieces that could not be joined, the largest first; poses and points in frames of their
+    own. Observations are at full size, with the distortion still in them.
     """
     (work_dir / "models").mkdir(parents=True)
     database = work_dir / "database.db"

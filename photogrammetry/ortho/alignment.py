@@ -19,7 +19,7 @@ Guizar-Sicairos, M. et al. (2008). Efficient subpixel image registration algorit
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -84,21 +84,18 @@ def align_band(reference: NDArray[Any], band: NDArray[Any]) -> Alignment:
 
     Both (rows, cols) are pixel values or radiance, in any unit.
 
-    Notes
-    -----
     Tried are, until one leaves no more than half a pixel: a common shift by phase correlation, ECC
     on gradients from there, and features of which MAGSAC keeps those that one homography explains.
     """
     fixed, moving = edges_of(reference), edges_of(band)
     tried: list[Alignment] = []
-    for method in (Method.PHASE, Method.ECC, Method.FEATURES):
-        start = _best(tried).homography if tried else np.eye(3)
-        if method is Method.PHASE:
-            found = _by_phase(fixed, moving, start)
-        elif method is Method.ECC:
-            found = _by_ecc(fixed, moving, start)
-        else:
-            found = _by_features(reference, band)
+    methods: dict[Method, Callable[[Float], Float | None]] = {
+        Method.PHASE: lambda start: _by_phase(fixed, moving, start),
+        Method.ECC: lambda start: _by_ecc(fixed, moving, start),
+        Method.FEATURES: lambda _: _by_features(reference, band),
+    }
+    for method, align in methods.items():
+        found = align(_best(tried).homography if tried else np.eye(3))
         if found is None:
             continue
         left_px = residual_px(fixed, moving, found)
@@ -142,8 +139,6 @@ def rig_median(alignments: Iterable[Alignment]) -> Float:
 
     A release whose corners lie further than `OUTLIER_PX` from the median's is left out of it.
 
-    Notes
-    -----
     Homographies are compared by where they take a square of 1000 pixels, whose four corners say
     all that is in them.
     """
@@ -175,8 +170,6 @@ def residual_px(fixed: Float32, moving: Float32, homography: Float) -> float | N
 
     None where fewer than eight patches correlate.
 
-    Notes
-    -----
     Patches that correlate weakly or by more than four pixels off show different things; those that
     leave the band's picture are passed over.
     """

@@ -67,24 +67,11 @@ SAMPLE_SIGMA = 0.05
 def balance_exposures(
     views: Sequence[View], points: Float, store: PictureStore, *, track: Track = silent
 ) -> Float:
-    """Solve gains that make photographs agree where they overlap.
+    """Solve gains that make the thumbnails of photographs agree where they overlap.
 
-    Parameters
-    ----------
-    views : sequence of View
-    points : ndarray of shape (N, 3)
-        Points of the ground in world coordinates, such as tie points.
-    store : PictureStore
-        Holds the thumbnails.
-    track : Track
+    Compared are points of the ground (N, 3), world, such as tie points. Returns factors (V, 3) for
+    blue, green and red; their geometric mean over the photographs is 1.
 
-    Returns
-    -------
-    ndarray of shape (V, 3)
-        Factors for blue, green and red; their geometric mean over the photographs is 1.
-
-    Notes
-    -----
     After Brown, M. & Lowe, D. G. (2007), Automatic panoramic image stitching using invariant
     features, IJCV 74(1), section 6.
     """
@@ -108,11 +95,7 @@ def balance_exposures(
 def _sample_thumbnail(view: View, points: Float, store: PictureStore) -> tuple[Int, Float]:
     """Return which of some points (N, 3) a view sees, and logarithms of its thumbnail there.
 
-    Returns
-    -------
-    indices : ndarray of shape (S,)
-    logarithms : ndarray of shape (S, 3)
-        NaN where unusable.
+    The logarithms (S, 3) are NaN where unusable.
     """
     camera, cam = view.camera, view.pose.cam_from_world(points)
     reach = BEYOND * np.array([camera.width_px / camera.fx_px, camera.height_px / camera.fy_px])
@@ -164,21 +147,10 @@ def _solve(
 ) -> Float:
     """Solve the terms (U,) with which samples of the same point agree.
 
-    Parameters
-    ----------
-    point_of : ndarray of shape (S,)
-        Point of each sample.
-    values : ndarray of shape (S,)
-        Logarithms.
-    design : sparse array of shape (S, U)
-        Derivatives of the samples by the terms.
-    prior : callable
-        From the weights of the samples (S,), those of the wish for terms of 0, (U,).
-    scale : float
-        Residual, in natural logarithms, from which a sample counts less.
+    Samples have a point and a logarithm each, (S,), and by `design` (S, U) derivatives by the
+    terms. The prior makes of their weights (S,) those of the wish for terms of 0, (U,). From a
+    residual of `scale`, in natural logarithms, a sample counts less.
 
-    Notes
-    -----
     Least squares on logarithms: a sample plus its terms equals an unknown brightness of its point,
     which is eliminated; re-weighted against things that move or shine.
     """
@@ -213,10 +185,7 @@ class Levelling:
     def factors(self, view: View) -> Float32:
         """Return the factors of a photograph's pixels, (rows, cols, bands)."""
         camera = view.camera
-        x, y = np.meshgrid(
-            np.arange(camera.width_px) + 0.5,
-            np.arange(camera.height_px) + 0.5,
-        )
+        x, y = np.meshgrid(np.arange(camera.width_px) + 0.5, np.arange(camera.height_px) + 0.5)
         found = self.factors_at(view, np.column_stack([x.ravel(), y.ravel()]))
         return found.reshape(camera.height_px, camera.width_px, -1).astype(np.float32)
 
@@ -227,22 +196,12 @@ class Levelling:
 
 
 def level_photographs(
-    views: Sequence[View],
-    points: Float,
-    load: Callable[[str], Float32],
-    *,
-    workers: int = 1,
+    views: Sequence[View], points: Float, load: Callable[[str], Float32], *, workers: int = 1
 ) -> Levelling:
     """Solve the factors of photographs of the same bands.
 
-    Parameters
-    ----------
-    views : sequence of View
-    points : ndarray of shape (N, 3)
-        Points of the ground in world coordinates, such as tie points.
-    load : callable
-        Gives values in proportion to light, (rows, cols, bands), NaN where there is none.
-    workers : int
+    Compared are points of the ground (N, 3), world, such as tie points. `load` gives values in
+    proportion to light, (rows, cols, bands), NaN where there is none.
     """
     if len(points) > MOST_POINTS:
         points = points[np.linspace(0, len(points) - 1, MOST_POINTS).astype(int)]

@@ -76,23 +76,11 @@ def mosaic_tile(
     store: PictureStore,
     pictures: DecodedPictures,
 ) -> NDArray[np.uint8]:
-    """Render one tile of the orthomosaic.
+    """Render one tile of the orthomosaic: red, green, blue and alpha, uint8 (4, rows, cols).
 
-    Parameters
-    ----------
-    window : Grid
-        Cells of the tile.
-    ground : SurfaceWindow
-        The surface over `photogrammetry.ortho.seams.ground_window` of the tile.
-    views : sequence of View
-        Oriented photographs; those that do not see the tile are passed over.
-    gains : mapping of str to ndarray of shape (3,)
-        Factors for blue, green and red by photograph.
-
-    Returns
-    -------
-    ndarray of shape (4, rows, cols), uint8
-        Red, green, blue and alpha; alpha is 0 or 255.
+    The surface reaches over `photogrammetry.ortho.seams.ground_window` of the tile. Views that do
+    not see it are passed over; gains are factors for blue, green and red by photograph. Alpha is 0
+    or 255.
     """
     out = np.zeros((4, *window.shape), np.uint8)
     found = _choose_views(window, ground, views, gains, frame, store)
@@ -313,8 +301,6 @@ class BandLayer:
 def band_layers(views: Sequence[View], captures: Sequence[Capture]) -> list[BandLayer]:
     """Sort views into layers: the bands of each kind of rig, and every camera without one.
 
-    Notes
-    -----
     A rig's colour camera has a shutter of its own and so a layer of its own.  A release whose
     leading band was not oriented is left out, as it has no seams.
     """
@@ -347,21 +333,11 @@ def mosaic_bands(
     store: PictureStore,
     values: DecodedPictures,
 ) -> dict[str, Float32]:
-    """Render the bands of a layer over one tile.
+    """Render the bands of a layer over one tile, as `mosaic_tile` does.
 
-    Parameters
-    ----------
-    window, ground, store
-        As for `mosaic_tile`.
-    channels : mapping of str to int
-        Number of channels in the photographs of each band.
-    values : DecodedPictures
-        Gives float32 values (rows, cols, channels) by name; NaN where a pixel has none.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (channels, rows, cols), float32
-        By band; NaN outside the map and where not seen.
+    Channels are counted by band; `values` gives float32 (rows, cols, channels) by name, NaN where a
+    pixel has none. Returns float32 (channels, rows, cols) by band; NaN outside the map and where
+    not seen.
     """
     out = {
         band: np.full((channels[band], *window.shape), np.nan, np.float32) for band in layer.bands

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.kernels.aggregation import aggregate
 from photogrammetry.kernels.projection import FARTHEST_SLANT
-from photogrammetry.kernels.rendering import sample_grey
-from photogrammetry.kernels.visibility import mark_visible
+from photogrammetry.kernels.rendering import mark_visible, sample_grey
 from photogrammetry.pictures import PictureStore
 from photogrammetry.views import (
     KernelViews,

@@ -110,37 +110,15 @@ def write_cloud(
     vertical_datum: HeightDatum = HeightDatum.UNKNOWN,
     workers: int = 1,
 ) -> int:
-    """Write tiles of the surface as a LAZ file (LAS 1.4, point format 7).
+    """Write tiles of the surface as a LAZ file (LAS 1.4, point format 7); returns its points.
 
-    Parameters
-    ----------
-    target : Path
-        Appears only when complete.
-    tiles : iterable of CloudTile
-        Taken one at a time.
-    crs : str or None
-        Projected CRS; None leaves the cloud without one.
-    offset : tuple of float
-        Easting, northing and height (m) near the data, from which coordinates are counted.
-    vertical_datum : HeightDatum
-        Goes into the CRS where it is the ellipsoid or EGM96.
-    workers : int
-        More than 1: compress on all cores.  The file is the same.
+    Tiles are taken one at a time, and the file appears only when complete. Without a CRS the cloud
+    has none; the vertical datum goes into it where it is the ellipsoid or EGM96. Coordinates are
+    counted from an offset (easting, northing, height) near the data. With several workers all cores
+    compress; the file is the same.
 
-    Returns
-    -------
-    int
-        Number of points.
+    Raises `InputError` if the offset is too far from the data, `SpaceError` if the disk is full.
 
-    Raises
-    ------
-    InputError
-        If the offset is too far from the data.
-    SpaceError
-        If the disk is full.
-
-    Notes
-    -----
     Colours are multiplied by 256, as the specification asks for 8 bits.  Beside the standard
     fields a point has ``NormalX``, ``NormalY``, ``NormalZ`` (in steps of
     1/128), ``sigma`` (mm) and ``views``, as extra dimensions.  Costs 0.5 CPU-seconds and 7 MB
@@ -329,21 +307,10 @@ def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]
 
 
 def normals_of(height: Float32, cell_m: float) -> Float32:
-    """Return the upward unit normals of a surface.
+    """Return the upward unit normals (rows, cols, 3), east, north, up, of a surface (rows, cols).
 
-    Parameters
-    ----------
-    height : ndarray of shape (rows, cols)
-        Metres, first row in the north; NaN where unknown.
-    cell_m : float
+    Heights are in metres, first row in the north; where they are NaN, the normals are.
 
-    Returns
-    -------
-    ndarray of shape (rows, cols, 3), float32
-        East, north, up; NaN where the height is unknown.
-
-    Notes
-    -----
     ``n = (-p, -q, 1) / sqrt(1 + p² + q²)``.  The slopes p east and q north are Horn's, written as
     what they are: the least-squares solution for the height differences across the cell in four
     directions, diagonals at half weight.  So holes and rims can be left out: where one of two

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.kernels.correlation import assess_blocks
-from photogrammetry.kernels.visibility import count_sights
+from photogrammetry.kernels.rendering import count_sights
 from photogrammetry.surface.search import (
     Float32,
     LevelGrid,
@@ -116,22 +116,13 @@ def judge(
     """Judge the finished surface at the finest level whose pictures bear it out.
 
     Asphalt has texture at some scale, and crowns of trees agree where their leaves do not: a cell
-    that does not correlate in the finest windows is tried in windows twice, four and eight times
-    as wide, at the price of a greater standard deviation.
+    that does not correlate in the finest windows is tried in windows twice, four and eight times as
+    wide, at the price of a greater standard deviation.
 
-    Parameters
-    ----------
-    levels : sequence of PyramidLevel
-        Finest first.
-    height : ndarray of shape (rows, cols)
-        Tile heights on the finest level.
-    decided : ndarray of bool, shape (rows, cols)
-        Cells known to be right, see `photogrammetry.surface.edges`.
-    rivalry : ndarray of shape (rows, cols)
-        Standard deviation in metres that other heights at which the photographs agree leave.
+    Levels come finest first; the other arrays (rows, cols) are of the finest: tile heights, the
+    cells that `photogrammetry.surface.measure.sharpen_edges` has decided, and the standard
+    deviation in metres that other heights at which the photographs agree leave.
 
-    Notes
-    -----
     A search takes the best of many heights, so a wrong surface correlates too.  How much was
     found by searching, in the same photographs, a range of heights in which there is nothing;
     the thresholds of `Rule` are set against that, see ``docs/surface.md``.
@@ -276,15 +267,9 @@ def _precision(level: PyramidLevel, sheet: Float32, spread: Float32, rule: Rule)
 def _relief(sheet: Float32, margin: int, *, wider: int = 0) -> Float32:
     """Return the standard deviation of heights within a window about a plane through them.
 
-    A height that a window bears out is no more certain than the relief within it.
-
-    Parameters
-    ----------
-    sheet : ndarray of shape (rows + 2 margin, cols + 2 margin)
-        Tile heights; the margin is the window radius in cells.
-    wider : int
-        Cells added to the radius: what is averaged over many windows bears out no less than all
-        of them.
+    A height that a window bears out is no more certain than the relief within it. The sheet (rows +
+    2 margin, cols + 2 margin) has the window's radius as margin; `wider` is added to it, in cells:
+    what is averaged over many windows bears out no less than all of them.
     """
     radius = margin + wider
     side = 2 * radius + 1

@@ -288,16 +288,11 @@ def _softened(array: Float32) -> Float32:
 
 
 def closed_ground(measured: Mask, seen: Mask, asked: Mask) -> Mask:
-    """Return the cells of a surface model whose gaps are closed.
+    """Return the cells of a surface model whose gaps are closed, (rows, cols).
 
     A gap among measured cells belongs to it; what lies beyond the ragged rim, and stray cells, do
-    not.
-
-    Parameters
-    ----------
-    measured, seen, asked : ndarray of shape (rows, cols), bool
-        Cells with a measured height; those that two photographs or more see; those that could have
-        been measured, not beyond the survey's grid.
+    not. Seen are cells that two photographs or more see; asked, those that could have been
+    measured, not beyond the survey's grid.
     """
     size = (2 * REACH_CELLS + 1,) * 2
     share = cv2.blur(measured.astype(np.float32), size, borderType=cv2.BORDER_CONSTANT)

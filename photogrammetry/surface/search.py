@@ -134,10 +134,7 @@ class Sought:
 
 
 def seek_ground(
-    points: Float,
-    trend: Trend,
-    bounds: tuple[float, float, float, float],
-    flying_height_m: float,
+    points: Float, trend: Trend, bounds: tuple[float, float, float, float], flying_height_m: float
 ) -> Sought:
     """Return how far below and above a sheet to search over a part of the ground.
 
@@ -190,8 +187,6 @@ def widest_search(ground: LevelGrid, sought: Sought, sheet: Float32, *, step: fl
     alike, as over crop rows, or at none, as beyond the rim of the block, the ground is where the
     tie points are.
 
-    Notes
-    -----
     The penalty is the negative logarithm of a Cauchy density as wide as the tie points' scatter.
     It is cut off: a lone crown above a plain need not agree more than a sixth of a correlation
     better than the plain does.
@@ -302,34 +297,21 @@ class _Sightings:
 
 
 def choose_views(
-    placed: TileViews,
-    ground: LevelGrid,
-    sheet: Float32,
-    *,
-    count: int,
+    placed: TileViews, ground: LevelGrid, sheet: Float32, *, count: int
 ) -> NDArray[np.int64]:
-    """Choose the views that see each block best.
+    """Choose the views that see each block best: positions in `placed`, -1 where there are fewer.
 
     The view nearest to the vertical comes first; each further one is the next nearest whose ray
     differs from all chosen ones by at least `LEAST_BASE` of the height, so that five photographs
     taken from one spot do not pass for five views.
 
     Views that see only part of a block, or see it from far off the vertical, stand back: they are
-    taken for corners of it that fewer than `ENOUGH_VIEWS` of the others see, those first that
-    help most, and up to `MAX_VIEWS` in all.  So the surface ends where the photographs do, not
-    where a block ends.
+    taken for corners of it that fewer than `ENOUGH_VIEWS` of the others see, those first that help
+    most, and up to `MAX_VIEWS` in all. So the surface ends where the photographs do, not where a
+    block ends.
 
-    Parameters
-    ----------
-    sheet : ndarray of shape (rows + 2 radius, cols + 2 radius)
-        Approximate tile heights.
-    count : int
-        Most views of a block that see it well.
-
-    Returns
-    -------
-    ndarray of shape (block rows, block cols, MAX_VIEWS), int64
-        Positions in `placed`, -1 where fewer views see the block.
+    The sheet (rows + 2 radius, cols + 2 radius) has approximate tile heights; `count` is the most
+    views of a block that see it well. Returns int64 (block rows, block cols, MAX_VIEWS).
     """
     rows, cols = ground.shape
     radius, block = ground.radius, ground.block

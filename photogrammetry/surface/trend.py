@@ -106,10 +106,7 @@ def trend_of(points: Float, flying_height_m: float, views: NDArray[np.integer]) 
     cols, rows = (int(n) + 1 for n in (high - low) / cell_m)
     value, weight = medians_of(points, float(low[0]), float(high[1]), cell_m, (rows, cols))
     return Trend(
-        x_min=float(low[0]),
-        y_max=float(high[1]),
-        cell_m=cell_m,
-        height=fit_sheet(value, weight),
+        x_min=float(low[0]), y_max=float(high[1]), cell_m=cell_m, height=fit_sheet(value, weight)
     )
 
 
@@ -199,12 +196,8 @@ def _plane(value: Float, weight: Float) -> Float:
 def local_moment(array: NDArray[Any], support: float, across: int = 0, down: int = 0) -> Float:
     """Average an array about every cell, times powers of the distance east and south.
 
-    Parameters
-    ----------
-    array : ndarray of shape (rows, cols), float32 or float64
-        Filtered as such.
-    support : float
-        Standard deviation of the Gaussian weight in cells, and the unit of the distance.
+    The array (rows, cols) is filtered in its own type. The support is the standard deviation of the
+    Gaussian weight in cells, and the unit of the distance.
     """
     reach = int(np.ceil(3 * support))
     t = np.arange(-reach, reach + 1) / support
@@ -219,17 +212,8 @@ def plane_equations(
 ) -> tuple[Float, Float]:
     """Return the normal equations of planes fitted about every wanted cell, of all if not given.
 
-    Parameters
-    ----------
-    weighted, weight : ndarray of shape (rows, cols)
-        Values times their weights, and the weights.
-    support : float
-        See `local_moment`.
-
-    Returns
-    -------
-    tuple of ndarray of shape (..., 3, 3) and (..., 3)
-        Of height and slopes east and south per `support`.
+    Given are values times their weights, and the weights, (rows, cols). Returned are (..., 3, 3)
+    and (..., 3), of height and slopes east and south per support; see `local_moment`.
     """
     powers = ((0, 0), (1, 0), (0, 1))
     right = np.stack([local_moment(weighted, support, *p)[wanted] for p in powers], axis=-1)
@@ -316,10 +300,7 @@ def mapped_bounds(
 ) -> tuple[float, float, float, float]:
     """Return the bounds ``(x_min, y_min, x_max, y_max)`` of what so many photographs or more see.
 
-    Raises
-    ------
-    OrientationError
-        If no two footprints overlap.
+    Raises `OrientationError` if no two footprints overlap.
     """
     corners = np.stack([footprint(reconstruction, photo, trend) for photo in reconstruction.photos])
     low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))

@@ -1,7 +1,6 @@
 from dataclasses import replace
 
-from ingest.checks import judge
-from ingest.quality import (
+from ingest.checks import (
     find_changed_exposures,
     find_empty,
     find_implausible,
@@ -9,6 +8,7 @@ from ingest.quality import (
     find_overexposed,
     find_underexposed,
     find_unknown_bands,
+    judge,
     shutter,
 )
 from tmp.captures import Capture, CaptureKind, Flag

@@ -1,7 +1,7 @@
 import pytest
 
 from ingest.metadata.exif import read_tags
-from ingest.quality import measure_picture, why_unreadable
+from ingest.photographs import measure_picture, why_unreadable
 
 
 def test_a_coarser_picture_is_less_sharp(make_jpeg):

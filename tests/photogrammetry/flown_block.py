@@ -84,7 +84,7 @@ def flown_block(
         point=np.array(point),
         xy_px=np.array(xy),
     )
-    return block.kept(np.ones(len(photo), bool), min_views=2), poses
+    return block.kept(np.ones(len(photo), bool)), poses
 
 
 def known_of(block: Block, *, sigma_m: float, camera: Camera = CAMERA, seed: int = 5) -> Priors:

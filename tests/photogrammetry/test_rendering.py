@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from photogrammetry.kernels.rendering import compose
-from photogrammetry.kernels.visibility import mark_visible
+from photogrammetry.kernels.rendering import compose, mark_visible
 
 CELL_M = 0.5
 SHAPE = (21, 41)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photogrammetry.kernels.visibility import in_sight
+from photogrammetry.kernels.rendering import in_sight
 
 CELL_M = 0.5
 

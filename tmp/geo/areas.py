@@ -308,13 +308,7 @@ class SurveyArea:
         return float(middle + _half_turn(lon - middle)), float(lat)
 
     def projected(self, crs: str) -> BaseGeometry:
-        """Return the area in another CRS.
-
-        Raises
-        ------
-        InputError
-            If it has no place there.
-        """
+        """Return the area in another CRS; raises `InputError` if it has no place there."""
         transformer = Transformer.from_crs(WGS84, crs, always_xy=True)
         shape = shapely.transform(
             self.polygons, lambda points: np.column_stack(transformer.transform(*points.T))
@@ -333,29 +327,16 @@ def read_area(
 ) -> SurveyArea:
     """Read the polygons of a file, or of WKT, as one area.
 
-    Parameters
-    ----------
-    source : Path or str
-        A file: KML, KMZ, WKT (``.wkt``), GeoJSON, GeoPackage, shapefile (zipped or not), or
-        whatever else GDAL reads; or WKT itself, with or without ``SRID=…;`` before it.
-    layer : str, optional
-        Which layer, or folder of a KML.  Needed if several hold polygons.
-    crs : str, optional
-        CRS of the coordinates, for sources that do not say it; overrules those that do.
-    most_m2 : float
-        Refuse an area this large or larger; `math.inf` for exclusions, which may be a country's.
+    Files are KML, KMZ, WKT (``.wkt``), GeoJSON, GeoPackage, shapefile (zipped or not), or whatever
+    else GDAL reads; WKT itself may have ``SRID=…;`` before it. The layer, or folder of a KML, is
+    needed if several hold polygons. The CRS is that of the coordinates, for sources that do not say
+    it; it overrules those that do. An area of `most_m2` or more is refused; exclusions may be a
+    country's, `math.inf`. Edges stay within `BEND_M` of the straight line that was drawn in the
+    source's CRS.
 
-    Returns
-    -------
-    SurveyArea
-        Edges stay within `BEND_M` of the straight line that was drawn in the source's CRS.
-
-    Raises
-    ------
-    InputError
-        If the source cannot be read, has no polygon or CRS or area, crosses itself, holds a pole,
-        has no place on Earth, or is as large as `most_m2`, or if it is not clear which layer is
-        meant.
+    Raises `InputError` if the source cannot be read, has no polygon or CRS or area, crosses itself,
+    holds a pole, has no place on Earth, or is as large as `most_m2`, or if it is not clear which
+    layer is meant.
 
     Notes
     -----
@@ -369,9 +350,9 @@ def read_area(
     (845443, [8.005, 47.005])
     """
     drawing = _read_polygons(source, layer, crs)
-    name = drawing.source
+    name, several = drawing.source, len(drawing.polygons) > 1
     placed = [
-        _place(polygon, drawing.crs, _several(name, number, len(drawing.polygons)))
+        _place(polygon, drawing.crs, name + (f", polygon {number}" if several else ""))
         for number, polygon in enumerate(drawing.polygons, start=1)
     ]
     area = SurveyArea(polygons=_join(placed), source=name)
@@ -383,10 +364,6 @@ def read_area(
             f"(below {most_m2 / 1e6:,.0f} km²); check the file and its CRS"
         )
     return area
-
-
-def _several(source: str, number: int, count: int) -> str:
-    return source if count == 1 else f"{source}, polygon {number}"
 
 
 def _place(polygon: shapely.Polygon, crs: CRS, name: str) -> shapely.Polygon:

@@ -51,15 +51,7 @@ def _transformer(source: str, target: str) -> Transformer:
 def choose_utm_crs(longitude_deg: float, latitude_deg: float) -> str:
     """Return the WGS 84 UTM zone that holds a place, as an authority string.
 
-    Parameters
-    ----------
-    longitude_deg, latitude_deg : float
-        WGS 84, degrees.
-
-    Raises
-    ------
-    InputError
-        If the place lies outside the UTM system (84° N to 80° S).
+    Raises `InputError` if the place lies outside the UTM system (84° N to 80° S).
 
     Examples
     --------
@@ -168,21 +160,10 @@ class LocalFrame:
         return self.world_from_geodetic(np.column_stack([lon, lat, points[:, 2]]))
 
     def world_from_map_affine(self, centre: ArrayLike) -> tuple[Float, Float]:
-        """Linearise `world_from_map` about one map point, for use over one ground tile.
+        """Linearise `world_from_map` about a map point (3,), for use over one ground tile.
 
-        Parameters
-        ----------
-        centre : array-like of shape (3,)
-            Easting, northing, height in metres.
+        Returns a matrix (3, 3) and offset (3,): ``world ≈ matrix @ (map - centre) + offset``.
 
-        Returns
-        -------
-        matrix : ndarray of shape (3, 3)
-        offset : ndarray of shape (3,)
-            ``world ≈ matrix @ (map - centre) + offset``.
-
-        Notes
-        -----
         The neglected curvature is ``d² / 2R``: 0.2 mm at 50 m from the centre.
         """
         centre = np.asarray(centre, float)
@@ -197,8 +178,6 @@ class LocalFrame:
 class PlanFrame:
     """Transverse Mercator about one point: conformal, north up, scale 1 on its meridian.
 
-    Notes
-    -----
     The scale is off by ``d² / 2R²`` at d metres east or west of the centre: 3e-7 at 5 km, 3e-5 at
     50 km, the same from the equator to the poles and across the antimeridian.
 
@@ -281,17 +260,8 @@ class DatumShift:
 
 
 def describe_datum_shift(crs: str, longitude_deg: float, latitude_deg: float) -> DatumShift:
-    """Tell which accuracy the transformation from WGS 84 to a CRS has at a place.
+    """Tell which accuracy the transformation from WGS 84 to a projected CRS has at a place.
 
-    Parameters
-    ----------
-    crs : str
-        Projected, as understood by PROJ.
-    longitude_deg, latitude_deg : float
-        WGS 84.
-
-    Notes
-    -----
     Reads PROJ's database only; whatever is set, no network is used.
     """
     place = AreaOfInterest(longitude_deg, latitude_deg, longitude_deg, latitude_deg)
@@ -324,15 +294,8 @@ def describe_datum_shift(crs: str, longitude_deg: float, latitude_deg: float) ->
 def sun_position(lon_deg: float, lat_deg: float, times: ArrayLike) -> tuple[Float, Float]:
     """Return the sun's elevation and azimuth, as seen from a place on the ellipsoid.
 
-    Parameters
-    ----------
-    times : array-like of datetime64
-        UTC, of any shape.
-
-    Returns
-    -------
-    elevation_rad, azimuth_rad : ndarray of the shape of `times`
-        Above the horizon with the refraction of sea level, and clockwise from north.
+    Times are datetime64, UTC, of any shape, which the angles have, in radians: above the horizon
+    with the refraction of sea level, and clockwise from north.
 
     References
     ----------

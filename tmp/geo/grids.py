@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from affine import Affine
@@ -26,13 +26,8 @@ class Tile:
 
     def grown(self, cells: int) -> Tile:
         """Return the tile with a halo of `cells` on every side."""
-        return Tile(
-            row=self.row - cells,
-            col=self.col - cells,
-            rows=self.rows + 2 * cells,
-            cols=self.cols + 2 * cells,
-            name=self.name,
-        )
+        rows, cols = self.rows + 2 * cells, self.cols + 2 * cells
+        return replace(self, row=self.row - cells, col=self.col - cells, rows=rows, cols=cols)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +65,7 @@ class Grid:
         y0 = math.floor(bounds[1] / cell_m + 1e-6)
         y1 = math.ceil(bounds[3] / cell_m - 1e-6)
         return cls(
-            crs=crs,
-            x_min=x0 * cell_m,
-            y_max=y1 * cell_m,
-            cell_m=cell_m,
-            rows=y1 - y0,
-            cols=x1 - x0,
+            crs=crs, x_min=x0 * cell_m, y_max=y1 * cell_m, cell_m=cell_m, rows=y1 - y0, cols=x1 - x0
         )
 
     @property
@@ -86,12 +76,8 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """``(x_min, y_min, x_max, y_max)`` in metres."""
-        return (
-            self.x_min,
-            self.y_max - self.rows * self.cell_m,
-            self.x_min + self.cols * self.cell_m,
-            self.y_max,
-        )
+        x_max, y_min = self.x_min + self.cols * self.cell_m, self.y_max - self.rows * self.cell_m
+        return self.x_min, y_min, x_max, self.y_max
 
     @property
     def transform(self) -> Affine:
@@ -112,13 +98,8 @@ class Grid:
     def tile(self, i: int, j: int, size: int) -> Tile:
         """Return the square tile of `size` cells in a row and column of tiles, from 0."""
         row, col = i * size, j * size
-        return Tile(
-            row=row,
-            col=col,
-            rows=min(size, self.rows - row),
-            cols=min(size, self.cols - col),
-            name=f"r{i}c{j}",
-        )
+        rows, cols = min(size, self.rows - row), min(size, self.cols - col)
+        return Tile(row=row, col=col, rows=rows, cols=cols, name=f"r{i}c{j}")
 
     def tile_over(self, bounds: tuple[float, float, float, float]) -> Tile:
         """Return the cells, also beyond the grid, that ``(x_min, y_min, x_max, y_max)`` touches.
@@ -128,22 +109,11 @@ class Grid:
         >>> Grid.from_bounds((0, 0, 10, 5), 0.5, None).tile_over((1.2, 3.0, 2.0, 6.0)).row
         -2
         """
-        over = Grid.from_bounds(
-            (
-                bounds[0] - self.x_min,
-                bounds[1] - self.y_max,
-                bounds[2] - self.x_min,
-                bounds[3] - self.y_max,
-            ),
-            self.cell_m,
-            self.crs,
-        )
-        return Tile(
-            row=-round(over.y_max / self.cell_m),
-            col=round(over.x_min / self.cell_m),
-            rows=over.rows,
-            cols=over.cols,
-        )
+        x0, y0, x1, y1 = bounds
+        within = (x0 - self.x_min, y0 - self.y_max, x1 - self.x_min, y1 - self.y_max)
+        over = Grid.from_bounds(within, self.cell_m, self.crs)
+        row, col = -round(over.y_max / self.cell_m), round(over.x_min / self.cell_m)
+        return Tile(row=row, col=col, rows=over.rows, cols=over.cols)
 
     def clip(self, tile: Tile) -> Tile | None:
         """Return the part of a tile that lies on the grid; None if there is none."""
@@ -156,14 +126,9 @@ class Grid:
 
     def window(self, tile: Tile) -> Grid:
         """Return the grid of one tile, halo included."""
-        return Grid(
-            crs=self.crs,
-            x_min=self.x_min + tile.col * self.cell_m,
-            y_max=self.y_max - tile.row * self.cell_m,
-            cell_m=self.cell_m,
-            rows=tile.rows,
-            cols=tile.cols,
-        )
+        x_min = self.x_min + tile.col * self.cell_m
+        y_max = self.y_max - tile.row * self.cell_m
+        return replace(self, x_min=x_min, y_max=y_max, rows=tile.rows, cols=tile.cols)
 
     def cell_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return x of each column (cols,) and y of each row (rows,), at cell centres."""

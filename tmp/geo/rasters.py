@@ -60,10 +60,7 @@ FULL_BYTES = 16 * 2**20
 
 
 def _mosaic_vrt(
-    raster: TiledRaster,
-    descriptions: Sequence[str],
-    units: Sequence[str],
-    tags: Mapping[str, str],
+    raster: TiledRaster, descriptions: Sequence[str], units: Sequence[str], tags: Mapping[str, str]
 ) -> str:
     """Describe the written tiles of a raster as one dataset, in GDAL's VRT format.
 
@@ -155,19 +152,9 @@ class TiledRaster:
         return self._path(tile).exists()
 
     def write(self, tile: Tile, array: Array) -> None:
-        """Store one tile, whole or not at all.
+        """Store one of the raster's tiles (bands, rows, cols), whole or not at all.
 
-        Parameters
-        ----------
-        tile : Tile
-            One of `tiles`.
-        array : ndarray of shape (bands, rows, cols)
-            Cast to the raster's dtype.
-
-        Raises
-        ------
-        InputError
-            If the array's shape is not the tile's.
+        Raises `InputError` if the array's shape is not the tile's.
         """
         expected = (self.bands, tile.rows, tile.cols)
         if array.shape != expected:
@@ -241,12 +228,7 @@ def create_tiled(
 ) -> TiledRaster:
     """Start a raster of tile files, or take up the one already there.
 
-    Parameters
-    ----------
-    folder : Path
-        Made if absent.  If it holds a raster of another grid or kind, that is discarded.
-    tile_cells : int
-        Side of a tile in cells.
+    A raster of another grid or kind in its folder is discarded.
     """
     raster = TiledRaster(
         folder=folder,
@@ -276,12 +258,8 @@ def create_tiled(
 def open_tiled(folder: Path) -> TiledRaster:
     """Open the raster of tile files in a folder.
 
-    Raises
-    ------
-    InputError
-        If the folder holds none.
-    VersionError
-        If a newer version of the platform wrote it.
+    Raises `InputError` if the folder holds none; `VersionError` if a newer version of the platform
+    wrote it.
     """
     try:
         head = read_json(folder / HEAD)
@@ -299,10 +277,7 @@ def open_tiled(folder: Path) -> TiledRaster:
 def read_grid(path: Path) -> Grid:
     """Return the grid of a raster file.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is rotated, or has cells that are not square.
+    Raises `InputError` if the file cannot be read, is rotated, or has cells that are not square.
     """
     with _open(path) as file:
         transform = file.transform
@@ -321,12 +296,7 @@ def read_grid(path: Path) -> Grid:
 def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
     """Return a rectangle of a raster file's cells (bands, rows, cols).
 
-    Parameters
-    ----------
-    tile : Tile
-        May reach beyond the raster's edges.
-    fill : float, optional
-        Value beyond the edges; by default the file's nodata, or 0.
+    Beyond the raster's edges it is filled with `fill`, by default the file's nodata, or 0.
     """
     with _open(path) as file:
         if fill is None:
@@ -403,17 +373,8 @@ def read_raster(path: Path, window: Bounds | Tile | None = None) -> Raster:
 def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
     """Return a raster file at reduced size, from its overviews, with nodata kept apart.
 
-    Parameters
-    ----------
-    longest : int
-        Most rows or columns wanted.
-
-    Returns
-    -------
-    masked array of shape (bands, rows, cols)
-        Nodata cells are masked; in a raster without nodata value nothing is.
-    grid : Grid
-        Of the reduced cells; its far edges may pass the raster's by less than a cell.
+    The cells (bands, rows, cols), at most `longest` of them in a row or column, are masked where
+    they are nodata. The far edges of their grid may pass the raster's by less than a cell.
     """
     grid = read_grid(path)
     factor = max(1.0, max(grid.shape) / longest)
@@ -469,27 +430,13 @@ def finish_cog(
     tags: Mapping[str, str] | None = None,
     threads: int = 1,
 ) -> None:
-    """Write a cloud-optimised GeoTIFF from tiles.
+    """Write a cloud-optimised GeoTIFF from tiles; those never written become nodata.
 
-    Parameters
-    ----------
-    source : TiledRaster
-        Tiles that were never written become nodata.
-    target : Path
-        Appears only when complete.
-    overviews : str
-        Resampling of the overviews: "average" for measured values and pictures, "nearest"
-        for counts and classes.
-    descriptions, units : sequence of str
-        One for each band, or none.  "red", "green", "blue" and "alpha" also set what a GIS
-        shows them as.
-    tags : mapping of str to str, optional
-        Dataset tags, such as SOFTWARE and VERTICAL_DATUM.
-    threads : int
-        Threads that compress.
+    The file appears only when complete. Overviews are resampled as "average" for measured values
+    and pictures, "nearest" for counts and classes. Descriptions and units are one for each band, or
+    none; "red", "green", "blue" and "alpha" also set what a GIS shows a band as. Tags are of the
+    dataset, such as SOFTWARE and VERTICAL_DATUM; threads compress.
 
-    Notes
-    -----
     Measured with GDAL 3.10 on RGBA photographs, in CPU-milliseconds and bytes per cell of
     a million: DEFLATE level 1 with predictor 75 and 2.4, level 6 197 and 2.4, ZSTD level 1
     58 and 2.8.  Level 1 costs little, loses nothing in size, and every GIS reads it.  Overviews

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tmp.errors import InputError
-from tmp.toml_tables import build, nearest, read_toml, refuse_unknown, subtables, table
+from tmp.files import build, nearest, read_toml, refuse_unknown, subtables, table
 
 
 class Colour(StrEnum):
