@@ -367,3 +367,94 @@ def without(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> Mu
     if not parts:
         raise InputError("exclusions cover the whole area; leave some of it to be flown")
     return MultiPolygon(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """What one photograph covers, and how far apart photographs and lines may be."""
+
+    across_m: float
+    """Width of the footprint, across the line."""
+    along_m: float
+    """Length of the footprint, along the line."""
+    line_spacing_m: float
+    """Greatest distance between neighbouring lines."""
+    photo_spacing_m: float
+    """Greatest distance between photographs of a line."""
+    least_interval_s: float = 0.0
+    """Shortest time from one photograph to the next; it slows lines whose photographs are close."""
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("line spacing", self.line_spacing_m, self.across_m),
+            ("photo spacing", self.photo_spacing_m, self.along_m),
+        ):
+            if not 0 < value <= most:
+                raise InputError(
+                    f"{name} of {value!r} m with a footprint of {most!r} m; "
+                    "ask for an overlap of 0 up to below 1"
+                )
+
+    def speed_cap_m_s(self, spacing_m: float) -> float:
+        """Return the speed at which the camera keeps up with a spacing of photographs."""
+        return spacing_m / self.least_interval_s if self.least_interval_s > 0 else np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """A flight line in the making, in the frame of its sweep (see `Axes`)."""
+
+    sweep: int
+    """Number of the sweep it belongs to."""
+    across_m: float
+    start_m: float
+    """Of the first photograph, along the sweep."""
+    photos: int
+    spacing_m: float
+
+    @property
+    def end_m(self) -> float:
+        """Of the last photograph, along the sweep."""
+        return self.start_m + (self.photos - 1) * self.spacing_m
+
+    @property
+    def length_m(self) -> float:
+        """From the first to the last photograph."""
+        return (self.photos - 1) * self.spacing_m
+
+    def grown(self, before: int, after: int) -> Strip:
+        """Return the strip with photographs added at its ends; negative numbers take away."""
+        return replace(
+            self,
+            start_m=self.start_m - before * self.spacing_m,
+            photos=self.photos + before + after,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """Directions along and across a sweep: unit vectors in plan coordinates."""
+
+    heading_deg: float
+
+    @property
+    def along(self) -> Float:
+        """Course of the lines (2,)."""
+        heading = np.radians(self.heading_deg)
+        return np.array([np.sin(heading), np.cos(heading)])
+
+    @property
+    def across(self) -> Float:
+        """To the left of the course (2,)."""
+        x, y = self.along
+        return np.array([-y, x])
+
+    def line(self, strip: Strip) -> Line:
+        """Return a strip as a line in plan coordinates."""
+        base = strip.across_m * self.across
+        start, end = base + strip.start_m * self.along, base + strip.end_m * self.along
+        return Line(
+            start=(float(start[0]), float(start[1])),
+            end=(float(end[0]), float(end[1])),
+            photos=strip.photos,
+        )

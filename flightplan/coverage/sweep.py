@@ -15,8 +15,7 @@ from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
-from flightplan.coverage.routes import Airspace, rings
-from flightplan.coverage.view_counts import Axes, Pattern, Strip
+from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip, rings
 
 Float = NDArray[np.float64]
 

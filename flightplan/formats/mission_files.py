@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from flightplan.equipment.catalogue import Catalogue, read_catalogue
-from flightplan.formats import geojson, gpx, kml, litchi, qgroundcontrol, wpml
+from flightplan.formats import geojson, kml_gpx, litchi, qgroundcontrol, wpml
 from flightplan.formats.geometry import place
 from flightplan.formats.markup import MOST_BYTES, local_name, parse, unzipped
 from flightplan.formats.mavlink_items import Autopilot
@@ -99,8 +99,8 @@ FORMATS: dict[Format, FormatKind] = {
         )
     },
     Format.LITCHI: FormatKind("Litchi CSV", ".csv", litchi.CARRIES, litchi.to_litchi),
-    Format.KML: FormatKind("KML", ".kml", kml.CARRIES, kml.to_kml),
-    Format.GPX: FormatKind("GPX route", ".gpx", gpx.CARRIES, gpx.to_gpx),
+    Format.KML: FormatKind("KML", ".kml", kml_gpx.KML_CARRIES, kml_gpx.to_kml),
+    Format.GPX: FormatKind("GPX route", ".gpx", kml_gpx.GPX_CARRIES, kml_gpx.to_gpx),
     Format.GEOJSON: FormatKind(
         "GeoJSON, all of the mission", ".geojson", geojson.CARRIES, geojson.to_geojson
     ),
@@ -241,9 +241,9 @@ def _from_xml(content: bytes, name: str) -> Mission:
     root = parse(content)
     kind = local_name(root)
     if kind == "gpx":
-        return gpx.from_gpx(root, name)
+        return kml_gpx.from_gpx(root, name)
     if kind == "kml":
-        return from_wpml(root, name) if is_wpml(root) else kml.from_kml(root, name)
+        return from_wpml(root, name) if is_wpml(root) else kml_gpx.from_kml(root, name)
     raise InputError(f"XML, but neither KML nor GPX (its root is {kind[:40]!r}); export it as one")
 
 

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_path
+from flightplan.coverage.routes import Airspace, Line, Pattern, Route, route_over, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
-from flightplan.coverage.view_counts import Pattern
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
