@@ -140,15 +140,18 @@ class Lacks:
 
     def helpful(self, seen: Seen, strips: Sequence[Strip]) -> list[int]:
         """Return which strips have a place not seen enough beside them, or nearly."""
-        wanting = (seen.counts[0] < self._asked), (seen.counts[1] < 1)
-        found = []
-        for index, strip in enumerate(strips):
-            for counts, sightings in zip(wanting, (self._views, self._near), strict=True):
-                low, high = sightings.reach(strip)
-                if counts[sightings.in_order(strip.sweep, low, high)].any():
-                    found.append(index)
-                    break
-        return found
+        wanting = (
+            (seen.counts[0] < self._asked, self._views),
+            (seen.counts[1] < 1, self._near),
+        )
+        return [
+            index
+            for index, strip in enumerate(strips)
+            if any(
+                counts[sightings.in_order(strip.sweep, *sightings.reach(strip))].any()
+                for counts, sightings in wanting
+            )
+        ]
 
     def missing(self, seen: Seen) -> tuple[NDArray[np.intp], Counts]:
         """Return which places (K,) have fewer views than asked, and how many are missing there."""
@@ -373,13 +376,10 @@ def _patches(
             photos = max(photos, 2)  # a single one would have no course
             middle = float(near.max() + near.min()) / 2
             for slide in (0.0, -half / 2, half / 2):
-                start = middle + slide - (photos - 1) * pattern.photo_spacing_m / 2
+                spacing = pattern.photo_spacing_m
+                start = middle + slide - (photos - 1) * spacing / 2
                 strip = Strip(
-                    sweep=sweep,
-                    across_m=row,
-                    start_m=start,
-                    photos=photos,
-                    spacing_m=pattern.photo_spacing_m,
+                    sweep=sweep, across_m=row, start_m=start, photos=photos, spacing_m=spacing
                 )
                 if pricing.clear([strip]):
                     yield strip
@@ -396,12 +396,10 @@ class Sightings:
     ) -> None:
         self.count_of_places = len(places)
         self._half_across, self._half_along = across_m / 2, along_m / 2
-        across = [places @ axis.across for axis in axes]
-        self._order = [np.argsort(each, kind="stable") for each in across]
-        self._across = [each[order] for each, order in zip(across, self._order, strict=True)]
-        self._along = [
-            (places @ axis.along)[order] for axis, order in zip(axes, self._order, strict=True)
-        ]
+        self._order = [np.argsort(places @ axis.across, kind="stable") for axis in axes]
+        ordered = list(zip(axes, self._order, strict=True))
+        self._across = [(places @ axis.across)[order] for axis, order in ordered]
+        self._along = [(places @ axis.along)[order] for axis, order in ordered]
 
     def reach(self, strip: Strip) -> tuple[int, int]:
         """Return between which numbers of its sweep's order the places beside a strip lie."""
@@ -442,11 +440,9 @@ class Sightings:
         first, last = min(low for low, _ in reaches), max(high for _, high in reaches)
         places = self.in_order((*gone, *come)[0].sweep, first, last)
         after = counts[places]
-        for index, strip in enumerate((*gone, *come)):
-            low, high = reaches[index]
-            part = after[low - first : high - first]
-            seen = self.seen_by(strip, low, high)
-            np.add(part, seen if index >= len(gone) else -seen, out=part)
+        for index, (strip, (low, high)) in enumerate(zip((*gone, *come), reaches, strict=True)):
+            sign = 1 if index >= len(gone) else -1
+            after[low - first : high - first] += sign * self.seen_by(strip, low, high)
         return places, after
 
 

@@ -165,10 +165,6 @@ def plan_path(
     ----------
     area : shapely Polygon or MultiPolygon
         Plan metres.  Its holes are not flown over; several polygons are flown in one tour.
-    pattern : Pattern
-        Footprint and spacings.
-    motion : Motion
-        How long ways take.
     exclusions : shapely geometry, optional
         Polygons not to be flown over, inside the area or outside; what of the area they cover
         need not be seen.

@@ -112,17 +112,9 @@ def write_mission(
 ) -> tuple[str, ...]:
     """Write a mission, and return what a person flying it must know.
 
-    The same mission always gives the same bytes.
-
-    Parameters
-    ----------
-    catalogue : Catalogue, optional
-        Where DJI's formats find the drone's number; the platform's own by default.
-
-    Returns
-    -------
-    tuple of str
-        One sentence for each thing the format changed or cannot carry, and what to do instead.
+    The same mission always gives the same bytes.  For each thing the format changed or cannot
+    carry one sentence says so, and what to do instead.  DJI's formats find the drone's number in
+    the catalogue, by default the platform's own.
 
     Raises
     ------
@@ -142,13 +134,7 @@ def write_mission(
 def encode_mission(
     mission: Mission, format_: Format, catalogue: Catalogue | None = None
 ) -> Written:
-    """Return the bytes of a mission in a format, and what a person flying it must know.
-
-    Raises
-    ------
-    InputError
-        If the mission has a waypoint without height or place, or the format cannot hold it.
-    """
+    """Return what `write_mission` writes; raises as it does."""
     for index, waypoint in enumerate(mission.waypoints):
         what = f"waypoint {index} of mission {mission.name!r}"
         if not math.isfinite(waypoint.height_m):
@@ -197,13 +183,7 @@ def sortie_plans(folder: Path) -> dict[int, Path]:
 
 
 def decode_mission(content: bytes, name: str) -> Mission:
-    """Return the mission in a file's bytes; `name` is for formats that hold none.
-
-    Raises
-    ------
-    InputError
-        If it is no mission, or malformed.
-    """
+    """Return the mission in a file's bytes, as `read_mission`; `name` is for those without."""
     if not content.strip():
         raise InputError("the file is empty; export it again")
     if content[:2] == b"PK":
@@ -249,8 +229,7 @@ def _from_xml(content: bytes, name: str) -> Mission:
 
 def _from_kmz(content: bytes, name: str) -> Mission:
     members = unzipped(content, _ROUTES)
-    route = next((key for key in sorted(members) if key.lower().endswith(".wpml")), None)
-    route = route or next(iter(sorted(members)), None)
-    if route is None:
+    if not members:
         raise InputError("a zip archive without waylines.wpml or a .kml; export the mission again")
+    route = min(members, key=lambda key: (not key.lower().endswith(".wpml"), key))
     return _from_xml(members[route], name)

@@ -20,7 +20,6 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPoint, Polygon
 
-from flightplan.coverage.routes import Line
 from flightplan.coverage.sorties import Sortie
 from flightplan.equipment.catalogue import App, Catalogue, Drone, Trigger
 from flightplan.formats.mission import Mission, Photo, Place, Role, Waypoint
@@ -40,7 +39,6 @@ from flightplan.proof.certificate import write_certificate
 from flightplan.proof.prove import Coverage
 from tmp.errors import InputError
 from tmp.files import replacing, replacing_folder
-from tmp.geo.frames import PlanFrame
 from tmp.survey import StrPath, create_survey
 
 FENCE_M = 40.0
@@ -74,18 +72,10 @@ PX4 = "px4"
 def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> list[Path]:
     """Write a proof's rasters in the plan's own CRS and return their paths.
 
-    Parameters
-    ----------
-    folder : Path
-        Made if absent.
-    terrain : str
-        What the terrain's heights are measured from; stored as the tag VERTICAL_DATUM.
-
-    Notes
-    -----
     ``views.tif`` holds the number of photographs; ``gsd.tif`` the ground sampling distance of the
     best view, metres; ``height.tif`` the height of that view's camera above the ground, metres.
     Beyond the area all are nodata; so are the latter two where no photograph sees the ground.
+    `terrain`, what heights are measured from, is stored as the tag VERTICAL_DATUM.
     """
     folder.mkdir(parents=True, exist_ok=True)
     inside = coverage.inside
@@ -352,12 +342,8 @@ def _briefing(
 
 def missions_of(plan: FlightPlan) -> tuple[Mission, ...]:
     """Return one mission for each sortie, heights above its take-off point."""
-    return tuple(
-        _mission(plan, number, flight, way)
-        for number, (flight, way) in enumerate(
-            zip(plan.sorties.flights, plan.ways, strict=True), start=1
-        )
-    )
+    flown = zip(plan.sorties.flights, plan.ways, strict=True)
+    return tuple(_mission(plan, number, *one) for number, one in enumerate(flown, start=1))
 
 
 def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> Mission:
@@ -367,7 +353,6 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
     landing = None if flight.landing == flight.launch else _place(flight.landing, plan)
     highest_m = float(way.points[:, 2].max()) - home_m
     return_m = max(highest_m, _highest_near(plan, way) + RETURN_ABOVE_M - home_m)
-    speed = plan.layout.spacing.speed_m_s
     return Mission(
         name=f"sortie-{number}",
         waypoints=_waypoints(plan, way, home_m),
@@ -376,14 +361,14 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         landing=landing,
         takeoff_height_m=round(float(way.points[0, 2]) - home_m, 2),
         return_height_m=math.ceil(return_m * 10) / 10,
-        speed_m_s=speed,
-        transit_speed_m_s=speed,
+        speed_m_s=plan.layout.spacing.speed_m_s,
+        transit_speed_m_s=plan.layout.spacing.speed_m_s,
         drone=request.drone.key,
         camera=plan.request.proving_camera.key,
         photo_interval_s=_interval_s(plan),
         area=setting.frame.to_geodetic(setting.area),
         fence=setting.frame.to_geodetic(_fence(way)),
-        exclusions=tuple(_in_frame(part, setting.frame) for part in setting.exclusions),
+        exclusions=tuple(map(setting.frame.to_geodetic, setting.exclusions)),
         fence_height_m=math.ceil(return_m + FENCE_ABOVE_M),
         duration_s=flight.time_s,
         vertical_datum=setting.terrain.datum if request.dem else "",
@@ -399,14 +384,16 @@ def _place(point: tuple[float, float], plan: FlightPlan) -> Place:
 def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoint, ...]:
     lon_lat = plan.layout.setting.frame.geodetic_from_plan(way.points[:, :2])
     ground = plan.layout.setting.terrain.at(way.points[:, :2])
+    spacing = plan.layout.spacing
     waypoints: list[Waypoint] = []
     last = len(way.points) - 1
     for index, (x, y, z) in enumerate(way.points):
         leg = way.legs[min(index, last - 1)]
         line = leg.line
-        following = way.points[index + 1] if index < last else way.points[index]
-        course = math.degrees(math.atan2(following[0] - x, following[1] - y)) % 360.0
-        if index == last:
+        if index < last:
+            east, north = way.points[index + 1, :2] - (x, y)
+            course = math.degrees(math.atan2(east, north)) % 360.0
+        else:
             course = waypoints[-1].heading_deg
         taking = leg.role is Role.LINE and line is not None and index < last
         waypoints.append(
@@ -415,25 +402,17 @@ def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoin
                 lat_deg=float(lon_lat[index, 1]),
                 height_m=round(float(z) - home_m, 3),
                 ground_m=float(ground[index]),
-                speed_m_s=_speed(plan, line),
+                speed_m_s=line_speed(line, spacing, plan.request) if line else spacing.speed_m_s,
                 heading_deg=line.heading_deg if line is not None else course,
                 gimbal_pitch_deg=line.pitch_deg if line is not None else -90.0,
                 role=leg.role if index < last else Role.TRANSIT,
-                photo_spacing_m=_spacing(plan, line) if taking and line is not None else math.nan,
+                photo_spacing_m=round(line.spacing_m or spacing.photo_m, 3)
+                if taking and line is not None
+                else math.nan,
                 stop=bool(way.begins[index]) and leg.role is not Role.RUN_OUT and not taking,
             )
         )
     return tuple(waypoints)
-
-
-def _speed(plan: FlightPlan, line: Line | None) -> float:
-    if line is None:
-        return plan.layout.spacing.speed_m_s
-    return line_speed(line, plan.layout.spacing, plan.request)
-
-
-def _spacing(plan: FlightPlan, line: Line) -> float:
-    return round(line.spacing_m or plan.layout.spacing.photo_m, 3)
 
 
 def _interval_s(plan: FlightPlan) -> float:
@@ -469,15 +448,9 @@ def _fence(way: FlightWay) -> Polygon:
 
 def _highest_near(plan: FlightPlan, way: FlightWay) -> float:
     """Return the highest ground under any straight way home."""
-    hull = MultiPoint(way.points[:, :2]).convex_hull.buffer(FENCE_M)
-    x0, y0, x1, y1 = hull.bounds
-    cell = plan.layout.setting.terrain.cell_m
+    terrain = plan.layout.setting.terrain
+    x0, y0, x1, y1 = MultiPoint(way.points[:, :2]).convex_hull.buffer(FENCE_M).bounds
+    cell = terrain.cell_m
     x, y = np.meshgrid(np.arange(x0, x1 + cell, cell), np.arange(y0, y1 + cell, cell))
     places = np.column_stack([x.ravel(), y.ravel()])
-    places = places[plan.layout.setting.terrain.covers(places)]
-    return float(plan.layout.setting.terrain.at(places).max())
-
-
-def _in_frame(part: shapely.Geometry, frame: PlanFrame) -> Polygon:
-    polygon: Polygon = frame.to_geodetic(part)
-    return polygon
+    return float(terrain.at(places[terrain.covers(places)]).max())

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Unpack
 
@@ -141,11 +140,6 @@ def _area(given: StrPath | SurveyArea) -> SurveyArea:
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
     """Plan a survey and prove it.
 
-    Parameters
-    ----------
-    workers : int
-        Threads for the proof.
-
     Raises
     ------
     InputError
@@ -197,7 +191,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         certificate=certificate,
         profiles=profiles,
         findings=findings,
-        warnings=_warnings(request, setting, sorties, ways, guessed),
+        warnings=_warnings(layout, sorties, ways, guessed),
     )
 
 
@@ -221,13 +215,8 @@ def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
 
 
 def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
-    request, setting, spacing, motion = (
-        layout.request,
-        layout.setting,
-        layout.spacing,
-        layout.motion,
-    )
-    route = layout.route
+    request, setting, route = layout.request, layout.setting, layout.route
+    spacing, motion = layout.spacing, layout.motion
     if layout.oblique is not None:
         route = join_routes(route, layout.oblique, setting.airspace, motion)
 
@@ -312,22 +301,17 @@ def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
 
 
 def _facts(
-    layout: Layout,
-    sorties: Sorties,
-    ways: Sequence[FlightWay],
-    profiles: Sequence[Profile],
+    layout: Layout, sorties: Sorties, ways: Sequence[FlightWay], profiles: Sequence[Profile]
 ) -> PlanFacts:
     request, setting, spacing = layout.request, layout.setting, layout.spacing
     above = np.concatenate([one.height_agl_m for one in profiles])
-    paths = [way.points[:, :2] for way in ways]
-    slowest = max(camera.least_interval_s for camera in request.cameras)
     return PlanFacts(
         drone=request.drone,
         height_agl_m=(float(above.min()), float(above.max())),
         farthest_m=max(flight.farthest_m for flight in sorties.flights),
         speed_m_s=spacing.speed_m_s,
         photo_m=spacing.photo_m,
-        least_interval_s=slowest,
+        least_interval_s=max(camera.least_interval_s for camera in request.cameras),
         rolling_px=spacing.speed_m_s
         * max(np.nan_to_num([one.rolling_px_per_m_s for one in spacing.cameras])),
         frontlap=request.overlap.front,
@@ -337,7 +321,7 @@ def _facts(
         points=max(len(way.points) for way in ways),
         energy_share=max(flight.energy_share for flight in sorties.flights),
         usable_share=request.battery.usable,
-        paths=paths,
+        paths=[way.points[:, :2] for way in ways],
         launches=tuple({flight.launch for flight in sorties.flights}),
         area=setting.area,
         exclusions=setting.exclusions,
@@ -345,14 +329,10 @@ def _facts(
 
 
 def _warnings(
-    request: PlanRequest,
-    setting: Setting,
-    sorties: Sorties,
-    ways: Sequence[FlightWay],
-    guessed: bool,
+    layout: Layout, sorties: Sorties, ways: Sequence[FlightWay], guessed: bool
 ) -> tuple[str, ...]:
     said = []
-    if request.dem is None:
+    if layout.request.dem is None:
         said.append(
             "no elevation model: the ground is taken to be level with the take-off; on slopes "
             "overlap and clearance are not as proved. Give one with --dem"
@@ -360,16 +340,17 @@ def _warnings(
     if guessed:
         places = sorted({flight.launch for flight in sorties.flights})
         where = " and ".join(
-            f"{lat:.6f}° N {lon:.6f}° E" for lon, lat in setting.frame.geodetic_from_plan(places)
+            f"{lat:.6f}° N {lon:.6f}° E"
+            for lon, lat in layout.setting.frame.geodetic_from_plan(places)
         )
         said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
-    for number, way in enumerate(ways, start=1):
-        for excess in way.profile.excesses:
-            said.append(
-                f"sortie {number}: the ground rises or falls faster than the drone can; from "
-                f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
-                f"{excess.most_m:.1f} m above the band"
-            )
+    said += [
+        f"sortie {number}: the ground rises or falls faster than the drone can; from "
+        f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
+        f"{excess.most_m:.1f} m above the band"
+        for number, way in enumerate(ways, start=1)
+        for excess in way.profile.excesses
+    ]
     return tuple(said)
 
 
@@ -408,25 +389,16 @@ def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand) -> FlightWay:
     and where the band asks for one.
     """
     legs = list(_legs(sortie))
-    corners = [legs[0].way[0]]
-    starts: list[tuple[float, Leg]] = []
-    begun_m = 0.0
-    turns_m = [0.0]
-    for leg in legs:
-        starts.append((begun_m, leg))
-        for here, there in pairwise(leg.way):
-            begun_m += float(np.hypot(*(there - here)))
-            corners.append(there)
-            turns_m.append(begun_m)
-    way = np.array(corners)
-    at = np.array(turns_m)
+    way = np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
+    steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
+    at = np.cumsum(np.concatenate([[0.0], *steps]))
+    leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
     profile = _heights(way, at, terrain, band)
     distance = np.sort(np.concatenate([at, profile.distance_m]))
     distance = distance[np.append(True, np.diff(distance) > SAME_M)]
     place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
-    leg_start = np.array([start for start, _ in starts])
     which = np.searchsorted(leg_start, distance[:-1] + SAME_M / 2, side="right") - 1
-    photos, photo_lines = _photos(starts, profile)
+    photos, photo_lines = _photos(legs, leg_start, profile)
     return FlightWay(
         points=np.column_stack([place, profile.at(distance)]),
         legs=tuple(legs[number] for number in which),
@@ -489,15 +461,13 @@ def _transit(way: Float) -> Iterator[Leg]:
 
 
 def _photos(
-    starts: list[tuple[float, Leg]], profile: FlightProfile
+    legs: Sequence[Leg], leg_start: Float, profile: FlightProfile
 ) -> tuple[Float, NDArray[np.int_]]:
-    places, lines = [np.empty((0, 3))], [np.empty(0, int)]
-    number = 0
-    for start, leg in starts:
+    places = [np.empty((0, 3))]
+    for start, leg in zip(leg_start, legs, strict=True):
         if leg.role is Role.LINE and leg.line is not None:
             stations = leg.line.stations
             along = start + np.hypot(*(stations - stations[0]).T)
             places.append(np.column_stack([stations, profile.at(along)]))
-            lines.append(np.full(len(stations), number))
-            number += 1
-    return np.concatenate(places), np.concatenate(lines)
+    counts = [len(each) for each in places[1:]]
+    return np.concatenate(places), np.repeat(np.arange(len(counts)), counts)

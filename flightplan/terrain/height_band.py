@@ -98,7 +98,6 @@ def fit_heights(
         Along the way, strictly increasing.
     ground_m : array-like of shape (N,)
         Ground below the way, straight between samples.
-        `flightplan.terrain.terrain.Terrain.profile` samples so that this is true.
     highest_m : array-like of shape (N,), optional
         Highest ground that the drone might come over, such as that of a corridor as wide as its
         position is uncertain.  By default the ground itself.
