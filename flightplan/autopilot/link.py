@@ -340,12 +340,8 @@ def _result_words(result: int) -> str:
 def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Link]:
     """Yield the link to the autopilot at an address, and close it.
 
-    Parameters
-    ----------
-    address : str
-        ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
-        ``tcp:HOST:PORT``, or a serial device with its rate, such as ``/dev/ttyUSB0,57600`` or
-        ``COM5,57600``.
+    That is ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
+    ``tcp:HOST:PORT``, or a serial device with its rate: ``/dev/ttyUSB0,57600``, ``COM5,57600``.
 
     Raises
     ------

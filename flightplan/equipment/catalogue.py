@@ -268,12 +268,7 @@ def user_files(beside: Path | None = None) -> tuple[Path, ...]:
 
 
 def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
-    """Read the platform's catalogue and lay the user's files over it.
-
-    Parameters
-    ----------
-    user : iterable of Path
-        Files in the form of `equipment.toml`, each stronger than the ones before.
+    """Read the platform's catalogue and lay the user's files over it, the stronger ones later.
 
     Raises
     ------

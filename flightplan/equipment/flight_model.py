@@ -111,15 +111,9 @@ class Motion:
     def leg_seconds(self, vectors: ArrayLike, *, cap_m_s: ArrayLike = math.inf) -> Float:
         """Return the time (...) of legs given as vectors (..., 2), at rest at both ends.
 
-        Parameters
-        ----------
-        vectors : array-like of shape (..., 2)
-            From start to end, metres east and north.
-        cap_m_s : array-like, broadcast against (...)
-            Ground speed not to be exceeded, such as that at which the camera keeps up.
+        `cap_m_s` (...) is a ground speed not to be exceeded, such as that at which the camera
+        keeps up.
 
-        Notes
-        -----
         Speed against time is a trapezoid, or a triangle where the leg is too short to reach
         cruise: ``L / v + v / a`` for ``L ≥ v² / a``, else ``2 √(L / a)``.
         """

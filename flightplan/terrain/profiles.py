@@ -194,16 +194,10 @@ def profile_along(
     surveying: Sequence[bool] | NDArray[np.bool_] | None = None,
     step_m: float = RESOLUTION_M,
 ) -> Profile:
-    """Sample a way over the terrain.
+    """Sample a way over the terrain, no farther apart than `step_m`.
 
-    Parameters
-    ----------
-    way : array-like of shape (N, 3)
-        Waypoints: plan x, y, and height in the terrain's datum; straight between them.
-    surveying : sequence of N - 1 bools, optional
-        Whether photographs are taken from each waypoint to the next; by default always.
-    step_m : float
-        Longest way between two samples.
+    It is straight between waypoints (N, 3): plan x, y, and height in the terrain's datum.
+    `surveying` (N - 1,) tells where photographs are taken to the next; by default everywhere.
 
     Raises
     ------

@@ -121,16 +121,11 @@ class ElevationModel:
         return float(across_m), float(down_m)
 
     def sample(self, frame: PlanFrame, grid: Grid) -> tuple[Heights, NDArray[np.bool_]]:
-        """Return heights at the cell centres of a grid in the plan.
+        """Return heights at a grid's cell centres, and which lie beside the model, (rows, cols).
 
-        Returns
-        -------
-        heights : ndarray of shape (rows, cols)
-            Metres above `datum`, bilinear in the model; NaN where the model knows none, also
-            beside a gap.  If the grid is coarser than the model, bilinear in the highest of the
-            model's cells that one of the grid's takes in.
-        off : ndarray of shape (rows, cols)
-            Which cells lie beside the model.
+        Heights are metres above `datum`, bilinear in the model; NaN where it knows none, also
+        beside a gap.  If the grid is coarser than the model, they are bilinear in the highest of
+        the model's cells that one of the grid's takes in.
         """
         sides_m = self.cell_sides_m(frame, _middle(grid))
         # A hair more, so that a model of 0.5 m is taken two by two at 1 m.
