@@ -268,7 +268,7 @@ def user_files(beside: Path | None = None) -> tuple[Path, ...]:
 
 
 def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
-    """Read the platform's catalogue and lay the user's files over it, the stronger ones later.
+    """Read the platform's catalogue and lay files of its form over it, the strongest last.
 
     Raises
     ------
