@@ -25,9 +25,9 @@ from measure import DATA, judge
 from numpy.typing import NDArray
 from shapely import Polygon
 
+from flightplan.coverage.annealing import places_inside
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Route, route_path, route_seconds
-from flightplan.coverage.view_counts import Pattern, places_inside
+from flightplan.coverage.routes import Pattern, Route, route_path, route_seconds
 from flightplan.equipment.flight_model import Motion, merged
 
 CELL_M = 2.0

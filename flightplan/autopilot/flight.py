@@ -35,15 +35,10 @@ _HEARD = ("HEARTBEAT", "MISSION_CURRENT", "MISSION_ITEM_REACHED", "STATUSTEXT", 
 
 _EARTH = Geod(ellps="WGS84")
 _MULTIROTORS = frozenset(
-    (
-        mavlink.MAV_TYPE_QUADROTOR,
-        mavlink.MAV_TYPE_COAXIAL,
-        mavlink.MAV_TYPE_HELICOPTER,
-        mavlink.MAV_TYPE_HEXAROTOR,
-        mavlink.MAV_TYPE_OCTOROTOR,
-        mavlink.MAV_TYPE_TRICOPTER,
-        mavlink.MAV_TYPE_DODECAROTOR,
-        mavlink.MAV_TYPE_DECAROTOR,
+    getattr(mavlink, f"MAV_TYPE_{name}")
+    for name in (
+        *("QUADROTOR", "COAXIAL", "HELICOPTER", "HEXAROTOR", "OCTOROTOR", "TRICOPTER"),
+        *("DODECAROTOR", "DECAROTOR"),
     )
 )
 
@@ -53,11 +48,6 @@ def start(link: Link, loaded: Loaded) -> None:
 
     The caller has asked a person.  The fence is switched on first where there is one.
 
-    Parameters
-    ----------
-    loaded : Loaded
-        Proof that the autopilot holds the mission.
-
     Raises
     ------
     RefusedError
@@ -66,10 +56,7 @@ def start(link: Link, loaded: Loaded) -> None:
         If it does not answer.
     """
     _rewind(link)
-
-    def command(number: int, *params: float, what: str) -> None:
-        link.command(number, *params, what=what)
-
+    command = link.command
     set_mode, arm = mavlink.MAV_CMD_DO_SET_MODE, mavlink.MAV_CMD_COMPONENT_ARM_DISARM
     if link.autopilot is Autopilot.PX4:
         mission_mode = (_CUSTOM, _PX4_AUTO, _PX4_AUTO_MISSION)
@@ -99,25 +86,15 @@ def follow(
 ) -> Iterator[int]:
     """Follow a mission until it has ended, yielding once for each waypoint passed.
 
-    Parameters
-    ----------
-    photographs : PhotographList
-        Gets a row for each photograph.
-    passed : callable
-        Told the index of the furthest waypoint passed.
-    say : callable
-        Told what a person should know: warnings of the autopilot, a lost link, a changed mode,
-        photographs whose message was lost.
+    `passed` is told the index of the furthest waypoint passed, `say` what a person should know:
+    warnings of the autopilot, a lost link, a changed mode, photographs whose message was lost.  A
+    lost link ends nothing here: the vehicle flies its mission, and following goes on when it is
+    heard again.
 
     Raises
     ------
     LinkError
         If the connection is closed.  The vehicle flies on; follow it again.
-
-    Notes
-    -----
-    A lost link ends nothing here: the vehicle flies its mission, and following goes on when it is
-    heard again.
     """
     watch = _Watch(link=link, loaded=loaded, photographs=photographs, say=say)
     began_s = time.monotonic()

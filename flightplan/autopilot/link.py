@@ -51,8 +51,6 @@ _NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
 def import_dronekit() -> ModuleType:
     """Return the module dronekit, speaking MAVLink 2.
 
-    Notes
-    -----
     Two things in it no longer import: ``collections.MutableMapping``, which moved to
     ``collections.abc`` in Python 3.10, and ``past.builtins.basestring`` from the package future,
     which dronekit does not declare.  Both are lent to it while it is imported and taken back.
@@ -222,16 +220,7 @@ class Link:
             return self._latest.get(kind) or inbox.take(timeout_s)
 
     def command(self, number: int, *params: float, what: str) -> None:
-        """Give a command and wait until it is accepted.
-
-        Parameters
-        ----------
-        number : int
-            MAV_CMD.
-        params : float
-            The first of its seven parameters; the others are 0.
-        what : str
-            The command in words, for messages.
+        """Give a command (MAV_CMD; parameters left out are 0) and wait until it is accepted.
 
         Raises
         ------
@@ -351,12 +340,8 @@ def _result_words(result: int) -> str:
 def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Link]:
     """Yield the link to the autopilot at an address, and close it.
 
-    Parameters
-    ----------
-    address : str
-        ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
-        ``tcp:HOST:PORT``, or a serial device with its rate, such as ``/dev/ttyUSB0,57600`` or
-        ``COM5,57600``.
+    That is ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
+    ``tcp:HOST:PORT``, or a serial device with its rate: ``/dev/ttyUSB0,57600``, ``COM5,57600``.
 
     Raises
     ------

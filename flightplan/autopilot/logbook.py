@@ -33,18 +33,8 @@ _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
 """Times before this count from when the autopilot was switched on."""
 
 COLUMNS = (
-    "time_utc",
-    "lon_deg",
-    "lat_deg",
-    "height_amsl_m",
-    "height_takeoff_m",
-    "yaw_deg",
-    "pitch_deg",
-    "roll_deg",
-    "item",
-    "waypoint",
-    "camera",
-    "index",
+    *("time_utc", "lon_deg", "lat_deg", "height_amsl_m", "height_takeoff_m"),
+    *("yaw_deg", "pitch_deg", "roll_deg", "item", "waypoint", "camera", "index"),
 )
 """Of the list of photographs: where the camera was and how it stood when each was triggered."""
 _KEPT_FINGERPRINTS = 50
@@ -74,14 +64,9 @@ class PhotographTrigger:
 
 
 def read_trigger(message: Any, received: datetime) -> PhotographTrigger | None:
-    """Return the photograph that a message tells of; None if the camera failed to take it.
+    """Return the photograph that one of `MESSAGES` tells of; None if the camera failed to take it.
 
-    Parameters
-    ----------
-    message : pymavlink message
-        One of `MESSAGES`.
-    received : datetime
-        Stands in for the time in the message where that is missing or no time of day.
+    `received` stands in for the time in the message where that is missing or no time of day.
     """
     if message.get_type() == "CAMERA_FEEDBACK":
         return PhotographTrigger(
@@ -116,18 +101,10 @@ def read_trigger(message: Any, received: datetime) -> PhotographTrigger | None:
 
 
 def angles_deg(quaternion: Sequence[float]) -> tuple[float, float, float]:
-    """Return yaw, pitch and roll of a rotation from body to north-east-down.
+    """Return yaw, pitch and roll of a rotation (w, x, y, z) from body to north-east-down.
 
-    Parameters
-    ----------
-    quaternion : sequence of 4 floats
-        w, x, y, z.
-
-    Returns
-    -------
-    tuple of 3 floats
-        Degrees; yaw 0 up to 360.  Looking straight down or up, where yaw and roll turn about one
-        axis, all of it is yaw.  NaN for a quaternion that is none.
+    In degrees; yaw 0 up to 360.  Looking straight down or up, where yaw and roll turn about one
+    axis, all of it is yaw.  NaN for a quaternion that is none.
 
     Examples
     --------
@@ -263,15 +240,9 @@ class PhotographList:
                 trigger.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
                 f"{trigger.lon_deg:.7f}",
                 f"{trigger.lat_deg:.7f}",
-                _number(trigger.height_amsl_m),
-                _number(trigger.height_takeoff_m),
-                _number(trigger.yaw_deg),
-                _number(trigger.pitch_deg),
-                _number(trigger.roll_deg),
-                item,
-                waypoint,
-                trigger.camera,
-                trigger.index,
+                *map(_number, (trigger.height_amsl_m, trigger.height_takeoff_m)),
+                *map(_number, (trigger.yaw_deg, trigger.pitch_deg, trigger.roll_deg)),
+                *(item, waypoint, trigger.camera, trigger.index),
             )
         )
         self.count += 1
@@ -305,8 +276,6 @@ def _item(held: WireItem) -> Item:
 def resume_from(mission: Mission, waypoint: int) -> int:
     """Return the waypoint to begin again at, after `waypoint` was the last one passed.
 
-    Notes
-    -----
     An interrupted line is flown anew from the waypoint before it, so that the drone is level and
     up to speed at its first photograph.  Lines that were whole are not flown again.
     """
@@ -317,25 +286,16 @@ def resume_from(mission: Mission, waypoint: int) -> int:
 
 
 def remaining(mission: Mission, first: int, home: Place) -> Mission:
-    """Return a mission that flies what is left from a waypoint on.
+    """Return a mission that flies what is left from a waypoint on, see `resume_from`.
 
-    Parameters
-    ----------
-    first : int
-        Index of the waypoint to begin at; see `resume_from`.
-    home : Place
-        Where it takes off, if the mission does not say.
+    It takes off from `home`, if it does not say.  It climbs to the greatest height of the part
+    flown before it sets out, for the straight way there was not looked at when the plan was made.
 
     Raises
     ------
     InputError
         If nothing is left, or the straight way from the take-off point to what is left leaves
         the fence or enters an exclusion.
-
-    Notes
-    -----
-    It climbs to the greatest height of the part flown before it sets out, for the straight way
-    there was not looked at when the plan was made.
     """
     if first == 0:
         return mission

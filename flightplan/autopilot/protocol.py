@@ -98,8 +98,6 @@ class WireItem:
     def from_item(cls, item: Item) -> WireItem:
         """Round an item's place to what travels.
 
-        Notes
-        -----
         Commands without a place go in the frame MISSION: PX4 refuses to return home in another.
         """
         p1, p2, p3, p4, p5, p6, z = item.params
@@ -117,15 +115,7 @@ class WireItem:
         return cls(**same, **{f"p{n}": getattr(message, f"param{n}") for n in range(1, 5)})
 
     def to_message(self, make: Any, target: tuple[int, int], seq: int, mission_type: int) -> Any:
-        """Return the item as a MISSION_ITEM_INT.
-
-        Parameters
-        ----------
-        make : pymavlink MAVLink
-            The factory of messages.
-        target : tuple of 2 ints
-            System and component.
-        """
+        """Return the item as a MISSION_ITEM_INT, from pymavlink's factory of messages."""
         params = (self.p1, self.p2, self.p3, self.p4, self.x, self.y, self.z)
         current, go_on = int(seq == 0), 1
         return make.mission_item_int_encode(
@@ -144,15 +134,8 @@ class WireItem:
 def wire_mission(mission: Mission, autopilot: Autopilot, home: Place) -> tuple[WireItem, ...]:
     """Return the items of a mission, in flying order.
 
-    Parameters
-    ----------
-    home : Place
-        Where the vehicle stands; it takes off here if the mission does not say where.
-
-    Returns
-    -------
-    tuple of WireItem
-        For ArduPilot the first is its home, which it overwrites with its own; see `has_home`.
+    It takes off from `home`, where the vehicle stands, if it does not say where.  For ArduPilot
+    the first item is its home, which it overwrites with its own; see `has_home`.
 
     Raises
     ------
@@ -246,10 +229,9 @@ class _ItemRefusedError(RefusedError):
 def upload(link: Link, items: Sequence[WireItem], kind: ItemKind, *, track: Track = silent) -> None:
     """Bring items to the autopilot, in place of what it holds of that kind.
 
-    Parameters
-    ----------
-    items : sequence of WireItem
-        At least one.
+    The autopilot asks for each item, and again for those it missed; all it asks for is sent, in
+    whatever order.  If only its last word is lost, the items count as delivered: `download` must
+    follow anyway, and is the judge.
 
     Raises
     ------
@@ -257,12 +239,6 @@ def upload(link: Link, items: Sequence[WireItem], kind: ItemKind, *, track: Trac
         If the autopilot refuses an item; says which, and why.
     LinkError
         If it goes silent.
-
-    Notes
-    -----
-    The autopilot asks for each item, and again for those it missed; all it asks for is sent, in
-    whatever order.  If only its last word is lost, the items count as delivered: `download` must
-    follow anyway, and is the judge.
     """
     for attempt in range(1, UPLOADS + 1):
         try:

@@ -73,21 +73,8 @@ _SHOWN = 3
 def differences(
     sent: Sequence[WireItem], held: Sequence[WireItem], kind: ItemKind, autopilot: Autopilot
 ) -> list[str]:
-    """Say where the items that an autopilot holds are not those that were sent.
+    """Say where the items that an autopilot holds are not those that were sent, a line for each.
 
-    Parameters
-    ----------
-    sent, held : sequence of WireItem
-        As brought to the autopilot, and as read back.
-
-    Returns
-    -------
-    list of str
-        One line for each difference: which item, which value, what was sent and what is held.
-        Empty where they agree.
-
-    Notes
-    -----
     ArduPilot keeps some values of each command and drops the others without a word, such as the
     acceptance radius and the heading of a waypoint; only what it keeps is compared, and nothing
     that matters is sent in the others.  Its home is its own.  PX4 keeps all.
@@ -184,12 +171,7 @@ def load(
 
     What it holds already is not sent again.  What did not come from this plan is kept and the new
     mission refused, unless `replace`; it is then first written beside the plan.  A fence on the
-    autopilot stays where the plan has none.
-
-    Parameters
-    ----------
-    home : Place
-        Where the vehicle stands.
+    autopilot stays where the plan has none.  `home` is where the vehicle stands.
 
     Raises
     ------

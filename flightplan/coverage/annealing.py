@@ -7,17 +7,24 @@ place is seen often enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
+from flightplan.coverage.routes import Axes, Pattern, Strip
 from flightplan.coverage.sweep import CLOSEST, DENSER, MARGIN_M
 from flightplan.coverage.tours import Pricing, Tour
-from flightplan.coverage.view_counts import HAIR_M, Axes, Counts, Pattern, Sightings, Strip
 
 Float = NDArray[np.float64]
+Counts = NDArray[np.int32]
+
+HAIR_M = 1e-6
+"""A place on the rim of a footprint counts as seen."""
+
 Changes = Mapping[int, Strip | None]
 """Strips by their place in the tour; None for one left out."""
 
@@ -133,15 +140,18 @@ class Lacks:
 
     def helpful(self, seen: Seen, strips: Sequence[Strip]) -> list[int]:
         """Return which strips have a place not seen enough beside them, or nearly."""
-        wanting = (seen.counts[0] < self._asked), (seen.counts[1] < 1)
-        found = []
-        for index, strip in enumerate(strips):
-            for counts, sightings in zip(wanting, (self._views, self._near), strict=True):
-                low, high = sightings.reach(strip)
-                if counts[sightings.in_order(strip.sweep, low, high)].any():
-                    found.append(index)
-                    break
-        return found
+        wanting = (
+            (seen.counts[0] < self._asked, self._views),
+            (seen.counts[1] < 1, self._near),
+        )
+        return [
+            index
+            for index, strip in enumerate(strips)
+            if any(
+                counts[sightings.in_order(strip.sweep, *sightings.reach(strip))].any()
+                for counts, sightings in wanting
+            )
+        ]
 
     def missing(self, seen: Seen) -> tuple[NDArray[np.intp], Counts]:
         """Return which places (K,) have fewer views than asked, and how many are missing there."""
@@ -366,13 +376,87 @@ def _patches(
             photos = max(photos, 2)  # a single one would have no course
             middle = float(near.max() + near.min()) / 2
             for slide in (0.0, -half / 2, half / 2):
-                start = middle + slide - (photos - 1) * pattern.photo_spacing_m / 2
+                spacing = pattern.photo_spacing_m
+                start = middle + slide - (photos - 1) * spacing / 2
                 strip = Strip(
-                    sweep=sweep,
-                    across_m=row,
-                    start_m=start,
-                    photos=photos,
-                    spacing_m=pattern.photo_spacing_m,
+                    sweep=sweep, across_m=row, start_m=start, photos=photos, spacing_m=spacing
                 )
                 if pricing.clear([strip]):
                     yield strip
+
+
+class Sightings:
+    """Counts of the photographs that have each of many places in a window about their middle.
+
+    The window is a rectangle aligned with the line: the footprint on level ground, or a part of it.
+    """
+
+    def __init__(
+        self, places: Float, axes: Sequence[Axes], *, across_m: float, along_m: float
+    ) -> None:
+        self.count_of_places = len(places)
+        self._half_across, self._half_along = across_m / 2, along_m / 2
+        self._order = [np.argsort(places @ axis.across, kind="stable") for axis in axes]
+        ordered = list(zip(axes, self._order, strict=True))
+        self._across = [(places @ axis.across)[order] for axis, order in ordered]
+        self._along = [(places @ axis.along)[order] for axis, order in ordered]
+
+    def reach(self, strip: Strip) -> tuple[int, int]:
+        """Return between which numbers of its sweep's order the places beside a strip lie."""
+        half = self._half_across + HAIR_M
+        low, high = np.searchsorted(
+            self._across[strip.sweep], [strip.across_m - half, strip.across_m + half]
+        ).tolist()
+        return low, high
+
+    def in_order(self, sweep: int, low: int, high: int) -> NDArray[np.intp]:
+        """Return the numbers of the places between two numbers of a sweep's order."""
+        return self._order[sweep][low:high]
+
+    def seen_by(self, strip: Strip, low: int, high: int) -> Counts:
+        """Return how many of a strip's photographs have each place within its reach."""
+        beyond = self._along[strip.sweep][low:high] - strip.start_m
+        half, step = self._half_along + HAIR_M, strip.spacing_m
+        last = np.minimum(np.floor((beyond + half) / step), strip.photos - 1)
+        first = np.maximum(np.ceil((beyond - half) / step), 0)
+        return np.asarray(np.maximum(last - first + 1, 0), np.int32)
+
+    def count(self, strips: Iterable[Strip]) -> Counts:
+        """Return how many photographs have each place in their window (N,)."""
+        counts = np.zeros(self.count_of_places, np.int32)
+        for strip in strips:
+            low, high = self.reach(strip)
+            counts[self.in_order(strip.sweep, low, high)] += self.seen_by(strip, low, high)
+        return counts
+
+    def changed(
+        self, counts: Counts, gone: Sequence[Strip], come: Sequence[Strip]
+    ) -> tuple[NDArray[np.intp], Counts]:
+        """Return which places (K,) strips of one sweep that go and come touch, and their counts.
+
+        `counts` (N,) stay as they are.
+        """
+        reaches = [self.reach(strip) for strip in (*gone, *come)]
+        first, last = min(low for low, _ in reaches), max(high for _, high in reaches)
+        places = self.in_order((*gone, *come)[0].sweep, first, last)
+        after = counts[places]
+        for index, (strip, (low, high)) in enumerate(zip((*gone, *come), reaches, strict=True)):
+            sign = 1 if index >= len(gone) else -1
+            after[low - first : high - first] += sign * self.seen_by(strip, low, high)
+        return places, after
+
+
+def places_on_edge(area: BaseGeometry, step_m: float) -> Float:
+    """Return places (N, 2) along the boundary of an area, corners included."""
+    rings = shapely.segmentize(area.boundary, step_m)
+    return np.asarray(shapely.get_coordinates(rings))
+
+
+def places_inside(area: BaseGeometry, cell_m: float) -> Float:
+    """Return the centres (N, 2) of the square cells whose centre lies in the area."""
+    x_min, y_min, x_max, y_max = area.bounds
+    x = np.arange(x_min + cell_m / 2, x_max, cell_m)
+    y = np.arange(y_min + cell_m / 2, y_max, cell_m)
+    grid = np.column_stack([axis.ravel() for axis in np.meshgrid(x, y)])
+    shapely.prepare(area)
+    return np.asarray(grid[shapely.contains_xy(area, grid[:, 0], grid[:, 1])])

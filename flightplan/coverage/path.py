@@ -14,11 +14,23 @@ from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.annealing import RIM, Lacks, Places, anneal, lengthened, patched
+from flightplan.coverage.annealing import (
+    RIM,
+    Lacks,
+    Places,
+    anneal,
+    lengthened,
+    patched,
+    places_inside,
+    places_on_edge,
+)
 from flightplan.coverage.routes import (
     NOTHING_M2,
     Airspace,
+    Axes,
+    Pattern,
     Route,
+    Strip,
     obstacles_of,
     route_over,
     without,
@@ -33,7 +45,6 @@ from flightplan.coverage.sweep import (
     views_per_line,
 )
 from flightplan.coverage.tours import Pricing, Tour
-from flightplan.coverage.view_counts import Axes, Pattern, Strip, places_inside, places_on_edge
 from flightplan.equipment.flight_model import Motion
 from tmp.errors import InputError
 
@@ -154,10 +165,6 @@ def plan_path(
     ----------
     area : shapely Polygon or MultiPolygon
         Plan metres.  Its holes are not flown over; several polygons are flown in one tour.
-    pattern : Pattern
-        Footprint and spacings.
-    motion : Motion
-        How long ways take.
     exclusions : shapely geometry, optional
         Polygons not to be flown over, inside the area or outside; what of the area they cover
         need not be seen.

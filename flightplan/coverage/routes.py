@@ -99,13 +99,8 @@ class Line:
 
     def reversed(self) -> Line:
         """Return the line flown the other way."""
-        return replace(
-            self,
-            start=self.end,
-            end=self.start,
-            run_in_m=self.run_out_m,
-            run_out_m=self.run_in_m,
-        )
+        turned = replace(self, start=self.end, end=self.start)
+        return replace(turned, run_in_m=self.run_out_m, run_out_m=self.run_in_m)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +136,7 @@ def route_seconds(
 ) -> float:
     """Return the time of a route from the first run-in to the last run-out.
 
-    Parameters
-    ----------
-    caps_m_s : sequence of float, optional
-        Highest speed on each line; none by default.
+    `caps_m_s` are the highest speeds on each line; none by default.
     """
     caps = [math.inf] * len(route.lines) if caps_m_s is None else caps_m_s
     limits: list[float] = []
@@ -194,16 +186,7 @@ def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
 
 
 class Airspace:
-    """The plane without obstacles.
-
-    Parameters
-    ----------
-    obstacles : shapely geometry
-        Polygons that no way may enter, plan metres; may be empty.
-    clearance_m : float
-        Distance kept from obstacles.
-    within : shapely geometry, optional
-        Area that no way may leave.
+    """The plane without obstacles, which no way may enter, and `within` an area none may leave.
 
     Notes
     -----
@@ -264,13 +247,10 @@ class Airspace:
         A stop is made at every bend; stops at the ends themselves cost no corner.  Infinite where
         there is no way.
         """
-        straight = _leg_matrix(starts, ends, motion)
-        ways = starts.repeat(len(ends), 0), np.tile(ends, (len(starts), 1))
-        blocked = self.blocked(*ways).reshape(straight.shape)
-        if not blocked.any():
+        straight = self._seen_seconds(starts, ends, motion)
+        blocked = np.isinf(straight)
+        if not blocked.any() or len(self._corners) == 0:
             return straight
-        if len(self._corners) == 0:
-            return np.where(blocked, np.inf, straight)
         first = self._seen_seconds(starts, self._corners, motion)
         last = self._seen_seconds(self._corners, ends, motion)
         middle = self._between_corners(motion)
@@ -294,8 +274,7 @@ class Airspace:
         away, before = dijkstra(graph, indices=count, return_predecessors=True)
         if not math.isfinite(away[count + 1]):
             return None
-        bends = []
-        at = int(before[count + 1])
+        bends, at = [], int(before[count + 1])
         while at != count:
             bends.append(self._corners[at])
             at = int(before[at])
@@ -305,7 +284,8 @@ class Airspace:
         """Return the time (N, M) of straight ways, infinite for those that are blocked."""
         ways = starts.repeat(len(ends), 0), np.tile(ends, (len(starts), 1))
         blocked = self.blocked(*ways).reshape(len(starts), len(ends))
-        return np.where(blocked, np.inf, _leg_matrix(starts, ends, motion))
+        legs = motion.leg_seconds(ends[None, :, :] - starts[:, None, :])
+        return np.where(blocked, np.inf, legs)
 
     def _between_corners(self, motion: Motion) -> Float:
         """Return the time (K, K) from corner to corner, stops at the bends between included."""
@@ -316,18 +296,14 @@ class Airspace:
         return self._between[1]
 
 
-def _leg_matrix(starts: Float, ends: Float, motion: Motion) -> Float:
-    return motion.leg_seconds(ends[None, :, :] - starts[:, None, :])
-
-
 def _convex_corners(solid: BaseGeometry) -> Float:
     """Return the corners (K, 2) of polygons that a taut string could bend round."""
-    corners = [np.empty((0, 2))]
-    for points, before, after in rings(solid):
-        # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
-        left = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0
-        corners.append(points[left])
-    return np.concatenate(corners)
+    # Counter-clockwise outside, clockwise inside: left turns stick out of the solid.
+    corners = [
+        points[before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0] > 0]
+        for points, before, after in rings(solid)
+    ]
+    return np.concatenate([np.empty((0, 2)), *corners])
 
 
 def rings(geometry: BaseGeometry) -> Iterator[tuple[Float, Float, Float]]:
@@ -367,3 +343,94 @@ def without(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> Mu
     if not parts:
         raise InputError("exclusions cover the whole area; leave some of it to be flown")
     return MultiPolygon(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """What one photograph covers, and how far apart photographs and lines may be."""
+
+    across_m: float
+    """Width of the footprint, across the line."""
+    along_m: float
+    """Length of the footprint, along the line."""
+    line_spacing_m: float
+    """Greatest distance between neighbouring lines."""
+    photo_spacing_m: float
+    """Greatest distance between photographs of a line."""
+    least_interval_s: float = 0.0
+    """Shortest time from one photograph to the next; it slows lines whose photographs are close."""
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("line spacing", self.line_spacing_m, self.across_m),
+            ("photo spacing", self.photo_spacing_m, self.along_m),
+        ):
+            if not 0 < value <= most:
+                raise InputError(
+                    f"{name} of {value!r} m with a footprint of {most!r} m; "
+                    "ask for an overlap of 0 up to below 1"
+                )
+
+    def speed_cap_m_s(self, spacing_m: float) -> float:
+        """Return the speed at which the camera keeps up with a spacing of photographs."""
+        return spacing_m / self.least_interval_s if self.least_interval_s > 0 else np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """A flight line in the making, in the frame of its sweep (see `Axes`)."""
+
+    sweep: int
+    """Number of the sweep it belongs to."""
+    across_m: float
+    start_m: float
+    """Of the first photograph, along the sweep."""
+    photos: int
+    spacing_m: float
+
+    @property
+    def end_m(self) -> float:
+        """Of the last photograph, along the sweep."""
+        return self.start_m + (self.photos - 1) * self.spacing_m
+
+    @property
+    def length_m(self) -> float:
+        """From the first to the last photograph."""
+        return (self.photos - 1) * self.spacing_m
+
+    def grown(self, before: int, after: int) -> Strip:
+        """Return the strip with photographs added at its ends; negative numbers take away."""
+        return replace(
+            self,
+            start_m=self.start_m - before * self.spacing_m,
+            photos=self.photos + before + after,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """Directions along and across a sweep: unit vectors in plan coordinates."""
+
+    heading_deg: float
+
+    @property
+    def along(self) -> Float:
+        """Course of the lines (2,)."""
+        heading = np.radians(self.heading_deg)
+        return np.array([np.sin(heading), np.cos(heading)])
+
+    @property
+    def across(self) -> Float:
+        """To the left of the course (2,)."""
+        x, y = self.along
+        return np.array([-y, x])
+
+    def line(self, strip: Strip) -> Line:
+        """Return a strip as a line in plan coordinates."""
+        base = strip.across_m * self.across
+        start, end = base + strip.start_m * self.along, base + strip.end_m * self.along
+        return Line(
+            start=(float(start[0]), float(start[1])),
+            end=(float(end[0]), float(end[1])),
+            photos=strip.photos,
+        )

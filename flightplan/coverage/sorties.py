@@ -237,11 +237,6 @@ class Sorties:
 def split_route(route: Route, rules: SortieRules) -> Sorties:
     """Split a route into the fewest sorties that batteries, sight and controller allow.
 
-    Parameters
-    ----------
-    route : Route
-        Plan metres.
-
     Raises
     ------
     InputError
@@ -309,7 +304,7 @@ class _Legs:
             transits += [None] * (len(parts) - 1)
             transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
         nothing = SortieCost(seconds=0.0, joules=0.0)
-        places = rules.launches
+        pairs = [(p, i, line) for p in rules.launches for i, line in enumerate(lines)]
         return cls(
             prices=prices,
             lines=tuple(lines),
@@ -319,16 +314,8 @@ class _Legs:
                 nothing if way is None else prices.path(_between(way, before, after))
                 for way, (before, after) in zip(transits, pairwise(lines), strict=True)
             ),
-            out={
-                (p, i): prices.path(rules.way(p, n.entry))
-                for p in places
-                for i, n in enumerate(lines)
-            },
-            home={
-                (p, i): prices.path(rules.way(n.exit, p))
-                for p in places
-                for i, n in enumerate(lines)
-            },
+            out={(p, i): prices.path(rules.way(p, line.entry)) for p, i, line in pairs},
+            home={(p, i): prices.path(rules.way(line.exit, p)) for p, i, line in pairs},
         )
 
     def from_line(self, start: int) -> Iterator[_Flight]:
@@ -365,10 +352,8 @@ class _Legs:
         transits = tuple(t for t in self.transits[start : end - 1] if t is not None)
         way_out, way_home = rules.way(launch, lines[0].entry), rules.way(lines[-1].exit, landing)
         cost = prices.fixed + self.out[launch, start] + self.home[landing, end - 1]
-        for number in range(start, end):
-            cost += self.line_costs[number]
-        for number in range(start, end - 1):
-            cost += self.transit_costs[number]
+        for part in (*self.line_costs[start:end], *self.transit_costs[start : end - 1]):
+            cost += part
         between = [_between(t, *two) for t, two in zip(transits, pairwise(lines), strict=True)]
         level_ways = [way_out, *between, way_home, *(line.flown for line in lines)]
         return Sortie(

@@ -53,8 +53,6 @@ class Wanted:
     """How much farther from it."""
     pitch_deg: float = -90.0
     """Of the camera; -90 looks straight down."""
-    portrait: bool = False
-    """Whether the camera is mounted with the long side of its picture along the flight."""
     raw: bool = False
     """Whether raw files are written, which takes longer."""
     exposure_s: float = 1 / 800
@@ -135,17 +133,8 @@ class Spacing:
     cameras: tuple[CameraSpacing, ...]
 
 
-def footprint(
-    camera: CameraModel, *, pitch_deg: float = -90.0, portrait: bool = False
-) -> Footprint:
-    """Return a camera's footprint from one metre above level ground.
-
-    Parameters
-    ----------
-    pitch_deg : float
-        -90 looks straight down; otherwise ahead or back along the line.
-    portrait : bool
-        Whether the long side of the picture lies along the flight.
+def footprint(camera: CameraModel, *, pitch_deg: float = -90.0) -> Footprint:
+    """Return a camera's footprint from one metre above level ground, looking down or ahead.
 
     Raises
     ------
@@ -158,11 +147,8 @@ def footprint(
     the ground at depth ``z = h / (cos τ + (v / f) sin τ)`` along the axis; a row there is
     ``z · width / f`` long.
     """
-    width_px, height_px = camera.width_px, camera.height_px
-    if portrait:
-        width_px, height_px = height_px, width_px
     tilt = math.radians(pitch_deg + 90.0)
-    half = math.atan(0.5 * height_px / camera.f_px)
+    half = math.atan(0.5 * camera.height_px / camera.f_px)
     if math.degrees(tilt + half) > HORIZON_DEG:
         raise InputError(
             f"camera {camera.key!r} at pitch {pitch_deg:g}° sees up to "
@@ -171,7 +157,7 @@ def footprint(
         )
     near_depth = 1 / (math.cos(tilt) + math.tan(half) * math.sin(tilt))
     return Footprint(
-        across=width_px / camera.f_px * near_depth,
+        across=camera.width_px / camera.f_px * near_depth,
         along=2 * (math.tan(tilt) - math.tan(tilt - half)),
         near=near_depth,
         distance=1 / math.cos(tilt),
@@ -183,11 +169,6 @@ def choose_spacing(
 ) -> Spacing:
     """Return height, line and photograph spacing and speed for cameras released together.
 
-    Parameters
-    ----------
-    max_speed_m_s : float
-        Of the drone.
-
     Raises
     ------
     InputError
@@ -196,14 +177,17 @@ def choose_spacing(
     """
     if not cameras:
         raise InputError("no camera to plan for; name one with --camera")
-    prints = [footprint(c, pitch_deg=wanted.pitch_deg, portrait=wanted.portrait) for c in cameras]
+    prints = [footprint(camera, pitch_deg=wanted.pitch_deg) for camera in cameras]
     height_m = _height(cameras, prints, wanted)
     lowest_m, highest_m = height_m - wanted.below_m, height_m + wanted.above_m
     line_m = (1 - wanted.overlap.side) * lowest_m * min(p.across for p in prints)
     photo_m = (1 - wanted.overlap.front) * lowest_m * min(p.along for p in prints)
     single = []
+    limits = [(max_speed_m_s, "the drone")]
+    blur = f"blur in 1/{1 / wanted.exposure_s:.0f} s of exposure"
     for camera, seen in zip(cameras, prints, strict=True):
         pixel_m = lowest_m * seen.near / camera.f_px
+        interval_s = camera.interval_s(raw=wanted.raw)
         single.append(
             CameraSpacing(
                 camera=camera.key,
@@ -212,22 +196,14 @@ def choose_spacing(
                 footprint_m=(height_m * seen.across, height_m * seen.along),
                 frontlap=1 - photo_m / (lowest_m * seen.along),
                 sidelap=1 - line_m / (lowest_m * seen.across),
-                speed_by_interval_m_s=KEEPS_UP * photo_m / camera.interval_s(raw=wanted.raw),
+                speed_by_interval_m_s=KEEPS_UP * photo_m / interval_s,
                 speed_by_blur_m_s=wanted.blur_px * pixel_m / wanted.exposure_s,
                 rolling_px_per_m_s=camera.readout_s / pixel_m,
             )
         )
-    limits = [(max_speed_m_s, "the drone")]
-    for camera, one in zip(cameras, single, strict=True):
-        limits.append(
-            (
-                one.speed_by_interval_m_s,
-                f"{camera.interval_s(raw=wanted.raw):g} s between photographs",
-            )
-        )
-        limits.append(
-            (one.speed_by_blur_m_s, f"blur in 1/{1 / wanted.exposure_s:.0f} s of exposure")
-        )
+        interval = f"{interval_s:g} s between photographs"
+        limits.append((single[-1].speed_by_interval_m_s, interval))
+        limits.append((single[-1].speed_by_blur_m_s, blur))
     speed_m_s, speed_limit = min(limits)
     return Spacing(
         height_agl_m=height_m,

@@ -15,8 +15,7 @@ from shapely.affinity import affine_transform
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
-from flightplan.coverage.routes import Airspace, rings
-from flightplan.coverage.view_counts import Axes, Pattern, Strip
+from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip, rings
 
 Float = NDArray[np.float64]
 
@@ -130,14 +129,8 @@ def lay_strips(
     """Return the strips of a sweep over a cell, row by row.
 
     Each row covers the ground nearer to it than to the other rows; where an obstacle stands in
-    the row, or the cell has a gap there, the row falls into several strips.
-
-    Parameters
-    ----------
-    sweep : int
-        Number given to the strips.
-    photos_at_ends : int
-        How many photographs of a row are to see the cell's edge at its ends.
+    the row, or the cell has a gap there, the row falls into several strips.  `photos_at_ends`
+    photographs of a row are to see the cell's edge at its ends.
     """
     turned = in_axes(cell, axes)
     _, low, _, high = turned.bounds
@@ -206,20 +199,13 @@ def _cut(
         limits = (low > 1e-6), (high < end - start - 1e-6)
         room = high - low
         # Towards an obstacle the line ends early, elsewhere it may end late.
-        photos = math.ceil(room / spacing - 1e-6) + 1
+        steps = room / spacing
+        photos = 1 + (math.floor(steps + 1e-6) if all(limits) else math.ceil(steps - 1e-6))
         over = (photos - 1) * spacing - room
-        if all(limits):
-            photos = math.floor(room / spacing + 1e-6) + 1
-            over = (photos - 1) * spacing - room
         shift = {(True, False): 0.0, (False, True): -over}.get(limits, -over / 2)
+        begin = start + low + shift
         strips.append(
-            Strip(
-                sweep=sweep,
-                across_m=across,
-                start_m=start + low + shift,
-                photos=photos,
-                spacing_m=spacing,
-            )
+            Strip(sweep=sweep, across_m=across, start_m=begin, photos=photos, spacing_m=spacing)
         )
     return strips
 
@@ -259,8 +245,7 @@ def edge_headings(ground: BaseGeometry, most: int = MOST_HEADINGS) -> list[float
     [90.0, 0.0]
     """
     totals: dict[float, float] = {}
-    for start, end in _edges(ground):
-        dx, dy = end - start
+    for dx, dy in _edges(ground):
         heading = math.degrees(math.atan2(dx, dy)) % 180.0
         for known in totals:
             if abs((heading - known + 90.0) % 180.0 - 90.0) < SAME_HEADING_DEG:
@@ -279,10 +264,6 @@ def divisions(
 
     Parameters
     ----------
-    area : shapely Polygon or MultiPolygon
-        Plan metres.
-    cost : callable
-        Seconds for a piece of ground at a heading.
     step_deg : float
         Step of the headings tried for the field in one piece, besides those of its edges.
     tolerance_m : float
@@ -322,12 +303,9 @@ def divisions(
                 if _key(made[1]) not in seen:
                     seen.add(_key(made[1]))
                     fresh.append(made)
-        if not fresh:
-            break
         beam = sorted(fresh, key=lambda each: each[0])[:BEAM]
         found += beam
-    ranked = sorted(found, key=lambda each: each[0])
-    return [division for _, division in ranked]
+    return [division for _, division in sorted(found, key=lambda each: each[0])]
 
 
 class _Pieces:
@@ -354,12 +332,8 @@ class _Pieces:
 
 
 def _key(division: Division) -> tuple[tuple[int, ...], ...]:
-    return tuple(
-        sorted(
-            tuple(np.round([*cell.ground.bounds, cell.heading_deg]).astype(int).tolist())
-            for cell in division
-        )
-    )
+    rounded = np.round([[*cell.ground.bounds, cell.heading_deg] for cell in division])
+    return tuple(sorted(map(tuple, rounded.astype(int).tolist())))
 
 
 def _cut_once(
@@ -403,9 +377,8 @@ def _same_line(one: Float, course: Float, other: Float, its_course: Float) -> bo
     return bool(parallel and abs(course[0] * away[1] - course[1] * away[0]) < SAME_LINE_M)
 
 
-def _edges(ground: BaseGeometry) -> Iterator[tuple[Float, Float]]:
+def _edges(ground: BaseGeometry) -> Iterator[Float]:
     for polygon in shapely.get_parts(ground):
         for ring in (polygon.exterior, *polygon.interiors):
-            points = np.asarray(ring.coords)
-            keep = np.hypot(*np.diff(points, axis=0).T) > 0
-            yield from zip(points[:-1][keep], points[1:][keep], strict=True)
+            edges = np.diff(np.asarray(ring.coords), axis=0)
+            yield from edges[np.hypot(*edges.T) > 0]

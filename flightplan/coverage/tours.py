@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flightplan.coverage.routes import Airspace
-from flightplan.coverage.view_counts import Axes, Pattern, Strip
+from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip
 from flightplan.equipment.flight_model import SAME_COURSE_DEG, Motion
 
 Float = NDArray[np.float64]

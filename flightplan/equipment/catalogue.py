@@ -261,25 +261,14 @@ class Catalogue:
 
 
 def user_files(beside: Path | None = None) -> tuple[Path, ...]:
-    """Return the user's catalogues that exist, the weaker first.
-
-    Parameters
-    ----------
-    beside : Path, optional
-        Folder of the survey, whose own `equipment.toml` counts most.
-    """
+    """Return the user's catalogues that exist, the weaker first: one `beside` a survey is last."""
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     places = [config / "tmp" / FILE_NAME, *([beside / FILE_NAME] if beside else [])]
     return tuple(place for place in places if place.is_file())
 
 
 def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
-    """Read the platform's catalogue and lay the user's files over it.
-
-    Parameters
-    ----------
-    user : iterable of Path
-        Files in the form of `equipment.toml`, each stronger than the ones before.
+    """Read the platform's catalogue and lay files of its form over it, the strongest last.
 
     Raises
     ------

@@ -111,15 +111,9 @@ class Motion:
     def leg_seconds(self, vectors: ArrayLike, *, cap_m_s: ArrayLike = math.inf) -> Float:
         """Return the time (...) of legs given as vectors (..., 2), at rest at both ends.
 
-        Parameters
-        ----------
-        vectors : array-like of shape (..., 2)
-            From start to end, metres east and north.
-        cap_m_s : array-like, broadcast against (...)
-            Ground speed not to be exceeded, such as that at which the camera keeps up.
+        `cap_m_s` (...) is a ground speed not to be exceeded, such as that at which the camera
+        keeps up.
 
-        Notes
-        -----
         Speed against time is a trapezoid, or a triangle where the leg is too short to reach
         cruise: ``L / v + v / a`` for ``L ≥ v² / a``, else ``2 √(L / a)``.
         """
@@ -139,19 +133,13 @@ class Motion:
 def merged(points: ArrayLike, caps_m_s: ArrayLike | None = None) -> tuple[Float, Float]:
     """Return the points (K, 2) at which a way really turns, and the speed caps (K - 1,) between.
 
-    Points closer than `SAME_PLACE_M` to the one before are left out, and so are those where the
-    course changes by less than `SAME_COURSE_DEG`; a merged leg has the lower cap of its parts.
-
-    Parameters
-    ----------
-    points : array-like of shape (N, 2)
-    caps_m_s : array-like of shape (N - 1,), optional
-        Highest speed of each leg; none by default.
+    Of points (N, 2), those closer than `SAME_PLACE_M` to the one before are left out, and so are
+    those where the course changes by less than `SAME_COURSE_DEG`; a merged leg has the lower cap
+    of its parts (N - 1,).
     """
     points = np.asarray(points, float).reshape(-1, 2)
-    caps = np.full(max(len(points) - 1, 0), math.inf)
-    if caps_m_s is not None:
-        caps = np.broadcast_to(np.asarray(caps_m_s, float), caps.shape)
+    given = math.inf if caps_m_s is None else caps_m_s
+    caps = np.broadcast_to(np.asarray(given, float), max(len(points) - 1, 0))
     straight = math.cos(math.radians(SAME_COURSE_DEG))
     kept: list[tuple[float, float]] = [(x, y) for x, y in points[:1].tolist()]
     kept_caps: list[float] = []
@@ -174,12 +162,7 @@ def merged(points: ArrayLike, caps_m_s: ArrayLike | None = None) -> tuple[Float,
 def path_seconds(points: ArrayLike, motion: Motion, *, caps_m_s: ArrayLike | None = None) -> float:
     """Return the time of a way through points (N, 2), with a stop at every corner.
 
-    Parameters
-    ----------
-    points : array-like of shape (N, 2)
-        Plan metres; fewer than two points take no time.
-    caps_m_s : array-like of shape (N - 1,), optional
-        Highest speed of each leg.
+    `caps_m_s` (N - 1,) are the highest speeds of each leg.
 
     Examples
     --------
@@ -319,23 +302,10 @@ def leg_airspeeds(vectors: ArrayLike, ground_m_s: ArrayLike, wind: Wind | None) 
 
 
 def path_joules(
-    points: ArrayLike,
-    motion: Motion,
-    frame: Airframe,
-    *,
-    caps_m_s: ArrayLike | None = None,
+    points: ArrayLike, motion: Motion, frame: Airframe, *, caps_m_s: ArrayLike | None = None
 ) -> float:
-    """Return the energy of a way through points, flown as `path_seconds` times it.
+    """Return the energy of a way through points (N, 2), flown as `path_seconds` times it.
 
-    Parameters
-    ----------
-    points : array-like of shape (N, 2)
-        Plan metres.
-    caps_m_s : array-like of shape (N - 1,), optional
-        Highest speed of each leg.
-
-    Notes
-    -----
     Level parts at cruise are charged at their airspeed, speeding up and braking at the dearer of
     that and standing in the wind, corners at standing.
     """

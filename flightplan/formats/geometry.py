@@ -139,11 +139,8 @@ def along(start: Waypoint, end: Waypoint, way_m: float) -> tuple[float, float, f
     course, length = leg(start, end)
     lon, lat, _ = _EARTH.fwd(start.lon_deg, start.lat_deg, course, way_m)
     share = way_m / length if length else 0.0
-    return (
-        near(lon, start.lon_deg),
-        lat,
-        start.height_m + share * (end.height_m - start.height_m),
-    )
+    height_m = start.height_m + share * (end.height_m - start.height_m)
+    return near(lon, start.lon_deg), lat, height_m
 
 
 def ring_of(points: Iterable[Sequence[float]], about_deg: float, what: str) -> Polygon:
@@ -233,11 +230,11 @@ def fence_of(mission: Mission) -> Fence:
     InputError
         If so few corners cannot describe it, or would shut the mission's own path out.
     """
-    inside = [Polygon(mission.fence.exterior)] if mission.fence is not None else []
-    drawn = [*mission.exclusions]
+    outside = [Polygon(polygon.exterior) for polygon in mission.exclusions]
+    inside = []
     if mission.fence is not None:
-        drawn += [Polygon(hole) for hole in mission.fence.interiors]
-    outside = [Polygon(polygon.exterior) for polygon in drawn]
+        inside = [Polygon(mission.fence.exterior)]
+        outside += map(Polygon, mission.fence.interiors)
     fence = Fence(inside=tuple(inside), outside=tuple(outside))
     if fence.corners <= MOST_CORNERS:
         return fence
@@ -297,8 +294,6 @@ def way_speed(mission: Mission, index: int) -> float:
 def photo_ways(waypoints: Sequence[Waypoint]) -> list[float]:
     """Return the photo spacing on each way, metres, 0 for none; one fewer than waypoints.
 
-    Notes
-    -----
     The camera stays on over a run-out: autopilots trigger a little late at every photograph, so
     the last one of a line would otherwise fall past the line's end, where nothing triggers.
     """

@@ -184,7 +184,7 @@ def from_litchi(content: bytes, name: str) -> Mission:
         photos=tuple(
             Photo.at(waypoint)
             for waypoint, row in zip(waypoints, rows, strict=True)
-            if _takes_photo(row)
+            if str(_PHOTO) in _actions(row)
         ),
         height_reference=HeightReference.TERRAIN if terrain else HeightReference.TAKEOFF,
         speed_m_s=first_line_m_s(waypoints),
@@ -239,7 +239,3 @@ def _waypoint(
 
 def _actions(row: Mapping[str, str]) -> list[str]:
     return [(row.get(f"actiontype{n}") or "-1").strip() for n in range(1, ACTIONS + 1)]
-
-
-def _takes_photo(row: Mapping[str, str]) -> bool:
-    return str(_PHOTO) in _actions(row)

@@ -65,7 +65,6 @@ class Command(IntEnum):
     TAKEOFF = 22
     LOITER_TO_HEIGHT = 31
     SPLINE_WAYPOINT = 82
-    DELAY = 93
     YAW = 115
     SPEED = 178
     SET_HOME = 179
@@ -121,12 +120,8 @@ def home_item(mission: Mission) -> Item:
             "from; add one"
         )
     ground = mission.takeoff.ground_m
-    return _placed(
-        Command.WAYPOINT,
-        Frame.AMSL,
-        (0.0, 0.0, 0.0, 0.0),
-        (mission.takeoff.lon_deg, mission.takeoff.lat_deg, ground if math.isfinite(ground) else 0),
-    )
+    where = mission.takeoff.lon_deg, mission.takeoff.lat_deg, ground if math.isfinite(ground) else 0
+    return _placed(Command.WAYPOINT, Frame.AMSL, (0.0, 0.0, 0.0, 0.0), where)
 
 
 def mission_items(mission: Mission, autopilot: Autopilot) -> tuple[Item, ...]:
@@ -214,23 +209,17 @@ def _takeoff(mission: Mission, autopilot: Autopilot) -> Item:
     home = home_item(mission)
     height = mission.takeoff_height_m
     if not math.isfinite(height):
-        height = _first_height_takeoff_m(mission)
+        height = mission.waypoints[0].height_m
+        if mission.height_reference is HeightReference.AMSL:
+            height -= mission.takeoff.ground_m if mission.takeoff else math.nan
+        if not height > 0:
+            raise InputError(
+                f"mission {mission.name!r} does not say how high to climb at take-off; "
+                "give the take-off height"
+            )
     yaw = 0.0 if autopilot is Autopilot.ARDUPILOT else math.nan
     params = (0.0, 0.0, 0.0, yaw, *home.params[4:6], height)
     return Item(command=Command.TAKEOFF, frame=Frame.TAKEOFF, params=params)
-
-
-def _first_height_takeoff_m(mission: Mission) -> float:
-    """Return the first waypoint's height above the take-off point."""
-    height = mission.waypoints[0].height_m
-    if mission.height_reference is HeightReference.AMSL:
-        height -= mission.takeoff.ground_m if mission.takeoff else math.nan
-    if not height > 0:
-        raise InputError(
-            f"mission {mission.name!r} does not say how high to climb at take-off; "
-            "give the take-off height"
-        )
-    return height
 
 
 def _yaw(mission: Mission, index: int) -> list[Item]:
@@ -256,8 +245,7 @@ def _ending(mission: Mission) -> list[Item]:
     zeros = (0.0, 0.0, 0.0, 0.0)
     if mission.at_end is AtEnd.RETURN and mission.landing is None:
         return [Item(command=Command.RETURN, frame=Frame.TAKEOFF, params=(*zeros, 0.0, 0.0, 0.0))]
-    last = mission.waypoints[-1]
-    at = mission.landing or last
+    at = mission.landing or mission.waypoints[-1]
     return [_placed(Command.LAND, Frame.TAKEOFF, zeros, (at.lon_deg, at.lat_deg, 0.0))]
 
 
@@ -288,23 +276,13 @@ def _done(
 
 
 _REFERENCES = {
-    Frame.AMSL: HeightReference.AMSL,
+    **{frame: reference for reference, frame in FRAMES.items()},
     Frame.AMSL_INT: HeightReference.AMSL,
-    Frame.TAKEOFF: HeightReference.TAKEOFF,
     Frame.TAKEOFF_INT: HeightReference.TAKEOFF,
-    Frame.TERRAIN: HeightReference.TERRAIN,
     Frame.TERRAIN_INT: HeightReference.TERRAIN,
 }
-
-_HALTS = {
-    Command.LOITER_UNLIMITED,
-    Command.LOITER_TURNS,
-    Command.LOITER_TIME,
-    Command.LOITER_TO_HEIGHT,
-}
-
+_HALTS = {command for command in Command if command.name.startswith("LOITER")}
 _FLOWN = {Command.WAYPOINT, Command.SPLINE_WAYPOINT, *_HALTS}
-
 _WITHOUT_EFFECT = {0, 112, 530, int(Command.STOP_PHOTOS)}
 """Commands that change neither the way flown nor where photographs are taken."""
 
@@ -328,26 +306,16 @@ class _ItemState:
 def mission_from_items(
     items: Sequence[Item], name: str, home: Place | None, autopilot: Autopilot
 ) -> Mission:
-    """Return the mission that a list of items describes.
+    """Return the mission that a list of items without a home row describes.
 
-    Parameters
-    ----------
-    items : sequence of Item
-        In order, without a home row.
-    home : Place or None
-        Where it takes off, with the ground's height above sea level.
-    autopilot : Autopilot
-        Whom it was written for: PX4 turns to a waypoint's parameter 4, ArduPilot drops it.
+    PX4 turns to a waypoint's parameter 4, ArduPilot drops it.  MAVLink knows no roles: a way with
+    photographs reads as a line, any other as a transit.
 
     Raises
     ------
     InputError
         If nothing is flown to, a place is not on Earth, or heights are measured from several
         things that cannot be brought together.
-
-    Notes
-    -----
-    MAVLink knows no roles: a way with photographs reads as a line, any other as a transit.
     """
     about = next((i.params[5] for i in items if i.command in _FLOWN and _has_place(i)), 0.0)
     state = _ItemState(about_deg=near(about, 0.0), home=home, autopilot=autopilot)

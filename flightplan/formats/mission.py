@@ -237,15 +237,10 @@ def said_by(mission: Mission) -> frozenset[Content]:
 
 
 def losses(mission: Mission, carries: Collection[Content]) -> tuple[str, ...]:
-    """Return a sentence for each thing a mission says and a format cannot carry.
-
-    Parameters
-    ----------
-    carries : collection of Content
-        What the format can carry.
-    """
+    """Return a sentence for each thing a mission says and a format cannot carry."""
+    lost = said_by(mission) - frozenset(carries)
     return tuple(
-        f"not in the file: {content.value}; {_REMEDIES[content]}"
-        for content in Content
-        if content in said_by(mission) and content not in carries
+        f"not in the file: {content.value}; {remedy}"
+        for content, remedy in _REMEDIES.items()
+        if content in lost
     )

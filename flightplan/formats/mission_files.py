@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from flightplan.equipment.catalogue import Catalogue, read_catalogue
-from flightplan.formats import geojson, gpx, kml, litchi, qgroundcontrol, wpml
+from flightplan.formats import geojson, kml_gpx, litchi, qgroundcontrol, wpml
 from flightplan.formats.geometry import place
 from flightplan.formats.markup import MOST_BYTES, local_name, parse, unzipped
 from flightplan.formats.mavlink_items import Autopilot
@@ -99,8 +99,8 @@ FORMATS: dict[Format, FormatKind] = {
         )
     },
     Format.LITCHI: FormatKind("Litchi CSV", ".csv", litchi.CARRIES, litchi.to_litchi),
-    Format.KML: FormatKind("KML", ".kml", kml.CARRIES, kml.to_kml),
-    Format.GPX: FormatKind("GPX route", ".gpx", gpx.CARRIES, gpx.to_gpx),
+    Format.KML: FormatKind("KML", ".kml", kml_gpx.KML_CARRIES, kml_gpx.to_kml),
+    Format.GPX: FormatKind("GPX route", ".gpx", kml_gpx.GPX_CARRIES, kml_gpx.to_gpx),
     Format.GEOJSON: FormatKind(
         "GeoJSON, all of the mission", ".geojson", geojson.CARRIES, geojson.to_geojson
     ),
@@ -112,17 +112,9 @@ def write_mission(
 ) -> tuple[str, ...]:
     """Write a mission, and return what a person flying it must know.
 
-    The same mission always gives the same bytes.
-
-    Parameters
-    ----------
-    catalogue : Catalogue, optional
-        Where DJI's formats find the drone's number; the platform's own by default.
-
-    Returns
-    -------
-    tuple of str
-        One sentence for each thing the format changed or cannot carry, and what to do instead.
+    The same mission always gives the same bytes.  For each thing the format changed or cannot
+    carry one sentence says so, and what to do instead.  DJI's formats find the drone's number in
+    the catalogue, by default the platform's own.
 
     Raises
     ------
@@ -142,13 +134,7 @@ def write_mission(
 def encode_mission(
     mission: Mission, format_: Format, catalogue: Catalogue | None = None
 ) -> Written:
-    """Return the bytes of a mission in a format, and what a person flying it must know.
-
-    Raises
-    ------
-    InputError
-        If the mission has a waypoint without height or place, or the format cannot hold it.
-    """
+    """Return what `write_mission` writes; raises as it does."""
     for index, waypoint in enumerate(mission.waypoints):
         what = f"waypoint {index} of mission {mission.name!r}"
         if not math.isfinite(waypoint.height_m):
@@ -197,13 +183,7 @@ def sortie_plans(folder: Path) -> dict[int, Path]:
 
 
 def decode_mission(content: bytes, name: str) -> Mission:
-    """Return the mission in a file's bytes; `name` is for formats that hold none.
-
-    Raises
-    ------
-    InputError
-        If it is no mission, or malformed.
-    """
+    """Return the mission in a file's bytes, as `read_mission`; `name` is for those without."""
     if not content.strip():
         raise InputError("the file is empty; export it again")
     if content[:2] == b"PK":
@@ -241,16 +221,15 @@ def _from_xml(content: bytes, name: str) -> Mission:
     root = parse(content)
     kind = local_name(root)
     if kind == "gpx":
-        return gpx.from_gpx(root, name)
+        return kml_gpx.from_gpx(root, name)
     if kind == "kml":
-        return from_wpml(root, name) if is_wpml(root) else kml.from_kml(root, name)
+        return from_wpml(root, name) if is_wpml(root) else kml_gpx.from_kml(root, name)
     raise InputError(f"XML, but neither KML nor GPX (its root is {kind[:40]!r}); export it as one")
 
 
 def _from_kmz(content: bytes, name: str) -> Mission:
     members = unzipped(content, _ROUTES)
-    route = next((key for key in sorted(members) if key.lower().endswith(".wpml")), None)
-    route = route or next(iter(sorted(members)), None)
-    if route is None:
+    if not members:
         raise InputError("a zip archive without waylines.wpml or a .kml; export the mission again")
+    route = min(members, key=lambda key: (not key.lower().endswith(".wpml"), key))
     return _from_xml(members[route], name)

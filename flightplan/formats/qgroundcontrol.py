@@ -107,8 +107,9 @@ def to_plan(mission: Mission, autopilot: Autopilot) -> Written:
             "version": 2,
             "circles": [],
             "polygons": [
-                *(_fence_polygon(polygon, inclusion=True) for polygon in fence.inside),
-                *(_fence_polygon(polygon, inclusion=False) for polygon in fence.outside),
+                {"version": 1, "inclusion": inclusion, "polygon": _ring(polygon)}
+                for inclusion, polygons in ((True, fence.inside), (False, fence.outside))
+                for polygon in polygons
             ],
         },
         "rallyPoints": {"version": 2, "points": []},
@@ -230,10 +231,6 @@ def _outline(mission: Mission) -> Polygon | None:
     return hull if isinstance(hull, Polygon) else None
 
 
-def _fence_polygon(polygon: Polygon, *, inclusion: bool) -> Json:
-    return {"version": 1, "inclusion": inclusion, "polygon": _ring(polygon)}
-
-
 def _ring(polygon: Polygon) -> list[list[float]]:
     return [[_deg(lat), _deg(lon)] for lon, lat in corners(polygon.exterior)]
 
@@ -267,13 +264,9 @@ def from_plan(plan: Json, name: str) -> Mission:
     fence = plan.get("geoFence")
     inside, outside = _fence(fence if isinstance(fence, dict) else {}, about, notes)
     area = [
-        ring_of(
-            [(lon, lat) for lat, lon in _pairs(s.get("polygon"), "a survey's polygon")],
-            about,
-            "a survey's polygon",
-        )
-        for s in surveys
-        if s.get("complexItemType") == "survey"
+        _read_ring(survey.get("polygon"), about, "a survey's polygon")
+        for survey in surveys
+        if survey.get("complexItemType") == "survey"
     ]
     return replace(
         read,
@@ -351,14 +344,17 @@ def _pairs(value: object, what: str) -> list[tuple[float, float]]:
     return [(finite(p[0], what), finite(p[1], what)) for p in value]
 
 
+def _read_ring(value: object, about_deg: float, what: str) -> Polygon:
+    return ring_of([(lon, lat) for lat, lon in _pairs(value, what)], about_deg, what)
+
+
 def _fence(fence: Json, about_deg: float, notes: list[str]) -> tuple[Polygon | None, list[Polygon]]:
     """Return the polygon to stay inside of, and those to stay out of."""
     inside: list[Polygon] = []
     outside: list[Polygon] = []
     for entry in _entries(fence, "polygons"):
         if isinstance(entry, dict):
-            points = [(lon, lat) for lat, lon in _pairs(entry.get("polygon"), "a fence polygon")]
-            polygon = ring_of(points, about_deg, "a fence polygon")
+            polygon = _read_ring(entry.get("polygon"), about_deg, "a fence polygon")
             (inside if entry.get("inclusion", True) else outside).append(polygon)
     for entry in _entries(fence, "circles"):
         if isinstance(entry, dict):
@@ -389,8 +385,7 @@ def _circle(value: object, about_deg: float, *, inclusion: bool) -> Polygon:
     if not inclusion:
         radius /= math.cos(math.pi / (4 * _CIRCLE_SEGMENTS))
     frame = PlanFrame(lon_deg=near(lon, about_deg), lat_deg=lat)
-    disc = Point(0.0, 0.0).buffer(radius, quad_segs=_CIRCLE_SEGMENTS)
-    polygon = frame.to_geodetic(disc)
+    polygon = frame.to_geodetic(Point(0.0, 0.0).buffer(radius, quad_segs=_CIRCLE_SEGMENTS))
     assert isinstance(polygon, Polygon)
     return polygon
 
@@ -460,8 +455,5 @@ def _wpl_item(fields: list[str], row: int) -> Item:
         )
     values = [finite(field, f"line {row}: {field!r}") for field in fields]
     p1, p2, p3, p4, p5, p6, p7 = values[4:11]
-    return Item(
-        command=int(values[3]),
-        frame=int(values[2]),
-        params=(p1, p2, p3, p4, p5, p6, p7),
-    )
+    params = (p1, p2, p3, p4, p5, p6, p7)
+    return Item(command=int(values[3]), frame=int(values[2]), params=params)

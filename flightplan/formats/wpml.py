@@ -53,21 +53,12 @@ MINI_4_PRO = 68
 DJI Fly's drones; DJI publishes no numbers for them."""
 _SURE_OF = ("mini 4 pro", "mini-4-pro")
 NAMESPACE = "http://www.dji.com/wpmz/1.0.2"
-CONSUMER_CARRIES = frozenset(
-    {
-        Content.AT_END,
-        Content.SPEED,
-        Content.HEADING,
-        Content.GIMBAL,
-        Content.STOPS,
-        Content.PHOTOS,
-    }
+TIMER_CARRIES = frozenset(
+    {Content.AT_END, Content.SPEED, Content.HEADING, Content.GIMBAL, Content.STOPS}
 )
-TIMER_CARRIES = CONSUMER_CARRIES - {Content.PHOTOS}
+CONSUMER_CARRIES = TIMER_CARRIES | {Content.PHOTOS}
 ENTERPRISE_CARRIES = CONSUMER_CARRIES | {
-    Content.TAKEOFF,
-    Content.TAKEOFF_HEIGHT,
-    Content.RETURN_HEIGHT,
+    *(Content.TAKEOFF, Content.TAKEOFF_HEIGHT, Content.RETURN_HEIGHT)
 }
 MOST_INDEX = 65535
 MANY_POINTS = 99
@@ -97,10 +88,7 @@ _GIMBAL = {
 }
 _MADE = "1577836800000"
 """Moment of making, 2020-01-01 in milliseconds: fixed, so that equal missions make equal files."""
-_HEIGHTS = {
-    HeightReference.TAKEOFF: "relativeToStartPoint",
-    HeightReference.ELLIPSOID: "WGS84",
-}
+_HEIGHTS = {HeightReference.TAKEOFF: "relativeToStartPoint", HeightReference.ELLIPSOID: "WGS84"}
 _FINISH = {AtEnd.RETURN: "goHome", AtEnd.LAND: "autoLand", AtEnd.HOVER: "noAction"}
 _LOST = {AtEnd.RETURN: "goBack", AtEnd.LAND: "landing", AtEnd.HOVER: "hover"}
 

@@ -66,9 +66,8 @@ def from_wpml(root: Element, name: str) -> Mission:
     waypoints = [_waypoint(f, p, n, about) for n, (f, p) in enumerate(placemarks)]
     for end in (0, -1):
         waypoints[end] = replace(waypoints[end], stop=False)
-    start = 0
+    start, interval = 0, math.nan
     shot: list[int] = []
-    interval = math.nan
     for folder in folders:
         own = [p for f, p in placemarks if f is folder]
         indexes = [_integer(p, "index") for p in own]

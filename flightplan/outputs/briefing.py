@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
@@ -101,9 +101,9 @@ CHECKLISTS: dict[Format, tuple[str, ...]] = {
         "Heading mode custom, finish action return home, return height as above",
         "Heights are above the take-off place: take off there",
     ),
-    Format.KML: ("To look at only: no drone flies it as it is",),
-    Format.GPX: ("To look at only: no drone flies it as it is",),
-    Format.GEOJSON: ("To look at only: no drone flies it as it is",),
+    **dict.fromkeys(
+        (Format.KML, Format.GPX, Format.GEOJSON), ("To look at only: no drone flies it as it is",)
+    ),
 }
 """In the order to be done."""
 
@@ -258,14 +258,9 @@ def write_briefing(path: Path, briefing: Briefing) -> None:
     InputError
         If the folder cannot be written to.
     """
-    environment = Environment(
-        loader=PackageLoader("flightplan"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("briefing.html.j2").render(
+    write_page(
+        path,
+        "briefing.html.j2",
         briefing=briefing,
         facts=_facts(briefing),
         sorties=[_sortie(briefing, index) for index in range(len(briefing.missions))],
@@ -278,8 +273,19 @@ def write_briefing(path: Path, briefing: Briefing) -> None:
         steps=CHECKLISTS[briefing.format],
         after=AFTER_ANY,
     )
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Write an HTML page from a template of the package."""
+    environment = Environment(
+        loader=PackageLoader("flightplan"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(environment.get_template(template).render(values), encoding="utf-8")
 
 
 def _facts(briefing: Briefing) -> list[tuple[str, str]]:

@@ -105,12 +105,7 @@ class SunDay:
 def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = None) -> SunDay:
     """Return the sun over a place for a day of local time.
 
-    Parameters
-    ----------
-    day : date
-        From midnight to midnight in `zone`.
-    zone : tzinfo, optional
-        Local time; that of this computer by default.
+    It lasts from midnight to midnight in `zone`, by default that of this computer.
 
     Raises
     ------
@@ -164,15 +159,9 @@ def raking_windows(day: SunDay) -> tuple[Window, ...]:
 def glint_windows(day: SunDay, camera: Camera, *, margin_deg: float = 5.0) -> tuple[Window, ...]:
     """Return when a camera looking straight down sees the sun in flat water, whatever its heading.
 
-    Parameters
-    ----------
-    margin_deg : float
-        How far the glint spreads: ripples of slope s spread it by 2 s.
-
-    Notes
-    -----
     The mirror image of the sun lies as far below the horizon as the sun stands above, in the
-    sun's azimuth: at ``90° - elevation`` from straight down.
+    sun's azimuth: at ``90° - elevation`` from straight down.  Ripples of slope s spread the glint
+    by 2 s; `margin_deg` is how far.
     """
     half = np.hypot(camera.width_px / camera.fx_px, camera.height_px / camera.fy_px) / 2
     reach_deg = np.degrees(np.arctan(half)) + margin_deg

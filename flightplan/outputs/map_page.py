@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from flightplan.outputs.briefing import write_page
 from flightplan.outputs.plan_map import (
     CONTOUR,
     DrawnSortie,
@@ -62,15 +62,10 @@ def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
             partial.write_bytes(plotting.to_png(figure, finer=FINER, hidden=hidden))
         drawn = plotting.to_svg(figure, f"map of {plan.title}", hidden=hidden, only=axes)
         profiles = [_profile_svg(sortie, plan) for sortie in plan.sorties]
-    environment = Environment(
-        loader=PackageLoader("flightplan"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     pixels, bounds = cursor_pixels(plan.coverage)
-    page = environment.get_template("plan.html.j2").render(
+    write_page(
+        page_path,
+        "plan.html.j2",
         plan=plan,
         map=drawn,
         switches=layers,
@@ -89,8 +84,6 @@ def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
             "corners": plan.corners.tolist(),
         },
     )
-    with replacing(page_path) as partial:
-        partial.write_text(page, encoding="utf-8")
 
 
 def _compose(plan: PlanPicture) -> tuple[Figure, Axes, float]:
@@ -271,9 +264,7 @@ def _mark_lowest(axes: Axes, profile: Profile, unit_m: float) -> None:
 
 def _sorties_table(plan: PlanPicture) -> dict[str, Any]:
     """Return columns and rows of the table of sorties."""
-    columns: dict[str, None] = {}
-    for sortie in plan.sorties:
-        columns.update(dict.fromkeys(sortie.facts))
+    columns = list(dict.fromkeys(name for sortie in plan.sorties for name in sortie.facts))
     rows = [
         {
             "name": sortie.name,
@@ -282,4 +273,4 @@ def _sorties_table(plan: PlanPicture) -> dict[str, Any]:
         }
         for number, sortie in enumerate(plan.sorties)
     ]
-    return {"columns": list(columns), "rows": rows}
+    return {"columns": columns, "rows": rows}

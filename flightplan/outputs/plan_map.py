@@ -151,12 +151,7 @@ def plan_layers(plan: PlanPicture) -> list[Layer]:
 def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) -> tuple[Axes, float]:
     """Draw the map of a plan into a figure, with its upper left corner at a place in pixels.
 
-    Returns
-    -------
-    axes : Axes
-        In plan metres.
-    contours_m : float
-        Between contour lines; 0 where the ground is level and has none.
+    Returns its axes, in plan metres, and the interval of contour lines; 0 where there are none.
     """
     axes = plotting.map_axes(figure, plan.box, left, top, plan.scale)
     contours_m = _draw_ground(axes, plan.terrain)

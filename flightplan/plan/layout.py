@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_path
+from flightplan.coverage.routes import Airspace, Line, Pattern, Route, route_over, route_path
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
-from flightplan.coverage.view_counts import Pattern
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
@@ -58,17 +57,9 @@ def add_photographs(
 ) -> tuple[Route, tuple[str, ...]]:
     """Add photographs to a route where a proof finds fewer than `views`.
 
-    Returns
-    -------
-    route : Route
-        The same if nothing is missing, or nothing helps.
-    words : tuple of str
-        What was added, where and why; empty if nothing was.
-
-    Notes
-    -----
-    New photographs are tried as low as the height band allows; the final way lies somewhere in it,
-    so the caller proves the route again.
+    Returns the same route if nothing is missing, or nothing helps, and what was added, where and
+    why, in words.  New photographs are tried as low as the height band allows; the final way lies
+    somewhere in it, so the caller proves the route again.
     """
     route, setting, spacing = layout.route, layout.setting, layout.spacing
     if coverage.share_below(views) == 0:
@@ -86,18 +77,16 @@ def add_photographs(
     )
     if not repaired.added:
         return route, ()
-    count = len(route.lines)
-    new = [
-        replace(line, run_in_m=layout.run_in_m, run_out_m=layout.run_in_m, extra=True)
-        for line in repaired.lines[count:]
-    ]
     # Prolonged lines come back without their runs.
     old = [
         replace(line, run_in_m=before.run_in_m, run_out_m=before.run_out_m)
-        for before, line in zip(route.lines, repaired.lines[:count], strict=True)
+        for before, line in zip(route.lines, repaired.lines, strict=False)
     ]
-    ordered = _inserted(old, new)
-    return route_over(ordered, setting.airspace, layout.motion), repaired.words
+    new = [
+        replace(line, run_in_m=layout.run_in_m, run_out_m=layout.run_in_m, extra=True)
+        for line in repaired.lines[len(old) :]
+    ]
+    return route_over(_inserted(old, new), setting.airspace, layout.motion), repaired.words
 
 
 def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
@@ -162,14 +151,7 @@ class Layout:
 def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[Layout, tuple[str, ...]]:
     """Lay out lines over an area and its ground.
 
-    Returns
-    -------
-    layout : Layout
-    words : tuple of str
-        What the slopes made necessary: lines laid closer, photographs added.
-
-    Notes
-    -----
+    Returns what the slopes made necessary, too, in words: lines laid closer, photographs added.
     Over level ground what is asked is what is laid out.  Over relief the lines are looked at with
     every photograph at the edge of the height band where it is worst; the proof of the finished
     plan comes later.

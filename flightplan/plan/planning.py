@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -17,24 +17,33 @@ from shapely.geometry.base import BaseGeometry
 from shapely.ops import nearest_points
 
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
-from flightplan.coverage.sorties import SortieRules, Sorties, split_route
+from flightplan.coverage.sorties import Sortie, SortieRules, Sorties, split_route
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import read_catalogue, user_files
-from flightplan.plan.flight_way import FlightWay, lay_way
+from flightplan.formats.mission import Role
 from flightplan.plan.layout import Layout, add_photographs, asked_of, join_routes, lay_out
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
-from flightplan.terrain.profiles import Profile, profile_along
+from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
+from flightplan.terrain.profiles import Profile, ground_profile, profile_along
+from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.progress import Track, silent
 from tmp.survey import StrPath
 
-log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
+CORRIDOR_M = 5.0
+"""How far beside the way the drone may come: consumer GNSS and gusts."""
+SAME_M = 0.05
+"""Points closer than this are one."""
+SHORTEST_M = 0.5
+"""Shortest stretch on which photographs are taken."""
+
+log = logging.getLogger(__name__)
 DEFAULT_GSD_M = 0.025
 AROUND = 8
 """Places on the edge of the area tried as take-offs where one does not do."""
@@ -131,11 +140,6 @@ def _area(given: StrPath | SurveyArea) -> SurveyArea:
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
     """Plan a survey and prove it.
 
-    Parameters
-    ----------
-    workers : int
-        Threads for the proof.
-
     Raises
     ------
     InputError
@@ -187,7 +191,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         certificate=certificate,
         profiles=profiles,
         findings=findings,
-        warnings=_warnings(request, setting, sorties, ways, guessed),
+        warnings=_warnings(layout, sorties, ways, guessed),
     )
 
 
@@ -211,13 +215,8 @@ def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
 
 
 def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
-    request, setting, spacing, motion = (
-        layout.request,
-        layout.setting,
-        layout.spacing,
-        layout.motion,
-    )
-    route = layout.route
+    request, setting, route = layout.request, layout.setting, layout.route
+    spacing, motion = layout.spacing, layout.motion
     if layout.oblique is not None:
         route = join_routes(route, layout.oblique, setting.airspace, motion)
 
@@ -302,22 +301,17 @@ def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
 
 
 def _facts(
-    layout: Layout,
-    sorties: Sorties,
-    ways: Sequence[FlightWay],
-    profiles: Sequence[Profile],
+    layout: Layout, sorties: Sorties, ways: Sequence[FlightWay], profiles: Sequence[Profile]
 ) -> PlanFacts:
     request, setting, spacing = layout.request, layout.setting, layout.spacing
     above = np.concatenate([one.height_agl_m for one in profiles])
-    paths = [way.points[:, :2] for way in ways]
-    slowest = max(camera.least_interval_s for camera in request.cameras)
     return PlanFacts(
         drone=request.drone,
         height_agl_m=(float(above.min()), float(above.max())),
         farthest_m=max(flight.farthest_m for flight in sorties.flights),
         speed_m_s=spacing.speed_m_s,
         photo_m=spacing.photo_m,
-        least_interval_s=slowest,
+        least_interval_s=max(camera.least_interval_s for camera in request.cameras),
         rolling_px=spacing.speed_m_s
         * max(np.nan_to_num([one.rolling_px_per_m_s for one in spacing.cameras])),
         frontlap=request.overlap.front,
@@ -327,7 +321,7 @@ def _facts(
         points=max(len(way.points) for way in ways),
         energy_share=max(flight.energy_share for flight in sorties.flights),
         usable_share=request.battery.usable,
-        paths=paths,
+        paths=[way.points[:, :2] for way in ways],
         launches=tuple({flight.launch for flight in sorties.flights}),
         area=setting.area,
         exclusions=setting.exclusions,
@@ -335,14 +329,10 @@ def _facts(
 
 
 def _warnings(
-    request: PlanRequest,
-    setting: Setting,
-    sorties: Sorties,
-    ways: Sequence[FlightWay],
-    guessed: bool,
+    layout: Layout, sorties: Sorties, ways: Sequence[FlightWay], guessed: bool
 ) -> tuple[str, ...]:
     said = []
-    if request.dem is None:
+    if layout.request.dem is None:
         said.append(
             "no elevation model: the ground is taken to be level with the take-off; on slopes "
             "overlap and clearance are not as proved. Give one with --dem"
@@ -350,14 +340,134 @@ def _warnings(
     if guessed:
         places = sorted({flight.launch for flight in sorties.flights})
         where = " and ".join(
-            f"{lat:.6f}° N {lon:.6f}° E" for lon, lat in setting.frame.geodetic_from_plan(places)
+            f"{lat:.6f}° N {lon:.6f}° E"
+            for lon, lat in layout.setting.frame.geodetic_from_plan(places)
         )
         said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
-    for number, way in enumerate(ways, start=1):
-        for excess in way.profile.excesses:
-            said.append(
-                f"sortie {number}: the ground rises or falls faster than the drone can; from "
-                f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
-                f"{excess.most_m:.1f} m above the band"
-            )
+    said += [
+        f"sortie {number}: the ground rises or falls faster than the drone can; from "
+        f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
+        f"{excess.most_m:.1f} m above the band"
+        for number, way in enumerate(ways, start=1)
+        for excess in way.profile.excesses
+    ]
     return tuple(said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A stretch of a sortie's way that serves one purpose."""
+
+    way: Float
+    """Corners, plan metres (N, 2)."""
+    role: Role
+    line: Line | None = None
+    """The line it belongs to; None for transits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightWay:
+    """A sortie's way from above its take-off to above its landing."""
+
+    points: Float
+    """Waypoints: plan x, y and height in the terrain's datum, (N, 3)."""
+    legs: tuple[Leg, ...]
+    """The stretch that begins at each waypoint but the last, (N - 1)."""
+    begins: NDArray[np.bool_]
+    """Whether a waypoint begins a stretch, or only bends it, (N,)."""
+    photos: Float
+    """Plan x, y and height of every photograph in the order taken, (M, 3)."""
+    photo_lines: NDArray[np.int_]
+    """Number within the sortie of the line each belongs to, (M,)."""
+    profile: FlightProfile
+
+
+def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand) -> FlightWay:
+    """Return the way of a sortie inside a height band above the ground.
+
+    Over level ground it is level.  Waypoints are where the way turns, where its purpose changes,
+    and where the band asks for one.
+    """
+    legs = list(_legs(sortie))
+    way = np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
+    steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
+    at = np.cumsum(np.concatenate([[0.0], *steps]))
+    leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
+    profile = _heights(way, at, terrain, band)
+    distance = np.sort(np.concatenate([at, profile.distance_m]))
+    distance = distance[np.append(True, np.diff(distance) > SAME_M)]
+    place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
+    which = np.searchsorted(leg_start, distance[:-1] + SAME_M / 2, side="right") - 1
+    photos, photo_lines = _photos(legs, leg_start, profile)
+    return FlightWay(
+        points=np.column_stack([place, profile.at(distance)]),
+        legs=tuple(legs[number] for number in which),
+        begins=np.append(np.abs(distance[:-1] - leg_start[which]) < SAME_M, True),
+        photos=photos,
+        photo_lines=photo_lines,
+        profile=profile,
+    )
+
+
+def _heights(way: Float, at: Float, terrain: Terrain, band: HeightBand) -> FlightProfile:
+    if float(np.ptp(terrain.heights)) == 0.0:
+        level = float(terrain.heights.flat[0]) + band.height_m
+        return FlightProfile(distance_m=at[[0, -1]], height_m=np.array([level, level]))
+    ground = ground_profile(terrain, way, half_width_m=CORRIDOR_M)
+    return fit_heights(ground.distance_m, ground.lowest_m, band, highest_m=ground.highest_m)
+
+
+def _legs(sortie: Sortie) -> Iterator[Leg]:
+    """Yield the parts of a sortie in order; none is shorter than a step."""
+    yield from _transit(sortie.way_out)
+    for number, line in enumerate(sortie.lines):
+        entry, start, end, leave = _flown(line)
+        for here, there, role in (
+            (entry, start, Role.RUN_IN),
+            (start, end, Role.LINE),
+            (end, leave, Role.RUN_OUT),
+        ):
+            if role is Role.LINE or np.hypot(*(there - here)) > SAME_M:
+                yield Leg(way=np.array([here, there]), role=role, line=line)
+        if number < len(sortie.transits):
+            # A transit begins and ends with the run-out and run-in that the lines have already.
+            after = _flown(sortie.lines[number + 1])[0]
+            inner = [
+                point
+                for point in sortie.transits[number][1:-1]
+                if min(np.hypot(*(point - leave)), np.hypot(*(point - after))) > SAME_M
+            ]
+            yield from _transit(np.array([leave, *inner, after]))
+    yield from _transit(sortie.way_home)
+
+
+def _flown(line: Line) -> Float:
+    """Return a line's four corners; even a single photograph has a stretch on which it is taken."""
+    corners = line.flown
+    if line.length_m >= SHORTEST_M:
+        return corners
+    course = corners[3] - corners[0]
+    length = float(np.hypot(*course))
+    along = (course / length if length > SAME_M else np.array([0.0, 1.0])) * SHORTEST_M / 2
+    start, end = corners[1] - along, corners[2] + along
+    entry = corners[0] if line.run_in_m > SHORTEST_M else start
+    leave = corners[3] if line.run_out_m > SHORTEST_M else end
+    return np.array([entry, start, end, leave])
+
+
+def _transit(way: Float) -> Iterator[Leg]:
+    if float(np.hypot(*np.diff(way, axis=0).T).sum()) > SAME_M:
+        yield Leg(way=np.asarray(way, float), role=Role.TRANSIT)
+
+
+def _photos(
+    legs: Sequence[Leg], leg_start: Float, profile: FlightProfile
+) -> tuple[Float, NDArray[np.int_]]:
+    places = [np.empty((0, 3))]
+    for start, leg in zip(leg_start, legs, strict=True):
+        if leg.role is Role.LINE and leg.line is not None:
+            stations = leg.line.stations
+            along = start + np.hypot(*(stations - stations[0]).T)
+            places.append(np.column_stack([stations, profile.at(along)]))
+    counts = [len(each) for each in places[1:]]
+    return np.concatenate(places), np.repeat(np.arange(len(counts)), counts)

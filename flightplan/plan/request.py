@@ -182,14 +182,7 @@ def set_plan(request: PlanRequest) -> Setting:
 
 
 def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: float) -> Setting:
-    """Return the setting with the ground known below a way, the area and the take-offs.
-
-    Parameters
-    ----------
-    way : ndarray of shape (N, 2)
-        Plan metres.
-    margin_m : float
-        Ground to know beyond them.
+    """Return the setting with the ground known below a way (N, 2), the area and the take-offs.
 
     Raises
     ------

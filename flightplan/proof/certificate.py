@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from flightplan.proof.footprints import Laps
 from flightplan.proof.prove import Coverage, whereabouts
 from flightplan.terrain.profiles import Profile
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import write_json
 from tmp.geo.frames import PlanFrame
 
 Float = NDArray[np.float64]
@@ -129,16 +128,12 @@ class Certificate:
     def as_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON takes it; numbers that are not finite become None."""
         content = {"passed": self.passed, "sentence": self.sentence} | asdict(self)
-        cleaned = _finite(content)
-        assert isinstance(cleaned, dict)
-        return cleaned
+        return {key: _finite(value) for key, value in content.items()}
 
 
 def write_certificate(path: Path, certificate: Certificate) -> None:
     """Write a certificate as JSON."""
-    with replacing(path) as partial:
-        text = json.dumps(certificate.as_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(path, certificate.as_dict(), indent=1, for_people=True)
 
 
 def _finite(value: Any) -> Any:
@@ -146,9 +141,7 @@ def _finite(value: Any) -> Any:
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def certify(
@@ -164,21 +157,8 @@ def certify(
 ) -> Certificate:
     """Compare what a proof found with what was asked.
 
-    Parameters
-    ----------
-    laps : Laps, optional
-        Overlaps of the plan's regular lines, judged where they lie over the area.  Without them
-        overlaps are not judged.
-    profiles : sequence of Profile
-        The ways flown, one or more for each sortie; without them heights are not judged.
-    photographs : int
-        Number of photographs in the plan.
-    frame : PlanFrame, optional
-        Gives failing places their longitudes and latitudes.
-    terrain : str
-        What the terrain's heights are measured from.
-    repairs : sequence of str
-        What was added to the plan.
+    Overlaps are those of the plan's regular lines, judged where they lie over the area; without
+    `laps` overlaps are not judged, and without `profiles`, the ways flown, heights are not.
     """
     judge = _Checker(coverage=coverage, frame=frame)
     checks = [judge.photographs(asked.photographs)]

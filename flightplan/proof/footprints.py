@@ -72,17 +72,10 @@ class Photos:
         return len(self.position)
 
     @classmethod
-    def on_lines(
-        cls,
-        lines: Sequence[Line],
-        height_at: Callable[[Float], Float],
-    ) -> Photos:
+    def on_lines(cls, lines: Sequence[Line], height_at: Callable[[Float], Float]) -> Photos:
         """Return the photographs of flight lines, numbered from 0, looking as the lines say.
 
-        Parameters
-        ----------
-        height_at : callable
-            From plan points (N, 2) the flying height there (N,), in the terrain's datum.
+        `height_at` gives for plan points (N, 2) the flying height (N,) in the terrain's datum.
         """
         places = np.vstack([np.empty((0, 2)), *(line.stations for line in lines)])
         each = np.array([line.photos for line in lines], int)
@@ -136,26 +129,11 @@ def sideways(rays: Float) -> Float:
 
 
 def cast(photos: Photos, camera_rays: ArrayLike, terrain: Terrain) -> Float:
-    """Follow rays of every photograph to the ground.
+    """Return where rays (M, 3) of each of N photographs first meet the ground, (N, M, 3).
 
-    Parameters
-    ----------
-    photos : Photos
-        Of N.
-    camera_rays : array-like of shape (M, 3)
-        Camera coordinates.
-    terrain : Terrain
-        Taken to go on level beyond its edges.
-
-    Returns
-    -------
-    ndarray of shape (N, M, 3)
-        Where each ray, as `sideways` has it, first meets the ground.
-
-    Notes
-    -----
-    A ray is looked at in `DEPTHS` steps between the terrain's highest and lowest place, so it can
-    pass through a spike that is thinner than a step.  `flightplan.proof.prove` has no such limit.
+    The terrain is taken to go on level beyond its edges.  A ray, bent as `sideways` has it, is
+    looked at in `DEPTHS` steps between the terrain's highest and lowest place, so it can pass
+    through a spike that is thinner than a step.  `flightplan.proof.prove` has no such limit.
     """
     across = sideways(np.asarray(camera_rays, float) @ photos.cam_from_plan)
     shape = across.shape[:-1]
@@ -208,16 +186,7 @@ class GroundCells:
     def over(
         cls, area: BaseGeometry, terrain: Terrain, cell_m: float, *, crs: str | None = None
     ) -> GroundCells:
-        """Cover an area.
-
-        Parameters
-        ----------
-        area : shapely Polygon or MultiPolygon
-            Plan metres.
-        cell_m : float
-            See `choose_cell`.
-        crs : str, optional
-            The plan's CRS (`tmp.geo.frames.PlanFrame.crs`), for rasters.
+        """Cover an area, in plan metres, with cells in the plan's CRS.
 
         Raises
         ------

@@ -127,13 +127,7 @@ class VisibleCells:
 def sights(
     photos: Photos, camera: Camera, ground: GroundCells
 ) -> Callable[[int, slice], VisibleCells | None]:
-    """Return a function that tells what a photograph sees of a range of the ground's rows.
-
-    Returns
-    -------
-    callable
-        Takes the number of a photograph and a slice of rows; returns None where it sees nothing.
-    """
+    """Return a function that tells what a photograph, by number, sees of a slice of rows."""
     rotations = photos.cam_from_plan
     reach = _reach(rotations, camera)
     x, y = ground.grid.cell_centres()
@@ -174,13 +168,6 @@ def prove(
 ) -> Coverage:
     """Cast every photograph on the terrain.
 
-    Parameters
-    ----------
-    workers : int
-        Threads.
-
-    Notes
-    -----
     The drone is taken to be where the plan says, level but for its gimbal.  The ground is that of
     the terrain model: trees and houses that it does not hold hide nothing.
     """
@@ -363,22 +350,11 @@ def hidden(
     highest: float,
     out: NDArray[np.bool_],
 ) -> None:
-    """Tell which places a camera cannot see because the ground is in the way.
+    """Tell in `out` (N,) which places a camera cannot see because the ground is in the way.
 
-    Parameters
-    ----------
-    heights : ndarray of shape (rows, cols), float32
-    places : ndarray of shape (N, 3)
-        Column, row, height.
-    camera : tuple of 3 floats
-        Column, row, height; higher than each place.
-    highest : float
-        Height above which there is no ground.
-    out : ndarray of shape (N,), bool
-        Written.
+    Places (N, 3) and the camera, which is higher than each, are column, row and height; above
+    `highest` there is no ground.
 
-    Notes
-    -----
     The ray is compared with the ground wherever it crosses a grid line of the axis along which
     it goes faster.  There bilinear ground is a straight line between two nodes, so the comparison
     is exact; only a ridge between two such crossings, lower than the relief of one cell, is missed.

@@ -218,13 +218,6 @@ def repair(
 ) -> Repaired:
     """Add photographs until every place is seen by enough of them, or no photograph helps.
 
-    Parameters
-    ----------
-    coverage : Coverage
-        Proof of these lines on `ground`.
-    photographs : int
-        Fewest that must see each place.
-
     Raises
     ------
     InputError

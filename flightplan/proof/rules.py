@@ -261,11 +261,6 @@ def check_plan(
 ) -> tuple[Finding, ...]:
     """Return the rules that a plan breaks, refusals first.
 
-    Parameters
-    ----------
-    allowed : collection of str
-        Names of rules to override.
-
     Raises
     ------
     InputError

@@ -149,35 +149,22 @@ def farm_frame(farm: Farm) -> LocalFrame:
 
 def plan_stations(options: FarmOptions) -> list[Station]:
     """Return the stations of the farm's survey, before wind and gimbal disturb them."""
-    height = options.gsd_m * CAMERA.fx_px
+    height, lap = options.gsd_m * CAMERA.fx_px, options.overlap
     size = AREA_M[0] * options.scale**0.5, AREA_M[1] * options.scale**0.5
-    stations = fly_lines(size, CAMERA, height, heading_deg=90.0, overlap=options.overlap)
+    stations = fly_lines(size, CAMERA, height, heading_deg=90.0, overlap=lap)
     if options.second_height:
-        stations += fly_lines(
-            size,
-            CAMERA,
-            UPPER * height,
-            heading_deg=0.0,
-            overlap=Overlap(front=options.overlap.front - 0.08, side=options.overlap.side - 0.11),
-        )
+        less = Overlap(front=lap.front - 0.08, side=lap.side - 0.11)
+        stations += fly_lines(size, CAMERA, UPPER * height, heading_deg=0.0, overlap=less)
     if options.oblique:
+        less, pitch_deg = Overlap(front=lap.front - 0.1, side=lap.side - 0.16), OBLIQUE_PITCH_DEG
         stations += fly_lines(
-            size,
-            CAMERA,
-            height,
-            heading_deg=0.0,
-            overlap=Overlap(front=options.overlap.front - 0.1, side=options.overlap.side - 0.16),
-            pitch_deg=OBLIQUE_PITCH_DEG,
+            size, CAMERA, height, heading_deg=0.0, overlap=less, pitch_deg=pitch_deg
         )
     return stations
 
 
 def farm_rehearsal(
-    folder: Path,
-    options: FarmOptions | None = None,
-    *,
-    workers: int = 2,
-    track: Track = silent,
+    folder: Path, options: FarmOptions | None = None, *, workers: int = 2, track: Track = silent
 ) -> Rehearsal:
     """Rehearse a survey of the ruined farm: write ``photos/`` and ``truth/`` into a folder.
 
@@ -196,16 +183,8 @@ def farm_rehearsal(
     stations = flown(plan_stations(options), np.random.default_rng(options.seed))
     flights = [Flight(camera=CAMERA, gnss=options.gnss, start=farm.captured)]
     if options.nir:
-        flights.append(
-            Flight(
-                camera=NIR_CAMERA,
-                gnss=options.gnss,
-                start=farm.captured,
-                sensor=NIR_SENSOR,
-                band="nir",
-                pixels_per_mm=NIR_PIXELS_PER_MM,
-            )
-        )
+        nir = replace(flights[0], camera=NIR_CAMERA, sensor=NIR_SENSOR, band="nir")
+        flights.append(replace(nir, pixels_per_mm=NIR_PIXELS_PER_MM))
     grid = _truth_grid(farm, options)
     return _render(
         farm, stations, flights, grid, folder, seed=options.seed, workers=workers, track=track
@@ -283,13 +262,6 @@ def render_plan(
     A plan that lies elsewhere is moved: the middle of its area comes over the middle of the farm,
     and heights are kept above the ground at the take-off.  Pictures are free of distortion, as
     drones that correct them in the camera give them.
-
-    Parameters
-    ----------
-    gnss : Gnss
-        Errors of the recorded positions.
-    seed : int
-        Of wind, gimbal, positions and noise.
 
     Raises
     ------

@@ -122,13 +122,7 @@ class Shape:
 
 
 def shape_ground(farm: Farm, features: FarmFeatures, grid: Grid) -> Shape:
-    """Build the ground on a grid: terrain by cubic spline, then everything put on it.
-
-    Parameters
-    ----------
-    features : FarmFeatures
-        In map coordinates, from `Farm.features_over`.
-    """
+    """Build the ground on a grid: terrain by cubic spline, then features in map coordinates."""
     height = _bare_terrain(farm, grid)
     _roughen(height, grid.x_min, grid.y_max, grid.cell_m)
     wall, _ = _strips(features.walls, grid, wobble=0.25)

@@ -94,12 +94,8 @@ def illuminate_ground(
 ) -> None:
     """Turn reflectance (rows, cols, 5) into radiance in place: sunlight, shadows, open sky.
 
-    Parameters
-    ----------
-    height, top : ndarray of shape (rows, cols)
-        The ground, and the highest surface, which casts the shadows.
-    light : ndarray of shape (11,)
-        From `sun_and_sky`.
+    `height` is the ground's, `top` that of the highest surface, which casts the shadows, both
+    (rows, cols); `light` is from `sun_and_sky`.
     """
     upper = upper_bounds(top)
 

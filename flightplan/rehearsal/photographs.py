@@ -6,7 +6,6 @@ surface, orthomosaic, NDVI and masks.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +33,7 @@ from flightplan.rehearsal.ray_tracing import BLOCK, Triple, photograph
 from flightplan.rehearsal.scene import Scene
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
-from tmp.files import replacing
+from tmp.files import replacing, write_json
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid
 from tmp.progress import Track, silent
@@ -78,18 +77,10 @@ def fly_lines(
     overlap: Overlap | None = None,
     pitch_deg: float = -90.0,
 ) -> list[Station]:
-    """Return the stations of parallel lines over a rectangle about the world's origin.
+    """Return the stations of parallel lines over a level rectangle about the world's origin.
 
-    Parameters
-    ----------
-    size_m : tuple of 2 floats
-        East-west and north-south extent of the area.
-    height_agl_m : float
-        Height of the camera above the origin; the ground is taken to be level.
-    heading_deg : float
-        0 flies lines north and south, 90 east and west.
-    pitch_deg : float
-        -90 looks down; otherwise each line looks ahead along its direction of flight.
+    `size_m` is its east-west and north-south extent.  Heading 0 flies lines north and south, 90
+    east and west; pitch -90 looks down, otherwise each line looks ahead.
 
     Raises
     ------
@@ -107,18 +98,14 @@ def fly_lines(
     )
     extent = np.abs(np.array([along, across])) @ np.array(size_m) - 2 * INSET * footprint
     extent = np.maximum(extent, 0.0)
-    photos, lines = (
-        math.ceil(length / ((1 - lap) * print_m) - 1e-9) + 1
-        for length, lap, print_m in zip(
-            extent, (overlap.front, overlap.side), footprint, strict=True
-        )
-    )
+    steps = (1 - np.array([overlap.front, overlap.side])) * footprint
+    photos, lines = (np.ceil(extent / steps - 1e-9).astype(int) + 1).tolist()
     stations = []
+    ways = np.linspace(-0.5, 0.5, photos) * extent[0]
+    # An oblique camera sees the area from behind it.
+    set_back = height_agl_m / math.tan(math.radians(-pitch_deg)) if pitch_deg > -89 else 0.0
     for number, side in enumerate(np.linspace(-0.5, 0.5, lines) * extent[1]):
         backwards = number % 2 == 1
-        ways = np.linspace(-0.5, 0.5, photos) * extent[0]
-        # An oblique camera sees the area from behind it.
-        set_back = height_agl_m / math.tan(math.radians(-pitch_deg)) if pitch_deg > -89 else 0.0
         for way in -ways if backwards else ways:
             offset = (way + (set_back if backwards else -set_back)) * along + side * across
             stations.append(
@@ -223,14 +210,9 @@ def render(
 ) -> F32:
     """Return the radiance (rows, cols, bands) that a camera at a station receives.
 
-    Parameters
-    ----------
-    sweep_m : float
-        How far the camera moves along its heading between reading the first row and the last:
-        a rolling shutter.  The station is where the middle row is read.
+    With a rolling shutter the camera moves `sweep_m` along its heading between reading the first
+    row and the last; the station is where the middle row is read.
 
-    Notes
-    -----
     Between the world's curved frame and the map the affine approximation about the ground in the
     middle of the picture is used: 0.1 mm at 30 m from there.
 
@@ -329,14 +311,8 @@ def take_photographs(
         number, station, stream = numbered_station
         rng = np.random.default_rng(stream)
         shot = record(number, station, frame, flight, rng)
-        radiance = render(
-            scene,
-            frame,
-            flight.camera,
-            station,
-            band=flight.band,
-            sweep_m=flight.speed_m_s * flight.readout_s,
-        )
+        sweep_m = flight.speed_m_s * flight.readout_s
+        radiance = render(scene, frame, flight.camera, station, band=flight.band, sweep_m=sweep_m)
         pixels = develop(expose(radiance, flight.camera, flight.sensor, rng))
         write_photograph(folder / shot.name, pixels, shot.tags, quality=flight.sensor.jpeg_quality)
         return shot
@@ -409,9 +385,20 @@ def write_truth(
     _write_raster(folder / "ndvi.tif", scene.ndvi(radiance)[None], grid, ["NDVI"])
     stacked = np.stack(list(masks.values())).astype(np.uint8)
     _write_raster(folder / "masks.tif", stacked, grid, list(masks))
-    _write_json(folder / "houses.geojson", _footprints(scene, frame))
-    if scene.plates:
-        _write_json(folder / "targets.geojson", _targets(scene, frame))
+    houses = [
+        _feature({"ridge_m": house.ridge_m, "eaves_m": house.eaves_m}, house.outline.tolist())
+        for house in scene.houses
+    ]
+    targets = [
+        _feature(
+            {"reflectance": plate.reflectance},
+            [[*corner, scene.plate_height(plate)] for corner in plate.outline.tolist()],
+        )
+        for plate in scene.plates
+    ]
+    _write_features(folder / "houses.geojson", houses, frame)
+    if targets:
+        _write_features(folder / "targets.geojson", targets, frame)
     log.info("truth over %d × %d cells written to %s", grid.rows, grid.cols, folder)
 
 
@@ -419,14 +406,12 @@ def write_poses(
     path: Path, frame: LocalFrame, cameras: Iterable[Camera], shots: Iterable[RenderedPhotograph]
 ) -> None:
     """Write true interior and exterior orientation, and the recorded positions, as JSON."""
-    _write_json(
-        path,
-        {
-            "frame": {"origin": frame.origin, "crs": frame.crs},
-            "cameras": {camera.camera_id: asdict(camera) for camera in cameras},
-            "photos": [_pose_entry(shot, frame) for shot in shots],
-        },
-    )
+    content = {
+        "frame": {"origin": frame.origin, "crs": frame.crs},
+        "cameras": {camera.camera_id: asdict(camera) for camera in cameras},
+        "photos": [_pose_entry(shot, frame) for shot in shots],
+    }
+    write_json(path, content, indent=1, for_people=True)
 
 
 def _pose_entry(shot: RenderedPhotograph, frame: LocalFrame) -> dict[str, Any]:
@@ -448,43 +433,15 @@ def _pose_entry(shot: RenderedPhotograph, frame: LocalFrame) -> dict[str, Any]:
     }
 
 
-def _footprints(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
-    return _collection(
-        [
-            _feature({"ridge_m": house.ridge_m, "eaves_m": house.eaves_m}, house.outline.tolist())
-            for house in scene.houses
-        ],
-        frame,
-    )
-
-
-def _targets(scene: Scene, frame: LocalFrame) -> Mapping[str, Any]:
-    return _collection(
-        [
-            _feature(
-                {"reflectance": plate.reflectance},
-                [[*corner, scene.plate_height(plate)] for corner in plate.outline.tolist()],
-            )
-            for plate in scene.plates
-        ],
-        frame,
-    )
-
-
 def _feature(properties: Mapping[str, float], corners: list[list[float]]) -> dict[str, Any]:
     geometry = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
     return {"type": "Feature", "properties": properties, "geometry": geometry}
 
 
-def _collection(features: list[dict[str, Any]], frame: LocalFrame) -> Mapping[str, Any]:
+def _write_features(path: Path, features: list[dict[str, Any]], frame: LocalFrame) -> None:
     crs = {"type": "name", "properties": {"name": frame.crs}}
-    return {"type": "FeatureCollection", "crs": crs, "features": features}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with replacing(path) as beside:
-        text = json.dumps(content, indent=1, ensure_ascii=False)
-        beside.write_text(text + "\n", encoding="utf-8")
+    content = {"type": "FeatureCollection", "crs": crs, "features": features}
+    write_json(path, content, indent=1, for_people=True)
 
 
 def _write_raster(path: Path, bands: NDArray[Any], grid: Grid, names: list[str]) -> None:

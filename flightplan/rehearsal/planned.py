@@ -131,13 +131,7 @@ def photos_along(mission: Mission) -> Iterator[Photo]:
 def prove_flown(
     plan: FlownPlan, *, cell_m: float | None = None, workers: int = 1, track: Track = silent
 ) -> tuple[Certificate, Coverage]:
-    """Judge a plan's mission files by what was asked of it.
-
-    Parameters
-    ----------
-    cell_m : float, optional
-        Cell of the proof; by default that of `flightplan.proof.footprints.choose_cell`.
-    """
+    """Judge a plan's mission files by what was asked of it, on cells as `choose_cell` has them."""
     summary, frame, terrain = plan.summary, plan.frame, plan.terrain
     area = frame.to_plan(shape(summary["area"]))
     for each in summary["exclusions"]:
@@ -157,15 +151,17 @@ def prove_flown(
         most_height_agl_m=height + band,
         clearance_m=height - band,
     )
-    ways = [_way(plan, one) for one in plan.missions]
-    taking = [[one.photo_spacing_m > 0 for one in m.waypoints[:-1]] for m in plan.missions]
     certificate = certify(
         asked,
         coverage,
         laps=measure_laps(photos.some(photos.pitch_deg == NADIR_DEG), camera, terrain),
         profiles=[
-            profile_along(way, terrain, surveying=taken)
-            for way, taken in zip(ways, taking, strict=True)
+            profile_along(
+                _way(plan, mission),
+                terrain,
+                surveying=[one.photo_spacing_m > 0 for one in mission.waypoints[:-1]],
+            )
+            for mission in plan.missions
         ],
         photographs=len(photos),
         frame=frame,
@@ -186,13 +182,9 @@ def _placed(plan: FlownPlan) -> Photos:
         ]
         lines += [first + one.line for one in photos]
         first = lines[-1] + 1
-    table = np.array(rows)
-    return Photos(
-        position=table[:, :3],
-        heading_deg=table[:, 3],
-        pitch_deg=table[:, 4],
-        line=np.array(lines),
-    )
+    x, y, z, heading, pitch = np.array(rows).T
+    position = np.column_stack([x, y, z])
+    return Photos(position=position, heading_deg=heading, pitch_deg=pitch, line=np.array(lines))
 
 
 def _way(plan: FlownPlan, mission: Mission) -> Float:

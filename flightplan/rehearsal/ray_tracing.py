@@ -331,19 +331,10 @@ def photograph(
 ) -> int:
     """Fill a picture (rows, cols, 3 or 1) with radiance, four rays a pixel; return the misses.
 
-    Three bands are red, green and blue; a single band is near infrared.
+    Three bands are red, green and blue; a single band is near infrared.  The lens is fx, fy, cx,
+    cy in pixels (corner origin), k1, k2, p1, p2, k3 of Brown's model; `lattice_from_cam` (3, 3)
+    turns a ray from camera to lattice metres, `centre` is the projection centre there.
 
-    Parameters
-    ----------
-    lens : tuple of 9 floats
-        fx, fy, cx, cy in pixels (corner origin), k1, k2, p1, p2, k3 of Brown's model.
-    lattice_from_cam : ndarray of shape (3, 3)
-        Turns a ray from camera to lattice metres.
-    centre : tuple of 3 floats
-        Projection centre in lattice metres.
-
-    Notes
-    -----
     The picture is worked through in squares of `patch` pixels, whose ground must be smaller than
     a block of `flightplan.rehearsal.ray_tracing.BLOCK` cells.  The rays through a square's
     corners are exact and give the rays between them by bilinear interpolation, which is within

@@ -64,8 +64,6 @@ class Scene:
     ) -> Scene:
         """Build the scene over ``(x_min, y_min, x_max, y_max)`` in map coordinates.
 
-        Notes
-        -----
         Twenty bytes a cell stay in memory: 80 MB for a square of 100 m at 5 cm.
         """
         grid = Grid.from_bounds(bounds, cell_m, farm.crs)
@@ -100,17 +98,10 @@ class Scene:
     ) -> Scene:
         """Return bare ground of any shape and colour, with houses, in a given light.
 
-        Parameters
-        ----------
-        height : ndarray of shape (rows, cols)
-            Of the ground above the ellipsoid.
-        reflectance : ndarray of shape (rows, cols, 5)
-            As `flightplan.rehearsal.lighting.paint_ground` returns it; turned into radiance in
-            place.
-        light : ndarray of shape (11,)
-            From `flightplan.rehearsal.lighting.sun_and_sky`.
-        houses : tuple of House
-            In map coordinates; those off the grid are left out.
+        Heights (rows, cols) are above the ellipsoid, houses in map coordinates, those off the
+        grid left out.  Reflectance (rows, cols, 5) is as
+        `flightplan.rehearsal.lighting.paint_ground` returns it, and is turned into radiance in
+        place; `light` (11,) is from `flightplan.rehearsal.lighting.sun_and_sky`.
         """
         standing = tuple(house for house in houses if _on(grid, house))
         table = _house_table(standing, height, grid)

@@ -92,24 +92,14 @@ def fit_heights(
 ) -> FlightProfile:
     """Return the flight profile of fewest waypoints inside a height band.
 
-    Parameters
-    ----------
-    distance_m : array-like of shape (N,)
-        Along the way, strictly increasing.
-    ground_m : array-like of shape (N,)
-        Ground below the way, straight between samples.
-        `flightplan.terrain.terrain.Terrain.profile` samples so that this is true.
-    highest_m : array-like of shape (N,), optional
-        Highest ground that the drone might come over, such as that of a corridor as wide as its
-        position is uncertain.  By default the ground itself.
+    The ground (N,) is straight between samples at distances (N,) that increase strictly;
+    `highest_m` (N,) is the highest ground that the drone might come over, such as that of a
+    corridor as wide as its position is uncertain, by default the ground itself.
 
-    Returns
-    -------
-    FlightProfile
-        At or above ``highest + height - below`` everywhere, at or below ``ground + height +
-        above`` wherever the slope limits and the corridor allow it, and never steeper than the
-        limits.  No polyline in that tube has fewer waypoints; of those with as few, one that
-        stays near the wanted height.
+    The profile lies at or above ``highest + height - below`` everywhere, at or below ``ground +
+    height + above`` wherever the slope limits and the corridor allow it, and is never steeper
+    than the limits.  No polyline in that tube has fewer waypoints; of those with as few, it is one
+    that stays near the wanted height.
 
     Raises
     ------

@@ -108,22 +108,11 @@ def _append(chain: list[Point], point: Point, side: float) -> None:
 def fewest_links(
     x: Float, lower: Float, upper: Float, *, climb: float, descent: float
 ) -> tuple[Float, Float]:
-    """Return the polyline of fewest vertices that stays between two chains.
+    """Return the polyline of fewest vertices (M,) that stays between two chains (N,).
 
-    Parameters
-    ----------
-    x : ndarray of shape (N,)
-        Strictly increasing, N at least 2.
-    lower, upper : ndarray of shape (N,)
-        Chains, straight between the `x`; ``lower < upper`` throughout.  Neither may rise faster
-        than `climb` nor fall faster than `descent`.
-    climb, descent : float
-        Greatest slopes of the polyline, both positive.
-
-    Returns
-    -------
-    x, z : ndarray of shape (M,)
-        From ``x[0]`` to ``x[-1]``; vertices lie anywhere, not only at the given `x`.
+    The chains are straight between the `x`, which increase strictly, N at least 2, and ``lower <
+    upper`` throughout.  They, and the polyline, rise no faster than `climb` nor fall faster than
+    `descent`.  It goes from ``x[0]`` to ``x[-1]``; vertices lie anywhere, not only at the `x`.
 
     Notes
     -----

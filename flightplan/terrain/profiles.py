@@ -45,17 +45,9 @@ def ground_profile(
     way : array-like of shape (M, 2)
         Corners in plan metres, M at least 2; points that repeat count once.
     half_width_m : float
-        How far beside the way the drone may come: its position is not better known than GNSS
-        has it.
+        How far beside the way the drone may come.
     step_m : float
         Samples closer than this are thinned out.
-
-    Returns
-    -------
-    GroundProfile
-        `lowest_m` and `highest_m` bound the terrain between samples too, not only at them.
-        Without a corridor, and where cells are larger than `step_m`, they differ only by the
-        twist of a cell.
 
     Raises
     ------
@@ -64,6 +56,9 @@ def ground_profile(
 
     Notes
     -----
+    `lowest_m` and `highest_m` bound the terrain between samples too, not only at them.  Without a
+    corridor, and where cells are larger than `step_m`, they differ only by the twist of a cell.
+
     Along a straight line the bilinear ground is a parabola within each cell, so samples are
     taken where the line goes from cell to cell, and the parabola's arrow, which is greatest half
     way, is added to both ends of a stretch that bulges.  The corridor is covered by parallel
@@ -80,14 +75,14 @@ def ground_profile(
     parts = []
     for start, end in pairwise(corners):
         distance, low, high = _stretch(terrain, start, end, beside_m)
-        parts.append((begun_m + distance, low, high))
+        parts.append(np.array([begun_m + distance, low, high]))
         begun_m += float(distance[-1])
     # Where stretches meet, the lower and the higher of both ends count.
-    distance = np.concatenate([part[0] for part in parts])
+    distance, lows, highs = np.hstack(parts)
     distance, place = np.unique(distance, return_inverse=True)
     lowest, highest = np.full(len(distance), np.inf), np.full(len(distance), -np.inf)
-    np.minimum.at(lowest, place, np.concatenate([part[1] for part in parts]))
-    np.maximum.at(highest, place, np.concatenate([part[2] for part in parts]))
+    np.minimum.at(lowest, place, lows)
+    np.maximum.at(highest, place, highs)
     kept = _kept(distance, step_m)
     return GroundProfile(
         distance_m=distance[kept],
@@ -199,16 +194,10 @@ def profile_along(
     surveying: Sequence[bool] | NDArray[np.bool_] | None = None,
     step_m: float = RESOLUTION_M,
 ) -> Profile:
-    """Sample a way over the terrain.
+    """Sample a way over the terrain, no farther apart than `step_m`.
 
-    Parameters
-    ----------
-    way : array-like of shape (N, 3)
-        Waypoints: plan x, y, and height in the terrain's datum; straight between them.
-    surveying : sequence of N - 1 bools, optional
-        Whether photographs are taken from each waypoint to the next; by default always.
-    step_m : float
-        Longest way between two samples.
+    It is straight between waypoints (N, 3): plan x, y, and height in the terrain's datum.
+    `surveying` (N - 1,) tells where photographs are taken to the next; by default everywhere.
 
     Raises
     ------
@@ -227,13 +216,10 @@ def profile_along(
     legs = np.hypot(*np.diff(points[:, :2], axis=0).T)
     at = np.concatenate([[0.0], np.cumsum(legs)])
     taking = np.ones(len(legs), bool) if surveying is None else np.asarray(surveying, bool)
-    distance, which = [], []
-    for number, leg in enumerate(legs):
-        samples = max(int(np.ceil(leg / step_m)), 1) + 1
-        distance.append(np.linspace(at[number], at[number + 1], samples))
-        which.append(np.full(samples, number))
-    leg_of = np.concatenate(which)
-    along = np.concatenate(distance)
+    samples = np.maximum(np.ceil(legs / step_m).astype(int), 1) + 1
+    leg_of = np.repeat(np.arange(len(legs)), samples)
+    ends = zip(at[:-1], at[1:], samples, strict=True)
+    along = np.concatenate([np.linspace(start, end, count) for start, end, count in ends])
     share = (along - at[leg_of]) / np.maximum(legs[leg_of], 1e-12)
     # A leg straight up has no length: its first sample is its foot, its last its top.
     upright = legs[leg_of] == 0

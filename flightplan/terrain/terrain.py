@@ -121,21 +121,11 @@ class ElevationModel:
         return float(across_m), float(down_m)
 
     def sample(self, frame: PlanFrame, grid: Grid) -> tuple[Heights, NDArray[np.bool_]]:
-        """Return heights at the cell centres of a grid in the plan.
+        """Return heights at a grid's cell centres, and which lie beside the model, (rows, cols).
 
-        Parameters
-        ----------
-        grid : Grid
-            Its `crs` is not looked at.
-
-        Returns
-        -------
-        heights : ndarray of shape (rows, cols)
-            Metres above `datum`, bilinear in the model; NaN where the model knows none, also
-            beside a gap.  If the grid is coarser than the model, bilinear in the highest of the
-            model's cells that one of the grid's takes in.
-        off : ndarray of shape (rows, cols)
-            Which cells lie beside the model.
+        Heights are metres above `datum`, bilinear in the model; NaN where it knows none, also
+        beside a gap.  If the grid is coarser than the model, they are bilinear in the highest of
+        the model's cells that one of the grid's takes in.
         """
         sides_m = self.cell_sides_m(frame, _middle(grid))
         # A hair more, so that a model of 0.5 m is taken two by two at 1 m.
@@ -283,13 +273,8 @@ class Terrain:
     @property
     def bounds(self) -> Bounds:
         """Outer edges of the cells."""
-        rows, cols = self.heights.shape
-        return (
-            self.x_min,
-            self.y_max - rows * self.cell_m,
-            self.x_min + cols * self.cell_m,
-            self.y_max,
-        )
+        tall_m, wide_m = (cells * self.cell_m for cells in self.heights.shape)
+        return self.x_min, self.y_max - tall_m, self.x_min + wide_m, self.y_max
 
     def covers(self, xy: ArrayLike) -> NDArray[np.bool_]:
         """Tell for plan points (N, 2) which lie on the grid, edges included, as (N,)."""
@@ -301,17 +286,7 @@ class Terrain:
         return np.asarray(inside & (y >= y_min - hair_m) & (y <= y_max + hair_m))
 
     def at(self, xy: ArrayLike) -> Float:
-        """Return the ground's height below plan points.
-
-        Parameters
-        ----------
-        xy : array-like of shape (N, 2)
-            Plan metres.
-
-        Returns
-        -------
-        ndarray of shape (N,)
-            Metres above `datum`, bilinear between cell centres.
+        """Return the ground's height (N,) below plan points (N, 2), bilinear between cell centres.
 
         Raises
         ------
@@ -345,18 +320,12 @@ class Terrain:
 
 
 def read_terrain(
-    path: Path,
-    frame: PlanFrame,
-    bounds: Bounds,
-    *,
-    datum: str | None = None,
+    path: Path, frame: PlanFrame, bounds: Bounds, *, datum: str | None = None
 ) -> Terrain:
-    """Read the ground of a plan from a user's elevation model.
+    """Read the ground of a plan from a user's elevation model, any raster that GDAL reads.
 
     Parameters
     ----------
-    path : Path
-        Any raster of heights that GDAL reads, in any CRS.  Only the part needed is read.
     bounds : tuple of float
         What must be covered, in plan metres: the area with its margins, runs and turns.
     datum : str, optional
@@ -430,11 +399,7 @@ def _grid(model: ElevationModel, frame: PlanFrame, bounds: Bounds) -> Grid:
 
 
 def _refuse_gaps(
-    path: Path,
-    frame: PlanFrame,
-    grid: Grid,
-    unknown: NDArray[np.bool_],
-    off: NDArray[np.bool_],
+    path: Path, frame: PlanFrame, grid: Grid, unknown: NDArray[np.bool_], off: NDArray[np.bool_]
 ) -> None:
     """Say how much of the ground is unknown, and about where."""
     missing = unknown & off if (unknown & off).any() else unknown

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
+from flightplan.coverage.annealing import places_inside
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Route, route_path, route_seconds
-from flightplan.coverage.view_counts import Pattern, places_inside
+from flightplan.coverage.routes import Pattern, Route, route_path, route_seconds
 from flightplan.equipment.flight_model import Motion, Wind
 from tmp.errors import InputError
 

@@ -37,15 +37,6 @@ def test_distances_are_those_worked_by_hand() -> None:
     assert got.speed_limit == "2 s between photographs"
 
 
-def test_portrait_mounting_swaps_the_distances() -> None:
-    wanted = Wanted(overlap=Overlap(front=0.7, side=0.7), height_agl_m=60.0)
-    landscape = choose_spacing([MINI], wanted)
-    portrait = choose_spacing([MINI], replace(wanted, portrait=True))
-    assert (portrait.line_m, portrait.photo_m) == pytest.approx(
-        (landscape.photo_m, landscape.line_m)
-    )
-
-
 def test_detail_binds_at_the_highest_and_overlap_at_the_lowest_clearance() -> None:
     got = choose_spacing([MINI], Wanted(overlap=LAPS, gsd_m=0.025, below_m=5, above_m=3))
     assert got.highest_m / MINI.f_px == pytest.approx(0.025)

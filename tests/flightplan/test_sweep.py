@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from flightplan.coverage.routes import Airspace
+from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip
 from flightplan.coverage.sweep import (
     CLOSEST,
     OUTERMOST,
@@ -16,7 +16,6 @@ from flightplan.coverage.sweep import (
     sweep_extent,
     views_per_line,
 )
-from flightplan.coverage.view_counts import Axes, Pattern, Strip
 
 PATTERN = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
 EAST = Axes(heading_deg=90.0)

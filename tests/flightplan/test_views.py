@@ -3,7 +3,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.coverage.view_counts import Axes, Sightings, Strip, places_inside, places_on_edge
+from flightplan.coverage.annealing import Sightings, places_inside, places_on_edge
+from flightplan.coverage.routes import Axes, Strip
 
 SQUARE = shapely.box(0, 0, 200, 200)
 
