@@ -20,8 +20,14 @@ from flows.engine.stage import Stage
 from flows.engine.store import Result
 from flows.pipeline import SurveyRun, open_run
 from flows.prefect.server import PACKAGES, Server, configure
-from flows.prefect.service import service_of_process
-from flows.run.request import IndexOptions, MapOptions, Part, SurveyRequest, SurveyResult
+from flows.run.request import (
+    IndexOptions,
+    MapOptions,
+    Part,
+    SurveyRequest,
+    SurveyResult,
+    service_of_process,
+)
 from tmp.errors import StoppedError, TransientError
 
 configure()  # before Prefect is imported
@@ -36,8 +42,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # n
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
 
-from flows.prefect.artifacts import note_run, note_stage  # noqa: E402
-from flows.prefect.dead_runs import FLOW, mark_dead_runs, sign_run  # noqa: E402
+from flows.prefect.records import FLOW, mark_dead_runs, note_run, note_stage, sign_run  # noqa: E402  # noqa: E402
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State

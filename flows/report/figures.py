@@ -15,8 +15,6 @@ from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
-from flows.report.ground import Ground
-from flows.report.provenance import Hole
 from tmp import plotting
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from flows.report.ground import Ground
+    from flows.report.provenance import Hole
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]

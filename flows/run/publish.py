@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.engine.result import DISTRIBUTION, content_digest
 from flows.engine.store import Result, read_result
-from flows.products.catalog import write_catalog
-from flows.products.styles import write_styles
+from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import PRODUCTS
 from flows.report.findings import Coverage
 from flows.report.report import MapRecord, assess_map, write_report

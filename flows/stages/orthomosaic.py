@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from flows.engine.cost import SURFACE_CELLS, Quality, Raster, of_photographs, of_tiles
 from flows.engine.stage import Figures, Stage, Workspace
-from flows.products.ground import GROUND, Continued, drawn_on, inside_area, read_continued
+from flows.products.ground import GROUND, Continued, inside_area, read_continued
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
@@ -30,7 +30,7 @@ from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
 
 if TYPE_CHECKING:
-    pass
+    from photogrammetry.ortho.seams import SurfaceWindow
 
 GAINS_FILE = "gains.json"
 
@@ -209,6 +209,22 @@ def _coarse_tile(tile: Tile) -> Tile:
 def _native_gsd(surface: Grid, quality: Quality) -> float:
     """Return the photographs' own ground sample distance, as the surface's cell has it."""
     return surface.cell_m / SURFACE_CELLS[quality]
+
+
+def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
+    """Return the ground over a window, which may reach beyond it.
+
+    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
+    picture has no holes where the surface has, and reaches as far as the photographs.
+    """
+    return drawn_on(ground.grid.window(window), read_continued(ground, window))
+
+
+def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
+    """Return the ground of a grid as seams and picture need it."""
+    from photogrammetry.ortho.seams import SurfaceWindow
+
+    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:

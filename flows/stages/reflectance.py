@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from flows.engine.cost import Raster, of_tiles
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
-from flows.products.ground import GROUND, NODATA, inside_area, read_ground
+from flows.products.ground import GROUND, NODATA, inside_area
 from flows.products.table import REFLECTANCE_TILE
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
@@ -32,6 +32,7 @@ from flows.stages.inputs import (
     read_survey,
     require_space,
 )
+from flows.stages.orthomosaic import read_ground
 from ingest.metadata.bands import Declaration, read_band_tags, read_declarations
 from ingest.radiometry.panel_table import FILE, PanelTable, read_panels
 from ingest.radiometry.radiance import find_saturated, read_stored, to_radiance

@@ -19,7 +19,7 @@ from flows.products.band_stack import wavelength_tags
 from flows.products.ground import GROUND
 from flows.report.report import MapRecord
 from flows.run import plan
-from flows.run.dry_run import describe_run_plan
+from flows.run.plan import describe_run_plan
 from flows.run.record import RUN
 from flows.run.request import (
     IndexOptions,

@@ -20,9 +20,7 @@ from flows.engine.stage import Figures, Stage, Workspace
 from flows.engine.store import Result
 from flows.pipeline import SurveyRun, run_survey
 from flows.prefect import server as prefect_server_module
-from flows.prefect.artifacts import stage_page, stage_row
-from flows.prefect.dead_runs import mark_dead_runs
-from flows.prefect.events import INGESTED, announce_ingest
+from flows.prefect.records import INGESTED, announce_ingest, mark_dead_runs, stage_page, stage_row
 from flows.prefect.server import Server, configured_server, server_of_run
 from flows.products.ground import GROUND
 from flows.report.figures import thumbnail
@@ -355,7 +353,7 @@ def test_server_that_goes_away_takes_no_run_with_it(
 KILLED = """
 import os, sys
 from pathlib import Path
-from flows.prefect.dead_runs import sign_run
+from flows.prefect.records import sign_run
 from flows.prefect.server import configure
 configure()
 from prefect import flow
