@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from flows.products.ground import GROUND
 from flows.products.table import MOSAIC_TILE
-from flows.stages.inputs import PICTURES
-from flows.stages.orthomosaic import read_gains, read_ground
+from flows.stages.inputs import PICTURES, read_ground
+from flows.stages.orthomosaic import read_gains
 from photogrammetry.ortho.mosaic import mosaic_tile
 from photogrammetry.ortho.seams import ground_window
 from photogrammetry.pictures import DecodedPictures, PictureStore

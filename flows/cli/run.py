@@ -286,7 +286,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
     if dry_run:
-        from flows.run.plan import describe_run_plan
+        from flows.run.status import describe_run_plan
         from tmp.survey import Survey
 
         request, how = survey_request(**chosen), run_options(**chosen)

@@ -1,4 +1,4 @@
-"""What Prefect's server is told of a survey: photographs taken in, pages of stages, dead processes."""
+"""What Prefect's server is told: cards taken in, what stages made, which runs are dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stages of a map read: survey, photographs, reconstruction; and the room they need.
+"""What the stages of a map read of a survey and its ground; and the room they need.
 
 Heavy imports are inside the functions, as the controller of a run needs the stages' names alone.
 Disk space is asked for before work starts rather than missed in the middle of it.
@@ -22,13 +22,17 @@ from shapely.geometry.base import BaseGeometry
 from flows.engine.cost import Quality
 from flows.engine.result import DISTRIBUTION, environment_in_short
 from flows.engine.stage import Workspace
+from flows.products.ground import Continued, read_continued
 from tmp.captures import Capture, choose_captures, read_captures
 from tmp.errors import InputError, PhotographError, SpaceError
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import TiledRaster
 from tmp.reconstruction import Reconstruction, read_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
 from tmp.threads import map_threads
 
 if TYPE_CHECKING:
+    from photogrammetry.ortho.seams import SurfaceWindow
     from photogrammetry.pictures import PictureStore
 
 SURVEY = "survey"
@@ -111,6 +115,22 @@ def read_surveying(space: Workspace) -> Reconstruction:
 
     _, _, captures = read_survey(space)
     return surface_part(read_oriented(space), captures)
+
+
+def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
+    """Return the ground over a window, which may reach beyond it.
+
+    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
+    picture has no holes where the surface has, and reaches as far as the photographs.
+    """
+    return drawn_on(ground.grid.window(window), read_continued(ground, window))
+
+
+def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
+    """Return the ground of a grid as seams and picture need it."""
+    from photogrammetry.ortho.seams import SurfaceWindow
+
+    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def product_tags(vertical_datum: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, Groun
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
     complete_pictures,
+    drawn_on,
     picture_store,
     product_tags,
     read_survey,
@@ -28,9 +28,6 @@ from flows.stages.inputs import (
 from tmp.files import replacing
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
-
-if TYPE_CHECKING:
-    from photogrammetry.ortho.seams import SurfaceWindow
 
 GAINS_FILE = "gains.json"
 
@@ -209,22 +206,6 @@ def _coarse_tile(tile: Tile) -> Tile:
 def _native_gsd(surface: Grid, quality: Quality) -> float:
     """Return the photographs' own ground sample distance, as the surface's cell has it."""
     return surface.cell_m / SURFACE_CELLS[quality]
-
-
-def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
-    """Return the ground over a window, which may reach beyond it.
-
-    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
-    picture has no holes where the surface has, and reaches as far as the photographs.
-    """
-    return drawn_on(ground.grid.window(window), read_continued(ground, window))
-
-
-def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
-    """Return the ground of a grid as seams and picture need it."""
-    from photogrammetry.ortho.seams import SurfaceWindow
-
-    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:

@@ -28,11 +28,11 @@ from flows.stages.inputs import (
     neat,
     picture_store,
     product_tags,
+    read_ground,
     read_oriented,
     read_survey,
     require_space,
 )
-from flows.stages.orthomosaic import read_ground
 from ingest.metadata.bands import Declaration, read_band_tags, read_declarations
 from ingest.radiometry.panel_table import FILE, PanelTable, read_panels
 from ingest.radiometry.radiance import find_saturated, read_stored, to_radiance
