@@ -124,12 +124,7 @@ def _table(rows: Sequence[Sequence[str]], *, left: Sequence[int]) -> str:
 def calibrate_photo(path: Path, catalogue: Catalogue) -> Iterator[str]:
     """Yield lines that say a photograph's focal length and end in an entry to paste.
 
-    Parameters
-    ----------
-    path : Path
-        A photograph as it came from the card.
-    catalogue : Catalogue
-        To tell whether the camera is known, and how far the figures differ.
+    The catalogue tells whether the camera is known, and how far the figures differ.
 
     Raises
     ------

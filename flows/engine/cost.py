@@ -167,13 +167,8 @@ def survey_size(
 ) -> SurveySize:
     """Return the size of a survey: of the photographs that are used, and of what is asked.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-    cameras : mapping of Camera
-        By camera id; tells how large a pixel's ground is, where flying heights are recorded.
-    ortho_gsd_m : float, optional
-        Cell that is asked for; None for the photographs' own.
+    The cameras, by their id, tell how large a pixel's ground is where flying heights are recorded;
+    without a cell that is asked for the orthomosaic has the photographs' own.
     """
     used = [capture for capture in captures if capture.used]
     pixels = [capture.width_px * capture.height_px for capture in used]

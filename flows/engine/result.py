@@ -127,14 +127,8 @@ def publish(
     """Turn the folder `partial`, with all files of a result, into the result `folder`.
 
     What is there is replaced, unless another process has published the same result meanwhile: then
-    that one stays.
-
-    Parameters
-    ----------
-    manifest : mapping
-        What is to be known of the result; the list of its files is added.
-    keep_scratch : bool
-        Whether the stage is to go on from its scratch folder one day.
+    that one stays.  The list of files is added to the manifest; a scratch folder is kept for a
+    stage that is to go on from it one day.
     """
     try:
         # A network disk keeps files that another process has open; they are no part of the result.

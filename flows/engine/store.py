@@ -85,12 +85,7 @@ class StageStore:
     def make(
         self, recipe: Recipe, *, run: RunRecipe | None = None, track: Track = silent
     ) -> Result:
-        """Return the result of a recipe, running it only if the result is not there.
-
-        Parameters
-        ----------
-        run : callable, optional
-            How it is run; by default on one thread of this process.
+        """Return the result of a recipe, run, by default on one thread, only if it is not there.
 
         Raises
         ------
@@ -119,12 +114,8 @@ class StageStore:
     ) -> Recipe:
         """Return the recipe for a stage's result.
 
-        Parameters
-        ----------
-        inputs : mapping of str to Path or Known
-            Files or folders by the name the stage knows them by.
-        options : mapping
-            JSON-able values that change the result.
+        Inputs are files or folders by the name the stage knows them by; options are JSON-able
+        values that change the result.
 
         Raises
         ------

@@ -119,12 +119,6 @@ def _require(where: str, kind: str, name: str, there: Iterable[str], inside: str
 def prepare_cluster(profile: Profile, survey_root: Path) -> None:
     """Make sure that a cluster can run a survey; what passed is not asked again for a day.
 
-    Parameters
-    ----------
-    profile : Profile
-    survey_root : Path
-        The survey's folder.
-
     Raises
     ------
     InputError

@@ -186,15 +186,7 @@ class Follower(Protocol):
 
 
 def follow(units: Sequence[Unit], track: Track, label: str) -> Follower:
-    """Return what shows the phases of one unit as bars, and several units as one bar.
-
-    Parameters
-    ----------
-    units : sequence of Unit
-    track : Track
-    label : str
-        Of the bar over several units.
-    """
+    """Return what shows the phases of one unit as bars, and several units as one bar of a label."""
     return _FollowOne(units[0], track) if len(units) == 1 else _FollowMany(units, track, label)
 
 
@@ -383,12 +375,7 @@ def view_unit(folder: Path) -> UnitView:
 def view_units(stage: Path, key: str = "") -> list[UnitView]:
     """Return the units of a stage's last result: parts by number, then the one that ends it.
 
-    Parameters
-    ----------
-    stage : Path
-        ``work/units/<stage>``.
-    key : str
-        Of another result than the last.
+    The stage is ``work/units/<stage>``, the key that of another result than the last.
     """
     folders = [path.parent for path in stage.glob(f"{key or '*'}/*/{UNIT}")]
     if folders and not key:
@@ -398,13 +385,7 @@ def view_units(stage: Path, key: str = "") -> list[UnitView]:
 
 
 def cluster_logs(result: Path) -> Mapping[Path, list[Path]]:
-    """Return what the cluster itself said of units of a result, by their folders.
-
-    Parameters
-    ----------
-    result : Path
-        ``work/units/<stage>/<key>``.
-    """
+    """Return what the cluster said of the units of ``work/units/<stage>/<key>``, by folder."""
     found: dict[Path, list[Path]] = {}
     listed = sorted(result.glob(f"*/{UNITS_LIST}"), key=lambda path: path.stat().st_mtime)
     for path in listed:

@@ -161,14 +161,8 @@ def write_unit(
 ) -> None:
     """Write down a unit of work, so that any machine can do it.
 
-    Parameters
-    ----------
-    failed : mapping
-        Items that are left alone, and why.
-    lenient : bool
-        Whether items that cannot be made leave holes.
-    scratch : str
-        Folder for temporary files on the machine that does the unit; may name its variables.
+    Items that have failed are left alone; where it is lenient, what cannot be made leaves holes.
+    The scratch folder is on the machine that does the unit; it may name that one's variables.
 
     Raises
     ------
@@ -305,12 +299,7 @@ def records_beside(folder: Path) -> list[UnitRecord]:
 def forget_old(stage: Path, key: str) -> None:
     """Delete the units of a stage's earlier results, but not those that a job may be at work on.
 
-    Parameters
-    ----------
-    stage : Path
-        ``work/units/<stage>``.
-    key : str
-        Of the result at hand.
+    The stage is ``work/units/<stage>``, the key that of the result at hand.
     """
     if not stage.is_dir():
         return

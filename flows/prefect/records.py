@@ -40,15 +40,7 @@ DEAD = "the process was killed; run again to go on"
 def announce_ingest(root: Path) -> bool:
     """Tell Prefect's server, if there is one, that a survey has taken photographs in.
 
-    Parameters
-    ----------
-    root : Path
-        The survey's folder.
-
-    Returns
-    -------
-    bool
-        Whether it was told.  Nothing is from within a run: that goes on by itself.
+    Returns whether it was told.  Nothing is from within a run: that goes on by itself.
     """
     server = configured_server()
     if server is None or not server.answers():

@@ -28,14 +28,7 @@ CONTINUED = "continued"
 def continue_ground(ground: TiledRaster, points: Array, height_agl_m: float) -> None:
     """Decide which of the ground stands, and store beside its tiles how it goes on.
 
-    Parameters
-    ----------
-    ground : TiledRaster
-        With all its tiles.
-    points : ndarray of shape (N, 3)
-        Tie points, map.
-    height_agl_m : float
-        Flying height above the ground.
+    The tie points (N, 3) are in map coordinates; the height is that of flying, above the ground.
     """
     from photogrammetry.surface.continuation import Summary, continue_surface
 

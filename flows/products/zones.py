@@ -57,12 +57,8 @@ class Zones:
 def write_zones(zones_file: Path, rasters: Sequence[Path], products_dir: Path) -> tuple[Path, Path]:
     """Summarise index rasters in polygons; writes ``zones_<name>.csv`` and ``.gpkg``.
 
-    Parameters
-    ----------
-    zones_file : Path
-        Any vector file GDAL reads; the first layer with polygons.
-    rasters : sequence of Path
-        On any grids, one band each.
+    Of any vector file GDAL reads, the first layer with polygons counts; rasters have one band each,
+    on any grids.
 
     Raises
     ------

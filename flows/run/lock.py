@@ -67,16 +67,9 @@ class Holder:
 
 @contextlib.contextmanager
 def locked(path: Path, purpose: str) -> Iterator[None]:
-    """Hold a lock file while the block runs.
+    """Hold a lock file while the block runs; the purpose is told to whoever comes next.
 
     A lock left behind by a process that was killed is taken over.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file; its folder is made if absent.
-    purpose : str
-        What holds the lock, for the message to the next one.
 
     Raises
     ------

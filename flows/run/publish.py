@@ -46,12 +46,7 @@ class Published:
 def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]) -> Published:
     """Write the products of a map, its catalogue and its report, unless they are up to date.
 
-    Parameters
-    ----------
-    results : sequence of Result
-        Of all stages of the map.
-    asked : mapping of str
-        The options in words, for the report.
+    The results are those of all stages; what was asked is for the report, in words.
     """
     survey = plan.survey
     publish(results, survey.products_dir)

@@ -87,17 +87,9 @@ class Look:
 def write_contact_sheet(
     path: Path, looks: Sequence[Look], scale: Scale, *, title: str, lines: Sequence[str] = ()
 ) -> None:
-    """Write many small pictures as one PNG.
+    """Write small pictures, at least one, in reading order as one PNG.
 
-    Parameters
-    ----------
-    path : Path
-    looks : sequence of Look
-        In reading order; at least one.
-    scale : Scale
-    title : str
-    lines : sequence of str
-        Below the title: what the values rest on, what was left out.
+    Lines below the title say what the values rest on and what was left out.
     """
     thumbs = [_thumb(look.values, scale) for look in looks]
     columns = min(SHEET_COLUMNS, len(looks))
@@ -179,12 +171,7 @@ Release = Mapping[str, Source]
 def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> Path:
     """Write a contact sheet of the NDVI of a survey's releases; returns its path.
 
-    Parameters
-    ----------
-    root : Path
-        A survey folder with ingested photographs; no map is needed.
-    workers : int
-    track : Track
+    Photographs suffice, no map is needed.
 
     Raises
     ------

@@ -276,12 +276,7 @@ def list_logs(survey: Survey) -> list[str]:
 def stage_log(survey: Survey, stage: str, tile: str = "") -> Iterator[str]:
     """Yield what all units of a stage's last run said, in their order, each below a header.
 
-    Parameters
-    ----------
-    survey : Survey
-    stage : str
-    tile : str
-        Only of the unit that worked on it last.
+    Of a tile, only what the unit said that worked on it last.
 
     Raises
     ------

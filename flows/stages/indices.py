@@ -49,13 +49,7 @@ class IndexRequest:
 
 
 def read_requests(indices: Sequence[Mapping[str, str]], stack: BandStack) -> list[IndexRequest]:
-    """Return what is to be made.
-
-    Parameters
-    ----------
-    indices : sequence of mapping
-        Each with ``name``, as asked for, and ``formula``, empty for one of the table.
-    stack : BandStack
+    """Return what is to be made of ``name`` and ``formula`` each, the latter empty for the table's.
 
     Raises
     ------
@@ -195,12 +189,8 @@ def index_sigma(
     """Return the standard deviation of an index that the calibration of its bands leaves.
 
     Each band's level is moved up and down by its standard deviation, at the median values of the
-    survey; the changes of the index add up as independent errors do.
-
-    Returns
-    -------
-    float or None
-        None where the doubt of a band is unknown.
+    survey; the changes of the index add up as independent errors do.  None where the doubt of a
+    band is unknown.
     """
     from photogrammetry.indices.compute import index_values
 

@@ -152,19 +152,7 @@ def neat(cell_m: float, reconstruction: Reconstruction) -> float:
 def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:
     """Raise `SpaceError` if a folder's disk has less room than is needed.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
-    needed_bytes : float
-        Without the reserve of `RESERVE_BYTES`, which is added.
-    purpose : str
-        What needs it, for the message.
-
-    Raises
-    ------
-    SpaceError
-        With what is needed and what is free.
+    `RESERVE_BYTES` are added to the need; the purpose is for the message.
     """
     free = shutil.disk_usage(folder).free
     needed = needed_bytes + RESERVE_BYTES
@@ -176,15 +164,9 @@ def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:
 
 
 def refuse_distant_area(path: Path, area: BaseGeometry, positions_m: NDArray[np.float64]) -> None:
-    """Raise `InputError` if no photograph was taken near the area.
+    """Raise `InputError` if no photograph was taken near the area read from a path.
 
-    Parameters
-    ----------
-    path : Path
-        Where the area came from, for the message.
-    area : shapely geometry
-    positions_m : ndarray of shape (N, 2)
-        Easting and northing of the photographs, in the CRS of the area.
+    Positions (N, 2) are easting and northing of the photographs in the CRS of the area.
     """
     nearest_m = float(shapely.distance(area, shapely.points(positions_m)).min())
     if nearest_m > FARTHEST_M:

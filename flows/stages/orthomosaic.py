@@ -66,13 +66,7 @@ class Exposure(Stage):
 
 
 def read_gains(folder: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the factors (3,) of each photograph's bands, by its name, to the last bit as solved.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the stage's result.
-    """
+    """Return the factors (3,) of each photograph's bands, by name, to the last bit as solved."""
     said = json.loads((folder / GAINS_FILE).read_text(encoding="utf-8"))
     return {name: np.array(gain) for name, gain in said.items()}
 
@@ -211,12 +205,7 @@ def _native_gsd(surface: Grid, quality: Quality) -> float:
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:
     """Return the class of the ground under every cell of a tile, see `GroundClass`.
 
-    Parameters
-    ----------
-    found : Continued
-        The ground over the tile and more.
-    grid, window : Grid
-        Of the ground, and of the tile.
+    The grid is that of the ground that was found, the window that of the tile.
     """
     own = np.where(found.views > 0, GroundClass.MEASURED, GroundClass.BRIDGED)
     of_cells = np.where(found.measured, own, GroundClass.CONTINUED).astype(np.uint8)

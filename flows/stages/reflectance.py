@@ -180,13 +180,7 @@ def level_layers(
 ) -> LevelledValues:
     """Level the photographs of every band for which no sun sensor was read.
 
-    Parameters
-    ----------
-    layers : sequence of BandLayer
-    points : ndarray of shape (N, 3)
-        Tie points, world.
-    values : BandValues
-    workers : int
+    Tie points (N, 3) are in world coordinates.
     """
     from photogrammetry.ortho.gains import level_photographs
 
@@ -432,12 +426,8 @@ def calibrate_survey(
 ) -> BandValues:
     """Return the values of a survey's photographs, calibrated as well as the survey allows.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        All of them: panel pictures calibrate the others.
-    level : callable, optional
-        By what photographs will be multiplied before they are calibrated, at a place in them.
+    Of all captures, as panel pictures calibrate the others.  The level says by what photographs
+    will be multiplied before they are calibrated, at a place in them.
     """
 
     def tags_of(name: str) -> BandTags:
