@@ -8,7 +8,6 @@ stopped, so a stage that keeps finished tiles in its scratch folder goes on wher
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from flows.engine.result import (
     content_digest,
     delete,
     digest_of,
+    read_json,
     read_manifest,
     reopen,
 )
@@ -188,10 +188,7 @@ class DigestMemo:
         FileNotFoundError
             If `source` does not exist.
         """
-        try:
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
+        known = read_json(self.path) or {}
         before = len(known)
         if source.is_dir():
             members = sorted(path for path in source.rglob("*") if path.is_file())

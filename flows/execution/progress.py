@@ -16,12 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
-from flows.engine.result import UnitRecord
+from flows.engine.result import UnitRecord, now_utc, read_json
 from flows.engine.stage import WHOLE
 from flows.execution.unit import (
     EXIT,
@@ -33,7 +32,6 @@ from flows.execution.unit import (
     Status,
     Unit,
     cluster_job,
-    read_json,
     read_record,
 )
 from tmp.errors import InputError
@@ -119,7 +117,7 @@ class ProgressFile:
         self._path = folder / PROGRESS
         self._also = also
         self._phases: list[Phase] = []
-        self._began_utc = datetime.now(UTC).isoformat(timespec="seconds")
+        self._began_utc = now_utc()
         self._new = threading.Event()
         self._closed = threading.Event()
         self._writer = threading.Thread(target=self._keep_writing, daemon=True)
@@ -173,19 +171,7 @@ class ProgressFile:
             write_json(self._path, asdict(document))
 
 
-class Follower(Protocol):
-    """Shows how units are while they run."""
-
-    def see(self, statuses: Mapping[Path, Status]) -> None:
-        """Take note of how units are; costs something once a second, however often it is called."""
-        ...
-
-    def end(self, folder: Path) -> None:
-        """Show that a unit is done."""
-        ...
-
-
-def follow(units: Sequence[Unit], track: Track, label: str) -> Follower:
+def follow(units: Sequence[Unit], track: Track, label: str) -> _FollowOne | _FollowMany:
     """Return what shows the phases of one unit as bars, and several units as one bar of a label."""
     return _FollowOne(units[0], track) if len(units) == 1 else _FollowMany(units, track, label)
 
@@ -218,6 +204,7 @@ class _FollowOne:
         self._told = ""
 
     def see(self, statuses: Mapping[Path, Status]) -> None:
+        """Take note of how the unit is; costs something once a second, however often called."""
         now_s = time.monotonic()
         status = statuses.get(self._unit.folder)
         if status is not None and now_s - self._began_s >= WAIT_TOLD_S:
@@ -227,6 +214,7 @@ class _FollowOne:
             self._show()
 
     def end(self, folder: Path) -> None:
+        """Show that the unit is done."""
         self._show()
         self._tell("")
         if not self._bars:
@@ -270,6 +258,7 @@ class _FollowMany:
         self._seen_s = self._began_s = time.monotonic()
 
     def see(self, statuses: Mapping[Path, Status]) -> None:
+        """Take note of how units are; costs something once a second, however often called."""
         for folder in self._statuses.keys() & statuses.keys():
             self._statuses[folder] = statuses[folder]
         if time.monotonic() - self._seen_s < LOOK_EVERY_S:
@@ -284,6 +273,7 @@ class _FollowMany:
         )
 
     def end(self, folder: Path) -> None:
+        """Show that a unit is done."""
         self._statuses.pop(folder, None)
         self._parts.pop(folder, None)
         self._ended += 1
@@ -319,6 +309,10 @@ class UnitView:
     """None unless it is at work, or was when it was lost."""
     submitted: str
     """The cluster's job that waits or is at work on it; empty if there is none."""
+    told: State | None = None
+    """How the cluster says it is, where its folder cannot know."""
+    reason: str = ""
+    """Why it waits, in the cluster's words."""
 
     @property
     def part(self) -> str:
@@ -327,7 +321,9 @@ class UnitView:
 
     @property
     def state(self) -> State:
-        """How it is, as far as its own folder knows."""
+        """How it is, as far as its own folder and the cluster know."""
+        if self.told is not None:
+            return self.told
         if self.record is not None:
             return State.DONE if self.record.done else State.FAILED
         return State.WAITING if self.progress is None else State.RUNNING

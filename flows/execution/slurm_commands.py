@@ -135,19 +135,8 @@ Queue = Mapping[str, Queued]
 
 
 def batch_script(count: int, resources: Resources, profile: Profile, stage: str) -> str:
-    """Return the script of an array of jobs.
+    """Return the script of an array of so many jobs.
 
-    Parameters
-    ----------
-    count : int
-        Jobs in the array.
-    resources : Resources
-        Of each.
-    profile : Profile
-    stage : str
-
-    Notes
-    -----
     The Python to run and the list of units are arguments of the script, so that no path is ever
     part of a shell's text.
 

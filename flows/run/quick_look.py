@@ -24,7 +24,7 @@ from flows.products.table import Product
 from flows.report.figures import draw_index
 from flows.stages.reflectance import BandValues, calibrate_survey
 from tmp import plotting
-from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind
 from tmp.errors import InputError, PhotographError
 from tmp.files import replacing
 from tmp.plotting import SOFT
@@ -180,9 +180,7 @@ def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> 
     """
     survey = open_survey(root)
     settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
+    captures = survey.captures
     values = calibrate_survey(survey, captures, BandValues.of_survey(survey))
     index, releases = _find_releases(survey, captures, values)
     chosen = [releases[i] for i in _evenly(len(releases), MOST_LOOKS)]

@@ -10,13 +10,13 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
 from flows.engine.cost import SurveySize
-from flows.engine.result import MANIFEST
+from flows.engine.result import MANIFEST, summed
 from flows.engine.stage import WHOLE, Stage
 from flows.engine.store import Result, read_result
 from flows.execution.progress import UnitView, cluster_logs, view_units
@@ -122,27 +122,16 @@ def _made(note: StageNote, result: Result) -> list[str]:
 
 def _total(results: Sequence[Result]) -> str:
     """Return the line of all stages: what the products have cost, whenever they were made."""
+    usage = summed([result.usage for result in results])
     return _ROW.format(
         "all",
         "",
         sum(len(result.units) or 1 for result in results),
-        say_duration(sum(result.usage.wall_s for result in results)),
-        say_duration(sum(result.usage.cpu_s for result in results)),
-        f"{max(result.usage.peak_gb for result in results):.2f}",
+        say_duration(usage.wall_s),
+        say_duration(usage.cpu_s),
+        f"{usage.peak_gb:.2f}",
         "time of all units",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """A unit, and how the cluster says it is."""
-
-    unit: UnitView
-    state: State
-    reason: str = ""
-    """Why it waits."""
-    node: str = ""
-    """Where it is at work."""
 
 
 def _under_way(
@@ -155,19 +144,19 @@ def _under_way(
 ) -> list[str]:
     """Return the lines of a stage that runs, or that ended without a result."""
     units = view_units(survey.work_dir / UNITS / stage) if run.by_units else []
-    seen = [_see(unit, queue or {}, alive) for unit in units]
+    seen = [_seen(unit, queue or {}, alive) for unit in units]
     done = sum(one.state is State.DONE for one in seen)
     state = note.state
     if state == "running" and not alive:
         state = "interrupted"
     elif state == "not done" and run.state == "failed":
         state = "failed"
-    hosts = sorted({one.unit.host for one in seen if one.unit.host})
+    hosts = sorted({one.host for one in seen if one.host})
     count = f"{done}/{len(seen)}" if len(seen) > 1 else str(len(seen) or "")
     took = say_duration(note.took_s) if note.took_s is not None and state != "interrupted" else ""
     lines = [_ROW.format(stage, state, count, took, "", "", _few(hosts)).rstrip()]
     for one in [one for one in seen if one.state is State.FAILED][:SHOWN]:
-        lines += _failure(survey, stage, one.unit)
+        lines += _failure(survey, stage, one)
     if len(seen) > 1 and alive:
         lines.append(f"    {_summary(seen, note)}")
     at_work = [one for one in seen if one.state is State.RUNNING]
@@ -179,26 +168,27 @@ def _under_way(
     return lines
 
 
-def _see(unit: UnitView, queue: Queue, alive: bool) -> _Seen:
+def _seen(unit: UnitView, queue: Queue, alive: bool) -> UnitView:
+    """Return a unit as the cluster sees it."""
     state, reason, *_ = queue.get(unit.submitted, Queued())
     if unit.record is None and state == "PENDING":
-        return _Seen(unit=unit, state=State.WAITING, reason=reason)
+        return replace(unit, told=State.WAITING, reason=reason)
     if unit.state is State.RUNNING and not alive and state != "RUNNING":
-        return _Seen(unit=unit, state=State.LOST)
-    return _Seen(unit=unit, state=unit.state)
+        return replace(unit, told=State.LOST)
+    return unit
 
 
-def _summary(seen: Sequence[_Seen], note: StageNote) -> str:
+def _summary(seen: Sequence[UnitView], note: StageNote) -> str:
     """Say how many units are at work and wait, what for, and how long it will take."""
     states = Counter(one.state for one in seen)
     told = [f"{states[State.RUNNING]} at work"]
     if states[State.WAITING]:
         told.append(_waiting(seen))
-    shares = [one for one in seen if one.unit.part != WHOLE]
+    shares = [one for one in seen if one.part != WHOLE]
     parts = sum(one.state is State.DONE for one in shares) + sum(
-        one.unit.progress.part
+        one.progress.part
         for one in shares
-        if one.state is State.RUNNING and one.unit.progress is not None
+        if one.state is State.RUNNING and one.progress is not None
     )
     took_s = seconds_between(note.began_utc, note.ended_utc)
     if took_s is not None and 0 < parts < len(shares):
@@ -206,7 +196,7 @@ def _summary(seen: Sequence[_Seen], note: StageNote) -> str:
     return ", ".join(told)
 
 
-def _waiting(seen: Sequence[_Seen]) -> str:
+def _waiting(seen: Sequence[UnitView]) -> str:
     waiting = [one for one in seen if one.state is State.WAITING]
     reasons = Counter(one.reason for one in waiting if one.reason)
     told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
@@ -214,11 +204,10 @@ def _waiting(seen: Sequence[_Seen]) -> str:
     return f"{said}: {told}" if told else said
 
 
-def _at_work(seen: _Seen) -> str:
+def _at_work(unit: UnitView) -> str:
     """Say where a unit is at work, on what, and how far it is."""
-    unit = seen.unit
     part = "" if unit.part == WHOLE else unit.part
-    told = [part, unit.host or seen.node] + ([f"job {unit.job}"] if unit.job else [])
+    told = [part, unit.host] + ([f"job {unit.job}"] if unit.job else [])
     if (phase := unit.phase) is not None:
         told.append(f"{phase.label}: {phase.done} of {phase.total}")
         if phase.left_s:

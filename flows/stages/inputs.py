@@ -23,7 +23,7 @@ from flows.engine.cost import Quality
 from flows.engine.result import DISTRIBUTION, environment_in_short
 from flows.engine.stage import Workspace
 from flows.products.ground import Continued, read_continued
-from tmp.captures import Capture, choose_captures, read_captures
+from tmp.captures import Capture
 from tmp.errors import InputError, PhotographError, SpaceError
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster
@@ -97,11 +97,7 @@ def save_picture(space: Workspace, capture: Capture) -> None:
 def read_survey(space: Workspace) -> tuple[Survey, Settings, Sequence[Capture]]:
     """Return the survey of a stage, its settings, and its photographs with all verdicts applied."""
     survey = open_survey(space.inputs[SURVEY])
-    settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
-    return survey, settings, captures
+    return survey, read_settings(survey), survey.captures
 
 
 def read_oriented(space: Workspace) -> Reconstruction:

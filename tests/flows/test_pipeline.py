@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import tmp.survey
+from flows.engine.result import read_json
 from flows.engine.stage import Figures, Stage, Workspace
-from flows.execution.unit import read_json
 from flows.pipeline import SurveyRun, map_survey, run_survey
 from flows.products.band_stack import wavelength_tags
 from flows.products.ground import GROUND

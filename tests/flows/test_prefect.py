@@ -282,12 +282,8 @@ def test_stage_that_fails_for_a_passing_reason_is_tried_once_more(
             raise TransientError("squeue: Slurm does not answer; see 'sinfo', and run again")
 
     farm.on_surface = fail_once
-    monkeypatch.setattr(survey_flow.surface, "retry_delay_seconds", 0.1)
-    monkeypatch.setitem(
-        survey_flow.STAGE_TASKS,
-        "surface",
-        survey_flow.surface.with_options(retry_delay_seconds=0.1),
-    )
+    quick = survey_flow.make_stage.with_options(retry_delay_seconds=0.1)
+    monkeypatch.setattr(survey_flow, "make_stage", quick)
     assert farm.go().report_path is not None
     assert farm.runs == ["orientation", "surface", "surface"]
     assert farm.ended()[0] == "Completed"
