@@ -95,10 +95,10 @@ def make_stage(run: SurveyRun, stage: type[Stage]) -> State[Any]:
 @task(**STAGE)
 def report(run: SurveyRun) -> State[Any]:
     """Put the products where people look for them, and write catalogue and report."""
-    published = run.publish()
+    verdict = run.publish()
     with suppress(Exception):
-        note_run(list(run.results.values()), published.report_path)
-    return Completed(message=published.verdict.summary)
+        note_run(list(run.results.values()), run.survey.report_path)
+    return Completed(message=verdict.summary)
 
 
 @task(name="indices", **STAGE)

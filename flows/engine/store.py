@@ -125,7 +125,10 @@ class StageStore:
         digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
         return Recipe(
             stage=stage,
-            inputs={name: _path(source) for name, source in inputs.items()},
+            inputs={
+                name: source.path if isinstance(source, Known) else source
+                for name, source in inputs.items()
+            },
             digests=digests,
             options=options,
             folder=self.root / stage.name / stage_key(stage, digests, options),
@@ -170,8 +173,17 @@ def stage_key(stage: type[Stage], digests: Mapping[str, str], options: Mapping[s
 
 def read_result(folder: Path) -> Result | None:
     """Return the result in a folder, or None unless its manifest and every file are there."""
-    manifest = read_manifest(folder)
-    return None if manifest is None else _result(folder, manifest)
+    if (manifest := read_manifest(folder)) is None:
+        return None
+    return Result(
+        stage=manifest["stage"],
+        folder=folder,
+        files={name: entry["digest"] for name, entry in manifest["files"].items()},
+        figures=manifest["figures"],
+        usage=Usage(**manifest["usage"]),
+        reused=True,
+        units=tuple(UnitRecord.from_values(unit) for unit in manifest.get("units", ())),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,19 +221,3 @@ def _memoised(path: Path, known: dict[str, str]) -> str:
     if stamp not in known:
         known[stamp] = content_digest(path)
     return known[stamp]
-
-
-def _result(folder: Path, manifest: Mapping[str, Any]) -> Result:
-    return Result(
-        stage=manifest["stage"],
-        folder=folder,
-        files={name: entry["digest"] for name, entry in manifest["files"].items()},
-        figures=manifest["figures"],
-        usage=Usage(**manifest["usage"]),
-        reused=True,
-        units=tuple(UnitRecord.from_values(unit) for unit in manifest.get("units", ())),
-    )
-
-
-def _path(source: Input) -> Path:
-    return source.path if isinstance(source, Known) else source

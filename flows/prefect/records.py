@@ -200,8 +200,13 @@ def sign_run() -> str:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("no flow run to sign; call it within one")
+    signature: dict[str, Any] = {
+        HOST: platform.node(),
+        PROCESS: os.getpid(),
+        STARTED: process_began_s(),
+    }
     with get_client(sync_client=True) as client:
-        client.update_flow_run_labels(context.flow_run.id, _signature())
+        client.update_flow_run_labels(context.flow_run.id, signature)
     return str(context.flow_run.id)
 
 
@@ -220,14 +225,6 @@ def mark_dead_runs() -> int:
     if dead:
         log.info("marked %d flow runs of killed processes as crashed", len(dead))
     return len(dead)
-
-
-def _signature() -> dict[str, Any]:
-    return {
-        HOST: platform.node(),
-        PROCESS: os.getpid(),
-        STARTED: process_began_s(),
-    }
 
 
 def _is_dead(run: FlowRun) -> bool:

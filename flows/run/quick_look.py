@@ -229,9 +229,9 @@ def _find_releases(
         releases: list[Release] = []
         for group in groups.values():
             sources = [
-                Source(name=capture.name, lens=_lens(capture), place=place, band=band)
-                for capture in group
-                for place, band in enumerate(values.bands(capture.name))
+                Source(name=one.name, lens=f"{one.camera_id} {one.band}", place=place, band=band)
+                for one in group
+                for place, band in enumerate(values.bands(one.name))
             ]
             bands = [source.band for source in sources]
             chosen = {
@@ -245,10 +245,6 @@ def _find_releases(
         f"{survey.folder}: no release has near-infrared and a visible band; for a converted camera "
         "say in cameras.toml which channel is which band"
     )
-
-
-def _lens(capture: Capture) -> str:
-    return f"{capture.camera_id} {capture.band}"
 
 
 def _evenly(count: int, most: int) -> list[int]:

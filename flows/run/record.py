@@ -151,7 +151,10 @@ def read_run(survey: Survey) -> RunRecord:
     if said is None:
         raise InputError(f"{survey.folder}: has not been run; start it with 'tmp run'")
     try:
-        stages = {name: _stage_note(entry) for name, entry in said["stages"].items()}
+        stages = {  # earlier versions wrote the state alone
+            name: StageNote(state=entry) if isinstance(entry, str) else StageNote(**entry)
+            for name, entry in said["stages"].items()
+        }
         return RunRecord(**said | {"stages": stages})
     except (TypeError, KeyError) as error:
         raise InputError(
@@ -205,8 +208,3 @@ def seconds_between(began_utc: str, ended_utc: str) -> float | None:
         return None
     ended = datetime.fromisoformat(ended_utc or now_utc())
     return (ended - datetime.fromisoformat(began_utc)).total_seconds()
-
-
-def _stage_note(entry: Any) -> StageNote:
-    """Return a stage's note; earlier versions wrote the state alone."""
-    return StageNote(state=entry) if isinstance(entry, str) else StageNote(**entry)

@@ -1,11 +1,11 @@
-"""What is asked of a survey, how it is run, and what a run leaves behind."""
+"""What is asked of a survey, how it is run, here or by a service, and what a run leaves behind."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -215,7 +215,11 @@ class SurveyResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What is settled for all runs of a service."""
+    """What is settled for all runs that Prefect starts, by whoever starts the service.
+
+    Who may reach the server may ask for runs, so what could make a run do anything else is not
+    theirs to choose: the folder of surveys, the cluster and its profile.
+    """
 
     surveys: Path
     """Folder of the surveys; no run works outside it."""
@@ -226,22 +230,15 @@ class Service:
     """Threads and cores of a run on this machine."""
 
     def to_text(self) -> str:
-        """Return the service as JSON."""
-        profile = None if self.profile_path is None else str(self.profile_path.resolve())
-        said = {"surveys": str(self.surveys.resolve()), "on": self.on}
-        return json.dumps(said | {"profile_path": profile, "workers": self.workers})
+        """Return the service as JSON, with whole paths."""
+        return json.dumps(asdict(self), default=lambda path: str(path.resolve()))
 
     @classmethod
     def from_text(cls, text: str) -> Service:
         """Return the service that `to_text` wrote."""
         said = json.loads(text)
-        profile = said["profile_path"]
-        return cls(
-            surveys=Path(said["surveys"]),
-            on=said["on"],
-            profile_path=None if profile is None else Path(profile),
-            workers=said["workers"],
-        )
+        paths = {name: Path(said[name]) for name in ("surveys", "profile_path") if said[name]}
+        return cls(**said | paths)
 
     def survey(self, name: str) -> Path:
         """Return the folder of a survey, given by its name or path.

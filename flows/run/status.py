@@ -77,13 +77,10 @@ def describe_run(survey: Survey) -> list[str]:
 
 def _headline(survey: Survey, run: RunRecord, alive: bool) -> str:
     state = run.state if alive or run.state != "running" else "interrupted; 'tmp run' goes on"
-    took = f" ({say_duration(run.took_s)})" if run.took_s is not None and _ended(run, alive) else ""
+    took_s = run.took_s if run.ended_utc or alive else None
+    took = "" if took_s is None else f" ({say_duration(took_s)})"
     who = f"{run.user} on {run.host}" if run.user else run.host
     return f"{survey.folder}: on {run.on}, since {say_time(run.began_utc)}{took}, by {who}: {state}"
-
-
-def _ended(run: RunRecord, alive: bool) -> bool:
-    return bool(run.ended_utc) or alive
 
 
 def _result(survey: Survey, stage: str, note: StageNote) -> Result | None:
@@ -335,14 +332,11 @@ def _of_tile(units: Sequence[UnitView], tile: str) -> list[UnitView]:
     found = [
         unit
         for unit in units
-        if unit.part == f"alone-{quote(tile, safe='')}" or _lists(unit.log, tile)
+        if unit.part == f"alone-{quote(tile, safe='')}"
+        or any(tile in line.partition(TILES)[2].split() for line in _lines(unit.log))
     ]
     found = found or ([units[0]] if len(units) == 1 and units[0].part == "whole" else [])
     return [max(found, key=lambda unit: unit.log.stat().st_mtime)] if found else []
-
-
-def _lists(log: Path, tile: str) -> bool:
-    return any(tile in line.partition(TILES)[2].split() for line in _lines(log))
 
 
 def _unit_at_work(survey: Survey, stage: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import Raster, of_tiles
+from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage
 from flows.products.band_stack import BandStack, index_tags, open_stack
 from flows.stages.inputs import require_space
@@ -78,7 +78,7 @@ class Indices(Stage):
 
     name = "indices"
     version = "1"
-    needs = of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2)
+    needs = OfTiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2)
 
     def finish(self) -> Figures:
         """Compute the indices tile by tile, and write them."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, Quality, Raster, of_photographs, of_tiles
+from flows.engine.cost import SURFACE_CELLS, OfPhotographs, OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.ground import GROUND, Continued, inside_area, read_continued
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
@@ -44,7 +44,7 @@ class Exposure(Stage):
     version = "1"
     after = ("orientation",)
     options = ("quality",)
-    needs = of_photographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01)
+    needs = OfPhotographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01)
 
     def finish(self) -> Figures:
         """Write the gains as JSON."""
@@ -79,7 +79,7 @@ class Orthomosaic(Stage):
     after = ("orientation", "exposure", "surface")
     options = ("quality", "area_wkt", "ortho_gsd_m")
     label = "Making the orthomosaic"
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=2,
         raster=Raster.ORTHO,
         base_gb=0.8,
@@ -95,7 +95,7 @@ class Orthomosaic(Stage):
         """Lay the tiles over the ground."""
         super().__init__(space)
         self._ground = open_tiled(space.inputs["surface"] / GROUND)
-        native_gsd_m = _native_gsd(self._ground.grid, space.options["quality"])
+        native_gsd_m = self._ground.grid.cell_m / SURFACE_CELLS[space.options["quality"]]
         self._gsd_m = space.options["ortho_gsd_m"] or native_gsd_m
         grid = Grid.from_bounds(self._ground.grid.bounds, self._gsd_m, self._ground.grid.crs)
         self._raster, self._classes = _rasters(space.scratch, grid, self._gsd_m / native_gsd_m)
@@ -195,11 +195,6 @@ def _coarse_tile(tile: Tile) -> Tile:
         cols=-(-tile.cols // CLASS_PIXELS),
         name=tile.name,
     )
-
-
-def _native_gsd(surface: Grid, quality: Quality) -> float:
-    """Return the photographs' own ground sample distance, as the surface's cell has it."""
-    return surface.cell_m / SURFACE_CELLS[quality]
 
 
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import Raster, of_tiles
+from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
 from flows.products.ground import GROUND, NODATA, inside_area
@@ -231,7 +231,7 @@ class Reflectance(Stage):
     after = ("orientation", "surface")
     options = ("quality", "area_wkt", "calibration")
     label = "Making the reflectance stack"
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=2,
         raster=Raster.ORTHO,
         base_gb=1.0,
@@ -385,11 +385,10 @@ def stack_bands(layers: Sequence[BandLayer], values: BandValues) -> list[StackBa
                 for channel, band in enumerate(values.bands(view.name)):
                     entry = StackBand(band=band, layer=index, kind=kind, channel=channel)
                     found.setdefault(band.name, entry)
-    return sorted(found.values(), key=lambda entry: (_order(entry.band), entry.band.name))
-
-
-def _order(band: Band) -> float:
-    return band.centre_nm or TYPICAL_NM.get(band.name, 1e4)
+    wavelengths = {
+        name: entry.band.centre_nm or TYPICAL_NM.get(name, 1e4) for name, entry in found.items()
+    }
+    return [found[name] for name in sorted(found, key=lambda name: (wavelengths[name], name))]
 
 
 def _with_gains(
