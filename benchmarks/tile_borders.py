@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.products.ground import GROUND, read_ground
+from flows.products.ground import GROUND
 from flows.products.table import MOSAIC_TILE
-from flows.stages.inputs import PICTURES
+from flows.stages.inputs import PICTURES, read_ground
 from flows.stages.orthomosaic import read_gains
 from photogrammetry.ortho.mosaic import mosaic_tile
 from photogrammetry.ortho.seams import ground_window

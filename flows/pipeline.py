@@ -24,7 +24,7 @@ from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor, require_slurm
 from flows.execution.slurm_commands import Commands
 from flows.execution.unit import Executor
-from flows.report.verdict import End
+from flows.report.verdict import End, Verdict
 from flows.run.indices import (
     default_indices,
     make_indices,
@@ -33,7 +33,7 @@ from flows.run.indices import (
 )
 from flows.run.lock import locked
 from flows.run.plan import BAND_STAGES, STAGES, MapPlan, plan_map
-from flows.run.publish import Published, publish_map
+from flows.run.publish import publish_map
 from flows.run.record import LOCK, RUN, UNITS, RunBook
 from flows.run.request import (
     ORIENTED,
@@ -77,7 +77,8 @@ class SurveyRun:
         """Set to have all stages at work stop, from any thread."""
         self.results: dict[str, Result] = {}
         """Of the stages that are made, by name."""
-        self.published: Published | None = None
+        self.verdict: Verdict | None = None
+        """How the map came out, once its products and its report are there."""
         self.indices: IndicesResult | None = None
         self.errors: dict[str, BaseException] = {}
         """What kept stages from being made, by name."""
@@ -106,15 +107,14 @@ class SurveyRun:
     @property
     def result(self) -> SurveyResult:
         """What has been made so far."""
-        published = self.published
         planned = [] if "plan" not in self.__dict__ else self.plan.stages
         names = [Ingest.name, *(stage.name for stage in planned)]
         return SurveyResult(
             survey=self.survey,
             results=tuple(self.results[name] for name in names if name in self.results),
-            report_path=published.report_path if published else None,
+            report_path=self.survey.report_path if self.verdict else None,
             indices=self.indices,
-            verdict=published.verdict if published else None,
+            verdict=self.verdict,
         )
 
     @property
@@ -130,9 +130,8 @@ class SurveyRun:
             return "failed", str(self.failure)
         if self.stopping.is_set():
             return "stopped", ""
-        verdict = self.published.verdict if self.published else None
-        if verdict is not None and verdict.end is End.PARTIAL:
-            return str(End.PARTIAL), verdict.summary
+        if self.verdict is not None and self.verdict.end is End.PARTIAL:
+            return str(End.PARTIAL), self.verdict.summary
         return "done", ""
 
     @cached_property
@@ -188,11 +187,11 @@ class SurveyRun:
         plan = self.plan
         return self._make(plan.store, plan.recipe(stage, self.results), plan.size)
 
-    def publish(self) -> Published:
+    def publish(self) -> Verdict:
         """Put the products where people look for them, and write catalogue and report."""
         made = [self.results[stage.name] for stage in self.plan.stages]
-        self.published = publish_map(self.plan, made, self.request.map.in_words())
-        return self.published
+        self.verdict = publish_map(self.plan, made, self.request.map.in_words())
+        return self.verdict
 
     def compute_indices(self) -> IndicesResult | None:
         """Compute the indices that are asked for, or the first that the bands allow."""

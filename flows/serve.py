@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from flows.prefect.events import INGESTED, RESOURCE
+from flows.prefect.records import INGESTED, RESOURCE
 from flows.prefect.server import configure, configured_server
-from flows.prefect.service import SERVICE, Service
 from flows.run.record import STOP_S
+from flows.run.request import SERVICE, Service
 from tmp.errors import InputError
 
 configure()  # before Prefect is imported
@@ -70,7 +70,7 @@ def serve_runs(service: Service, at_once: int) -> None:
     KeyboardInterrupt
         When it is stopped, by Ctrl-C or SIGTERM.
     """
-    from flows.prefect.dead_runs import mark_dead_runs
+    from flows.prefect.records import mark_dead_runs
 
     server = configured_server()
     if server is None or not server.answers():

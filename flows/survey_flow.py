@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,14 @@ from flows.engine.stage import Stage
 from flows.engine.store import Result
 from flows.pipeline import SurveyRun, open_run
 from flows.prefect.server import PACKAGES, Server, configure
-from flows.prefect.service import service_of_process
-from flows.run.request import IndexOptions, MapOptions, Part, SurveyRequest, SurveyResult
+from flows.run.request import (
+    IndexOptions,
+    MapOptions,
+    Part,
+    SurveyRequest,
+    SurveyResult,
+    service_of_process,
+)
 from tmp.captures import HeightUse
 from tmp.errors import StoppedError, TransientError
 
@@ -38,8 +45,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings  # n
 from prefect.states import Cancelled, Completed, Failed  # noqa: E402
 from prefect.task_runners import ThreadPoolTaskRunner  # noqa: E402
 
-from flows.prefect.artifacts import note_run, note_stage  # noqa: E402
-from flows.prefect.dead_runs import FLOW, mark_dead_runs, sign_run  # noqa: E402
+from flows.prefect.records import FLOW, mark_dead_runs, note_run, note_stage, sign_run  # noqa: E402  # noqa: E402
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -83,88 +89,24 @@ def take_photographs(run: SurveyRun) -> State[Any]:
 
 
 @task(**STAGE)
-def features(run: SurveyRun) -> State[Any]:
-    """Find the keypoints of photographs."""
-    return _make(run, "features")
-
-
-@task(**STAGE)
-def matches(run: SurveyRun) -> State[Any]:
-    """Match the photographs whose footprints should overlap."""
-    return _make(run, "matches")
-
-
-@task(**STAGE)
-def orientation(run: SurveyRun) -> State[Any]:
-    """Orient all photographs together."""
-    return _make(run, "orientation")
-
-
-@task(**STAGE)
-def exposure(run: SurveyRun) -> State[Any]:
-    """Solve the gains with which photographs agree where they overlap."""
-    return _make(run, "exposure")
-
-
-@task(**STAGE)
-def surface(run: SurveyRun) -> State[Any]:
-    """Measure the surface tile by tile."""
-    return _make(run, "surface")
-
-
-@task(**STAGE)
-def elevation(run: SurveyRun) -> State[Any]:
-    """Write the surface model and its companions."""
-    return _make(run, "elevation")
-
-
-@task(**STAGE)
-def orthomosaic(run: SurveyRun) -> State[Any]:
-    """Render the true orthomosaic tile by tile."""
-    return _make(run, "orthomosaic")
-
-
-@task(**STAGE)
-def cloud(run: SurveyRun) -> State[Any]:
-    """Write the surface as coloured points."""
-    return _make(run, "cloud")
-
-
-@task(**STAGE)
-def reflectance(run: SurveyRun) -> State[Any]:
-    """Render the reflectance of every band tile by tile."""
-    return _make(run, "reflectance")
+def make_stage(run: SurveyRun, stage: type[Stage]) -> State[Any]:
+    """Make a stage of a run's map; shown by the name of the stage."""
+    return _ended(lambda: run.make(stage))
 
 
 @task(**STAGE)
 def report(run: SurveyRun) -> State[Any]:
     """Put the products where people look for them, and write catalogue and report."""
-    published = run.publish()
+    verdict = run.publish()
     with suppress(Exception):
-        note_run(list(run.results.values()), published.report_path)
-    return Completed(message=published.verdict.summary)
+        note_run(list(run.results.values()), run.survey.report_path)
+    return Completed(message=verdict.summary)
 
 
 @task(name="indices", **STAGE)
 def compute_indices(run: SurveyRun) -> State[Any]:
     """Compute the indices that are asked for, or the first that the bands allow."""
     return _ended(lambda: run.results["indices"] if run.compute_indices() else None)
-
-
-STAGE_TASKS = {
-    each.name: each
-    for each in (
-        features,
-        matches,
-        orientation,
-        exposure,
-        surface,
-        elevation,
-        orthomosaic,
-        cloud,
-        reflectance,
-    )
-}
 
 
 @flow(name="ingest", **PART)
@@ -306,12 +248,6 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
     return run.result if state.is_completed() else run.go()
 
 
-def _make(run: SurveyRun, name: str) -> State[Any]:
-    """Make a stage of a run's map."""
-    (stage,) = (stage for stage in run.plan.stages if stage.name == name)
-    return _ended(lambda: run.make(stage))
-
-
 def _ended(work: Callable[[], Result | None]) -> State[Any]:
     """Do the work of a stage; returns how it ended, in Prefect's words."""
     try:
@@ -335,8 +271,9 @@ def _make_all(run: SurveyRun, stages: Sequence[type[Stage]]) -> State[Any]:
             if stage.name in run.results:
                 continue
             needed = [made[name] for name in stage.after if name in made]
-            made[stage.name] = future = STAGE_TASKS[stage.name].submit(
-                run, wait_for=needed, return_state=False
+            named = make_stage.with_options(name=stage.name, description=getdoc(stage))
+            made[stage.name] = future = named.submit(
+                run, stage, wait_for=needed, return_state=False
             )
             if not run.side_by_side:
                 future.wait()

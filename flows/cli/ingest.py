@@ -52,7 +52,7 @@ def ingest(
     Copies are verified, the sources are only read, and running it again adds only what is new.
     Doubtful photographs are kept and flagged with a reason.
     """
-    from flows.prefect.events import announce_ingest
+    from flows.prefect.records import announce_ingest
     from flows.run.lock import locked
     from ingest.photographs import ingest_photographs
     from ingest.radiometry.panel_table import FILE, add_panels, parse_panel

@@ -286,7 +286,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
     Run it again after a change, or after an interruption: what is done already is not done again.
     """
     if dry_run:
-        from flows.run.dry_run import describe_run_plan
+        from flows.run.status import describe_run_plan
         from tmp.survey import Survey
 
         request, how = survey_request(**chosen), run_options(**chosen)
@@ -465,7 +465,7 @@ def serve(surveys: Path, on: str, profile: Path | None, workers: int | None, at_
     Registers the deployment survey/after-flight and starts its runs, until it is stopped; that
     cancels runs under way, and their jobs.
     """
-    from flows.prefect.service import Service
+    from flows.run.request import Service
     from flows.serve import serve_runs
 
     service = Service(

@@ -7,12 +7,12 @@ what is asked for lies above what is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tmp.cameras import Camera
@@ -39,7 +39,6 @@ SURFACE_CELLS = {Quality.FAST: 6.0, Quality.NORMAL: 3.75, Quality.HIGH: 1.5}
 """Cell of the surface in ground sample distances."""
 FEATURE_WORK = {Quality.FAST: 0.6, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
 """Work on a photograph for its keypoints; goes with the area that is searched."""
-SAME_WORK: Mapping[Quality, float] = MappingProxyType({})
 NO_CAMERAS: Mapping[str, Camera] = MappingProxyType({})
 START_MINUTES = 10.0
 """Asked for beyond what the work should take: to start, to load, and for a slow disk."""
@@ -154,8 +153,10 @@ class SurveySize:
         return (self.pixels * PICTURE_BYTES_PER_PIXEL + tiles * TILE_CELLS) / 1e9
 
 
-Needs = Callable[[SurveySize], Cost]
-"""What a stage costs for a survey of a size."""
+class Needs(Protocol):
+    """What a stage costs for a survey of a size."""
+
+    def __call__(self, size: SurveySize) -> Cost: ...  # noqa: D102
 
 
 def survey_size(
@@ -167,13 +168,8 @@ def survey_size(
 ) -> SurveySize:
     """Return the size of a survey: of the photographs that are used, and of what is asked.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-    cameras : mapping of Camera
-        By camera id; tells how large a pixel's ground is, where flying heights are recorded.
-    ortho_gsd_m : float, optional
-        Cell that is asked for; None for the photographs' own.
+    The cameras, by their id, tell how large a pixel's ground is where flying heights are recorded;
+    without a cell that is asked for the orthomosaic has the photographs' own.
     """
     used = [capture for capture in captures if capture.used]
     pixels = [capture.width_px * capture.height_px for capture in used]
@@ -197,91 +193,66 @@ def modest(size: SurveySize) -> Cost:
     return Cost()
 
 
-def of_photographs(
-    *,
-    cpus: int,
-    base_gb: float,
-    gb_per_thousand: float = 0.0,
-    gb_per_cpu: float = 0.0,
-    cpu_s_per_photograph: float = 0.0,
-    cpu_s_per_megapixel: float = 0.0,
-    work: Mapping[Quality, float] = SAME_WORK,
-    shared: bool = False,
-) -> Needs:
-    """Return the needs of a stage whose work grows with the photographs.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfPhotographs:
+    """The needs of a stage whose work grows with the photographs."""
 
-    Parameters
-    ----------
-    cpus : int
-    base_gb, gb_per_thousand, gb_per_cpu : float
-        Memory, and what a thousand photographs and each core add.
-    cpu_s_per_photograph, cpu_s_per_megapixel : float
-        Processor time of each photograph, and of each megapixel of it.
-    work : mapping of float
-        By quality, how many times the processor time, and memory of a core, at normal quality.
-    shared : bool
-        Whether several units can share the photographs.
-    """
+    cpus: int
+    base_gb: float
+    gb_per_thousand: float = 0.0
+    gb_per_cpu: float = 0.0
+    """Memory that a thousand photographs and each core add."""
+    cpu_s_per_photograph: float = 0.0
+    cpu_s_per_megapixel: float = 0.0
+    """Processor time of each photograph, and of each megapixel of it."""
+    work: Mapping[Quality, float] = field(default_factory=dict)
+    """Times the processor time, and memory of a core, at normal quality."""
+    shared: bool = False
+    """Whether several units can share the photographs."""
 
-    def needs(size: SurveySize) -> Cost:
-        each_s = cpu_s_per_photograph + cpu_s_per_megapixel * size.megapixels
-        times = work.get(size.quality, 1.0)
+    def __call__(self, size: SurveySize) -> Cost:
+        """Return what the stage costs for a survey of a size."""
+        each_s = self.cpu_s_per_photograph + self.cpu_s_per_megapixel * size.megapixels
+        times = self.work.get(size.quality, 1.0)
         return Cost(
-            cpus=cpus,
-            memory_gb=base_gb + gb_per_thousand * size.photographs / 1000,
-            gb_per_cpu=gb_per_cpu * times,
+            cpus=self.cpus,
+            memory_gb=self.base_gb + self.gb_per_thousand * size.photographs / 1000,
+            gb_per_cpu=self.gb_per_cpu * times,
             cpu_s=size.photographs * each_s * times,
-            parts=size.photographs if shared else 1,
+            parts=size.photographs if self.shared else 1,
         )
 
-    return needs
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfTiles:
+    """The needs of a stage that works tile by tile."""
 
-def of_tiles(  # noqa: PLR0913  one argument for each thing that costs
-    *,
-    cpus: int,
-    raster: Raster = Raster.ORTHO,
-    base_gb: float,
-    gb_per_cpu: float = 0.0,
-    gb_per_megapixel: float = 0.0,
-    cpu_s_per_tile: float,
-    end_s_per_tile: float = 0.0,
-    end_cpus: int = 1,
-    shared_side: int | None = None,
-) -> Needs:
-    """Return the needs of a stage that works tile by tile.
+    cpus: int
+    raster: Raster = Raster.ORTHO
+    """Whose tiles of 1024 x 1024 cells count."""
+    base_gb: float
+    gb_per_cpu: float = 0.0
+    gb_per_megapixel: float = 0.0
+    """What each megapixel of a photograph adds for each core, and once more: decoded photographs
+    are kept."""
+    cpu_s_per_tile: float
+    end_s_per_tile: float = 0.0
+    """Part of it that is left when all tiles are made, such as writing the product."""
+    end_cpus: int = 1
+    """Cores that this part uses well."""
+    shared_side: int | None = None
+    """Side in cells of the tiles that several units can share; None where they cannot."""
 
-    Parameters
-    ----------
-    cpus : int
-    raster : Raster
-        Whose tiles of 1024 x 1024 cells count.
-    base_gb, gb_per_cpu : float
-        Memory, and what each core adds.
-    gb_per_megapixel : float
-        What each megapixel of a photograph adds for each core, and once more: decoded
-        photographs are kept.
-    cpu_s_per_tile : float
-        Processor time of a tile.
-    end_s_per_tile : float
-        Part of it that is left when all tiles are made, such as writing the product.
-    end_cpus : int
-        Cores that this part uses well.
-    shared_side : int, optional
-        Side in cells of the tiles that several units can share; None where they cannot.
-    """
-
-    def needs(size: SurveySize) -> Cost:
-        tiles = size.tiles_of(raster)
-        kept_gb = gb_per_megapixel * size.megapixels
+    def __call__(self, size: SurveySize) -> Cost:
+        """Return what the stage costs for a survey of a size."""
+        tiles = size.tiles_of(self.raster)
+        kept_gb = self.gb_per_megapixel * size.megapixels
         return Cost(
-            cpus=cpus,
-            memory_gb=base_gb + kept_gb,
-            gb_per_cpu=gb_per_cpu + kept_gb,
-            cpu_s=tiles * cpu_s_per_tile,
-            end_s=tiles * end_s_per_tile,
-            end_cpus=end_cpus,
-            parts=size.tiles_of(raster, shared_side**2) if shared_side else 1,
+            cpus=self.cpus,
+            memory_gb=self.base_gb + kept_gb,
+            gb_per_cpu=self.gb_per_cpu + kept_gb,
+            cpu_s=tiles * self.cpu_s_per_tile,
+            end_s=tiles * self.end_s_per_tile,
+            end_cpus=self.end_cpus,
+            parts=size.tiles_of(self.raster, self.shared_side**2) if self.shared_side else 1,
         )
-
-    return needs

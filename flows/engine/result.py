@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -95,11 +96,7 @@ class Ledger:
 
     def failed(self) -> dict[str, str]:
         """Return the items that failed even alone, and why; they are not tried again."""
-        try:
-            found: dict[str, str] = json.loads((self.folder / FAILED).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found
+        return read_json(self.folder / FAILED) or {}
 
     def add_failed(self, item: str, reason: str) -> None:
         """Note that an item failed even alone."""
@@ -127,14 +124,8 @@ def publish(
     """Turn the folder `partial`, with all files of a result, into the result `folder`.
 
     What is there is replaced, unless another process has published the same result meanwhile: then
-    that one stays.
-
-    Parameters
-    ----------
-    manifest : mapping
-        What is to be known of the result; the list of its files is added.
-    keep_scratch : bool
-        Whether the stage is to go on from its scratch folder one day.
+    that one stays.  The list of files is added to the manifest; a scratch folder is kept for a
+    stage that is to go on from it one day.
     """
     try:
         # A network disk keeps files that another process has open; they are no part of the result.
@@ -175,13 +166,13 @@ def reopen(folder: Path, partial: Path) -> None:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a result; None unless it and every file it names are there."""
+    manifest = read_json(folder / MANIFEST) or {}
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         whole = all(
             (folder / name).stat().st_size == entry["size_bytes"]
             for name, entry in manifest["files"].items()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, KeyError):
         return None
     return manifest if whole else None
 
@@ -195,6 +186,20 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] not in NO_RESULT
     }
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object; None if there is none, or none that can be read."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def now_utc() -> str:
+    """Return the time as records have it, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def content_digest(path: Path) -> str:
@@ -266,12 +271,12 @@ class UnitRecord:
         return cls(**{**said, "usage": Usage(**said["usage"])})
 
 
-def summed(units: Sequence[UnitRecord]) -> Usage:
-    """Return what units have cost together: the times of all, the memory of the largest."""
+def summed(costs: Sequence[Usage]) -> Usage:
+    """Return what units or stages have cost together: times of all, memory of the largest."""
     return Usage(
-        wall_s=sum(unit.usage.wall_s for unit in units),
-        cpu_s=sum(unit.usage.cpu_s for unit in units),
-        peak_gb=max((unit.usage.peak_gb for unit in units), default=0.0),
+        wall_s=sum(one.wall_s for one in costs),
+        cpu_s=sum(one.cpu_s for one in costs),
+        peak_gb=max((one.peak_gb for one in costs), default=0.0),
     )
 
 
@@ -292,7 +297,7 @@ def measured() -> Iterator[Usage]:
 
     def watch() -> None:
         while True:
-            usage.peak_gb = max(usage.peak_gb, _resident_bytes(process) / 1e9)
+            usage.peak_gb = max(usage.peak_gb, resident_bytes(process) / 1e9)
             if stopped.wait(MEMORY_LOOK_S):
                 return
 
@@ -304,12 +309,13 @@ def measured() -> Iterator[Usage]:
     finally:
         stopped.set()
         watcher.join()
-        usage.peak_gb = max(usage.peak_gb, _resident_bytes(process) / 1e9)
+        usage.peak_gb = max(usage.peak_gb, resident_bytes(process) / 1e9)
         usage.wall_s = time.perf_counter() - began_s
         usage.cpu_s = _cpu_s(process) - cpu_began_s
 
 
-def _resident_bytes(process: psutil.Process) -> int:
+def resident_bytes(process: psutil.Process) -> int:
+    """Return the memory that a process and its children hold."""
     total = 0
     for member in (process, *process.children(recursive=True)):
         try:
@@ -341,11 +347,16 @@ def environment() -> dict[str, str]:
         name = re.match(r"[\w.-]+", line)
         if name is None or "extra ==" in line:
             continue
-        try:
-            found[name.group()] = version(name.group())
-        except PackageNotFoundError:
-            found[name.group()] = "not installed"
+        found[name.group()] = installed_version(name.group())
     return found
+
+
+def installed_version(name: str) -> str:
+    """Return the version of a package of this Python."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def environment_in_short() -> str:

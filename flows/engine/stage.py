@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +30,7 @@ from flows.engine.result import (
     UnitRecord,
     environment,
     measured,
+    now_utc,
     publish,
     read_manifest,
     summed,
@@ -322,10 +322,10 @@ def _manifest(
         "version": recipe.stage.version,
         "software": version(DISTRIBUTION),
         "environment": environment(),
-        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_utc": now_utc(),
         "inputs": dict(recipe.digests),
         "options": dict(recipe.options),
         "figures": {**figures, **named},
-        "usage": asdict(summed(units)),
+        "usage": asdict(summed([unit.usage for unit in units])),
         "units": [asdict(unit) for unit in units],
     }

@@ -8,7 +8,6 @@ stopped, so a stage that keeps finished tiles in its scratch folder goes on wher
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from flows.engine.result import (
     content_digest,
     delete,
     digest_of,
+    read_json,
     read_manifest,
     reopen,
 )
@@ -85,12 +85,7 @@ class StageStore:
     def make(
         self, recipe: Recipe, *, run: RunRecipe | None = None, track: Track = silent
     ) -> Result:
-        """Return the result of a recipe, running it only if the result is not there.
-
-        Parameters
-        ----------
-        run : callable, optional
-            How it is run; by default on one thread of this process.
+        """Return the result of a recipe, run, by default on one thread, only if it is not there.
 
         Raises
         ------
@@ -119,12 +114,8 @@ class StageStore:
     ) -> Recipe:
         """Return the recipe for a stage's result.
 
-        Parameters
-        ----------
-        inputs : mapping of str to Path or Known
-            Files or folders by the name the stage knows them by.
-        options : mapping
-            JSON-able values that change the result.
+        Inputs are files or folders by the name the stage knows them by; options are JSON-able
+        values that change the result.
 
         Raises
         ------
@@ -134,7 +125,10 @@ class StageStore:
         digests = {name: self._digest(source) for name, source in sorted(inputs.items())}
         return Recipe(
             stage=stage,
-            inputs={name: _path(source) for name, source in inputs.items()},
+            inputs={
+                name: source.path if isinstance(source, Known) else source
+                for name, source in inputs.items()
+            },
             digests=digests,
             options=options,
             folder=self.root / stage.name / stage_key(stage, digests, options),
@@ -179,8 +173,17 @@ def stage_key(stage: type[Stage], digests: Mapping[str, str], options: Mapping[s
 
 def read_result(folder: Path) -> Result | None:
     """Return the result in a folder, or None unless its manifest and every file are there."""
-    manifest = read_manifest(folder)
-    return None if manifest is None else _result(folder, manifest)
+    if (manifest := read_manifest(folder)) is None:
+        return None
+    return Result(
+        stage=manifest["stage"],
+        folder=folder,
+        files={name: entry["digest"] for name, entry in manifest["files"].items()},
+        figures=manifest["figures"],
+        usage=Usage(**manifest["usage"]),
+        reused=True,
+        units=tuple(UnitRecord.from_values(unit) for unit in manifest.get("units", ())),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,10 +200,7 @@ class DigestMemo:
         FileNotFoundError
             If `source` does not exist.
         """
-        try:
-            known = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
+        known = read_json(self.path) or {}
         before = len(known)
         if source.is_dir():
             members = sorted(path for path in source.rglob("*") if path.is_file())
@@ -221,19 +221,3 @@ def _memoised(path: Path, known: dict[str, str]) -> str:
     if stamp not in known:
         known[stamp] = content_digest(path)
     return known[stamp]
-
-
-def _result(folder: Path, manifest: Mapping[str, Any]) -> Result:
-    return Result(
-        stage=manifest["stage"],
-        folder=folder,
-        files={name: entry["digest"] for name, entry in manifest["files"].items()},
-        figures=manifest["figures"],
-        usage=Usage(**manifest["usage"]),
-        reused=True,
-        units=tuple(UnitRecord.from_values(unit) for unit in manifest.get("units", ())),
-    )
-
-
-def _path(source: Input) -> Path:
-    return source.path if isinstance(source, Known) else source

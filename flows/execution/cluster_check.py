@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine.cost import Resources
-from flows.engine.result import digest_of
+from flows.engine.result import digest_of, read_json
 from flows.execution.cluster_profile import Amounts, Place, Profile
 from flows.execution.node_probe import ANSWER, DISTRIBUTION, QUESTION
 from flows.execution.slurm import require_slurm
@@ -35,7 +35,7 @@ from flows.execution.slurm_commands import (
     options_of,
     probe_script,
 )
-from flows.execution.unit import last_lines, read_json
+from flows.execution.unit import last_lines
 from tmp.errors import ExecutionError, InputError
 from tmp.files import replacing
 
@@ -118,12 +118,6 @@ def _require(where: str, kind: str, name: str, there: Iterable[str], inside: str
 
 def prepare_cluster(profile: Profile, survey_root: Path) -> None:
     """Make sure that a cluster can run a survey; what passed is not asked again for a day.
-
-    Parameters
-    ----------
-    profile : Profile
-    survey_root : Path
-        The survey's folder.
 
     Raises
     ------

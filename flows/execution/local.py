@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.engine.result import resident_bytes
 from flows.execution.progress import PROGRESS
 from flows.execution.unit import EXIT, LOG, State, Status, Unit, last_lines, read_record
 
@@ -49,14 +50,10 @@ def free_memory_gb() -> float:
 
 def resident_gb(pid: int) -> float:
     """Return what a process and its children hold of the memory, in units of 1e9 bytes."""
-    total = 0
     try:
-        process = psutil.Process(pid)
-        for member in (process, *process.children(recursive=True)):
-            total += member.memory_info().rss
+        return resident_bytes(psutil.Process(pid)) / 1e9
     except psutil.Error:  # ended meanwhile
-        pass
-    return total / 1e9
+        return 0.0
 
 
 def gpus() -> tuple[str, ...]:

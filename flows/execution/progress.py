@@ -16,12 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self, TypeVar
 
-from flows.engine.result import UnitRecord
+from flows.engine.result import UnitRecord, now_utc, read_json
 from flows.engine.stage import WHOLE
 from flows.execution.unit import (
     EXIT,
@@ -33,7 +31,6 @@ from flows.execution.unit import (
     Status,
     Unit,
     cluster_job,
-    read_json,
     read_record,
 )
 from tmp.errors import InputError
@@ -119,7 +116,7 @@ class ProgressFile:
         self._path = folder / PROGRESS
         self._also = also
         self._phases: list[Phase] = []
-        self._began_utc = datetime.now(UTC).isoformat(timespec="seconds")
+        self._began_utc = now_utc()
         self._new = threading.Event()
         self._closed = threading.Event()
         self._writer = threading.Thread(target=self._keep_writing, daemon=True)
@@ -130,12 +127,7 @@ class ProgressFile:
         self._writer.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Write down where the work ended."""
         self._closed.set()
         self._writer.join()
@@ -173,28 +165,8 @@ class ProgressFile:
             write_json(self._path, asdict(document))
 
 
-class Follower(Protocol):
-    """Shows how units are while they run."""
-
-    def see(self, statuses: Mapping[Path, Status]) -> None:
-        """Take note of how units are; costs something once a second, however often it is called."""
-        ...
-
-    def end(self, folder: Path) -> None:
-        """Show that a unit is done."""
-        ...
-
-
-def follow(units: Sequence[Unit], track: Track, label: str) -> Follower:
-    """Return what shows the phases of one unit as bars, and several units as one bar.
-
-    Parameters
-    ----------
-    units : sequence of Unit
-    track : Track
-    label : str
-        Of the bar over several units.
-    """
+def follow(units: Sequence[Unit], track: Track, label: str) -> _FollowOne | _FollowMany:
+    """Return what shows the phases of one unit as bars, and several units as one bar of a label."""
     return _FollowOne(units[0], track) if len(units) == 1 else _FollowMany(units, track, label)
 
 
@@ -226,6 +198,7 @@ class _FollowOne:
         self._told = ""
 
     def see(self, statuses: Mapping[Path, Status]) -> None:
+        """Take note of how the unit is; costs something once a second, however often called."""
         now_s = time.monotonic()
         status = statuses.get(self._unit.folder)
         if status is not None and now_s - self._began_s >= WAIT_TOLD_S:
@@ -235,6 +208,7 @@ class _FollowOne:
             self._show()
 
     def end(self, folder: Path) -> None:
+        """Show that the unit is done."""
         self._show()
         self._tell("")
         if not self._bars:
@@ -278,6 +252,7 @@ class _FollowMany:
         self._seen_s = self._began_s = time.monotonic()
 
     def see(self, statuses: Mapping[Path, Status]) -> None:
+        """Take note of how units are; costs something once a second, however often called."""
         for folder in self._statuses.keys() & statuses.keys():
             self._statuses[folder] = statuses[folder]
         if time.monotonic() - self._seen_s < LOOK_EVERY_S:
@@ -292,6 +267,7 @@ class _FollowMany:
         )
 
     def end(self, folder: Path) -> None:
+        """Show that a unit is done."""
         self._statuses.pop(folder, None)
         self._parts.pop(folder, None)
         self._ended += 1
@@ -327,6 +303,10 @@ class UnitView:
     """None unless it is at work, or was when it was lost."""
     submitted: str
     """The cluster's job that waits or is at work on it; empty if there is none."""
+    told: State | None = None
+    """How the cluster says it is, where its folder cannot know."""
+    reason: str = ""
+    """Why it waits, in the cluster's words."""
 
     @property
     def part(self) -> str:
@@ -335,7 +315,9 @@ class UnitView:
 
     @property
     def state(self) -> State:
-        """How it is, as far as its own folder knows."""
+        """How it is, as far as its own folder and the cluster know."""
+        if self.told is not None:
+            return self.told
         if self.record is not None:
             return State.DONE if self.record.done else State.FAILED
         return State.WAITING if self.progress is None else State.RUNNING
@@ -383,12 +365,7 @@ def view_unit(folder: Path) -> UnitView:
 def view_units(stage: Path, key: str = "") -> list[UnitView]:
     """Return the units of a stage's last result: parts by number, then the one that ends it.
 
-    Parameters
-    ----------
-    stage : Path
-        ``work/units/<stage>``.
-    key : str
-        Of another result than the last.
+    The stage is ``work/units/<stage>``, the key that of another result than the last.
     """
     folders = [path.parent for path in stage.glob(f"{key or '*'}/*/{UNIT}")]
     if folders and not key:
@@ -398,13 +375,7 @@ def view_units(stage: Path, key: str = "") -> list[UnitView]:
 
 
 def cluster_logs(result: Path) -> Mapping[Path, list[Path]]:
-    """Return what the cluster itself said of units of a result, by their folders.
-
-    Parameters
-    ----------
-    result : Path
-        ``work/units/<stage>/<key>``.
-    """
+    """Return what the cluster said of the units of ``work/units/<stage>/<key>``, by folder."""
     found: dict[Path, list[Path]] = {}
     listed = sorted(result.glob(f"*/{UNITS_LIST}"), key=lambda path: path.stat().st_mtime)
     for path in listed:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.engine.cost import Resources
+from flows.engine.result import read_json
 from flows.execution.cluster_profile import Profile
 from flows.execution.progress import PROGRESS
 from flows.execution.slurm_commands import (
@@ -46,7 +47,6 @@ from flows.execution.unit import (
     Status,
     Unit,
     last_lines,
-    read_json,
     read_record,
     write_job,
 )

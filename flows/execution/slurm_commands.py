@@ -135,19 +135,8 @@ Queue = Mapping[str, Queued]
 
 
 def batch_script(count: int, resources: Resources, profile: Profile, stage: str) -> str:
-    """Return the script of an array of jobs.
+    """Return the script of an array of so many jobs.
 
-    Parameters
-    ----------
-    count : int
-        Jobs in the array.
-    resources : Resources
-        Of each.
-    profile : Profile
-    stage : str
-
-    Notes
-    -----
     The Python to run and the list of units are arguments of the script, so that no path is ever
     part of a shell's text.
 
@@ -256,12 +245,8 @@ def explain(reason: str) -> str:
 def judge(state: str, log: str) -> State:
     """Return how a job ended that has left no record of its own.
 
-    Parameters
-    ----------
-    state : str
-        Slurm's word; empty if it has forgotten the job.
-    log : str
-        End of the job's log: without cgroups, only it tells of memory.
+    Slurm's word for its state is empty if it has forgotten the job; without cgroups only the end
+    of the job's log tells of memory.
     """
     if state == "OUT_OF_MEMORY" or MEMORY_SAID.search(log):
         return State.NO_MEMORY
@@ -313,14 +298,7 @@ class Commands:
     ) -> Queue | None:
         """Return jobs of a user, those that ended a moment ago too; None while Slurm is away.
 
-        Parameters
-        ----------
-        jobs : collection of str, optional
-            Only these and their arrays, so that others cost nothing; by default all.
-        name : str, optional
-            Only jobs of this name.
-        user : str, optional
-            By default the one who asks.
+        By default all jobs of the one who asks; asking for some and their arrays costs less.
         """
         whose = user or getpass.getuser()
         command = ["squeue", "-h", "-r", "-t", "all", "-u", whose, "-o", QUEUE_FORMAT]
@@ -423,14 +401,7 @@ class Accounted:
 def read_accounting(
     jobs: Collection[str], commands: Commands | None = None
 ) -> dict[str, Accounted]:
-    """Return what jobs have taken; empty where the cluster keeps no account.
-
-    Parameters
-    ----------
-    jobs : collection of str
-        Such as "7_0"; one call serves those of a stage.
-    commands : Commands, optional
-    """
+    """Return what jobs, such as "7_0", have taken; empty where the cluster keeps no account."""
     commands = commands or Commands()
     found: dict[str, Accounted] = {}
     arrays = sorted({array_of(job) for job in jobs}, key=lambda array: (len(array), array))

@@ -17,16 +17,15 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import quote
 
 from flows.engine.cost import Resources
-from flows.engine.result import DISTRIBUTION, UnitRecord
+from flows.engine.result import DISTRIBUTION, UnitRecord, now_utc, read_json
 from flows.engine.stage import WHOLE, Portion, Recipe
 from tmp.errors import InputError
 from tmp.files import write_json
@@ -161,14 +160,8 @@ def write_unit(
 ) -> None:
     """Write down a unit of work, so that any machine can do it.
 
-    Parameters
-    ----------
-    failed : mapping
-        Items that are left alone, and why.
-    lenient : bool
-        Whether items that cannot be made leave holes.
-    scratch : str
-        Folder for temporary files on the machine that does the unit; may name its variables.
+    Items that have failed are left alone; where it is lenient, what cannot be made leaves holes.
+    The scratch folder is on the machine that does the unit; it may name that one's variables.
 
     Raises
     ------
@@ -255,7 +248,7 @@ def begin(folder: Path) -> UnitRecord:
     record = UnitRecord(
         part=folder.name,
         job=cluster_job(),
-        started_utc=_now_utc(),
+        started_utc=now_utc(),
         software=version(DISTRIBUTION),
         python=platform.python_version(),
     )
@@ -280,7 +273,7 @@ def write_record(folder: Path, record: UnitRecord, error: BaseException | None =
         record,
         error=", ".join(filter(None, notes)) or kind,
         kind=kind,
-        finished_utc=_now_utc(),
+        finished_utc=now_utc(),
     )
     write_json(folder / EXIT, asdict(ended), indent=1)
 
@@ -305,12 +298,7 @@ def records_beside(folder: Path) -> list[UnitRecord]:
 def forget_old(stage: Path, key: str) -> None:
     """Delete the units of a stage's earlier results, but not those that a job may be at work on.
 
-    Parameters
-    ----------
-    stage : Path
-        ``work/units/<stage>``.
-    key : str
-        Of the result at hand.
+    The stage is ``work/units/<stage>``, the key that of the result at hand.
     """
     if not stage.is_dir():
         return
@@ -335,19 +323,6 @@ def last_lines(path: Path) -> str:
     return " | ".join(line.strip() for line in lines[-LOG_LINES:])
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object; None if there is none, or none that can be read."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found
-
-
 def write_job(folder: Path, job: Mapping[str, str]) -> None:
     """Write down which job of a cluster does a unit."""
     write_json(folder / JOB, job, indent=1)
-
-
-def _now_utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from flows.products.table import SURFACE_TILE
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
-
-if TYPE_CHECKING:
-    from photogrammetry.ortho.seams import SurfaceWindow
 
 Array = NDArray[Any]
 
@@ -31,14 +28,7 @@ CONTINUED = "continued"
 def continue_ground(ground: TiledRaster, points: Array, height_agl_m: float) -> None:
     """Decide which of the ground stands, and store beside its tiles how it goes on.
 
-    Parameters
-    ----------
-    ground : TiledRaster
-        With all its tiles.
-    points : ndarray of shape (N, 3)
-        Tie points, map.
-    height_agl_m : float
-        Flying height above the ground.
+    The tie points (N, 3) are in map coordinates; the height is that of flying, above the ground.
     """
     from photogrammetry.surface.continuation import Summary, continue_surface
 
@@ -140,22 +130,6 @@ def read_sheet(ground: TiledRaster, window: Tile) -> tuple[Array, Array]:
     i = np.arange(window.row, window.row + window.rows) // COARSE_CELLS - row0
     j = np.arange(window.col, window.col + window.cols) // COARSE_CELLS - col0
     return sheet.over(x, y).astype(np.float32), standing[i[:, None], j]
-
-
-def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
-    """Return the ground over a window, which may reach beyond it.
-
-    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
-    picture has no holes where the surface has, and reaches as far as the photographs.
-    """
-    return drawn_on(ground.grid.window(window), read_continued(ground, window))
-
-
-def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
-    """Return the ground of a grid as seams and picture need it."""
-    from photogrammetry.ortho.seams import SurfaceWindow
-
-    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def inside_area(grid: Grid, tile: Tile, area_wkt: str | None) -> NDArray[np.bool_]:

@@ -57,12 +57,8 @@ class Zones:
 def write_zones(zones_file: Path, rasters: Sequence[Path], products_dir: Path) -> tuple[Path, Path]:
     """Summarise index rasters in polygons; writes ``zones_<name>.csv`` and ``.gpkg``.
 
-    Parameters
-    ----------
-    zones_file : Path
-        Any vector file GDAL reads; the first layer with polygons.
-    rasters : sequence of Path
-        On any grids, one band each.
+    Of any vector file GDAL reads, the first layer with polygons counts; rasters have one band each,
+    on any grids.
 
     Raises
     ------
@@ -153,16 +149,12 @@ def zonal_statistics(zones: Zones, raster: Path) -> dict[str, NDArray[np.float64
     found = exact_extract(str(raster), features, [asked for asked, _ in _OPERATIONS.values()])
     rows = [feature["properties"] for feature in found]
     table = {
-        name: np.array([_number(row[said]) for row in rows])
+        name: np.array([row[said] for row in rows], float)  # None is NaN
         for name, (_, said) in _OPERATIONS.items()
     }
     area_cells = shapely.area(shapes) / grid.cell_m**2
     table["valid_share"] = np.minimum(table["count"] / area_cells, 1.0)
     return {name: table[name] for name in STATISTICS}
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
 
 
 def _write_csv(path: Path, columns: dict[str, NDArray[Any]]) -> None:

@@ -15,8 +15,6 @@ from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
-from flows.report.ground import Ground
-from flows.report.provenance import Hole
 from tmp import plotting
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from flows.report.ground import Ground
+    from flows.report.provenance import Hole
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -164,14 +165,9 @@ def _finish(axes: Axes, grid: Grid) -> None:
 
 
 def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | None) -> Drawn:
-    """Draw which ground was flown and not mapped, over the orthomosaic where there is one.
+    """Draw which ground was flown and not mapped, over the orthomosaic.
 
-    Parameters
-    ----------
-    reconstruction : Reconstruction
-    ground : Ground
-    picture : Path or None
-        The orthomosaic; without it the ground that was mapped is grey.
+    Without it the ground that was mapped is grey.
     """
     sheet = ground.sheet
     places = camera_positions(reconstruction)[:, :2]
@@ -376,12 +372,7 @@ def _unit(grid: Grid) -> str:
 def thumbnail(folder: Path) -> tuple[str, str]:
     """Return the name and the picture of the first raster in a folder that can be drawn.
 
-    Returns
-    -------
-    name : str
-        Of the file; empty where there is none.
-    address : str
-        The picture as a ``data:`` address of less than 80 kB.
+    The picture is a ``data:`` address of less than 80 kB; both are empty where there is none.
     """
     for name, draw in _THUMBNAILS.items():
         if (folder / name).exists():

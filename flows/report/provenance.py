@@ -10,15 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from flows.engine.result import DISTRIBUTION, MANIFEST, UnitRecord
+from flows.engine.result import DISTRIBUTION, MANIFEST, UnitRecord, installed_version, read_json
 from flows.engine.store import Result
 from flows.execution.slurm_commands import Accounted, read_accounting
-from flows.execution.unit import read_json
 from flows.products.band_stack import REFLECTANCE_FILE
 from flows.products.ground import GROUND
 from flows.products.table import MOSAIC_TILE, ORTHOMOSAIC, REFLECTANCE_TILE
@@ -155,14 +154,6 @@ def explain(result: Result) -> str:
         return "made for the first time"
     changes = _changes(earlier, manifest)
     return "; ".join(changes) if changes else "made again: its result was not there"
-
-
-def installed_version(name: str) -> str:
-    """Return the version of a package of this Python."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def installed_packages() -> list[str]:

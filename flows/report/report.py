@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flows.engine.result import Usage
+from flows.engine.result import installed_version, summed
 from flows.engine.store import Result
 from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
@@ -23,7 +23,6 @@ from flows.report.provenance import (
     Hole,
     hole_warnings,
     installed_packages,
-    installed_version,
     list_holes,
     stage_rows,
 )
@@ -155,7 +154,7 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         far=far_positions(reconstruction, captures) if record.scaled else [],
         flagged=[capture for capture in record.captures if capture.flags],
         stages=stage_rows(record.results),
-        total=_total(record.results),
+        total=summed([result.usage for result in record.results]),
         holes=holes,
         holes_named=HOLES_NAMED,
         figures=_further_figures(record),
@@ -323,16 +322,6 @@ def _worded(key: str, scaled: bool) -> str:
     if not name or suffix not in _UNITS:
         return key.replace("_", " ")
     return f"{name.replace('_', ' ')}, {_UNITS[suffix][0 if scaled else 1]}"
-
-
-def _total(results: Sequence[Result]) -> Usage:
-    """Return what all stages cost together, whenever they were made."""
-    of = [result.usage for result in results]
-    return Usage(
-        wall_s=sum(one.wall_s for one in of),
-        cpu_s=sum(one.cpu_s for one in of),
-        peak_gb=max((one.peak_gb for one in of), default=0.0),
-    )
 
 
 def _files(record: MapRecord) -> list[tuple[str, str, str]]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from flows.engine.stage import Recipe, execute
 from flows.engine.store import Result, StageStore, read_result
 from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack, read_index_products
-from flows.products.catalog import write_catalog
-from flows.products.styles import write_styles
+from flows.products.sidecars import write_catalog, write_styles
 from flows.products.zones import write_zones
 from flows.report.report import assess_map, write_report
 from flows.run.lock import locked

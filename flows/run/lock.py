@@ -24,9 +24,9 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.engine.result import now_utc
 from tmp.errors import InputError, TmpError
 from tmp.files import disk_full, is_disk_full
 from tmp.progress import say_time
@@ -51,7 +51,7 @@ class Holder:
     pid: int = field(default_factory=os.getpid)
     started: float = field(default_factory=process_began_s)
     """When the process began, in seconds since 1970."""
-    since_utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    since_utc: str = field(default_factory=now_utc)
     purpose: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this lock alone."""
@@ -67,16 +67,9 @@ class Holder:
 
 @contextlib.contextmanager
 def locked(path: Path, purpose: str) -> Iterator[None]:
-    """Hold a lock file while the block runs.
+    """Hold a lock file while the block runs; the purpose is told to whoever comes next.
 
     A lock left behind by a process that was killed is taken over.
-
-    Parameters
-    ----------
-    path : Path
-        The lock file; its folder is made if absent.
-    purpose : str
-        What holds the lock, for the message to the next one.
 
     Raises
     ------

@@ -11,15 +11,14 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.result import DISTRIBUTION, content_digest
 from flows.engine.store import Result, read_result
-from flows.products.catalog import write_catalog
-from flows.products.styles import write_styles
+from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import PRODUCTS
 from flows.report.findings import Coverage
 from flows.report.report import MapRecord, assess_map, write_report
@@ -36,28 +35,15 @@ if TYPE_CHECKING:
 MAP_FILES = tuple(product.file for product in PRODUCTS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """What a map came to."""
+def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]) -> Verdict:
+    """Write products, catalogue and report of a map, unless up to date; returns how it came out.
 
-    report_path: Path
-    verdict: Verdict
-
-
-def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]) -> Published:
-    """Write the products of a map, its catalogue and its report, unless they are up to date.
-
-    Parameters
-    ----------
-    results : sequence of Result
-        Of all stages of the map.
-    asked : mapping of str
-        The options in words, for the report.
+    The results are those of all stages; what was asked is for the report, in words.
     """
     survey = plan.survey
     publish(results, survey.products_dir)
     if (verdict := _up_to_date(plan, results, asked)) is not None:
-        return Published(report_path=survey.report_path, verdict=verdict)
+        return verdict
     write_styles(survey.products_dir)
     write_catalog(survey, plan.settings, plan.captures)
     (oriented,) = (result for result in results if result.stage == ORIENTED)
@@ -71,9 +57,9 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
         area_wkt=plan.values.get("area_wkt"),
     )
     assessed = assess_map(record)
-    report_path = write_report(record, assessed)
+    write_report(record, assessed)
     remember_map(record, assessed.verdict)
-    return Published(report_path=report_path, verdict=assessed.verdict)
+    return assessed.verdict
 
 
 def publish(

@@ -24,7 +24,7 @@ from flows.products.table import Product
 from flows.report.figures import draw_index
 from flows.stages.reflectance import BandValues, calibrate_survey
 from tmp import plotting
-from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
+from tmp.captures import Capture, CaptureKind
 from tmp.errors import InputError, PhotographError
 from tmp.files import replacing
 from tmp.plotting import SOFT
@@ -87,17 +87,9 @@ class Look:
 def write_contact_sheet(
     path: Path, looks: Sequence[Look], scale: Scale, *, title: str, lines: Sequence[str] = ()
 ) -> None:
-    """Write many small pictures as one PNG.
+    """Write small pictures, at least one, in reading order as one PNG.
 
-    Parameters
-    ----------
-    path : Path
-    looks : sequence of Look
-        In reading order; at least one.
-    scale : Scale
-    title : str
-    lines : sequence of str
-        Below the title: what the values rest on, what was left out.
+    Lines below the title say what the values rest on and what was left out.
     """
     thumbs = [_thumb(look.values, scale) for look in looks]
     columns = min(SHEET_COLUMNS, len(looks))
@@ -179,12 +171,7 @@ Release = Mapping[str, Source]
 def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> Path:
     """Write a contact sheet of the NDVI of a survey's releases; returns its path.
 
-    Parameters
-    ----------
-    root : Path
-        A survey folder with ingested photographs; no map is needed.
-    workers : int
-    track : Track
+    Photographs suffice, no map is needed.
 
     Raises
     ------
@@ -193,9 +180,7 @@ def write_quick_ndvi(root: Path, *, workers: int = 1, track: Track = silent) -> 
     """
     survey = open_survey(root)
     settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
+    captures = survey.captures
     values = calibrate_survey(survey, captures, BandValues.of_survey(survey))
     index, releases = _find_releases(survey, captures, values)
     chosen = [releases[i] for i in _evenly(len(releases), MOST_LOOKS)]
@@ -244,9 +229,9 @@ def _find_releases(
         releases: list[Release] = []
         for group in groups.values():
             sources = [
-                Source(name=capture.name, lens=_lens(capture), place=place, band=band)
-                for capture in group
-                for place, band in enumerate(values.bands(capture.name))
+                Source(name=one.name, lens=f"{one.camera_id} {one.band}", place=place, band=band)
+                for one in group
+                for place, band in enumerate(values.bands(one.name))
             ]
             bands = [source.band for source in sources]
             chosen = {
@@ -260,10 +245,6 @@ def _find_releases(
         f"{survey.folder}: no release has near-infrared and a visible band; for a converted camera "
         "say in cameras.toml which channel is which band"
     )
-
-
-def _lens(capture: Capture) -> str:
-    return f"{capture.camera_id} {capture.band}"
 
 
 def _evenly(count: int, most: int) -> list[int]:

@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from flows.engine.result import now_utc, read_json
 from flows.engine.store import Result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
-from flows.execution.unit import read_json
 from flows.run.lock import living_holder, user_name
 from tmp.errors import InputError
 from tmp.files import write_json
@@ -102,7 +102,7 @@ class RunBook:
             user=user_name(),
             pid=os.getpid(),
             started=process_began_s(),
-            began_utc=_now_utc(),
+            began_utc=now_utc(),
             state="running",
             error="",
             stages={name: StageNote(state="to do") for name in stages},
@@ -121,9 +121,9 @@ class RunBook:
             before = self.said["stages"].get(stage, {})
             entry = before | {"state": state}
             if state == "running":
-                entry |= {"began_utc": _now_utc(), "ended_utc": ""}
+                entry |= {"began_utc": now_utc(), "ended_utc": ""}
             elif before.get("state") == "running":
-                entry |= {"ended_utc": _now_utc()}
+                entry |= {"ended_utc": now_utc()}
             if result is not None:
                 entry |= {"folder": os.path.relpath(result.folder, self.path.parent)}
             self.said["stages"][stage] = entry
@@ -131,7 +131,7 @@ class RunBook:
 
     def end(self, state: str, error: str = "") -> None:
         """Note how the run ended."""
-        self.said |= {"state": state, "error": error, "ended_utc": _now_utc()}
+        self.said |= {"state": state, "error": error, "ended_utc": now_utc()}
         self._write()
 
     def _write(self) -> None:
@@ -151,7 +151,10 @@ def read_run(survey: Survey) -> RunRecord:
     if said is None:
         raise InputError(f"{survey.folder}: has not been run; start it with 'tmp run'")
     try:
-        stages = {name: _stage_note(entry) for name, entry in said["stages"].items()}
+        stages = {  # earlier versions wrote the state alone
+            name: StageNote(state=entry) if isinstance(entry, str) else StageNote(**entry)
+            for name, entry in said["stages"].items()
+        }
         return RunRecord(**said | {"stages": stages})
     except (TypeError, KeyError) as error:
         raise InputError(
@@ -203,14 +206,5 @@ def seconds_between(began_utc: str, ended_utc: str) -> float | None:
     """
     if not began_utc:
         return None
-    ended = datetime.fromisoformat(ended_utc or _now_utc())
+    ended = datetime.fromisoformat(ended_utc or now_utc())
     return (ended - datetime.fromisoformat(began_utc)).total_seconds()
-
-
-def _stage_note(entry: Any) -> StageNote:
-    """Return a stage's note; earlier versions wrote the state alone."""
-    return StageNote(state=entry) if isinstance(entry, str) else StageNote(**entry)
-
-
-def _now_utc() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

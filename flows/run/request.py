@@ -1,15 +1,17 @@
-"""What is asked of a survey, how it is run, and what a run leaves behind."""
+"""What is asked of a survey, how it is run, here or by a service, and what a run leaves behind."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from flows.engine.cost import Quality
-from flows.execution.cluster_profile import WITHOUT_SHARES, Profile
+from flows.execution.cluster_profile import WITHOUT_SHARES, Profile, read_profile
 from tmp.captures import HeightUse
 from tmp.errors import InputError
 from tmp.survey import Survey
@@ -17,6 +19,9 @@ from tmp.survey import Survey
 if TYPE_CHECKING:
     from flows.engine.store import Result
     from flows.report.verdict import Verdict
+
+SERVICE = "TMP_SERVICE"
+"""Environment variable that tells the processes of runs what service they belong to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,3 +211,58 @@ class SurveyResult:
     def holes(self) -> dict[str, Mapping[str, str]]:
         """The tiles of each stage that could not be made, and why."""
         return {result.stage: result.holes for result in self.results if result.holes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What is settled for all runs that Prefect starts, by whoever starts the service.
+
+    Who may reach the server may ask for runs, so what could make a run do anything else is not
+    theirs to choose: the folder of surveys, the cluster and its profile.
+    """
+
+    surveys: Path
+    """Folder of the surveys; no run works outside it."""
+    on: Literal["local", "slurm"] = "local"
+    profile_path: Path | None = None
+    """The cluster's ``cluster.toml``."""
+    workers: int = 1
+    """Threads and cores of a run on this machine."""
+
+    def to_text(self) -> str:
+        """Return the service as JSON, with whole paths."""
+        return json.dumps(asdict(self), default=lambda path: str(path.resolve()))
+
+    @classmethod
+    def from_text(cls, text: str) -> Service:
+        """Return the service that `to_text` wrote."""
+        said = json.loads(text)
+        paths = {name: Path(said[name]) for name in ("surveys", "profile_path") if said[name]}
+        return cls(**said | paths)
+
+    def survey(self, name: str) -> Path:
+        """Return the folder of a survey, given by its name or path.
+
+        Raises
+        ------
+        InputError
+            If it is not below the folder of surveys.
+        """
+        root = self.surveys.resolve()
+        folder = (root / name).resolve()
+        if folder == root or not folder.is_relative_to(root):
+            raise InputError(f"{name}: not a survey below {root}, which is all this service runs")
+        return folder
+
+    def options(self) -> RunOptions:
+        """Return how its runs are run."""
+        path = self.profile_path
+        profile = None if path is None else read_profile(path)
+        return RunOptions(on=Where(self.on), profile=profile)
+
+
+def service_of_process() -> Service:
+    """Return the service that this process belongs to; without one, any survey may be run."""
+    if SERVICE in os.environ:
+        return Service.from_text(os.environ[SERVICE])
+    return Service(surveys=Path("/"), workers=os.cpu_count() or 1)

@@ -1,26 +1,35 @@
-"""How a survey's run is, in a table of its stages; read from files, so that any machine can ask.
+"""A run in a table of its stages: what it would ask for, how it is, what it has cost; its logs.
 
-What its units said is one readable log per stage.
+How it is is read from files, so that any machine can ask.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from flows.engine.result import MANIFEST
-from flows.engine.stage import WHOLE
+from flows.engine.cost import SurveySize
+from flows.engine.result import MANIFEST, summed
+from flows.engine.stage import WHOLE, Stage
 from flows.engine.store import Result, read_result
 from flows.execution.progress import UnitView, cluster_logs, view_units
+from flows.execution.runner import unit_count, unit_resources
 from flows.execution.slurm_commands import Commands, Queue, Queued
 from flows.execution.unit import State
+from flows.run.plan import STAGES, plan_map
 from flows.run.record import UNITS, RunRecord, StageNote, read_run, seconds_between
+from flows.run.request import ORIENTED, Part, RunOptions, SurveyRequest, Where
+from flows.stages.indices import Indices
+from flows.stages.ingest import Ingest, ingest_recipe
+from flows.stages.orthomosaic import Orthomosaic
+from flows.stages.reflectance import Reflectance
 from tmp.errors import InputError
 from tmp.progress import say_duration, say_time
 from tmp.survey import Survey
@@ -68,13 +77,10 @@ def describe_run(survey: Survey) -> list[str]:
 
 def _headline(survey: Survey, run: RunRecord, alive: bool) -> str:
     state = run.state if alive or run.state != "running" else "interrupted; 'tmp run' goes on"
-    took = f" ({say_duration(run.took_s)})" if run.took_s is not None and _ended(run, alive) else ""
+    took_s = run.took_s if run.ended_utc or alive else None
+    took = "" if took_s is None else f" ({say_duration(took_s)})"
     who = f"{run.user} on {run.host}" if run.user else run.host
     return f"{survey.folder}: on {run.on}, since {say_time(run.began_utc)}{took}, by {who}: {state}"
-
-
-def _ended(run: RunRecord, alive: bool) -> bool:
-    return bool(run.ended_utc) or alive
 
 
 def _result(survey: Survey, stage: str, note: StageNote) -> Result | None:
@@ -113,27 +119,16 @@ def _made(note: StageNote, result: Result) -> list[str]:
 
 def _total(results: Sequence[Result]) -> str:
     """Return the line of all stages: what the products have cost, whenever they were made."""
+    usage = summed([result.usage for result in results])
     return _ROW.format(
         "all",
         "",
         sum(len(result.units) or 1 for result in results),
-        say_duration(sum(result.usage.wall_s for result in results)),
-        say_duration(sum(result.usage.cpu_s for result in results)),
-        f"{max(result.usage.peak_gb for result in results):.2f}",
+        say_duration(usage.wall_s),
+        say_duration(usage.cpu_s),
+        f"{usage.peak_gb:.2f}",
         "time of all units",
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """A unit, and how the cluster says it is."""
-
-    unit: UnitView
-    state: State
-    reason: str = ""
-    """Why it waits."""
-    node: str = ""
-    """Where it is at work."""
 
 
 def _under_way(
@@ -146,19 +141,19 @@ def _under_way(
 ) -> list[str]:
     """Return the lines of a stage that runs, or that ended without a result."""
     units = view_units(survey.work_dir / UNITS / stage) if run.by_units else []
-    seen = [_see(unit, queue or {}, alive) for unit in units]
+    seen = [_seen(unit, queue or {}, alive) for unit in units]
     done = sum(one.state is State.DONE for one in seen)
     state = note.state
     if state == "running" and not alive:
         state = "interrupted"
     elif state == "not done" and run.state == "failed":
         state = "failed"
-    hosts = sorted({one.unit.host for one in seen if one.unit.host})
+    hosts = sorted({one.host for one in seen if one.host})
     count = f"{done}/{len(seen)}" if len(seen) > 1 else str(len(seen) or "")
     took = say_duration(note.took_s) if note.took_s is not None and state != "interrupted" else ""
     lines = [_ROW.format(stage, state, count, took, "", "", _few(hosts)).rstrip()]
     for one in [one for one in seen if one.state is State.FAILED][:SHOWN]:
-        lines += _failure(survey, stage, one.unit)
+        lines += _failure(survey, stage, one)
     if len(seen) > 1 and alive:
         lines.append(f"    {_summary(seen, note)}")
     at_work = [one for one in seen if one.state is State.RUNNING]
@@ -170,26 +165,27 @@ def _under_way(
     return lines
 
 
-def _see(unit: UnitView, queue: Queue, alive: bool) -> _Seen:
+def _seen(unit: UnitView, queue: Queue, alive: bool) -> UnitView:
+    """Return a unit as the cluster sees it."""
     state, reason, *_ = queue.get(unit.submitted, Queued())
     if unit.record is None and state == "PENDING":
-        return _Seen(unit=unit, state=State.WAITING, reason=reason)
+        return replace(unit, told=State.WAITING, reason=reason)
     if unit.state is State.RUNNING and not alive and state != "RUNNING":
-        return _Seen(unit=unit, state=State.LOST)
-    return _Seen(unit=unit, state=unit.state)
+        return replace(unit, told=State.LOST)
+    return unit
 
 
-def _summary(seen: Sequence[_Seen], note: StageNote) -> str:
+def _summary(seen: Sequence[UnitView], note: StageNote) -> str:
     """Say how many units are at work and wait, what for, and how long it will take."""
     states = Counter(one.state for one in seen)
     told = [f"{states[State.RUNNING]} at work"]
     if states[State.WAITING]:
         told.append(_waiting(seen))
-    shares = [one for one in seen if one.unit.part != WHOLE]
+    shares = [one for one in seen if one.part != WHOLE]
     parts = sum(one.state is State.DONE for one in shares) + sum(
-        one.unit.progress.part
+        one.progress.part
         for one in shares
-        if one.state is State.RUNNING and one.unit.progress is not None
+        if one.state is State.RUNNING and one.progress is not None
     )
     took_s = seconds_between(note.began_utc, note.ended_utc)
     if took_s is not None and 0 < parts < len(shares):
@@ -197,7 +193,7 @@ def _summary(seen: Sequence[_Seen], note: StageNote) -> str:
     return ", ".join(told)
 
 
-def _waiting(seen: Sequence[_Seen]) -> str:
+def _waiting(seen: Sequence[UnitView]) -> str:
     waiting = [one for one in seen if one.state is State.WAITING]
     reasons = Counter(one.reason for one in waiting if one.reason)
     told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
@@ -205,11 +201,10 @@ def _waiting(seen: Sequence[_Seen]) -> str:
     return f"{said}: {told}" if told else said
 
 
-def _at_work(seen: _Seen) -> str:
+def _at_work(unit: UnitView) -> str:
     """Say where a unit is at work, on what, and how far it is."""
-    unit = seen.unit
     part = "" if unit.part == WHOLE else unit.part
-    told = [part, unit.host or seen.node] + ([f"job {unit.job}"] if unit.job else [])
+    told = [part, unit.host] + ([f"job {unit.job}"] if unit.job else [])
     if (phase := unit.phase) is not None:
         told.append(f"{phase.label}: {phase.done} of {phase.total}")
         if phase.left_s:
@@ -267,12 +262,7 @@ def list_logs(survey: Survey) -> list[str]:
 def stage_log(survey: Survey, stage: str, tile: str = "") -> Iterator[str]:
     """Yield what all units of a stage's last run said, in their order, each below a header.
 
-    Parameters
-    ----------
-    survey : Survey
-    stage : str
-    tile : str
-        Only of the unit that worked on it last.
+    Of a tile, only what the unit said that worked on it last.
 
     Raises
     ------
@@ -342,14 +332,11 @@ def _of_tile(units: Sequence[UnitView], tile: str) -> list[UnitView]:
     found = [
         unit
         for unit in units
-        if unit.part == f"alone-{quote(tile, safe='')}" or _lists(unit.log, tile)
+        if unit.part == f"alone-{quote(tile, safe='')}"
+        or any(tile in line.partition(TILES)[2].split() for line in _lines(unit.log))
     ]
     found = found or ([units[0]] if len(units) == 1 and units[0].part == "whole" else [])
     return [max(found, key=lambda unit: unit.log.stat().st_mtime)] if found else []
-
-
-def _lists(log: Path, tile: str) -> bool:
-    return any(tile in line.partition(TILES)[2].split() for line in _lines(log))
 
 
 def _unit_at_work(survey: Survey, stage: str) -> bool:
@@ -380,3 +367,119 @@ def _lines_from(path: Path, start: int) -> tuple[list[str], int]:
     if not whole:
         return [], start
     return whole.decode("utf-8", errors="replace").split("\n"), start + len(whole) + 1
+
+
+def describe_run_plan(survey: Survey, request: SurveyRequest, run: RunOptions) -> list[str]:
+    """Return the graph of a run, what its units should take and what they ask for, in lines."""
+    known: set[str] = set()
+    stages: list[type[Stage]] = []
+    if request.cards:
+        recipe, size = ingest_recipe(survey, request.cards, link=request.link, crs=request.crs)
+        stages.append(Ingest)
+        known |= {Ingest.name} if read_result(recipe.folder) is not None else set()
+    if survey.gpkg_path.exists() or not request.cards:
+        plan = plan_map(survey.folder, request.map, retry_holes=run.tries_holes)
+        size = plan.size
+        known |= plan.find_results().keys()
+        stages += plan.stages
+    else:
+        stages += STAGES
+    stages = _asked_for(stages, request)
+    rows = [
+        _row(stage, _needed_by(stage, stages), stage.name in known, size, request, run)
+        for stage in stages
+    ]
+    return [
+        f"{size.photographs} photographs of {size.megapixels:.1f} megapixels, about "
+        f"{size.tiles} tiles; disk {size.disk_gb:.1f} GB",
+        *_as_table(rows),
+        _in_all(stages, rows, run),
+    ]
+
+
+def _asked_for(stages: Sequence[type[Stage]], request: SurveyRequest) -> list[type[Stage]]:
+    """Return the stages that are run, indices included, as far as is asked."""
+    names = [stage.name for stage in stages]
+    if request.until is Part.INGEST:
+        return [stage for stage in stages if stage is Ingest]
+    if request.until is Part.ORIENT:
+        return list(stages[: names.index(ORIENTED) + 1])
+    wanted = request.indices is not None or Reflectance in stages
+    return [*stages, *([Indices] if wanted and request.reaches(Part.INDICES) else [])]
+
+
+def _needed_by(stage: type[Stage], stages: Sequence[type[Stage]]) -> tuple[str, ...]:
+    """Return the stages that one comes after; indices are computed of the best raster there is."""
+    if stage is not Indices:
+        return stage.after
+    return (Reflectance.name if Reflectance in stages else Orthomosaic.name,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """What a stage takes and asks for."""
+
+    words: tuple[str, ...]
+    minutes: float = 0.0
+    """If all its units run at once."""
+    core_hours: float = 0.0
+
+
+def _row(
+    stage: type[Stage],
+    needed: Sequence[str],
+    done: bool,
+    size: SurveySize,
+    request: SurveyRequest,
+    run: RunOptions,
+) -> _Row:
+    after = ", ".join(needed)
+    if done:
+        return _Row(words=(stage.name, after, "nothing has changed"))
+    cost, profile = stage.needs(size), run.used_profile
+    cpus = None if run.on is Where.SLURM else request.map.workers
+    count = unit_count(stage, size, profile)
+    asked = unit_resources(stage, size, profile, count, cpus)
+    minutes = cost.cpu_s / min(cost.cpus, asked.cpus) / count / 60
+    numbers = (
+        f"{count}",
+        f"{asked.cpus}",
+        f"{asked.memory_gb:.1f}",
+        f"{asked.gpus}",
+        f"{minutes:.1f}",
+        f"{math.ceil(asked.minutes)}",
+    )
+    return _Row(words=(stage.name, after, *numbers), minutes=minutes, core_hours=cost.cpu_s / 3600)
+
+
+def _as_table(rows: Sequence[_Row]) -> list[str]:
+    """Return rows below a legend, numbers to the right."""
+    legend = ("stage", "after", "units", "cpus", "GB", "gpus", "takes min", "asks min")
+    lines = [legend, *(row.words for row in rows)]
+    whole = [line for line in lines if len(line) == len(legend)]
+    names, afters = (max(len(line[column]) for line in lines) for column in (0, 1))
+    widths = [max(len(line[column]) for line in whole) for column in range(2, len(legend))]
+    table = []
+    for name, after, *others in lines:
+        if len(others) == len(widths):
+            others = [f"{word:>{width}}" for word, width in zip(others, widths, strict=True)]
+        table.append("  ".join([f"{name:<{names}}", f"{after:<{afters}}", *others]).rstrip())
+    return table
+
+
+def _in_all(stages: Sequence[type[Stage]], rows: Sequence[_Row], run: RunOptions) -> str:
+    """Say what all takes: on a cluster, what does not need each other is made side by side."""
+    ends: dict[str, float] = {}
+    latest = 0.0
+    for stage, row in zip(stages, rows, strict=True):
+        began = latest
+        if run.on is Where.SLURM and (needed := _needed_by(stage, stages)):
+            began = max(ends.get(name, 0.0) for name in needed)
+        ends[stage.name] = began + row.minutes
+        latest = max(latest, ends[stage.name])
+    core_hours = sum(row.core_hours for row in rows)
+    said = f"about {math.ceil(latest)} min once jobs start, {core_hours:.1f} core-hours"
+    cores = run.used_profile.most_cpus
+    if run.on is Where.SLURM and cores:
+        said += f", {core_hours / cores:.2f} node-hours of {cores} cores"
+    return said

@@ -224,15 +224,8 @@ def watch_inbox(
 ) -> None:
     """Ingest and run each folder of an inbox when its copy is finished; goes on until stopped.
 
-    Parameters
-    ----------
-    inbox : Inbox
-        Each folder in it is a card; hidden ones are left alone, and nothing is written there.
-    watch : Watch
-    once : bool
-        Whether to run what has come to rest already, and end.
-    sleep : callable
-        Waits for a number of seconds.
+    Each folder in it is a card; hidden ones are left alone, and nothing is written there.  If once,
+    what has come to rest already is run, and no more.
     """
     if once:
         inbox.look()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import Raster, of_tiles
+from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage
 from flows.products.band_stack import BandStack, index_tags, open_stack
 from flows.stages.inputs import require_space
@@ -49,13 +49,7 @@ class IndexRequest:
 
 
 def read_requests(indices: Sequence[Mapping[str, str]], stack: BandStack) -> list[IndexRequest]:
-    """Return what is to be made.
-
-    Parameters
-    ----------
-    indices : sequence of mapping
-        Each with ``name``, as asked for, and ``formula``, empty for one of the table.
-    stack : BandStack
+    """Return what is to be made of ``name`` and ``formula`` each, the latter empty for the table's.
 
     Raises
     ------
@@ -84,7 +78,7 @@ class Indices(Stage):
 
     name = "indices"
     version = "1"
-    needs = of_tiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2)
+    needs = OfTiles(cpus=2, raster=Raster.ORTHO, base_gb=0.6, gb_per_cpu=0.15, cpu_s_per_tile=0.2)
 
     def finish(self) -> Figures:
         """Compute the indices tile by tile, and write them."""
@@ -195,12 +189,8 @@ def index_sigma(
     """Return the standard deviation of an index that the calibration of its bands leaves.
 
     Each band's level is moved up and down by its standard deviation, at the median values of the
-    survey; the changes of the index add up as independent errors do.
-
-    Returns
-    -------
-    float or None
-        None where the doubt of a band is unknown.
+    survey; the changes of the index add up as independent errors do.  None where the doubt of a
+    band is unknown.
     """
     from photogrammetry.indices.compute import index_values
 

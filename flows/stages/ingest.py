@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from flows.engine.cost import SurveySize, of_photographs
+from flows.engine.cost import OfPhotographs, SurveySize
 from flows.engine.result import digest_of
 from flows.engine.stage import Figures, Recipe, Stage
 from flows.engine.store import Known, StageStore
@@ -30,7 +30,7 @@ class Ingest(Stage):
 
     name = "ingest"
     version = "1"
-    needs = of_photographs(
+    needs = OfPhotographs(
         cpus=4, base_gb=0.6, gb_per_thousand=0.1, gb_per_cpu=0.1, cpu_s_per_megapixel=0.02
     )
 

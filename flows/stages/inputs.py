@@ -1,4 +1,4 @@
-"""What the stages of a map read: survey, photographs, reconstruction; and the room they need.
+"""What the stages of a map read of a survey and its ground; and the room they need.
 
 Heavy imports are inside the functions, as the controller of a run needs the stages' names alone.
 Disk space is asked for before work starts rather than missed in the middle of it.
@@ -22,13 +22,17 @@ from shapely.geometry.base import BaseGeometry
 from flows.engine.cost import Quality
 from flows.engine.result import DISTRIBUTION, environment_in_short
 from flows.engine.stage import Workspace
-from tmp.captures import Capture, choose_captures, read_captures
+from flows.products.ground import Continued, read_continued
+from tmp.captures import Capture
 from tmp.errors import InputError, PhotographError, SpaceError
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import TiledRaster
 from tmp.reconstruction import Reconstruction, read_reconstruction
 from tmp.survey import Settings, Survey, open_survey, read_settings
 from tmp.threads import map_threads
 
 if TYPE_CHECKING:
+    from photogrammetry.ortho.seams import SurfaceWindow
     from photogrammetry.pictures import PictureStore
 
 SURVEY = "survey"
@@ -93,11 +97,7 @@ def save_picture(space: Workspace, capture: Capture) -> None:
 def read_survey(space: Workspace) -> tuple[Survey, Settings, Sequence[Capture]]:
     """Return the survey of a stage, its settings, and its photographs with all verdicts applied."""
     survey = open_survey(space.inputs[SURVEY])
-    settings = read_settings(survey)
-    captures = choose_captures(
-        read_captures(survey.gpkg_path), keep=settings.keep, drop=settings.drop
-    )
-    return survey, settings, captures
+    return survey, read_settings(survey), survey.captures
 
 
 def read_oriented(space: Workspace) -> Reconstruction:
@@ -111,6 +111,22 @@ def read_surveying(space: Workspace) -> Reconstruction:
 
     _, _, captures = read_survey(space)
     return surface_part(read_oriented(space), captures)
+
+
+def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
+    """Return the ground over a window, which may reach beyond it.
+
+    Over gaps and beyond the rim it is a surface continued from what was measured, so that the
+    picture has no holes where the surface has, and reaches as far as the photographs.
+    """
+    return drawn_on(ground.grid.window(window), read_continued(ground, window))
+
+
+def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
+    """Return the ground of a grid as seams and picture need it."""
+    from photogrammetry.ortho.seams import SurfaceWindow
+
+    return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
 def product_tags(vertical_datum: str) -> dict[str, str]:
@@ -132,19 +148,7 @@ def neat(cell_m: float, reconstruction: Reconstruction) -> float:
 def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:
     """Raise `SpaceError` if a folder's disk has less room than is needed.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
-    needed_bytes : float
-        Without the reserve of `RESERVE_BYTES`, which is added.
-    purpose : str
-        What needs it, for the message.
-
-    Raises
-    ------
-    SpaceError
-        With what is needed and what is free.
+    `RESERVE_BYTES` are added to the need; the purpose is for the message.
     """
     free = shutil.disk_usage(folder).free
     needed = needed_bytes + RESERVE_BYTES
@@ -156,15 +160,9 @@ def require_space(folder: Path, needed_bytes: float, purpose: str) -> None:
 
 
 def refuse_distant_area(path: Path, area: BaseGeometry, positions_m: NDArray[np.float64]) -> None:
-    """Raise `InputError` if no photograph was taken near the area.
+    """Raise `InputError` if no photograph was taken near the area read from a path.
 
-    Parameters
-    ----------
-    path : Path
-        Where the area came from, for the message.
-    area : shapely geometry
-    positions_m : ndarray of shape (N, 2)
-        Easting and northing of the photographs, in the CRS of the area.
+    Positions (N, 2) are easting and northing of the photographs in the CRS of the area.
     """
     nearest_m = float(shapely.distance(area, shapely.points(positions_m)).min())
     if nearest_m > FARTHEST_M:

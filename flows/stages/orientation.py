@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import FEATURE_WORK, Cost, SurveySize, of_photographs
+from flows.engine.cost import FEATURE_WORK, Cost, Needs, OfPhotographs, SurveySize
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.stages.inputs import (
     FEATURE_SIZES,
@@ -47,7 +47,7 @@ PYRAMID_BYTES_PER_PIXEL = 1.6
 
 SMALL_BLOCK = 300
 """Photographs up to which `photogrammetry.orientation.sfm` solves a block by one thread."""
-BLOCK_NEEDS = of_photographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
+BLOCK_NEEDS = OfPhotographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
 
 
 class Features(Stage):
@@ -57,7 +57,7 @@ class Features(Stage):
     version = "1"
     options = ("quality",)
     label = "Finding keypoints"
-    needs = of_photographs(
+    needs = OfPhotographs(
         cpus=2,
         base_gb=0.4,
         gb_per_cpu=0.6,
@@ -155,7 +155,7 @@ class Matches(Stage):
     after = ("features",)
     options = ("quality",)
     label = "Matching photographs"
-    needs = of_photographs(
+    needs = OfPhotographs(
         cpus=2,
         base_gb=0.6,
         gb_per_thousand=0.1,
@@ -235,7 +235,7 @@ class Orientation(Stage):
     version = "3"
     after = ("features", "matches")
     options = ("quality", "heights", "position_sigma_m")
-    needs = _of_block
+    needs: ClassVar[Needs] = _of_block
 
     def finish(self) -> Figures:
         """Solve the block and write a `Reconstruction`."""

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, Quality, Raster, of_photographs, of_tiles
+from flows.engine.cost import SURFACE_CELLS, OfPhotographs, OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
-from flows.products.ground import GROUND, Continued, drawn_on, inside_area, read_continued
+from flows.products.ground import GROUND, Continued, inside_area, read_continued
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
     complete_pictures,
+    drawn_on,
     picture_store,
     product_tags,
     read_survey,
@@ -28,9 +28,6 @@ from flows.stages.inputs import (
 from tmp.files import replacing
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, finish_cog, open_tiled
-
-if TYPE_CHECKING:
-    pass
 
 GAINS_FILE = "gains.json"
 
@@ -47,7 +44,7 @@ class Exposure(Stage):
     version = "1"
     after = ("orientation",)
     options = ("quality",)
-    needs = of_photographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01)
+    needs = OfPhotographs(cpus=1, base_gb=0.5, gb_per_thousand=0.2, cpu_s_per_photograph=0.01)
 
     def finish(self) -> Figures:
         """Write the gains as JSON."""
@@ -69,13 +66,7 @@ class Exposure(Stage):
 
 
 def read_gains(folder: Path) -> dict[str, NDArray[np.float64]]:
-    """Return the factors (3,) of each photograph's bands, by its name, to the last bit as solved.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the stage's result.
-    """
+    """Return the factors (3,) of each photograph's bands, by name, to the last bit as solved."""
     said = json.loads((folder / GAINS_FILE).read_text(encoding="utf-8"))
     return {name: np.array(gain) for name, gain in said.items()}
 
@@ -88,7 +79,7 @@ class Orthomosaic(Stage):
     after = ("orientation", "exposure", "surface")
     options = ("quality", "area_wkt", "ortho_gsd_m")
     label = "Making the orthomosaic"
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=2,
         raster=Raster.ORTHO,
         base_gb=0.8,
@@ -104,7 +95,7 @@ class Orthomosaic(Stage):
         """Lay the tiles over the ground."""
         super().__init__(space)
         self._ground = open_tiled(space.inputs["surface"] / GROUND)
-        native_gsd_m = _native_gsd(self._ground.grid, space.options["quality"])
+        native_gsd_m = self._ground.grid.cell_m / SURFACE_CELLS[space.options["quality"]]
         self._gsd_m = space.options["ortho_gsd_m"] or native_gsd_m
         grid = Grid.from_bounds(self._ground.grid.bounds, self._gsd_m, self._ground.grid.crs)
         self._raster, self._classes = _rasters(space.scratch, grid, self._gsd_m / native_gsd_m)
@@ -206,20 +197,10 @@ def _coarse_tile(tile: Tile) -> Tile:
     )
 
 
-def _native_gsd(surface: Grid, quality: Quality) -> float:
-    """Return the photographs' own ground sample distance, as the surface's cell has it."""
-    return surface.cell_m / SURFACE_CELLS[quality]
-
-
 def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uint8]:
     """Return the class of the ground under every cell of a tile, see `GroundClass`.
 
-    Parameters
-    ----------
-    found : Continued
-        The ground over the tile and more.
-    grid, window : Grid
-        Of the ground, and of the tile.
+    The grid is that of the ground that was found, the window that of the tile.
     """
     own = np.where(found.views > 0, GroundClass.MEASURED, GroundClass.BRIDGED)
     of_cells = np.where(found.measured, own, GroundClass.CONTINUED).astype(np.uint8)

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import Raster, of_tiles
+from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
-from flows.products.ground import GROUND, NODATA, inside_area, read_ground
+from flows.products.ground import GROUND, NODATA, inside_area
 from flows.products.table import REFLECTANCE_TILE
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
@@ -28,6 +28,7 @@ from flows.stages.inputs import (
     neat,
     picture_store,
     product_tags,
+    read_ground,
     read_oriented,
     read_survey,
     require_space,
@@ -179,13 +180,7 @@ def level_layers(
 ) -> LevelledValues:
     """Level the photographs of every band for which no sun sensor was read.
 
-    Parameters
-    ----------
-    layers : sequence of BandLayer
-    points : ndarray of shape (N, 3)
-        Tie points, world.
-    values : BandValues
-    workers : int
+    Tie points (N, 3) are in world coordinates.
     """
     from photogrammetry.ortho.gains import level_photographs
 
@@ -236,7 +231,7 @@ class Reflectance(Stage):
     after = ("orientation", "surface")
     options = ("quality", "area_wkt", "calibration")
     label = "Making the reflectance stack"
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=2,
         raster=Raster.ORTHO,
         base_gb=1.0,
@@ -390,11 +385,10 @@ def stack_bands(layers: Sequence[BandLayer], values: BandValues) -> list[StackBa
                 for channel, band in enumerate(values.bands(view.name)):
                     entry = StackBand(band=band, layer=index, kind=kind, channel=channel)
                     found.setdefault(band.name, entry)
-    return sorted(found.values(), key=lambda entry: (_order(entry.band), entry.band.name))
-
-
-def _order(band: Band) -> float:
-    return band.centre_nm or TYPICAL_NM.get(band.name, 1e4)
+    wavelengths = {
+        name: entry.band.centre_nm or TYPICAL_NM.get(name, 1e4) for name, entry in found.items()
+    }
+    return [found[name] for name in sorted(found, key=lambda name: (wavelengths[name], name))]
 
 
 def _with_gains(
@@ -431,12 +425,8 @@ def calibrate_survey(
 ) -> BandValues:
     """Return the values of a survey's photographs, calibrated as well as the survey allows.
 
-    Parameters
-    ----------
-    captures : sequence of Capture
-        All of them: panel pictures calibrate the others.
-    level : callable, optional
-        By what photographs will be multiplied before they are calibrated, at a place in them.
+    Of all captures, as panel pictures calibrate the others.  The level says by what photographs
+    will be multiplied before they are calibrated, at a place in them.
     """
 
     def tags_of(name: str) -> BandTags:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, Raster, of_tiles
+from flows.engine.cost import SURFACE_CELLS, OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.ground import (
     GROUND,
@@ -67,7 +67,7 @@ class Surface(Stage):
     after = ("orientation",)
     options = ("quality", "area_wkt")
     label = "Measuring the surface"
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=2,
         raster=Raster.SURFACE,
         base_gb=0.8,
@@ -172,7 +172,7 @@ class Elevation(Stage):
     version = "3"
     after = ("surface",)
     options = ("fill", "area_wkt")
-    needs = of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
+    needs = OfTiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
 
     def finish(self) -> Figures:
         """Write one raster of each."""
@@ -308,7 +308,7 @@ class Cloud(Stage):
     name = "cloud"
     version = "1"
     after = ("elevation", "orthomosaic")
-    needs = of_tiles(cpus=2, raster=Raster.SURFACE, base_gb=0.7, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
+    needs = OfTiles(cpus=2, raster=Raster.SURFACE, base_gb=0.7, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
 
     def finish(self) -> Figures:
         """Write the points tile by tile."""

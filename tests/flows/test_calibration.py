@@ -9,8 +9,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from flightplan.equipment.catalogue import read_catalogue
-from flows.cli.calibration import calibrate_photo
-from flows.cli.cameras import cameras
+from flows.cli.cameras import calibrate_photo, cameras
 from ingest.metadata.cameras import find_sensor, focal_px
 from tmp.cli import main
 from tmp.errors import PhotographError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pystac
 
-from flows.products.catalog import multihash, write_catalog
+from flows.products.sidecars import multihash, write_catalog
 from flows.report.report import MapRecord
 
 

@@ -6,10 +6,10 @@ from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
 from flows.pipeline import run_survey
 from flows.report.report import MapRecord
-from flows.run.dry_run import describe_run_plan
 from flows.run.lock import locked
 from flows.run.record import RUN
 from flows.run.request import IndexOptions, MapOptions, Part, RunOptions, SurveyRequest, Where
+from flows.run.status import describe_run_plan
 from tmp.captures import write_captures
 from tmp.errors import InputError
 

@@ -15,10 +15,10 @@ from flows.products.ground import (
     Continued,
     continue_ground,
     read_continued,
-    read_ground,
     read_sheet,
 )
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
+from flows.stages.inputs import read_ground
 from flows.stages.orthomosaic import _tile_cells, ground_classes
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 import tmp.survey
+from flows.engine.result import read_json
 from flows.engine.stage import Figures, Stage, Workspace
-from flows.execution.unit import read_json
 from flows.pipeline import SurveyRun, map_survey, run_survey
 from flows.products.band_stack import wavelength_tags
 from flows.products.ground import GROUND
 from flows.report.report import MapRecord
 from flows.run import plan
-from flows.run.dry_run import describe_run_plan
 from flows.run.record import RUN
 from flows.run.request import (
     IndexOptions,
@@ -30,6 +29,7 @@ from flows.run.request import (
     SurveyResult,
     Where,
 )
+from flows.run.status import describe_run_plan
 from tmp.errors import InputError, NotASurveyError, StoppedError
 from tmp.geo.rasters import create_tiled, finish_cog, read_grid
 from tmp.radiometry import Band

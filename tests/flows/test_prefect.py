@@ -20,9 +20,7 @@ from flows.engine.stage import Figures, Stage, Workspace
 from flows.engine.store import Result
 from flows.pipeline import SurveyRun, run_survey
 from flows.prefect import server as prefect_server_module
-from flows.prefect.artifacts import stage_page, stage_row
-from flows.prefect.dead_runs import mark_dead_runs
-from flows.prefect.events import INGESTED, announce_ingest
+from flows.prefect.records import INGESTED, announce_ingest, mark_dead_runs, stage_page, stage_row
 from flows.prefect.server import Server, configured_server, server_of_run
 from flows.products.ground import GROUND
 from flows.report.figures import thumbnail
@@ -286,12 +284,8 @@ def test_stage_that_fails_for_a_passing_reason_is_tried_once_more(
             raise TransientError("squeue: Slurm does not answer; see 'sinfo', and run again")
 
     farm.on_surface = fail_once
-    monkeypatch.setattr(survey_flow.surface, "retry_delay_seconds", 0.1)
-    monkeypatch.setitem(
-        survey_flow.STAGE_TASKS,
-        "surface",
-        survey_flow.surface.with_options(retry_delay_seconds=0.1),
-    )
+    quick = survey_flow.make_stage.with_options(retry_delay_seconds=0.1)
+    monkeypatch.setattr(survey_flow, "make_stage", quick)
     assert farm.go().report_path is not None
     assert farm.runs == ["orientation", "surface", "surface"]
     assert farm.ended()[0] == "Completed"
@@ -382,7 +376,7 @@ def test_server_that_goes_away_takes_no_run_with_it(
 KILLED = """
 import os, sys
 from pathlib import Path
-from flows.prefect.dead_runs import sign_run
+from flows.prefect.records import sign_run
 from flows.prefect.server import configure
 configure()
 from prefect import flow

@@ -8,10 +8,10 @@ from flows.engine.cost import (
     CAUTION,
     START_MINUTES,
     Cost,
+    OfPhotographs,
+    OfTiles,
     Raster,
     SurveySize,
-    of_photographs,
-    of_tiles,
     survey_size,
 )
 from flows.engine.stage import Stage
@@ -103,7 +103,7 @@ def test_units_ask_for_their_share_of_the_time_and_the_last_for_what_is_left() -
 
 
 def test_photographs_kept_in_memory_count_once_for_each_core_and_once_more() -> None:
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=3, raster=Raster.ORTHO, base_gb=1.0, gb_per_megapixel=0.1, cpu_s_per_tile=1.0
     )
     asked = needs(SurveySize(photographs=5, megapixels=10)).asked()
@@ -111,7 +111,7 @@ def test_photographs_kept_in_memory_count_once_for_each_core_and_once_more() -> 
 
 
 def test_unit_that_ends_a_stage_may_use_more_cores_than_its_shares() -> None:
-    needs = of_tiles(
+    needs = OfTiles(
         cpus=2, base_gb=1.0, gb_per_cpu=0.5, cpu_s_per_tile=9.0, end_s_per_tile=1.0, end_cpus=4
     )
     cost = needs(SurveySize(photographs=500, megapixels=20))
@@ -120,7 +120,7 @@ def test_unit_that_ends_a_stage_may_use_more_cores_than_its_shares() -> None:
 
 
 def test_more_detail_takes_more_time_and_memory_of_each_core() -> None:
-    needs = of_photographs(
+    needs = OfPhotographs(
         cpus=1, base_gb=1.0, gb_per_cpu=0.5, cpu_s_per_photograph=2.0, work={"high": 3.0}
     )
     normal = needs(SurveySize(photographs=5, megapixels=10))

@@ -18,11 +18,10 @@ import pytest
 
 from flows import serve
 from flows.execution.cluster_profile import read_profile
-from flows.prefect.events import INGESTED, announce_ingest
+from flows.prefect.records import INGESTED, announce_ingest
 from flows.prefect.server import Server
-from flows.prefect.service import SERVICE, Service, service_of_process
 from flows.run.record import read_run
-from flows.run.request import Part, Where
+from flows.run.request import SERVICE, Part, Service, Where, service_of_process
 from flows.serve import deployment, serve_runs
 from tmp.errors import InputError
 from tmp.survey import Survey
@@ -107,7 +106,7 @@ def test_service_without_a_server_is_refused(
 def test_nothing_is_announced_where_nobody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.prefect.events.configured_server", lambda: None)
+    monkeypatch.setattr("flows.prefect.records.configured_server", lambda: None)
     assert not announce_ingest(tmp_path)
 
 
@@ -138,7 +137,7 @@ def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
     farm = tmp_path / "surveys" / "farm"
     farm.mkdir(parents=True)
     code = (
-        "from pathlib import Path; from flows.prefect.events import announce_ingest\n"
+        "from pathlib import Path; from flows.prefect.records import announce_ingest\n"
         f"announce_ingest(Path({str(farm)!r}))"
     )
     environment = environment_of(prefect_server, tmp_path)

@@ -1,7 +1,7 @@
 import defusedxml.ElementTree as ElementTree
 import pytest
 
-from flows.products.styles import write_styles
+from flows.products.sidecars import write_styles
 from flows.products.table import GROUND_CLASSES
 from flows.report.report import MapRecord
 

@@ -205,7 +205,7 @@ def test_marks_keep_apart_along_a_line() -> None:
 
 
 def test_nothing_is_loaded_until_something_is_drawn() -> None:
-    code = "import sys, tmp.plotting, flows.products.styles\nprint('matplotlib' in sys.modules)"
+    code = "import sys, tmp.plotting, flows.products.sidecars\nprint('matplotlib' in sys.modules)"
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
