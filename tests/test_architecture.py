@@ -12,9 +12,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
-MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 185, 15, 15
+MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 170, 15, 14
 """Modules with content, entries of a folder, imports one upon another, those within functions too.
-Wanted are 170, 15 and 14: lower these when there are fewer, and raise none without need."""
+Lower these when there are fewer, and raise none without need."""
 LEAST_LINES = 7
 """A module with fewer says what a room is for, and has no content."""
 HEAVY = (
