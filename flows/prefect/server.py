@@ -19,7 +19,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -136,22 +136,24 @@ def server_of_run() -> Iterator[Server | None]:
 
     None if that one does not answer, or cannot be started; this is logged.
     """
-    configured = configured_server()
-    if configured is None:
-        with _own_server() as server:
-            yield server
-        return
-    if configured.answers():
-        yield configured
-        return
-    log.warning(
-        "Prefect's server at %s does not answer; the run goes on without its record", configured.url
-    )
-    yield None
+    configured, server, said = configured_server(), None, ""
+    with ExitStack() as stack:
+        if configured is None:
+            try:
+                server = stack.enter_context(_own_server())
+            except OSError as error:
+                said = f"Prefect's server cannot be started ({error})"
+        elif configured.answers():
+            server = configured
+        else:
+            said = f"Prefect's server at {configured.url} does not answer"
+        if server is None:
+            log.warning("%s; the run goes on without its record", said)
+        yield server
 
 
 @contextmanager
-def _own_server() -> Iterator[Server | None]:
+def _own_server() -> Iterator[Server]:
     """Start a server on a port that the kernel gives, with a password, and end it after the block.
 
     Its database is empty at each start: a copy of one that was set up when it was first needed.
@@ -222,8 +224,12 @@ def configure() -> None:
     for key, value in DEFAULTS.items():
         os.environ.setdefault(key, value)
     if not _profiles_path().exists() and "PREFECT_HOME" not in os.environ:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        os.environ["PREFECT_HOME"] = str(cache_dir())
+        home = cache_dir()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError:  # a home that may not be written to
+            home = Path(tempfile.mkdtemp(prefix="tmp-prefect-"))
+        os.environ["PREFECT_HOME"] = str(home)
 
 
 def cache_dir() -> Path:

@@ -69,6 +69,22 @@ def test_configured_server_that_is_silent_costs_a_line_and_not_the_run(
     ]
 
 
+@pytest.mark.usefixtures("nothing_set")
+def test_server_of_its_own_that_cannot_start_costs_a_line_and_not_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(prefect_server_module, "configured_server", lambda: None)
+    monkeypatch.setattr(prefect_server_module, "_start", refuse)
+    with server_of_run() as server:
+        assert server is None
+    assert [record.message for record in caplog.records] == [
+        "Prefect's server cannot be started (no more processes); the run goes on without its record"
+    ]
+
+
 def test_page_of_a_stage_tells_figures_cost_holes_and_units() -> None:
     unit = UnitRecord(part="1-of-2", usage=USAGE, host="node7", job="31_0", attempts=2)
     page = stage_page(
