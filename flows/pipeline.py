@@ -163,6 +163,12 @@ class SurveyRun:
         options = self.index_options
         return options is None or plan_indices(self.survey, options).done
 
+    def get_ready(self) -> None:
+        """Start the process that will make the first stage, if one will."""
+        left = [stage for stage in self._asked_stages if stage.name not in self._found]
+        if self.how.on is Where.LOCAL and left:
+            self._local.get_ready(left[0].__module__)
+
     def refuse_cards(self) -> None:
         """Raise `InputError` for cards that cannot be taken in; writes nothing."""
         self._ingest  # noqa: B018  lists them

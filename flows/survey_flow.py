@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOPPED = "stopped; run again to go on"
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 2.0
 """Time between two looks at whether somebody has cancelled the run."""
 RETRY_AFTER_S = 10.0
 """Time after which a stage is tried again that failed for a passing reason."""
@@ -223,6 +223,8 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
         If somebody stopped the run, here or on Prefect's pages.
     """
     asked = run.request
+    if not asked.cards:
+        run.get_ready()  # while the server is still starting
     try:
         with server.used():
             state: State[Any] = survey(

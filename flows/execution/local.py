@@ -136,6 +136,13 @@ class LocalExecutor:
         self._looked_s = 0.0
         self._admit()
 
+    def get_ready(self, module: str) -> None:
+        """Start the process of the first unit ahead, with the module of its stage loaded."""
+        from flows.execution.worker import READY
+
+        process = _new_process(READY, module, Path(os.devnull), ())
+        self._idle.append(Worker(process=process, gpus=()))
+
     def poll(self) -> Mapping[Path, Status]:
         """Return how each unit is; an ended one is told once."""
         found: dict[Path, Status] = {}
@@ -180,12 +187,15 @@ class LocalExecutor:
 
     def _start(self, unit: Unit, taken: tuple[str, ...]) -> Running:
         """Give a unit to a process that has nothing to do, or to a new one."""
+        from flows.execution.worker import NEXT
+
         kills = out_of_memory_kills()
         for worker in self._idle:
             if worker.gpus == taken and _hand_over(worker, unit):
                 self._idle.remove(worker)
                 return Running(unit=unit, worker=worker, kills=kills)
-        worker = Worker(process=_new_process(unit, taken), gpus=taken)
+        process = _new_process(NEXT, str(unit.folder), unit.folder / LOG, taken)
+        worker = Worker(process=process, gpus=taken)
         return Running(unit=unit, worker=worker, kills=kills)
 
     def _room(self) -> Room:
@@ -227,13 +237,16 @@ class Room:
         )
 
 
-def _new_process(unit: Unit, taken: Sequence[str]) -> subprocess.Popen[bytes]:
-    from flows.execution.worker import NEXT, PARENT
+def _new_process(
+    what: str, given: str, said: Path, taken: Sequence[str]
+) -> subprocess.Popen[bytes]:
+    """Start a worker that does what is said of one thing; it logs to a file."""
+    from flows.execution.worker import PARENT
 
     surroundings = {PARENT: str(os.getpid()), "CUDA_VISIBLE_DEVICES": ",".join(taken)}
-    with (unit.folder / LOG).open("ab") as log:
+    with said.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.execution.worker", NEXT, str(unit.folder)],
+            [sys.executable, "-P", "-m", "flows.execution.worker", what, given],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -2,13 +2,15 @@
 
 ``--list FILE`` takes the folder from the line of a file that the cluster's array index says.
 ``--next FOLDER`` goes on with the folders that standard input names, a JSON string a line, to its
-end or to the first unit that is not done.  The worker knows nothing of Prefect and nothing of Slurm
+end or to the first unit that is not done; ``--ready MODULE`` does so too, once it has loaded what
+the first will need.  The worker knows nothing of Prefect and nothing of Slurm
 but that index.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import logging
 import os
@@ -30,7 +32,7 @@ from tmp.threads import give_back_heap, share_one_heap
 
 log = logging.getLogger(__name__)
 
-NEXT = "--next"
+NEXT, READY = "--next", "--ready"
 PARENT = "TMP_WORKER_PARENT"
 """Environment variable: the process that the worker must not outlive."""
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
@@ -45,9 +47,13 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "--list":
         lines = Path(arguments[1]).read_text(encoding="utf-8").splitlines()
         return do(Path(lines[int(os.environ[ARRAY_INDEX])]))
-    if arguments[0] != NEXT:
+    status = 0
+    if arguments[0] == READY:
+        importlib.import_module(arguments[1])
+    elif arguments[0] == NEXT:
+        status = do(Path(arguments[1]))
+    else:
         return do(Path(arguments[0]))
-    status = do(Path(arguments[1]))
     while status == 0 and (line := sys.stdin.readline()):
         status = do(Path(json.loads(line)))
     return status

@@ -145,6 +145,20 @@ def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
     assert all_end(processes)
 
 
+def test_process_that_was_started_ahead_does_the_first_unit(
+    whole: Callable[[Recipe], Unit], recipes: Callable[..., Recipe]
+) -> None:
+    executor = LocalExecutor(cpus=1)
+    executor.get_ready("json")
+    ready = executor._idle[0].process.pid
+    unit = whole(recipes("tell_process"))
+    executor.submit([unit])
+    assert ended(executor, unit).state is State.DONE
+    assert int((unit.folder / "log.txt").read_text().split()[-1]) == ready
+    executor.cancel()
+    assert not psutil.pid_exists(ready)
+
+
 def test_units_wait_for_cores_and_memory(
     recipes: Recipes, parts: Parts, asked: Resources, tmp_path: Path
 ) -> None:
