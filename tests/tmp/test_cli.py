@@ -1,4 +1,9 @@
+import errno
+import os
+import subprocess
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import click
 import pytest
@@ -68,6 +73,70 @@ def test_a_mistake_in_the_platform_itself_is_not_taken_for_a_missing_library() -
         CliRunner().invoke(
             cli.PluginGroup("tmp", commands={"look": look}), ["look"], catch_exceptions=False
         )
+
+
+def failing(error: Exception) -> cli.PluginGroup:
+    @click.command()
+    @click.argument("folder", required=False)
+    def fail(folder: str | None) -> None:
+        raise error
+
+    return cli.PluginGroup("tmp", commands={"fail": fail})
+
+
+def test_a_newline_or_an_escape_in_a_message_does_not_break_its_line() -> None:
+    result = CliRunner().invoke(failing(InputError("a\nb: no\x1b[31m such thing")), ["fail"])
+    assert result.output == "Error: a b: no�[31m such thing\n"
+
+
+def test_the_shell_gets_a_line_and_a_crash_file_for_what_nobody_foresaw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "survey.toml").touch()
+    monkeypatch.setattr("sys.argv", ["tmp", "fail", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        failing(KeyError("dsm"))()
+    said = capsys.readouterr().err
+    (crash,) = (tmp_path / "work" / "logs").iterdir()
+    assert ended.value.code == 1
+    assert said == (
+        f"Error: a mistake in the platform (KeyError: 'dsm'); please send {crash} to those who "
+        "look after the platform\n"
+    )
+    assert "Traceback" in crash.read_text()
+    assert "terrestrial-mapping-platform" in crash.read_text()
+
+
+def test_verbose_shows_the_traceback_of_what_nobody_foresaw(tmp_path: Path) -> None:
+    code = (
+        "import sys, click; from tmp.cli import main; sys.argv = ['tmp', '-v', 'fail']\n"
+        "@main.command()\ndef fail(): {}['dsm']\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "Error: a mistake in the platform (KeyError: 'dsm'); please send" in done.stderr
+    assert [file.suffix for file in tmp_path.iterdir()] == [".txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "not enough memory (MemoryError); close other programs"),
+        (RuntimeError("std::bad_alloc"), "not enough memory (std::bad_alloc)"),
+        (OSError(errno.EROFS, "Read-only file system", "s/x"), "s/x: Read-only file system; make"),
+    ],
+)
+def test_want_of_memory_and_failing_disks_are_the_machines_and_leave_no_crash_file(
+    error: Exception, said: str
+) -> None:
+    assert cli.say_unforeseen(error).startswith(said)
 
 
 def test_unknown_command_is_refused() -> None:
