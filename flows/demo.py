@@ -26,9 +26,10 @@ from photogrammetry.orientation.block import Similarity, fit_similarity
 from tmp.errors import InputError
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import read_grid, read_window
+from tmp.lock import locked_survey
 from tmp.progress import Track, silent
 from tmp.reconstruction import Reconstruction, read_reconstruction
-from tmp.survey import Survey
+from tmp.survey import Survey, is_unused
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -78,12 +79,14 @@ def run_demo(folder: Path, options: MapOptions, *, track: Track = silent) -> Dem
     if not card.is_dir():
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file; give a folder for the demonstration")
-        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        if not is_unused(folder):
             raise InputError(f"{folder}: holds other files; give a new or empty folder")
-        partial = folder / f".{CARD}.part"
-        shutil.rmtree(partial, ignore_errors=True)
-        farm_rehearsal(partial, workers=options.workers, track=track)
-        partial.replace(card)
+    with locked_survey(Survey(folder=folder), "'tmp demo'"):
+        if not card.is_dir():
+            partial = folder / f".{CARD}.part"
+            shutil.rmtree(partial, ignore_errors=True)
+            farm_rehearsal(partial, workers=options.workers, track=track)
+            partial.replace(card)
     survey = Survey(folder=folder / SURVEY)
     ingest_photographs([card / "photos"], survey, workers=options.workers, track=track)
     made = map_survey(survey.folder, options, track=track)

@@ -31,10 +31,9 @@ from flows.run.indices import (
     plan_indices,
     refuse_unknown,
 )
-from flows.run.lock import locked
 from flows.run.plan import BAND_STAGES, STAGES, MapPlan, plan_map
 from flows.run.publish import publish_map
-from flows.run.record import LOCK, RUN, UNITS, RunBook
+from flows.run.record import RUN, UNITS, RunBook
 from flows.run.request import (
     ORIENTED,
     IndexOptions,
@@ -50,8 +49,9 @@ from flows.stages.indices import Indices
 from flows.stages.ingest import Ingest, forget_absent, ingest_recipe
 from flows.stages.inputs import require_space
 from tmp.errors import StoppedError, TmpError
+from tmp.lock import locked_survey
 from tmp.progress import Track, say_duration, silent
-from tmp.survey import StrPath, Survey, create_survey, open_survey
+from tmp.survey import StrPath, Survey, create_survey, open_survey, refuse_other_folder
 
 log = logging.getLogger(__name__)
 
@@ -392,10 +392,11 @@ def open_run(
     run = SurveyRun(Survey(folder=root), request, how, stages=stages, track=track)
     if request.cards:
         run.refuse_cards()
-        create_survey(root)
+        refuse_other_folder(root)
     else:
         open_survey(root)
-    with locked(run.survey.work_dir / LOCK, how.command):
+    with locked_survey(run.survey, how.command):
+        create_survey(root)
         names = [] if request.cards else [stage.name for stage in run.plan.stages]
         token = _UNDER_WAY.set(run)
         run.book.begin(how.on, names)

@@ -10,7 +10,8 @@ import logging
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,9 +53,18 @@ from tmp.captures import (
 )
 from tmp.errors import InputError, PhotographError
 from tmp.geo.frames import LocalFrame, choose_utm_crs, describe_datum_shift
+from tmp.lock import locked_survey
 from tmp.progress import Track, silent
 from tmp.radiometry import BandTags, Family
-from tmp.survey import Settings, StrPath, Survey, create_survey, read_settings, write_settings
+from tmp.survey import (
+    Settings,
+    StrPath,
+    Survey,
+    create_survey,
+    read_settings,
+    refuse_other_folder,
+    write_settings,
+)
 from tmp.threads import map_threads, one_thread_each
 
 HEIGHTS_M = (-500.0, 9000.0)
@@ -324,8 +334,8 @@ def ingest_photographs(
     Raises
     ------
     InputError
-        If there is nothing to take, a place is missing, the CRS is not metric, or one of
-        `photographs` and `to` lies in the other.
+        If there is nothing to take, a place is missing, the CRS is not metric, one of
+        `photographs` and `to` lies in the other, or another command is at work on the survey.
     NotASurveyError, VersionError
         If the folder is something else, or a newer version's survey.
     SpaceError
@@ -341,6 +351,36 @@ def ingest_photographs(
     """
     given = [photographs] if isinstance(photographs, str | os.PathLike) else photographs
     places, survey = [Path(place) for place in given], Survey(folder=Path(to))
+    with locked_for_ingest(places, survey):
+        return take_in(places, survey, link=link, crs=crs, workers=workers, track=track)
+
+
+@contextmanager
+def locked_for_ingest(places: Sequence[Path], survey: Survey) -> Iterator[None]:
+    """Hold the lock of a survey, new or existing, that photographs may be taken into.
+
+    Raises
+    ------
+    InputError
+        As `ingest_photographs` does, or if another command is at work on the survey.
+    """
+    # Before the lock, which would be a file on the card or among another's.
+    refuse_overlap(places, survey.folder)
+    refuse_other_folder(survey.folder)
+    with locked_survey(survey, "'tmp ingest'"):
+        yield
+
+
+def take_in(
+    places: Sequence[Path],
+    survey: Survey,
+    *,
+    link: bool = False,
+    crs: str | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+) -> IngestResult:
+    """Take photographs into a survey whose lock is held; see `ingest_photographs`."""
     check_crs(crs)
     refuse_overlap(places, survey.folder)
     found = find_photographs(places)

@@ -266,15 +266,9 @@ def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
     """
     root = Path(root)
     survey = Survey(folder=root)
+    refuse_other_folder(root)
     if survey.toml_path.is_file():
-        return open_survey(root)
-    if root.exists() and not root.is_dir():
-        raise NotASurveyError(f"{root}: is a file, not a survey folder; give a new folder")
-    if root.is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
-        raise NotASurveyError(
-            f"{root}: an output folder that is not a survey (it holds files but no survey.toml); "
-            "give a new or empty folder"
-        )
+        return survey
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -283,6 +277,31 @@ def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
         ) from error
     write_settings(survey, Settings(name=name or root.resolve().name, cameras={}))
     return survey
+
+
+def refuse_other_folder(root: StrPath) -> None:
+    """Refuse what is neither a survey nor a folder that one can be made in, as `create_survey`."""
+    root = Path(root)
+    if (root / "survey.toml").is_file():
+        open_survey(root)
+    elif root.exists() and not root.is_dir():
+        raise NotASurveyError(f"{root}: is a file, not a survey folder; give a new folder")
+    elif not is_unused(root):
+        raise NotASurveyError(
+            f"{root}: an output folder that is not a survey (it holds files but no survey.toml); "
+            "give a new or empty folder"
+        )
+
+
+def is_unused(folder: Path) -> bool:
+    """Tell whether a folder is not there, or holds nothing but hidden files and a command's lock.
+
+    The lock of whoever is about to fill the folder lies in its ``work/`` before anything else.
+    """
+    work = Survey(folder=folder).work_dir
+    others = [path for path in folder.glob("*") if path != work]
+    others += [path for path in work.glob("*") if not path.name.startswith("lock")]
+    return all(path.name.startswith(".") for path in others)
 
 
 def open_survey(root: StrPath) -> Survey:

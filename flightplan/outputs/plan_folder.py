@@ -39,7 +39,8 @@ from flightplan.proof.certificate import write_certificate
 from flightplan.proof.prove import Coverage
 from tmp.errors import InputError
 from tmp.files import replacing, replacing_folder
-from tmp.survey import StrPath, create_survey
+from tmp.lock import locked_survey
+from tmp.survey import StrPath, Survey, create_survey, refuse_other_folder
 
 FENCE_M = 40.0
 """Room between the way and the fence round it."""
@@ -142,10 +143,19 @@ def write_plan(plan: FlightPlan, to: StrPath) -> PlanFiles:
 
     Raises
     ------
-    NotASurveyError, VersionError, SpaceError
-        If the folder is something else, a newer version's survey, or the disk is full.
+    NotASurveyError, VersionError, InputError, SpaceError
+        If the folder is something else, a newer version's survey, another command is at work on
+        it, or the disk is full.
     """
-    survey = create_survey(to)
+    survey = Survey(folder=Path(to))
+    refuse_other_folder(survey)
+    with locked_survey(survey, "'tmp plan'"):
+        create_survey(survey)
+        return _write(plan, survey)
+
+
+def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
+    """Write a plan into a survey whose lock is held."""
     missions = missions_of(plan)
     title = survey.folder.resolve().name
     with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:

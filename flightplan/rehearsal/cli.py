@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,16 @@ def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> N
     the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
     orthomosaic, NDVI and masks, and with --nir the grey targets on the ground.
     """
+    from tmp.lock import locked_survey
     from tmp.progress import bar
     from tmp.survey import Survey
 
     threads = workers or os.cpu_count() or 1
     survey = Survey(folder=folder)
-    with bar() as track:
-        if survey.plan_dir.is_dir():
+    planned = survey.plan_dir.is_dir()
+    writes = photos or not planned
+    with locked_survey(survey, "'tmp rehearse'") if writes else nullcontext(), bar() as track:
+        if planned:
             _rehearse_plan(survey, photos, given, threads, track)
         else:
             _rehearse_farm(folder, given, threads, track)

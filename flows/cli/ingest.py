@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -53,8 +52,7 @@ def ingest(
     Doubtful photographs are kept and flagged with a reason.
     """
     from flows.prefect.records import announce_ingest
-    from flows.run.lock import locked
-    from ingest.photographs import ingest_photographs
+    from ingest.photographs import locked_for_ingest, take_in
     from ingest.radiometry.panel_table import FILE, add_panels, parse_panel
     from ingest.summary import summarise
     from tmp.errors import PhotographError
@@ -63,12 +61,9 @@ def ingest(
 
     survey = Survey(folder=root)
     told = dict(parse_panel(text) for text in panels)
-    lock = survey.work_dir / "lock"
-    with locked(lock, "'tmp ingest'") if survey.toml_path.exists() else nullcontext():
+    with locked_for_ingest(photos, survey):
         with bar() as track:
-            result = ingest_photographs(
-                photos, survey, link=link, crs=crs, workers=workers, track=track
-            )
+            result = take_in(photos, survey, link=link, crs=crs, workers=workers, track=track)
         if told:
             add_panels(root / FILE, told)
         for line in summarise(result):

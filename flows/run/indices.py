@@ -14,12 +14,12 @@ from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack,
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.zones import write_zones
 from flows.report.report import assess_map, write_report
-from flows.run.lock import locked
 from flows.run.publish import MAP_FILES, is_reported, publish, recall_map, remember_map
 from flows.run.quick_look import TRIED, write_map_look
 from flows.run.request import IndexOptions, IndicesResult
 from flows.stages.indices import LEFT_OUT, NO_SHADOW, STACK, IndexRequest, Indices, read_requests
 from tmp.errors import InputError
+from tmp.lock import locked_survey
 from tmp.progress import Track, silent
 from tmp.survey import StrPath, Survey, open_survey, read_settings
 
@@ -50,7 +50,7 @@ def compute_indices(
     """
     survey = open_survey(root)
     plan_indices(survey, options)
-    with locked(survey.work_dir / "lock", "'tmp indices'"):
+    with locked_survey(survey, "'tmp indices'"):
         run = partial(execute, workers=options.workers)
         return make_indices(
             survey, options, lambda store, recipe: store.make(recipe, run=run, track=track)

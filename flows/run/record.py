@@ -17,15 +17,14 @@ from typing import Any
 from flows.engine.result import now_utc, read_json
 from flows.engine.store import Result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
-from flows.run.lock import living_holder, user_name
 from tmp.errors import InputError
 from tmp.files import write_json
+from tmp.lock import LOCK, living_holder, user_name
 from tmp.survey import Survey
 from tmp.threads import process_began_s, runs_here
 
 RUN = "run.json"
 UNITS = "units"
-LOCK = "lock"
 STOP_S = 30.0
 """Time that a controller gets to cancel its jobs and end."""
 

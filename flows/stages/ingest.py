@@ -36,10 +36,10 @@ class Ingest(Stage):
 
     def finish(self) -> Figures:
         """Copy, verify and judge the photographs."""
-        from ingest.photographs import ingest_photographs
+        from ingest.photographs import take_in
 
         options = self.space.options
-        result = ingest_photographs(
+        result = take_in(
             [Path(card) for card in options["cards"]],
             Survey(folder=self.space.inputs[SURVEY]),
             link=options["link"],

@@ -11,9 +11,9 @@ from flows.engine.result import Usage
 from flows.engine.store import Result
 from flows.report.findings import Coverage
 from flows.report.verdict import Verdict
-from flows.run.lock import locked
 from flows.run.request import SurveyResult
 from tmp.cli import main
+from tmp.lock import locked
 from tmp.survey import Survey
 
 

@@ -6,12 +6,12 @@ from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
 from flows.pipeline import run_survey
 from flows.report.report import MapRecord
-from flows.run.lock import locked
 from flows.run.record import RUN
 from flows.run.request import IndexOptions, MapOptions, Part, RunOptions, SurveyRequest, Where
 from flows.run.status import describe_run_plan
 from tmp.captures import write_captures
 from tmp.errors import InputError
+from tmp.lock import locked
 
 
 def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:

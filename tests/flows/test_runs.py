@@ -13,9 +13,9 @@ import pytest
 
 from flows.engine.result import Usage
 from flows.engine.store import Result
-from flows.run.lock import locked
 from flows.run.record import LOCK, RUN, STOP_S, UNITS, RunBook, cancel_run, read_run
 from tmp.errors import InputError
+from tmp.lock import locked
 from tmp.survey import Survey
 
 

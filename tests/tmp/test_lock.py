@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.run import lock
-from flows.run.lock import living_holder, locked
+from tmp import lock
 from tmp.errors import InputError, SpaceError
+from tmp.lock import living_holder, locked
 
 
 def _held_elsewhere(path: Path, *, touched_s_ago: float = 0.0) -> None:
@@ -48,7 +48,7 @@ def test_second_command_is_refused_while_the_first_runs(tmp_path: Path) -> None:
         locked(path, "'tmp map'"),
     ):
         pass
-    assert list(path.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_lock_of_a_killed_process_is_taken_over(
@@ -143,7 +143,7 @@ def test_of_many_who_find_a_dead_holder_one_gets_the_lock(
 def test_lock_of_a_process_that_died_here_is_taken_over_at_once(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     work = f"with locked(Path({str(path)!r}), 'x'): print('held', flush=True); time.sleep(60)"
-    program = f"import time; from pathlib import Path; from flows.run.lock import locked\n{work}"
+    program = f"import time; from pathlib import Path; from tmp.lock import locked\n{work}"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"

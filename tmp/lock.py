@@ -24,16 +24,19 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.engine.result import now_utc
 from tmp.errors import InputError, TmpError
 from tmp.files import disk_full, is_disk_full
 from tmp.progress import say_time
+from tmp.survey import Survey
 from tmp.threads import heartbeat, process_began_s, runs_here
 
 log = logging.getLogger(__name__)
 
+LOCK = "lock"
+"""File below a survey's ``work/``."""
 BEAT_S = 30.0
 """Time between two touches of a lock by its holder."""
 STALE_S = 300.0
@@ -51,7 +54,7 @@ class Holder:
     pid: int = field(default_factory=os.getpid)
     started: float = field(default_factory=process_began_s)
     """When the process began, in seconds since 1970."""
-    since_utc: str = field(default_factory=now_utc)
+    since_utc: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     purpose: str
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this lock alone."""
@@ -65,35 +68,41 @@ class Holder:
         )
 
 
+def locked_survey(survey: Survey, purpose: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the lock of a survey, which need not be there yet, as `locked` does."""
+    return locked(survey.work_dir / LOCK, purpose)
+
+
 @contextlib.contextmanager
 def locked(path: Path, purpose: str) -> Iterator[None]:
     """Hold a lock file while the block runs; the purpose is told to whoever comes next.
 
-    A lock left behind by a process that was killed is taken over.
+    A lock left behind by a process that was killed is taken over.  Folders that were made for the
+    lock go with it, if nothing else has come into them.
 
     Raises
     ------
     InputError
         If a running process holds it, here or on another machine, or the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    made = [folder for folder in path.parents if not folder.exists()]
     holder = Holder(purpose=purpose)
-    while not _create(path, holder):
-        if (other := living_holder(path)) is not None:
-            raise InputError(
-                f"{path.parent.parent}: {other.purpose} is already at work on it, {other}; "
-                "wait for it or stop it"
-            )
-        _clear(path)
     try:
+        while not _create(path, holder):
+            if (other := living_holder(path)) is not None:
+                raise InputError(
+                    f"{path.parent.parent}: {other.purpose} is already at work on it, {other}; "
+                    "wait for it or stop it"
+                )
+            _clear(path)
         with heartbeat(lambda: _touch(path, holder), every_s=BEAT_S):
             yield
     finally:
         if _read_holder(path) == holder:
             path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # no longer empty, or gone with another's lock
+            for folder in made:
+                folder.rmdir()
 
 
 def living_holder(path: Path) -> Holder | None:
@@ -132,11 +141,14 @@ def user_name() -> str:
 
 
 def _create(path: Path, holder: Holder) -> bool:
-    """Make the lock file; False if there is one."""
+    """Make the lock file; False if there is one, or its folder goes at this moment."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(json.dumps(asdict(holder)))
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError) as error:
+        if not path.parent.is_dir() and path.parent.exists():
+            raise _unwritable(path, error) from error
         return False
     except OSError as error:
         raise _unwritable(path, error) from error
