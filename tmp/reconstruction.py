@@ -14,11 +14,13 @@ from tmp.errors import InputError, VersionError
 from tmp.files import read_json, replacing, write_json
 from tmp.geo.frames import LocalFrame
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of the two files a reconstruction is stored in; raised when older readers would go wrong."""
 
 JSON_NAME = "reconstruction.json"
 POINTS_NAME = "tie_points.npz"
+OBSERVED = "observed_"
+"""Begins the names of `Observations` in that file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,11 @@ class OrientedPhoto:
     """Tie point observations in this photograph."""
     mean_residual_px: float = float("nan")
     """Mean reprojection residual of those observations."""
+    sigma_m: tuple[float, float, float] | None = None
+    """Standard deviation of the adjusted projection centre, east, north, up; None where the block
+    has no scale or is too large to tell."""
+    sigma_deg: tuple[float, float, float] | None = None
+    """Standard deviation of the rotation about the camera's x, y and z axes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,30 @@ class VerticalScale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Observations:
+    """Where photographs see tie points, K times."""
+
+    photo: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Index of the photograph in `Reconstruction.photos`, (K,)."""
+    point: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Index of the tie point in `Reconstruction.points`, (K,)."""
+    xy_px: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    """Image coordinates, full size, corner origin, (K, 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InteriorPrecision:
+    """How precisely self-calibration knows a camera, and what it cannot tell apart."""
+
+    names: tuple[str, ...]
+    """Attributes of `tmp.cameras.Camera`, P of them."""
+    sigmas: tuple[float, ...]
+    """Standard deviations after the adjustment, in each attribute's unit, (P,)."""
+    correlation: tuple[tuple[float, ...], ...]
+    """(P, P), -1 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
     """The result of orientation; world coordinates are those of ``frame``."""
 
@@ -74,6 +105,10 @@ class Reconstruction:
     """Number of photographs that see each tie point, (N,)."""
     point_residuals_px: NDArray[np.float32]
     """Mean reprojection residual of each tie point, (N,)."""
+    observations: Observations = field(default_factory=Observations)
+    """What sees what; empty in results of versions that did not keep it."""
+    interior: dict[str, InteriorPrecision] = field(default_factory=dict)
+    """How well each camera is known, by camera id; empty where the block is too large to tell."""
     vertical_scale: VerticalScale | None = None
     warnings: tuple[str, ...] = ()
     """In plain words, for the report."""
@@ -87,12 +122,14 @@ def write_reconstruction(reconstruction: Reconstruction, folder: Path) -> None:
     Each file is complete or not there; the JSON, written last, names what belongs together.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    seen = reconstruction.observations
     with replacing(folder / POINTS_NAME) as partial:
         np.savez_compressed(
             partial,
             points=reconstruction.points,
             point_views=reconstruction.point_views,
             point_residuals_px=reconstruction.point_residuals_px,
+            **{f"{OBSERVED}{name}": value for name, value in asdict(seen).items()},
         )
     scale = reconstruction.vertical_scale
     document = {
@@ -103,6 +140,7 @@ def write_reconstruction(reconstruction: Reconstruction, folder: Path) -> None:
         "priors": {key: asdict(camera) for key, camera in reconstruction.priors.items()},
         "photos": [_photo_to_json(photo) for photo in reconstruction.photos],
         "left_out": reconstruction.left_out,
+        "interior": {key: asdict(known) for key, known in reconstruction.interior.items()},
         "vertical_scale": None if scale is None else asdict(scale),
         "warnings": reconstruction.warnings,
         "figures": reconstruction.figures,
@@ -137,6 +175,8 @@ def read_reconstruction(folder: Path) -> Reconstruction:
 
 def _from_json(document: dict[str, Any], points: dict[str, Any]) -> Reconstruction:
     scale = document["vertical_scale"]
+    observed = [name for name in points if name.startswith(OBSERVED)]
+    seen = {name.removeprefix(OBSERVED): points.pop(name) for name in observed}
     return Reconstruction(
         frame=LocalFrame(**_with_tuples(document["frame"])),
         cameras={key: Camera(**camera) for key, camera in document["cameras"].items()},
@@ -144,6 +184,15 @@ def _from_json(document: dict[str, Any], points: dict[str, Any]) -> Reconstructi
         photos=tuple(_photo_from_json(photo) for photo in document["photos"]),
         left_out=document["left_out"],
         **points,
+        observations=Observations(**seen),
+        interior={
+            key: InteriorPrecision(
+                names=tuple(known["names"]),
+                sigmas=tuple(known["sigmas"]),
+                correlation=tuple(map(tuple, known["correlation"])),
+            )
+            for key, known in document.get("interior", {}).items()
+        },
         vertical_scale=None if scale is None else VerticalScale(**_with_tuples(scale)),
         warnings=tuple(document["warnings"]),
         figures=document["figures"],
@@ -165,6 +214,8 @@ def _photo_to_json(photo: OrientedPhoto) -> dict[str, Any]:
         "gnss_residual_m": photo.gnss_residual_m,
         "observations": photo.observations,
         "mean_residual_px": residual if np.isfinite(residual) else None,
+        "sigma_m": photo.sigma_m,
+        "sigma_deg": photo.sigma_deg,
     }
 
 

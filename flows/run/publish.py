@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.engine.result import DISTRIBUTION, content_digest
 from flows.engine.store import Result, read_result
+from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import PRODUCTS
 from flows.report.findings import Coverage
@@ -44,14 +45,16 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     publish(results, survey.products_dir)
     if (verdict := _up_to_date(plan, results, asked)) is not None:
         return verdict
+    (oriented,) = (result for result in results if result.stage == ORIENTED)
+    reconstruction = read_reconstruction(oriented.folder)
+    write_cameras(reconstruction, plan.captures, survey.products_dir)
     write_styles(survey.products_dir)
     write_catalog(survey, plan.settings, plan.captures)
-    (oriented,) = (result for result in results if result.stage == ORIENTED)
     record = MapRecord(
         survey=survey,
         settings=plan.settings,
         captures=plan.captures,
-        reconstruction=read_reconstruction(oriented.folder),
+        reconstruction=reconstruction,
         results=results,
         asked=dict(asked),
         area_wkt=plan.values.get("area_wkt"),
@@ -128,7 +131,8 @@ def _up_to_date(
 ) -> Verdict | None:
     """Return how the map came out if catalogue and report are of just this map; else None."""
     survey = plan.survey
-    written = (survey.report_path, survey.quality_path, survey.catalog_path)
+    poses = [survey.products_dir / name for name in POSE_FILES]
+    written = (survey.report_path, survey.quality_path, survey.catalog_path, *poses)
     if not all(path.exists() for path in written):
         return None
     try:

@@ -232,7 +232,7 @@ class Orientation(Stage):
     """Orient all photographs together, from their matches."""
 
     name = "orientation"
-    version = "3"
+    version = "4"
     after = ("features", "matches")
     options = ("quality", "heights", "position_sigma_m")
     needs: ClassVar[Needs] = _of_block

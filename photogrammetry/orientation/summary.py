@@ -20,7 +20,7 @@ from photogrammetry.orientation.refine import Solution
 from photogrammetry.orientation.sfm import Tracks
 from tmp.cameras import Camera
 from tmp.captures import Capture
-from tmp.reconstruction import OrientedPhoto, Reconstruction, VerticalScale
+from tmp.reconstruction import Observations, OrientedPhoto, Reconstruction, VerticalScale
 
 SURPRISE = 5.0
 """Standard deviations of a recorded position beyond which its residual is worth a warning."""
@@ -182,6 +182,12 @@ def describe(
         points=block.points,
         point_views=block.views.astype(np.int32),
         point_residuals_px=_mean_by(block.point, residual, len(block.points)).astype(np.float32),
+        observations=Observations(
+            photo=block.photo.astype(np.int32),
+            point=block.point.astype(np.int32),
+            xy_px=block.xy_px.astype(np.float32),
+        ),
+        interior={} if solution.precision is None else solution.precision.interior,
         vertical_scale=solution.scale,
         warnings=_warn(solution, adjusted, cameras, left_out),
         figures=counts | _measure(solution, captures, residual),
@@ -251,6 +257,7 @@ def _describe_photos(
     off = block.centres - solution.known.positions
     observations = np.bincount(block.photo, minlength=len(block.names))
     mean = _mean_by(block.photo, residual, len(block.names))
+    known, scaled = solution.precision, solution.frame.referenced
     return tuple(
         OrientedPhoto(
             name=capture.name,
@@ -261,9 +268,17 @@ def _describe_photos(
             else None,
             observations=int(observations[i]),
             mean_residual_px=float(mean[i]),
+            sigma_m=_triple(known.centre_sigmas[i]) if known and scaled else None,
+            sigma_deg=_triple(known.turn_sigmas_deg[i]) if known and scaled else None,
         )
         for i, capture in enumerate(captures)
     )
+
+
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return three numbers to four significant digits."""
+    a, b, c = (float(f"{value:.4g}") for value in values)
+    return a, b, c
 
 
 def _measure(

@@ -10,6 +10,9 @@ from tmp.errors import InputError, VersionError
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import (
     JSON_NAME,
+    POINTS_NAME,
+    InteriorPrecision,
+    Observations,
     OrientedPhoto,
     Reconstruction,
     VerticalScale,
@@ -37,12 +40,24 @@ def example(points: int = 4) -> Reconstruction:
                 gnss_residual_m=(0.1, -0.2, 0.3),
                 observations=7,
                 mean_residual_px=0.4,
+                sigma_m=(0.01, 0.02, 0.05),
+                sigma_deg=(0.1, 0.2, 0.05),
             ),
         ),
         left_out={"c.jpg": "blurred"},
         points=np.arange(3.0 * points).reshape(-1, 3),
         point_views=np.full(points, 2, np.int32),
         point_residuals_px=np.full(points, 0.5, np.float32),
+        observations=Observations(
+            photo=np.array([0, 1], np.int32),
+            point=np.array([3, 3], np.int32),
+            xy_px=np.array([[1.5, 2.5], [100.0, 200.0]], np.float32),
+        ),
+        interior={
+            "c": InteriorPrecision(
+                names=("fx_px", "k1"), sigmas=(1.5, 1e-4), correlation=((1.0, -0.5), (-0.5, 1.0))
+            )
+        },
         vertical_scale=VerticalScale(
             focal_factors=(0.95, 1.0, 1.05),
             mean_residual_px=(0.7, 0.6, 0.7),
@@ -72,6 +87,30 @@ def test_a_reconstruction_comes_back_as_it_was_written(tmp_path):
     assert np.array_equal(again.points, before.points)
     assert again.point_views.dtype == np.int32
     assert again.point_residuals_px.dtype == np.float32
+    assert (again.photos[0].sigma_m, again.photos[1].sigma_m) == (None, (0.01, 0.02, 0.05))
+    assert again.photos[1].sigma_deg == (0.1, 0.2, 0.05)
+    assert again.interior == before.interior
+    for name in ("photo", "point", "xy_px"):
+        found, wanted = getattr(again.observations, name), getattr(before.observations, name)
+        assert np.array_equal(found, wanted)
+        assert found.dtype == wanted.dtype
+
+
+def test_a_reconstruction_without_observations_as_earlier_versions_wrote_is_read(tmp_path):
+    write_reconstruction(example(), tmp_path)
+    path = tmp_path / JSON_NAME
+    document = json.loads(path.read_text(encoding="utf-8"))
+    del document["interior"]
+    for photo in document["photos"]:
+        del photo["sigma_m"], photo["sigma_deg"]
+    path.write_text(json.dumps(document | {"format_version": 1}), encoding="utf-8")
+    with np.load(tmp_path / POINTS_NAME) as stored:
+        kept = {key: stored[key] for key in stored.files if not key.startswith("observed_")}
+    np.savez_compressed(tmp_path / POINTS_NAME, **kept)
+    again = read_reconstruction(tmp_path)
+    assert len(again.observations.photo) == 0
+    assert again.interior == {}
+    assert again.photos[1].sigma_m is None
 
 
 def test_an_unreferenced_reconstruction_comes_back(tmp_path):
