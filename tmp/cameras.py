@@ -12,9 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tmp.errors import InputError
+from tmp.errors import LARGEST, InputError, require_range
 
 Float = NDArray[np.float64]
+MOST_PX = 200_000
+"""Side of a picture; ten times that of the largest sensor there is."""
+MOST_FOCAL_PX = 1e7
+MOST_FOCAL_SIGMA = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +54,14 @@ class Camera:
     """Evidence in words: "dewarp data", "sensor table", "EXIF focal plane", ..."""
 
     def __post_init__(self) -> None:
-        if self.width_px <= 0 or self.height_px <= 0:
-            raise InputError(
-                f"camera {self.camera_id!r}: image size {self.width_px} × {self.height_px} px"
-            )
-        if not (self.fx_px > 0 and self.fy_px > 0):
-            raise InputError(
-                f"camera {self.camera_id!r}: focal length {self.fx_px!r} px is not positive; "
-                "correct it in survey.toml"
-            )
+        try:
+            require_range(self, "width_px", "height_px", least=1, most=MOST_PX)
+            require_range(self, "fx_px", "fy_px", above=0, most=MOST_FOCAL_PX)
+            require_range(self, "cx_px", "cy_px", least=-MOST_FOCAL_PX, most=MOST_FOCAL_PX)
+            require_range(self, "k1", "k2", "p1", "p2", "k3", least=-LARGEST)
+            require_range(self, "focal_sigma", above=0, most=MOST_FOCAL_SIGMA)
+        except InputError as error:
+            raise InputError(f"camera {self.camera_id!r}: {error}") from error
 
     @property
     def distortion(self) -> Float:

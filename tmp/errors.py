@@ -2,7 +2,16 @@
 
 A message is one line, lower case, and says where, what, which value, and what to do:
 ``f"{path}: focal length missing; add {model!r} to survey.toml"``.
+
+`require_range` refuses figures that cannot be.
 """
+
+from __future__ import annotations
+
+import math
+
+LARGEST = 1e12
+"""No figure in a file that people write is larger, whatever its unit."""
 
 
 class TmpError(Exception):
@@ -47,3 +56,41 @@ class TransientError(ExecutionError):
 
 class StoppedError(ExecutionError):
     """Somebody asked a run to stop."""
+
+
+def require_range(
+    entry: object,
+    *names: str,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    most: float = LARGEST,
+    or_nan: bool = False,
+) -> None:
+    """Raise `InputError` unless fields are finite numbers in a range, or None.
+
+    NaN passes only where it says that a figure is not known.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> require_range(SimpleNamespace(speed_m_s=-3.0), "speed_m_s", above=0, most=100)
+    Traceback (most recent call last):
+    tmp.errors.InputError: speed_m_s = -3.0; give a number above 0 and at most 100
+    """
+    for name in names:
+        value = getattr(entry, name)
+        if value is None or (or_nan and math.isnan(value)):
+            continue
+        if not (value > above and least <= value <= most):
+            low = f"above {above:.12g} and" if math.isfinite(above) else f"from {least:.12g} to"
+            high = f"at most {most:.12g}" if math.isfinite(above) else f"{most:.12g}"
+            raise InputError(f"{name} = {shown(value)}; give a number {low} {high}")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: in one line, and not a book of it."""
+    try:
+        said = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        said = f"a {type(value).__name__} too long to show"
+    return said if len(said) <= 80 else f"{said[:60]} …"

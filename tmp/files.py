@@ -22,10 +22,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from tmp.errors import InputError, SpaceError
+from tmp.errors import LARGEST, InputError, SpaceError, shown
 
 Built = TypeVar("Built")
 MAKERS = frozenset({"dji", "parrot", "micasense", "mapir", "sentera", "hasselblad"})
+MOST_TOML_BYTES = 4 * 2**20
+"""Far more than anybody writes."""
+_DEEP_KEY = re.compile(r"""(?:(?:(?<![\w-])[\w-]++|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
+"""A dotted key with so many parts that to parse it takes all memory."""
 _KINDS = {float: "a number", int: "a whole number", str: 'text in "quotes"', bool: "true or false"}
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -47,6 +51,17 @@ def disk_full(path: Path) -> SpaceError:
     )
 
 
+def _unwritable(path: Path, error: OSError) -> OSError | InputError:
+    """Return the error for a file or folder that could not be written, or the one there was."""
+    if error.errno in FULL and not isinstance(error, SpaceError):
+        return disk_full(path)
+    if error.errno == errno.EROFS:
+        return InputError(f"{path}: the disk is read-only; copy the survey to one that is not")
+    if isinstance(error, PermissionError):
+        return InputError(f"{path}: may not be written; check the folder's permissions")
+    return error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` that takes its place when the block ends well.
@@ -60,13 +75,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno in FULL:
-            raise disk_full(path) from error
-        if isinstance(error, PermissionError):
-            raise InputError(f"{path}: may not be written; check the folder's permissions") from (
-                error
-            )
-        raise
+        raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -115,26 +124,32 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path
     except OSError as error:
         if former.exists() and not folder.exists():
             former.replace(folder)
-        if error.errno in FULL:
-            raise disk_full(folder) from error
-        if isinstance(error, PermissionError):
-            raise InputError(
-                f"{folder}: may not be written; check the folder's permissions"
-            ) from error
-        raise
+        raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raises `InputError` if it cannot be read or is not TOML."""
+    """Read a TOML file; raises `InputError` if it cannot be read, is not TOML, or not by people."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_TOML_BYTES + 1)
+        if len(content) > MOST_TOML_BYTES:
+            raise InputError(f"{path}: larger than {MOST_TOML_BYTES >> 20} MB; give another file")
+        text = content.decode("utf-8").replace("\r\n", "\n")
+        if _DEEP_KEY.search(text):
+            raise InputError(f"{path}: a key of more than 32 parts; correct it")
+        return tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give another file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: not valid TOML (nested too deep); correct it") from error
+    except (ValueError, AttributeError) as error:  # of numbers and keys that Python cannot hold
+        if isinstance(error, InputError):
+            raise
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: not valid TOML ({said}); correct it") from error
 
 
 def table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
@@ -144,7 +159,7 @@ def table(document: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     """
     found = document.get(name, {})
     if not isinstance(found, dict):
-        raise InputError(f"{where}: {name} = {found!r}; write it as a table, [{name}]")
+        raise InputError(f"{where}: {name} = {shown(found)}; write it as a table, [{name}]")
     return found
 
 
@@ -154,7 +169,7 @@ def subtables(document: Mapping[str, Any], name: str, where: str) -> dict[str, d
     for key, entry in found.items():
         if not isinstance(entry, dict):
             raise InputError(
-                f'{where}: {name}.{key} = {entry!r}; write it as a table, [{name}."{key}"]'
+                f'{where}: {name}.{key} = {shown(entry)}; write it as a table, [{name}."{key}"]'
             )
     return found
 
@@ -207,6 +222,8 @@ def _typed(value: Any, hint: Any, where: str, strict: bool) -> Any:
 
 def _scalar(value: Any, hint: Any, where: str) -> Any:
     """Return a TOML value as a number, a text, a choice or whatever else stands alone."""
+    if type(value) in (int, float) and not abs(value) <= LARGEST:
+        raise InputError(f"{where} = {shown(value)}; give a number of ordinary size")
     if hint is float and type(value) in (int, float):
         return float(value)
     if hint is int and type(value) is float and value.is_integer():
@@ -216,7 +233,7 @@ def _scalar(value: Any, hint: Any, where: str) -> Any:
             return hint(value)
     elif type(value) is hint:
         return value
-    raise InputError(f"{where} = {value!r}; give {_kind(hint)}")
+    raise InputError(f"{where} = {shown(value)}; give {_kind(hint)}")
 
 
 def _kind(hint: Any) -> str:

@@ -61,6 +61,10 @@ class Band:
             raise InputError(
                 f"band {self.name!r}: centre {self.centre_nm!r} nm; give it in nanometres"
             )
+        if self.width_nm is not None and not 0 < self.width_nm <= 20_000:
+            raise InputError(
+                f"band {self.name!r}: width {self.width_nm!r} nm; give it in nanometres"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, MutableMapping
 from dataclasses import astuple, dataclass, fields
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import tomlkit
 from pyproj.exceptions import ProjError
-from tomlkit.exceptions import ParseError
+from tomlkit.exceptions import TOMLKitError
 
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum, choose_captures, read_captures
-from tmp.errors import InputError, NotASurveyError, VersionError
-from tmp.files import build, replacing, subtables, table
+from tmp.errors import InputError, NotASurveyError, VersionError, require_range, shown
+from tmp.files import build, read_toml, replacing, subtables, table
 from tmp.geo.frames import LocalFrame
 
 if TYPE_CHECKING:
@@ -237,8 +236,7 @@ class _Origin:
     height_m: float
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.height_m):
-            raise InputError(f"height_m = {self.height_m!r}; give a number that is finite")
+        require_range(self, "height_m", least=-12_000, most=100_000)
         if not (-180 <= self.longitude_deg <= 180 and -90 <= self.latitude_deg <= 90):
             raise InputError(
                 f"longitude {self.longitude_deg!r}, latitude {self.latitude_deg!r} is not on Earth"
@@ -333,7 +331,7 @@ def read_settings(survey: Survey) -> Settings:
 
     A value that cannot be understood is an `InputError` whose message names the key.
     """
-    document, where = _checked(survey).unwrap(), str(survey.toml_path)
+    document, where = _checked(survey), str(survey.toml_path)
     origin = None
     if "origin" in document:
         said = table(document, "origin", where)
@@ -347,7 +345,7 @@ def read_settings(survey: Survey) -> Settings:
     try:
         _ = settings.frame  # refuses a CRS that is not metric while the file is at hand
     except (InputError, ProjError) as error:
-        raise InputError(f"{where}: {error}; correct it") from error
+        raise InputError(f"{where}: {' '.join(str(error).split())}; correct it") from error
     return settings
 
 
@@ -357,7 +355,8 @@ def write_settings(survey: Survey, settings: Settings) -> None:
     Comments, order and keys the platform does not know stay as people left them.
     """
     if survey.toml_path.is_file():
-        document = _checked(survey)
+        _checked(survey)
+        document = _editable(survey.toml_path)
     else:
         document = tomlkit.parse(_TEMPLATE)
         document["format"] = FORMAT
@@ -379,31 +378,34 @@ def write_settings(survey: Survey, settings: Settings) -> None:
         temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
 
 
-def _checked(survey: Survey) -> tomlkit.TOMLDocument:
-    """Parse ``survey.toml`` and refuse what is not a survey of this version or older."""
+def _checked(survey: Survey) -> dict[str, Any]:
+    """Read ``survey.toml`` and refuse what is not a survey of this version or older."""
     path = survey.toml_path
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotASurveyError(f"{survey.folder}: is not a survey (no survey.toml)") from error
-    except (ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML ({error}); correct it") from error
+    if not path.exists():
+        raise NotASurveyError(f"{survey.folder}: is not a survey (no survey.toml)")
+    document = read_toml(path)
     version = document.get("format")
-    if not isinstance(version, int):
+    if not isinstance(version, int) or version < 1:
         raise NotASurveyError(f"{path}: not a survey's settings (no 'format' key)")
     if version > FORMAT:
         raise VersionError(
-            f"{survey.folder}: survey made by a newer version (format {version}, this version "
-            f"knows {FORMAT}); update the platform"
+            f"{survey.folder}: survey made by a newer version (format {shown(version)}, this "
+            f"version knows {FORMAT}); update the platform"
         )
     return document
 
 
+def _editable(path: Path) -> tomlkit.TOMLDocument:
+    """Read a TOML file with its comments and its order."""
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8"))
+    except (TOMLKitError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be edited ({said}); write it more simply") from error
+
+
 def _camera(camera_id: str, entry: Mapping[str, Any], where: str) -> Camera:
     """Read one camera; fy, and the principal point, may be left to their usual values."""
-    for key, value in entry.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{where}: {key} = {value!r}; give a number that is finite")
     size = build(_Size, entry, where, strict=False)
     usual = {"fy_px": size.fx_px, "cx_px": size.width_px / 2, "cy_px": size.height_px / 2}
     return build(Camera, usual | dict(entry), where, strict=False, camera_id=camera_id)

@@ -15,8 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tmp.cameras import Camera
-from tmp.errors import InputError
+from tmp.cameras import MOST_FOCAL_PX, MOST_PX, Camera
+from tmp.errors import InputError, require_range
 from tmp.files import build, nearest, read_toml, refuse_unknown, subtables, words
 
 Tables = dict[str, dict[str, dict[str, Any]]]
@@ -67,12 +67,6 @@ class Trigger(StrEnum):
     POINT = "point"
 
 
-def _require_positive(entry: CameraModel | Drone, *names: str) -> None:
-    for name in names:
-        if not getattr(entry, name) > 0:
-            raise InputError(f"{name} {getattr(entry, name)!r} is not positive")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraModel:
     """A camera in one of its picture sizes."""
@@ -101,7 +95,11 @@ class CameraModel:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        _require_positive(self, "width_px", "height_px", "f_px", "least_interval_s")
+        require_range(self, "width_px", "height_px", least=1, most=MOST_PX)
+        require_range(self, "f_px", above=0, most=MOST_FOCAL_PX)
+        require_range(self, "least_interval_s", above=0, most=3600)
+        unknown = ("raw_interval_s", "readout_s", "photo_mb")
+        require_range(self, *unknown, above=0, most=10_000, or_nan=True)
 
     @property
     def fov_deg(self) -> tuple[float, float]:
@@ -192,13 +190,21 @@ class Drone:
     confidence: Confidence = Confidence.C
 
     def __post_init__(self) -> None:
-        positive = ("mass_kg", "rotors", "rotor_m", "max_speed_m_s", "climb_m_s", "descent_m_s")
-        _require_positive(self, *positive)
-        _require_positive(self, "battery_wh", "hover_min", "top_speed_m_s", "max_points")
+        speeds = ("max_speed_m_s", "climb_m_s", "descent_m_s", "top_speed_m_s", "wind_m_s")
+        require_range(self, *speeds, above=0, most=350)
+        require_range(self, "cruise_m_s", above=0, most=350, or_nan=True)
+        require_range(self, "mass_kg", "rotor_m", above=0, most=1000)
+        require_range(self, "battery_wh", above=0, most=100_000)
+        require_range(self, "hover_min", above=0, most=10_000)
+        require_range(self, "cruise_min", above=0, most=10_000, or_nan=True)
+        require_range(self, "rotors", "max_points", least=1, most=100_000)
         if not self.cameras:
             raise InputError("cameras is empty; name the one that it carries")
         if not 0 < self.max_tilt_deg < 60:
             raise InputError(f"max_tilt_deg {self.max_tilt_deg!r}; give 0 to 60")
+        low_deg, high_deg = self.gimbal_deg
+        if not -180 <= low_deg <= high_deg <= 180:
+            raise InputError(f"gimbal_deg {self.gimbal_deg!r}; give lowest and highest pitch")
 
     @property
     def mission_speed_m_s(self) -> float:

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from flows.engine.cost import Cost, Resources
-from tmp.errors import InputError
+from tmp.errors import InputError, require_range
 from tmp.files import build, read_toml, refuse_unknown, subtables
 
 WORD = re.compile(r"[A-Za-z0-9_.,:@+=/&|*()\[\]-]+")
 """What may stand in a line for sbatch; anything else is refused."""
+MOST_CPUS, MOST_MEMORY_GB, MOST_MINUTES = 100_000, 1e6, 1e6
+MOST_UNITS, MOST_WAIT_S = 1_000_000, 86_400.0
+"""More than any cluster gives, so that a slip of the pen is told from a large site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +48,10 @@ class Amounts:
     gpus: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("cpus", "memory_gb", "minutes"):
-            _require(name, getattr(self, name))
-        _require("gpus", self.gpus, nought=True)
+        require_range(self, "cpus", above=0, most=MOST_CPUS)
+        require_range(self, "memory_gb", above=0, most=MOST_MEMORY_GB)
+        require_range(self, "minutes", above=0, most=MOST_MINUTES)
+        require_range(self, "gpus", least=0, most=MOST_CPUS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +84,10 @@ class Profile:
     """Time that a shared disk gets to show what a node wrote."""
 
     def __post_init__(self) -> None:
-        for name in ("most_units", "at_once", "most_cpus", "unit_minutes", "poll_s", "grace_s"):
-            _require(name, getattr(self, name))
+        require_range(self, "most_units", "at_once", above=0, most=MOST_UNITS)
+        require_range(self, "most_cpus", above=0, most=MOST_CPUS)
+        require_range(self, "unit_minutes", above=0, most=MOST_MINUTES)
+        require_range(self, "poll_s", "grace_s", above=0, most=MOST_WAIT_S)
         for name in ("python", "scratch"):
             value = getattr(self, name)
             if not value.isprintable():
@@ -131,12 +137,6 @@ def read_profile(path: Path) -> Profile:
     said.pop("stage", None)
     place = build(Place, common, where)
     return build(Profile, said, where, place=place, stages=stages, amounts=amounts)
-
-
-def _require(name: str, value: float | None, *, nought: bool = False) -> None:
-    if value is not None and (value < 0 or (value == 0 and not nought)):
-        least = "0 or more" if nought else "above 0"
-        raise InputError(f"{name} = {value!r}; give a number {least}")
 
 
 def doubled(resources: Resources, *, memory: bool) -> Resources:

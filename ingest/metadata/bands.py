@@ -35,7 +35,7 @@ from ingest.metadata.vendors import (
     why_implausible,
 )
 from tmp.captures import Capture
-from tmp.errors import InputError
+from tmp.errors import InputError, require_range
 from tmp.files import build, read_toml, subtables
 from tmp.radiometry import Band, BandTags, Family
 
@@ -87,6 +87,9 @@ class _Entry:
     width_nm: tuple[float, ...] | None = None
     black_level: float | None = None
     linear: bool | None = None
+
+    def __post_init__(self) -> None:
+        require_range(self, "black_level", least=0, most=SATURATION_16_BIT)
 
 
 def read_declarations(root: Path) -> list[Declaration]:

@@ -125,6 +125,11 @@ def light_nm(wavelength_nm: float | None) -> float | None:
     return wavelength_nm if wavelength_nm and 200 <= wavelength_nm <= 20_000 else None
 
 
+def _width_nm(width_nm: float | None) -> float | None:
+    """Return a width that a band can have; None for any other."""
+    return width_nm if width_nm and 0 < width_nm <= 20_000 else None
+
+
 def bands_at(tags: Tags, named: Iterable[tuple[str, int]]) -> tuple[Band, ...]:
     """Return bands by name and channel, with the wavelengths that Pix4D's tags list by channel."""
     centres, widths = tags.xmp_numbers("CentralWavelength"), tags.xmp_numbers("WavelengthFWHM")
@@ -132,7 +137,7 @@ def bands_at(tags: Tags, named: Iterable[tuple[str, int]]) -> tuple[Band, ...]:
         Band(
             name=name,
             centre_nm=light_nm(centres[at]) if at < len(centres) else None,
-            width_nm=widths[at] if at < len(widths) and widths[at] > 0 else None,
+            width_nm=_width_nm(widths[at]) if at < len(widths) else None,
             channel=at,
         )
         for name, at in named
@@ -303,7 +308,7 @@ def _dji_bands(tags: Tags) -> tuple[Band, ...]:
         centre_nm = float(spread.group(1) or spread.group(2))
     if width_nm is None and half:
         width_nm = 2 * float(half.group(1))
-    return (Band(name=name, centre_nm=light_nm(centre_nm), width_nm=width_nm),)
+    return (Band(name=name, centre_nm=light_nm(centre_nm), width_nm=_width_nm(width_nm)),)
 
 
 def _dji_sun(tags: Tags) -> tuple[SunReading, ...]:

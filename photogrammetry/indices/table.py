@@ -365,8 +365,15 @@ def index_table() -> IndexTable:
 def _index(name: str, entry: dict[str, Any], slots: Collection[str], where: str) -> Index:
     constants = entry.pop("constants", {})
     formula = parse_formula(entry.pop("formula"), tuple(slots), constants)
+    low, high = entry.pop("valid", (-math.inf, math.inf))
     return build(
-        Index, entry, where, name=name, formula=formula, constants=tuple(constants.items())
+        Index,
+        entry,
+        where,
+        name=name,
+        formula=formula,
+        constants=tuple(constants.items()),
+        valid=(low, high),
     )
 
 

@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmp.errors import InputError
-from tmp.files import build, nearest, read_toml, refuse_unknown, subtables, table
+from tmp.errors import InputError, require_range
+from tmp.files import (
+    MOST_TOML_BYTES,
+    build,
+    nearest,
+    read_toml,
+    refuse_unknown,
+    subtables,
+    table,
+)
 
 
 class Colour(StrEnum):
@@ -72,6 +81,10 @@ def test_a_table_becomes_its_dataclass_with_inner_tables_and_lists() -> None:
         ({"rods": 1, "loads": {"camera": "x"}}, "k: loads.camera = 'x'; give a number"),
         ({"rods": 1, "key": "a"}, "k: 'key' is not known; known are colour, corners"),
         ({"rods": -1}, "k: -1 rods; give 0 or more"),
+        ({"rods": 1, "line_m": float("nan")}, "k: line_m = nan; give a number of ordinary size"),
+        ({"rods": 1, "lens": {"focal_mm": 1e308}}, "k: lens: focal_mm = 1e.308; give a number of"),
+        ({"rods": 10**400}, "k: rods = 1000"),
+        ({"rods": "x" * 1000}, "k: rods = 'x{59} …; give a whole number$"),
     ],
 )
 def test_what_cannot_be_is_refused_with_where_which_and_what_to_write(
@@ -109,3 +122,43 @@ def test_a_file_that_is_not_there_or_no_toml_is_one_line(tmp_path) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"a\.toml: not valid TOML \(.*\); correct it"):
             read_toml(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = 1\na = 2", "not valid TOML"),
+        (".".join(["a"] * 20_000) + " = 1", "a key of more than 32 parts"),
+        ("[" + " . ".join(['"a"'] * 100) + "]", "a key of more than 32 parts"),
+        ("a = " + "[" * 20_000, "nested too deep"),
+        ("a = " + "{ b = " * 20_000, "not valid TOML"),
+        (f"a = {'1' * 5000}", "not valid TOML"),
+        ("# " + "x" * MOST_TOML_BYTES, "larger than 4 MB"),
+    ],
+)
+def test_a_file_that_no_person_wrote_is_refused_in_one_line(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as refusal:
+        read_toml(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_many_figures_with_points_are_no_deep_key(tmp_path: Path) -> None:
+    path = tmp_path / "figures.toml"
+    path.write_text(f"curve = [{', '.join(['0.5'] * 200)}]\ntext = '{'1.' * 20}'\n")
+    assert len(read_toml(path)["curve"]) == 200
+
+
+@given(st.floats(), st.floats(-1e9, 1e9), st.floats(0, 1e9))
+def test_a_range_lets_through_what_lies_in_it_and_nothing_else(
+    value: float, least: float, width: float
+) -> None:
+    lens = Lens(focal_mm=value)
+    if least <= value <= least + width:
+        require_range(lens, "focal_mm", least=least, most=least + width)
+    else:
+        with pytest.raises(InputError, match="focal_mm = "):
+            require_range(lens, "focal_mm", least=least, most=least + width)
