@@ -30,7 +30,6 @@ ortho
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,11 +134,7 @@ def figures_of(survey: Survey, card: Card, truth: Truth) -> Figures:
 
 def read_stated(survey: Survey) -> dict[str, Any]:
     """Return what ``quality.json`` says, nothing where there is none."""
-    path = survey.folder / "quality.json"
-    if not path.is_file():
-        return {}
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
+    return dict(survey.quality) if survey.quality_path.is_file() else {}
 
 
 def _laid(

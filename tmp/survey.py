@@ -120,11 +120,13 @@ class Survey:
 
     @property
     def quality(self) -> Mapping[str, Any]:
-        """How the map came out: ``quality.json``, whose keys ``docs/survey-folder.md`` explains.
+        """How the map came out: ``products/quality.json``, explained in ``docs/survey-folder.md``.
 
         Raises `InputError` if there is no map.
         """
-        return self._of_map(self.quality_path)
+        older = self.folder / self.quality_path.name  # where earlier versions wrote it
+        there = older.exists() and not self.quality_path.exists()
+        return self._of_map(older if there else self.quality_path)
 
     @property
     def reconstruction(self) -> Reconstruction:
@@ -195,7 +197,7 @@ class Survey:
     @property
     def quality_path(self) -> Path:
         """How the map came out, in figures."""
-        return self.folder / "quality.json"
+        return self.products_dir / "quality.json"
 
     @property
     def catalog_path(self) -> Path:

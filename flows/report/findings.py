@@ -294,9 +294,16 @@ def say_firmness(figures: Mapping[str, Any]) -> str:
     )
 
 
+def place_sigma_m(axes: Sequence[AxisResidual], count: int) -> float:
+    """Return how far the whole map may lie from its true place, horizontally.
+
+    Errors of a receiver go together in time: beyond nine photographs more do not better the mean.
+    """
+    return axes[0].stated_sigma_m / math.sqrt(max(1, min(count, 9)))
+
+
 def _say_loose(axes: Sequence[AxisResidual], count: int, figures: Mapping[str, Any]) -> str:
-    sigma_m = axes[0].stated_sigma_m
-    shift_m = sigma_m / math.sqrt(max(1, min(count, 9)))
+    sigma_m, shift_m = axes[0].stated_sigma_m, place_sigma_m(axes, count)
     leaves = (
         f"; a tilt of {figures['tilt_sigma_deg']:.2g}° and a scale of "
         f"{100 * figures['scale_sigma']:.2g} % stay open"

@@ -29,7 +29,7 @@ from flows.report.provenance import (
 from flows.report.verdict import Verdict, judge_map, say_ha, write_quality
 from tmp.captures import Capture
 from tmp.files import replacing
-from tmp.geo.rasters import read_grid
+from tmp.geo.rasters import read_grid, read_reduced
 from tmp.reconstruction import Reconstruction
 from tmp.survey import Settings, Survey
 
@@ -45,6 +45,8 @@ SOFTWARE = (
     "laspy",
 )
 
+SAMPLE_CELLS = 2000
+"""Longest side at which the doubt of a surface is looked at for its median."""
 HOLES_NAMED = 60
 """Holes up to which each has a line."""
 
@@ -99,6 +101,7 @@ def assess_map(record: MapRecord) -> Assessment:
         ground.coverage(),
         record.settings.vertical_datum,
         hole_warnings=hole_warnings(holes),
+        sigma_m=_median_sigma(record.survey.products_dir),
     )
     return Assessment(ground=ground, holes=holes, verdict=verdict)
 
@@ -107,6 +110,8 @@ def write_report(record: MapRecord, assessed: Assessment | None = None) -> Path:
     """Write ``report.html`` and ``quality.json``; returns the path of the report."""
     assessed = assessed or assess_map(record)
     write_quality(assessed.verdict, record.survey.quality_path)
+    # Where earlier versions wrote it: two that differ would mislead.
+    (record.survey.folder / record.survey.quality_path.name).unlink(missing_ok=True)
     path = record.survey.report_path
     with replacing(path) as temporary:
         temporary.write_text(render_report(record, assessed), encoding="utf-8")
@@ -235,6 +240,15 @@ def _coverage_rows(verdict: Verdict) -> list[tuple[str, str, str]]:
             ("three or more photographs see", covered.seen_by_three_ha, covered.measured_of_three),
         )
     ]
+
+
+def _median_sigma(products_dir: Path) -> float | None:
+    """Return the median standard deviation of the heights; None where there are none."""
+    path = products_dir / DSM_SIGMA.file
+    if not path.exists():
+        return None
+    known = read_reduced(path, SAMPLE_CELLS)[0].compressed()
+    return float(np.median(known)) if len(known) else None
 
 
 def _present(record: MapRecord, file: str) -> Path | None:

@@ -114,7 +114,7 @@ class Verdict:
     def headline(self) -> str:
         """The verdict in one line."""
         if self.end is End.COMPLETE:
-            return "The map is complete enough to use; what is missing is said below."
+            return "The map is complete enough to use."
         of = " and ".join(f"less than half of {what}" for what in self._lacking)
         return f"This is a partial map: it holds {of}."
 
@@ -168,6 +168,45 @@ class Verdict:
             said.append("measure a known length in the map before you use any other")
         return said
 
+    def paragraph(self, report: Path) -> str:
+        """Return all that counts in one paragraph: what was measured, how well, what to mind.
+
+        It is what a command ends with, and what the report begins with.
+        """
+        said = [self.headline, f"{self._measured}.", *self._accuracy]
+        if not self.warnings:
+            said.append("Nothing gave cause for a warning.")
+        else:
+            count = len(self.warnings)
+            which = "Mind" if count == 1 else f"Mind first, of {count} warnings"
+            said.append(f"{which}: {shorten(self.warnings[0])}")
+        return " ".join([*said, f"Open {report}."])
+
+    @property
+    def _measured(self) -> str:
+        """What was measured of what, in a sentence without its end."""
+        covered, gsd_m = self.covered, self.figures.get("gsd_m")
+        said = f"{self.photographs_oriented} of {self.photographs_total} photographs"
+        if self.scaled:
+            said += f" give heights of {say_ha(covered.mapped_ha)}"
+        else:
+            said += " give heights in units of arbitrary length, not in metres"
+        said += f", {100 * covered.measured_of_two:.0f} % of what two or more of them see"
+        if covered.seen_by_three_ha > 0:
+            said += f" and {100 * covered.measured_of_three:.0f} % of what three see"
+        return said if gsd_m is None else f"{said}; a pixel is {say_cm(gsd_m)} on the ground"
+
+    @property
+    def _accuracy(self) -> list[str]:
+        """How good the heights and the place of the map are, in sentences."""
+        sigma_m, place_m = (self.figures.get(key) for key in ("dsm_sigma_m", "place_sigma_m"))
+        said = []
+        if sigma_m is not None:
+            said.append(f"Half of the heights are known to {say_cm(sigma_m)} or better in the map.")
+        if place_m is not None:
+            said.append(f"All of it may lie {say_cm(place_m)} or more from its true place.")
+        return said
+
     def in_words(self, report: Path) -> list[str]:
         """Return the last lines of a command."""
         lines = [self.summary]
@@ -213,10 +252,12 @@ def judge_map(
     datum: HeightDatum,
     *,
     hole_warnings: Sequence[str] = (),
+    sigma_m: float | None = None,
 ) -> Verdict:
     """Judge how a map came out, given what heights are measured from.
 
-    Hole warnings are what is to be said of tiles that could not be made.
+    Hole warnings are what is to be said of tiles that could not be made; sigma is the median
+    standard deviation of the heights.
     """
     shift = _datum_shift(reconstruction)
     warnings = [
@@ -241,7 +282,8 @@ def judge_map(
             if capture.kind is CaptureKind.SURVEY and not capture.used
         },
         warnings=tuple(warnings),
-        figures=_figures(reconstruction, captures, shift),
+        figures=_figures(reconstruction, captures, shift)
+        | {"dsm_sigma_m": _number(sigma_m) if reconstruction.frame.referenced else None},
     )
 
 
@@ -256,6 +298,21 @@ def _datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
 def write_quality(verdict: Verdict, path: Path) -> None:
     """Write ``quality.json``."""
     write_json(path, verdict.document(), indent=1, for_people=True)
+
+
+def say_cm(metres: float) -> str:
+    """Return a small length in the unit that people give it in.
+
+    Examples
+    --------
+    >>> say_cm(0.0043), say_cm(0.0187), say_cm(0.21), say_cm(1.93)
+    ('4.3 mm', '1.9 cm', '21 cm', '1.9 m')
+    """
+    if metres < 0.00995:
+        return f"{float(f'{1000 * metres:.2g}'):g} mm"
+    if metres < 0.995:
+        return f"{float(f'{100 * metres:.2g}'):g} cm"
+    return f"{float(f'{metres:.2g}'):g} m"
 
 
 def say_ha(hectares: float) -> str:
@@ -292,7 +349,9 @@ def _figures(
 ) -> dict[str, Any]:
     """Return the figures of the orientation; those in metres are None without a scale."""
     scaled = reconstruction.frame.referenced
-    rms = [axis.rms_m for axis in gnss_residuals(reconstruction, captures)] if scaled else []
+    axes = gnss_residuals(reconstruction, captures) if scaled else ()
+    rms = [axis.rms_m for axis in axes]
+    positioned = sum(capture.positioned and capture.used for capture in captures)
     given = reconstruction.figures
     scale = reconstruction.vertical_scale
     height_m = findings.camera_height_m(reconstruction) if scaled else None
@@ -301,6 +360,7 @@ def _figures(
         "mean_residual_px": _number(findings.mean_residual_px(reconstruction)),
         "tie_points": len(reconstruction.points),
         "gnss_rms_m": [_number(value) for value in rms] or None,
+        "place_sigma_m": _number(findings.place_sigma_m(axes, positioned)) if axes else None,
         "height_agl_m": _number(height_m),
         "gsd_m": _number(gsd_m),
         "vertical_scale_sigma": None if scale is None else _number(scale.sigma_scale),

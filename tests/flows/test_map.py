@@ -184,7 +184,7 @@ def test_map_of_few_photographs_is_partial_and_the_book_says_so(root: Path, fake
     assert result.verdict is not None
     assert result.verdict.end is End.PARTIAL
     assert (root / "products" / "dsm.tif").exists()
-    quality = json.loads((root / "quality.json").read_text())
+    quality = json.loads((root / "products" / "quality.json").read_text())
     assert (quality["verdict"], quality["photographs_oriented"]) == ("partial", 6)
     run = read_run(result.survey)
     assert run.state == "partial"

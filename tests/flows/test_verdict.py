@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.report.findings import Coverage
-from flows.report.verdict import End, Group, Verdict, judge_map, write_quality
+from flows.report.verdict import End, Group, Verdict, judge_map, say_cm, write_quality
 from tmp.captures import Capture, Flag, HeightDatum
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
@@ -177,3 +177,37 @@ def test_a_grid_file_that_is_missing_is_a_warning_with_its_name(
         pytest.skip("this machine has the grid file")
     assert found.figures["crs_better_grid"] == "uk_os_OSTN15_NTv2_OSGBtoETRS.tif"
     assert sum("uk_os_OSTN15" in warning for warning in found.warnings) == 1
+
+
+def test_a_paragraph_says_what_was_measured_how_well_what_to_mind_and_what_to_open() -> None:
+    figures = {"gsd_m": 0.0171, "dsm_sigma_m": 0.015, "place_sigma_m": 1.0}
+    warnings = ("The vertical scale is weak. " + "It really is. " * 20, "short")
+    found = replace(
+        verdict(covered=covered(0.75, 1.25), warnings=warnings), figures=figures
+    ).paragraph(Path("farm/report.html"))
+    first, rest = found.split(" Mind first, of 2 warnings: ")
+    assert first == (
+        "The map is complete enough to use. 18 of 18 photographs give heights of 0.75 ha, 85 % of "
+        "what two or more of them see and 95 % of what three see; a pixel is 1.7 cm on the ground. "
+        "Half of the heights are known to 1.5 cm or better in the map. All of it may lie 1 m or "
+        "more from its true place."
+    )
+    assert rest.startswith("The vertical scale is weak.")
+    assert rest.endswith("Open farm/report.html.")
+    assert len(rest) < 260
+
+
+def test_a_paragraph_without_scale_has_no_metre_in_it() -> None:
+    said = verdict(scaled=False).paragraph(Path("r.html"))
+    assert "in units of arbitrary length, not in metres" in said
+    assert "Nothing gave cause for a warning." in said
+    for unit in (" ha", " m ", " cm", " mm"):
+        assert unit not in said
+
+
+@given(st.floats(1e-4, 1e3))
+def test_a_length_is_said_with_two_digits_and_within_three_per_cent(metres: float) -> None:
+    number, unit = say_cm(metres).split()
+    in_m = float(number) * {"mm": 1e-3, "cm": 1e-2, "m": 1.0}[unit]
+    assert abs(in_m - metres) <= 0.06 * metres
+    assert unit == "m" or float(number) < 100

@@ -263,6 +263,17 @@ def test_a_survey_without_a_map_says_which_command_makes_one(tmp_path: Path) -> 
             getattr(survey, name)
 
 
+def test_quality_where_earlier_versions_wrote_it_is_read_until_there_is_a_newer(
+    tmp_path: Path,
+) -> None:
+    survey = create_survey(tmp_path / "old")
+    (survey.folder / "quality.json").write_text('{"verdict": "partial"}')
+    assert survey.quality["verdict"] == "partial"
+    survey.products_dir.mkdir()
+    survey.quality_path.write_text('{"verdict": "complete"}')
+    assert survey.quality["verdict"] == "complete"
+
+
 def test_the_reconstruction_is_that_of_the_map(farm: Survey) -> None:
     assert [photo.name for photo in farm.reconstruction.photos] == ["DJI_0001.JPG", "DJI_0002.JPG"]
     assert farm.quality["verdict"] == "complete"
