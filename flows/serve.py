@@ -19,8 +19,9 @@ import psutil
 from flows.prefect.records import INGESTED, RESOURCE
 from flows.prefect.server import configure, configured_server
 from flows.run.record import STOP_S
-from flows.run.request import SERVICE, Service
+from flows.run.request import Service
 from tmp.errors import InputError
+from tmp.lock import SERVICE
 
 configure()  # before Prefect is imported
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import logging
 import os
 import platform
@@ -12,7 +11,6 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import click
 
 from tmp.doctor import remedy_for
 from tmp.errors import TmpError
-from tmp.threads import share_one_heap
+from tmp.threads import ended_by_signals, share_one_heap
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +40,8 @@ _OF_THE_MACHINE = frozenset(
     if hasattr(errno, name)
 )
 """Errors of disks and permissions that can meet any line of code, and are no mistake in it."""
-
-
 INTERRUPTED = 130
-"""Exit status of a shell command that Ctrl-C ended."""
+"""Exit status of a command that Ctrl-C ended, `tmp cancel`, or the system."""
 
 
 class PluginGroup(click.Group):
@@ -54,7 +50,8 @@ class PluginGroup(click.Group):
     A plug-in that fails to import is listed with its reason and never takes the others down.
     A `TmpError` becomes one line on stderr and exit status 1; so does a library that does not
     load, with the line that mends it. Called by the shell, it has a line for every other error
-    too; programs, which call it with arguments, and tests meet the error itself.
+    too; programs, which call it with arguments, and tests meet the error itself. Whatever tells a
+    command to end does so as Ctrl-C does, in one line, once what it was at has been put in order.
     """
 
     def __call__(self, *args: Any, **options: Any) -> Any:
@@ -83,7 +80,12 @@ class PluginGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command, turning platform errors into messages."""
         try:
-            return super().invoke(ctx)
+            with ended_by_signals():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            with contextlib.suppress(OSError):  # a terminal that has gone
+                click.echo("interrupted; run the same command again to go on", err=True)
+            sys.exit(INTERRUPTED)
         except TmpError as error:
             raise click.ClickException(_one_line(str(error))) from error
         except ImportError as error:
@@ -160,20 +162,6 @@ class _Unavailable(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         raise click.ClickException(f"{self.name!r} is {self.reason}")
-
-
-def resumable(command: Callable[..., None]) -> Callable[..., None]:
-    """Make Ctrl-C end a command in one line and exit status 130."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
-        try:
-            command(*args, **options)
-        except KeyboardInterrupt:
-            click.echo("interrupted; run the same command again to go on", err=True)
-            sys.exit(INTERRUPTED)
-
-    return run
 
 
 def split_names(

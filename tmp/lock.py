@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 LOCK = "lock"
 """File below a survey's ``work/``."""
+SERVICE = "TMP_SERVICE"
+"""Environment variable that tells the processes of runs what service they belong to."""
 BEAT_S = 30.0
 """Time between two touches of a lock by its holder."""
 STALE_S = 300.0
@@ -136,8 +138,8 @@ def user_name() -> str:
     """Return the name of the user; a number where the machine knows no name."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
+    except (KeyError, OSError, ImportError):  # the last on Windows
+        return str(os.getuid()) if hasattr(os, "getuid") else "somebody"
 
 
 def _create(path: Path, holder: Holder) -> bool:

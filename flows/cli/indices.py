@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tmp.cli import resumable, split_names
+from tmp.cli import split_names
 from tmp.threads import available_cores
 
 
@@ -80,7 +80,6 @@ def _list_indices(context: click.Context, parameter: click.Parameter, asked: boo
     callback=_list_indices,
     help="List the indices and leave.",
 )
-@resumable
 def indices(
     survey: Path,
     indices: tuple[str, ...],

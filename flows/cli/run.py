@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.engine.cost import Quality
-from tmp.cli import resumable, split_names
+from tmp.cli import split_names
 from tmp.threads import available_cores
 
 if TYPE_CHECKING:
@@ -166,7 +165,6 @@ def _wrapped(line: str) -> str:
 @click.command("map", epilog=STATUSES)
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @map_choices
-@resumable
 def map_(survey: Path, **chosen: Any) -> None:
     """Make orthomosaic, surface, point cloud and report of SURVEY.
 
@@ -187,7 +185,6 @@ def map_(survey: Path, **chosen: Any) -> None:
     "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("tmp-demo")
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-@resumable
 def demo(folder: Path, workers: int | None) -> None:
     """Rehearse a survey of a ruined farm, map it, and compare the map with the truth.
 
@@ -279,7 +276,6 @@ def way_of_running(*, prefect: bool) -> Iterator[Callable[[SurveyRun], SurveyRes
 @map_choices
 @run_choices
 @click.option("--dry-run", is_flag=True, help="Print what would run and what it asks for.")
-@resumable
 def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
     """Make everything of SURVEY, from card to report, here or on a Slurm cluster.
 
@@ -294,7 +290,6 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
         return
     from tmp.progress import bar
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what 'tmp cancel' sends
     with way_of_running(prefect=chosen["prefect"]) as go, bar() as track:
         from flows.pipeline import run_survey
 
@@ -351,7 +346,6 @@ def status(survey: Path) -> None:
 @_survey
 @click.argument("stage", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on while the stage runs.")
-@resumable
 def logs(survey: Path, stage: str | None, follow: bool) -> None:
     """Print the log of a STAGE of SURVEY, or of one tile of it: orthomosaic:r3c7.
 
@@ -397,7 +391,6 @@ def cancel(survey: Path) -> None:
 @click.option("--once", is_flag=True, help="Run what has come to rest, and end.")
 @map_choices
 @run_choices
-@resumable
 def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: Any) -> None:
     """Ingest and run each folder in INBOX once its copy is finished.
 
@@ -427,7 +420,6 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
     def say(line: str) -> None:
         click.echo(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {line}")
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     say(f"watching {inbox}; surveys go to {surveys}")
     watch_inbox(
         Inbox(folder=inbox, quiet_s=quiet_s),
@@ -458,7 +450,6 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
     show_default=True,
     help="Surveys that run at the same time; more of them wait.",
 )
-@resumable
 def serve(surveys: Path, on: str, profile: Path | None, workers: int | None, at_once: int) -> None:
     """Run what Prefect's server asks for, of the surveys in the folder SURVEYS.
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import signal
+import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from flows.engine.result import now_utc, read_json
 from flows.engine.store import Result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
 from tmp.errors import InputError
 from tmp.files import write_json
-from tmp.lock import LOCK, living_holder, user_name
+from tmp.lock import LOCK, SERVICE, Holder, living_holder, user_name
 from tmp.survey import Survey
 from tmp.threads import process_began_s, runs_here
 
@@ -27,6 +30,7 @@ RUN = "run.json"
 UNITS = "units"
 STOP_S = 30.0
 """Time that a controller gets to cancel its jobs and end."""
+STOPPED = "stopped; the same command goes on where it was"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,26 +166,73 @@ def read_run(survey: Survey) -> RunRecord:
 
 
 def cancel_run(survey: Survey) -> str:
-    """Stop the run of a survey and all its jobs; returns what was done.
+    """Stop the command that is at work on a survey, and all its jobs; returns what was done.
 
     Raises
     ------
     InputError
-        If there was none, another machine runs it, or there is no Slurm where it left jobs.
+        If it was never run, another machine or another person runs it, what holds the survey's
+        lock is no command of the platform, or there is no Slurm where it left jobs.
     """
-    run = read_run(survey)
-    alive = run.alive(survey)
-    if alive and run.host != platform.node():
-        raise InputError(f"{survey.folder}: run by {run.user} on {run.host}; cancel it there")
-    if alive:
-        os.kill(run.pid, signal.SIGTERM)
-        deadline_s = time.monotonic() + STOP_S
-        while runs_here(run.pid, run.started) and time.monotonic() < deadline_s:
-            time.sleep(0.1)
-    jobs = _cancel_jobs(survey) if run.on == "slurm" else 0
-    if not alive and not jobs:
-        return "nothing is running"
-    return "stopped; 'tmp run' goes on where it was"
+    lock = survey.work_dir / LOCK
+    holder = living_holder(lock)
+    on = read_run(survey).on if (survey.work_dir / RUN).exists() or holder is None else ""
+    said = "" if holder is None else _end(holder, lock)
+    jobs = _cancel_jobs(survey) if on == "slurm" else 0
+    return said or (STOPPED if jobs else "nothing is running")
+
+
+def _end(holder: Holder, lock: Path) -> str:
+    """End the process that holds a lock, in good order; returns what became of it."""
+    if holder.host != platform.node():
+        raise InputError(
+            f"{lock.parent.parent}: run by {holder.user} on {holder.host}; cancel it there"
+        )
+    with suppress(psutil.NoSuchProcess):
+        process = _process_of(holder, lock)
+        # Windows ends it at once, and leaves its children.
+        children = process.children(recursive=True) if sys.platform == "win32" else []
+        for each in (process, *children):
+            each.terminate()
+    deadline_s = time.monotonic() + STOP_S
+    while runs_here(holder.pid, holder.started):
+        if time.monotonic() > deadline_s:
+            return f"{holder.purpose} has been told to stop and is still at work, {holder}"
+        time.sleep(0.1)
+    return STOPPED
+
+
+def _process_of(holder: Holder, path: Path) -> psutil.Process:
+    """Return the process of this machine that holds a lock file, before it is signalled.
+
+    Whoever may write the file may write any number into it.
+
+    Raises
+    ------
+    InputError
+        If the process is another person's, or no command of the platform.
+    """
+    process = psutil.Process(holder.pid)
+    owner, me = process.username(), psutil.Process().username()
+    if owner != me:
+        raise InputError(
+            f"{path.parent.parent}: {holder.purpose} is at work on it, {holder}, as {owner}, and "
+            f"you are {me}; ask {owner} to stop it"
+        )
+    if not _is_command(process):
+        raise InputError(
+            f"{path}: process {holder.pid} ({process.name()}) is no 'tmp' command; end it yourself "
+            "if it is at work on the survey, else delete the file"
+        )
+    return process
+
+
+def _is_command(process: psutil.Process) -> bool:
+    """Tell whether a process is the ``tmp`` command, or a run that ``tmp serve`` started."""
+    words = [Path(word) for word in process.cmdline()[:2]]
+    return any(word.stem == "tmp" or word.parent.name == "tmp.exe" for word in words) or (
+        SERVICE in process.environ()
+    )
 
 
 def _cancel_jobs(survey: Survey) -> int:

@@ -14,14 +14,12 @@ from flows.engine.cost import Quality
 from flows.execution.cluster_profile import WITHOUT_SHARES, Profile, read_profile
 from tmp.captures import HeightUse
 from tmp.errors import InputError
+from tmp.lock import SERVICE
 from tmp.survey import Survey
 
 if TYPE_CHECKING:
     from flows.engine.store import Result
     from flows.report.verdict import Verdict
-
-SERVICE = "TMP_SERVICE"
-"""Environment variable that tells the processes of runs what service they belong to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

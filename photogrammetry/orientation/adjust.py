@@ -25,9 +25,6 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-import pyceres
-import pycolmap
-import pycolmap.cost_functions
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
@@ -35,6 +32,12 @@ from photogrammetry.orientation.priors import Priors
 from tmp.cameras import Camera
 from tmp.errors import OrientationError
 from tmp.reconstruction import VerticalScale
+from tmp.threads import keeping_signals
+
+with keeping_signals():
+    import pyceres
+    import pycolmap
+    import pycolmap.cost_functions
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]

@@ -32,7 +32,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.features import (
@@ -47,7 +46,10 @@ from photogrammetry.orientation.features import (
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.progress import Track, silent
-from tmp.threads import map_threads
+from tmp.threads import keeping_signals, map_threads
+
+with keeping_signals():
+    import pycolmap
 
 Float32 = NDArray[np.float32]
 Matches = NDArray[np.uint32]

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pycolmap
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -26,6 +25,10 @@ from photogrammetry.orientation.features import rank_in_cells
 from photogrammetry.orientation.matching import Matches, VerifiedPair, ideal_camera
 from tmp.cameras import Camera
 from tmp.progress import Track, silent
+from tmp.threads import keeping_signals
+
+with keeping_signals():
+    import pycolmap
 
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]

@@ -2,29 +2,46 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 
 import psutil
 import pytest
 
 from flows.engine.result import Usage
 from flows.engine.store import Result
+from flows.run import record
 from flows.run.record import LOCK, RUN, STOP_S, UNITS, RunBook, cancel_run, read_run
 from tmp.errors import InputError
-from tmp.lock import locked
+from tmp.lock import Holder, locked
 from tmp.survey import Survey
+
+Sleeper = Callable[[str], int]
 
 
 @pytest.fixture
-def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    yield process
-    process.kill()
-    process.wait()
+def sleeper(tmp_path: Path, survey: Survey) -> Iterator[Sleeper]:
+    """Start a program of a name that sleeps, and write the survey's lock as if it held it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str) -> int:
+        program = tmp_path / name
+        program.write_text("import time; time.sleep(60)")
+        process = subprocess.Popen([sys.executable, str(program)])
+        started.append(process)
+        began_s = psutil.Process(process.pid).create_time()
+        holder = Holder(pid=process.pid, started=began_s, purpose="'tmp map'")
+        (survey.work_dir / LOCK).write_text(json.dumps(asdict(holder)))
+        return process.pid
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def _rewrite(survey: Survey, **said: object) -> None:
@@ -121,12 +138,42 @@ def test_controller_on_another_machine_is_alive_while_it_touches_the_lock(
             assert cancel_run(survey) == "nothing is running"
 
 
-def test_cancel_ends_the_controller(
-    survey: Survey, book: RunBook, sleeper: subprocess.Popen[bytes]
+def test_cancel_ends_whatever_command_holds_the_survey(survey: Survey, sleeper: Sleeper) -> None:
+    process = psutil.Process(sleeper("tmp"))
+    assert cancel_run(survey) == "stopped; the same command goes on where it was"
+    assert process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_cancel_of_a_command_that_does_not_end_says_so(
+    survey: Survey, sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _rewrite(survey, pid=sleeper.pid, started=psutil.Process(sleeper.pid).create_time())
-    assert cancel_run(survey) == "stopped; 'tmp run' goes on where it was"
-    assert sleeper.wait(5) == -signal.SIGTERM
+    monkeypatch.setattr(record, "STOP_S", 0.2)
+    monkeypatch.setattr(psutil.Process, "terminate", lambda process: None)
+    sleeper("tmp")
+    assert "'tmp map' has been told to stop and is still at work" in cancel_run(survey)
+
+
+def test_cancel_signals_no_program_of_ones_own_that_a_lock_was_made_to_name(
+    survey: Survey, book: RunBook, sleeper: Sleeper
+) -> None:
+    process = psutil.Process(sleeper("thesis"))
+    with pytest.raises(InputError, match=r"is no 'tmp' command; end it yourself"):
+        cancel_run(survey)
+    (survey.work_dir / LOCK).unlink()
+    _rewrite(survey, pid=process.pid, started=process.create_time())
+    assert cancel_run(survey) == "nothing is running"
+    assert process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_cancel_of_anothers_command_says_whom_to_ask(
+    survey: Survey, sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = sleeper("tmp")
+    names = {pid: "gudrun"}
+    monkeypatch.setattr(psutil.Process, "username", lambda one: names.get(one.pid, "me"))
+    with pytest.raises(InputError, match=r"as gudrun, and you are me; ask gudrun to stop it"):
+        cancel_run(survey)
+    assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_cancel_of_a_cluster_run_needs_the_cluster(

@@ -21,9 +21,10 @@ from flows.execution.cluster_profile import read_profile
 from flows.prefect.records import INGESTED, announce_ingest
 from flows.prefect.server import Server
 from flows.run.record import read_run
-from flows.run.request import SERVICE, Part, Service, Where, service_of_process
+from flows.run.request import Part, Service, Where, service_of_process
 from flows.serve import deployment, serve_runs
 from tmp.errors import InputError
+from tmp.lock import SERVICE
 from tmp.survey import Survey
 
 ASKED = {

@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -137,6 +138,43 @@ def test_want_of_memory_and_failing_disks_are_the_machines_and_leave_no_crash_fi
     error: Exception, said: str
 ) -> None:
     assert cli.say_unforeseen(error).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"])
+def test_whatever_ends_a_command_does_so_in_one_line_once_it_is_in_order(name: str) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip(f"this system has no {name}")
+    before = signal.getsignal(number)
+    said: list[str] = []
+
+    @click.command()
+    def work() -> None:
+        try:
+            signal.raise_signal(number)
+            said.append("went on")
+        finally:
+            said.append("lock released")
+
+    result = CliRunner().invoke(cli.PluginGroup("tmp", commands={"work": work}), ["work"])
+    assert (result.exit_code, said) == (130, ["lock released"])
+    assert result.output == "interrupted; run the same command again to go on\n"
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows hangs nothing up")
+def test_command_started_by_nohup_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def work() -> None:
+        signal.raise_signal(signal.SIGHUP)
+        click.echo("done")
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result = CliRunner().invoke(cli.PluginGroup("tmp", commands={"work": work}), ["work"])
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.exit_code, result.output) == (0, "done\n")
 
 
 def test_unknown_command_is_refused() -> None:

@@ -127,3 +127,27 @@ def test_threads_share_one_heap_once_told_to(shared: bool) -> None:
         pytest.skip("this libc has no malloc_info")
     heaps = done.stdout.count("<heap nr=")
     assert (heaps == 1) if shared else (heaps > 1)
+
+
+ENDED = """
+import signal, sys
+from importlib import import_module
+from tmp.threads import ended_by_signals, map_threads
+kinds = ["matching", "sfm", "adjust"]
+try:
+    with ended_by_signals():
+        load = lambda kind: import_module(f"photogrammetry.orientation.{kind}")
+        for _ in map_threads(load, kinds, workers=1):
+            pass
+        signal.raise_signal(signal.SIGTERM)
+except KeyboardInterrupt:
+    sys.exit("in good order")
+"""
+
+
+def test_colmap_leaves_it_to_the_command_how_it_ends() -> None:
+    """Its library makes SIGTERM dump a stack, in whichever thread it is loaded."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDED], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, "in good order\n")
