@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Lock
 
 from flows.engine.cost import SurveySize
+from flows.engine.result import delete
 from flows.engine.stage import Recipe, RunRecipe, Stage, execute
 from flows.engine.store import Result, StageStore
 from flows.execution.cluster_check import prepare_cluster
@@ -45,9 +46,11 @@ from flows.run.request import (
     SurveyResult,
     Where,
 )
+from flows.run.verify import find_changed, forget_work, refusal
 from flows.stages.indices import Indices
 from flows.stages.ingest import Ingest, forget_absent, ingest_recipe
 from flows.stages.inputs import require_space
+from tmp.captures import Capture
 from tmp.errors import StoppedError, TmpError
 from tmp.lock import locked_survey
 from tmp.progress import Track, say_duration, silent
@@ -136,13 +139,28 @@ class SurveyRun:
 
     @cached_property
     def plan(self) -> MapPlan:
-        """What the map will be made of; the photographs have been taken in."""
-        return plan_map(
+        """What the map will be made of; the photographs have been taken in.
+
+        Photographs that have changed since are refused.
+        """
+        plan = plan_map(
             self.survey.folder,
             self.request.map,
             stages=self._stages,
             retry_holes=self.how.tries_holes,
         )
+        self._refuse_changed(plan.captures)
+        return plan
+
+    def _refuse_changed(self, captures: Sequence[Capture], made: Result | None = None) -> None:
+        """Refuse photographs that have changed, and what was just made of them."""
+        workers = self.request.map.workers
+        changed = find_changed(self.survey, captures, workers=workers, track=self._track)
+        if changed:
+            if made is not None:
+                delete(made.folder)
+                forget_work(self.survey, changed)
+            raise refusal(self.survey, changed)
 
     @property
     def side_by_side(self) -> bool:
@@ -216,6 +234,8 @@ class SurveyRun:
             self.book.note(name, "running")
             try:
                 result = store.make(recipe, run=self._runner(size), track=self._track)
+                if recipe.stage is not Ingest:
+                    self._refuse_changed(self.plan.captures, result)
             except BaseException as error:
                 self.errors[name] = error
                 self.book.note(name, "not done")

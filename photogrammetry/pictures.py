@@ -168,6 +168,11 @@ class PictureStore:
         with replacing(stem.with_suffix(HEAD)) as partial:  # last: it vouches for the other two
             partial.write_text(json.dumps({"name": name, **entries}))
 
+    def forget(self, name: str) -> None:
+        """Delete what is stored of a photograph, first what vouches for the rest."""
+        for suffix in (HEAD, ".grey.npy", ".small.npy"):
+            self._stem(name).with_suffix(suffix).unlink(missing_ok=True)
+
     def grey(self, name: str, level: int, *, smooth: bool = False) -> tuple[Picture, int]:
         """Return one level of a pyramid, memory-mapped, and the level actually returned.
 

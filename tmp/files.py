@@ -1,4 +1,7 @@
-"""Files that a reader never meets half of, JSON, and TOML as people write it.
+"""Files written whole or not at all, files whose content is known, JSON, and TOML.
+
+What a file looked like when its content was last known is kept in a small JSON file, as git keeps
+it of a checkout: it is read again only when size, times or inode are not what they were.
 
 A TOML table is checked and made into a dataclass.  A message says file, table and key, the value
 that cannot be, and what to write instead.
@@ -9,21 +12,29 @@ from __future__ import annotations
 import difflib
 import errno
 import json
+import logging
 import os
 import platform
 import re
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from tmp.errors import LARGEST, InputError, SpaceError, shown
+from tmp.errors import LARGEST, InputError, SpaceError, TmpError, shown
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+FICLONE = 0x40049409
+"""Linux's request to share the blocks of a file (linux/fs.h)."""
 Built = TypeVar("Built")
 MAKERS = frozenset({"dji", "parrot", "micasense", "mapir", "sentera", "hasselblad"})
 MOST_TOML_BYTES = 4 * 2**20
@@ -34,6 +45,24 @@ _KINDS = {float: "a number", int: "a whole number", str: 'text in "quotes"', boo
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says of a full disk, and of a person's full share of it."""
+
+Digest = Callable[[Path], str]
+"""Returns the digest of a file's content."""
+ReadAll = Callable[[Callable[[str], str], Sequence[str]], Iterable[tuple[str, str]]]
+"""Calls a function on each of several names and yields both, as `tmp.threads.map_threads` does."""
+Stamp = tuple[int, int, int, int]
+"""Size, times of change of content and of the file's entry (ns), and inode."""
+
+UNTRUSTED: Stamp = (0, 0, 0, 0)
+"""Of a file that is not there, or whose content has to be read."""
+ABSENT = ""
+"""Digest of a file that is not there."""
+UNREAD = "cannot be read"
+"""Digest of a file that the disk does not give up."""
+FINE_NS, COARSE_NS = 20_000_000, 2_000_000_000
+"""How far apart two changes of a file may be and still have one time: on most disks, and on FAT."""
+
+log = logging.getLogger(__name__)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -78,6 +107,18 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def clone(source: Path, target: Path) -> None:
+    """Make a copy of a file that shares its blocks until one of them is changed.
+
+    Raises `OSError` where the disk has no such copies (it takes Btrfs, XFS or the like), or the two
+    lie on different disks.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOTSUP, "no copies that share blocks on this system")
+    with source.open("rb") as there, target.open("wb") as here:
+        fcntl.ioctl(here.fileno(), FICLONE, there.fileno())
 
 
 def write_json(
@@ -128,6 +169,120 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(former, ignore_errors=True)
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what a file looks like without reading it; raises `OSError` if it is not there."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _one_by_one(function: Callable[[str], str], names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        yield name, function(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamps:
+    """The files of a folder that were seen to have a content, kept in one JSON file."""
+
+    path: Path
+    """The JSON file, in a folder that is there; one that is damaged or absent remembers nothing."""
+    folder: Path
+    """Where the files lie."""
+    digest: Digest
+    """By which content is known."""
+
+    def remembered(self) -> dict[str, tuple[str, Stamp]]:
+        """Return digest and stamp of each file that is remembered, by its path below the folder."""
+        found = {}
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            said = json.loads(self.path.read_text(encoding="utf-8"))
+            for name, (digest, *stamp) in said.items():
+                size, changed_ns, entered_ns, inode = map(int, stamp)
+                found[name] = (str(digest), (size, changed_ns, entered_ns, inode))
+        return found
+
+    def differing(
+        self, expected: Mapping[str, str], *, read: ReadAll = _one_by_one
+    ) -> dict[str, str]:
+        """Return which files do not have the digest expected of them, and the one they have.
+
+        Content is read where a file is not as it is remembered.  What is as expected is remembered,
+        and what is not will be read each time, as far as the disk lets itself be written to; a
+        file that is not there is `ABSENT`.  Many files are read by `read`.
+        """
+        trusted = self._trusted()
+        stamps = {name: _stamp(self.folder / name) for name in expected}
+        doubtful = [
+            name for name in expected if trusted.get(name) != (expected[name], stamps[name])
+        ]
+        if not doubtful:
+            return {}
+        found = dict(read(self.content, doubtful))
+        wrong = {name: digest for name, digest in found.items() if digest != expected[name]}
+        right = {name: (found[name], stamps[name]) for name in doubtful if name not in wrong}
+        self._note(right, doubted=wrong)
+        return wrong
+
+    def content(self, name: str) -> str:
+        """Read a file and return its digest, `ABSENT` or `UNREAD`."""
+        path = self.folder / name
+        try:
+            return self.digest(path) if path.exists() else ABSENT
+        except FileNotFoundError:
+            return ABSENT
+        except OSError as error:
+            log.info("%s: %s", path, error)
+            return UNREAD
+
+    def remember(self, digests: Mapping[str, str]) -> None:
+        """Remember files whose content was just seen to have these digests, as they are now."""
+        self._note({name: (digest, _stamp(self.folder / name)) for name, digest in digests.items()})
+
+    def doubt(self, names: Collection[str]) -> None:
+        """Have files read when they are next asked for, whatever they look like."""
+        self._note({}, doubted=names)
+
+    def _trusted(self) -> dict[str, tuple[str, Stamp]]:
+        """Return what is remembered but for files that may have changed since without a trace.
+
+        A file that changed as it was remembered, or so soon after that it has the same time still,
+        looks the same before and after.
+        """
+        try:
+            noted_ns = self.path.stat().st_mtime_ns
+        except OSError:
+            return {}
+        return {
+            name: (digest, stamp)
+            for name, (digest, stamp) in self.remembered().items()
+            if stamp != UNTRUSTED and abs(noted_ns - max(stamp[1:3])) > _granule_ns(stamp)
+        }
+
+    def _note(
+        self, entries: Mapping[str, tuple[str, Stamp]], *, doubted: Collection[str] = ()
+    ) -> None:
+        """Add entries to what is remembered, and have doubted files read when next asked for."""
+        trusted = self._trusted()
+        entries = {
+            name: (digest, UNTRUSTED) if name in doubted else trusted.get(name, (digest, UNTRUSTED))
+            for name, (digest, _) in self.remembered().items()
+        } | dict(entries)
+        with suppress(OSError, TmpError):  # no such folder, not to be written to, or a full disk
+            write_json(self.path, {n: [digest, *stamp] for n, (digest, stamp) in entries.items()})
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        return stamp_of(path)
+    except OSError:
+        return UNTRUSTED
+
+
+def _granule_ns(stamp: Stamp) -> int:
+    """Return within which time two changes of a file may have the same one."""
+    return COARSE_NS if stamp[2] % 10_000_000 == 0 else FINE_NS
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from urllib.parse import quote, unquote
 
 import psutil
 
-from tmp.files import write_json
+from tmp.files import ABSENT, Stamps, write_json
 from tmp.threads import heartbeat
 
 LEDGER = "ledger"
@@ -43,13 +43,15 @@ DEAD_S = 600.0
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+STAMPS = "stamps.json"
+"""What the files of a result looked like when their content was last compared; see `Stamps`."""
 SCRATCH = "scratch"
 """Folder of what a stage can resume from; no part of its result."""
 TEMPORARY = "temporary"
 """Folder of the temporary folders of processes that have no other disk for them."""
 DOOMED = ".old"
 """How the name of a folder ends that is being deleted."""
-NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST)
+NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST, STAMPS)
 MEMORY_LOOK_S = 0.2
 """Time between two looks at memory; a peak shorter than this can be missed."""
 DISTRIBUTION = "terrestrial-mapping-platform"
@@ -125,7 +127,8 @@ def publish(
 
     What is there is replaced, unless another process has published the same result meanwhile: then
     that one stays.  The list of files is added to the manifest; a scratch folder is kept for a
-    stage that is to go on from it one day.
+    stage that is to go on from it one day.  The files of a result that nobody goes on with become
+    read-only: what people edit are copies.
     """
     try:
         # A network disk keeps files that another process has open; they are no part of the result.
@@ -134,6 +137,9 @@ def publish(
         for left in partial.rglob(".*.part*"):  # by processes that were killed while they wrote
             left.unlink(missing_ok=True)
         files = _listed(partial)
+        if not keep_scratch:
+            _protect(partial / name for name in files)
+        stamps_of(partial).remember({name: entry["digest"] for name, entry in files.items()})
         write_json(partial / MANIFEST, {**manifest, "files": files}, indent=1)
         if read_manifest(folder) is None:
             delete(folder)  # a result that lost a file
@@ -162,10 +168,14 @@ def reopen(folder: Path, partial: Path) -> None:
     delete(partial)
     folder.replace(partial)
     (partial / MANIFEST).unlink()
+    (partial / STAMPS).unlink(missing_ok=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of a result; None unless it and every file it names are there."""
+    """Return the manifest of a result; None unless it and every file it names are there.
+
+    Sizes are compared and nothing is read; `damage` compares content.
+    """
     manifest = read_json(folder / MANIFEST) or {}
     try:
         whole = all(
@@ -175,6 +185,46 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, KeyError):
         return None
     return manifest if whole else None
+
+
+def stamps_of(folder: Path) -> Stamps:
+    """Return what is remembered of a result's files."""
+    return Stamps(path=folder / STAMPS, folder=folder, digest=content_digest)
+
+
+def damage(folder: Path) -> dict[str, str]:
+    """Return the files of a result that are not as they were made, each with what is wrong.
+
+    Content is read only of files whose size, times or inode are not those remembered.
+    """
+    made = result_digests(folder)
+    if MANIFEST in made:
+        return {MANIFEST: "cannot be read"}
+    return {
+        name: "not there" if digest == ABSENT else "changed since it was made"
+        for name, digest in stamps_of(folder).differing(made).items()
+    }
+
+
+def result_digests(folder: Path) -> dict[str, str]:
+    """Return the digest that each file of a result was made with.
+
+    Of a result whose manifest cannot be read that is the manifest alone, which has none then; of
+    one that is not there, nothing.
+    """
+    manifest = read_json(folder / MANIFEST)
+    try:
+        return {name: entry["digest"] for name, entry in (manifest or {})["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        return {MANIFEST: "none"} if (folder / MANIFEST).exists() else {}
+
+
+def _protect(paths: Iterable[Path]) -> None:
+    """Take the right to write from files; on Windows they could not be deleted then."""
+    if os.name != "nt":
+        for path in paths:
+            with suppress(PermissionError):  # another's, in a group's folder
+                path.chmod(path.stat().st_mode & ~0o222)
 
 
 def _listed(folder: Path) -> dict[str, dict[str, Any]]:

@@ -16,10 +16,12 @@ from typing import Any
 
 from flows.engine.result import (
     DOOMED,
+    MANIFEST,
     Ledger,
     UnitRecord,
     Usage,
     content_digest,
+    damage,
     delete,
     digest_of,
     read_json,
@@ -95,8 +97,13 @@ class StageStore:
         if (found := self.find(recipe)) is not None:
             log.info("%s: nothing has changed; result taken from %s", found.stage, found.folder)
             return found
-        if read_manifest(recipe.folder) is not None:
-            reopen(recipe.folder, recipe.partial)
+        if (recipe.folder / MANIFEST).exists():
+            if wrong := damage(recipe.folder):
+                said = ", ".join(f"{name} {what}" for name, what in sorted(wrong.items()))
+                log.warning("%s: %s; it is made again", recipe.folder, said)
+                delete(recipe.folder)
+            else:
+                reopen(recipe.folder, recipe.partial)
         (run or execute)(recipe, track)
         self._forget_old(recipe)
         made = read_result(recipe.folder)
@@ -105,8 +112,8 @@ class StageStore:
         return replace(made, reused=False)
 
     def find(self, recipe: Recipe) -> Result | None:
-        """Return the result of a recipe; None unless it is there and may be used."""
-        found = read_result(recipe.folder)
+        """Return the result of a recipe; None unless it is there, as made, and may be used."""
+        found = read_true_result(recipe.folder)
         return None if found is not None and found.holes and self.retry_holes else found
 
     def recipe(
@@ -171,8 +178,17 @@ def stage_key(stage: type[Stage], digests: Mapping[str, str], options: Mapping[s
     )[:24]
 
 
+def read_true_result(folder: Path) -> Result | None:
+    """Return the result in a folder, or None unless all its files are as they were made."""
+    found = read_result(folder)
+    return None if found is None or damage(folder) else found
+
+
 def read_result(folder: Path) -> Result | None:
-    """Return the result in a folder, or None unless its manifest and every file are there."""
+    """Return the result in a folder, or None unless its manifest and every file are there.
+
+    Content is not compared: for looking at, not for building on.
+    """
     if (manifest := read_manifest(folder)) is None:
         return None
     return Result(

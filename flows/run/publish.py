@@ -7,17 +7,17 @@ a run with nothing to do leaves the report as it is.
 from __future__ import annotations
 
 import json
-import os
+import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.result import DISTRIBUTION, content_digest
-from flows.engine.store import Result, read_result
+from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import PRODUCTS
@@ -25,8 +25,9 @@ from flows.report.findings import Coverage
 from flows.report.report import MapRecord, assess_map, write_report
 from flows.report.verdict import Verdict
 from flows.run.request import ORIENTED
+from flows.stages.inputs import require_space
 from tmp.captures import Capture
-from tmp.files import replacing, write_json
+from tmp.files import Stamps, clone, replacing, write_json
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey
 
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from flows.run.plan import MapPlan
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
+PUBLISHED = ".published.json"
+"""File below ``products/`` that remembers what was put there."""
+EDITED = "edited"
+"""Folder below ``products/`` of products that were changed after they were put there."""
+log = logging.getLogger(__name__)
 
 
 def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, str]) -> Verdict:
@@ -72,23 +78,65 @@ def publish(
 ) -> list[Path]:
     """Put the stages' products where people look for them; returns their paths.
 
-    A product is the same file as in the store where the disk knows hard links, else a copy.
+    Products are copies: who edits one changes nothing else.  One that is not as it was put there is
+    moved to `EDITED`, said so, and the true one takes its place.
+
+    Raises
+    ------
+    SpaceError
+        If the disk has no room for them; those that were there stay.
     """
     products_dir.mkdir(parents=True, exist_ok=True)
     known = set(files)
-    published = []
-    for result in results:
-        for name in sorted(known.intersection(result.files)):
-            source, target = result.folder / name, products_dir / name
-            published.append(target)
-            if target.exists() and target.samefile(source):
-                continue
-            with replacing(target) as temporary:
-                with suppress(OSError):
-                    os.link(source, temporary)
-                if not temporary.exists():
-                    shutil.copyfile(source, temporary)
-    return published
+    made = {
+        name: (result.folder / name, result.files[name])
+        for result in results
+        for name in sorted(known.intersection(result.files))
+    }
+    stamps = product_stamps(products_dir)
+    ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
+    there = {name: digest for name, (_, digest) in made.items() if (products_dir / name).exists()}
+    found = stamps.differing(there)
+    for name, (source, digest) in made.items():
+        target = products_dir / name
+        if name in there and name not in found:
+            if target.samefile(source):  # of a version that linked them
+                _put(source, target)
+                stamps.remember({name: digest})
+            continue
+        _put(source, target, keep=name in there and found[name] != ours.get(name))
+        stamps.remember({name: digest})
+    return [products_dir / name for name in made]
+
+
+def product_stamps(products_dir: Path) -> Stamps:
+    """Return what is remembered of the products that were put into a folder."""
+    return Stamps(path=products_dir / PUBLISHED, folder=products_dir, digest=content_digest)
+
+
+def _put(source: Path, target: Path, *, keep: bool = False) -> None:
+    """Copy a product to its place, and keep what lies there if asked."""
+    with replacing(target) as temporary:
+        try:
+            clone(source, temporary)
+        except OSError:  # a disk whose files cannot share blocks
+            require_space(target.parent, source.stat().st_size, f"putting {target.name} there")
+            shutil.copyfile(source, temporary)
+        if keep:
+            _set_aside(target)
+
+
+def _set_aside(product: Path) -> None:
+    """Keep a product that somebody, or the disk, has changed."""
+    now = datetime.now(UTC)
+    kept = product.parent / EDITED / f"{product.stem}-{now:%Y%m%dT%H%M%S%f}Z{product.suffix}"
+    kept.parent.mkdir(exist_ok=True)
+    product.replace(kept)
+    log.warning(
+        "%s: is not as it was made; kept as %s, and what was made is put back",
+        product,
+        kept.relative_to(product.parent.parent),
+    )
 
 
 def remember_map(record: MapRecord, verdict: Verdict) -> None:
@@ -155,7 +203,7 @@ def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) 
         folders = [survey.work_dir / Path(name) for name in document["results"]]
     except (OSError, ValueError, KeyError):
         return None
-    results = [read_result(folder) for folder in folders]
+    results = [read_true_result(folder) for folder in folders]
     whole: list[Result] = [result for result in results if result is not None]
     oriented = next((result for result in whole if result.stage == ORIENTED), None)
     if oriented is None or len(whole) < len(results):

@@ -1,10 +1,13 @@
 """The order of work, with small stand-ins for the stages."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,11 +17,11 @@ from flows.products.ground import GROUND
 from flows.report.report import MapRecord, assess_map
 from flows.report.verdict import End
 from flows.run.plan import survey_digest
-from flows.run.publish import publish, recall_map
+from flows.run.publish import EDITED, publish, recall_map
 from flows.run.record import read_run
 from flows.run.request import MapOptions
 from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
-from tmp.errors import InputError, NotASurveyError
+from tmp.errors import InputError, NotASurveyError, SpaceError
 from tmp.reconstruction import Reconstruction, write_reconstruction
 from tmp.survey import open_survey, read_settings, write_settings
 
@@ -165,17 +168,88 @@ def test_remarks_do_not_change_the_digest_and_positions_do(record: MapRecord) ->
     assert survey_digest(record.settings, moved) != before
 
 
-def test_product_is_copied_where_the_disk_has_no_links(
-    root: Path, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_links(*_: object) -> None:
-        raise OSError("operation not supported")
+def made_and_shown(root: Path) -> tuple[Path, Path]:
+    """Return the surface as the store has it, and as the products do."""
+    (made,) = root.glob("work/stages/*/*/dsm.tif")
+    return made, root / "products" / "dsm.tif"
 
+
+def test_product_shares_nothing_with_the_store(root: Path, fakes: Fakes) -> None:
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    made, shown = made_and_shown(root)
+    assert not shown.samefile(made)
+    assert shown.read_bytes() == made.read_bytes()
+    assert shown.stat().st_mode & 0o200, "people may edit it"
+    assert not made.stat().st_mode & 0o222
+
+
+def test_product_that_an_earlier_version_linked_becomes_a_copy(root: Path, fakes: Fakes) -> None:
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    made, shown = made_and_shown(root)
+    shown.unlink()
+    os.link(made, shown)
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    assert not shown.samefile(made)
+    assert shown.read_bytes() == made.read_bytes()
+    assert not (root / "products" / EDITED).exists()
+
+
+@pytest.mark.parametrize("without_work", [False, True])
+def test_edited_product_is_kept_beside_and_the_true_one_comes_back(
+    without_work: bool, root: Path, fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    made, shown = made_and_shown(root)
+    true = made.read_bytes()
+    with shown.open("r+b") as file:  # as gdal_edit does
+        file.seek(200)
+        file.write(b"edited")
+    mine = shown.read_bytes()
+    if without_work:
+        shutil.rmtree(root / "work")
+    for _ in range(2):
+        map_survey(root, MapOptions(), stages=fakes.stages)
+    assert shown.read_bytes() == true
+    (kept,) = (root / "products" / EDITED).iterdir()
+    assert kept.read_bytes() == mine
+    assert kept.match("dsm-20*Z.tif")
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(f"{shown}: is not as it was made; kept as products/edited/dsm-20")
+    assert "dsm-20" not in (root / "products" / "item.json").read_text()
+
+
+def test_product_of_another_map_is_replaced_without_a_word(
+    root: Path, fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
     result = map_survey(root, MapOptions(), stages=fakes.stages)
-    monkeypatch.setattr("os.link", no_links)
-    (path,) = publish(result.results, tmp_path / "usb")
-    assert path.stat().st_nlink == 1
-    assert path.read_bytes() == (root / "products" / "dsm.tif").read_bytes()
+    _, shown = made_and_shown(root)
+    other = replace(result.results[-1], folder=root / "other", files={"dsm.tif": "another digest"})
+    other.folder.mkdir()
+    (other.folder / "dsm.tif").write_bytes(b"another map")
+    publish([other], root / "products")
+    assert shown.read_bytes() == b"another map"
+    assert not (root / "products" / EDITED).exists()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("free_bytes", [10**6, 10**12])
+def test_product_that_does_not_fit_is_said_and_the_old_one_stays(
+    free_bytes: int, root: Path, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = map_survey(root, MapOptions(), stages=fakes.stages)
+    (tmp_path / "usb").mkdir()
+    (tmp_path / "usb" / "dsm.tif").write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    usage = SimpleNamespace(free=free_bytes)
+    monkeypatch.setattr("flows.stages.inputs.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("flows.run.publish.shutil.copyfile", full)
+    with pytest.raises(SpaceError, match=r"usb.* (needs 0\.2 GB|disk is full)"):
+        publish(result.results, tmp_path / "usb")
+    assert [path.name for path in (tmp_path / "usb").glob("*dsm*")] == ["dsm.tif"]
+    assert (tmp_path / "usb" / "dsm.tif").read_bytes() == b"old"
 
 
 def test_map_of_few_photographs_is_partial_and_the_book_says_so(root: Path, fakes: Fakes) -> None:

@@ -1,5 +1,7 @@
 import json
+import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.engine.result import MANIFEST, Ledger, digest_of
+from flows.engine.result import MANIFEST, STAMPS, Ledger, digest_of
 from flows.engine.stage import Stage, Workspace
 from flows.engine.store import KEPT, DigestMemo, Input, Known, Result, StageStore
 
@@ -95,6 +97,44 @@ def test_result_that_lost_a_file_is_made_again(tmp_path: Path, text: Path, copie
     again = make(root, copier, {"text": text}, {"times": 1})
     assert copier.runs == 2
     assert (again.folder / "copy.txt").read_text() == "turf"
+
+
+def test_result_whose_content_changed_is_named_and_made_again(
+    tmp_path: Path, text: Path, copier: Copier, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "work"
+    result = make(root, copier, {"text": text}, {"times": 1})
+    (result.folder / "copy.txt").chmod(0o644)
+    (result.folder / "copy.txt").write_text("sods")
+    again = make(root, copier, {"text": text}, {"times": 1})
+    assert copier.runs == 2
+    assert not again.reused
+    assert (again.folder / "copy.txt").read_text() == "turf"
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == (f"{result.folder}: copy.txt changed since it was made; it is made again")
+
+
+def test_result_that_was_only_touched_or_copied_is_taken(
+    tmp_path: Path, text: Path, copier: Copier
+) -> None:
+    result = make(tmp_path / "work", copier, {"text": text}, {"times": 1})
+    (result.folder / "copy.txt").touch()
+    shutil.copytree(tmp_path / "work", tmp_path / "moved")
+    for root in ("work", "moved"):
+        assert make(tmp_path / root, copier, {"text": text}, {"times": 1}).reused
+    assert copier.runs == 1
+
+
+def test_files_of_a_result_are_read_once_and_not_by_each_run(
+    tmp_path: Path, text: Path, copier: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = make(tmp_path, copier, {"text": text}, {"times": 1})
+    later_s = (result.folder / STAMPS).stat().st_mtime + 60
+    os.utime(result.folder / STAMPS, (later_s, later_s))
+    read: list[Path] = []
+    monkeypatch.setattr("flows.engine.result.content_digest", read.append)
+    assert make(tmp_path, copier, {"text": text}, {"times": 1}).reused
+    assert read == []
 
 
 def test_stopped_stage_goes_on_with_what_it_had_finished(tmp_path: Path) -> None:
