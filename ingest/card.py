@@ -17,7 +17,7 @@ from threading import Lock
 
 from tmp.captures import Capture
 from tmp.errors import InputError, PhotographError, SpaceError
-from tmp.files import Stamps, replacing
+from tmp.files import replacing
 from tmp.survey import Survey
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".tif", ".tiff", ".png"})
@@ -153,13 +153,6 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def photograph_stamps(survey: Survey) -> Stamps:
-    """Return what is remembered of a survey's photographs, by which changed ones are found."""
-    return Stamps(
-        path=survey.work_dir / "photographs.json", folder=survey.photos_dir, digest=digest
-    )
 
 
 def write_manifest(survey: Survey, captures: Iterable[Capture]) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +35,7 @@ from ingest.card import (
     refuse_overlap,
     write_manifest,
 )
+from ingest.changed import PutBack, are_replaced, find_spoilt, photograph_stamps
 from ingest.checks import fill_heights, find_disagreements, judge
 from ingest.grouping import group_rigs, number_flights
 from ingest.metadata.bands import Declaration, band_tags, declare_bands, read_declarations
@@ -298,6 +299,8 @@ class IngestResult:
     """Files that the source did not give up, with the reason; they are not in the survey."""
     ignored: Counter[str]
     """Other files, by suffix."""
+    put_back: tuple[str, ...] = ()
+    """Names of the photographs that were lost or changed and are again what was taken in."""
     notes: tuple[str, ...] = ()
     """What does not fit together in the survey as a whole, a line each."""
 
@@ -392,12 +395,17 @@ def take_in(
     survey.photos_dir.mkdir(exist_ok=True)
     if not link:
         check_space(survey.folder, _bytes_to_copy(found.photographs, names, survey, before))
-    before = [_completed(capture, survey, declarations) for capture in before]
+    workers = workers or os.cpu_count() or 1
+    spoilt = find_spoilt(survey, before, workers=workers, track=track)
+    renewed = are_replaced(before, survey, spoilt, found.photographs)
+    before = [_completed(c, survey, declarations) for c in before if c.name not in renewed]
+    put_back = PutBack(survey, before, spoilt, link=link)
     take = partial(
         _take,
         survey=survey,
         shelf=Shelf(survey.photos_dir, (capture.name for capture in before)),
         known={capture.sha256 for capture in before},
+        put_back=put_back,
         link=link,
         declarations=declarations,
     )
@@ -410,6 +418,7 @@ def take_in(
     write_settings(survey, settings)
     write_captures(survey.gpkg_path, captures)
     write_manifest(survey, captures)
+    _remember(survey, captures, {one.capture.name for one in taken} | set(put_back.done))
     log.info("%s: %d photographs added, %d in all", survey.folder, len(taken), len(captures))
     chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop)
     return IngestResult(
@@ -418,6 +427,7 @@ def take_in(
         captures=tuple(chosen),
         added=tuple(one.capture.name for one in taken),
         already=sum(outcome is None for outcome in outcomes.values()),
+        put_back=tuple(sorted(put_back.done)),
         failed={str(p): o for p, o in outcomes.items() if isinstance(o, str)},
         ignored=found.ignored,
         notes=(*find_disagreements(chosen), *_datum_notes(settings)),
@@ -435,7 +445,7 @@ def _datum_notes(settings: Settings) -> list[str]:
 def _take_all(
     take: Callable[[Path, str], Reading | None],
     jobs: Sequence[tuple[Path, str]],
-    workers: int | None,
+    workers: int,
     track: Track,
 ) -> dict[Path, Outcome]:
     """Take in all photographs, several at a time; one that fails does not stop the others."""
@@ -446,10 +456,23 @@ def _take_all(
         except PhotographError as error:
             return str(error)
 
-    results = map_threads(attempt, jobs, workers=workers or os.cpu_count() or 1)
+    results = map_threads(attempt, jobs, workers=workers)
     with one_thread_each():
         tracked = track(results, "taking in photographs", len(jobs))
         return {path: outcome for (path, _), outcome in tracked}
+
+
+def _remember(survey: Survey, captures: Iterable[Capture], verified: Collection[str]) -> None:
+    """Remember photographs whose content was just compared, but for those that were another before.
+
+    Of these something may be left in ``work/``, which whoever reads them next is to find out.
+    """
+    stamps = photograph_stamps(survey)
+    former = stamps.remembered()
+    digests = {c.name: c.sha256 for c in captures if c.name in verified}
+    stamps.remember(
+        {n: sha256 for n, sha256 in digests.items() if former.get(n, (sha256,))[0] == sha256}
+    )
 
 
 def _completed(capture: Capture, survey: Survey, declarations: Sequence[Declaration]) -> Capture:
@@ -489,6 +512,7 @@ def _take(
     survey: Survey,
     shelf: Shelf,
     known: set[str],
+    put_back: PutBack,
     link: bool,
     declarations: Sequence[Declaration],
 ) -> Reading | None:
@@ -496,6 +520,7 @@ def _take(
     data = read_source(source)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 in known:
+        put_back.offer(data, sha256, source)
         return None
     name = shelf.reserve(proposed, sha256)
     target = survey.photos_dir / name

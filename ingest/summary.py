@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ingest.changed import KEPT
 from ingest.checks import shutter
 from ingest.grouping import rigs_of
 from ingest.photographs import IngestResult
@@ -112,6 +113,11 @@ def summarise(result: IngestResult) -> list[str]:
         f"{_count(len(result.added), 'photograph')} added{again}; "
         f"{len(captures)} in {result.survey.folder}, {sum(c.used for c in captures)} of them used"
     ]
+    if result.put_back:
+        lines.append(
+            f"  put back     {_count(len(result.put_back), 'photograph')} that had changed or was "
+            f"lost; what lay there is in {KEPT}/, if anything did"
+        )
     if result.ignored:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in result.ignored.most_common())
         lines.append(f"  passed over  other files: {kinds}")

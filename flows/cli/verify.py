@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from tmp.cli import resumable
 from tmp.threads import available_cores
 
 DAMAGED = 1
@@ -20,7 +19,6 @@ DAMAGED = 1
 )
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-@resumable
 def verify(survey: Path, workers: int | None) -> None:
     """Read all of SURVEY and compare it with its digests.
 

@@ -15,7 +15,7 @@ from flows.engine.result import MANIFEST, result_digests, stamps_of
 from flows.run.publish import EDITED, product_stamps
 from flows.stages.inputs import PICTURES
 from flows.stages.orientation import BLOCK
-from ingest.card import photograph_stamps
+from ingest.changed import find_spoilt, photograph_stamps
 from tmp.captures import LEAVES_OUT, Capture, read_captures
 from tmp.errors import PhotographError
 from tmp.files import ABSENT, UNREAD, Stamps
@@ -138,17 +138,11 @@ def find_changed(
     stage that wants it.  What was kept of a photograph whose record is another one by now, such as
     its keypoints, is deleted.
     """
-    wanted = {c.name: c.sha256 for c in captures if not LEAVES_OUT.intersection(c.flags)}
-    stamps = photograph_stamps(survey)
-    known = stamps.remembered()
-    forget_work(survey, [n for n, sha256 in wanted.items() if n in known and known[n][0] != sha256])
-
-    def read(content: Callable[[str], str], names: Sequence[str]) -> Iterable[tuple[str, str]]:
-        contents = map_threads(content, names, workers=workers)
-        return track(contents, "Comparing photographs", len(names))
-
-    found = stamps.differing(wanted, read=read)
-    return sorted(name for name, digest in found.items() if digest not in (ABSENT, UNREAD))
+    wanted = [c for c in captures if not LEAVES_OUT.intersection(c.flags)]
+    known = photograph_stamps(survey).remembered()
+    forget_work(survey, [c.name for c in wanted if known.get(c.name, (c.sha256,))[0] != c.sha256])
+    found = find_spoilt(survey, wanted, workers=workers, track=track)
+    return sorted(name for name, sha256 in found.items() if sha256 not in (ABSENT, UNREAD))
 
 
 def refusal(survey: Survey, changed: Sequence[str]) -> PhotographError:

@@ -20,8 +20,9 @@ from flows.run.plan import survey_digest
 from flows.run.publish import EDITED, publish, recall_map
 from flows.run.record import read_run
 from flows.run.request import MapOptions
+from ingest.card import digest
 from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
-from tmp.errors import InputError, NotASurveyError, SpaceError
+from tmp.errors import InputError, NotASurveyError, PhotographError, SpaceError
 from tmp.reconstruction import Reconstruction, write_reconstruction
 from tmp.survey import open_survey, read_settings, write_settings
 
@@ -250,6 +251,60 @@ def test_product_that_does_not_fit_is_said_and_the_old_one_stays(
         publish(result.results, tmp_path / "usb")
     assert [path.name for path in (tmp_path / "usb").glob("*dsm*")] == ["dsm.tif"]
     assert (tmp_path / "usb" / "dsm.tif").read_bytes() == b"old"
+
+
+@pytest.fixture
+def photographs(root: Path, record: MapRecord) -> Path:
+    """The folder of the survey's photographs, with files in it."""
+    folder = record.survey.photos_dir
+    folder.mkdir()
+    captures = []
+    for capture in record.captures:
+        (folder / capture.name).write_text(f"picture {capture.name}")
+        sha256 = digest(folder / capture.name)
+        captures.append(replace(capture, sha256=sha256))
+    write_captures(record.survey.gpkg_path, captures)
+    return folder
+
+
+def test_changed_photographs_are_refused_until_put_back_or_dropped(
+    photographs: Path, root: Path, fakes: Fakes
+) -> None:
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    for i in range(5):
+        (photographs / f"DJI_000{i}.JPG").write_text("another picture")
+    with pytest.raises(
+        PhotographError,
+        match=r"photos: DJI_0000\.JPG, DJI_0001\.JPG, DJI_0002\.JPG and 2 more have changed since "
+        r"they were taken in; 'tmp ingest CARD --to .*survey' puts back",
+    ):
+        map_survey(root, MapOptions(), stages=fakes.stages)
+    for i in range(4):
+        (photographs / f"DJI_000{i}.JPG").write_text(f"picture DJI_000{i}.JPG")
+    with pytest.raises(PhotographError, match=r"photos: DJI_0004\.JPG has changed since it was"):
+        map_survey(root, MapOptions(), stages=fakes.stages)
+    settings = read_settings(open_survey(root))
+    write_settings(open_survey(root), replace(settings, drop=("DJI_0004.JPG",)))
+    map_survey(root, MapOptions(), stages=fakes.stages)
+
+
+def test_result_made_while_a_photograph_changed_is_not_kept(
+    photographs: Path, root: Path, fakes: Fakes
+) -> None:
+    orientation, surface = fakes.stages
+    finish = surface.finish
+
+    def meanwhile(stage: Stage) -> Figures | None:
+        (photographs / "DJI_0000.JPG").write_text("another picture")
+        return finish(stage)
+
+    surface.finish = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(PhotographError, match=r"DJI_0000\.JPG has changed"):
+        map_survey(root, MapOptions(), stages=(orientation, surface))
+    assert not (root / "products").exists()
+    (photographs / "DJI_0000.JPG").write_text("picture DJI_0000.JPG")
+    map_survey(root, MapOptions(), stages=fakes.stages)
+    assert fakes.runs == ["orientation", "surface", "surface"]
 
 
 def test_map_of_few_photographs_is_partial_and_the_book_says_so(root: Path, fakes: Fakes) -> None:
