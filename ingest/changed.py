@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.card import copy_verified, digest, link_photograph
+from ingest.card import Source, copy_verified, digest, link_photograph
 from tmp.captures import Capture
 from tmp.files import Stamps
 from tmp.progress import Track, silent
@@ -66,7 +66,7 @@ class PutBack:
         self.done: list[str] = []
         """Names of the photographs that were put back."""
 
-    def offer(self, data: bytes, sha256: str, source: Path) -> None:
+    def offer(self, read: Source, sha256: str, source: Path) -> None:
         """Put a photograph of this content back wherever it is wanted; does nothing where not."""
         for name in self._wanted.pop(sha256, ()):
             target = self._survey.photos_dir / name
@@ -75,7 +75,7 @@ class PutBack:
                 if self._link:
                     link_photograph(source, target)
                 else:
-                    copy_verified(data, sha256, source, target)
+                    copy_verified(read, sha256, target)
             except BaseException:
                 if aside is not None and not target.exists():
                     aside.replace(target)

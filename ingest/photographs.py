@@ -10,8 +10,8 @@ import logging
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from ingest.card import (
     copy_verified,
     find_photographs,
     link_photograph,
+    printable,
     propose_names,
     read_source,
     refuse_overlap,
@@ -53,6 +54,7 @@ from tmp.captures import (
     write_captures,
 )
 from tmp.errors import InputError, PhotographError
+from tmp.files import flush_to_disk, remove_partial
 from tmp.geo.frames import LocalFrame, choose_utm_crs, describe_datum_shift
 from tmp.lock import locked_survey
 from tmp.progress import Track, silent
@@ -74,6 +76,9 @@ CLOCK_SLACK = timedelta(days=2)
 """A photograph dated farther in the future has a wrong date."""
 SENTERA_PANEL = "cal_"
 """Sentera's cameras name pictures of the panel so."""
+
+MIDDLE_GREY, MOST_BLANK = 128, 0.01
+"""Value of rows that a JPEG has no data for, and the share of them that tells of a wrong size."""
 
 # Its TIFF reader reports every private tag, and every broken file that we flag anyway.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -115,6 +120,8 @@ def read_photograph(
         if not 0 <= black_dn < saturation_dn - 1:  # told among the problems
             black_dn = 0.0
         picture = measure_picture(data, tags, black_dn=black_dn, saturation_dn=saturation_dn)
+    if picture is not None and picture.blank_share > MOST_BLANK:
+        picture, problem = None, _too_little(tags)
     if picture is None:
         reason = problem or "the picture does not decode"
         unreadable = replace(capture, flags=(Flag.UNREADABLE,), reason=reason)
@@ -126,7 +133,7 @@ def read_photograph(
         sharpness=round(picture.sharpness, 1),
         clipped_share=round(picture.clipped_share, 4),
         brightness=round(picture.brightness, 4),
-        problems="; ".join((*bands.problems, *_problems(capture))),
+        problems="; ".join(filter(None, (*bands.problems, capture.problems, *_problems(capture)))),
     )
     return Reading(capture=capture, camera=camera)
 
@@ -139,7 +146,16 @@ def why_unreadable(tags: Tags) -> str:
         return "the file is cut short"
     if min(tags.width_px, tags.height_px) <= 0:
         return "no picture size in the file"
+    if tags.short:
+        return _too_little(tags)
     return ""
+
+
+def _too_little(tags: Tags) -> str:
+    return (
+        f"its header says {tags.width_px} × {tags.height_px} pixels, and the file holds only a "
+        "part of them"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +168,8 @@ class Picture:
     """Share of the pixels with a saturated channel, 0 to 1."""
     brightness: float
     """Pixel value that 99 % stay below, from black (0) to saturation (1); may lie outside."""
+    blank_share: float
+    """Share of the rows, counted from the lower edge, that a decoder ran out of data for."""
 
 
 def measure_picture(
@@ -190,7 +208,18 @@ def measure_picture(
         sharpness=float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2,
         clipped_share=float(np.count_nonzero(peak >= saturation_dn) / peak.size),
         brightness=(bright_dn - black_dn) / (saturation_dn - black_dn),
+        blank_share=_blank_share(picture) if tags.kind == "jpeg" else 0.0,
     )
+
+
+def _blank_share(picture: NDArray[Any]) -> float:
+    """Return the share of rows at the lower edge in the grey that stands for absent JPEG data.
+
+    A decoder takes coefficients it does not find for zeros, and the middle of the range comes out
+    of them.  Noise keeps the rows of true pictures from being of one value.
+    """
+    blank = (picture == MIDDLE_GREY).all(axis=1)[::-1]
+    return float(blank.argmin() / len(blank)) if not blank.all() else 1.0
 
 
 def _peak(picture: NDArray[Any]) -> NDArray[Any]:
@@ -299,6 +328,8 @@ class IngestResult:
     """Files that the source did not give up, with the reason; they are not in the survey."""
     ignored: Counter[str]
     """Other files, by suffix."""
+    left_out: Mapping[str, str]
+    """Links and the like that were not followed, with the reason."""
     put_back: tuple[str, ...] = ()
     """Names of the photographs that were lost or changed and are again what was taken in."""
     notes: tuple[str, ...] = ()
@@ -393,6 +424,9 @@ def take_in(
     before = read_captures(survey.gpkg_path) if survey.gpkg_path.exists() else []
     names = propose_names(found.photographs)
     survey.photos_dir.mkdir(exist_ok=True)
+    remove_partial(survey.photos_dir)
+    for path in (survey.gpkg_path, survey.manifest_path):
+        remove_partial(survey.folder, stem=path.stem)
     if not link:
         check_space(survey.folder, _bytes_to_copy(found.photographs, names, survey, before))
     workers = workers or os.cpu_count() or 1
@@ -415,9 +449,12 @@ def take_in(
     if taken and (panels := find_panels(captures, survey.photos_dir)):
         captures = _relate([mark_panel(c, panels) for c in captures], declarations)
     settings = _settle(settings, captures, [one.camera for one in taken if one.camera], crs)
+    for folder in {(survey.photos_dir / one.capture.name).parent for one in taken}:
+        flush_to_disk(folder)  # before a row says that the photograph is there
     write_settings(survey, settings)
     write_captures(survey.gpkg_path, captures)
     write_manifest(survey, captures)
+    flush_to_disk(survey.folder)
     _remember(survey, captures, {one.capture.name for one in taken} | set(put_back.done))
     log.info("%s: %d photographs added, %d in all", survey.folder, len(taken), len(captures))
     chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop)
@@ -428,8 +465,10 @@ def take_in(
         added=tuple(one.capture.name for one in taken),
         already=sum(outcome is None for outcome in outcomes.values()),
         put_back=tuple(sorted(put_back.done)),
-        failed={str(p): o for p, o in outcomes.items() if isinstance(o, str)},
+        failed=found.unlisted
+        | {printable(p): o for p, o in outcomes.items() if isinstance(o, str)},
         ignored=found.ignored,
+        left_out=found.left_out,
         notes=(*find_disagreements(chosen), *_datum_notes(settings)),
     )
 
@@ -497,12 +536,13 @@ def _bytes_to_copy(
 ) -> int:
     """Return an upper bound of what is still to be copied."""
     have = {(capture.source, capture.size_bytes) for capture in before}
-    return sum(
-        size
-        for path, name in zip(photographs, names, strict=True)
-        if (str(path.resolve()), size := path.stat().st_size) not in have
-        and not (survey.photos_dir / name).exists()
-    )
+    needed_bytes = 0
+    for path, name in zip(photographs, names, strict=True):
+        with suppress(OSError):  # told when it is read
+            size = path.stat().st_size
+            if (printable(path), size) not in have and not (survey.photos_dir / name).exists():
+                needed_bytes += size
+    return needed_bytes
 
 
 def _take(
@@ -517,27 +557,27 @@ def _take(
     declarations: Sequence[Declaration],
 ) -> Reading | None:
     """Copy or link one photograph and read it, from one pass over its bytes; None if known."""
-    data = read_source(source)
-    sha256 = hashlib.sha256(data).hexdigest()
+    read = read_source(source)
+    sha256 = hashlib.sha256(read.data).hexdigest()
     if sha256 in known:
-        put_back.offer(data, sha256, source)
+        put_back.offer(read, sha256, source)
         return None
     name = shelf.reserve(proposed, sha256)
     target = survey.photos_dir / name
     if link:
         link_photograph(source, target)
     else:
-        copy_verified(data, sha256, source, target)
+        copy_verified(read, sha256, target)
     bare = Capture(
         name=name,
-        source=str(source.resolve()),
+        source=printable(source),
         sha256=sha256,
-        size_bytes=len(data),
+        size_bytes=len(read.data),
         width_px=0,
         height_px=0,
         camera_id="",
     )
-    return read_photograph(data, bare, declarations)
+    return read_photograph(read.data, bare, declarations)
 
 
 def check_crs(crs: str | None) -> None:

@@ -124,6 +124,7 @@ def summarise(result: IngestResult) -> list[str]:
     lines += [f"  {label:<11}  {text}" for label, text in _facts(result)]
     lines += _flags(result.flagged)
     lines += [f"  MIND: {note}" for note in result.notes]
+    lines += [f"  LEFT OUT: {path}: {reason}" for path, reason in result.left_out.items()]
     lines += [f"  NOT TAKEN IN: {reason}" for reason in result.failed.values()]
     lines.append(f"next: tmp map {result.survey.folder}")
     return lines

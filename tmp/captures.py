@@ -19,8 +19,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tmp.errors import InputError, SpaceError
-from tmp.files import replacing
+from tmp.errors import InputError
+from tmp.files import flush_to_disk, replacing
 
 LAYER = "photographs"
 
@@ -208,7 +208,8 @@ def read_captures(gpkg_path: Path) -> list[Capture]:
 def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
     """Write the photographs of a survey, replacing its layer and no other.
 
-    Raises `SpaceError` if the disk is full.
+    Raises `SpaceError` if the disk is full, `InputError` if the file that is there cannot be added
+    to.
     """
     from pyogrio import raw
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
@@ -234,16 +235,29 @@ def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
                 geometry_type="Point Z",
                 crs="EPSG:4326",
                 promote_to_multi=False,
+                gdal_tz_offsets={"time_utc": np.full(len(captures), _GDAL_UTC)},
+                # All that the standard of the GeoPackage knows, and older programs insist on it.
+                layer_options={"DATETIME_PRECISION": "MILLISECOND"},
             )
+            flush_to_disk(temporary)
         except (DataLayerError, DataSourceError, FeatureError) as error:
-            raise SpaceError(
-                f"{gpkg_path}: cannot be written ({error}); is the disk full?"
+            # GDAL tells of a full disk in many ways, the system in one.
+            with temporary.open("ab") as file:
+                file.write(bytes(_BASE_BYTES + _ROW_BYTES * len(captures)))
+                flush_to_disk(temporary)
+            raise InputError(
+                f"{gpkg_path}: cannot be added to; is it damaged, or open in another program? "
+                "Close it or move it away, and run again"
             ) from error
         # A log left behind by QGIS belongs to the old file and would be replayed into the new.
         for suffix in ("-wal", "-shm"):
             gpkg_path.with_name(gpkg_path.name + suffix).unlink(missing_ok=True)
 
 
+_BASE_BYTES, _ROW_BYTES = 200_000, 2_000
+"""More than a table of photographs takes on disk, without rows and for each."""
+_GDAL_UTC = 100
+"""What GDAL calls the zone of a time."""
 _NUMBERS = frozenset(
     f.name for f in fields(Capture) if f.type in ("float", "float | None", "float|None")
 )

@@ -73,10 +73,10 @@ def is_disk_full(error: BaseException) -> bool:
 def disk_full(path: Path) -> SpaceError:
     """Return the error for a file or folder that could not be written to its full disk."""
     folder = next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
-    free_gb = shutil.disk_usage(folder).free / 1e9
+    free = say_bytes(shutil.disk_usage(folder).free)
     return SpaceError(
-        f"{path}: the disk is full ({free_gb:.2f} GB free); make room there and run again, which "
-        "goes on where it was"
+        f"{path}: the disk is full ({free} free); make room there and run again, which goes on "
+        "where it was"
     )
 
 
@@ -91,6 +91,33 @@ def _unwritable(path: Path, error: OSError) -> OSError | InputError:
     return error
 
 
+def say_bytes(number: int) -> str:
+    """Return a size in the unit that suits it.
+
+    Examples
+    --------
+    >>> say_bytes(12_300_000_000), say_bytes(9_870_000), say_bytes(1_500)
+    ('12.30 GB', '9.87 MB', '1.50 kB')
+    """
+    unit, factor = next(
+        ((unit, factor) for unit, factor in (("GB", 1e9), ("MB", 1e6)) if number >= factor),
+        ("kB", 1e3),
+    )
+    return f"{number / factor:.2f} {unit}"
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, would outlast a loss of power."""
+    windows = os.name == "nt"
+    if windows and path.is_dir():  # there is no such thing there
+        return
+    opened = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` that takes its place when the block ends well.
@@ -98,7 +125,7 @@ def replacing(path: Path) -> Iterator[Path]:
     On an exception the temporary file is removed and `path` stays as it was. Raises `SpaceError` if
     the disk fills up while writing; `InputError` if the folder cannot be written to.
     """
-    # Machines that share a disk give out the same process numbers.
+    # Machines that share a disk give out the same process numbers.  See `_PARTIAL`.
     temporary = path.with_name(f".{path.stem}.{platform.node()}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
@@ -119,6 +146,23 @@ def clone(source: Path, target: Path) -> None:
         raise OSError(errno.ENOTSUP, "no copies that share blocks on this system")
     with source.open("rb") as there, target.open("wb") as here:
         fcntl.ioctl(here.fileno(), FICLONE, there.fileno())
+
+
+_PARTIAL = re.compile(r"\..+\.\d+\.part(\.[^.]*)?")
+
+
+def remove_partial(folder: Path, *, stem: str = "") -> None:
+    """Remove what killed processes left of `replacing` in a folder and below, links not followed.
+
+    Only for whoever holds the lock under which all writing there is done; with a stem, only of
+    files of that name directly in the folder.
+    """
+    for parent, folders, names in os.walk(folder):
+        if stem:
+            folders.clear()
+        for name in names:
+            if _PARTIAL.fullmatch(name) and name.startswith(f".{stem}"):
+                Path(parent, name).unlink(missing_ok=True)
 
 
 def write_json(

@@ -16,7 +16,7 @@ from tomlkit.exceptions import TOMLKitError
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum, choose_captures, read_captures
 from tmp.errors import InputError, NotASurveyError, VersionError, require_range, shown
-from tmp.files import build, read_toml, replacing, subtables, table
+from tmp.files import build, flush_to_disk, read_toml, replacing, subtables, table
 from tmp.geo.frames import LocalFrame
 
 if TYPE_CHECKING:
@@ -378,6 +378,7 @@ def write_settings(survey: Survey, settings: Settings) -> None:
     _put_cameras(document, settings.cameras)
     with replacing(survey.toml_path) as temporary:
         temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+        flush_to_disk(temporary)
 
 
 def _checked(survey: Survey) -> dict[str, Any]:

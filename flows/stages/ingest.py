@@ -48,10 +48,10 @@ class Ingest(Stage):
             track=self.space.track,
         )
         if result.failed:
-            path, reason = next(iter(result.failed.items()))
+            reason = next(iter(result.failed.values()))
             raise PhotographError(
-                f"{len(result.failed)} files could not be taken in, such as {path}: {reason}; what "
-                "could is in the survey: run again, or go on without the card"
+                f"{len(result.failed)} files could not be taken in, such as {reason}; what could "
+                "is in the survey: run again, or go on without the card"
             )
         return {
             "photographs": len(result.captures),
@@ -78,8 +78,11 @@ def ingest_recipe(
     files = find_photographs(cards).photographs
     listed = []
     for path in files:
-        stat = path.stat()
-        listed.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+        seen = [-1, -1]  # of a card that does not give it up, as the stage will tell
+        with suppress(OSError):
+            stat = path.stat()
+            seen = [stat.st_size, stat.st_mtime_ns]
+        listed.append([str(path), *seen])
     declared = survey.folder / CAMERAS_FILE
     store = StageStore(root=survey.work_dir / "stages")
     recipe = store.recipe(
@@ -102,7 +105,8 @@ def _megapixels(files: Sequence[Path]) -> float:
 
     found = []
     for path in files[:: max(1, len(files) // SAMPLED)]:
-        with suppress(OSError, Image.DecompressionBombError), Image.open(path) as picture:
+        # What is no picture ends in errors of all kinds.
+        with suppress(Exception), Image.open(path) as picture:
             found.append(picture.width * picture.height / 1e6)
     return statistics.median(found) if found else TYPICAL_MEGAPIXELS
 

@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -36,12 +36,21 @@ _CLOCKS_IN_UTC = ("micasense", "sequoia")
 """Makers and models whose DateTimeOriginal is UTC by design."""
 _STAMP = re.compile(r"(\d{4})\D(\d\d)\D(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d+))?")
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+LEAST_BYTES_PER_PX = {"jpeg": 0.002, "png": 1e-5}
+"""A file with less holds fewer pixels than it says: black ones take 0.003 and 0.0001."""
 LOWEST_GROUND_M = -440.0
 """Shore of the Dead Sea; a lower height means that the sign in EXIF is wrong."""
 _AGREE_DEG = 3e-6
 """0.3 m: EXIF and XMP positions closer than this are one fix at two precisions."""
 _RTK = ((50, "RTK fixed", 0.03, 0.05), (32, "RTK float", 0.5, 1.0), (16, "GNSS single", 2.0, 4.0))
 """RtkFlag from, its name, and standard deviations where the receiver gives none."""
+_RTK_SIGMAS = ("RtkStdLon", "RtkStdLat", "RtkStdHgt")
+WORST_SIGMA_M = 1000.0
+"""No receiver gives out a fix that it holds for worse."""
+WORST_DILUTION = 50.0
+"""From here on a dilution of precision stands for no fix."""
+FARTHEST_HEIGHT_M = 100_000.0
+"""Where space begins: a larger number, either way, is a damaged tag and no height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,8 @@ class Tags:
     """Size as stored, before any EXIF orientation; zero when it cannot be told."""
     truncated: bool = False
     """Whether the file ends before its picture does."""
+    short: bool = False
+    """Whether the file is too small for a picture of the size that its header says."""
     exif: Mapping[str, Any] = field(default_factory=dict)
     """exifread's tags, as ``"GPS GPSLatitude"``."""
     xmp: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -125,7 +136,10 @@ def read_tags(data: bytes) -> Tags:
         width_px = int(tags.number("Image ImageWidth") or 0)
         height_px = int(tags.number("Image ImageLength") or 0)
         truncated = _strips_end(tags) > len(data)
-    return replace(tags, width_px=width_px, height_px=height_px, truncated=truncated)
+        short = _lacks_strips(tags, width_px, height_px)
+    else:
+        short = len(data) < LEAST_BYTES_PER_PX[kind] * width_px * height_px
+    return replace(tags, width_px=width_px, height_px=height_px, truncated=truncated, short=short)
 
 
 def parse_xmp(data: bytes) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -220,6 +234,18 @@ def _strips_end(tags: Tags) -> float:
     return 0
 
 
+def _lacks_strips(tags: Tags, width_px: int, height_px: int) -> bool:
+    """Tell whether the strips of a TIFF are too few, or without compression too small, for it."""
+    sizes = tags.numbers("Image StripByteCounts")
+    rows = tags.number("Image RowsPerStrip")
+    if not sizes or not rows:
+        return False
+    if len(sizes) < math.ceil(height_px / rows):
+        return True
+    bits = math.fsum(tags.numbers("Image BitsPerSample")) or 1.0
+    return tags.number("Image Compression") == 1 and sum(sizes) < width_px * height_px * bits / 8
+
+
 def read_time(tags: Tags, longitude_deg: float | None) -> tuple[datetime | None, str]:
     """Return the time of exposure in UTC, to the millisecond, and its evidence in words.
 
@@ -293,6 +319,8 @@ class Position:
     """Which tags it rests on, or why there is none."""
     height_takeoff_m: float | None = None
     """Height above the take-off point."""
+    problems: str = ""
+    """What the tags say that cannot be true, and was not believed."""
 
 
 def read_position(tags: Tags) -> Position:
@@ -302,9 +330,14 @@ def read_position(tags: Tags) -> Position:
     tools that improve positions after the flight rewrite EXIF only.
     """
     takeoff_m = tags.xmp_number("RelativeAltitude")
+    if takeoff_m is not None and _far_off(takeoff_m):
+        takeoff_m = None
+    problems = "; ".join(_impossible(tags))
     exif, xmp = _exif_place(tags), _xmp_place(tags)
     if exif is None and xmp is None:
-        return Position(position_source=_why_none(tags), height_takeoff_m=takeoff_m)
+        return Position(
+            position_source=_why_none(tags), height_takeoff_m=takeoff_m, problems=problems
+        )
     rewritten = False
     if exif is None:
         place, origin = xmp, "XMP"
@@ -314,16 +347,17 @@ def read_position(tags: Tags) -> Position:
         rewritten = max(abs(exif[0] - xmp[0]), abs(exif[1] - xmp[1])) > _AGREE_DEG
         place, origin = (exif, "EXIF, differs from XMP") if rewritten else (xmp, "XMP")
     assert place is not None
-    horizontal_m, vertical_m, quality = _sigmas(tags, rewritten=rewritten)
+    accuracy, height_m = _accuracy(tags, rewritten=rewritten), _height(tags)
     return Position(
         longitude_deg=place[0],
         latitude_deg=place[1],
-        height_m=_height(tags),
+        height_m=None if height_m is None or _far_off(height_m) else height_m,
         height_datum=_datum(tags),
-        sigma_horizontal_m=horizontal_m,
-        sigma_vertical_m=vertical_m,
-        position_source=f"{origin} {quality}",
+        sigma_horizontal_m=accuracy.horizontal_m,
+        sigma_vertical_m=accuracy.vertical_m,
+        position_source=f"{origin} {accuracy.evidence}",
         height_takeoff_m=takeoff_m,
+        problems=problems,
     )
 
 
@@ -404,26 +438,74 @@ def _rtk_flag(tags: Tags) -> int:
     return int(tags.xmp_number("RtkFlag") or 0)
 
 
-def _sigmas(tags: Tags, *, rewritten: bool) -> tuple[float, float, str]:
-    """Return standard deviations (horizontal, vertical, m) and the evidence for them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Accuracy:
+    """How well a position is known, and what says so."""
+
+    horizontal_m: float = 3.0
+    vertical_m: float = 6.0
+    evidence: str = "GNSS (typical accuracy)"
+
+
+def _accuracy(tags: Tags, *, rewritten: bool) -> _Accuracy:
+    """Return the standard deviations of a position by the best evidence that can be true."""
     if not rewritten and (flag := _rtk_flag(tags)) >= 16:
         name, horizontal_m, vertical_m = next(row[1:] for row in _RTK if flag >= row[0])
-        east, north = tags.xmp_number("RtkStdLon"), tags.xmp_number("RtkStdLat")
-        up = tags.xmp_number("RtkStdHgt")
+        east, north, up = (_believed(tags.xmp_number(tag)) for tag in _RTK_SIGMAS)
         if east and north and up:
             # Below a centimetre the lever arm and the shutter's delay rule, not the receiver.
-            return max(0.01, math.hypot(east, north) / math.sqrt(2)), max(0.01, up), name
-        return horizontal_m, vertical_m, f"{name} (typical accuracy)"
-    horizontal = tags.xmp_number("GPSXYAccuracy", namespace="pix4d")
-    if horizontal:
-        vertical = tags.xmp_number("GPSZAccuracy", namespace="pix4d")
-        return horizontal, vertical or 2 * horizontal, "GNSS (GPSXYAccuracy)"
+            horizontal_m = max(0.01, math.hypot(east, north) / math.sqrt(2))
+            return _Accuracy(horizontal_m=horizontal_m, vertical_m=max(0.01, up), evidence=name)
+        evidence = f"{name} (typical accuracy)"
+        return _Accuracy(horizontal_m=horizontal_m, vertical_m=vertical_m, evidence=evidence)
+    for tag, (horizontal, vertical) in _stated_accuracies(tags).items():
+        if (horizontal := _believed(horizontal)) is not None:
+            vertical = _believed(vertical) or 2 * horizontal
+            evidence = f"GNSS ({tag})"
+            return _Accuracy(horizontal_m=horizontal, vertical_m=vertical, evidence=evidence)
+    dilution = tags.number("GPS GPSDOP")
+    if dilution and 0 < dilution < WORST_DILUTION:
+        # 2 m of range error per unit of dilution suits a single-frequency receiver outdoors.
+        return _Accuracy(
+            horizontal_m=max(1.0, 2 * dilution),
+            vertical_m=max(2.0, 4 * dilution),
+            evidence="GNSS (GPSDOP)",
+        )
+    return _Accuracy()
+
+
+def _stated_accuracies(tags: Tags) -> dict[str, tuple[float | None, float | None]]:
+    """Return standard deviations as tags state them, horizontal and vertical, the best first."""
     # exifread knows GPSHPositioningError by its number only.
     error = tags.number("GPS Tag 0x001F") or tags.number("GPS GPSHPositioningError")
-    if error:
-        return error, 2 * error, "GNSS (GPSHPositioningError)"
-    dilution = tags.number("GPS GPSDOP")
-    if dilution and dilution < 50:
-        # 2 m of range error per unit of dilution suits a single-frequency receiver outdoors.
-        return max(1.0, 2 * dilution), max(2.0, 4 * dilution), "GNSS (GPSDOP)"
-    return 3.0, 6.0, "GNSS (typical accuracy)"
+    return {
+        "GPSXYAccuracy": (
+            tags.xmp_number("GPSXYAccuracy", namespace="pix4d"),
+            tags.xmp_number("GPSZAccuracy", namespace="pix4d"),
+        ),
+        "GPSHPositioningError": (error, None),
+    }
+
+
+def _believed(sigma_m: float | None) -> float | None:
+    """Return a stated standard deviation; None where there is none or it cannot be true."""
+    return sigma_m if sigma_m is not None and 0 < sigma_m <= WORST_SIGMA_M else None
+
+
+def _impossible(tags: Tags) -> Iterator[str]:
+    """Name what a photograph says of its position that cannot be true, and is not believed."""
+    said = {tag: pair[0] for tag, pair in _stated_accuracies(tags).items()}
+    said["GPSZAccuracy"] = _stated_accuracies(tags)["GPSXYAccuracy"][1]
+    if _rtk_flag(tags) >= 16:
+        said |= {tag: tags.xmp_number(tag) for tag in _RTK_SIGMAS}
+    for tag, sigma_m in said.items():
+        if sigma_m and _believed(sigma_m) is None:  # exactly 0 stands for unknown
+            yield f"{tag} {sigma_m:g} m, not believed"
+    if (height_m := tags.xmp_number("RelativeAltitude")) is not None and _far_off(height_m):
+        yield f"RelativeAltitude {height_m:g} m, not believed"
+    if (height_m := _height(tags)) is not None and _far_off(height_m):
+        yield f"height {height_m:g} m, not believed"
+
+
+def _far_off(height_m: float) -> bool:
+    return not abs(height_m) <= FARTHEST_HEIGHT_M

@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -191,14 +192,15 @@ def test_a_newer_survey_is_refused(card, survey):
 
 def test_a_file_the_card_does_not_give_up_is_reported_and_the_rest_taken(card, survey, monkeypatch):
     place = card()
-    read = Path.read_bytes
+    fstat = os.fstat
+    bad = (place / "DJI_0005.JPG").stat().st_ino
 
-    def fail(path: Path) -> bytes:
-        if path.name == "DJI_0005.JPG" and "card" in path.parts:
+    def fail(opened: int) -> os.stat_result:
+        if fstat(opened).st_ino == bad:
             raise OSError(5, "Input/output error")
-        return read(path)
+        return fstat(opened)
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(os, "fstat", fail)
     result = ingest_photographs([place], survey)
     assert len(result.added) == 9
     assert ["Input/output error" in reason for reason in result.failed.values()] == [True]

@@ -114,6 +114,15 @@ def test_a_height_below_the_sea_keeps_its_sign_but_not_below_all_land(make_jpeg)
     assert position(make_jpeg, height_m=-1200.0).height_m == 1200.0
 
 
+@pytest.mark.parametrize(
+    ("reference", "height_m"), [(b"\x00", 5.5), (b"\x01", -5.5), (b"\x02", 5.5), (b"\x03", -5.5)]
+)
+def test_references_1_and_3_put_a_height_below_their_zero(make_jpeg, reference, height_m):
+    # EXIF 3.0, table 12: 0 and 1 count from the ellipsoid, 2 and 3 from sea level.
+    found = position(make_jpeg, height_m=5.5, gps={5: reference})
+    assert found.height_m == pytest.approx(height_m)
+
+
 def test_a_wrong_altitude_reference_is_mended_by_xmp(make_jpeg):
     found = position(make_jpeg, height_m=-120.0, xmp={"drone-dji:AbsoluteAltitude": "+120.00"})
     assert found.height_m == 120.0
@@ -131,10 +140,46 @@ def test_a_missing_or_zero_height_is_none(make_jpeg):
             {"xmp": {"Camera:GPSXYAccuracy": "2.289", "Camera:GPSZAccuracy": "3.344"}},
             (2.289, 3.344),
         ),
+        ({"xmp": {"Camera:GPSXYAccuracy": "1.5"}}, (1.5, 3.0)),
         ({"gps": {31: 1.5}}, (1.5, 3.0)),
         ({"gps": {11: 1.25}}, (2.5, 5.0)),
+        # Weak, yet a fix; from 50 on there was none.
+        ({"gps": {11: 12.0}}, (24.0, 48.0)),
+        ({"gps": {11: 49.5}}, (99.0, 198.0)),
+        ({"gps": {11: 50.0}}, (3.0, 6.0)),
+        ({"gps": {11: 0.1}}, (1.0, 2.0)),
     ],
 )
 def test_stated_accuracies_become_sigmas(make_jpeg, options, sigmas):
     found = position(make_jpeg, **options)
     assert (found.sigma_horizontal_m, found.sigma_vertical_m) == pytest.approx(sigmas)
+
+
+@pytest.mark.parametrize("nonsense", ["-1", "1e308", "-1e308", "1001"])
+@pytest.mark.parametrize("tag", ["Camera:GPSXYAccuracy", "Camera:GPSZAccuracy"])
+def test_accuracies_that_cannot_be_are_named_and_not_believed(make_jpeg, tag, nonsense):
+    said = {"Camera:GPSXYAccuracy": "1.5", "Camera:GPSZAccuracy": "2.5"} | {tag: nonsense}
+    found = position(make_jpeg, xmp=said)
+    usual = tag == "Camera:GPSXYAccuracy"
+    assert found.sigma_horizontal_m == (3.0 if usual else 1.5)
+    assert found.sigma_vertical_m == (6.0 if usual else 3.0)
+    assert found.problems == f"{tag[7:]} {float(nonsense):g} m, not believed"
+
+
+def test_an_accuracy_of_zero_stands_for_unknown(make_jpeg):
+    found = position(make_jpeg, xmp={"Camera:GPSXYAccuracy": "0"}, gps={31: 1.5})
+    assert (found.sigma_horizontal_m, found.problems) == (1.5, "")
+
+
+def test_rtk_accuracies_that_cannot_be_leave_those_typical_of_the_fix(make_jpeg):
+    said = {"RtkFlag": "50", "RtkStdLon": "-1", "RtkStdLat": "0.01", "RtkStdHgt": "1e308"}
+    found = position(make_jpeg, xmp={f"drone-dji:{tag}": value for tag, value in said.items()})
+    assert (found.sigma_horizontal_m, found.sigma_vertical_m) == (0.03, 0.05)
+    assert found.problems.count("not believed") == 2
+
+
+def test_heights_beyond_the_air_are_no_heights(make_jpeg):
+    said = {"drone-dji:RelativeAltitude": "1e308", "drone-dji:AbsoluteAltitude": "-9e99"}
+    found = position(make_jpeg, height_m=None, xmp=said)
+    assert (found.height_m, found.height_takeoff_m) == (None, None)
+    assert "RelativeAltitude 1e+308 m, not believed; height -9e+99 m" in found.problems

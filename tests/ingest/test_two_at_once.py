@@ -61,7 +61,7 @@ def test_of_two_first_ingests_the_second_process_is_refused_and_nothing_lost(
     assert recorded(survey) == int(said) == (6, 4)[first]
     assert len(ingest_photographs(cards[1 - first], survey).added) == (4, 6)[first]
     assert recorded(survey) == 10
-    assert not survey.work_dir.exists()
+    assert not (survey.work_dir / "lock").exists()
 
 
 @pytest.mark.parametrize("again", range(3))

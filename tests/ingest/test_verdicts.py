@@ -45,6 +45,12 @@ def test_pictures_of_the_climb_and_the_landing_are_stragglers_with_their_heights
     assert "40.0 m" in found[1]
 
 
+def test_a_picture_at_the_very_limit_is_no_straggler():
+    # 40 % of 40 m, on a climb of 24 m over 20 m: steep enough, were it lower.
+    assert not find_stragglers(block([16.0, *[40.0] * 20]))
+    assert list(find_stragglers(block([15.9, *[40.0] * 20]))) == [0]
+
+
 def test_a_low_picture_amid_the_flight_is_no_straggler():
     assert not find_stragglers(block([40.0] * 10 + [8.0] + [40.0] * 10))
 
