@@ -39,6 +39,8 @@ SORTIES = ("#1d5fd0", "#b34700", "#006d8f", "#1c1c1c", "#3b2f8f", "#00695c")
 """Taken in turn: dark on pale ground, and neighbours differ by 40 in CIELAB to all eyes."""
 OVERLAPS = ("#b2182b", "#ef8a62", "#fddbc7", "#d1e5f0", "#67a9cf", "#2166ac")
 """From ground that too few photographs see to ground that many see."""
+NO_VALUE = "#c3c9ce"
+"""Where a map has no value and white would pass for one: no ramp has a grey as pale."""
 RAMPS = {
     # Brown, yellow, green as people know NDVI.  The browns are dull and the greens are not, so that
     # they differ in yellowness too; for many eyes it is all that parts them.
@@ -478,13 +480,19 @@ def colour_bar(
     figure: Figure,
     place: tuple[float, float, float],
     colours: Pixels,
-    shown: tuple[float, float],
+    shown: Sequence[float],
     label: str,
+    ticks: Sequence[str] = (),
 ) -> None:
-    """Draw what colours (N, 3) from low to high stand for; left, top and width are in pixels."""
+    """Draw what colours (N, 3) from low to high stand for; left, top and width are in pixels.
+
+    The ends of the values are shown; with ticks, even steps along the bar have these labels.
+    """
     left, top, width = place
     axes = axes_at(figure, left, top, width, 14)
     axes.set(xlim=shown, ylim=(0, 1), yticks=[], xlabel=label)
+    if ticks:
+        axes.set_xticks(np.linspace(shown[0], shown[1], len(ticks)), ticks)
     axes.spines[:].set_visible(True)
     axes.patch.set_visible(False)
     picture(axes, colours[None], (shown[0], 0, shown[1], 1), layer="colour-bar")
@@ -504,14 +512,52 @@ def ramp_colours(name: str, count: int = ENTRIES) -> Pixels:
     return np.round(np.stack(mixed, axis=1)).astype(np.uint8)
 
 
-def colour_values(values: NDArray[np.float32], shown: tuple[float, float], name: str) -> Pixels:
-    """Return a picture (rows, cols, 3) of values; beyond the ends the end's colour, NaN white."""
-    low, high = shown
+def colour_values(
+    values: NDArray[np.float32], stops: Sequence[float] | Float, name: str, *, unknown: str = WHITE
+) -> Pixels:
+    """Return a picture (rows, cols, 3) of values, and of what is unknown (NaN).
+
+    The stops are the values of even steps along the ramp, its two ends at least; beyond them goes
+    the end's colour.
+    """
     known = np.isfinite(values)
-    share = (np.where(known, values, low) - low) / (high - low)
-    pixels = ramp_colours(name)[np.clip(share * (ENTRIES - 1) + 0.5, 0, ENTRIES - 1).astype(int)]
-    pixels[~known] = 255
+    share = np.interp(values, stops, np.linspace(0, 1, len(stops)))
+    pixels = ramp_colours(name)[(np.where(known, share, 0) * (ENTRIES - 1) + 0.5).astype(int)]
+    pixels[~known] = css_rgb(unknown)
     return np.asarray(pixels, np.uint8)
+
+
+def doubt_stops(values: NDArray[np.floating[Any]], count: int = len(RAMPS["doubt"])) -> Float:
+    """Return steps 1, 3, 10, 30 … for colours of doubts: values that differ by their factor.
+
+    A doubt of 3 m is no worse beside one of 1 m than 3 cm beside 1 cm.  The lowest step is the last
+    that all but a twentieth of the values (NaN left out) reach.
+
+    Examples
+    --------
+    >>> doubt_stops(np.array([0.006, 0.02, 1.4])).tolist()
+    [0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+    """
+    known = values[np.isfinite(values) & (values > 0)]
+    least = float(np.percentile(known, 5)) if len(known) else 0.01
+    first = math.floor(2 * math.log10(least) + 1e-9)
+    steps = [float(f"{10 ** (half / 2):.0e}") for half in range(first, first + count)]
+    return np.array(steps)
+
+
+def relief_stops(values: NDArray[np.floating[Any]], count: int = len(RAMPS["plain"])) -> Float:
+    """Return steps for colours of heights (NaN left out), closer where many heights are.
+
+    With even steps trees take most of the colours and the ground they stand on gets one.  These lie
+    between even steps from the 2nd to the 98th percentile and, three times nearer, steps of equally
+    many cells.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        return np.linspace(0.0, 1.0, count)
+    ranks = np.percentile(known, np.linspace(2, 98, count))
+    even = np.linspace(ranks[0], max(ranks[-1], ranks[0] + 1e-3), count)
+    return np.asarray(even / 4 + 3 * ranks / 4)
 
 
 def ramp_steps(name: str, shown: tuple[float, float]) -> tuple[Sequence[str], Float]:

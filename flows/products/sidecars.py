@@ -6,7 +6,7 @@ QGIS loads a ``.qml`` of a raster's name by itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,20 @@ from flows.products.table import DSM, ORTHOMOSAIC, PRODUCTS, Kind, Product
 from tmp.captures import Capture
 from tmp.files import replacing, write_json
 from tmp.geo.rasters import read_grid, read_reduced
-from tmp.plotting import OVERLAPS, ramp_steps
+from tmp.plotting import (
+    NO_VALUE,
+    OVERLAPS,
+    RAMPS,
+    css_rgb,
+    doubt_stops,
+    ramp_steps,
+    relief_stops,
+)
 from tmp.survey import Settings, Survey
 
-MOST_VIEWS = 6
+VIEWS = {0: "#8d8d8d"} | dict(enumerate(OVERLAPS[1:], start=2))
+"""Colours of heights by how many photographs agree on them, the last by that many or more; grey for
+those that none speaks for.  One alone gives no height."""
 SAMPLE_CELLS = 512
 EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -55,6 +65,7 @@ def write_styles(products_dir: Path) -> list[Path]:
 
 def _renderer(raster: Path, product: Product) -> str:
     """Return the element that draws a raster; empty for what QGIS draws well by itself."""
+    unit = product.unit_in(read_grid(raster).crs) if product.unit else ""
     match product.kind:
         case Kind.PICTURE:
             return (
@@ -62,15 +73,16 @@ def _renderer(raster: Path, product: Product) -> str:
                 'alphaBand="4" opacity="1"/>'
             )
         case Kind.HEIGHT:
-            return _ramp(*ramp_steps("plain", _range(raster)), product.unit)
+            values = _sample(raster)
+            return _ramp(RAMPS["plain"], relief_stops(values), unit)
         case Kind.DOUBT:
-            return _ramp(*ramp_steps("doubt", (0.0, _range(raster)[1])), product.unit)
+            return _ramp(RAMPS["doubt"], doubt_stops(_sample(raster)), unit, nodata=NO_VALUE)
         case Kind.COUNT:
-            return _ramp(OVERLAPS, np.linspace(1, MOST_VIEWS, len(OVERLAPS)), product.unit)
+            return _counts()
         case Kind.SHARE:
-            return _ramp(*ramp_steps("plain", (0.0, 1.0)), product.unit)
+            return _ramp(*ramp_steps("plain", (0.0, 1.0)), unit)
         case Kind.INDEX:  # fixed ends, so that colours compare from date to date
-            return _ramp(*ramp_steps(product.ramp, product.shown), product.unit)
+            return _ramp(*ramp_steps(product.ramp, product.shown), unit)
         case Kind.CLASS:
             return _classes(product)
     return ""
@@ -89,29 +101,51 @@ def _classes(product: Product) -> str:
     )
 
 
-def _range(raster: Path) -> tuple[float, float]:
-    """Return the 2nd and 98th percentile of a raster's values."""
+def say_views() -> list[str]:
+    """Return what each of the colours `VIEWS` stands for."""
+    *_, most = VIEWS
+    first = "none: small gap, closed from about it"
+    return [first, *(f"{count}" for count in list(VIEWS)[1:-1]), f"{most} or more"]
+
+
+def _counts() -> str:
+    """Return a renderer with a colour for each number of photographs, and none in between."""
+    ends = [*map(str, list(VIEWS)[:-1]), "inf"]
+    items = zip(VIEWS.values(), ends, say_views(), strict=True)
+    return _shader(items, (0, max(VIEWS)), "DISCRETE", NO_VALUE)
+
+
+def _sample(raster: Path) -> NDArray[np.floating[Any]]:
+    """Return values of a raster, enough to choose colours by, NaN where there is none."""
     values, _ = read_reduced(raster, SAMPLE_CELLS)
-    known = values.compressed()
-    if len(known) == 0:
-        return 0.0, 1.0
-    low, high = np.percentile(known, [2, 98])
-    return float(low), float(max(high, low + 1e-3))
+    return np.ma.filled(values.astype(np.float32), np.nan)
 
 
-def _ramp(colours: Sequence[str], values: NDArray[np.float64], unit: str) -> str:
+def _ramp(
+    colours: Sequence[str], values: NDArray[np.float64], unit: str, *, nodata: str = ""
+) -> str:
     suffix = f" {unit}" if unit else ""
-    items = "".join(
-        f'<item alpha="255" color="{colour}" value="{value:.6g}" '
-        f'label="{escape(f"{value:.3g}{suffix}")}"/>'
-        for colour, value in zip(colours, values, strict=True)
+    # What is a hair off 0 is 0.
+    values = np.round(values, 9) + 0.0
+    items = zip(colours, values, (f"{value:.4g}{suffix}" for value in values), strict=True)
+    return _shader(items, (values[0], values[-1]), "INTERPOLATED", nodata)
+
+
+def _shader(
+    items: Iterable[tuple[str, float | str, str]], ends: tuple[float, float], kind: str, nodata: str
+) -> str:
+    """Return a renderer of one band by colours, the values they stand for, and labels."""
+    drawn = "".join(
+        f'<item alpha="255" color="{colour}" value="{value}" label="{escape(label)}"/>'
+        for colour, value, label in items
     )
-    low, high = f"{values[0]:.6g}", f"{values[-1]:.6g}"
+    low, high = (f"{end:.9g}" for end in ends)
+    blank = f' nodataColor="{",".join(map(str, css_rgb(nodata)))},255"' if nodata else ""
     return (
-        f'<rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" '
+        f'<rasterrenderer type="singlebandpseudocolor" band="1" opacity="1"{blank} '
         f'classificationMin="{low}" classificationMax="{high}"><rastershader>'
-        f'<colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0" '
-        f'minimumValue="{low}" maximumValue="{high}">{items}</colorrampshader>'
+        f'<colorrampshader colorRampType="{kind}" classificationMode="1" clip="0" '
+        f'minimumValue="{low}" maximumValue="{high}">{drawn}</colorrampshader>'
         "</rastershader></rasterrenderer>"
     )
 
@@ -206,15 +240,15 @@ def _raster_fields(path: Path, product: Product) -> dict[str, Any]:
         for name, dtype in zip(names, file.dtypes, strict=True):
             band: dict[str, Any] = {"name": name, "data_type": dtype}
             band |= {} if file.nodata is None else {"nodata": file.nodata}
-            bands.append(band | ({"unit": product.unit} if product.unit else {}))
+            unit = product.unit_in(file.crs)
+            bands.append(band | ({"unit": unit} if unit else {}))
         fields: dict[str, Any] = {
             "bands": bands,
-            "gsd": file.transform.a,
             "proj:shape": [file.height, file.width],
             "proj:transform": list(file.transform)[:6],
         }
-        if file.crs:
-            fields["proj:code"] = file.crs.to_string()
+        if file.crs:  # without it there are no metres
+            fields |= {"gsd": file.transform.a, "proj:code": file.crs.to_string()}
     return fields
 
 

@@ -60,6 +60,16 @@ class Product:
     told: Mapping[str, str] = field(default_factory=dict)
     """What it rests on, by topic, for catalogue and report."""
 
+    def unit_in(self, crs: object) -> str:
+        """Return the unit of its values in a CRS; a map without one has no metres.
+
+        Examples
+        --------
+        >>> DSM.unit_in("EPSG:32615"), DSM.unit_in(None)
+        ('m', 'units')
+        """
+        return "units" if self.unit == "m" and not crs else self.unit
+
     @property
     def media_type(self) -> str:
         """IANA media type, for the catalogue."""
@@ -116,7 +126,8 @@ DSM_SIGMA = Product(
 DSM_VIEWS = Product(
     file="dsm_views.tif",
     title="Views of the surface",
-    purpose="Number of photographs that agree on each height.",
+    purpose="Number of photographs that agree on each height; 0 where none speaks for it and a "
+    "small gap was closed from about it.",
     kind=Kind.COUNT,
     bands=("views",),
 )

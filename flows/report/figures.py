@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
+from flows.products.sidecars import VIEWS, say_views
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
 from tmp import plotting
 from tmp.cameras import Camera, distort
@@ -37,6 +38,8 @@ LONGEST = 1400
 """Longest side of a picture in the report, in pixels."""
 WIDTH, TALLEST, NARROWEST = 860.0, 780.0, 560.0
 """Of a figure with a map, of the map in it, and of a figure that has a legend, in pixels."""
+GAPS_NAMED = 5
+"""Gaps that are numbered on the map of the ground."""
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 6.0, 6.0, 52.0
 """Room for the coordinates round a map."""
 BAR_HEIGHT, BAR_WIDTH = 58.0, 480.0
@@ -49,8 +52,9 @@ UNMAPPED = "#d6006c"
 RIM = "#5b666e"
 """Hatching of ground that one photograph sees."""
 LOST = "#e31a1c"
-UP, DOWN = "#0b3d91", "#b30000"
-"""Lines to cameras that rose and that sank in the adjustment."""
+UP, DOWN = "#00441b", "#7a0177"
+"""Lines to cameras that rose and that sank in the adjustment: neither red nor blue, as the overlap
+beneath them is."""
 
 LONGEST_PX = 480
 """Longest side of a thumbnail."""
@@ -89,18 +93,45 @@ def draw_orthomosaic(path: Path) -> Drawn:
 def draw_surface(path: Path) -> Drawn:
     """Draw heights as colours over a hillshade lit from the north-west."""
     height, grid = _values(path, LONGEST)
-    bar = _Bar(_lifted(plotting.ramp_colours("plain")), _robust_range(height),
-               f"height in {_unit(grid)}")  # fmt: skip
+    stops = plotting.relief_stops(height)
+    bar = _Bar(
+        _lifted(plotting.ramp_colours("plain")),
+        stops,
+        f"height in {_unit(grid)}; colours are closer where much of the ground is",
+        [f"{stop:.1f}" for stop in stops],
+    )
     return _draw_raster(_shaded(height, grid), grid, "surface model", bar)
 
 
 def draw_sigma(path: Path) -> Drawn:
-    """Draw the standard deviation of heights."""
+    """Draw the standard deviation of heights: equal factors are equal steps of colour."""
     sigma, grid = _values(path, LONGEST)
-    bar = _Bar(plotting.ramp_colours("doubt"), (0.0, _robust_range(sigma)[1]),
-               f"standard deviation of height in {_unit(grid)}")  # fmt: skip
-    pixels = plotting.colour_values(sigma, bar.shown, "doubt")
+    stops = plotting.doubt_stops(sigma)
+    bar = _Bar(
+        plotting.ramp_colours("doubt"),
+        stops,
+        f"standard deviation of height in {_unit(grid)}; grey: no measured height",
+        [*(f"{stop:g}" for stop in stops[:-1]), f"{stops[-1]:g} or more"],
+    )
+    pixels = plotting.colour_values(sigma, stops, "doubt", unknown=plotting.NO_VALUE)
     return _draw_raster(pixels, grid, "standard deviation of heights", bar)
+
+
+def draw_views(path: Path) -> Drawn:
+    """Draw how many photographs agree on each height, and which ones none speaks for."""
+    views, grid = _values(path, LONGEST, mixed=False)
+    colours = [plotting.css_rgb(css) for css in (*VIEWS.values(), plotting.NO_VALUE)]
+    of_views = np.searchsorted(list(VIEWS), np.nan_to_num(views, nan=0), side="right") - 1
+    pixels = np.array(colours, np.uint8)[np.where(np.isnan(views), -1, of_views)]
+    keys = [key(said, css) for said, css in zip(say_views(), VIEWS.values(), strict=True)]
+    with plotting.house_style():
+        figure, axes, foot = _new_map(grid, 0.0, 76.0)
+        plotting.picture(axes, pixels, grid.bounds, cells=True)
+        _finish(axes, grid)
+        title = "photographs that agree on the height"
+        keys.append(key("no measured height", plotting.NO_VALUE))
+        plotting.draw_keys(figure, LEFT, foot, keys, ncols=3, title=title)
+    return Drawn(figure=figure, title=title)
 
 
 def draw_index(
@@ -129,8 +160,11 @@ class _Bar(NamedTuple):
     """What the colours of a map stand for."""
 
     colours: plotting.Pixels
-    shown: tuple[float, float]
+    stops: Sequence[float] | Float
+    """Values of even steps along the colours, the two ends at least."""
     label: str
+    ticks: Sequence[str] = ()
+    """Labels of the stops, where they are not even."""
 
 
 def _draw_raster(
@@ -140,7 +174,9 @@ def _draw_raster(
         figure, axes, foot = _new_map(grid, above, BAR_HEIGHT if bar else 0.0)
         plotting.picture(axes, pixels, grid.bounds)
         if bar:
-            plotting.colour_bar(figure, (LEFT, foot, BAR_WIDTH), *bar)
+            ends = (bar.stops[0], bar.stops[-1])
+            place = (LEFT, foot, BAR_WIDTH)
+            plotting.colour_bar(figure, place, bar.colours, ends, bar.label, bar.ticks)
         _finish(axes, grid)
     return Drawn(figure=figure, title=title)
 
@@ -185,13 +221,38 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
             plotting.draw_area(axes, area, fc="none", ec=css, lw=0, hatch=plotting.HATCH)
         plotting.draw_dots(axes, places, 7, INK, gid="camera")
         axes.plot(*lost.T, "x", color=LOST, ms=13, mew=4, gid="lost")
+        for number, gap in enumerate(ground.gaps[:GAPS_NAMED], 1):
+            plotting.draw_badge(axes, gap.place, f"{number}", UNMAPPED, square=True, zorder=6)
         _finish(axes, sheet)
         plotting.draw_keys(figure, LEFT, foot, _ground_keys(ground), ncols=2)
         hints = plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
         hints += plotting.hints_over(
             axes, lost, [f"{one.name}: left out" for one in ground.left_out]
         )
-    return Drawn(figure=figure, title="ground flown and not mapped", hints=hints)
+    return Drawn(
+        figure=figure,
+        title="ground flown and not mapped",
+        note=_say_gaps(ground, "m²" if sheet.crs else "square units"),
+        hints=hints,
+    )
+
+
+def _say_gaps(ground: Ground, unit: str) -> str:
+    """Say how many gaps and islands there are and how large; empty where there are none."""
+    said = []
+    for patches, what in (
+        (ground.gaps, "without a height, where two photographs or more look (numbered)"),
+        (ground.islands, "of measured ground that gaps part from the main one"),
+    ):
+        if patches:
+            total = sum(patch.area for patch in patches)
+            first = ", ".join(
+                f"{float(f'{patch.area:.3g}'):,.10g}" for patch in patches[:GAPS_NAMED]
+            )
+            which = "the largest" if len(patches) > GAPS_NAMED else "of"
+            patch = "patch" if len(patches) == 1 else "patches"
+            said.append(f"{len(patches)} {patch} {what}: {total:,.0f} {unit} ({which} {first}).")
+    return " ".join(said)
 
 
 def _ground_keys(ground: Ground) -> Sequence[Artist]:
@@ -245,7 +306,7 @@ def draw_cameras(
     drawn = "to scale" if factor == 1 else f"{factor:g} times too long"
     note = (
         "Lines lead from each adjusted position the way it moved from its GNSS position, drawn "
-        f"{drawn}; blue where it rose, red where it sank."
+        f"{drawn}; green where it rose, purple where it sank."
         if factor
         else ""
     )
@@ -265,7 +326,7 @@ def _draw_residuals(axes: Axes, reconstruction: Reconstruction, places: Float) -
             for place, residual in zip(places, residuals, strict=True)
             if residual is not None and factor and (residual[2] > 0) == rising
         ]
-        plotting.draw_lines(axes, lines, halo=1.0, color=css, lw=2.2, zorder=3, gid=layer)
+        plotting.draw_lines(axes, lines, halo=2.0, color=css, lw=2.6, zorder=3, gid=layer)
     return factor
 
 
@@ -334,9 +395,9 @@ def _on_paper(path: Path, longest: int) -> tuple[plotting.Pixels, Grid]:
     return (rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8), grid
 
 
-def _values(path: Path, longest: int) -> tuple[Float32, Grid]:
+def _values(path: Path, longest: int, *, mixed: bool = True) -> tuple[Float32, Grid]:
     """Return the first band of a raster (rows, cols), NaN where there is no value."""
-    bands, grid = read_reduced(path, longest)
+    bands, grid = read_reduced(path, longest, mixed=mixed)
     return np.ma.filled(bands[0].astype(np.float32), np.nan), grid
 
 
@@ -349,7 +410,7 @@ def _shaded(height: Float32, grid: Grid) -> plotting.Pixels:
     """Return heights as colours over a hillshade."""
     if np.isnan(height).all():
         return np.full((*height.shape, 3), 255, np.uint8)
-    colours = _lifted(plotting.colour_values(height, _robust_range(height), "plain"))
+    colours = _lifted(plotting.colour_values(height, plotting.relief_stops(height), "plain"))
     light = 0.25 + 0.85 * plotting.hillshade(height, grid.cell_m)
     lit = np.minimum(colours * light[..., None], 255).astype(np.uint8)
     lit[np.isnan(height)] = 255

@@ -43,6 +43,15 @@ class Coverage:
     measured_of_two: float
     """Share of the ground that two or more see which has a measured height, 0 to 1."""
     measured_of_three: float
+    gaps: int = 0
+    """Places that two or more photographs see, asked for, and without a measured height."""
+    gaps_ha: float = 0.0
+    """All of them together."""
+    largest_gaps: Sequence[Sequence[float]] = ()
+    """Of the largest: hectares, easting and northing of a place within, the largest first."""
+    islands: int = 0
+    """Pieces of measured ground that gaps part from the largest piece."""
+    islands_ha: float = 0.0
 
     @property
     def mapped_of_flown(self) -> float:
@@ -157,6 +166,8 @@ def list_warnings(
         )
     if covered is not None and covered.measured_of_three < LEAST_COVERED:
         warnings.append(_say_unmeasured(covered, in_doubt(reconstruction)))
+    if covered is not None and covered.gaps and covered.measured_of_two < LEAST_COVERED:
+        warnings.append(_say_gaps(covered, scaled=reconstruction.frame.referenced))
     return warnings
 
 
@@ -184,6 +195,38 @@ def _say_unmeasured(covered: Coverage, doubtful: bool) -> str:
         f"{known}; the usual causes are water, moving plants, bare even surfaces and blur. Run "
         "again with --fill if you need a closed surface."
     )
+
+
+def _say_gaps(covered: Coverage, *, scaled: bool) -> str:
+    """Say how many holes the surface has, and how large they are."""
+    empty = 100 * (1 - covered.measured_of_two)
+    said = (
+        f"{empty:.0f} % of the ground that two or more photographs see has no measured height: "
+        f"{covered.gaps} {'gap' if covered.gaps == 1 else 'gaps'}"
+    )
+    sizes = [f"{_three_digits(1e4 * hectares):,.10g}" for hectares, *_ in covered.largest_gaps]
+    if scaled and sizes:
+        *others, last = sizes
+        which = "of" if len(sizes) == covered.gaps else "the largest of"
+        said += f", {which} {', '.join(others)} and {last} m²" if others else f" of {last} m²"
+    if covered.islands:
+        one = covered.islands == 1
+        said += (
+            f"; {covered.islands} {'piece' if one else 'pieces'} of measured ground "
+            f"{'stands' if one else 'stand'} alone"
+        )
+    return f"{said}. The first picture shows them; look there before you take a height."
+
+
+def _three_digits(value: float) -> float:
+    """Round to three significant digits.
+
+    Examples
+    --------
+    >>> _three_digits(1617.8)
+    1620.0
+    """
+    return float(f"{value:.3g}")
 
 
 def not_oriented(

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -52,6 +52,11 @@ FARTHEST_M = 5000.0
 """A photograph left out that was recorded farther from the others has a wrong position."""
 WINDOW_CELLS = 1024
 """Side of what is read of a surface at once; gaps are closed from well beyond it."""
+LEAST_GAP_CELLS = 4
+"""Cells from which ground without heights is counted as a gap, and measured ground as an island:
+a hundredth of the sheet's longer side both ways."""
+GAPS_NAMED = 5
+"""Gaps that are listed with their places."""
 CLEARANCE_CELLS = 1.0
 """Height in cells by which a surface must rise above a ray to block it."""
 
@@ -65,6 +70,15 @@ class LeftOut:
     """Map coordinates."""
     footprint: Float
     """Corners of the ground it should see, map, (N, 2)."""
+
+
+class Patch(NamedTuple):
+    """Cells of a sheet that hang together."""
+
+    area: float
+    """In square metres, or square units of a map without scale."""
+    place: tuple[float, float]
+    """The cell that lies deepest within, map coordinates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +111,22 @@ class Ground:
             lost |= _filled(one.footprint, self.sheet)
         return np.asarray(self.unmapped & (self.overlap == 1) & ~lost)
 
+    @property
+    def gaps(self) -> tuple[Patch, ...]:
+        """Ground that two or more see, wanted, without heights; the largest first."""
+        return _patches((self.overlap >= 2) & self.asked & (self.measured < 0.5), self.sheet)
+
+    @property
+    def islands(self) -> tuple[Patch, ...]:
+        """Measured ground apart from its largest piece; the largest first."""
+        return _patches(self.asked & (self.measured >= 0.5), self.sheet)[1:]
+
     def coverage(self) -> Coverage:
         """Return the areas, within what was asked for."""
         hectare = self.sheet.cell_m**2 / 1e4
         flown = self.flown & self.asked
         two, three = ((self.overlap >= views) & self.asked for views in (2, 3))
+        gaps, islands = self.gaps, self.islands
 
         def area(share: Float | Mask) -> float:
             return float(share.sum() * hectare)
@@ -117,7 +142,30 @@ class Ground:
             seen_by_three_ha=area(three),
             measured_of_two=measured_of(two),
             measured_of_three=measured_of(three),
+            gaps=len(gaps),
+            gaps_ha=sum(gap.area for gap in gaps) / 1e4,
+            largest_gaps=[(gap.area / 1e4, *gap.place) for gap in gaps[:GAPS_NAMED]],
+            islands=len(islands),
+            islands_ha=sum(island.area for island in islands) / 1e4,
         )
+
+
+def _patches(cells: Mask, sheet: Grid) -> tuple[Patch, ...]:
+    """Return the patches of cells that share sides, from `LEAST_GAP_CELLS` on, by their size."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        cells.astype(np.uint8), connectivity=4
+    )
+    deep = cv2.distanceTransform(
+        np.pad(cells.astype(np.uint8), 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )[1:-1, 1:-1]
+    x, y = sheet.cell_centres()
+    found = []
+    for label in range(1, count):
+        size = int(stats[label, cv2.CC_STAT_AREA])
+        if size >= LEAST_GAP_CELLS:
+            row, col = np.unravel_index(np.argmax(np.where(labels == label, deep, -1)), cells.shape)
+            found.append(Patch(size * sheet.cell_m**2, (float(x[col]), float(y[row]))))
+    return tuple(sorted(found, key=lambda patch: -patch.area))
 
 
 def survey_ground(

@@ -238,6 +238,14 @@ class Verdict:
             "photographs_oriented": self.photographs_oriented,
             **{key: area(getattr(covered, key)) for key in AREAS},
             **{key: round(getattr(covered, key), 4) for key in SHARES},
+            "gaps": covered.gaps,
+            "gaps_ha": area(covered.gaps_ha),
+            "largest_gaps": [
+                {"ha": area(hectares), "place": [round(x, 2), round(y, 2)]}
+                for hectares, x, y in covered.largest_gaps
+            ],
+            "islands": covered.islands,
+            "islands_ha": area(covered.islands_ha),
             **self.figures,
             "warnings": list(self.warnings),
             "left_out": dict(self.left_out),

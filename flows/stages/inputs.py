@@ -129,9 +129,10 @@ def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:
     return SurfaceWindow(grid=grid, height=found.height, mapped=found.mapped)
 
 
-def product_tags(vertical_datum: str) -> dict[str, str]:
-    """Return the tags that every raster carries."""
+def product_tags(vertical_datum: str, crs: str | None) -> dict[str, str]:
+    """Return the tags that every raster carries, one in no CRS that it has no metres."""
     return {
+        **({} if crs else {"SCALE": "none: lengths and heights are in units, not in metres"}),
         "SOFTWARE": f"Terrestrial Mapping Platform {version(DISTRIBUTION)}",
         "ENVIRONMENT": environment_in_short(),
         "VERTICAL_DATUM": str(vertical_datum),

@@ -164,7 +164,7 @@ class Orthomosaic(Stage):
                 self.space.out / product.file,
                 overviews="nearest" if product is GROUND_CLASSES else "average",
                 descriptions=product.bands,
-                tags=product_tags(settings.vertical_datum),
+                tags=product_tags(settings.vertical_datum, made.grid.crs),
                 threads=self.space.workers,
             )
         return {"cell_m": self._gsd_m}

@@ -339,7 +339,7 @@ class Reflectance(Stage):
             self._raster,
             self.space.out / REFLECTANCE_FILE,
             descriptions=names,
-            tags=product_tags(self._settings.vertical_datum)
+            tags=product_tags(self._settings.vertical_datum, self._raster.grid.crs)
             | wavelength_tags(bands)
             | used.raster_tags(),
             threads=self.space.workers,

@@ -169,7 +169,7 @@ class Elevation(Stage):
     """Write the surface model and its companions from the ground's tiles."""
 
     name = "elevation"
-    version = "3"
+    version = "4"
     after = ("surface",)
     options = ("fill", "area_wkt")
     needs = OfTiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
@@ -204,14 +204,14 @@ class Elevation(Stage):
             len(tiles),
         ):
             pass
-        tags = product_tags(settings.vertical_datum)
+        tags = product_tags(settings.vertical_datum, ground.grid.crs)
         for product in ELEVATION_PRODUCTS:
             finish_cog(
                 rasters[product.file],
                 space.out / product.file,
                 overviews="nearest" if product is DSM_VIEWS else "average",
                 descriptions=product.bands,
-                units=(product.unit,),
+                units=(product.unit_in(ground.grid.crs),),
                 tags=tags,
                 threads=space.workers,
             )

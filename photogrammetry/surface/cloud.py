@@ -228,7 +228,7 @@ def _header(
             laspy.ExtraBytesParams(
                 "sigma",
                 "u2",
-                "height std deviation, m",
+                f"height std deviation, {'m' if crs else 'units'}",
                 offsets=[0.0],
                 scales=[SCALE_M],
                 no_data=[UNKNOWN_SIGMA],

@@ -98,7 +98,7 @@ def test_maps_have_metres_and_north_where_there_is_a_place(
     assert ("units of arbitrary length" in said) is not placed
     unit = "metres" if placed else "units"
     for draw, name in ((draw_surface, "dsm.tif"), (draw_sigma, "dsm_sigma.tif")):
-        assert any(text.endswith(f"in {unit}") for text in words_of(draw(folder / name)))
+        assert any(f" in {unit}; " in text for text in words_of(draw(folder / name)))
 
 
 def test_a_map_is_drawn_to_one_scale_where_its_coordinates_say(record: MapRecord) -> None:

@@ -87,6 +87,29 @@ def test_holes_and_unknown_heights_are_warned_of(
     assert "vertical_datum in survey.toml" in text
 
 
+def test_many_gaps_are_warned_of_with_their_number_and_the_largest(
+    good: Reconstruction, captures: tuple[Capture, ...]
+) -> None:
+    torn = replace(
+        covered(0.95),
+        measured_of_two=0.6,
+        gaps=3,
+        gaps_ha=0.4,
+        largest_gaps=((0.1618, 0, 0), (0.0126, 0, 0), (0.0063, 0, 0)),
+        islands=1,
+        islands_ha=0.01,
+    )
+    *_, said = list_warnings(good, captures, torn, HeightDatum.ELLIPSOID)
+    assert said.startswith("40 % of the ground that two or more photographs see has no measured")
+    assert "3 gaps, of 1,620, 126 and 63 m²" in said
+    assert "1 piece of measured ground stands alone" in said
+    nowhere = replace(good, frame=replace(good.frame, crs=None, origin=None))
+    *_, said = list_warnings(nowhere, captures, torn, HeightDatum.ELLIPSOID)
+    assert "m²" not in said
+    few = replace(torn, measured_of_two=0.95)
+    assert not any("gap" in one for one in list_warnings(good, captures, few, HeightDatum.EGM96))
+
+
 def test_photograph_unused_for_its_flag_is_not_reported_as_failed(
     reconstruction: Reconstruction, captures: tuple[Capture, ...]
 ) -> None:

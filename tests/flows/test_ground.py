@@ -93,6 +93,12 @@ def test_areas_are_those_worked_by_hand() -> None:
     assert (found.measured_of_two, found.measured_of_three) == pytest.approx((0.5 / 1.2, 0.5))
     assert found.mapped_of_flown == pytest.approx(0.5 / 1.4)
     assert ground.rim.sum() == 20
+    # What two see and nothing measures lies west and east of the measured ground.
+    assert (found.gaps, found.islands) == (2, 0)
+    assert found.gaps_ha == pytest.approx(0.7)
+    east_gap, west_gap = found.largest_gaps
+    assert east_gap == pytest.approx((0.5, 125, -95), abs=20)
+    assert west_gap == pytest.approx((0.2, 40, -100), abs=50)
     # Where a photograph left out looks too, there would have been two.
     corners = np.array([(10, -50), (20, -50), (20, -150), (10, -150)], float)
     lost = LeftOut(name="lost", place=(15.0, -100.0), footprint=corners)
@@ -102,6 +108,24 @@ def test_areas_are_those_worked_by_hand() -> None:
     east[:, 10:] = True
     half = replace(ground, asked=east).coverage()
     assert (half.flown_ha, half.mapped_ha) == pytest.approx((0.5, 0.0))
+
+
+def test_measured_ground_that_a_gap_parts_is_an_island_and_specks_are_neither() -> None:
+    measured = np.ones((20, 20))
+    measured[:, 8:10] = 0.0  # a gap of 40 cells from north to south
+    measured[:, 8] = 0.4  # less than half of a cell counts as none
+    measured[3, 3] = 0.0  # a speck
+    ground = Ground(
+        sheet=Grid(crs=None, x_min=0, y_max=0, cell_m=1.0, rows=20, cols=20),
+        overlap=np.full((20, 20), 2),
+        flown=np.ones((20, 20), bool),
+        measured=measured,
+        drawn=measured,
+        asked=np.ones((20, 20), bool),
+    )
+    assert [patch.area for patch in ground.gaps] == [40]
+    assert [patch.area for patch in ground.islands] == [159]
+    assert ground.coverage().islands_ha == pytest.approx(159e-4)
 
 
 def test_measured_ground_is_never_more_than_was_flown(record: MapRecord) -> None:

@@ -1,8 +1,13 @@
-import defusedxml.ElementTree as ElementTree
-import pytest
+import json
+import shutil
 
-from flows.products.sidecars import write_styles
-from flows.products.table import GROUND_CLASSES
+import defusedxml.ElementTree as ElementTree
+import numpy as np
+import pytest
+import rasterio
+
+from flows.products.sidecars import _renderer, write_catalog, write_styles
+from flows.products.table import GROUND_CLASSES, Kind, Product
 from flows.report.report import MapRecord
 
 
@@ -20,11 +25,63 @@ def test_height_style_spans_the_heights(record: MapRecord) -> None:
     assert values[-1] == pytest.approx(32.5, abs=0.7)
 
 
-def test_doubt_starts_at_zero(record: MapRecord) -> None:
+def test_equal_factors_of_doubt_are_equal_steps_and_nodata_is_no_doubt(record: MapRecord) -> None:
     write_styles(record.survey.products_dir)
     tree = ElementTree.parse(record.survey.products_dir / "dsm_sigma.qml")
+    values = np.array([float(item.get("value")) for item in tree.iter("item")])
+    assert values[1:] / values[:-1] == pytest.approx(np.sqrt(10), rel=0.06)
+    colours = [item.get("color") for item in tree.iter("item")]
     renderer = tree.find("pipe/rasterrenderer")
-    assert float(renderer.get("classificationMin")) == 0.0
+    assert renderer.get("nodataColor") == "195,201,206,255"
+    assert "#c3c9ce" not in colours
+
+
+def test_counts_of_photographs_are_classes_that_begin_with_none(record: MapRecord) -> None:
+    products = record.survey.products_dir
+    with rasterio.open(products / "dsm.tif") as file:
+        profile = file.profile | {"dtype": "uint8", "nodata": 255, "driver": "GTiff"}
+    with rasterio.open(products / "dsm_views.tif", "w", **profile) as file:
+        file.write(np.zeros(file.shape, np.uint8), 1)
+    write_styles(products)
+    tree = ElementTree.parse(products / "dsm_views.qml")
+    assert tree.find(".//colorrampshader").get("colorRampType") == "DISCRETE"
+    items = [(item.get("value"), item.get("label")) for item in tree.iter("item")]
+    assert items[0] == ("0", "none: small gap, closed from about it")
+    assert items[1:4] == [("2", "2"), ("3", "3"), ("4", "4")]
+    assert items[-1] == ("inf", "6 or more")
+
+
+def test_labels_of_an_index_have_no_hair_off_nought(record: MapRecord) -> None:
+    products = record.survey.products_dir
+    index = Product(
+        file="gli.tif", title="GLI", purpose="", kind=Kind.INDEX, shown=(-0.2, 0.4), ramp="plants"
+    )
+    shutil.copy(products / "dsm.tif", products / index.file)
+    labels = [
+        item.get("label")
+        for item in ElementTree.fromstring(_renderer(products / index.file, index)).iter("item")
+    ]
+    assert labels == ["-0.2", "-0.1", "0", "0.1", "0.2", "0.3", "0.4"]
+
+
+def test_a_map_without_a_place_has_units_and_no_metres_in_styles_and_catalogue(
+    record: MapRecord,
+) -> None:
+    survey = record.survey
+    for name in ("dsm.tif", "dsm_sigma.tif"):
+        with rasterio.open(survey.products_dir / name) as file:
+            values, profile = file.read(), file.profile | {"crs": None, "driver": "GTiff"}
+        (survey.products_dir / name).unlink()
+        with rasterio.open(survey.products_dir / name, "w", **profile) as file:
+            file.write(values)
+        write_styles(survey.products_dir)
+        tree = ElementTree.parse((survey.products_dir / name).with_suffix(".qml"))
+        assert all(item.get("label").endswith(" units") for item in tree.iter("item"))
+    write_catalog(survey, record.settings, record.captures)
+    item = json.loads((survey.products_dir / "item.json").read_text())
+    for asset in ("dsm", "dsm_sigma"):
+        assert item["assets"][asset]["bands"][0]["unit"] == "units"
+        assert "gsd" not in item["assets"][asset]
 
 
 def test_classes_are_named_in_the_legend(record: MapRecord) -> None:

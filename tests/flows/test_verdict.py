@@ -115,6 +115,16 @@ def test_without_a_scale_nothing_is_in_metres() -> None:
     assert document["mapped_of_flown"] == 0.8
 
 
+def test_quality_lists_the_largest_gaps_with_their_places() -> None:
+    torn = replace(covered(), gaps=7, gaps_ha=0.2, largest_gaps=[(0.1, 576684.701, 5188209.7)])
+    document = verdict(covered=torn).document()
+    assert (document["gaps"], document["gaps_ha"]) == (7, 0.2)
+    assert document["largest_gaps"] == [{"ha": 0.1, "place": [576684.7, 5188209.7]}]
+    document = verdict(covered=torn, scaled=False).document()
+    assert document["gaps_ha"] is None
+    assert document["largest_gaps"][0]["ha"] is None
+
+
 def test_photographs_are_grouped_by_reason_whatever_its_numbers() -> None:
     left_out = {"b.jpg": "b.jpg: cannot be read", "a.jpg": "a.jpg: cannot be read"}
     assert verdict(left_out=left_out).groups() == [
