@@ -27,7 +27,6 @@ from tmp.files import replacing, write_json
 from tmp.geo.rasters import read_grid, read_reduced
 from tmp.plotting import (
     NO_VALUE,
-    OVERLAPS,
     RAMPS,
     css_rgb,
     doubt_stops,
@@ -36,9 +35,6 @@ from tmp.plotting import (
 )
 from tmp.survey import Settings, Survey
 
-VIEWS = {0: "#8d8d8d"} | dict(enumerate(OVERLAPS[1:], start=2))
-"""Colours of heights by how many photographs agree on them, the last by that many or more; grey for
-those that none speaks for.  One alone gives no height."""
 SAMPLE_CELLS = 512
 EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
@@ -78,7 +74,7 @@ def _renderer(raster: Path, product: Product) -> str:
         case Kind.DOUBT:
             return _ramp(RAMPS["doubt"], doubt_stops(_sample(raster)), unit, nodata=NO_VALUE)
         case Kind.COUNT:
-            return _counts()
+            return _counts(product)
         case Kind.SHARE:
             return _ramp(*ramp_steps("plain", (0.0, 1.0)), unit)
         case Kind.INDEX:  # fixed ends, so that colours compare from date to date
@@ -101,18 +97,12 @@ def _classes(product: Product) -> str:
     )
 
 
-def say_views() -> list[str]:
-    """Return what each of the colours `VIEWS` stands for."""
-    *_, most = VIEWS
-    first = "none: small gap, closed from about it"
-    return [first, *(f"{count}" for count in list(VIEWS)[1:-1]), f"{most} or more"]
-
-
-def _counts() -> str:
+def _counts(product: Product) -> str:
     """Return a renderer with a colour for each number of photographs, and none in between."""
-    ends = [*map(str, list(VIEWS)[:-1]), "inf"]
-    items = zip(VIEWS.values(), ends, say_views(), strict=True)
-    return _shader(items, (0, max(VIEWS)), "DISCRETE", NO_VALUE)
+    classes = product.classes
+    ends = [*(str(one.value) for one in classes[:-1]), "inf"]
+    items = [(one.colour, end, one.name) for one, end in zip(classes, ends, strict=True)]
+    return _shader(items, (classes[0].value, classes[-1].value), "DISCRETE", NO_VALUE)
 
 
 def _sample(raster: Path) -> NDArray[np.floating[Any]]:

@@ -56,7 +56,7 @@ class Product:
     ramp: str = ""
     """Colours of an index; see `tmp.plotting.RAMPS`."""
     classes: tuple[ShownClass, ...] = ()
-    """Of a raster of classes; 0 is nothing."""
+    """Of a raster of classes, 0 being nothing; or of counts, the last one and more."""
     told: Mapping[str, str] = field(default_factory=dict)
     """What it rests on, by topic, for catalogue and report."""
 
@@ -130,6 +130,14 @@ DSM_VIEWS = Product(
     "small gap was closed from about it.",
     kind=Kind.COUNT,
     bands=("views",),
+    classes=(  # as the overlap of photographs is drawn; one alone gives no height
+        ShownClass(value=0, name="none: small gap, closed from about it", colour="#8d8d8d"),
+        ShownClass(value=2, name="2", colour="#ef8a62"),
+        ShownClass(value=3, name="3", colour="#fddbc7"),
+        ShownClass(value=4, name="4", colour="#d1e5f0"),
+        ShownClass(value=5, name="5", colour="#67a9cf"),
+        ShownClass(value=6, name="6 or more", colour="#2166ac"),
+    ),
 )
 DSM_CONFIDENCE = Product(
     file="dsm_confidence.tif",

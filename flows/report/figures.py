@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
-from flows.products.sidecars import VIEWS, say_views
-from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
+from flows.products.table import DSM, DSM_VIEWS, ORTHOMOSAIC, REFLECTANCE, Product
 from tmp import plotting
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
@@ -120,10 +119,12 @@ def draw_sigma(path: Path) -> Drawn:
 def draw_views(path: Path) -> Drawn:
     """Draw how many photographs agree on each height, and which ones none speaks for."""
     views, grid = _values(path, LONGEST, mixed=False)
-    colours = [plotting.css_rgb(css) for css in (*VIEWS.values(), plotting.NO_VALUE)]
-    of_views = np.searchsorted(list(VIEWS), np.nan_to_num(views, nan=0), side="right") - 1
+    classes = DSM_VIEWS.classes
+    colours = [plotting.css_rgb(css) for css in (*(c.colour for c in classes), plotting.NO_VALUE)]
+    least = [one.value for one in classes]
+    of_views = np.searchsorted(least, np.nan_to_num(views, nan=0), side="right") - 1
     pixels = np.array(colours, np.uint8)[np.where(np.isnan(views), -1, of_views)]
-    keys = [key(said, css) for said, css in zip(say_views(), VIEWS.values(), strict=True)]
+    keys = [key(one.name, one.colour) for one in classes]
     with plotting.house_style():
         figure, axes, foot = _new_map(grid, 0.0, 76.0)
         plotting.picture(axes, pixels, grid.bounds, cells=True)
