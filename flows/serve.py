@@ -21,7 +21,7 @@ from flows.prefect.server import configure, configured_server
 from flows.run.record import STOP_S
 from flows.run.request import Service
 from tmp.errors import InputError
-from tmp.lock import SERVICE
+from tmp.threads import SERVICE
 
 configure()  # before Prefect is imported
 

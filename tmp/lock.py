@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 LOCK = "lock"
 """File below a survey's ``work/``."""
-SERVICE = "TMP_SERVICE"
-"""Environment variable that tells the processes of runs what service they belong to."""
 BEAT_S = 30.0
 """Time between two touches of a lock by its holder."""
 STALE_S = 300.0

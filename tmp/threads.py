@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -22,6 +23,8 @@ import psutil
 T = TypeVar("T")
 R = TypeVar("R")
 
+SERVICE = "TMP_SERVICE"
+"""Environment variable that tells the processes of runs what service they belong to."""
 M_ARENA_MAX = -8
 """Parameter of glibc's `mallopt`: most heaps that threads spread over."""
 
@@ -114,6 +117,20 @@ def runs_here(pid: int, began_s: float) -> bool:
         return False
     except psutil.AccessDenied:  # another user's, which some systems say nothing about
         return True
+
+
+def is_command(process: psutil.Process) -> bool:
+    """Tell whether a process of one's own is the ``tmp`` command, or a run that a service started.
+
+    Raises
+    ------
+    psutil.Error
+        If it is gone, or another user's.
+    """
+    words = [Path(word) for word in process.cmdline()[:2]]
+    return any(word.stem == "tmp" or word.parent.name == "tmp.exe" for word in words) or (
+        SERVICE in process.environ()
+    )
 
 
 ENDING = tuple(

@@ -22,9 +22,9 @@ from flows.engine.store import Result
 from flows.execution.slurm import cancel_recorded, recorded_jobs
 from tmp.errors import InputError
 from tmp.files import write_json
-from tmp.lock import LOCK, SERVICE, Holder, living_holder, user_name
+from tmp.lock import LOCK, Holder, living_holder, user_name
 from tmp.survey import Survey
-from tmp.threads import process_began_s, runs_here
+from tmp.threads import is_command, process_began_s, runs_here
 
 RUN = "run.json"
 UNITS = "units"
@@ -219,20 +219,12 @@ def _process_of(holder: Holder, path: Path) -> psutil.Process:
             f"{path.parent.parent}: {holder.purpose} is at work on it, {holder}, as {owner}, and "
             f"you are {me}; ask {owner} to stop it"
         )
-    if not _is_command(process):
+    if not is_command(process):
         raise InputError(
             f"{path}: process {holder.pid} ({process.name()}) is no 'tmp' command; end it yourself "
             "if it is at work on the survey, else delete the file"
         )
     return process
-
-
-def _is_command(process: psutil.Process) -> bool:
-    """Tell whether a process is the ``tmp`` command, or a run that ``tmp serve`` started."""
-    words = [Path(word) for word in process.cmdline()[:2]]
-    return any(word.stem == "tmp" or word.parent.name == "tmp.exe" for word in words) or (
-        SERVICE in process.environ()
-    )
 
 
 def _cancel_jobs(survey: Survey) -> int:

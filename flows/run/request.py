@@ -14,8 +14,8 @@ from flows.engine.cost import Quality
 from flows.execution.cluster_profile import WITHOUT_SHARES, Profile, read_profile
 from tmp.captures import HeightUse
 from tmp.errors import InputError
-from tmp.lock import SERVICE
 from tmp.survey import Survey
+from tmp.threads import SERVICE
 
 if TYPE_CHECKING:
     from flows.engine.store import Result

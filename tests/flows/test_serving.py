@@ -24,8 +24,8 @@ from flows.run.record import read_run
 from flows.run.request import Part, Service, Where, service_of_process
 from flows.serve import deployment, serve_runs
 from tmp.errors import InputError
-from tmp.lock import SERVICE
 from tmp.survey import Survey
+from tmp.threads import SERVICE
 
 ASKED = {
     "cards": ("/card",),
