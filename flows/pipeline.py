@@ -312,7 +312,7 @@ class SurveyRun:
 
     @cached_property
     def _local(self) -> LocalExecutor:
-        return LocalExecutor(cpus=self.request.map.workers)
+        return LocalExecutor(cpus=self.request.map.workers, scratch=self.how.used_profile.scratch)
 
     def _cluster(self) -> Commands:
         """Return the commands of a cluster, which is looked at before its first job."""

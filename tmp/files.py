@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TextIO, TypeVar, get_args, get_origin, get_type_hints
 
 from tmp.errors import LARGEST, InputError, SpaceError, TmpError, shown
 
@@ -128,6 +128,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # Machines that share a disk give out the same process numbers.  See `_PARTIAL`.
     temporary = path.with_name(f".{path.stem}.{platform.node()}.{os.getpid()}.part{path.suffix}")
     try:
+        temporary.unlink(missing_ok=True)  # a link of this name would be written through
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -186,6 +187,34 @@ def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as error:
         raise InputError(f"{path}: damaged ({error}); {remedy}") from error
+
+
+def refuse_links(path: Path, root: Path) -> None:
+    """Raise `InputError` if `path`, or a folder between it and `root` above it, is a link.
+
+    In a folder that others may write to, a link leads what is written to wherever they like.
+    """
+    for part in (path, *path.parents):
+        if part == root:
+            return
+        if part.is_symlink():
+            raise InputError(
+                f"{part}: a link, and the platform writes through none below {root}; delete it"
+            )
+
+
+def open_to_add(path: Path) -> TextIO:
+    """Open a text file to read it and to write at its end, but never what a link leads to."""
+
+    def unlinked(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+    try:
+        return open(path, "a+", encoding="utf-8", opener=unlinked)
+    except OSError as error:
+        if path.is_symlink():
+            raise InputError(f"{path}: a link, which is not written through; delete it") from error
+        raise
 
 
 @contextmanager

@@ -35,8 +35,8 @@ from flows.engine.result import (
     read_manifest,
     summed,
 )
-from tmp.errors import ExecutionError, TmpError
-from tmp.files import disk_full, is_disk_full
+from tmp.errors import ExecutionError, InputError, TmpError
+from tmp.files import disk_full, is_disk_full, refuse_links
 from tmp.progress import Track, silent
 from tmp.threads import map_threads
 
@@ -217,6 +217,7 @@ def execute(
     if read_manifest(recipe.folder) is not None:
         return record
     partial = recipe.partial
+    refuse_links(partial, partial.parents[2])
     ledger = Ledger(partial=partial)
     figures: Figures = {}
     with (
@@ -249,6 +250,8 @@ def _make_items(stage: Stage, portion: Portion, ledger: Ledger) -> int:
         If no item at all could be made.
     """
     items = stage.items() if portion.items is None else portion.items
+    if unknown := set(items).difference(stage.items()):  # their names become names of files
+        raise InputError(f"{stage.name}: there is no {min(unknown)} to make; run again")
     missing = [item for item in items if item not in portion.failed and not stage.is_made(item)]
     made: list[str] = []
     if not portion.finishes:

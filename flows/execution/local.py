@@ -24,6 +24,7 @@ import psutil
 from flows.engine.result import resident_bytes
 from flows.execution.progress import PROGRESS
 from flows.execution.unit import EXIT, LOG, State, Status, Unit, last_lines, read_record
+from tmp.files import open_to_add
 
 MEMORY_SHARE = 0.9
 """Of the machine's memory that units may ask for together."""
@@ -119,6 +120,8 @@ class LocalExecutor:
     cpus: int
     memory_gb: float = field(default_factory=memory_gb)
     gpus: tuple[str, ...] = field(default_factory=gpus)
+    scratch: str = ""
+    """Folder for temporary files; empty for the survey's own disk."""
     _waiting: dict[Path, Unit] = field(default_factory=dict)
     _running: dict[Path, Running] = field(default_factory=dict)
     _idle: list[Worker] = field(default_factory=list)
@@ -140,7 +143,7 @@ class LocalExecutor:
         """Start the process of the first unit ahead, with the module of its stage loaded."""
         from flows.execution.worker import READY
 
-        process = _new_process(READY, module, Path(os.devnull), ())
+        process = self._new_process(READY, module, Path(os.devnull), ())
         self._idle.append(Worker(process=process, gpus=()))
 
     def poll(self) -> Mapping[Path, Status]:
@@ -194,9 +197,30 @@ class LocalExecutor:
             if worker.gpus == taken and _hand_over(worker, unit):
                 self._idle.remove(worker)
                 return Running(unit=unit, worker=worker, kills=kills)
-        process = _new_process(NEXT, str(unit.folder), unit.folder / LOG, taken)
+        process = self._new_process(NEXT, str(unit.folder), unit.folder / LOG, taken)
         worker = Worker(process=process, gpus=taken)
         return Running(unit=unit, worker=worker, kills=kills)
+
+    def _new_process(
+        self, what: str, given: str, said: Path, taken: Sequence[str]
+    ) -> subprocess.Popen[bytes]:
+        """Start a worker that does what is said of one thing; it logs to a file."""
+        from flows.execution.worker import PARENT, SCRATCH
+
+        surroundings = {
+            PARENT: str(os.getpid()),
+            SCRATCH: self.scratch,
+            "CUDA_VISIBLE_DEVICES": ",".join(taken),
+        }
+        with open_to_add(said) as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "flows.execution.worker", what, given],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | surroundings,
+            )
 
     def _room(self) -> Room:
         asked = [running.unit.resources for running in self._running.values()]
@@ -234,24 +258,6 @@ class Room:
             asked.cpus <= self.cpus
             and asked.memory_gb <= self.memory_gb
             and min(asked.gpus, self.gpus) <= len(self.free_gpus)
-        )
-
-
-def _new_process(
-    what: str, given: str, said: Path, taken: Sequence[str]
-) -> subprocess.Popen[bytes]:
-    """Start a worker that does what is said of one thing; it logs to a file."""
-    from flows.execution.worker import PARENT
-
-    surroundings = {PARENT: str(os.getpid()), "CUDA_VISIBLE_DEVICES": ",".join(taken)}
-    with said.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.execution.worker", what, given],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=os.environ | surroundings,
         )
 
 

@@ -300,9 +300,7 @@ class UnitRunner:
         """Submit units; returns what to run for those whose raised request nothing can serve."""
         failed = policy.ledger.failed()
         for unit in units:
-            write_unit(
-                unit, recipe, failed=failed, lenient=self.lenient, scratch=self.profile.scratch
-            )
+            write_unit(unit, recipe, failed=failed, lenient=self.lenient)
         self.executor.submit([unit for unit in units if not policy.is_raised(unit)])
         instead: list[Unit] = []
         for unit in filter(policy.is_raised, units):

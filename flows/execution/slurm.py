@@ -11,6 +11,7 @@ log of each job, and, once Slurm has taken it, the array's number.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import shutil
 import time
@@ -114,28 +115,33 @@ def write_batch(units: Sequence[Unit], script: str) -> Batch:
     first = units[0]
     folder = first.folder.resolve().parent / f"{PREFIX}{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
+    folder.chmod(folder.stat().st_mode & ~0o022)  # Slurm writes its logs through links
     batch = Batch(folder=folder, stage=first.stage, key=first.key)
     batch.script.write_text(script, encoding="utf-8")
     with replacing(batch.listed) as temporary:
-        temporary.write_text("".join(f"{unit.folder.resolve()}\n" for unit in units), "utf-8")
+        temporary.write_text("".join(f"{unit.folder.absolute()}\n" for unit in units), "utf-8")
     return batch
 
 
 def unanswered(results: Path) -> list[Batch]:
-    """Return the arrays of a stage's result whose controller died before it heard from Slurm."""
+    """Return one's own arrays of a stage's result of which no controller heard from Slurm."""
     return [
         Batch(folder=listed.parent, stage=results.parent.name, key=results.name)
         for listed in sorted(results.glob(f"{PREFIX}*/{LISTED}"))
-        if not (listed.parent / NUMBER).exists()
+        if not (listed.parent / NUMBER).exists() and os.access(listed.parent, os.W_OK)
     ]
 
 
 def recorded_jobs(units: Path) -> dict[str, str]:
-    """Return the jobs recorded below ``work/units`` and their names."""
+    """Return the jobs recorded below ``work/units`` and their names, which are those of its units.
+
+    Whoever may write there could record any job.
+    """
     found = {}
     for path in sorted(units.glob(f"*/*/*/{JOB}")):
-        record = read_json(path)
-        if record is not None:
+        record, folder = read_json(path) or {}, path.parent.parent
+        named = f"tmp-{folder.parent.name}-{folder.name[:8]}-"
+        if str(record.get("name")).startswith(named):
             found[record["id"]] = record["name"]
     return found
 
@@ -252,7 +258,7 @@ class SlurmExecutor:
         what = (
             *options_of(batch.script.read_text(encoding="utf-8")),
             *(f"--chdir={batch.folder}", f"--output={output}/%a.log"),
-            *(str(batch.script), self.profile.python, str(batch.listed)),
+            *(str(batch.script), self.profile.python, str(batch.listed), self.profile.scratch),
         )
         bad = sorted(node for node, losses in self._lost_by.items() if losses >= MOST_LOSSES)
         try:

@@ -137,8 +137,8 @@ Queue = Mapping[str, Queued]
 def batch_script(count: int, resources: Resources, profile: Profile, stage: str) -> str:
     """Return the script of an array of so many jobs.
 
-    The Python to run and the list of units are arguments of the script, so that no path is ever
-    part of a shell's text.
+    The Python to run, the list of units and the folder for temporary files are arguments of the
+    script, so that no path is ever part of a shell's text.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def batch_script(count: int, resources: Resources, profile: Profile, stage: str)
     #!/bin/bash
     #SBATCH --array=0-0
     ...
-    exec "$1" -P -m flows.execution.worker --list "$2"
+    exec "$1" -P -m flows.execution.worker --list "$2" "$3"
     <BLANKLINE>
     """
     limit = f"%{profile.at_once}" if profile.at_once else ""
@@ -156,7 +156,7 @@ def batch_script(count: int, resources: Resources, profile: Profile, stage: str)
         **_asked(resources, profile.place_of(stage)),
     }
     return _script(
-        options, "requeue", profile, 'exec "$1" -P -m flows.execution.worker --list "$2"'
+        options, "requeue", profile, 'exec "$1" -P -m flows.execution.worker --list "$2" "$3"'
     )
 
 

@@ -21,14 +21,15 @@ from enum import StrEnum
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from flows.engine.cost import Resources
 from flows.engine.result import DISTRIBUTION, UnitRecord, now_utc, read_json
-from flows.engine.stage import WHOLE, Portion, Recipe
+from flows.engine.stage import WHOLE, Portion, Recipe, Stage
+from flows.engine.store import stage_key
 from tmp.errors import InputError
-from tmp.files import write_json
+from tmp.files import open_to_add, refuse_links, write_json
 
 UNIT = "unit.json"
 EXIT = "exit.json"
@@ -42,6 +43,10 @@ KEYS_KEPT = 2
 """Results of a stage whose units stay on disk, for their logs: the latest, and one before it."""
 ORPHAN_S = 7 * 86400.0
 """Time for which a job that no controller has seen the end of may still be at work."""
+STAGES = "flows.stages"
+"""Package of the stages that a unit may be of."""
+MORE_STAGES = "TMP_STAGE_MODULES"
+"""Environment variable: further modules of stages, joined as those of ``PATH`` are."""
 
 
 class State(StrEnum):
@@ -155,37 +160,32 @@ def unit_of(
     )
 
 
-def write_unit(
-    unit: Unit, recipe: Recipe, *, failed: Mapping[str, str], lenient: bool, scratch: str = ""
-) -> None:
+def write_unit(unit: Unit, recipe: Recipe, *, failed: Mapping[str, str], lenient: bool) -> None:
     """Write down a unit of work, so that any machine can do it.
 
     Items that have failed are left alone; where it is lenient, what cannot be made leaves holes.
-    The scratch folder is on the machine that does the unit; it may name that one's variables.
 
     Raises
     ------
     InputError
         If no other process could find the stage's class.
     """
-    name = recipe.stage.__qualname__
-    if not name.isidentifier():
+    module, name = recipe.stage.__module__, recipe.stage.__qualname__
+    if not name.isidentifier() or not _is_offered(module):
         raise InputError(
-            f"stage {recipe.stage.name!r}: {name} is no class of a module, so that no other "
-            "process can find it; write it as one"
+            f"stage {recipe.stage.name!r}: {name} is no class of a module of {STAGES}, so that no "
+            f"other process runs it; write it as one, or name its module in {MORE_STAGES}"
         )
     unit.folder.mkdir(parents=True, exist_ok=True)
     document = {
-        "stage": f"{recipe.stage.__module__}:{name}",
+        "stage": f"{module}:{name}",
         "version": recipe.stage.version,
         "inputs": {key: str(path.resolve()) for key, path in recipe.inputs.items()},
         "digests": dict(recipe.digests),
         "options": dict(recipe.options),
-        "folder": str(recipe.folder.resolve()),
         "items": unit.items,
         "failed": dict(failed),
         "lenient": lenient,
-        "scratch": scratch,
         "resources": asdict(unit.resources),
     }
     write_json(unit.folder / UNIT, document, indent=1)
@@ -198,42 +198,87 @@ class Task:
     recipe: Recipe
     portion: Portion
     cpus: int
-    scratch: str = ""
 
 
 def read_task(folder: Path) -> Task:
-    """Return what the unit in a folder is to do.
+    """Return what the unit in a folder, ``work/units/<stage>/<key>/<part>``, is to do.
+
+    Whoever may write into the survey may write the file, and it is done with the rights of whoever
+    runs it.  So its place says which stage makes which result, the key of that vouches for the
+    options, the stage is one of those that are offered, and what it reads lies in the survey.
 
     Raises
     ------
     InputError
-        If there is no unit, or this installation does not have its stage.
+        If there is no unit, this installation does not have its stage, or it has been altered.
     """
+    folder = folder.absolute()
     try:
         said = json.loads((folder / UNIT).read_text(encoding="utf-8"))
-        module, _, name = said["stage"].partition(":")
-        stage = getattr(importlib.import_module(module), name)
-    except (OSError, ValueError, KeyError) as error:
+        stage = _stage_of(folder, said["stage"])
+        if stage.version != said["version"]:
+            raise _other_version(folder, f"version {said['version']} of {stage.name}")
+        recipe = _recipe_of(folder, stage, said)
+        portion = Portion(
+            part=folder.name,
+            items=None if said["items"] is None else tuple(said["items"]),
+            failed=said["failed"],
+            lenient=said["lenient"],
+        )
+        return Task(recipe=recipe, portion=portion, cpus=said["resources"]["cpus"])
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{folder}: no unit of work here; start it with 'tmp run'") from error
+
+
+def _stage_of(folder: Path, named: str) -> type[Stage]:
+    """Return the stage that a unit names as ``module:class``."""
+    module, _, name = named.partition(":")
+    if not _is_offered(module):
+        raise _altered(folder, f"{named!r} is no stage")
+    try:
+        stage = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise _other_version(folder, said["stage"]) from error
-    if stage.version != said["version"]:
-        raise _other_version(folder, f"version {said['version']} of {stage.name}")
-    recipe = Recipe(
+        raise _other_version(folder, named) from error
+    if not (isinstance(stage, type) and issubclass(stage, Stage) and stage.__module__ == module):
+        raise _altered(folder, f"{named!r} is no stage")
+    return stage
+
+
+def _is_offered(module: str) -> bool:
+    """Tell whether a module's stages may be done by units."""
+    more = os.environ.get(MORE_STAGES, "").split(os.pathsep)
+    return module.startswith(f"{STAGES}.") or module in filter(None, more)
+
+
+def _recipe_of(folder: Path, stage: type[Stage], said: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a unit, once its place vouches for it."""
+    key, work = folder.parents[0].name, folder.parents[3]
+    if stage.name != folder.parents[1].name:
+        raise _altered(folder, f"it names the stage {stage.name!r}")
+    if stage_key(stage, said["digests"], said["options"]) != key:
+        raise _altered(folder, "its options are not those of its result")
+    refuse_links(folder, work)
+    inputs = {name: Path(path) for name, path in said["inputs"].items()}
+    survey = (work.resolve(), work.parent.resolve())
+    for path in inputs.values():
+        if not any(path.resolve().is_relative_to(root) for root in survey):
+            raise _altered(folder, f"it reads {path}, which is not in the survey")
+    return Recipe(
         stage=stage,
-        inputs={key: Path(path) for key, path in said["inputs"].items()},
+        inputs=inputs,
         digests=said["digests"],
         options=said["options"],
-        folder=Path(said["folder"]),
+        folder=work / "stages" / stage.name / key,
     )
-    portion = Portion(
-        part=folder.name,
-        items=None if said["items"] is None else tuple(said["items"]),
-        failed=said["failed"],
-        lenient=said["lenient"],
+
+
+def _altered(folder: Path, what: str) -> InputError:
+    return InputError(
+        f"{folder / UNIT}: altered since 'tmp run' wrote it: {what}; run again, and ask who else "
+        "may write there"
     )
-    cpus = said["resources"]["cpus"]
-    return Task(recipe=recipe, portion=portion, cpus=cpus, scratch=said["scratch"])
 
 
 def _other_version(folder: Path, what: str) -> InputError:
@@ -252,7 +297,7 @@ def begin(folder: Path) -> UnitRecord:
         software=version(DISTRIBUTION),
         python=platform.python_version(),
     )
-    with (folder / STARTS).open("a+", encoding="utf-8") as file:
+    with open_to_add(folder / STARTS) as file:
         file.write(f"{record.started_utc} {record.host} {record.job}\n")
         file.seek(0)
         number = sum(1 for _ in file)

@@ -1,6 +1,7 @@
 """Do a unit of work: ``python -m flows.execution.worker FOLDER``, here or on a node of a cluster.
 
-``--list FILE`` takes the folder from the line of a file that the cluster's array index says.
+``--list FILE SCRATCH`` takes the folder from the line of a file that the cluster's array index
+says, and puts temporary files into a folder of the node, if one is named.
 ``--next FOLDER`` goes on with the folders that standard input names, a JSON string a line, to its
 end or to the first unit that is not done; ``--ready MODULE`` does so too, once it has loaded what
 the first will need.  The worker knows nothing of Prefect and nothing of Slurm
@@ -25,8 +26,8 @@ from flows.engine.result import UnitRecord
 from flows.engine.stage import execute
 from flows.execution.progress import ProgressFile
 from flows.execution.unit import EXIT, LOG, begin, read_task, records_beside, write_record
-from tmp.errors import TmpError
-from tmp.files import disk_full, is_disk_full
+from tmp.errors import InputError, TmpError
+from tmp.files import disk_full, is_disk_full, open_to_add
 from tmp.progress import bar
 from tmp.threads import give_back_heap, share_one_heap
 
@@ -36,6 +37,8 @@ NEXT, READY = "--next", "--ready"
 PARENT = "TMP_WORKER_PARENT"
 """Environment variable: the process that the worker must not outlive."""
 ARRAY_INDEX = "SLURM_ARRAY_TASK_ID"
+SCRATCH = "TMP_WORKER_SCRATCH"
+"""Environment variable: folder for temporary files; may name further variables."""
 WATCH_EVERY_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
@@ -45,8 +48,8 @@ def main(arguments: list[str]) -> int:
     share_one_heap()
     die_with_parent()
     if arguments[0] == "--list":
-        lines = Path(arguments[1]).read_text(encoding="utf-8").splitlines()
-        return do(Path(lines[int(os.environ[ARRAY_INDEX])]))
+        os.environ[SCRATCH] = arguments[2]
+        return do(listed(Path(arguments[1]), int(os.environ[ARRAY_INDEX])))
     status = 0
     if arguments[0] == READY:
         importlib.import_module(arguments[1])
@@ -57,6 +60,20 @@ def main(arguments: list[str]) -> int:
     while status == 0 and (line := sys.stdin.readline()):
         status = do(Path(json.loads(line)))
     return status
+
+
+def listed(path: Path, index: int) -> Path:
+    """Return the folder of a unit that the file of an array, in a folder beside the units, names.
+
+    Raises
+    ------
+    InputError
+        If it lies elsewhere.
+    """
+    folder = Path(path.read_text(encoding="utf-8").splitlines()[index])
+    if folder.parent.resolve() != path.parent.parent.resolve():
+        raise InputError(f"{path}: altered: {folder} is no unit of {path.parent.parent}; run again")
+    return folder
 
 
 def do(folder: Path) -> int:
@@ -84,7 +101,7 @@ def work(folder: Path, record: UnitRecord) -> UnitRecord:
     """
     task = read_task(folder)
     before = records_beside(folder) if task.portion.finishes else ()
-    disk = _scratch_disk(task.scratch)
+    disk = _scratch_disk(os.environ.get(SCRATCH, ""))
     with bar() as lines, ProgressFile(folder, lines) as track:
         while True:
             try:
@@ -133,10 +150,9 @@ def _log_to(path: Path) -> None:
     """Send all that this process says to a file, libraries in C included."""
     sys.stdout.flush()
     sys.stderr.flush()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o664)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
+    with open_to_add(path) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -162,4 +178,7 @@ def _watch(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TmpError as refusal:  # before there was a log
+        sys.exit(str(refusal))

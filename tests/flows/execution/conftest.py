@@ -13,7 +13,8 @@ import pytest
 
 from flows.engine.cost import Resources, SurveySize
 from flows.engine.stage import WHOLE, Recipe
-from flows.execution.unit import Unit, unit_of, units_of, write_unit
+from flows.engine.store import StageStore
+from flows.execution.unit import MORE_STAGES, Unit, unit_of, units_of, write_unit
 
 STAGES = """
 import os, signal, subprocess, time
@@ -128,7 +129,7 @@ for index, folder in enumerate(folders):
     if probe:
         command = [words[1], "-P", "-m", "flows.execution.node_probe", *words[2:]]
     else:
-        command = [words[1], "-P", "-m", "flows.execution.worker", "--list", words[2]]
+        command = [words[1], "-P", "-m", "flows.execution.worker", "--list", *words[2:]]
     output = Path(asked["output"].replace("%a", str(index)).replace("%%", "%"))
     if state == "HIDDEN":
         state, output = "JobLaunchFailure", Path(os.devnull)
@@ -212,6 +213,13 @@ print(accounts.read_text())
 )
 
 
+@pytest.fixture(autouse=True)
+def _stages_of_tests(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Let units do the stages that the tests write."""
+    modules = ("small_stages", "failing_stages", request.module.__name__)
+    monkeypatch.setenv(MORE_STAGES, os.pathsep.join(modules))
+
+
 @pytest.fixture
 def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recipe]:
     """Return what gives recipes for stages of a module that other processes find too."""
@@ -226,13 +234,8 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     def recipe(name: str, **options: object) -> Recipe:
         import small_stages  # type: ignore[import-not-found]
 
-        return Recipe(
-            stage=small_stages.STAGES[name],
-            inputs={},
-            digests={},
-            options=options,
-            folder=tmp_path / "work" / "stages" / name / "key",
-        )
+        store = StageStore(root=tmp_path / "work" / "stages")
+        return store.recipe(small_stages.STAGES[name], {}, options)
 
     return recipe
 
@@ -242,7 +245,7 @@ def whole(tmp_path: Path, asked: Resources) -> Callable[[Recipe], Unit]:
     """Return what writes down the unit that makes all of a recipe's result."""
 
     def write(recipe: Recipe) -> Unit:
-        unit = unit_of(tmp_path / "units", recipe, WHOLE, asked)
+        unit = unit_of(tmp_path / "work" / "units", recipe, WHOLE, asked)
         write_unit(unit, recipe, failed={}, lenient=False)
         return unit
 
@@ -255,7 +258,7 @@ def parts(tmp_path: Path) -> Callable[..., list[Unit]]:
 
     def write(recipe: Recipe, *asked: Resources) -> list[Unit]:
         items = [f"r0c{index}" for index in range(len(asked))]
-        alike = units_of(tmp_path / "units", recipe, items, len(items), asked[0])
+        alike = units_of(tmp_path / "work" / "units", recipe, items, len(items), asked[0])
         units = [replace(unit, resources=own) for unit, own in zip(alike, asked, strict=True)]
         for unit in units:
             write_unit(unit, recipe, failed={}, lenient=False)

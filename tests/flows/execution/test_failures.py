@@ -97,7 +97,7 @@ class Survey:
         self.root = root
         self.faults = root / "faults"
         self.faults.mkdir(exist_ok=True)
-        self.store = StageStore(root=root / "stages", retry_holes=retry_holes)
+        self.store = StageStore(root=root / "work" / "stages", retry_holes=retry_holes)
 
     def fault(self, name: str, what: str) -> None:
         (self.faults / name).write_text(what)
@@ -119,10 +119,10 @@ class Survey:
         self, *, profile: Profile = WITHOUT_SHARES, strict: bool = False, cpus: int = 2
     ) -> Result:
         runner = UnitRunner(
-            executor=LocalExecutor(cpus=cpus),
+            executor=LocalExecutor(cpus=cpus, scratch=profile.scratch),
             profile=profile,
             size=SurveySize(photographs=6, megapixels=1.0),
-            folder=self.root / "units",
+            folder=self.root / "work" / "units",
             lenient=not strict,
             cpus=cpus,
         )
@@ -276,7 +276,7 @@ def test_cluster_gets_no_jobs_but_for_the_holes(survey: Survey) -> None:
     profile = Profile(unit_minutes=1)
     survey.run(profile=profile)
     survey.tried()
-    shutil.rmtree(survey.root / "units")
+    shutil.rmtree(survey.root / "work" / "units")
     again = Survey(survey.root, retry_holes=True)
     (survey.faults / "r0c5").unlink()
     mended = again.run(profile=profile)
@@ -331,7 +331,7 @@ def test_full_scratch_disk_of_a_node_is_done_without(
     result = survey.run(profile=Profile(most_units=1, scratch=str(disk)))
     assert (result.folder / "picture.txt").read_text() == ALL
     assert survey.tried()["r0c4"] == 2
-    (log,) = (survey.root / "units").glob(f"tiles/*/whole/{LOG}")
+    (log,) = (survey.root / "work" / "units").glob(f"tiles/*/whole/{LOG}")
     assert "once more with temporary files on the survey's own disk" in log.read_text()
     assert not list(disk.iterdir())
     assert result.units[0].attempts == 1

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -21,6 +21,8 @@ from flows.execution.cluster_profile import WITHOUT_SHARES
 from flows.execution.local import LocalExecutor, gpus
 from flows.execution.runner import LOSSES, UnitRunner
 from flows.execution.unit import (
+    LOG,
+    STARTS,
     UNIT,
     State,
     Status,
@@ -31,6 +33,7 @@ from flows.execution.unit import (
     units_of,
     write_unit,
 )
+from flows.execution.worker import do
 from tmp.errors import InputError, StoppedError, TransientError
 from tmp.progress import silent
 
@@ -73,7 +76,7 @@ def test_recipe_is_made_by_a_process_of_its_own(
     recipe = recipes("paint", tiles=3, count=str(tmp_path / "count"))
     executor = LocalExecutor(cpus=2)
     runner = UnitRunner(
-        executor=executor, profile=WITHOUT_SHARES, size=size, folder=tmp_path / "units"
+        executor=executor, profile=WITHOUT_SHARES, size=size, folder=tmp_path / "work" / "units"
     )
     runner(recipe, silent)
     result = read_result(recipe.folder)
@@ -88,7 +91,7 @@ def test_unit_of_some_items_makes_just_these_and_does_not_finish(
     recipe = recipes("paint", tiles=5, count=str(tmp_path / "count"))
     items = recipe.opened().items()
     executor = LocalExecutor(cpus=2)
-    for unit in units_of(tmp_path / "units", recipe, items, 2, asked):
+    for unit in units_of(tmp_path / "work" / "units", recipe, items, 2, asked):
         assert unit.items
         write_unit(unit, recipe, failed={}, lenient=True)
         executor.submit([unit])
@@ -107,9 +110,9 @@ def test_item_that_failed_is_left_alone_by_every_unit(
     recipes: Recipes, asked: Resources, tmp_path: Path
 ) -> None:
     recipe = recipes("paint", tiles=4, count=str(tmp_path / "count"))
-    units = units_of(tmp_path / "units", recipe, recipe.opened().items(), 2, asked)
+    units = units_of(tmp_path / "work" / "units", recipe, recipe.opened().items(), 2, asked)
     executor = LocalExecutor(cpus=1)
-    for unit in (*units, unit_of(tmp_path / "units", recipe, WHOLE, asked)):
+    for unit in (*units, unit_of(tmp_path / "work" / "units", recipe, WHOLE, asked)):
         write_unit(unit, recipe, failed={"r0c1": "out of memory"}, lenient=True)
         executor.submit([unit])
         assert ended(executor, unit).state is State.DONE
@@ -125,9 +128,8 @@ def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
     recipes: Recipes, whole: Whole
 ) -> None:
     def done_by(executor: LocalExecutor, times: int) -> tuple[State, int]:
-        recipe = recipes("tell_process", times=times)
-        recipe = replace(recipe, folder=recipe.folder.with_name(f"key\n{times}"))
-        unit = whole(recipe)
+        unit = whole(recipes("tell_process", times=times))
+        unit = replace(unit, folder=unit.folder.rename(unit.folder.with_name(f"part\n{times}")))
         executor.submit([unit])
         return ended(executor, unit).state, int((unit.folder / "log.txt").read_text().split()[-1])
 
@@ -316,7 +318,7 @@ from pathlib import Path
 from flows.execution.local import LocalExecutor
 from flows.execution.runner import UnitRunner
 from flows.execution.cluster_profile import WITHOUT_SHARES
-from flows.engine.stage import Recipe
+from flows.engine.store import StageStore
 from flows.engine.cost import SurveySize
 from tmp.progress import silent
 import small_stages, signal
@@ -324,10 +326,10 @@ import small_stages, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 root = Path(sys.argv[1])
-recipe = Recipe(stage=small_stages.Sleep, inputs={}, digests={}, options={"seconds": 3600},
-    folder=root / "stages" / "sleep" / "key")
+store = StageStore(root=root / "work" / "stages")
+recipe = store.recipe(small_stages.Sleep, {}, {"seconds": 3600})
 UnitRunner(executor=LocalExecutor(cpus=1), profile=WITHOUT_SHARES,
-    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(recipe, silent)
+    size=SurveySize(photographs=1, megapixels=1), folder=root / "work" / "units")(recipe, silent)
 """
 
 
@@ -341,7 +343,8 @@ def test_controller_that_is_stopped_leaves_no_process(
     )
     try:
         processes = family(psutil.Process(controller.pid), 2)
-        begun = tmp_path / "units" / "sleep" / "key" / "whole" / "progress.json"
+        key = recipes("sleep", seconds=3600).key
+        begun = tmp_path / "work" / "units" / "sleep" / key / "whole" / "progress.json"
         deadline_s = time.monotonic() + PATIENCE_S
         while not begun.exists():
             assert time.monotonic() < deadline_s
@@ -361,7 +364,7 @@ def test_run_that_another_thread_stops_leaves_no_process(
         executor=LocalExecutor(cpus=1),
         profile=WITHOUT_SHARES,
         size=size,
-        folder=tmp_path / "units",
+        folder=tmp_path / "work" / "units",
     )
     recipe = recipes("sleep", seconds=LONG_S)
     at_work: list[psutil.Process] = []
@@ -390,12 +393,12 @@ def test_unit_that_is_lost_again_and_again_may_do_well_another_time(
         executor=LocalExecutor(cpus=1),
         profile=WITHOUT_SHARES,
         size=size,
-        folder=tmp_path / "units",
+        folder=tmp_path / "work" / "units",
     )
     with pytest.raises(TransientError, match=r"^die: lost: .*killed by SIGTERM; see .*log\.txt$"):
         runner(recipes("die"), silent)
-    starts = (tmp_path / "units" / "die" / "key" / "whole" / "starts.txt").read_text()
-    assert len(starts.splitlines()) == LOSSES
+    (starts,) = (tmp_path / "work" / "units" / "die").glob("*/whole/starts.txt")
+    assert len(starts.read_text().splitlines()) == LOSSES
 
 
 def test_cancel_leaves_no_process(recipes: Recipes, whole: Whole) -> None:
@@ -436,7 +439,7 @@ def test_process_killed_by_the_kernel_was_out_of_memory_and_by_anyone_else_is_lo
     [
         ({"version": "0"}, "no version 0 of paint"),
         ({"stage": "small_stages:Engrave"}, "no small_stages:Engrave"),
-        ({"stage": "no_stages:Paint"}, "no no_stages:Paint"),
+        ({"stage": "flows.stages.no:Paint"}, "no flows.stages.no:Paint"),
     ],
 )
 def test_unit_of_another_version_is_refused_in_one_line(
@@ -461,10 +464,99 @@ def test_unit_of_another_version_is_refused_in_one_line(
     assert not (tmp_path / "count").exists()
 
 
+@pytest.mark.usefixtures("_own_output")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"stage": "builtins:print"}, "'builtins:print' is no stage"),
+        ({"stage": "small_stages:subprocess"}, "'small_stages:subprocess' is no stage"),
+        ({"stage": "small_stages:Sleep"}, "it names the stage 'sleep'"),
+        ({"options": {"tiles": 1, "count": "/etc/passwd"}}, "options are not those of its result"),
+        ({"inputs": {"survey": "/etc"}}, "it reads /etc, which is not in the survey"),
+        ({"items": ["../../../victim"]}, "there is no ../../../victim to make"),
+    ],
+)
+def test_unit_that_someone_has_altered_is_refused_and_does_nothing(
+    change: dict[str, object], said: str, recipes: Recipes, whole: Whole, tmp_path: Path
+) -> None:
+    unit = whole(recipes("paint", tiles=1, count=str(tmp_path / "count")))
+    task = read_json(unit.folder / UNIT)
+    assert task is not None
+    (unit.folder / UNIT).write_text(json.dumps(task | change))
+    assert do(unit.folder) == 1
+    record = read_record(unit.folder)
+    assert record is not None
+    assert said in record.error
+    assert not (tmp_path / "count").exists()
+
+
+@pytest.fixture
+def _own_output() -> Iterator[None]:
+    """Give a test's process its output back, which a worker sends to its log."""
+    kept = os.dup(1), os.dup(2)
+    yield
+    for number, copy in enumerate(kept, 1):
+        os.dup2(copy, number)
+        os.close(copy)
+
+
+@pytest.mark.usefixtures("_own_output")
+def test_folder_that_a_unit_names_as_its_result_is_left_alone(
+    recipes: Recipes, whole: Whole, tmp_path: Path
+) -> None:
+    thesis = tmp_path / "precious" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    recipe = recipes("paint", tiles=1, count=str(tmp_path / "count"))
+    unit = whole(recipe)
+    task = read_json(unit.folder / UNIT)
+    assert task is not None
+    (unit.folder / UNIT).write_text(json.dumps(task | {"folder": str(thesis.parent)}))
+    assert do(unit.folder) == 0
+    assert thesis.read_text() == "years of work"
+    assert read_result(recipe.folder) is not None
+
+
+@pytest.mark.usefixtures("_own_output")
+@pytest.mark.parametrize("name", [LOG, STARTS])
+def test_what_a_unit_says_goes_through_no_link(
+    name: str, recipes: Recipes, whole: Whole, tmp_path: Path
+) -> None:
+    victim = tmp_path / "bashrc"
+    victim.write_text("alias ll='ls -l'\n")
+    unit = whole(recipes("sleep", seconds=0))
+    (unit.folder / name).symlink_to(victim)
+    with pytest.raises(InputError, match=f"{name}: a link, which is not written through"):
+        do(unit.folder)
+    assert victim.read_text() == "alias ll='ls -l'\n"
+
+
+@pytest.mark.usefixtures("_own_output")
+@pytest.mark.parametrize("link", ["stages", "stages/paint", "units/paint"])
+def test_nothing_is_made_behind_a_link(
+    link: str, recipes: Recipes, whole: Whole, tmp_path: Path
+) -> None:
+    recipe = recipes("paint", tiles=1, count=str(tmp_path / "count"))
+    unit = whole(recipe)
+    path = tmp_path / "work" / link
+    elsewhere = tmp_path / "elsewhere"
+    if path.exists():
+        path.rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+        path.parent.mkdir(exist_ok=True)
+    path.symlink_to(elsewhere)
+    assert do(unit.folder) == 1
+    record = read_record(unit.folder)
+    assert record is not None
+    assert "a link, and the platform writes through none" in record.error
+    assert not (tmp_path / "count").exists()
+
+
 def test_class_inside_a_function_is_refused(recipes: Recipes, whole: Whole) -> None:
     class Inner(Stage):
         name, version = "inner", "1"
 
     recipe = replace(recipes("sleep", seconds=0), stage=Inner)
-    with pytest.raises(InputError, match="Inner is no class of a module"):
+    with pytest.raises(InputError, match=r"Inner is no class of a module of flows\.stages"):
         whole(recipe)

@@ -48,16 +48,16 @@ from flows.execution.cluster_check import prepare_cluster
 from flows.execution.cluster_profile import Amounts, Place, Profile
 from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
-from flows.engine.stage import Recipe
+from flows.engine.store import StageStore
 from flows.engine.cost import SurveySize
 from tmp.progress import silent
 import small_stages
 root = Path(sys.argv[1])
-recipe = Recipe(stage=small_stages.Sleep, inputs={}, digests={}, options={"seconds": 8},
-    folder=root / "work" / "stages" / "sleep" / "key")
+store = StageStore(root=root / "work" / "stages")
+recipe = store.recipe(small_stages.Sleep, {}, {"seconds": 8})
 profile = Profile(poll_s=0.5)
 UnitRunner(executor=SlurmExecutor(profile=profile), profile=profile,
-    size=SurveySize(photographs=1, megapixels=1), folder=root / "units")(recipe, silent)
+    size=SurveySize(photographs=1, megapixels=1), folder=root / "work" / "units")(recipe, silent)
 """
 
 
@@ -77,7 +77,7 @@ def runner(tmp_path: Path, profile: Profile = PROFILE) -> UnitRunner:
         executor=SlurmExecutor(profile=profile),
         profile=profile,
         size=SIZE,
-        folder=tmp_path / "units",
+        folder=tmp_path / "work" / "units",
     )
 
 
@@ -119,7 +119,7 @@ def test_job_of_a_killed_controller_goes_on_and_is_taken_up(
     recipe = recipes("sleep", seconds=8)
     command = [sys.executable, "-c", CONTROLLER, str(tmp_path)]
     controller = subprocess.Popen(command, env=os.environ)
-    record = tmp_path / "units" / "sleep" / "key" / "whole" / JOB
+    record = tmp_path / "work" / "units" / "sleep" / recipe.key / "whole" / JOB
     deadline_s = time.monotonic() + PATIENCE_S
     while not record.exists():
         assert time.monotonic() < deadline_s
@@ -216,7 +216,7 @@ def test_preempted_job_starts_again_by_itself_and_is_done_once(
     preemption.join()
     assert seen
     assert read_result(recipe.folder)
-    assert len(list((tmp_path / "units" / "sleep" / "key").glob("batch-*"))) == 1
+    assert len(list((tmp_path / "work" / "units" / "sleep").glob("*/batch-*"))) == 1
     assert left() == []
 
 
@@ -270,7 +270,7 @@ def test_slurm_that_restarts_meanwhile_loses_nothing(
     runner(tmp_path)(recipe, silent)
     restarting.join()
     assert read_result(recipe.folder)
-    assert len(list((tmp_path / "units" / "sleep" / "key").glob("batch-*"))) == 1
+    assert len(list((tmp_path / "work" / "units" / "sleep").glob("*/batch-*"))) == 1
     assert left() == []
 
 

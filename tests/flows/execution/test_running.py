@@ -14,6 +14,7 @@ import pytest
 from flows.engine.cost import Cost, Resources, SurveySize
 from flows.engine.result import AT_WORK, Ledger
 from flows.engine.stage import WHOLE, Recipe, Stage
+from flows.engine.store import Known, StageStore
 from flows.execution.cluster_profile import Amounts, Profile
 from flows.execution.runner import MOST_ISOLATED, UnitRunner, unit_resources
 from flows.execution.unit import (
@@ -77,18 +78,13 @@ class ListExecutor:
 
 
 def recipe(root: Path, made: Sequence[str] = ()) -> Recipe:
-    return Recipe(
-        stage=Work,
-        inputs={},
-        digests={},
-        options={"made": list(made)},
-        folder=root / "work" / "key",
-    )
+    store = StageStore(root=root / "work" / "stages")
+    return store.recipe(Work, {}, {"made": list(made)})
 
 
 def runner(executor: ListExecutor, root: Path, **options: object) -> UnitRunner:
     profile = Profile(most_units=3)
-    chosen = {"profile": profile, "size": SIZE, "folder": root / "units"} | options
+    chosen = {"profile": profile, "size": SIZE, "folder": root / "work" / "units"} | options
     return UnitRunner(executor=executor, **chosen)  # type: ignore[arg-type]
 
 
@@ -111,8 +107,10 @@ def parts_of(units: Sequence[Unit]) -> list[str]:
 def test_parts_are_the_same_in_every_run_and_neighbours_stay_together(
     count: int, tmp_path: Path
 ) -> None:
-    units = units_of(tmp_path, recipe(tmp_path), ITEMS, count, Resources())
-    assert units == units_of(tmp_path, recipe(tmp_path, made=ITEMS[::2]), ITEMS, count, Resources())
+    first = recipe(tmp_path)
+    again = replace(recipe(tmp_path, made=ITEMS[::2]), folder=first.folder)
+    units = units_of(tmp_path, first, ITEMS, count, Resources())
+    assert units == units_of(tmp_path, again, ITEMS, count, Resources())
     assert parts_of(units) == [f"{index + 1}-of-{count}" for index in range(count)]
     assert list(chain.from_iterable(unit.items or () for unit in units)) == ITEMS
     sizes = {len(unit.items or ()) for unit in units}
@@ -121,8 +119,8 @@ def test_parts_are_the_same_in_every_run_and_neighbours_stay_together(
 
 def test_unit_of_one_item_has_one_core_and_a_name_fit_for_a_folder(tmp_path: Path) -> None:
     asked = Resources(cpus=4, memory_gb=7.0)
-    unit = unit_alone(tmp_path / "units", recipe(tmp_path), "DCIM/1.JPG", asked)
-    assert unit.folder == tmp_path / "units" / "work" / "key" / "alone-DCIM%2F1.JPG"
+    unit = unit_alone(tmp_path / "work" / "units", recipe(tmp_path), "DCIM/1.JPG", asked)
+    assert unit.folder == tmp_path / "work" / "units" / "work" / unit.key / "alone-DCIM%2F1.JPG"
     assert unit.items == ("DCIM/1.JPG",)
     assert unit.alone
     assert unit.resources == replace(asked, cpus=1)
@@ -137,7 +135,7 @@ def test_parts_whose_items_are_all_there_get_no_unit(tmp_path: Path) -> None:
     made = [*ITEMS[:999], *ITEMS[1000:1500]]
     runner(again, tmp_path, profile=profile)(recipe(tmp_path, made), silent)
     assert parts_of(again.submitted) == ["2-of-4", "4-of-4", "whole"]
-    assert again.submitted[0] == executor.submitted[1]
+    assert again.submitted[0].items == executor.submitted[1].items
     end = ListExecutor(ends=done)
     runner(end, tmp_path, profile=profile)(recipe(tmp_path, ITEMS), silent)
     assert parts_of(end.submitted) == ["whole"]
@@ -163,15 +161,17 @@ def test_item_given_up_before_is_left_alone_unless_the_run_is_strict(tmp_path: P
 
 def test_unit_on_disk_says_all_that_its_process_has_to_know(tmp_path: Path) -> None:
     executor = ListExecutor(ends=done)
-    made = replace(recipe(tmp_path), inputs={"card": tmp_path}, digests={"card": "12ab"})
-    profile = Profile(most_units=3, scratch="/disk")
-    runner(executor, tmp_path, profile=profile)(made, silent)
+    survey = Known(path=tmp_path, digest="12ab")
+    made = StageStore(root=tmp_path / "work" / "stages").recipe(
+        Work, {"survey": survey}, {"made": []}
+    )
+    runner(executor, tmp_path)(made, silent)
     for unit in executor.submitted:
         task = read_task(unit.folder)
         assert task.recipe == made
         assert (task.portion.part, task.portion.items) == (unit.part, unit.items)
         assert task.portion.finishes == (unit.part == WHOLE)
-        assert (task.cpus, task.scratch) == (unit.resources.cpus, "/disk")
+        assert task.cpus == unit.resources.cpus
 
 
 def test_run_that_is_asked_to_stop_cancels_its_units(tmp_path: Path) -> None:
@@ -296,10 +296,10 @@ def test_folders_of_earlier_units_are_deleted_but_not_where_a_job_may_be_at_work
     for index in range(4):
         made = replace(recipe(tmp_path), folder=tmp_path / "work" / f"key{index}")
         if index == 0:
-            unit = unit_of(tmp_path / "units", made, WHOLE, Resources())
+            unit = unit_of(tmp_path / "work" / "units", made, WHOLE, Resources())
             write_unit(unit, made, failed={}, lenient=True)
             (unit.folder / JOB).write_text("{}")
         else:
             runner(executor, tmp_path, profile=Profile(most_units=1))(made, silent)
-    kept = sorted(path.name for path in (tmp_path / "units" / "work").iterdir())
+    kept = sorted(path.name for path in (tmp_path / "work" / "units" / "work").iterdir())
     assert kept == ["key0", "key2", "key3"]

@@ -1,6 +1,7 @@
 """Units as jobs of a Slurm that is three scripts on PATH."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,6 +18,7 @@ from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor, cancel_recorded, require_slurm
 from flows.execution.slurm_commands import batch_script, judge
 from flows.execution.unit import EXIT, JOB, State, Unit
+from flows.execution.worker import listed
 from tmp.errors import ExecutionError, InputError, StoppedError, TransientError
 from tmp.progress import silent
 
@@ -56,7 +58,7 @@ def test_tiles_are_shared_among_the_jobs_of_one_array_and_each_is_made_once(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     recipe = recipes("paint", tiles=10, count=str(tmp_path / "count"))
-    run(recipe, size, tmp_path / "units")
+    run(recipe, size, tmp_path / "work" / "units")
     counted = (tmp_path / "count").read_text().split()
     assert sorted(counted) == sorted(f"r0c{i}" for i in range(10))
     result = read_result(recipe.folder)
@@ -72,20 +74,20 @@ def test_job_out_of_memory_gets_twice_and_then_no_more(
 ) -> None:
     recipe = recipes("sleep", seconds=0)
     plan(slurm, "OOM")
-    run(recipe, size, tmp_path / "units")
+    run(recipe, size, tmp_path / "work" / "units")
     assert "--mem=954M" in (slurm / "100.sh").read_text()
     assert "--mem=1908M" in (slurm / "101.sh").read_text()
     assert read_result(recipe.folder)
     plan(slurm, "OUT_OF_MEMORY", "OUT_OF_MEMORY")
     with pytest.raises(ExecutionError, match=r"twice the memory \(2 GB\) was too little"):
-        run(recipe, size, tmp_path / "units")
+        run(recipe, size, tmp_path / "work" / "units")
 
 
 def test_job_out_of_time_gets_twice(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "TIMEOUT")
-    run(recipes("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
     assert "--time=11\n" in (slurm / "100.sh").read_text()
     assert "--time=22\n" in (slurm / "101.sh").read_text()
 
@@ -94,18 +96,18 @@ def test_lost_job_is_submitted_again_with_the_same_request(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL", "PREEMPTED")
-    run(recipes("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
     assert (slurm / "102.sh").read_text() == (slurm / "100.sh").read_text()
     plan(slurm, *["NODE_FAIL"] * 3)
     with pytest.raises(TransientError, match="lost"):
-        run(recipes("sleep", seconds=1), size, tmp_path / "units")
+        run(recipes("sleep", seconds=1), size, tmp_path / "work" / "units")
 
 
 def test_job_that_others_displace_is_submitted_again_however_often(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, *["PREEMPTED"] * 5)
-    run(recipes("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
     assert (slurm / "105.sh").exists()
 
 
@@ -113,7 +115,7 @@ def test_job_that_slurm_may_start_again_by_itself_is_cancelled_before_it_is_subm
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL")
-    run(recipes("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
     assert commands(slurm) == ["sbatch", "squeue", "scancel", "sbatch", "squeue"]
 
 
@@ -121,7 +123,7 @@ def test_node_that_loses_two_units_gets_no_more(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     plan(slurm, "NODE_FAIL@n7", "NODE_FAIL@n7")
-    run(recipes("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
     excluded = ["--exclude=n7" in line for line in calls(slurm, "sbatch")]
     assert excluded == [False, False, True]
 
@@ -142,7 +144,7 @@ def test_error_of_a_job_whose_node_failed_is_not_believed(
 ) -> None:
     plan(slurm, "NODE_FAIL:after", "NODE_FAIL:after")
     with pytest.raises(InputError, match="the card is empty"):
-        run(recipes("fail"), size, tmp_path / "units")
+        run(recipes("fail"), size, tmp_path / "work" / "units")
     assert commands(slurm).count("sbatch") == 3
 
 
@@ -165,12 +167,12 @@ def test_slurm_that_cannot_take_a_job_now_is_asked_again(
     monkeypatch.setattr("flows.execution.slurm_commands.RETRY_S", (0.0, 0.0))
     (slurm / "refusals.json").write_text(json.dumps([said, said]))
     recipe = recipes("sleep", seconds=0)
-    run(recipe, size, tmp_path / "units")
+    run(recipe, size, tmp_path / "work" / "units")
     assert read_result(recipe.folder)
     assert commands(slurm).count("sbatch") == 3
     (slurm / "refusals.json").write_text(json.dumps([said] * 3))
     with pytest.raises(TransientError, match=r"sbatch: .*see whether 'sinfo' answers"):
-        run(recipes("sleep", seconds=1), size, tmp_path / "units")
+        run(recipes("sleep", seconds=1), size, tmp_path / "work" / "units")
 
 
 def test_job_that_was_taken_though_no_answer_came_is_not_submitted_twice(
@@ -183,7 +185,7 @@ def test_job_that_was_taken_though_no_answer_came_is_not_submitted_twice(
     monkeypatch.setattr("flows.execution.slurm_commands.RETRY_S", (0.0,))
     (slurm / "refusals.json").write_text(json.dumps(["taken:Socket timed out"]))
     recipe = recipes("sleep", seconds=0)
-    run(recipe, size, tmp_path / "units")
+    run(recipe, size, tmp_path / "work" / "units")
     assert read_result(recipe.folder)
     assert commands(slurm).count("sbatch") == 1
 
@@ -202,7 +204,7 @@ def test_job_whose_controller_died_before_the_answer_is_taken_up(
     again.submit([unit])
     assert commands(slurm).count("sbatch") == 1
     number.unlink()
-    assert cancel_recorded(tmp_path / "units") == 1
+    assert cancel_recorded(tmp_path / "work" / "units") == 1
 
 
 def test_array_is_no_larger_than_the_cluster_allows(
@@ -222,7 +224,9 @@ def test_array_is_no_larger_than_the_cluster_allows(
 def test_only_the_jobs_at_work_are_asked_for(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
-    run(recipes("paint", tiles=10, count=str(tmp_path / "count")), size, tmp_path / "units")
+    run(
+        recipes("paint", tiles=10, count=str(tmp_path / "count")), size, tmp_path / "work" / "units"
+    )
     asked = [line.split(" -j ")[1].split()[0] for line in calls(slurm, "squeue")]
     assert set(asked) == {"100", "101"}
 
@@ -315,16 +319,16 @@ def test_job_that_someone_cancelled_stops_the_run(
 ) -> None:
     plan(slurm, "CANCELLED")
     with pytest.raises(TransientError, match=r"cancelled.*run again to go on"):
-        run(recipes("sleep", seconds=0), size, tmp_path / "units")
+        run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
 
 
 def test_error_of_a_stage_comes_back_as_it_was_raised(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="the card is empty; copy it again"):
-        run(recipes("fail"), size, tmp_path / "units")
+        run(recipes("fail"), size, tmp_path / "work" / "units")
     with pytest.raises(ExecutionError, match=r"failed: no photographs; see .*log.txt"):
-        run(recipes("crash"), size, tmp_path / "units")
+        run(recipes("crash"), size, tmp_path / "work" / "units")
 
 
 def test_job_that_can_never_start_says_why_and_is_cancelled(
@@ -332,7 +336,7 @@ def test_job_that_can_never_start_says_why_and_is_cancelled(
 ) -> None:
     plan(slurm, "PENDING:PartitionTimeLimit")
     with pytest.raises(ExecutionError, match="can never start: PartitionTimeLimit"):
-        run(recipes("sleep", seconds=0), size, tmp_path / "units")
+        run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
     assert json.loads((slurm / "jobs.json").read_text())["100_0"][0] == "CANCELLED"
 
 
@@ -341,7 +345,7 @@ def test_unknown_partition_is_refused_with_those_there_are(
 ) -> None:
     profile = Profile(place=Place(partition="nowhere"), poll_s=0.01)
     with pytest.raises(InputError, match=r"invalid partition .*cpu\* \(null\), gpu gpu:1"):
-        run(recipes("sleep", seconds=0), size, tmp_path / "units", profile)
+        run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units", profile)
 
 
 def test_slurm_that_is_away_for_a_moment_costs_nothing(
@@ -349,7 +353,7 @@ def test_slurm_that_is_away_for_a_moment_costs_nothing(
 ) -> None:
     (slurm / "away").touch()
     plan(slurm, "TIMEOUT")
-    run(recipes("sleep", seconds=0), size, tmp_path / "units")
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units")
 
 
 def test_interrupted_run_cancels_its_jobs(
@@ -357,7 +361,9 @@ def test_interrupted_run_cancels_its_jobs(
 ) -> None:
     plan(slurm, "RUNNING", "PENDING:Resources")
     executor = SlurmExecutor(profile=QUICK)
-    runner = UnitRunner(executor=executor, profile=QUICK, size=size, folder=tmp_path / "units")
+    runner = UnitRunner(
+        executor=executor, profile=QUICK, size=size, folder=tmp_path / "work" / "units"
+    )
 
     def interrupt(*_: object) -> object:
         raise KeyboardInterrupt
@@ -390,7 +396,7 @@ def test_jobs_that_slurm_was_not_there_to_cancel_are_found_later(
     executor.cancel()
     assert "jobs left: 1; 'tmp cancel' ends them" in caplog.text
     working.rename(slurm / "scancel")
-    assert cancel_recorded(tmp_path / "units") == 1
+    assert cancel_recorded(tmp_path / "work" / "units") == 1
 
 
 def test_job_of_a_killed_controller_is_taken_up_and_not_submitted_twice(
@@ -405,8 +411,44 @@ def test_job_of_a_killed_controller_is_taken_up_and_not_submitted_twice(
     assert set(json.loads((slurm / "jobs.json").read_text())) == {"100_0"}
     (status,) = again.poll().values()
     assert status.state is State.RUNNING
-    assert cancel_recorded(tmp_path / "units") == 1
+    assert cancel_recorded(tmp_path / "work" / "units") == 1
     assert json.loads((slurm / "jobs.json").read_text())["100_0"][0] == "CANCELLED"
+
+
+def test_only_jobs_of_the_surveys_own_units_are_cancelled(
+    slurm: Path, recipes: Recipes, whole: Whole, tmp_path: Path
+) -> None:
+    """Whoever may write below ``work/`` could record another job of whoever cancels."""
+    plan(slurm, "RUNNING")
+    unit = whole(recipes("sleep", seconds=0))
+    SlurmExecutor(profile=QUICK).submit([unit])
+    jobs = json.loads((slurm / "jobs.json").read_text())
+    jobs["100_0"][-1] = "thesis"
+    (slurm / "jobs.json").write_text(json.dumps(jobs))
+    (unit.folder / JOB).write_text(json.dumps({"id": "100_0", "name": "thesis"}))
+    assert cancel_recorded(tmp_path / "work" / "units") == 0
+
+
+def test_folder_into_which_slurm_writes_logs_is_ones_own(
+    slurm: Path, recipes: Recipes, whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = whole(recipes("sleep", seconds=0))
+    before = os.umask(0o002)
+    try:
+        SlurmExecutor(profile=QUICK).submit([unit])
+    finally:
+        os.umask(before)
+    (batch,) = unit.folder.parent.glob("batch-*")
+    assert batch.stat().st_mode & 0o022 == 0
+
+
+def test_array_does_only_units_beside_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "key" / "batch-1").mkdir(parents=True)
+    said = tmp_path / "key" / "batch-1" / "units.txt"
+    said.write_text(f"{tmp_path}/key/whole\n{tmp_path}/other/whole\n")
+    assert listed(said, 0) == tmp_path / "key" / "whole"
+    with pytest.raises(InputError, match=r"units\.txt: altered: .*/other/whole is no unit of"):
+        listed(said, 1)
 
 
 def test_job_number_given_out_to_another_is_not_taken_up(
@@ -418,7 +460,7 @@ def test_job_number_given_out_to_another_is_not_taken_up(
     jobs = json.loads((slurm / "jobs.json").read_text())
     jobs["100_0"][-1] = "someone-else"
     (slurm / "jobs.json").write_text(json.dumps(jobs))
-    assert cancel_recorded(tmp_path / "units") == 0
+    assert cancel_recorded(tmp_path / "work" / "units") == 0
     SlurmExecutor(profile=QUICK).submit([unit])
     assert set(json.loads((slurm / "jobs.json").read_text())) == {"100_0", "101_0"}
     assert json.loads((unit.folder / JOB).read_text())["id"] == "101_0"
@@ -445,14 +487,15 @@ def test_script_has_what_the_stage_and_the_site_ask_for() -> None:
     ):
         assert line in said
     assert not any("account" in line for line in said)
-    assert said[-2:] == ["module load gcc", 'exec "$1" -P -m flows.execution.worker --list "$2"']
+    command = 'exec "$1" -P -m flows.execution.worker --list "$2" "$3"'
+    assert said[-2:] == ["module load gcc", command]
 
 
 def test_what_the_script_asks_for_counts_more_than_a_persons_variables(
     slurm: Path, recipes: Recipes, size: SurveySize, tmp_path: Path
 ) -> None:
     profile = Profile(place=Place(partition="cpu"), poll_s=0.01)
-    run(recipes("sleep", seconds=0), size, tmp_path / "units", profile)
+    run(recipes("sleep", seconds=0), size, tmp_path / "work" / "units", profile)
     (line,) = calls(slurm, "sbatch")
     assert {"--partition=cpu", "--array=0-0", "--requeue"} <= set(line.split())
 
@@ -477,7 +520,9 @@ def test_executor_that_is_asked_to_stop_cancels_its_jobs(
 ) -> None:
     plan(slurm, "RUNNING")
     executor = SlurmExecutor(profile=QUICK)
-    runner = UnitRunner(executor=executor, profile=QUICK, size=size, folder=tmp_path / "units")
+    runner = UnitRunner(
+        executor=executor, profile=QUICK, size=size, folder=tmp_path / "work" / "units"
+    )
     Timer(0.5, executor.commands.stopping.set).start()
     with pytest.raises(StoppedError, match="stopped; run again"):
         runner(recipes("sleep", seconds=0), silent)
