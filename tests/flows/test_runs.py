@@ -184,7 +184,7 @@ def test_cancel_of_a_cluster_run_needs_the_cluster(
     assert cancel_run(survey) == "nothing is running"  # no job was left
     job = survey.work_dir / UNITS / "surface" / "key" / "whole" / "job.json"
     job.parent.mkdir(parents=True)
-    job.write_text('{"id": "17_0", "name": "tmp-surface-key"}')
+    job.write_text('{"id": "17_0", "name": "tmp-surface-key-1a2b"}')
     with pytest.raises(InputError, match="no scancel"):
         cancel_run(survey)
 
