@@ -144,8 +144,11 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 @click.option("--layer", help="Of the area's file, if it holds several.")
 @click.option("--crs", help="Of the area's file, if it does not say.")
 @click.option("--equipment", type=FILE, help="Own cameras and drones.")
+@click.option("--elsewhere", is_flag=True, help="Though photographs or former plan lie far away.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: one per core]")
-def plan(survey: Path, equipment: Path | None, workers: int | None, **options: Any) -> None:
+def plan(
+    survey: Path, equipment: Path | None, elsewhere: bool, workers: int | None, **options: Any
+) -> None:
     """Plan a survey of AREA (GeoJSON, KML, KMZ, GeoPackage, shapefile or WKT) into a survey.
 
     Writes the missions for your drone's app, a map to look at before take-off, a page to print,
@@ -164,7 +167,7 @@ def plan(survey: Path, equipment: Path | None, workers: int | None, **options: A
             track=track,
             **asked,
         )
-        files = write_plan(made, survey)
+        files = write_plan(made, survey, elsewhere=elsewhere)
     _say(made, files)
     if not made.certificate.passed:
         raise InputError(
@@ -199,7 +202,8 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
 
 def _say(plan: FlightPlan, files: PlanFiles) -> None:
     """Print what a person wants to know before they look at the map."""
-    from flightplan.outputs.plan_folder import BRIEFING, MAP, NOTES, facts_of, minutes
+    from flightplan.outputs.briefing import minutes
+    from flightplan.outputs.plan_folder import BRIEFING, MAP, NOTES, facts_of
 
     for name, value in facts_of(plan):
         click.echo(f"{name:26s} {value}")
@@ -210,14 +214,18 @@ def _say(plan: FlightPlan, files: PlanFiles) -> None:
             f"{flight.farthest_m:.0f} m away at the most"
         )
     for check in plan.certificate.checks:
-        click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
+        click.echo(plan.certificate.line_of(check))
     for words in plan.certificate.repairs:
         click.echo(f"repaired {words}")
     for finding in plan.findings:
         click.echo(finding.line)
     for warning in plan.warnings:
         click.echo(f"warning: {warning}")
+    if files.notes:
+        click.echo(f"of the files for {files.own}, which your drone flies:")
     for note in files.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"notes on the other files are in {files.folder / NOTES}")
+        click.echo(f"  {note}")
+    click.echo(f"which file goes where, and notes on the other files: {files.folder / NOTES}")
+    if files.kept:
+        click.echo(files.kept)
     click.echo(f"look at {files.folder / MAP}, print {files.folder / BRIEFING}")

@@ -2,7 +2,8 @@
 
 Everything is invented.  The place is real (Þjórsárdalur, Iceland) so that geodesy is exercised;
 no farm like this one stands there.  Run ``python sample_data/make_farm.py`` to write
-``farm.json``, ``farm_terrain.tif`` and ``farm_area.geojson`` again; the seed keeps them the same.
+``farm.json``, ``farm_terrain.tif``, ``farm_dem.tif`` and ``farm_area.geojson`` again; the seed
+keeps them the same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import rasterio
 from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.transform import Affine
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 HERE = Path(__file__).parent
 SEED = 874  # the year the settlement of Iceland is said to begin
@@ -24,6 +25,8 @@ CRS = "EPSG:32627"
 CENTRE_LON_LAT = (-19.7600, 64.1430)
 SIZE_M = (160.0, 140.0)
 CELL_M = 0.5
+DEM_CELL_M, DEM_BEYOND_M = 4.0, 240.0
+"""Cell of the elevation model, and how far it goes on beyond the terrain."""
 GROUND_ELLIPSOID_M = 248.0
 AREA_M = (52.0, 45.0, 108.0, 95.0)
 """West, south, east and north of the survey area, metres from the terrain's south-west corner."""
@@ -39,13 +42,36 @@ def make_terrain(rng: np.random.Generator) -> NDArray[np.float32]:
     """Return ellipsoidal heights of a gentle slope towards a stream, north row first."""
     cols, rows = (round(size / CELL_M) for size in SIZE_M)
     x, y = np.meshgrid((np.arange(cols) + 0.5) * CELL_M, (rows - 0.5 - np.arange(rows)) * CELL_M)
-    height = GROUND_ELLIPSOID_M + 0.045 * (y - SIZE_M[1] / 2) - 0.012 * (x - SIZE_M[0] / 2)
-    # South of the stream the ground rises again.
-    height += 0.09 * np.clip(45.0 - y, 0.0, None)
+    height = valley(x, y)
     for wavelength_m, amplitude_m in ((45.0, 0.60), (16.0, 0.14), (6.0, 0.045)):
         noise = gaussian_filter(rng.standard_normal((rows, cols)), wavelength_m / CELL_M / 5)
         height += amplitude_m * noise / noise.std()
     return np.round(height, 3).astype(np.float32)
+
+
+def valley(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the smooth shape of the ground, metres from the terrain's south-west corner."""
+    height = GROUND_ELLIPSOID_M + 0.045 * (y - SIZE_M[1] / 2) - 0.012 * (x - SIZE_M[0] / 2)
+    # South of the stream the ground rises again.
+    return np.asarray(height + 0.09 * np.clip(45.0 - y, 0.0, None))
+
+
+def make_surroundings(terrain: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the terrain and the valley about it in coarse cells, as a country's survey has it."""
+    each, beyond = round(DEM_CELL_M / CELL_M), round(DEM_BEYOND_M / DEM_CELL_M)
+    rows, cols = terrain.shape[0] // each, terrain.shape[1] // each
+    known = terrain.reshape(rows, each, cols, each).mean(axis=(1, 3))
+    x = (np.arange(-beyond, cols + beyond) + 0.5) * DEM_CELL_M
+    y = SIZE_M[1] - (np.arange(-beyond, rows + beyond) + 0.5) * DEM_CELL_M
+    smooth = valley(*np.meshgrid(x, y))
+    inner = (slice(beyond, beyond + rows), slice(beyond, beyond + cols))
+    rest = np.pad(known - smooth[inner], beyond, mode="edge")
+    hills = gaussian_filter(np.random.default_rng(SEED).standard_normal(smooth.shape), 6.0)
+    inside = np.zeros(smooth.shape, bool)
+    inside[inner] = True
+    near = np.exp(-((distance_transform_edt(~inside) * DEM_CELL_M / 30.0) ** 2) / 2)
+    height = smooth + near * rest + (1 - near) * 2.5 * hills / hills.std()
+    return np.round(height, 2).astype(np.float32)
 
 
 def rectangle(
@@ -201,23 +227,32 @@ def write_area(path: Path) -> None:
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}, indent=1))
 
 
-def write_terrain(path: Path) -> None:
-    """Write the terrain as GeoTIFF, heights above the ellipsoid."""
+def write_terrain(path: Path, dem_path: Path) -> None:
+    """Write the terrain and the elevation model as GeoTIFF, heights above the ellipsoid."""
     terrain = make_terrain(np.random.default_rng(SEED))
     west, south = corner_m()
-    transform = Affine(CELL_M, 0, west, 0, -CELL_M, south + SIZE_M[1])
-    rows, cols = terrain.shape
+    north = south + SIZE_M[1]
+    write_heights(path, terrain, Affine(CELL_M, 0, west, 0, -CELL_M, north))
+    west, north = west - DEM_BEYOND_M, north + DEM_BEYOND_M
+    affine = Affine(DEM_CELL_M, 0, west, 0, -DEM_CELL_M, north)
+    write_heights(dem_path, make_surroundings(terrain), affine, VERTICAL_DATUM="WGS 84 ellipsoid")
+
+
+def write_heights(path: Path, heights: NDArray[np.float32], affine: Affine, **tags: str) -> None:
+    """Write heights above the ellipsoid as GeoTIFF."""
+    rows, cols = heights.shape
     options = {"driver": "GTiff", "count": 1, "dtype": "float32", "compress": "deflate"}
     with rasterio.open(
-        path, "w", height=rows, width=cols, crs=CRS, transform=transform, predictor=3, **options
+        path, "w", height=rows, width=cols, crs=CRS, transform=affine, predictor=3, **options
     ) as raster:
-        raster.write(terrain, 1)
+        raster.write(heights, 1)
         raster.set_band_description(1, "height above the WGS 84 ellipsoid, m")
+        raster.update_tags(**tags)
 
 
 if __name__ == "__main__":
     (HERE / "farm.json").write_text(json.dumps(make_farm(), indent=1, ensure_ascii=False) + "\n")
-    write_terrain(HERE / "farm_terrain.tif")
+    write_terrain(HERE / "farm_terrain.tif", HERE / "farm_dem.tif")
     write_area(HERE / "farm_area.geojson")
     for written in sorted(HERE.glob("farm*.*")):
         print(f"{written.name}: {written.stat().st_size / 1024:.0f} KB")

@@ -218,14 +218,16 @@ def open_to_add(path: Path) -> TextIO:
 
 
 @contextmanager
-def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path]:
+def replacing_folder(folder: Path, *, keep: Sequence[str] = (), former: str = "") -> Iterator[Path]:
     """Yield a new empty sibling of `folder` that takes its place when the block ends well.
 
     On an exception it is removed, and `folder` stays as it was. The folder need not exist; files
-    directly in it that match a pattern to keep go on into the new one.
+    directly in it that match a pattern to keep go on into the new one. The old one is deleted, or
+    kept whole within the new one by the name `former`.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = temporary / former if former else beside
     try:
         temporary.mkdir()
         yield temporary
@@ -233,15 +235,16 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = ()) -> Iterator[Path
             for pattern in keep:
                 for file in folder.glob(pattern):
                     shutil.copy2(file, temporary)
-            folder.replace(former)
+            folder.replace(old)
         temporary.replace(folder)
     except OSError as error:
-        if former.exists() and not folder.exists():
-            former.replace(folder)
+        if old.exists() and not folder.exists():
+            old.replace(folder)
         raise _unwritable(folder, error) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+        if folder.exists() or not old.exists():  # else the old one's only copy may lie there
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -407,6 +408,11 @@ def draw_dots(axes: Axes, places: ArrayLike, size: float, colour: str, **style: 
     """Draw round marks at places (N, 2)."""
     x, y = np.asarray(places, float).reshape(-1, 2).T
     axes.plot(x, y, "o", ms=size, mfc=colour, mec=WHITE, mew=0.8, **style)
+
+
+def place_letter(index: int) -> str:
+    """Return the letter of a place, such as a take-off in the order flown; on all maps the same."""
+    return ascii_uppercase[index % 26]
 
 
 def draw_badge(

@@ -141,11 +141,18 @@ class Prices:
         return few and cost.joules <= self.budget_j * (1 + ROUNDING)
 
     def alone(self, line: Line) -> str | None:
-        """Return why a line cannot be a sortie of its own; None when it can."""
+        """Return why a line cannot be a sortie of its own, and what helps; None when it can."""
         rules = self.rules
-        seen = [p for p in rules.launches if _farthest(p, line.flown) <= rules.sight_m]
+        away_m = {p: _farthest(p, line.flown) for p in rules.launches}
+        seen = [p for p in rules.launches if away_m[p] <= rules.sight_m]
         if not seen:
-            return f"lies farther than {rules.sight_m:g} m from every launch"
+            nearest_m = min(away_m.values())
+            return (
+                f"reaches {nearest_m:.0f} m from the nearest take-off, and {rules.sight_m:g} m is "
+                "as far as one flies from the pilot; give a take-off nearer to it (--takeoff, "
+                "several may do), plan the area in parts, or, where your rules allow it, say "
+                f"--sight {math.ceil(nearest_m / 10) * 10}"
+            )
         sorties = [
             self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
             for place in seen
@@ -157,9 +164,13 @@ class Prices:
             cheapest = min(sorties, key=lambda sortie: sortie.joules)
             if cheapest.points > rules.drone.max_points:
                 return (
-                    f"takes {cheapest.points} waypoints and the controller {rules.drone.max_points}"
+                    f"takes {cheapest.points} waypoints and the controller "
+                    f"{rules.drone.max_points}; plan the area in parts or choose another drone"
                 )
-            return f"takes {cheapest.joules / self.budget_j:.0%} of what a battery gives"
+            return (
+                f"takes {cheapest.joules / self.budget_j:.0%} of what a battery gives; give "
+                "further take-offs, keep less in reserve (--reserve) or choose another drone"
+            )
         return None
 
 
@@ -391,8 +402,7 @@ def _parts(line: Line, prices: Prices, number: int) -> list[Line]:
                 log.info("line %d is cut into %d parts: it %s", number + 1, count, reason)
                 return parts
     raise InputError(
-        f"line {number + 1}, {line.length_m:.0f} m long, cannot be flown even in parts: it "
-        f"{reason}; give further take-offs, keep less in reserve or choose another drone"
+        f"line {number + 1}, {line.length_m:.0f} m long, cannot be flown even in parts: it {reason}"
     )
 
 

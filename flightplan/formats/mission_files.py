@@ -53,6 +53,8 @@ class FormatKind:
     carries: frozenset[Content]
     encode: Callable[..., Written]
     """Takes the mission, and a catalogue as ``catalogue`` if `names_drone`."""
+    goes_to: str
+    """Device and program that take it, for a person with the file in hand."""
     names_drone: bool = False
     """Whether the file calls the drone by a number of the catalogue."""
 
@@ -63,24 +65,28 @@ FORMATS: dict[Format, FormatKind] = {
         ".plan",
         qgroundcontrol.PLAN_CARRIES,
         partial(qgroundcontrol.to_plan, autopilot=Autopilot.ARDUPILOT),
+        "QGroundControl, and 'tmp fly': vehicles with ArduPilot",
     ),
     Format.PLAN_PX4: FormatKind(
         "QGroundControl plan for PX4",
         ".plan",
         qgroundcontrol.PLAN_CARRIES,
         partial(qgroundcontrol.to_plan, autopilot=Autopilot.PX4),
+        "QGroundControl, and 'tmp fly': vehicles with PX4",
     ),
     Format.WPL: FormatKind(
         "QGC WPL 110, for Mission Planner and ArduPilot",
         ".waypoints",
         qgroundcontrol.WPL_CARRIES,
         qgroundcontrol.to_wpl,
+        "Mission Planner on a laptop, to send to the vehicle",
     ),
     Format.DJI_ENTERPRISE: FormatKind(
         "DJI Pilot 2 on enterprise drones",
         ".kmz",
         wpml.ENTERPRISE_CARRIES,
         wpml.to_enterprise,
+        "DJI Pilot 2 on its controller (RC Pro Enterprise, RC Plus), by memory card",
         names_drone=True,
     ),
     **{
@@ -89,6 +95,7 @@ FORMATS: dict[Format, FormatKind] = {
             ".kmz",
             wpml.TIMER_CARRIES if format_ is Format.DJI_TIMER else wpml.CONSUMER_CARRIES,
             partial(wpml.to_consumer, trigger=trigger),
+            f"DJI Fly on phone, RC 2 or RC Pro, in place of a mission made there: {title}",
             names_drone=True,
         )
         for format_, title, trigger in (
@@ -98,11 +105,25 @@ FORMATS: dict[Format, FormatKind] = {
             (Format.DJI_TIMER, "the camera's own timer", wpml.ReleasedBy.TIMER),
         )
     },
-    Format.LITCHI: FormatKind("Litchi CSV", ".csv", litchi.CARRIES, litchi.to_litchi),
-    Format.KML: FormatKind("KML", ".kml", kml_gpx.KML_CARRIES, kml_gpx.to_kml),
-    Format.GPX: FormatKind("GPX route", ".gpx", kml_gpx.GPX_CARRIES, kml_gpx.to_gpx),
+    Format.LITCHI: FormatKind(
+        "Litchi CSV",
+        ".csv",
+        litchi.CARRIES,
+        litchi.to_litchi,
+        "Litchi: its mission hub in a browser, then the app",
+    ),
+    Format.KML: FormatKind(
+        "KML", ".kml", kml_gpx.KML_CARRIES, kml_gpx.to_kml, "Google Earth, to look at"
+    ),
+    Format.GPX: FormatKind(
+        "GPX route", ".gpx", kml_gpx.GPX_CARRIES, kml_gpx.to_gpx, "a hand-held GPS, to look at"
+    ),
     Format.GEOJSON: FormatKind(
-        "GeoJSON, all of the mission", ".geojson", geojson.CARRIES, geojson.to_geojson
+        "GeoJSON, all of the mission",
+        ".geojson",
+        geojson.CARRIES,
+        geojson.to_geojson,
+        "QGIS or Python, to look at: all of the mission",
     ),
 }
 

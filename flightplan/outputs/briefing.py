@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +17,13 @@ import shapely
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from flightplan.formats.geometry import near, photo_ways, polygons_of, way_speed, wrapped
+from flightplan.formats.geometry import near, photo_ways, polygons_of, way_speed
 from flightplan.formats.mission import Mission, Place, Role
 from flightplan.formats.mission_files import FORMATS, Format
 from tmp import plotting
 from tmp.errors import InputError
 from tmp.files import replacing
-from tmp.geo.frames import PlanFrame
+from tmp.geo.frames import PlanFrame, position_in_words
 from tmp.plotting import INK, SORTIES
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ def _draw_badges(
         colour = SORTIES[number % len(SORTIES)]
         plotting.draw_badge(axes, taken[-1], str(number + 1), colour, zorder=5)
     for index, place in enumerate(places):
-        plotting.draw_badge(axes, place, ascii_uppercase[index % 26], INK, square=True, zorder=6)
+        plotting.draw_badge(axes, place, plotting.place_letter(index), INK, square=True, zorder=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +340,7 @@ def _sortie(briefing: Briefing, index: int) -> dict[str, str]:
     return {
         "number": str(index + 1),
         "file": briefing.files[index] if briefing.files else mission.name,
-        "time": _minutes(mission.duration_s),
+        "time": minutes(mission.duration_s),
         "photos": str(len(mission.photos)) if mission.photos else "?",
         "points": str(len(mission.waypoints)),
         "battery": f"{share * 100:.0f} %" if math.isfinite(share) else "?",
@@ -352,16 +351,18 @@ def _sortie(briefing: Briefing, index: int) -> dict[str, str]:
 def _totals(briefing: Briefing) -> dict[str, str]:
     missions = briefing.missions
     return {
-        "time": _minutes(sum(mission.duration_s for mission in missions)),
+        "time": minutes(sum(mission.duration_s for mission in missions)),
         "photos": str(sum(len(mission.photos) for mission in missions) or "?"),
         "points": str(sum(len(mission.waypoints) for mission in missions)),
     }
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """Return a time as minutes and whole seconds; a question mark where it is not known."""
     if not math.isfinite(seconds):
         return "?"
-    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60:02d} s"
 
 
 def _places(missions: tuple[Mission, ...]) -> list[dict[str, str]]:
@@ -374,8 +375,8 @@ def _places(missions: tuple[Mission, ...]) -> list[dict[str, str]]:
             datums[mission.takeoff] = mission.vertical_datum
     return [
         {
-            "letter": ascii_uppercase[index % 26],
-            "place": _coordinates(place),
+            "letter": plotting.place_letter(index),
+            "place": position_in_words(place.lon_deg, place.lat_deg),
             "ground": f"{place.ground_m:.1f} m {datums[place] or '(datum not stated)'}"
             if math.isfinite(place.ground_m)
             else "not known",
@@ -383,11 +384,3 @@ def _places(missions: tuple[Mission, ...]) -> list[dict[str, str]]:
         }
         for index, (place, numbers) in enumerate(starts.items())
     ]
-
-
-def _coordinates(place: Place) -> str:
-    lon = wrapped(place.lon_deg)
-    return (
-        f"{abs(place.lat_deg):.6f}° {'N' if place.lat_deg >= 0 else 'S'}, "
-        f"{abs(lon):.6f}° {'E' if lon >= 0 else 'W'}"
-    )

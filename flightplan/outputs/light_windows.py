@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tmp.cameras import Camera
 from tmp.errors import InputError
-from tmp.geo.frames import sun_position
+from tmp.geo.frames import sun_position, zone_of_longitude
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -49,12 +49,12 @@ class Window:
         >>> start = datetime(2026, 6, 21, 9, 5, tzinfo=UTC)
         >>> window = Window(start=start, end=start + timedelta(hours=2))
         >>> window.said(timezone(timedelta(hours=2)))
-        '09:05 to 11:05 UTC (11:05 to 13:05 local, UTC+0200)'
+        '09:05 to 11:05 UTC (11:05 to 13:05 local, UTC+02:00)'
         """
         local = self.start.astimezone(zone), self.end.astimezone(zone)
         return (
             f"{self.start:%H:%M} to {self.end:%H:%M} UTC "
-            f"({local[0]:%H:%M} to {local[1]:%H:%M} local, {local[0]:UTC%z})"
+            f"({local[0]:%H:%M} to {local[1]:%H:%M} local, {zone})"
         )
 
 
@@ -103,9 +103,10 @@ class SunDay:
 
 
 def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = None) -> SunDay:
-    """Return the sun over a place for a day of local time.
+    """Return the sun over a place for a day of its local time.
 
-    It lasts from midnight to midnight in `zone`, by default that of this computer.
+    It lasts from midnight to midnight in `zone`, by default the one that the longitude suggests:
+    the computer that plans may stand anywhere.
 
     Raises
     ------
@@ -116,10 +117,9 @@ def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = 
         raise InputError(
             f"place {lon_deg!r}, {lat_deg!r} is not on Earth; give longitude, then latitude"
         )
-    midnight = datetime(day.year, day.month, day.day)
-    start = midnight.replace(tzinfo=zone) if zone else midnight.astimezone()
-    local = zone or start.tzinfo or UTC
-    first = np.datetime64(start.astimezone(UTC).replace(tzinfo=None), "m")
+    local = zone or zone_of_longitude(lon_deg)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=local)
+    first = np.datetime64(midnight.astimezone(UTC).replace(tzinfo=None), "m")
     times = first + np.arange(0, 24 * 60 + 1, STEP_MIN).astype("timedelta64[m]")
     elevation, azimuth = sun_position(lon_deg, lat_deg, times)
     return SunDay(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from flightplan.outputs.briefing import write_page
 from flightplan.outputs.plan_map import (
     CONTOUR,
+    LANDING,
     DrawnSortie,
     PlanPicture,
     count_keys,
@@ -47,6 +48,8 @@ MOST_POINTS = 800
 """Places of a profile at which the ground is drawn."""
 GROUND, GROUND_EDGE, BAND = "#cdb79a", "#8a7350", "#9cc4e8"
 FLIGHT = "#123f7a"
+COLOUR_OF = {False: GOOD, True: "#9a5b00"}
+"""Of what passes, by whether it does so only if the ground is level."""
 
 
 def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
@@ -74,7 +77,11 @@ def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
         contours_m=contours_m,
         sorties=_sorties_table(plan),
         profiles=profiles,
-        checks=[(check.passed, check_row(check)) for check in plan.certificate.checks],
+        checks=[
+            (plan.certificate.word_for(check), check_row(check))
+            for check in plan.certificate.checks
+        ],
+        landing=LANDING,
         places=worst_places(plan.certificate),
         cursor={
             "picture": plotting.data_uri(pixels, lossless=True),
@@ -102,7 +109,7 @@ def _compose(plan: PlanPicture) -> tuple[Figure, Axes, float]:
     body = max(tall + TICKS, needed)
     height = top + body + GAP + len(shown) * (PROFILE_HEIGHT + GAP) + EDGE
     figure = plotting.new_figure(width, height)
-    verdict = GOOD if plan.certificate.passed else BAD
+    verdict = COLOUR_OF[plan.certificate.level_assumed] if plan.certificate.passed else BAD
     plotting.write(figure, EDGE, EDGE, "\n".join(title), size=22, weight="bold")
     plotting.write(
         figure, EDGE, below + 4, plan.certificate.sentence, size=15, weight="bold", color=verdict
@@ -132,11 +139,12 @@ def _draw_legend(
     plotting.write(figure, left, top, "Certificate", size=14, weight="bold")
     top += 24
     for check in plan.certificate.checks:
-        word, colour = ("pass", GOOD) if check.passed else ("FAIL", BAD)
+        word = plan.certificate.word_for(check)
+        colour = COLOUR_OF[plan.certificate.level_assumed] if check.passed else BAD
         row = check_row(check)
         said = f"{check.name}\n{row['worst']} (asked {row['asked']})"
         plotting.write(figure, left, top, word, weight="bold", color=colour)
-        plotting.write(figure, left + 44, top, said)
+        plotting.write(figure, left + 56, top, said)
         top += 42
     top += GAP / 2
     counts = count_keys(plan.coverage, plan.asked.photographs)
@@ -151,7 +159,7 @@ def _draw_legend(
     marks = [
         key("area", "#000000", "line"),
         *([key("exclusion", BAD, "hatch")] if plan.exclusions else []),
-        key("H take-off, L landing elsewhere", INK, "o"),
+        key(f"A, B … take-off; {LANDING} landing elsewhere", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
         *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),
         *([key(f"heights every {contours_m:g} m", CONTOUR, "line")] if contours_m else []),

@@ -6,25 +6,27 @@ height.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
-import rasterio
 import shapely
-from numpy.typing import NDArray
 from shapely import MultiPoint, Polygon
 
 from flightplan.coverage.sorties import Sortie
 from flightplan.equipment.catalogue import App, Catalogue, Drone, Trigger
 from flightplan.formats.mission import Mission, Photo, Place, Role, Waypoint
 from flightplan.formats.mission_files import FORMATS, Format, write_mission
-from flightplan.outputs.briefing import Briefing, LightWindow, write_briefing
+from flightplan.outputs.briefing import Briefing, LightWindow, minutes, write_briefing
 from flightplan.outputs.light_windows import (
     glint_windows,
     multispectral_windows,
@@ -35,12 +37,12 @@ from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
 from flightplan.plan.planning import FlightPlan, FlightWay, line_speed
 from flightplan.plan.request import PLAN_FILE, PLAN_VERSION
-from flightplan.proof.certificate import write_certificate
-from flightplan.proof.prove import Coverage
+from flightplan.proof.certificate import write_certificate, write_rasters
 from tmp.errors import InputError
-from tmp.files import replacing, replacing_folder
+from tmp.files import read_json, replacing_folder
+from tmp.geo.frames import country_near, position_in_words
 from tmp.lock import locked_survey
-from tmp.survey import StrPath, Survey, create_survey, refuse_other_folder
+from tmp.survey import StrPath, Survey, create_survey, read_settings, refuse_other_folder
 
 FENCE_M = 40.0
 """Room between the way and the fence round it."""
@@ -50,12 +52,13 @@ RETURN_ABOVE_M = 15.0
 SETTLE_M = 5.0
 """Fence corners closer to a straight line than this are left out."""
 
-OUTSIDE = 65535
-"""Nodata of the raster of counts: beyond the area."""
-
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
 CERTIFICATE = "certificate.json"
-PROOF, NOTES = "proof", "notes.txt"
+PROOF, NOTES, SUMS = "proof", "notes.txt", "plan.sha256"
+FORMER = "previous-"
+"""A plan that another took the place of, whole: ``previous-20261130T120305Z``."""
+FAR_M = 5000.0
+"""Farther than this from the survey's photographs or former plan another place is meant."""
 FLOWN = ("flown-*", "flights.json", "replaced-*")
 """Records of flights, which outlive a plan."""
 FORMATS_OF = {
@@ -70,56 +73,6 @@ PX4 = "px4"
 """Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
 
 
-def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> list[Path]:
-    """Write a proof's rasters in the plan's own CRS and return their paths.
-
-    ``views.tif`` holds the number of photographs; ``gsd.tif`` the ground sampling distance of the
-    best view, metres; ``height.tif`` the height of that view's camera above the ground, metres.
-    Beyond the area all are nodata; so are the latter two where no photograph sees the ground.
-    `terrain`, what heights are measured from, is stored as the tag VERTICAL_DATUM.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    inside = coverage.inside
-    views = np.where(inside, np.minimum(coverage.count, OUTSIDE - 1), OUTSIDE).astype(np.uint16)
-    seen = inside & (coverage.count > 0)
-    gsd = np.where(seen, coverage.gsd_m, np.nan).astype(np.float32)
-    height = np.where(seen, coverage.height_agl_m, np.nan).astype(np.float32)
-    tags = {"VERTICAL_DATUM": terrain} if terrain else {}
-    rasters: tuple[tuple[str, NDArray[Any], float, str, str], ...] = (
-        ("views", views, OUTSIDE, "photographs that see the ground", ""),
-        ("gsd", gsd, np.nan, "ground sampling distance of the best view", "metre"),
-        ("height", height, np.nan, "height of the best view above the ground", "metre"),
-    )
-    paths = []
-    for name, values, nodata, description, unit in rasters:
-        path = folder / f"{name}.tif"
-        with (
-            replacing(path) as partial,
-            rasterio.open(
-                partial,
-                "w",
-                driver="GTiff",
-                width=coverage.grid.cols,
-                height=coverage.grid.rows,
-                count=1,
-                dtype=values.dtype,
-                crs=coverage.grid.crs,
-                transform=coverage.grid.transform,
-                nodata=nodata,
-                compress="deflate",
-                tiled=True,
-                blockxsize=256,
-                blockysize=256,
-            ) as file,
-        ):
-            file.write(values, 1)
-            file.set_band_description(1, description)
-            file.set_band_unit(1, unit)
-            file.update_tags(**tags)
-        paths.append(path)
-    return paths
-
-
 def formats_of(drone: Drone) -> tuple[Format, ...]:
     """Return the formats that a plan for a drone is written in, the one to use first."""
     plan = Format.PLAN_PX4 if drone.key == PX4 else Format.PLAN_ARDUPILOT
@@ -132,25 +85,33 @@ class PlanFiles:
 
     folder: Path
     missions: tuple[Mission, ...]
+    own: str
+    """Kind of file that is the drone's own."""
     notes: tuple[str, ...]
     """What a person flying the drone's own file must know."""
+    kept: str = ""
+    """What became of the former plan, in words; empty where there was none."""
 
 
-def write_plan(plan: FlightPlan, to: StrPath) -> PlanFiles:
+def write_plan(plan: FlightPlan, to: StrPath, *, elsewhere: bool = False) -> PlanFiles:
     """Write everything about a plan into the ``plan`` folder of a survey, made if need be.
 
-    It takes the place of an earlier plan as a whole; the records of flights stay.
+    A former plan is kept whole in a folder within, ``previous-TIME``; what a person has put beside
+    it, and the records of flights, are in the new one too.
 
     Raises
     ------
     NotASurveyError, VersionError, InputError, SpaceError
         If the folder is something else, a newer version's survey, another command is at work on
-        it, or the disk is full.
+        it, its photographs or its former plan lie far away (unless `elsewhere`), or the disk is
+        full.
     """
     survey = Survey(folder=Path(to))
     refuse_other_folder(survey)
     with locked_survey(survey, "'tmp plan'"):
         create_survey(survey)
+        if not elsewhere:
+            _refuse_elsewhere(survey, plan)
         return _write(plan, survey)
 
 
@@ -158,16 +119,104 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
     """Write a plan into a survey whose lock is held."""
     missions = missions_of(plan)
     title = survey.folder.resolve().name
-    with replacing_folder(survey.plan_dir, keep=FLOWN) as folder:
+    former = _former_name(survey.plan_dir) if survey.plan_dir.is_dir() else ""
+    with replacing_folder(survey.plan_dir, keep=FLOWN, former=former) as folder:
         notes = _write_missions(folder, missions, plan)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
         (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
-        picture = picture_of(plan, missions, title, light)
+        picture = picture_of(plan, missions, title, light, files_for(plan.request.drone))
         write_map(folder / PICTURE, folder / MAP, picture)
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
-    return PlanFiles(folder=survey.plan_dir, missions=missions, notes=notes)
+        sums = {file: _digest(folder / file) for file in _files(folder)}
+        lines = (f"{digest}  {file}\n" for file, digest in sums.items())
+        (folder / SUMS).write_text("".join(lines), "utf-8")
+        kept = _carry_on(survey.plan_dir, folder) if former else ""
+    for older in survey.plan_dir.glob(f"{FORMER}*/{FORMER}*"):
+        older.replace(survey.plan_dir / older.name)
+    return PlanFiles(
+        folder=survey.plan_dir,
+        missions=missions,
+        own=FORMATS[formats_of(plan.request.drone)[0]].title,
+        notes=notes,
+        kept=f"the former plan is kept in {survey.plan_dir / former}{kept}" if former else "",
+    )
+
+
+def _refuse_elsewhere(survey: Survey, plan: FlightPlan) -> None:
+    """Raise `InputError` if a survey is about another place than the plan."""
+    origin, path = read_settings(survey).origin, survey.plan_dir / PLAN_FILE
+    known = [("photographs", origin[:2])] if origin else []
+    if path.is_file():
+        known.append(("former plan", tuple(read_json(path, remedy="move it away")["frame"])))
+    for what, place in known:
+        away_m = float(np.hypot(*plan.layout.setting.frame.plan_from_geodetic([place])[0]))
+        if not away_m <= FAR_M:
+            raise InputError(
+                f"{survey.folder}: the place of its {what}, "
+                f"{position_in_words(*place, decimals=4)}, is {away_m / 1000:.0f} km from this "
+                "area; plan it into a survey of its own, or say --elsewhere if it is meant"
+            )
+
+
+def _former_name(folder: Path) -> str:
+    """Return a name for the plan that is there, not in use yet."""
+    name = f"{FORMER}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = (f"{name}{letter}" for letter in ("", *ascii_lowercase))
+    return next(one for one in names if not (folder / one).exists())
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield the files of a plan by their path in its folder; former plans left out."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and not name.startswith(FORMER):
+            yield name
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _carry_on(former: Path, folder: Path) -> str:
+    """Copy what a person has put beside a former plan to the new one; say so, and what was edited.
+
+    What the platform wrote is known by its digest. A plan without digests is only kept whole.
+    """
+    path = former / SUMS
+    if not path.is_file():
+        return ""
+    lines = path.read_text("utf-8").splitlines()
+    written = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    flown = {file.name for pattern in FLOWN for file in former.glob(pattern)}
+    here, there = [], []
+    for name in _files(former):
+        if name == SUMS or name in flown or _digest(former / name) == written.get(name):
+            continue
+        # A mission beside the new sorties would be flown with them.
+        if name in written or name.startswith("sortie-") or (folder / name).exists():
+            there.append(name)
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(former / name, folder / name)
+            here.append(name)
+    said = f"; yours or edited by you, only there: {', '.join(there)}" if there else ""
+    return said + (f"; yours, there and in the new one: {', '.join(here)}" if here else "")
+
+
+def files_for(drone: Drone) -> tuple[tuple[str, str], ...]:
+    """Return which files a plan for a drone has, and where each goes; the one to use first."""
+    wanted = formats_of(drone)
+    return tuple((_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in wanted)
+
+
+def _below(format_: Format, wanted: Sequence[Format], name: str) -> str:
+    """Return the path of a mission's file in the plan's folder."""
+    suffix = FORMATS[format_].suffix
+    alike = sum(FORMATS[one].suffix == suffix for one in wanted) > 1
+    return f"{format_.value}/{name}{suffix}" if alike else f"{name}{suffix}"
 
 
 def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan) -> tuple[str, ...]:
@@ -175,20 +224,19 @@ def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan)
     drone = plan.request.drone
     catalogue = Catalogue(cameras={}, drones={drone.key: drone})
     wanted = formats_of(drone)
-    suffixes = [FORMATS[one].suffix for one in wanted]
     notes: dict[str, dict[str, None]] = {}
     for format_ in wanted:
-        kind = FORMATS[format_]
-        place = folder / format_.value if suffixes.count(kind.suffix) > 1 else folder
-        place.mkdir(exist_ok=True)
-        said = notes.setdefault(kind.title, {})
+        said = notes.setdefault(FORMATS[format_].title, {})
         for mission in missions:
-            file = place / f"{mission.name}{kind.suffix}"
+            file = folder / _below(format_, wanted, mission.name)
+            file.parent.mkdir(exist_ok=True)
             said.update(dict.fromkeys(write_mission(file, mission, format_, catalogue)))
+    table = "".join(f"- {file}: {where}\n" for file, where in files_for(drone))
     pages = (
         f"{title}\n" + "".join(f"- {note}\n" for note in said) for title, said in notes.items()
     )
-    (folder / NOTES).write_text("\n".join(pages), "utf-8")
+    head = f"Which file goes where, the one to use first (N: number of the sortie)\n{table}"
+    (folder / NOTES).write_text("\n".join([head, *pages]), "utf-8")
     return tuple(notes[FORMATS[wanted[0]].title])
 
 
@@ -250,11 +298,21 @@ def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
     ):
         said = "; ".join(window.said(day.zone) for window in windows)
         found.append(LightWindow(what=what, when=said or "not on this day"))
+    found.append(
+        LightWindow(
+            what="local time",
+            when=f"{day.zone}, from the longitude; clocks there may differ by 1 or 2 h",
+        )
+    )
     return tuple(found)
 
 
 def picture_of(
-    plan: FlightPlan, missions: Sequence[Mission], title: str, light: Sequence[LightWindow]
+    plan: FlightPlan,
+    missions: Sequence[Mission],
+    title: str,
+    light: Sequence[LightWindow],
+    files: Sequence[tuple[str, str]] = (),
 ) -> PlanPicture:
     """Return what the map shows."""
     return PlanPicture(
@@ -268,6 +326,7 @@ def picture_of(
         terrain=plan.layout.setting.terrain,
         exclusions=plan.layout.setting.exclusions,
         facts=dict(facts_of(plan)) | {one.what: one.when for one in light},
+        files=files,
         warnings=[*plan.warnings, *(finding.message for finding in plan.findings)],
     )
 
@@ -298,6 +357,8 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     spacing, sorties, request = plan.layout.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
     return [
+        ("place", place_of(plan)),
+        ("take-off", "as you gave it" if request.takeoffs else "assumed; give yours, --takeoff"),
         ("drone", request.drone.name),
         ("camera", " and ".join(camera.name for camera in request.cameras)),
         ("area", f"{plan.coverage.area_m2 / 1e4:.2f} ha"),
@@ -313,10 +374,13 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     ]
 
 
-def minutes(seconds: float) -> str:
-    """Return a time as minutes and seconds."""
-    whole = round(seconds)
-    return f"{whole // 60} min {whole % 60:02d} s"
+def place_of(plan: FlightPlan) -> str:
+    """Return where a plan is, in words."""
+    lon_deg, lat_deg = plan.request.area.centre
+    country = country_near((lon_deg + 180.0) % 360.0 - 180.0, lat_deg)
+    return position_in_words(lon_deg, lat_deg, decimals=4) + (
+        f", in or near {country}" if country else ""
+    )
 
 
 def _briefing(
@@ -329,7 +393,7 @@ def _briefing(
         title=title,
         missions=missions,
         format=first,
-        files=tuple(f"{mission.name}{FORMATS[first].suffix}" for mission in missions),
+        files=tuple(_below(first, formats_of(request.drone), one.name) for one in missions),
         battery_shares=tuple(flight.energy_share for flight in plan.sorties.flights),
         drone=request.drone.name,
         camera=" and ".join(camera.name for camera in request.cameras),

@@ -52,6 +52,8 @@ GROUND_PX = 2.0
 CONTOURS = 9
 """About how many contour lines cross the relief shown."""
 CONTOUR = "#8a7d62"
+LANDING = "▼"
+"""Where a sortie lands, if not where it took off."""
 LEVEL_M = 0.5
 """Relief up to which ground is level and has no contour lines."""
 
@@ -92,6 +94,8 @@ class PlanPicture:
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the head of the page says: name to value."""
     warnings: Sequence[str] = ()
+    files: Sequence[tuple[str, str]] = ()
+    """Which files go where: path in the plan's folder, and device and program."""
 
     def __post_init__(self) -> None:
         if not self.sorties:
@@ -334,12 +338,13 @@ def worst_places(certificate: Certificate) -> list[Spot]:
 
 
 def _draw_badges(axes: Axes, plan: PlanPicture) -> None:
-    """Mark take-offs H, landings elsewhere L; number worst places and, if several, sorties."""
-    homes: dict[tuple[float, float], str] = {}
-    for sortie in plan.sorties:
-        for place, letter in ((sortie.landing, "L"), (sortie.takeoff, "H")):
-            if place is not None:
-                homes[place] = letter
+    """Letter take-offs as the briefing does, and mark landings elsewhere; number the rest.
+
+    Worst places have numbers and, where there are several, sorties.
+    """
+    takeoffs = [one.takeoff for one in plan.sorties if one.takeoff is not None]
+    homes = {one.landing: LANDING for one in plan.sorties if one.landing is not None}
+    homes |= {place: plotting.place_letter(at) for at, place in enumerate(dict.fromkeys(takeoffs))}
     for number, spot in enumerate(worst_places(plan.certificate), start=1):
         plotting.draw_badge(
             axes, (spot.x_m, spot.y_m), str(number), BAD, square=True, zorder=5, gid="layer-failing"
@@ -354,4 +359,4 @@ def _draw_badges(axes: Axes, plan: PlanPicture) -> None:
                 axes, taken[-1], str(number + 1), colour, zorder=5, gid="layer-lines"
             )  # fmt: skip
     for place, letter in homes.items():
-        plotting.draw_badge(axes, place, letter, INK, zorder=6)
+        plotting.draw_badge(axes, place, letter, INK, square=letter != LANDING, zorder=6)

@@ -32,6 +32,7 @@ from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measur
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.repair import AdditionPattern, repair
 from flightplan.terrain.height_band import HeightBand
+from tmp.errors import InputError
 
 FAR_M = 1000.0
 """Farther than this beyond the known ground no photograph is tried anyway."""
@@ -48,6 +49,8 @@ OBLIQUE_VIEWS = 3
 """Oblique photographs that shall see every place."""
 LAYOUTS = 3
 """Most times that lines are laid out, each time more closely."""
+MOST_PHOTOGRAPHS = 50_000
+"""More cannot be meant: a hundred batteries and more."""
 LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
 """Bounds of how much more closely, as a factor of the GSD and as a fraction."""
 
@@ -196,6 +199,7 @@ def _lay(request: PlanRequest) -> Layout:
     )
     run_in_m = motion.stopping_m + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
+    _refuse_out_of_reach(request, setting, spacing)
     options = PathOptions(
         views=request.asked_views,
         heading_deg=request.heading_deg,
@@ -237,6 +241,38 @@ def _lay(request: PlanRequest) -> Layout:
         route=route,
         oblique=oblique,
     )
+
+
+def _refuse_out_of_reach(request: PlanRequest, setting: Setting, spacing: Spacing) -> None:
+    """Raise `InputError` for what no lines could cover, before any are laid out."""
+    west, south, east, north = setting.area.bounds
+    size = (
+        f"{request.area.source}: the area is {(east - west) / 1000:.1f} km by "
+        f"{(north - south) / 1000:.1f} km"
+    )
+    number = setting.area.area / (spacing.line_m * spacing.photo_m)
+    if number > MOST_PHOTOGRAPHS:
+        raise InputError(
+            f"{size}, which takes about {number:.1g} photographs; plan it in parts, or check that "
+            "the right polygon was given"
+        )
+    if "sight" in request.allowed:
+        return
+    # Nothing is photographed from farther away than the diagonal of a footprint.
+    reach_m = request.bounds.sight_m + max(math.hypot(*one.footprint_m) for one in spacing.cameras)
+    if setting.takeoffs:
+        near = shapely.union_all(shapely.points(setting.takeoffs)).buffer(reach_m)
+        beyond = setting.area.difference(near)
+    else:
+        beyond = setting.area.buffer(-reach_m)
+    if not beyond.is_empty:
+        raise InputError(
+            f"{size}, and part of it lies too far from "
+            f"{'every take-off' if setting.takeoffs else 'any take-off on its edge'}: a drone is "
+            f"flown up to {request.bounds.sight_m:g} m from its pilot; plan it in parts, give "
+            "take-offs nearer to all of it (--takeoff LON,LAT, several may do), or, where your "
+            "rules allow it, say --sight METRES"
+        )
 
 
 def _photos(layout: Layout) -> Photos:

@@ -32,6 +32,7 @@ from flightplan.terrain.profiles import Profile, ground_profile, profile_along
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
+from tmp.geo.frames import country_near, position_in_words
 from tmp.progress import Track, silent
 from tmp.survey import StrPath
 
@@ -177,6 +178,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         terrain=setting.terrain.datum if request.dem else LEVEL,
         repairs=words,
     )
+    certificate = replace(certificate, level_assumed=request.dem is None)
     findings = check_plan(
         _facts(layout, sorties, ways, profiles), request.bounds, allowed=request.allowed
     )
@@ -340,10 +342,14 @@ def _warnings(
     if guessed:
         places = sorted({flight.launch for flight in sorties.flights})
         where = " and ".join(
-            f"{lat:.6f}° N {lon:.6f}° E"
+            position_in_words(lon, lat)
             for lon, lat in layout.setting.frame.geodetic_from_plan(places)
         )
-        said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
+        said.append(
+            f"take-off assumed at {where}, on the edge of the area; give yours with "
+            "--takeoff LON,LAT"
+        )
+    said += _if_swapped(layout.request.area)
     said += [
         f"sortie {number}: the ground rises or falls faster than the drone can; from "
         f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
@@ -352,6 +358,18 @@ def _warnings(
         for excess in way.profile.excesses
     ]
     return tuple(said)
+
+
+def _if_swapped(area: SurveyArea) -> list[str]:
+    """Return a warning for an area in no country that lies in one the other way round."""
+    lon, lat = ((degrees + 180.0) % 360.0 - 180.0 for degrees in area.centre)
+    if abs(lon) > 90 or country_near(lon, lat) or not (meant := country_near(lat, lon)):
+        return []
+    return [
+        f"{position_in_words(lon, lat, decimals=2)} lies in no country known here, perhaps in the "
+        f"open sea; with latitude and longitude swapped it would lie in or near {meant}: check "
+        f"{area.source}"
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -16,7 +17,7 @@ from flightplan.proof.footprints import Laps
 from flightplan.proof.prove import Coverage, whereabouts
 from flightplan.terrain.profiles import Profile
 from tmp.errors import InputError
-from tmp.files import write_json
+from tmp.files import replacing, write_json
 from tmp.geo.frames import PlanFrame
 
 Float = NDArray[np.float64]
@@ -32,6 +33,8 @@ SPARING = ("GSD", "frontlap", "sidelap")
 HEIGHT_HAIR_M = 0.05
 MOST_PLACES = 3
 """Places named for each line that fails."""
+OUTSIDE = 65535
+"""Nodata of the raster of counts: beyond the area."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,8 @@ class Certificate:
     """Vertical datum of the terrain, in words."""
     repairs: tuple[str, ...] = ()
     """What was added to the plan to pass, in words."""
+    level_assumed: bool = False
+    """Whether the ground is taken to be level because nothing is known of it."""
 
     @property
     def passed(self) -> bool:
@@ -123,7 +128,20 @@ class Certificate:
         failing = [check.name for check in self.checks if not check.passed]
         if failing:
             return f"Fails: {', '.join(failing)}."
+        if self.level_assumed:
+            return f"Passes all {len(self.checks)} checks on level ground; the terrain is unknown."
         return f"Passes all {len(self.checks)} checks."
+
+    def word_for(self, check: Check) -> str:
+        """Return what a check comes to, in a word or two: *pass*, *FAIL*, or *if level*."""
+        if not check.passed:
+            return "FAIL"
+        return "if level" if self.level_assumed else "pass"
+
+    def line_of(self, check: Check) -> str:
+        """Return a check as a line for a terminal."""
+        word = self.word_for(check)
+        return f"{ ({'pass': 'proved', 'FAIL': 'FAILS'}.get(word, word)):8s} {check.sentence}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the certificate as JSON takes it; numbers that are not finite become None."""
@@ -134,6 +152,56 @@ class Certificate:
 def write_certificate(path: Path, certificate: Certificate) -> None:
     """Write a certificate as JSON."""
     write_json(path, certificate.as_dict(), indent=1, for_people=True)
+
+
+def write_rasters(folder: Path, coverage: Coverage, *, terrain: str = "") -> list[Path]:
+    """Write a proof's rasters in the plan's own CRS and return their paths.
+
+    ``views.tif`` holds the number of photographs; ``gsd.tif`` the ground sampling distance of the
+    best view, metres; ``height.tif`` the height of that view's camera above the ground, metres.
+    Beyond the area all are nodata; so are the latter two where no photograph sees the ground.
+    `terrain`, what heights are measured from, is stored as the tag VERTICAL_DATUM.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = coverage.inside
+    views = np.where(inside, np.minimum(coverage.count, OUTSIDE - 1), OUTSIDE).astype(np.uint16)
+    seen = inside & (coverage.count > 0)
+    gsd = np.where(seen, coverage.gsd_m, np.nan).astype(np.float32)
+    height = np.where(seen, coverage.height_agl_m, np.nan).astype(np.float32)
+    tags = {"VERTICAL_DATUM": terrain} if terrain else {}
+    rasters: tuple[tuple[str, NDArray[Any], float, str, str], ...] = (
+        ("views", views, OUTSIDE, "photographs that see the ground", ""),
+        ("gsd", gsd, np.nan, "ground sampling distance of the best view", "metre"),
+        ("height", height, np.nan, "height of the best view above the ground", "metre"),
+    )
+    paths = []
+    for name, values, nodata, description, unit in rasters:
+        path = folder / f"{name}.tif"
+        with (
+            replacing(path) as partial,
+            rasterio.open(
+                partial,
+                "w",
+                driver="GTiff",
+                width=coverage.grid.cols,
+                height=coverage.grid.rows,
+                count=1,
+                dtype=values.dtype,
+                crs=coverage.grid.crs,
+                transform=coverage.grid.transform,
+                nodata=nodata,
+                compress="deflate",
+                tiled=True,
+                blockxsize=256,
+                blockysize=256,
+            ) as file,
+        ):
+            file.write(values, 1)
+            file.set_band_description(1, description)
+            file.set_band_unit(1, unit)
+            file.update_tags(**tags)
+        paths.append(path)
+    return paths
 
 
 def _finite(value: Any) -> Any:

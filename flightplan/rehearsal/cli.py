@@ -78,7 +78,7 @@ def _rehearse_plan(
     plan = read_plan(survey, read_catalogue(user_files(survey.folder)))
     certificate, coverage = prove_flown(plan, workers=workers, track=track)
     for check in certificate.checks:
-        click.echo(f"{'proved' if check.passed else 'FAILS ':8s} {check.sentence}")
+        click.echo(certificate.line_of(check))
     for views, share in coverage.shares():
         click.echo(f"{100 * share:5.1f} %  of the area is seen by {views}")
     if photos:

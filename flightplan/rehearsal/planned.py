@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,7 @@ def prove_flown(
         frame=frame,
         terrain=terrain.datum,
     )
-    return certificate, coverage
+    return replace(certificate, level_assumed=plan.summary["dem"] is None), coverage
 
 
 def _placed(plan: FlownPlan) -> Photos:

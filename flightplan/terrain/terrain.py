@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 from scipy import ndimage
 
+from tmp.captures import HeightDatum
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 from tmp.geo.grids import Grid
@@ -84,6 +85,7 @@ class ElevationModel:
         said = crs.sub_crs_list[1].name if crs.is_compound else ""
         if not said and len(crs.axis_info) == 3:
             said = f"height above the ellipsoid of {crs.name}"
+        said = said or source.tags().get("VERTICAL_DATUM", "").replace(HeightDatum.UNKNOWN, "")
         if not (datum or said):
             raise InputError(
                 f"{path}: does not say what its heights are measured from; pass --dem-datum with "
@@ -330,7 +332,8 @@ def read_terrain(
         What must be covered, in plan metres: the area with its margins, runs and turns.
     datum : str, optional
         What the heights are measured from, in words: ``"EGM2008"``, ``"ellipsoid"``,
-        ``"local"``.  Needed if the file's CRS has no vertical part; overrules it if it has.
+        ``"local"``.  Needed if neither the file's CRS has a vertical part nor its tag
+        VERTICAL_DATUM says so, as those of the platform's own surfaces do; overrules both.
 
     Returns
     -------

@@ -22,6 +22,7 @@ import exifread
 from defusedxml import DefusedXmlException
 
 from tmp.captures import HeightDatum
+from tmp.geo.frames import zone_of_longitude
 
 log = logging.getLogger(__name__)
 # It warns about each photograph without EXIF; the verdicts say that better.
@@ -272,10 +273,10 @@ def read_time(tags: Tags, longitude_deg: float | None) -> tuple[datetime | None,
         return local, "DateTimeOriginal, which this camera keeps in UTC"
     if longitude_deg is None:
         return local, "DateTimeOriginal without a zone, taken as UTC"
-    zone_h = round(longitude_deg / 15)
+    zone = zone_of_longitude(longitude_deg)
     return (
-        local - timedelta(hours=zone_h),
-        f"DateTimeOriginal, taken as UTC{zone_h:+03d}:00 from the longitude (may be 1 to 2 h off)",
+        local.replace(tzinfo=zone).astimezone(UTC),
+        f"DateTimeOriginal, taken as {zone} from the longitude (may be 1 to 2 h off)",
     )
 
 

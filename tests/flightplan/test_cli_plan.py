@@ -1,23 +1,18 @@
 """The commands of a plan, as a person calls them."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from shapely import box
 
 from flightplan.formats.mission_files import read_mission
 from tmp.cli import main
 
 SAMPLE = Path(__file__).parents[2] / "sample_data"
-OPTIONS = [
-    "--drone",
-    "rehearsal",
-    "--dem",
-    str(SAMPLE / "farm_terrain.tif"),
-    "--dem-datum",
-    "ellipsoid",
-]
+OPTIONS = ["--drone", "rehearsal", "--dem", str(SAMPLE / "farm_dem.tif")]
 
 
 def tmp(*words: str | Path) -> Result:
@@ -44,18 +39,174 @@ def test_a_plan_leaves_missions_proof_map_and_briefing(survey: Path) -> None:
     assert json.loads((survey / "plan" / "certificate.json").read_text())["passed"]
 
 
-def test_a_second_plan_takes_the_place_of_the_first_and_keeps_records_of_flights(
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "farm"
-    area = SAMPLE / "farm_area.geojson"
-    assert tmp("plan", area, "-o", folder, "--drone", "mini 4 pro").exit_code == 0
-    (folder / "plan" / "flown-sortie-1.csv").write_text("time\n")
-    assert (folder / "plan" / "dji-timer" / "sortie-1.kmz").is_file()
-    result = tmp("plan", area, "-o", folder, "--drone", "rehearsal")
+@pytest.mark.parametrize(
+    "options", [("DJI Mini 4 Pro", "2.5cm"), ("Mavic 3E", "2cm", "--oblique", "25")]
+)
+@pytest.mark.usefixtures("undrawn")
+def test_the_sample_terrain_serves_as_it_is(options: tuple[str, ...], tmp_path: Path) -> None:
+    drone, gsd, *more = options
+    area, dem = SAMPLE / "farm_area.geojson", SAMPLE / "farm_dem.tif"
+    words = ("--drone", drone, "--gsd", gsd, "--dem", dem, *more)
+    result = tmp("plan", area, "-o", tmp_path / "farm", *words)
     assert result.exit_code == 0, result.output
-    assert not (folder / "plan" / "dji-timer").exists()
-    assert (folder / "plan" / "flown-sortie-1.csv").is_file()
+    assert "proved   Every place is seen" in result.output
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures, which take most of the time of a plan."""
+
+    def write_map(picture: Path, page: Path, _: object) -> None:
+        picture.write_bytes(b"")
+        page.write_bytes(b"")
+
+    monkeypatch.setattr("flightplan.outputs.plan_folder.write_map", write_map)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_planning_again_loses_nothing_that_was_there(tmp_path: Path) -> None:
+    plan = tmp_path / "farm" / "plan"
+    area = SAMPLE / "farm_area.geojson"
+    first = tmp("plan", area, "-o", plan.parent, "--drone", "mini 4 pro")
+    assert first.exit_code == 0
+    assert "former plan" not in first.output
+    sums = (plan / "plan.sha256").read_text()
+    (plan / "flown-sortie-1.csv").write_text("time\n")
+    (plan / "dji-timer" / "sortie-1.kmz").write_bytes(b"edited")
+    (plan / "pilot notes.txt").write_text("mine")
+    (plan / "sortie-7.plan").write_text("mine too")
+    before = {file: file.read_bytes() for file in plan.rglob("*") if file.is_file()}
+    second = tmp("plan", area, "-o", plan.parent, "--drone", "rehearsal")
+    assert second.exit_code == 0, second.output
+    (former,) = plan.glob("previous-*")
+    assert {plan / file.relative_to(former): file.read_bytes()
+            for file in former.rglob("*") if file.is_file()} == before  # fmt: skip
+    assert (plan / "pilot notes.txt").read_text() == "mine"
+    assert (plan / "flown-sortie-1.csv").is_file()
+    assert not (plan / "sortie-7.plan").exists()  # it would be flown with the new ones
+    assert not (plan / "dji-timer").exists()
+    (said,) = (line for line in second.output.splitlines() if "former plan" in line)
+    assert said.endswith(
+        f"{former}; yours or edited by you, only there: dji-timer/sortie-1.kmz, sortie-7.plan; "
+        "yours, there and in the new one: pilot notes.txt"
+    )
+    assert sums != (plan / "plan.sha256").read_text()
+    third = tmp("plan", area, "-o", plan.parent, "--drone", "rehearsal")
+    assert third.exit_code == 0, third.output
+    assert len(list(plan.glob("previous-*"))) == 2
+    assert "the former plan is kept in" in third.output
+    assert "only there" not in third.output
+    assert not list(plan.glob("previous-*/previous-*"))
+    assert (plan / "pilot notes.txt").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_plan_that_cannot_be_written_leaves_the_former_one(
+    survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    copy = tmp_path / "farm"
+    shutil.copytree(survey, copy)
+    before = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    rename = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if target == copy / "plan" and "previous-" not in self.name:
+            raise PermissionError(13, "no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    result = tmp("plan", SAMPLE / "farm_area.geojson", "-o", copy, *OPTIONS)
+    assert result.exit_code == 1
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_another_place_is_not_planned_into_a_survey_unless_it_is_meant(
+    survey: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "farm"
+    shutil.copytree(survey, copy)
+    there = "POLYGON ((8 47, 8.001 47, 8.001 47.0005, 8 47.0005, 8 47))"
+    words = ["plan", there, "--crs", "EPSG:4326", "-o", copy, "--drone", "rehearsal"]
+    result = tmp(*words)
+    assert result.exit_code == 1
+    # 64.143° N 19.760° W to 47.000° N 8.000° E on the ellipsoid, by Vincenty: 2 565 km.
+    assert "former plan, 64.1430° N, 19.7600° W, is 25" in result.output
+    assert "--elsewhere" in result.output
+    result = tmp(*words, "--elsewhere")
+    assert result.exit_code == 0, result.output
+    (copy / "plan" / "plan.json").unlink()
+    (copy / "survey.toml").write_text(
+        (copy / "survey.toml").read_text()
+        + "crs = 'EPSG:32627'\n[origin]\nlongitude_deg = -19.76\nlatitude_deg = 64.14\n"
+        + "height_m = 0.0\n"
+    )
+    assert "the place of its photographs, 64.1400° N" in tmp(*words).output
+
+
+def test_without_an_elevation_model_nothing_is_called_proved(tmp_path: Path) -> None:
+    result = tmp(
+        "plan", SAMPLE / "farm_area.geojson", "-o", tmp_path / "farm", "--drone", "mini 4 pro"
+    )
+    assert result.exit_code == 0
+    assert "proved" not in result.output.replace("not as proved", "")
+    assert "if level Every place is seen" in result.output
+    assert "take-off                   assumed" in result.output
+    assert "64.1430° N, 19.7600° W, in or near Iceland" in result.output
+    page = (tmp_path / "farm" / "plan" / "map.html").read_text()
+    said = "Passes all 7 checks on level ground; the terrain is unknown."
+    assert f'<span class="verdict doubtful">{said}</span>' in page
+    assert '<td class="pass">' not in page
+    # The rehearsal proves it over the same unknown ground.
+    assert "proved" not in tmp("rehearse", tmp_path / "farm").output
+
+
+def test_map_briefing_and_terminal_say_the_same_times_and_places(survey: Path) -> None:
+    import re
+
+    plan = survey / "plan"
+    times = {
+        name: set(re.findall(r"\d+ min \d\d s", (plan / name).read_text()))
+        for name in ("map.html", "briefing.html")
+    }
+    assert times["map.html"] == times["briefing.html"] != set()
+    assert "UTC-01:00, from the longitude" in (plan / "briefing.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("size_deg", "said"),
+    [
+        (0.4, "the area is 19.6 km by 44.6 km, which takes about"),
+        (0.04, "lies too far from any take-off on its edge: a drone is flown up to 500 m"),
+    ],
+)
+def test_an_area_too_large_is_refused_before_lines_are_laid(
+    size_deg: float, said: str, tmp_path: Path
+) -> None:
+    far = box(8, 64, 8 + size_deg, 64 + size_deg).wkt
+    began_s = time.process_time()
+    result = tmp("plan", far, "--crs", "EPSG:4326", "-o", tmp_path / "s", "--drone", "mini 4 pro")
+    assert time.process_time() - began_s < 2.0
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "in parts" in result.output
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_area_with_latitude_and_longitude_swapped_is_recognised(tmp_path: Path) -> None:
+    swapped = (
+        "POLYGON ((64.143 -19.76, 64.144 -19.76, 64.144 -19.759, 64.143 -19.759, 64.143 -19.76))"
+    )
+    result = tmp(
+        "plan", swapped, "--crs", "EPSG:4326", "-o", tmp_path / "s", "--drone", "mini 4 pro"
+    )
+    assert "19.76° S, 64.14° E lies in no country known here" in result.output
+    assert "swapped it would lie in or near Iceland" in result.output
 
 
 def test_the_rehearsal_proves_what_the_mission_file_says(survey: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from flightplan.coverage.routes import Line
 from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import (
+    LANDING,
     DrawnSortie,
     PlanPicture,
     count_keys,
@@ -158,7 +159,7 @@ def test_each_switch_shows_and_hides_the_parts_of_its_layer(
 
 def test_the_map_says_where_it_is_and_how_long_things_are(written: Path) -> None:
     said = texts_of(svgs_of(written)[0])
-    assert {"N", "H", "20 m"} <= set(said)
+    assert {"N", "A", "20 m"} <= set(said)
     assert "21.9000° W" in said
     assert "64.1000° N" in said
     # The ground rises by a metre in ten: its contours carry their heights.
@@ -294,5 +295,5 @@ def test_several_sorties_are_numbered_where_they_begin(plan: PlanPicture, tmp_pa
     second = replace(sortie, name="Sortie 2", way=sortie.way[::-1], landing=(170.0, 110.0))
     write_map(tmp_path / "a.png", tmp_path / "map.html", replace(plan, sorties=[sortie, second]))
     map_, *profiles = svgs_of(tmp_path)
-    assert {"1", "2", "H", "L"} <= set(texts_of(map_))
+    assert {"1", "2", "A", LANDING} <= set(texts_of(map_))
     assert len(profiles) == 2

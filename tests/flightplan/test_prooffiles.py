@@ -6,7 +6,7 @@ import numpy as np
 import rasterio
 import shapely
 
-from flightplan.outputs.plan_folder import OUTSIDE, write_rasters
+from flightplan.proof.certificate import OUTSIDE, write_rasters
 from flightplan.proof.footprints import GroundCells, Photos
 from flightplan.proof.prove import prove
 from flightplan.terrain.terrain import Terrain

@@ -1,5 +1,6 @@
 """Where the sun stands, and when its light serves."""
 
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import numpy as np
@@ -55,7 +56,24 @@ def test_a_day_is_counted_in_local_time_across_the_date_line() -> None:
     assert when.astimezone(fiji).date() == date(2026, 3, 1)
     assert when.astimezone(fiji).hour == 12
     assert top_deg > 75
-    assert "local, UTC+1200" in day.said
+    assert "local, UTC+12:00" in day.said
+
+
+@pytest.mark.parametrize("computer", ["UTC", "Asia/Tokyo", "America/Chicago"])
+def test_times_are_of_the_site_wherever_the_plan_is_made(
+    computer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", computer)
+    time.tzset()
+    day = sun_day(-91.994, 46.842, date(2026, 11, 30))
+    monkeypatch.undo()
+    time.tzset()
+    assert str(day.zone) == "UTC-06:00"
+    # Solar noon is at 17:57 UTC there: 12 h + 91.994° / 15 less the equation of time, 11 min.
+    when, _ = day.highest
+    assert abs(when - datetime(2026, 11, 30, 17, 57, tzinfo=UTC)) < timedelta(minutes=3)
+    assert day.said.count("sun up") == 1
+    assert " and " not in day.said  # one day of the site's, not two halves of another's
 
 
 def test_multispectral_work_is_when_the_sun_is_high() -> None:

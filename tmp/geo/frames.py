@@ -9,13 +9,16 @@ A mission is laid out in a plane of its own: true metres about the area, at any 
 
 How far a CRS of another datum can be trusted is told by `describe_datum_shift`: PROJ takes the best
 transformation whose grid files are there, and says nothing when a better one lacks its file.  The
-sun's direction is given by its elevation and its azimuth from north, as seen from a place.
+sun's direction is given by its elevation and its azimuth from north, as seen from a place.  People
+read a place by its hemispheres, and by the country that it is in or near.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
+from datetime import timedelta, timezone
 from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
@@ -24,7 +27,8 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
 from pyproj.aoi import AreaOfInterest
-from pyproj.database import query_utm_crs_info
+from pyproj.database import query_crs_info, query_utm_crs_info
+from pyproj.enums import PJType
 from pyproj.transformer import TransformerGroup
 from shapely.geometry.base import BaseGeometry
 
@@ -41,6 +45,69 @@ LOOSE_M = 2.0
 """Accuracy from which a transformation is worth a word though there is no better one."""
 DELTA_T_S = 69.2
 """Terrestrial time less UT1, 2020 to 2030 within a second: 0.004° of the sun's way."""
+COUNTRY_DEG2 = 1000.0
+"""Largest area, square degrees, that names a country: beyond are continents and oceans."""
+_NO_COUNTRY = re.compile(
+    r"World|Between|(North|South)ern hemisphere|Asia|Africa|Arctic|Europe|.* America "
+)
+_COUNTRY = re.compile(r"[^-:.;(]+?(?= - |[:.;(]| mainland| onshore| between|$)")
+
+
+def position_in_words(longitude_deg: float, latitude_deg: float, *, decimals: int = 6) -> str:
+    """Return a place as people write it: latitude first, each with its hemisphere.
+
+    Examples
+    --------
+    >>> position_in_words(-91.994093, 46.842109), position_in_words(181.5, -18.1, decimals=2)
+    ('46.842109° N, 91.994093° W', '18.10° S, 178.50° W')
+    """
+    east_deg = longitude_deg if abs(longitude_deg) <= 180 else (longitude_deg + 180) % 360 - 180
+    return (
+        f"{abs(latitude_deg):.{decimals}f}° {'S' if latitude_deg < 0 else 'N'}, "
+        f"{abs(east_deg):.{decimals}f}° {'W' if east_deg < 0 else 'E'}"
+    )
+
+
+@lru_cache(maxsize=32)
+def country_near(longitude_deg: float, latitude_deg: float) -> str:
+    """Return the country that a place is in or near, by name; empty in the open sea.
+
+    It is the smallest of the areas in which reference systems are used, as PROJ's database has
+    them, that holds the place. They are rectangles: near a border a neighbour may be named.
+
+    Examples
+    --------
+    >>> country_near(-19.76, 64.14), country_near(64.14, -19.76)
+    ('Iceland', '')
+    """
+    at = AreaOfInterest(longitude_deg, latitude_deg, longitude_deg, latitude_deg)
+    kinds = [PJType.PROJECTED_CRS, PJType.GEOGRAPHIC_2D_CRS]
+    found = [
+        (str(crs.area_of_use.name), crs.area_of_use)
+        for crs in query_crs_info("EPSG", kinds, area_of_interest=at, contains=True)
+        if crs.area_of_use
+    ]
+    sized = [
+        (((area.east - area.west) % 360 or 360) * (area.north - area.south), name)
+        for name, area in found
+        if not _NO_COUNTRY.match(name)
+    ]
+    size, name = min(sized, default=(np.inf, ""))
+    country = _COUNTRY.match(name)
+    return country[0].strip() if country and size < COUNTRY_DEG2 else ""
+
+
+def zone_of_longitude(longitude_deg: float) -> timezone:
+    """Return the time zone of whole hours that a longitude suggests.
+
+    What law makes of it is up to two hours off, and another hour in summer.
+
+    Examples
+    --------
+    >>> str(zone_of_longitude(-91.99))
+    'UTC-06:00'
+    """
+    return timezone(timedelta(hours=round(longitude_deg / 15)))
 
 
 @lru_cache(maxsize=32)
