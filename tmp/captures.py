@@ -6,21 +6,25 @@ one row each, with points for those that have a position.
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tmp.errors import InputError
+from tmp.cameras import MOST_PX
+from tmp.errors import InputError, require_range, shown
 from tmp.files import flush_to_disk, replacing
+from tmp.geo.vectors import read_layer
 
 LAYER = "photographs"
 
@@ -177,32 +181,54 @@ def choose_captures(
 def read_captures(gpkg_path: Path) -> list[Capture]:
     """Read the photographs of a survey, in the order they were written.
 
-    Raises `InputError` if there is no such file or it holds no photographs.
+    Raises `InputError` if there is no such file, it holds no photographs, or a row says what cannot
+    be.
     """
-    from pyogrio import raw  # GDAL: not needed to know what a capture is
-    from pyogrio.errors import DataLayerError, DataSourceError
-
     if not gpkg_path.is_file():
         raise InputError(f"{gpkg_path}: no photographs yet; add some with 'tmp ingest'")
     try:
-        meta, _, _, columns = raw.read(gpkg_path, layer=LAYER, read_geometry=False)
-    except (DataLayerError, DataSourceError) as error:
+        _, _, table = read_layer(gpkg_path, LAYER)
+    except InputError as error:
         raise InputError(
             f"{gpkg_path}: no readable layer {LAYER!r}; delete the file and run 'tmp ingest' again"
         ) from error
-    table = dict(zip(meta["fields"], columns, strict=True))
     missing = [f.name for f in fields(Capture) if f.default is MISSING and f.name not in table]
     if missing:
         raise InputError(f"{gpkg_path}: layer {LAYER!r} lacks {', '.join(missing)}")
     known = [f.name for f in fields(Capture) if f.name in table]
     rows = zip(*(table[name] for name in known), strict=True)
-    try:
-        return [
-            Capture(**{k: _from_cell(k, v) for k, v in zip(known, row, strict=True)})
-            for row in rows
-        ]
-    except ValueError as error:
-        raise InputError(f"{gpkg_path}: layer {LAYER!r}: {error}; correct the value") from error
+    captures = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            cells = {k: _from_cell(k, v) for k, v in zip(known, row, strict=True)}
+            captures.append(Capture(**cells))
+            _refuse_nonsense(captures[-1])
+        except (ValueError, OverflowError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{gpkg_path}: layer {LAYER!r}, row {number}: {error}; correct the value"
+            ) from error
+    twice = [name for name, count in Counter(c.name for c in captures).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{gpkg_path}: layer {LAYER!r} has {shown(twice[0])} more than once; delete one row"
+        )
+    return captures
+
+
+def _refuse_nonsense(capture: Capture) -> None:
+    """Raise `InputError` for what nobody's photograph can be, by whoever's edit it came in."""
+    path = PurePosixPath(capture.name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in capture.name:
+        raise InputError(f"name = {shown(capture.name)} is no path below photos/")
+    if not re.fullmatch("[0-9a-f]{64}", capture.sha256):
+        raise InputError(f"sha256 = {shown(capture.sha256)} is no SHA-256")
+    least_px = 0 if Flag.UNREADABLE in capture.flags else 1
+    require_range(capture, "width_px", "height_px", least=least_px, most=MOST_PX)
+    require_range(capture, "size_bytes", least=0)
+    require_range(capture, "longitude_deg", least=-180, most=180)
+    require_range(capture, "latitude_deg", least=-90, most=90)
+    require_range(capture, "height_m", "height_takeoff_m", least=-12_000, most=100_000)
+    require_range(capture, "sigma_horizontal_m", "sigma_vertical_m", above=0, most=1e7)
 
 
 def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:

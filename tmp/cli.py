@@ -19,7 +19,7 @@ import click
 
 from tmp.doctor import remedy_for
 from tmp.errors import TmpError
-from tmp.threads import ended_by_signals, share_one_heap
+from tmp.threads import ended_by_signals, share_one_heap, stay_offline
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +179,7 @@ def split_names(
 def main(verbose: int, quiet: int) -> None:
     """Plan drone surveys and turn their photographs into maps."""
     share_one_heap()
+    stay_offline()
     level = max(logging.DEBUG, logging.WARNING - 10 * (verbose - quiet))
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"

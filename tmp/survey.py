@@ -79,6 +79,8 @@ class Survey:
         """
         settings = read_settings(self)
         captures = read_captures(self.gpkg_path)
+        if not captures:
+            raise InputError(f"{self.folder}: no photographs yet; add some with 'tmp ingest'")
         return tuple(choose_captures(captures, keep=settings.keep, drop=settings.drop))
 
     @property

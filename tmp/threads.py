@@ -27,6 +27,20 @@ SERVICE = "TMP_SERVICE"
 """Environment variable that tells the processes of runs what service they belong to."""
 M_ARENA_MAX = -8
 """Parameter of glibc's `mallopt`: most heaps that threads spread over."""
+OFFLINE = {
+    "PROJ_NETWORK": "OFF",
+    # Names no file there can be, so that GDAL's file systems on the web open none.
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
+    "GDAL_SKIP": ",".join(
+        (
+            *("HTTP", "WMS", "WMTS", "WCS", "EEDA", "EEDAI", "PLMOSAIC", "PLSCENES", "OGCAPI"),
+            *("STACIT", "STACTA", "DAAS", "OGR_VRT", "WFS", "OAPIF", "CSW", "GMLAS", "GDALG"),
+            *("NGW", "Carto", "AmigoCloud", "Elasticsearch", "ADBC", "PostgreSQL", "MySQL"),
+        )
+    ),
+}
+"""What keeps GDAL and PROJ from the network, whatever a file refers to: even the overviews of an
+honest GeoTIFF may lie at an address.  GDAL reads it when it is first used."""
 
 
 @contextmanager
@@ -177,6 +191,11 @@ def keeping_signals() -> Iterator[None]:
     finally:
         if kept:
             sigaction(int(signal.SIGTERM), saved, None)
+
+
+def stay_offline() -> None:
+    """Keep this process and those it starts from the network; call before GDAL is loaded."""
+    os.environ.update(OFFLINE)
 
 
 def share_one_heap() -> None:

@@ -1,39 +1,16 @@
-"""XML and zip as mission files use them: built by hand, parsed with suspicion."""
+"""XML and zip as mission files use them: built by hand, and looked through."""
 
 from __future__ import annotations
 
 import io
-import lzma
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from xml.etree.ElementTree import Element, ParseError, SubElement, indent, tostring
-
-import defusedxml.ElementTree as SafeXml
-from defusedxml import DefusedXmlException
-
-from tmp.errors import InputError
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 KML = "http://www.opengis.net/kml/2.2"
 
-MOST_BYTES = 64 * 1024 * 1024
-"""Of any file read, packed or unpacked; a mission of 65 536 waypoints takes some 60 MB of WPML."""
-
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-_BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-)
-"""What reading a damaged archive can raise."""
 
 Tree = str | Mapping[str, "Tree"] | list[Mapping[str, "Tree"]]
 """What an element holds."""
@@ -69,27 +46,6 @@ def document(root: Element) -> bytes:
     declaration = b'<?xml version="1.0" encoding="UTF-8"?>\n'
     body: bytes = tostring(root, encoding="utf-8")
     return declaration + body + b"\n"
-
-
-def parse(content: bytes) -> Element:
-    """Return the root element of a document from anywhere.
-
-    Raises
-    ------
-    InputError
-        If it is not well-formed, or declares entities or a document type.
-    """
-    try:
-        root: Element = SafeXml.fromstring(content, forbid_dtd=True)
-    except DefusedXmlException as error:
-        raise InputError(
-            f"XML declares entities or a document type ({type(error).__name__}), which mission "
-            "files never need; export it again"
-        ) from error
-    except (ParseError, ValueError, LookupError, UnicodeError) as error:
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"not well-formed XML ({reason}); export it again") from error
-    return root
 
 
 def local_name(element: Element) -> str:
@@ -136,34 +92,3 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, content)
     return target.getvalue()
-
-
-def unzipped(content: bytes, wanted: re.Pattern[str]) -> dict[str, bytes]:
-    """Return the members of an archive whose lower-case names match; nothing touches the disk.
-
-    Raises
-    ------
-    InputError
-        If the archive is broken, encrypted, or unpacks to more than `MOST_BYTES`.
-    """
-    members: dict[str, bytes] = {}
-    room = MOST_BYTES
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            for info in archive.infolist():
-                if not wanted.search(info.filename.lower()):
-                    continue
-                with archive.open(info) as member:
-                    data = member.read(room + 1)
-                if len(data) > room:
-                    raise InputError(
-                        f"{info.filename[:60]!r} in it unpacks to more than "
-                        f"{MOST_BYTES // 2**20} MB; no mission is that large"
-                    )
-                room -= len(data)
-                members[info.filename] = data
-    except InputError:
-        raise
-    except _BROKEN as error:
-        raise InputError(f"broken or encrypted zip archive ({error}); copy it again") from error
-    return members

@@ -15,12 +15,13 @@ from pathlib import Path
 from flightplan.equipment.catalogue import Catalogue, read_catalogue
 from flightplan.formats import geojson, kml_gpx, litchi, qgroundcontrol, wpml
 from flightplan.formats.geometry import place
-from flightplan.formats.markup import MOST_BYTES, local_name, parse, unzipped
+from flightplan.formats.markup import local_name
 from flightplan.formats.mavlink_items import Autopilot
 from flightplan.formats.mission import Content, Mission, Written, losses
 from flightplan.formats.wpml_reading import from_wpml, is_wpml
 from tmp.errors import InputError
 from tmp.files import replacing
+from tmp.geo.vectors import parse_xml, read_whole, unzipped
 
 log = logging.getLogger(__name__)
 
@@ -180,13 +181,7 @@ def read_mission(path: Path) -> Mission:
     InputError
         If the file cannot be read, is no mission, or is malformed.
     """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: more than {MOST_BYTES // 2**20} MB; no mission is that large")
+    content = read_whole(path)
     try:
         return decode_mission(content, path.stem)
     except InputError as error:
@@ -239,7 +234,7 @@ def _from_json(content: bytes, name: str) -> Mission:
 
 
 def _from_xml(content: bytes, name: str) -> Mission:
-    root = parse(content)
+    root = parse_xml(content)
     kind = local_name(root)
     if kind == "gpx":
         return kml_gpx.from_gpx(root, name)

@@ -24,6 +24,7 @@ from tmp.captures import HeightDatum
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 from tmp.geo.grids import Grid
+from tmp.geo.rasters import open_elevation
 
 Heights = NDArray[np.float32]
 
@@ -324,7 +325,7 @@ class Terrain:
 def read_terrain(
     path: Path, frame: PlanFrame, bounds: Bounds, *, datum: str | None = None
 ) -> Terrain:
-    """Read the ground of a plan from a user's elevation model, any raster that GDAL reads.
+    """Read the ground of a plan from a user's elevation model, of any of the `ELEVATION_DRIVERS`.
 
     Parameters
     ----------
@@ -362,7 +363,7 @@ def read_terrain(
         with warnings.catch_warnings():
             # A raster without a place also lacks a CRS, which is said in our own words.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(path)
+            source = open_elevation(path)
         with source:
             model = ElevationModel.of(path, source, datum)
             grid = _grid(model, frame, bounds)

@@ -29,7 +29,7 @@ from flows.execution.unit import EXIT, LOG, begin, read_task, records_beside, wr
 from tmp.errors import InputError, TmpError
 from tmp.files import disk_full, is_disk_full, open_to_add
 from tmp.progress import bar
-from tmp.threads import give_back_heap, share_one_heap
+from tmp.threads import give_back_heap, share_one_heap, stay_offline
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: list[str]) -> int:
     """Do the unit that the arguments name; returns the exit status."""
     share_one_heap()
+    stay_offline()
     die_with_parent()
     if arguments[0] == "--list":
         os.environ[SCRATCH] = arguments[2]

@@ -116,7 +116,7 @@ def open_stack(path: Path) -> BandStack:
         If it cannot be read, or its bands have no names.
     """
     grid = read_grid(path)
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver="GTiff") as file:
         names = [(name or "").strip().lower() for name in file.descriptions]
         tags, nodata = file.tags(), file.nodata
         factors, offsets, byte = file.scales, file.offsets, file.dtypes[0] == "uint8"
@@ -159,7 +159,7 @@ def _stack_signature(path: Path) -> str:
     It costs milliseconds whatever the size, and survives copying, unlike times of change.
     """
     reduced, grid = read_reduced(path, SIGNATURE_CELLS)
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver="GTiff") as file:
         tags = sorted(file.tags().items())
     digest = hashlib.blake2b(repr((tags, grid)).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(np.ma.getdata(reduced)).tobytes())
@@ -246,7 +246,7 @@ def read_index_products(products_dir: Path) -> list[Product]:
     for path in sorted(products_dir.glob("*.tif")):
         if path.name in fixed or path.name.startswith("."):
             continue
-        with rasterio.open(path) as file:
+        with rasterio.open(path, driver="GTiff") as file:
             tags = file.tags()
         if INDEX_TAG in tags:
             found.append(_product(path, tags))

@@ -224,7 +224,7 @@ def _asset(path: Path, product: Product) -> pystac.Asset:
 
 
 def _raster_fields(path: Path, product: Product) -> dict[str, Any]:
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver="GTiff") as file:
         bands = []
         names = product.bands or file.descriptions
         for name, dtype in zip(names, file.dtypes, strict=True):

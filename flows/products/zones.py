@@ -18,12 +18,15 @@ import pyogrio
 import rasterio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+from shapely.errors import GEOSException
 
 from tmp.errors import InputError
 from tmp.files import replacing
+from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid
+from tmp.geo.vectors import list_layers, read_layer
 
 log = logging.getLogger(__name__)
 
@@ -54,26 +57,19 @@ class Zones:
     """By name, N values each."""
 
 
-def write_zones(zones_file: Path, rasters: Sequence[Path], products_dir: Path) -> tuple[Path, Path]:
+def write_zones(zones: Zones, rasters: Sequence[Path], products_dir: Path) -> tuple[Path, Path]:
     """Summarise index rasters in polygons; writes ``zones_<name>.csv`` and ``.gpkg``.
 
-    Of any vector file GDAL reads, the first layer with polygons counts; rasters have one band each,
-    on any grids.
-
-    Raises
-    ------
-    InputError
-        If the file has no polygons or no CRS, or none of them touches the map.
+    Rasters have one band each, on any grids. Raises `InputError` if no polygon touches the map.
     """
-    zones = read_zones(zones_file)
     columns = dict(zones.columns)
     for raster in rasters:
-        with rasterio.open(raster) as file:
+        with rasterio.open(raster, driver="GTiff") as file:
             rests_on = file.tags().get("RESTS_ON", "")
         for name, values in zonal_statistics(zones, raster).items():
             columns[f"{raster.stem}_{name}"] = values
         columns[f"{raster.stem}_rests_on"] = np.full(len(zones.shapes), rests_on, object)
-    target = products_dir / f"zones_{zones_file.stem}"
+    target = products_dir / f"zones_{zones.source.stem}"
     csv_path, gpkg_path = target.with_suffix(".csv"), target.with_suffix(".gpkg")
     _write_csv(csv_path, columns)
     _write_gpkg(gpkg_path, zones, columns)
@@ -81,7 +77,7 @@ def write_zones(zones_file: Path, rasters: Sequence[Path], products_dir: Path) -
 
 
 def read_zones(path: Path) -> Zones:
-    """Read polygons with their columns.
+    """Read polygons with their columns; of several layers, the first with polygons counts.
 
     Raises
     ------
@@ -90,32 +86,74 @@ def read_zones(path: Path) -> Zones:
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; give polygons as GeoPackage, GeoJSON or the like")
-    try:
-        layers = pyogrio.list_layers(path)
-        holding = [name for name, kind in layers if kind is None or "Polygon" in kind]
-        layer = (holding or [layers[0][0]])[0]
-        if len(holding) > 1:
-            log.warning("%s: holds several layers of polygons; taking %r", path, layer)
-        meta, _, wkb, columns = pyogrio.raw.read(path, layer=layer, force_2d=True)
-    except (DataLayerError, DataSourceError, IndexError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a vector file; {said}") from error
-    shapes = shapely.from_wkb(wkb)
+    layers = list_layers(path)
+    if not layers:
+        raise InputError(f"{path}: holds no polygon; draw one for each plot")
+    holding = [name for name, kind in layers.items() if not kind or "polygon" in kind]
+    layer = (holding or list(layers))[0]
+    if len(holding) > 1:
+        log.warning("%s: holds several layers of polygons; taking %r", path, layer)
+    shapes, crs, columns = read_layer(path, layer)
     polygonal = np.isin(shapely.get_type_id(shapes), [3, 6]) & ~shapely.is_empty(shapes)
     if not polygonal.any():
         raise InputError(f"{path}: holds no polygon; draw one for each plot")
-    if not meta["crs"]:
+    if not crs:
         raise InputError(f"{path}: does not say its CRS; save it again with one")
-    return Zones(
+    zones = Zones(
         source=path,
-        shapes=shapely.make_valid(shapes[polygonal]),
-        crs=CRS.from_user_input(meta["crs"]),
+        shapes=_mended(path, shapes[polygonal]),
+        crs=_crs(path, crs),
         columns={
             # A GeoPackage numbers its rows in a column of that name.
-            "fid_before" if str(name).lower() == "fid" else str(name): values[polygonal]
-            for name, values in zip(meta["fields"], columns, strict=True)
+            "fid_before" if name.lower() == "fid" else name: values[polygonal]
+            for name, values in columns.items()
         },
     )
+    _refuse_no_place(zones)
+    return zones
+
+
+def _mended(path: Path, shapes: NDArray[Any]) -> NDArray[Any]:
+    """Return polygons that do not cross themselves."""
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise InputError(f"{path}: a corner whose coordinates are no numbers; draw it again")
+    try:
+        return np.asarray(shapely.make_valid(shapes))
+    except GEOSException as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: a polygon cannot be mended ({said}); draw it again") from error
+
+
+def _crs(path: Path, said: str) -> CRS:
+    try:
+        return CRS.from_user_input(said)
+    except CRSError as error:
+        raise InputError(f"{path}: its CRS is not known; save it again with one") from error
+
+
+def _refuse_no_place(zones: Zones) -> None:
+    """Refuse polygons that lie nowhere on Earth by their CRS."""
+    to_wgs84 = Transformer.from_crs(zones.crs, "EPSG:4326", always_xy=True)
+    lon, lat = np.abs(to_wgs84.transform(*shapely.get_coordinates(zones.shapes).T))
+    if not (np.isfinite(lon).all() and (lon <= 360).all() and (lat <= 90).all()):
+        raise InputError(
+            f"{zones.source}: polygons have no place on Earth in {zones.crs.name}; check its CRS"
+        )
+
+
+def shapes_on_map(zones: Zones, raster: Path) -> tuple[Grid, NDArray[Any]]:
+    """Return a raster's grid, and the polygons in its CRS.
+
+    Raises `InputError` if the map has no place, or no polygon lies on it.
+    """
+    grid = read_grid(raster)
+    if grid.crs is None:
+        raise InputError(f"{raster}: the map has no place, so polygons cannot be laid on it")
+    to_map = Transformer.from_crs(zones.crs, grid.crs, always_xy=True).transform
+    shapes = np.asarray(shapely.transform(zones.shapes, to_map, interleaved=False))
+    if not shapely.intersects(shapes, shapely.box(*grid.bounds)).any():
+        raise InputError(f"{zones.source}: no polygon lies on the map; see their CRS")
+    return grid, shapes
 
 
 def zonal_statistics(zones: Zones, raster: Path) -> dict[str, NDArray[np.float64]]:
@@ -135,13 +173,7 @@ def zonal_statistics(zones: Zones, raster: Path) -> dict[str, NDArray[np.float64
     """
     from exactextract import exact_extract
 
-    grid = read_grid(raster)
-    if grid.crs is None:
-        raise InputError(f"{raster}: the map has no place, so polygons cannot be laid on it")
-    to_map = Transformer.from_crs(zones.crs, grid.crs, always_xy=True).transform
-    shapes = shapely.transform(zones.shapes, to_map, interleaved=False)
-    if not shapely.intersects(shapes, shapely.box(*grid.bounds)).any():
-        raise InputError(f"{zones.source}: no polygon lies on the map; see their CRS")
+    grid, shapes = shapes_on_map(zones, raster)
     features = [
         {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)}
         for shape in shapes

@@ -341,7 +341,7 @@ def measured_share(path: Path, sheet: Grid) -> Float:
     """Return which share, 0 to 1, of each cell of a coarser grid a raster has values for."""
     total = np.zeros(sheet.shape)
     grid = read_grid(path)
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver="GTiff") as file:
         for row in range(0, file.height, STRIP_ROWS):
             rows = min(STRIP_ROWS, file.height - row)
             mask = file.read_masks(1, window=Window(0, row, file.width, rows)) > 0

@@ -12,7 +12,7 @@ from flows.engine.stage import Recipe, execute
 from flows.engine.store import Result, StageStore, read_result
 from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack, read_index_products
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.zones import write_zones
+from flows.products.zones import Zones, read_zones, shapes_on_map, write_zones
 from flows.report.report import assess_map, write_report
 from flows.run.publish import MAP_FILES, is_reported, publish, recall_map, remember_map
 from flows.run.quick_look import TRIED, write_map_look
@@ -66,6 +66,8 @@ class IndexPlan:
     files: tuple[str, ...]
     """The index rasters, in the order asked for."""
     warnings: tuple[str, ...]
+    zones: Zones | None = None
+    """Polygons to summarise them in."""
 
     @property
     def done(self) -> bool:
@@ -102,6 +104,10 @@ def plan_indices(survey: Survey, options: IndexOptions) -> IndexPlan:
     stack = choose_stack(survey.products_dir, picture=options.picture)
     requests = read_requests(options.as_values(), stack)
     _refuse_names_taken(requests, stack)
+    zones = None
+    if options.zones_file is not None:
+        zones = read_zones(options.zones_file)
+        shapes_on_map(zones, stack.path)  # refuses those beside it while nothing is computed
     store = StageStore(root=survey.work_dir / "stages")
     recipe = store.recipe(
         Indices,
@@ -113,6 +119,7 @@ def plan_indices(survey: Survey, options: IndexOptions) -> IndexPlan:
         recipe=recipe,
         files=tuple(f"{request.stem}.tif" for request in requests),
         warnings=_judge_level(requests, stack, relative=options.relative),
+        zones=zones,
     )
 
 
@@ -129,8 +136,8 @@ def make_indices(survey: Survey, options: IndexOptions, make: MakeResult) -> Ind
     write_styles(survey.products_dir)
     paths = tuple(survey.products_dir / file for file in plan.files)
     zone_paths: tuple[Path, ...] = ()
-    if options.zones_file is not None:
-        zone_paths = write_zones(options.zones_file, paths, survey.products_dir)
+    if plan.zones is not None:
+        zone_paths = write_zones(plan.zones, paths, survey.products_dir)
     return IndicesResult(
         survey=survey,
         paths=paths,

@@ -276,7 +276,7 @@ def _steps(values: Float, offset: float) -> NDArray[np.int32]:
 
 def _read_known(path: Path, tile: Tile) -> Float32:
     """Return a rectangle of a raster (rows, cols), NaN where it has no value."""
-    with rasterio.open(path) as file:
+    with rasterio.open(path, driver="GTiff") as file:
         nodata = file.nodata
     values: Float32 = read_window(path, tile, fill=np.nan)[0].astype(np.float32)
     if nodata is not None:
@@ -287,7 +287,7 @@ def _read_known(path: Path, tile: Tile) -> Float32:
 def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]:
     """Return the mean colour (rows, cols, 3) of a picture in each cell, and where it has one."""
     rgba = np.zeros((4, *window.shape), np.uint8)
-    with rasterio.open(orthomosaic) as file:
+    with rasterio.open(orthomosaic, driver="GTiff") as file:
         west, south, east, north = file.bounds
         # Whole cells that lie inside, a hair of tolerance for edges that coincide.
         col0 = max(0, math.ceil((west - window.x_min) / window.cell_m - 1e-3))

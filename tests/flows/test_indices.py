@@ -364,7 +364,7 @@ def test_a_column_called_fid_and_empty_cells_survive(surveyed: MapRecord) -> Non
     ]
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32627"}}
     plots.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
-    csv_path, gpkg_path = write_zones(plots, [path], surveyed.survey.products_dir)
+    csv_path, gpkg_path = write_zones(read_zones(plots), [path], surveyed.survey.products_dir)
     with csv_path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["fid_before"], row["year"]) for row in rows] == [("a", "2025"), ("", "")]
@@ -377,6 +377,10 @@ def test_zones_off_the_map_or_without_polygons_are_refused(surveyed: MapRecord) 
     write_plots(plots, grid, [(9000, 9000, 9010, 9010)])
     with pytest.raises(InputError, match="no polygon lies on the map"):
         zonal_statistics(read_zones(plots), path)
+    path.unlink()
+    with pytest.raises(InputError, match="no polygon lies on the map"):
+        compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",), zones_file=plots))
+    assert not path.exists()
     points = surveyed.survey.folder / "points.geojson"
     points.write_text(
         '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": {}, '
@@ -386,6 +390,25 @@ def test_zones_off_the_map_or_without_polygons_are_refused(surveyed: MapRecord) 
         read_zones(points)
     with pytest.raises(InputError, match="no such file"):
         read_zones(Path("nowhere.gpkg"))
+
+
+@pytest.mark.parametrize(
+    ("ring", "said"),
+    [
+        ([[0, 0], [1, 0], [1, 1]], "cannot be read as a vector file"),
+        ([[0, 0], [1, 0], [1e400, 1], [0, 0]], "coordinates are no numbers"),
+        ([[0, 0], [1, 0], [1, 95], [0, 0]], "no place on Earth"),
+    ],
+)
+def test_zones_with_broken_rings_are_refused_in_one_line(
+    tmp_path: Path, ring: list[list[float]], said: str
+) -> None:
+    plots = tmp_path / "plots.geojson"
+    shape = json.dumps({"type": "Polygon", "coordinates": [ring]}).replace("Infinity", "1e400")
+    plots.write_text(f'{{"type": "Feature", "properties": {{}}, "geometry": {shape}}}')
+    with pytest.raises(InputError, match=said) as refusal:
+        read_zones(plots)
+    assert "\n" not in str(refusal.value)
 
 
 def test_the_command_prints_paths_and_notes(surveyed: MapRecord) -> None:

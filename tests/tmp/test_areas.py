@@ -101,11 +101,11 @@ def test_kmz_is_read(tmp_path: Path) -> None:
 
 
 def test_kmz_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tmp.geo.areas.MOST_KML_BYTES", 2**20)
+    monkeypatch.setattr("tmp.geo.vectors.MOST_BYTES", 2**20)
     path = tmp_path / "a.kmz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("doc.kml", " " * 2**21)
-    with pytest.raises(InputError, match="larger than 1 MB"):
+    with pytest.raises(InputError, match="unpacks to more than 1 MB"):
         read_area(path)
 
 

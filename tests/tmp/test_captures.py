@@ -1,6 +1,7 @@
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,17 +103,40 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path):
         read_captures(tmp_path / "survey.gpkg")
 
 
-def test_a_flag_nobody_knows_is_refused_with_its_value(tmp_path):
-    path = tmp_path / "survey.gpkg"
-    write_captures(path, [FULL])
+def edit(path: Path, assignment: str) -> None:
+    """Change the rows as somebody does in QGIS."""
     with sqlite3.connect(path) as database:
         # The triggers of its spatial index call functions that only GIS libraries bring.
         for (name,) in database.execute(TRIGGERS).fetchall():
             database.execute(f'DROP TRIGGER "{name}"')
-        database.execute("UPDATE photographs SET flags = 'ugly'")
+        database.execute(f"UPDATE photographs SET {assignment}")
     database.close()
-    with pytest.raises(InputError, match="ugly"):
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("flags = 'ugly'", "row 1: 'ugly' is not a valid Flag"),
+        ("latitude_deg = 9e999", "row 1: latitude_deg = inf; give a number from -90 to 90"),
+        ("height_m = 1e308", "height_m = 1e.308; give a number from -12000 to 100000"),
+        ("width_px = 0", "width_px = 0; give a number from 1 to"),
+        ("sigma_vertical_m = -1", "sigma_vertical_m = -1.0; give a number above 0"),
+        ("sha256 = 'x'", "sha256 = 'x' is no SHA-256"),
+        ("name = '../../etc/passwd'", "name = .* is no path below photos/"),
+        ("name = '/etc/passwd'", "name = .* is no path below photos/"),
+        ("name = 'twice.jpg'", "'twice.jpg' more than once"),
+        ("name = CAST(x'ff41' AS TEXT)", "no readable layer|no path"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_with_its_value(
+    tmp_path: Path, assignment: str, said: str
+) -> None:
+    path = tmp_path / "survey.gpkg"
+    write_captures(path, [FULL, BARE])
+    edit(path, assignment)
+    with pytest.raises(InputError, match=said) as refusal:
         read_captures(path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_only_what_could_spoil_the_map_is_left_out_and_doubts_are_not():

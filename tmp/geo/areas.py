@@ -5,25 +5,19 @@ Polygons come out of the files people draw them in, in the coordinates they were
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-import defusedxml.ElementTree as SafeXml
 import numpy as np
-import pyogrio
 import shapely
-from defusedxml import DefusedXmlException
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError
 from shapely.affinity import translate
@@ -32,12 +26,15 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from tmp.errors import InputError
+from tmp.geo.vectors import list_layers, read_kml, read_layer, read_whole
 
 log = logging.getLogger(__name__)
 
 WGS84 = "EPSG:4326"
-MOST_KML_BYTES = 64 * 2**20
-"""Larger than any drawing; a small archive may swell to far more than memory holds."""
+MOST_WKT_DEPTH = 16
+"""Brackets in brackets; a collection of polygons with holes has 4."""
+MOST_POINTS = 5_000_000
+"""Of one polygon with the points that bring its long edges onto the ellipsoid."""
 
 _WKT = re.compile(
     r"^\s*(?:SRID\s*=\s*(?P<srid>\d+)\s*;)?\s*"
@@ -94,12 +91,17 @@ def _read_polygons(source: Path | str, layer: str | None, crs: str | None) -> _D
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
+        return read_whole(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read as text; {error}") from error
 
 
 def _read_wkt(text: re.Match[str], source: str, crs: str | None) -> _Drawing:
+    depth = 0
+    for bracket in re.finditer(r"[()]", text["wkt"]):  # GEOS overflows the stack
+        depth += 1 if bracket[0] == "(" else -1
+        if depth > MOST_WKT_DEPTH:
+            raise InputError(f"{source}: WKT nested too deep; draw the area again")
     try:
         shape = shapely.from_wkt(text["wkt"].strip())
     except GEOSException as error:
@@ -114,20 +116,17 @@ def _read_gdal(path: Path, layer: str | None) -> tuple[dict[str, list[BaseGeomet
     """Return the shapes of each layer, empty for those passed over, and the CRS."""
     layers: dict[str, list[BaseGeometry]] = {}
     found: str | None = None
-    try:
-        kinds = {name: (kind or "").lower() for name, kind in pyogrio.list_layers(path)}
-        wanted = [name for name in kinds if any(word in kinds[name] for word in _LAYER_TYPES)]
-        if layer is not None:
-            wanted = [layer] if layer in kinds else []
-        for name in kinds:
-            layers[name] = []
-            # With nothing else, what there is gets read to say what it is.
-            if name in wanted or (not wanted and kinds[name]):
-                meta, _, shapes, _ = pyogrio.raw.read(path, layer=name, columns=[], force_2d=True)
-                layers[name] = list(shapely.from_wkb(shapes))
-                found = meta["crs"] or found
-    except (DataSourceError, DataLayerError, ValueError, GEOSException) as error:
-        raise InputError(f"{path}: cannot be read as a vector file; {_one_line(error)}") from error
+    kinds = list_layers(path)
+    wanted = [name for name in kinds if any(word in kinds[name] for word in _LAYER_TYPES)]
+    if layer is not None:
+        wanted = [layer] if layer in kinds else []
+    for name in kinds:
+        layers[name] = []
+        # With nothing else, what there is gets read to say what it is.
+        if name in wanted or (not wanted and kinds[name]):
+            shapes, crs, _ = read_layer(path, name, columns=[])
+            layers[name] = list(shapes)
+            found = crs or found
     return layers, found
 
 
@@ -199,34 +198,9 @@ def _known_crs(source: str, found: str | None, given: str | None) -> CRS:
 
 def _read_kml(path: Path) -> dict[str, list[BaseGeometry]]:
     """Return the shapes of each folder of a KML or KMZ."""
-    try:
-        text = _unzip_kml(path) if path.suffix.lower() == ".kmz" else path.read_bytes()
-        root = SafeXml.fromstring(text)
-    except (ParseError, DefusedXmlException, OSError) as error:
-        raise InputError(f"{path}: cannot be read as KML; {_one_line(error)}") from error
     folders: dict[str, list[BaseGeometry]] = {}
-    _collect(path, root, "", folders)
+    _collect(path, read_kml(path), "", folders)
     return folders
-
-
-def _unzip_kml(path: Path) -> bytes:
-    """Return the main document of a KMZ."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith(".kml")]
-            if not names:
-                raise InputError(f"{path}: holds no KML file")
-            # By the KML reference, the first at the top; doc.kml by custom.
-            name = min(names, key=lambda name: (name.count("/"), name.lower() != "doc.kml"))
-            with archive.open(name) as file:
-                text = file.read(MOST_KML_BYTES + 1)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as KMZ; {_one_line(error)}") from error
-    if len(text) > MOST_KML_BYTES:
-        raise InputError(
-            f"{path}: {name} is larger than {MOST_KML_BYTES >> 20} MB; save less in it"
-        )
-    return text
 
 
 def _collect(
@@ -327,8 +301,8 @@ def read_area(
 ) -> SurveyArea:
     """Read the polygons of a file, or of WKT, as one area.
 
-    Files are KML, KMZ, WKT (``.wkt``), GeoJSON, GeoPackage, shapefile (zipped or not), or whatever
-    else GDAL reads; WKT itself may have ``SRID=…;`` before it. The layer, or folder of a KML, is
+    Files are KML, KMZ, WKT (``.wkt``), GeoJSON, GeoPackage, shapefile (zipped or not), FlatGeobuf
+    or GML; WKT itself may have ``SRID=…;`` before it. The layer, or folder of a KML, is
     needed if several hold polygons. The CRS is that of the coordinates, for sources that do not say
     it; it overrules those that do. An area of `most_m2` or more is refused; exclusions may be a
     country's, `math.inf`. Edges stay within `BEND_M` of the straight line that was drawn in the
@@ -351,14 +325,15 @@ def read_area(
     """
     drawing = _read_polygons(source, layer, crs)
     name, several = drawing.source, len(drawing.polygons) > 1
+    to_wgs84 = Transformer.from_crs(drawing.crs, WGS84, always_xy=True)
     placed = [
-        _place(polygon, drawing.crs, name + (f", polygon {number}" if several else ""))
+        _place(polygon, drawing.crs, to_wgs84, name + (f", polygon {number}" if several else ""))
         for number, polygon in enumerate(drawing.polygons, start=1)
     ]
-    area = SurveyArea(polygons=_join(placed), source=name)
-    if area.area_m2 < LEAST_M2:
+    area = SurveyArea(polygons=_join(placed, name), source=name)
+    if not area.area_m2 >= LEAST_M2:
         raise InputError(f"{name}: the polygon has no area; draw it round the ground to survey")
-    if area.area_m2 >= most_m2:
+    if not area.area_m2 < most_m2:
         raise InputError(
             f"{name}: the area is {area.area_m2 / 1e6:,.0f} km², too large for a drone "
             f"(below {most_m2 / 1e6:,.0f} km²); check the file and its CRS"
@@ -366,10 +341,12 @@ def read_area(
     return area
 
 
-def _place(polygon: shapely.Polygon, crs: CRS, name: str) -> shapely.Polygon:
+def _place(polygon: shapely.Polygon, crs: CRS, to_wgs84: Transformer, name: str) -> shapely.Polygon:
     """Bring a polygon to WGS 84, with continuous longitudes."""
     degrees = crs.is_geographic and crs.axis_info[0].unit_name == "degree"
     rings = [np.asarray(ring.coords)[:, :2] for ring in (polygon.exterior, *polygon.interiors)]
+    if not np.isfinite(np.vstack(rings)).all():
+        raise InputError(f"{name}: a corner whose coordinates are no numbers; draw it again")
     if degrees:
         _refuse_no_degrees(np.vstack(rings), name)
         rings = _continuous(rings, name)
@@ -381,9 +358,9 @@ def _place(polygon: shapely.Polygon, crs: CRS, name: str) -> shapely.Polygon:
             f"{name}: the polygon crosses itself or is broken ({shapely.is_valid_reason(drawn)}); "
             "draw it again"
         )
-    to_wgs84 = Transformer.from_crs(crs, WGS84, always_xy=True)
-    placed = [np.column_stack(to_wgs84.transform(*_bend(ring, to_wgs84).T)) for ring in rings]
-    if not np.isfinite(np.vstack(placed)).all():
+    placed = [np.column_stack(to_wgs84.transform(*_bend(ring, to_wgs84, name).T)) for ring in rings]
+    # Some projections turn far-away coordinates into latitudes that no place has.
+    if not (np.abs(np.vstack(placed)[:, 1]) <= 90).all() or not np.isfinite(placed[0]).all():
         raise InputError(f"{name}: the area has no place on Earth in {crs.name}; check its CRS")
     placed = _continuous(placed, name)
     return shapely.Polygon(placed[0], placed[1:])
@@ -421,7 +398,7 @@ def _continuous(rings: list[Float], name: str) -> list[Float]:
     return [ring + np.array([turn, 0.0]) for ring, turn in zip(unwound, turns, strict=True)]
 
 
-def _bend(ring: Float, to_wgs84: Transformer) -> Float:
+def _bend(ring: Float, to_wgs84: Transformer, name: str) -> Float:
     """Add points to long edges, so that they stay where they were drawn (N, 2), (M, 2).
 
     An edge that is straight in the CRS it was drawn in is a curve on Earth.  Its arrow falls with
@@ -436,11 +413,12 @@ def _bend(ring: Float, to_wgs84: Transformer) -> Float:
     known = np.isfinite(arrow) & (length * _ELLIPSOID.a > 1.0)
     arrow_m = np.where(known, arrow, 0.0) / np.where(known, length, 1.0) * _ELLIPSOID.a
     pieces = np.maximum(np.ceil(np.sqrt(arrow_m / BEND_M)), 1).astype(int)
-    points = [
-        a + np.arange(count)[:, None] / count * (b - a)
-        for a, b, count in zip(start, end, pieces, strict=True)
-    ]
-    return np.vstack([*points, ring[-1:]])
+    if pieces.sum() > MOST_POINTS:
+        raise InputError(f"{name}: edges of half the Earth; check the file and its CRS")
+    edge = np.repeat(np.arange(len(pieces)), pieces)
+    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    share = (np.arange(len(edge)) - first) / pieces[edge]
+    return np.vstack([start[edge] + share[:, None] * (end - start)[edge], ring[-1:]])
 
 
 def _directions(points: Float, to_wgs84: Transformer) -> Float:
@@ -449,15 +427,23 @@ def _directions(points: Float, to_wgs84: Transformer) -> Float:
     return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
-def _join(polygons: list[shapely.Polygon]) -> shapely.MultiPolygon:
+def _join(polygons: list[shapely.Polygon], name: str) -> shapely.MultiPolygon:
     """Bring polygons onto the same turn of longitude and unite them."""
     home = max(polygons, key=lambda polygon: polygon.area).centroid.x
     near = [translate(polygon, xoff=_turns_deg(home - polygon.centroid.x)) for polygon in polygons]
-    whole = near[0] if len(near) == 1 else shapely.union_all(near, grid_size=SNAP_DEG)
+    # To unite what nothing touches takes most of the time of thousands of parcels.
+    shapes = np.array(near)
+    meets, _ = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=SNAP_DEG)
+    alone = np.bincount(meets, minlength=len(shapes)) == 1
+    try:
+        united = shapely.union_all(shapes[~alone], grid_size=SNAP_DEG)
+    except GEOSException as error:
+        raise InputError(f"{name}: its polygons cannot be joined; {_one_line(error)}") from error
+    parts = [*shapes[alone], *_parts(united)]
+    whole = shapely.MultiPolygon([orient(part) for part in parts])
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
     turn = _half_turn(middle) - middle
-    parts = whole.geoms if isinstance(whole, shapely.MultiPolygon) else [whole]
-    return translate(shapely.MultiPolygon([orient(part) for part in parts]), xoff=turn)
+    return translate(whole, xoff=turn)
 
 
 def _turns_deg(degrees: float) -> float:

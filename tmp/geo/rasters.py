@@ -55,6 +55,11 @@ LAYOUT_VERSION = 1
 HEAD = "tiles.json"
 GDAL_CACHE_BYTES = 16 * 2**20
 """GDAL's own block cache; its default is a share of the machine's memory."""
+ELEVATION_DRIVERS = (
+    *("GTiff", "AAIGrid", "HFA", "SRTMHGT", "DTED", "USGSDEM", "EHdr", "ENVI", "SAGA"),
+    *("GSAG", "GSBG", "GS7BG", "GPKG", "netCDF", "XYZ"),
+)
+"""What elevation models come as; GDAL's names."""
 FULL_BYTES = 16 * 2**20
 """A disk with less room than this is full."""
 
@@ -198,7 +203,7 @@ class TiledRaster:
         )
         for source in self._overlapping(tile):
             if self.has(source):
-                with _gdal(), rasterio.open(self._path(source)) as file:
+                with _gdal(), rasterio.open(self._path(source), driver="GTiff") as file:
                     _copy(file, source, out, tile)
         return out
 
@@ -291,6 +296,23 @@ def read_grid(path: Path) -> Grid:
             rows=file.height,
             cols=file.width,
         )
+
+
+def open_elevation(path: Path) -> rasterio.DatasetReader:
+    """Open a raster of heights of one of the `ELEVATION_DRIVERS`, and no other.
+
+    A virtual raster, which may fetch others from the web, is none of them, whatever its name.
+    Raises `InputError` if it cannot be read as any.
+    """
+    said = "it is no GeoTIFF, ASCII grid or the like; save it as a GeoTIFF"
+    for driver in ELEVATION_DRIVERS:
+        try:
+            # Made absolute: what looks like an address is one to rasterio.
+            return rasterio.open(path.resolve(), driver=driver)
+        except RasterioError as error:
+            if "not recognized" not in str(error):
+                said = " ".join(str(error).split())
+    raise InputError(f"{path}: cannot be read as a raster; {said}")
 
 
 def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
@@ -401,7 +423,7 @@ def read_reduced(path: Path, longest: int, *, mixed: bool = True) -> tuple[Maske
 def _open(path: Path) -> Any:
     try:
         with _gdal():
-            return rasterio.open(path)
+            return rasterio.open(path, driver="GTiff")
     except RasterioIOError as error:
         raise InputError(f"{path}: cannot be read as a raster; {error}") from error
 

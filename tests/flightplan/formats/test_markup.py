@@ -7,9 +7,10 @@ from io import BytesIO
 
 import pytest
 
-from flightplan.formats import markup
-from flightplan.formats.markup import clean, unzipped, zipped
+from flightplan.formats.markup import clean, zipped
 from tmp.errors import InputError
+from tmp.geo import vectors
+from tmp.geo.vectors import unzipped
 
 ROUTES = re.compile(r"\.wpml$")
 
@@ -29,13 +30,13 @@ def test_only_wanted_members_are_unpacked_and_never_to_disk(tmp_path, monkeypatc
 
 
 def test_a_zip_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(markup, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(vectors, "MOST_BYTES", 2**20)
     with pytest.raises(InputError, match="unpacks to more than 1 MB"):
         unzipped(zipped({"a.wpml": bytes(2**21)}), ROUTES)
 
 
 def test_two_members_may_not_share_the_room_twice(monkeypatch):
-    monkeypatch.setattr(markup, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(vectors, "MOST_BYTES", 2**20)
     half = bytes(2**20 - 2**18)
     with pytest.raises(InputError, match="unpacks to more"):
         unzipped(zipped({"a.wpml": half, "b.wpml": half}), ROUTES)
