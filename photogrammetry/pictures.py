@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -36,6 +37,8 @@ LEAST_SIDE_PX = 16
 """Shorter side from which a picture is halved again."""
 HEAD = ".levels.json"
 """Ending of the file that says what is stored of a photograph."""
+GREY, SMALL, COLOUR = ".grey.npy", ".small.npy", ".colour.npy"
+"""Endings of the files of a photograph's pyramid, its thumbnail, and all of its picture."""
 LEVELS, SMOOTH = "levels", "smooth"
 DEEP_SUFFIXES = frozenset({".tif", ".tiff", ".png"})
 """Files that may hold more than 8 bits."""
@@ -71,6 +74,23 @@ def read_photograph(path: Path, *, halvings: int = 0) -> Picture:
     if decoded is None:
         raise PhotographError(f"{path}: cannot be decoded; copy it again from the card")
     return np.asarray(decoded, np.uint8)
+
+
+def halvings_to(size_px: tuple[int, int], long_side_px: int, *, most: int = 3) -> int:
+    """Return how often a photograph of a width and height can be halved and keep a longer side.
+
+    Examples
+    --------
+    >>> halvings_to((4000, 3000), 900), halvings_to((1600, 1300), 900)
+    (2, 0)
+    """
+    times = max(size_px) / long_side_px
+    return min(int(math.log2(times)), most) if times >= 1 else 0
+
+
+def halvings_of(picture: NDArray[Any], width_px: int) -> int:
+    """Return how often a photograph of a width was halved to a picture (rows, cols, ...)."""
+    return round(math.log2(width_px / picture.shape[1]))
 
 
 def stretched(stored: NDArray[Any]) -> Picture:
@@ -140,11 +160,11 @@ class PictureStore:
         stored = set(self.folder.glob(f"*{HEAD}"))
         return [name for name in names if self._stem(name).with_suffix(HEAD) not in stored]
 
-    def save(self, name: str, picture: Picture, *, halvings: int) -> None:
+    def save(self, name: str, picture: Picture, *, halvings: int, whole: bool = False) -> None:
         """Store the pyramid and thumbnail of a photograph.
 
         The picture (rows, cols, 3) is as decoded, blue, green, red, and `halvings` says how often
-        it was halved against the photograph.
+        it was halved against the photograph.  If `whole`, it is stored as well, see `colour`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = self._stem(name)
@@ -162,10 +182,13 @@ class PictureStore:
                 entries[kind].append({"level": level, "offset": offset, "rows": rows, "cols": cols})
                 parts.append(part.ravel())
                 offset += part.size
-        for suffix, array in ((".grey.npy", np.concatenate(parts)), (".small.npy", thumbnail)):
+        stored = {GREY: np.concatenate(parts), SMALL: thumbnail} | (
+            {COLOUR: picture} if whole else {}
+        )
+        for suffix, array in stored.items():
             with replacing(stem.with_suffix(suffix)) as partial, partial.open("wb") as file:
                 np.save(file, array)
-        with replacing(stem.with_suffix(HEAD)) as partial:  # last: it vouches for the other two
+        with replacing(stem.with_suffix(HEAD)) as partial:  # last: it vouches for the others
             partial.write_text(json.dumps({"name": name, **entries}))
 
     def forget(self, name: str) -> None:
@@ -183,13 +206,17 @@ class PictureStore:
         head = json.loads(self._stem(name).with_suffix(HEAD).read_text())
         entries = head[LEVELS][:1] + head[SMOOTH] if smooth else head[LEVELS]
         found = min(entries, key=lambda entry: abs(entry["level"] - level))
-        flat = np.load(self._stem(name).with_suffix(".grey.npy"), mmap_mode="r")
+        flat = np.load(self._stem(name).with_suffix(GREY), mmap_mode="r")
         part = flat[found["offset"] : found["offset"] + found["rows"] * found["cols"]]
         return part.reshape(found["rows"], found["cols"]), found["level"]
 
     def thumbnail(self, name: str) -> Picture:
         """Return the small colour picture (rows, cols, 3), blue, green, red."""
-        return np.asarray(np.load(self._stem(name).with_suffix(".small.npy")), np.uint8)
+        return np.asarray(np.load(self._stem(name).with_suffix(SMALL)), np.uint8)
+
+    def colour(self, name: str) -> Picture:
+        """Return the picture (rows, cols, 3) that was saved, where it was stored as a whole."""
+        return np.asarray(np.load(self._stem(name).with_suffix(COLOUR)), np.uint8)
 
 
 def _pyramid(

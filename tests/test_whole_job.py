@@ -117,6 +117,7 @@ def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
 
     root = demo.map.survey.folder
     fast = MapOptions(quality="fast")  # type: ignore[arg-type]
+    monkeypatch.setattr("flows.stages.surface.SURFACE_TILE", 128)  # a preview has few of 512
     monkeypatch.setattr(surface, "measure_tile", stopping)
     with pytest.raises(KeyboardInterrupt):
         map_survey(root, fast)

@@ -35,9 +35,13 @@ class Quality(StrEnum):
     HIGH = "high"
 
 
-SURFACE_CELLS = {Quality.FAST: 6.0, Quality.NORMAL: 3.75, Quality.HIGH: 1.5}
-"""Cell of the surface in ground sample distances."""
-FEATURE_WORK = {Quality.FAST: 0.6, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
+SURFACE_CELLS = {Quality.FAST: 4.0, Quality.NORMAL: 3.75, Quality.HIGH: 1.5}
+"""Cell of the surface in ground sample distances of the pictures that are drawn."""
+PREVIEW_SIDE_PX = 800
+"""Longer side that a photograph keeps when it is halved for a preview, as often as that allows."""
+MOST_HALVINGS = 3
+"""That a decoder of JPEG files knows."""
+FEATURE_WORK = {Quality.FAST: 0.2, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
 """Work on a photograph for its keypoints; goes with the area that is searched."""
 NO_CAMERAS: Mapping[str, Camera] = MappingProxyType({})
 START_MINUTES = 10.0

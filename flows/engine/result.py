@@ -8,6 +8,7 @@ time, processor time and memory of the whole process tree) and with which softwa
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -54,6 +55,8 @@ DOOMED = ".old"
 NO_RESULT = (SCRATCH, TEMPORARY, LEDGER, MANIFEST, STAMPS)
 MEMORY_LOOK_S = 0.2
 """Time between two looks at memory; a peak shorter than this can be missed."""
+CHILDREN_EVERY = 5
+"""Looks between two searches for child processes."""
 DISTRIBUTION = "terrestrial-mapping-platform"
 
 
@@ -346,8 +349,12 @@ def measured() -> Iterator[Usage]:
     stopped = threading.Event()
 
     def watch() -> None:
-        while True:
-            usage.peak_gb = max(usage.peak_gb, resident_bytes(process) / 1e9)
+        for look in itertools.count():
+            # To list them costs more than all the rest, as every process of the machine is read.
+            if look % CHILDREN_EVERY == 0:
+                children = process.children(recursive=True)
+            held = resident_bytes(process, *children)
+            usage.peak_gb = max(usage.peak_gb, held / 1e9)
             if stopped.wait(MEMORY_LOOK_S):
                 return
 
@@ -359,15 +366,16 @@ def measured() -> Iterator[Usage]:
     finally:
         stopped.set()
         watcher.join()
-        usage.peak_gb = max(usage.peak_gb, resident_bytes(process) / 1e9)
+        held = resident_bytes(process, *process.children(recursive=True))
+        usage.peak_gb = max(usage.peak_gb, held / 1e9)
         usage.wall_s = time.perf_counter() - began_s
         usage.cpu_s = _cpu_s(process) - cpu_began_s
 
 
-def resident_bytes(process: psutil.Process) -> int:
-    """Return the memory that a process and its children hold."""
+def resident_bytes(*processes: psutil.Process) -> int:
+    """Return the memory that processes hold together."""
     total = 0
-    for member in (process, *process.children(recursive=True)):
+    for member in processes:
         try:
             total += member.memory_info().rss
         except psutil.Error:  # ended between being listed and being asked

@@ -52,7 +52,8 @@ def free_memory_gb() -> float:
 def resident_gb(pid: int) -> float:
     """Return what a process and its children hold of the memory, in units of 1e9 bytes."""
     try:
-        return resident_bytes(psutil.Process(pid)) / 1e9
+        process = psutil.Process(pid)
+        return resident_bytes(process, *process.children(recursive=True)) / 1e9
     except psutil.Error:  # ended meanwhile
         return 0.0
 

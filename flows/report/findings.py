@@ -17,12 +17,19 @@ GOOD_VIEWS = 3
 """Photographs that must see a place for its height to be checked by more than one pair."""
 LEAST_COVERED = 0.9
 HIGH_RESIDUAL_PX = 1.0
+"""Mean residual of a usual block, in pixels of the photographs."""
+HIGH_SEARCHED_PX = 0.4
+"""The same in pixels of the reduced pictures that keypoints were sought in, if that is more."""
 DOUBTFUL = ("the map leans",)
 """Words of the orientation's own warnings that put the whole block in doubt."""
 LOOSE_POSITION_M = 0.5
 """Standard deviation of positions above which a map may be shifted by metres."""
 FAR_SIGMAS = 5.0
 """Standard deviations beyond which a recorded position is far off."""
+PREVIEW = (
+    "This is a preview, made of reduced photographs: it shows what was flown and what is missing. "
+    "Map again without '--quality fast' before you measure in it."
+)
 WORSE = ("heights drift", "positions scatter")
 """Words of the orientation's own warnings that say more than how good positions claim to be."""
 
@@ -136,8 +143,9 @@ def list_warnings(
     datum: HeightDatum,
 ) -> list[str]:
     """Say what a reader should know before using the map, each with its remedy."""
-    warnings = list(reconstruction.warnings)
-    said = " ".join(warnings).lower()
+    warnings = [PREVIEW] if reconstruction.figures.get("preview") else []
+    warnings += reconstruction.warnings
+    said = " ".join(reconstruction.warnings).lower()
     scale = reconstruction.vertical_scale
     if scale is not None and scale.weak and "vertical scale" not in said:
         warnings.append(
@@ -158,11 +166,11 @@ def list_warnings(
             f"{left_out} of {left_out + len(reconstruction.photos)} photographs could not be "
             "oriented; they are listed below with the reason. Fly with more overlap there."
         )
-    residual = mean_residual_px(reconstruction)
-    if residual > HIGH_RESIDUAL_PX:
+    residual, usual_px = mean_residual_px(reconstruction), usual_residual_px(reconstruction)
+    if residual > usual_px:
         warnings.append(
             f"The photographs fit each other to {residual:.2f} px on average, where less than "
-            f"{HIGH_RESIDUAL_PX:g} px is usual. Look for moving things, blur, or a wrong camera."
+            f"{usual_px:.2g} px is usual. Look for moving things, blur, or a wrong camera."
         )
     if covered is not None and covered.measured_of_three < LEAST_COVERED:
         warnings.append(_say_unmeasured(covered, in_doubt(reconstruction)))
@@ -174,7 +182,7 @@ def list_warnings(
 def in_doubt(reconstruction: Reconstruction) -> bool:
     """Tell whether what is known of a block puts the whole of it in doubt."""
     said = " ".join(reconstruction.warnings).lower()
-    return mean_residual_px(reconstruction) > HIGH_RESIDUAL_PX or any(
+    return mean_residual_px(reconstruction) > usual_residual_px(reconstruction) or any(
         word in said for word in DOUBTFUL
     )
 
@@ -244,6 +252,12 @@ def mean_residual_px(reconstruction: Reconstruction) -> float:
     residuals = reconstruction.point_residuals_px
     weights = reconstruction.point_views
     return float(np.average(residuals, weights=weights)) if len(residuals) else float("nan")
+
+
+def usual_residual_px(reconstruction: Reconstruction) -> float:
+    """Return the mean residual that a sound block has at most."""
+    searched_px = float(reconstruction.figures.get("searched_pixel_px", 1.0))
+    return max(HIGH_RESIDUAL_PX, HIGH_SEARCHED_PX * searched_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import distributions
+from email import message_from_string
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -158,8 +159,15 @@ def explain(result: Result) -> str:
 
 def installed_packages() -> list[str]:
     """Return all packages of this Python, as pip is told to install them again."""
-    found = {(dist.metadata["Name"], dist.version) for dist in distributions()}
+    found = {_name_and_version(dist) for dist in distributions()}
     return sorted((f"{name}=={number}" for name, number in found if name), key=str.lower)
+
+
+def _name_and_version(dist: Distribution) -> tuple[str, str]:
+    """Return what the head of a package's metadata says; its long description is not parsed."""
+    head = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    said = message_from_string(head)
+    return said.get("Name", ""), said.get("Version", "")
 
 
 def _manifest_before(folder: Path, manifest: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.engine.cost import SurveySize, survey_size
+from flows.engine.cost import Quality, SurveySize, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Recipe, Stage
 from flows.engine.store import Input, Known, Result, StageStore
@@ -44,9 +44,13 @@ BAND_STAGES: tuple[type[Stage], ...] = (Reflectance,)
 """What follows for a survey with photographs of single bands."""
 
 
-def stages_for(captures: Sequence[Capture]) -> tuple[type[Stage], ...]:
-    """Return the stages of a survey's map, in their order."""
-    return STAGES + (BAND_STAGES if has_bands(captures) else ())
+def stages_for(
+    captures: Sequence[Capture], quality: Quality = Quality.NORMAL
+) -> tuple[type[Stage], ...]:
+    """Return the stages of a survey's map, in their order; a preview has no point cloud."""
+    preview = quality == Quality.FAST
+    stages = tuple(stage for stage in STAGES if not (preview and stage is Cloud))
+    return stages + (BAND_STAGES if has_bands(captures) else ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,7 @@ def plan_map(
         survey=survey,
         settings=settings,
         captures=captures,
-        stages=stages_for(captures) if stages is None else stages,
+        stages=stages_for(captures, options.quality) if stages is None else stages,
         values=values,
         digest=survey_digest(settings, captures),
         retry_holes=retry_holes,

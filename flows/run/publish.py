@@ -49,6 +49,7 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     """
     survey = plan.survey
     publish(results, survey.products_dir)
+    _retire(results, survey.products_dir)
     if (verdict := _up_to_date(plan, results, asked)) is not None:
         return verdict
     (oriented,) = (result for result in results if result.stage == ORIENTED)
@@ -126,17 +127,39 @@ def _put(source: Path, target: Path, *, keep: bool = False) -> None:
             _set_aside(target)
 
 
-def _set_aside(product: Path) -> None:
+def _set_aside(product: Path, then: str = "what was made is put back") -> None:
     """Keep a product that somebody, or the disk, has changed."""
     now = datetime.now(UTC)
     kept = product.parent / EDITED / f"{product.stem}-{now:%Y%m%dT%H%M%S%f}Z{product.suffix}"
     kept.parent.mkdir(exist_ok=True)
     product.replace(kept)
     log.warning(
-        "%s: is not as it was made; kept as %s, and what was made is put back",
+        "%s: is not as it was made; kept as %s, and %s",
         product,
         kept.relative_to(product.parent.parent),
+        then,
     )
+
+
+def _retire(results: Sequence[Result], products_dir: Path) -> None:
+    """Take away the products of an earlier map that this one has not: they would pass for its own.
+
+    They come back with a map that has them; what somebody has changed is kept.
+    """
+    made = {name for result in results for name in result.files}
+    stamps = product_stamps(products_dir)
+    ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
+    stale = {
+        name: ours.get(name, "")
+        for name in MAP_FILES
+        if name not in made and (products_dir / name).exists()
+    }
+    changed = stamps.differing(stale)
+    for name in stale:
+        if name in changed:
+            _set_aside(products_dir / name, "this map has none")
+        else:
+            (products_dir / name).unlink()
 
 
 def remember_map(record: MapRecord, verdict: Verdict) -> None:

@@ -19,7 +19,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from flows.engine.cost import Quality
+from flows.engine.cost import MOST_HALVINGS, PREVIEW_SIDE_PX, Quality
 from flows.engine.result import DISTRIBUTION, environment_in_short
 from flows.engine.stage import Workspace
 from flows.products.ground import Continued, read_continued
@@ -41,12 +41,21 @@ SURVEY = "survey"
 PICTURES = "pictures"
 """Folder below ``work/`` of the photographs' pyramids."""
 
+PREVIEWS = "preview"
+"""Folder in it of what a preview is drawn of."""
 FEATURE_SIZES = {
-    Quality.FAST: (1200, 3000),
+    Quality.FAST: (640, 1200),
     Quality.NORMAL: (1600, 5000),
     Quality.HIGH: (2400, 8000),
 }
 """Long side in pixels of the picture searched for keypoints, and their number."""
+DECODED_SIZES = {
+    Quality.FAST: (PREVIEW_SIDE_PX, MOST_HALVINGS),
+    Quality.NORMAL: (1600, 1),
+    Quality.HIGH: (2400, 1),
+}
+"""Long side in pixels that photographs keep when they are halved before keypoints and surface are
+sought in them, and how often they may be."""
 PICTURES_PER_WORKER = 6
 """Decoded photographs kept in memory for each worker, and once more for all."""
 RESERVE_BYTES = 200 * 2**20
@@ -62,9 +71,9 @@ def picture_store(space: Workspace) -> PictureStore:
     """
     from photogrammetry.pictures import PictureStore
 
-    return PictureStore(
-        folder=Survey(folder=space.inputs[SURVEY]).work_dir / PICTURES / space.options["quality"]
-    )
+    quality = space.options["quality"]
+    name = PREVIEWS if quality == Quality.FAST else quality
+    return PictureStore(folder=Survey(folder=space.inputs[SURVEY]).work_dir / PICTURES / name)
 
 
 def complete_pictures(space: Workspace, captures: Sequence[Capture]) -> None:
@@ -83,15 +92,37 @@ def complete_pictures(space: Workspace, captures: Sequence[Capture]) -> None:
             pass
 
 
+def searched_halvings(quality: Quality, size_px: tuple[int, int]) -> int:
+    """Return how often a photograph is halved before keypoints and surface are sought in it."""
+    from photogrammetry.pictures import halvings_to
+
+    long_side_px, most = DECODED_SIZES[quality]
+    return halvings_to(size_px, long_side_px, most=most)
+
+
+def drawn_halvings(quality: Quality, size_px: tuple[int, int]) -> int:
+    """Return how often a photograph is halved before it is drawn: never, but for a preview.
+
+    For that, the pictures serve in which keypoints were sought.
+    """
+    return searched_halvings(quality, size_px) if quality == Quality.FAST else 0
+
+
 def save_picture(space: Workspace, capture: Capture) -> None:
     """Decode a photograph and store its pyramid."""
     from photogrammetry.pictures import read_photograph
 
-    long_side_px, _ = FEATURE_SIZES[space.options["quality"]]
-    halvings = int(max(capture.width_px, capture.height_px) >= 2 * long_side_px)
+    size_px = capture.width_px, capture.height_px
+    halvings = searched_halvings(space.options["quality"], size_px)
     photos_dir = Survey(folder=space.inputs[SURVEY]).photos_dir
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
-    picture_store(space).save(capture.name, picture, halvings=halvings)
+    keep_picture(space, capture.name, picture, halvings)
+
+
+def keep_picture(space: Workspace, name: str, picture: NDArray[np.uint8], halvings: int) -> None:
+    """Store the pyramid of a photograph; for a preview, all that is drawn of it as well."""
+    preview = space.options["quality"] == Quality.FAST
+    picture_store(space).save(name, picture, halvings=halvings, whole=preview)
 
 
 def read_survey(space: Workspace) -> tuple[Survey, Settings, Sequence[Capture]]:

@@ -8,7 +8,6 @@ and pyramids below ``work/pictures``; what is deleted there is made again where 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,14 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import FEATURE_WORK, Cost, Needs, OfPhotographs, SurveySize
+from flows.engine.cost import FEATURE_WORK, Cost, Needs, OfPhotographs, Quality, SurveySize
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.stages.inputs import (
+    DECODED_SIZES,
     FEATURE_SIZES,
+    keep_picture,
     picture_store,
     read_survey,
     require_space,
     save_picture,
+    searched_halvings,
 )
 from tmp.captures import Capture, HeightUse
 from tmp.errors import PhotographError
@@ -54,7 +56,7 @@ class Features(Stage):
     """Find the keypoints of photographs, and keep their grey pyramids from the same decode."""
 
     name = "features"
-    version = "1"
+    version = "2"
     options = ("quality",)
     label = "Finding keypoints"
     needs = OfPhotographs(
@@ -84,7 +86,10 @@ class Features(Stage):
 
     def is_made(self, item: str) -> bool:
         """Tell whether a photograph has keypoints and a pyramid."""
-        return self._is_described(item) and self._pictures.has(item, finest_level=1)
+        capture = self._captures[item]
+        size_px = capture.width_px, capture.height_px
+        level = max(1, searched_halvings(self.space.options["quality"], size_px))
+        return self._is_described(item) and self._pictures.has(item, finest_level=level)
 
     @contextmanager
     def prepared(self, items: Sequence[str]) -> Iterator[None]:
@@ -131,8 +136,10 @@ class Features(Stage):
         return {"photographs": len(found), "unreadable": len(unreadable)}
 
     def _keep(self, name: str, picture: NDArray[np.uint8]) -> None:
-        halvings = round(math.log2(self._captures[name].width_px / picture.shape[1]))
-        self._pictures.save(name, picture, halvings=halvings)
+        from photogrammetry.pictures import halvings_of
+
+        halvings = halvings_of(picture, self._captures[name].width_px)
+        keep_picture(self.space, name, picture, halvings)
 
     def _is_described(self, name: str) -> bool:
         from photogrammetry.orientation.features import features_path, read_digest
@@ -255,17 +262,34 @@ class Orientation(Stage):
         reconstruction = solve(
             task, keypoints, verified, space.temporary, workers=space.workers, track=space.track
         )
-        write_reconstruction(reconstruction, space.out)
+        figures = {
+            **reconstruction.figures,
+            "searched_pixel_px": _searched_pixel_px(space, used),
+            "preview": space.options["quality"] == Quality.FAST,
+        }
+        write_reconstruction(replace(reconstruction, figures=figures), space.out)
         return {}
+
+
+def _searched_pixel_px(space: Workspace, captures: Sequence[Capture]) -> float:
+    """Return the side of a pixel of the pictures searched, in pixels of photographs (median)."""
+    long_side_px, _ = FEATURE_SIZES[space.options["quality"]]
+    sides = [max(capture.width_px, capture.height_px) for capture in captures]
+    return max(float(np.median(sides)) / long_side_px, 1.0)
 
 
 def _task(space: Workspace) -> OrientTask:
     from photogrammetry.orientation.features import FeatureOptions
     from photogrammetry.orientation.orient import OrientOptions, OrientTask
+    from photogrammetry.orientation.pairs import PairOptions
     from photogrammetry.orientation.refine import RefineOptions
+    from photogrammetry.orientation.sfm import TrackOptions
 
     survey, settings, captures = read_survey(space)
-    long_side_px, keypoints = FEATURE_SIZES[space.options["quality"]]
+    quality = space.options["quality"]
+    long_side_px, keypoints = FEATURE_SIZES[quality]
+    decoded_px, most_halvings = DECODED_SIZES[quality]
+    preview = quality == Quality.FAST
     sigma_m = space.options.get("position_sigma_m")
     return OrientTask(
         captures=captures,
@@ -274,8 +298,16 @@ def _task(space: Workspace) -> OrientTask:
         frame=settings.frame,
         work_dir=survey.work_dir / BLOCK,
         options=OrientOptions(
-            features=FeatureOptions(long_side_px=long_side_px, keypoints=keypoints),
+            features=FeatureOptions(
+                long_side_px=long_side_px,
+                decoded_px=decoded_px,
+                most_halvings=most_halvings,
+                keypoints=keypoints,
+            ),
+            pairs=PairOptions(neighbours=6, per_sector=2) if preview else PairOptions(),
+            tracks=TrackOptions(per_cell=2) if preview else TrackOptions(),
             refinement=RefineOptions(
+                assess_scale=not preview,
                 heights=HeightUse(space.options.get("heights", HeightUse.AUTO)),
                 position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
             ),

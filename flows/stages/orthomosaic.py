@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, OfPhotographs, OfTiles, Raster
+from flows.engine.cost import SURFACE_CELLS, OfPhotographs, OfTiles, Quality, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.ground import GROUND, Continued, inside_area, read_continued
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
     complete_pictures,
+    drawn_halvings,
     drawn_on,
     picture_store,
     product_tags,
@@ -125,9 +126,18 @@ class Orthomosaic(Stage):
         self._frame = reconstruction.frame
         self._views, self._store = views_of(reconstruction), picture_store(space)
         self._gains = read_gains(space.inputs[Exposure.name])
-        largest = max(view.camera.width_px * view.camera.height_px * 3 for view in self._views)
+        quality = space.options["quality"]
+        largest = max(
+            3
+            * camera.width_px
+            * camera.height_px
+            / 4 ** drawn_halvings(quality, (camera.width_px, camera.height_px))
+            for camera in reconstruction.cameras.values()
+        )
         self._pictures = DecodedPictures(
-            survey.photos_dir, budget_bytes=PICTURES_PER_WORKER * (space.workers + 1) * largest
+            survey.photos_dir,
+            budget_bytes=int(PICTURES_PER_WORKER * (space.workers + 1) * largest),
+            load=self._store.colour if quality == Quality.FAST else None,
         )
         yield
         self._pictures.clear()  # the room they took is wanted for compression

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import SURFACE_CELLS, OfTiles, Raster
+from flows.engine.cost import SURFACE_CELLS, OfTiles, Quality, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.ground import (
     GROUND,
@@ -34,6 +34,7 @@ from flows.products.table import (
 )
 from flows.stages.inputs import (
     complete_pictures,
+    drawn_halvings,
     neat,
     picture_store,
     product_tags,
@@ -79,12 +80,18 @@ class Surface(Stage):
 
     def __init__(self, space: Workspace) -> None:
         """Lay the tiles over the ground that two photographs see."""
+        from photogrammetry.surface.measure import SurfaceOptions
         from photogrammetry.surface.trend import ground_sample_distance, survey_trend
 
         super().__init__(space)
         reconstruction = self._reconstruction = read_surveying(space)
         self._gsd_m = ground_sample_distance(reconstruction)
-        cell_m = neat(self._gsd_m * SURFACE_CELLS[space.options["quality"]], reconstruction)
+        quality = space.options["quality"]
+        drawn_m = self._gsd_m * _drawn_pixels(quality, reconstruction)
+        cell_m = neat(drawn_m * SURFACE_CELLS[quality], reconstruction)
+        self._options = (
+            SurfaceOptions(views=3, levels=3) if quality == Quality.FAST else SurfaceOptions()
+        )
         self._trend = survey_trend(reconstruction)
         bounds, self._twice = _bounds(reconstruction, self._trend, space.options["area_wkt"])
         grid = Grid.from_bounds(bounds, cell_m, reconstruction.frame.crs)
@@ -121,7 +128,7 @@ class Surface(Stage):
 
     def make(self, item: str) -> None:
         """Measure a tile; writes its ground."""
-        from photogrammetry.surface.measure import SurfaceOptions, measure_tile
+        from photogrammetry.surface.measure import measure_tile
         from photogrammetry.surface.search import seek_ground
 
         tile, grid = self._tiles[item], self._ground.grid
@@ -137,7 +144,7 @@ class Surface(Stage):
                 self._reconstruction.frame,
                 self._store,
                 seek_ground(self._points, self._trend, bounds, self._height_agl_m),
-                options=SurfaceOptions(),
+                options=self._options,
             )
         self._ground.write(tile, _ground_bands(guess, tile, part, found))
 
@@ -150,6 +157,13 @@ class Surface(Stage):
             "height_agl_m": self._height_agl_m,
             **_coverage(self._ground),
         }
+
+
+def _drawn_pixels(quality: Quality, reconstruction: Reconstruction) -> float:
+    """Return the side of a pixel that is drawn, in pixels of the photographs (median)."""
+    cameras = (reconstruction.cameras[photo.camera_id] for photo in reconstruction.photos)
+    halvings = [drawn_halvings(quality, (one.width_px, one.height_px)) for one in cameras]
+    return float(2.0 ** np.median(halvings))
 
 
 def _ground_bands(guess: Array, tile: Tile, part: Tile | None, found: TileSurface | None) -> Array:

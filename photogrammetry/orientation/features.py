@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from photogrammetry.pictures import read_photograph
+from photogrammetry.pictures import halvings_to, read_photograph
 from tmp.captures import Capture
 from tmp.errors import OrientationError, PhotographError
 from tmp.files import replacing
@@ -84,6 +84,10 @@ class FeatureOptions:
 
     long_side_px: int = 1600
     """Size the picture is reduced to; smaller pictures are left as they are."""
+    decoded_px: int = 1600
+    """Longer side that a photograph keeps when it is halved while it is decoded, ..."""
+    most_halvings: int = 1
+    """... and how often it may be."""
     keypoints: int = 5000
     """At most this many are kept for each photograph."""
     contrast: float = 0.03
@@ -234,9 +238,10 @@ def detect_photograph(
 
     Raises `PhotographError` if the photograph cannot be read.
     """
-    halvings = int(max(capture.width_px, capture.height_px) >= 2 * options.long_side_px)
+    size_px = capture.width_px, capture.height_px
+    halvings = halvings_to(size_px, options.decoded_px, most=options.most_halvings)
     picture = read_photograph(photos_dir / capture.name, halvings=halvings)
-    features = detect_features(picture, (capture.width_px, capture.height_px), options)
+    features = detect_features(picture, size_px, options)
     if on_picture is not None:
         on_picture(capture.name, picture)
     write_features(features, features_path(features_dir, capture.name))

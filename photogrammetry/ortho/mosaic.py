@@ -1,8 +1,8 @@
 """The true orthomosaic, tile by tile: the best view of every place, with seams that do not show.
 
-The photographs are sampled once, at full size, through the full lens model (`rendering.py`), from
-the views that `seams.py` chose.  Across a seam they fade into each other over a few pixels, and
-what is left of their difference in brightness is spread over metres.
+The photographs are sampled once, as large as they are given, through the full lens model
+(`rendering.py`), from the views that `seams.py` chose.  Across a seam they fade into each other
+over a few pixels, and what is left of their difference in brightness is spread over metres.
 
 Bands of light are projected each from the poses of its own lens, so that they lie on each other
 wherever the surface is right, walls and slopes included.  Seams are chosen once for all bands that
@@ -36,7 +36,13 @@ from photogrammetry.ortho.seams import (
     choose_seams,
     views_near,
 )
-from photogrammetry.pictures import THUMBNAIL_LEVEL, DecodedPictures, PictureStore, halve
+from photogrammetry.pictures import (
+    THUMBNAIL_LEVEL,
+    DecodedPictures,
+    PictureStore,
+    halve,
+    halvings_of,
+)
 from photogrammetry.views import TileViews, View, geometry_row, views_in_tile
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
@@ -245,9 +251,11 @@ def _sample_tile(drawing: _Drawing, pictures: DecodedPictures) -> tuple[Float32,
         )
         if not one.values[rows, cols].any():
             continue
+        picture = pictures.get(view.name)
+        scale = 2.0 ** -halvings_of(picture, view.camera.width_px)
         add_view(
-            pictures.get(view.name),
-            geometry_row(drawing.placed, i, 1.0).astype(np.float32)[None],
+            picture,
+            geometry_row(drawing.placed, i, scale).astype(np.float32)[None],
             gains[view.name].astype(np.float32),
             x,
             y,

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from flows.report.findings import (
@@ -138,6 +139,18 @@ def test_a_block_in_doubt_is_not_blamed_on_water(
     assert unmeasured.startswith("The orientation itself is in doubt")
     assert "water" not in unmeasured
     assert not in_doubt(good)
+
+
+def test_a_preview_says_what_it_is_good_for_and_is_judged_by_its_own_pixels(
+    good: Reconstruction, captures: tuple[Capture, ...]
+) -> None:
+    coarse = replace(good, point_residuals_px=np.full_like(good.point_residuals_px, 1.8))
+    seen = replace(coarse, figures={**good.figures, "searched_pixel_px": 6.25, "preview": True})
+    first, *others = list_warnings(seen, captures, covered(1.0), HeightDatum.ELLIPSOID)
+    assert first.startswith("This is a preview")
+    assert not any("fit each other" in warning for warning in others)
+    told = list_warnings(coarse, captures, covered(1.0), HeightDatum.ELLIPSOID)
+    assert "less than 1 px is usual" in " ".join(told)
 
 
 def test_nothing_is_recommended_that_cannot_be_done(

@@ -14,6 +14,7 @@ import pytest
 from flows.engine.stage import Figures, Stage
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
+from flows.products.table import CLOUD, DSM
 from flows.report.report import MapRecord, assess_map
 from flows.report.verdict import End
 from flows.run.plan import survey_digest
@@ -139,6 +140,17 @@ def test_deleted_product_comes_back_without_work(root: Path, fakes: Fakes) -> No
     map_survey(root, MapOptions(), stages=fakes.stages)
     assert (root / "products" / "dsm.tif").exists()
     assert fakes.runs == ["orientation", "surface"]
+
+
+def test_a_product_that_the_latest_map_has_not_does_not_pass_for_its_own(
+    root: Path, fakes: Fakes
+) -> None:
+    result = map_survey(root, stages=fakes.stages)
+    stale = result.survey.products_dir / CLOUD.file
+    stale.write_bytes(b"points of an earlier map")
+    map_survey(root, stages=fakes.stages)
+    assert not stale.exists()
+    assert (result.survey.products_dir / DSM.file).exists()
 
 
 def test_one_photograph_is_refused(root: Path, record: MapRecord, fakes: Fakes) -> None:

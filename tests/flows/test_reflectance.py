@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.engine.cost import Quality
 from flows.run.plan import BAND_STAGES, STAGES, stages_for
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
+from flows.stages.surface import Cloud
 from photogrammetry.ortho.mosaic import BandLayer
 from photogrammetry.views import View
 from tmp.cameras import Camera, Pose
@@ -79,6 +81,10 @@ def test_a_map_of_colour_photographs_has_no_reflectance_stage():
     assert stages_for([capture(""), capture("nir")]) == STAGES + BAND_STAGES
 
 
+def test_a_preview_has_no_point_cloud():
+    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {Cloud}
+
+
 def test_a_band_photograph_that_is_not_used_counts_for_nothing():
     assert not has_bands([capture("nir", flags=(Flag.DROPPED,))])
 
@@ -90,7 +96,6 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     import cv2
     import rasterio
 
-    from flows.engine.cost import Quality
     from flows.pipeline import map_survey
     from flows.run.request import MapOptions
     from ingest.photographs import ingest_photographs

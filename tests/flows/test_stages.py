@@ -7,9 +7,18 @@ import cv2
 import numpy as np
 import pytest
 
+from flows.engine.cost import Quality
 from flows.engine.stage import Workspace
 from flows.report.report import MapRecord
-from flows.stages.inputs import SURVEY, complete_pictures, picture_store, read_survey
+from flows.stages.inputs import (
+    DECODED_SIZES,
+    SURVEY,
+    complete_pictures,
+    drawn_halvings,
+    picture_store,
+    read_survey,
+    searched_halvings,
+)
 from tmp.captures import Flag, write_captures
 from tmp.progress import silent
 from tmp.survey import read_settings, write_settings
@@ -64,6 +73,27 @@ def test_undecodable_photograph_does_not_stop_the_others(space: Workspace) -> No
 def test_each_quality_has_pyramids_of_its_own(space: Workspace) -> None:
     fast = replace(space, options={"quality": "fast"})
     assert picture_store(fast).folder != picture_store(space).folder
+
+
+def test_a_preview_is_drawn_of_what_its_keypoints_were_sought_in(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DECODED_SIZES, Quality.FAST, (190, 3))  # of 800 px, halved twice
+    fast = replace(space, options={"quality": "fast"})
+    _, _, captures = read_survey(fast)
+    complete_pictures(fast, captures)
+    store = picture_store(fast)
+    for capture in captures:
+        assert store.colour(capture.name).shape == (150, 200, 3)
+        assert store.has(capture.name, finest_level=2)
+        assert not store.has(capture.name, finest_level=1)
+
+
+def test_only_a_preview_is_drawn_of_reduced_photographs() -> None:
+    sizes = [(4000, 2250), (5472, 3648), (1800, 1350), (800, 600)]
+    assert [drawn_halvings(Quality.FAST, size) for size in sizes] == [2, 2, 1, 0]
+    assert [drawn_halvings(Quality.NORMAL, size) for size in sizes] == [0, 0, 0, 0]
+    assert [searched_halvings(Quality.NORMAL, size) for size in sizes] == [1, 1, 0, 0]
 
 
 def test_photographs_dropped_by_hand_are_not_used(space: Workspace, record: MapRecord) -> None:

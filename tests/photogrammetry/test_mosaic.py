@@ -15,7 +15,7 @@ from photogrammetry.ortho.seams import (
     ground_window,
     views_near,
 )
-from photogrammetry.pictures import DecodedPictures
+from photogrammetry.pictures import DecodedPictures, read_photograph
 from tmp.geo.grids import Grid, Tile
 
 CELL_M, GSD_M = 0.15, 0.05
@@ -57,7 +57,7 @@ def true_colours(world, small_world, window: Grid) -> np.ndarray:
     return world.colour(at[:, 0].reshape(x.shape), at[:, 1].reshape(x.shape))
 
 
-def render(flown_world, window: Grid, gains=None) -> np.ndarray:
+def render(flown_world, window: Grid, gains=None, halvings: int = 0) -> np.ndarray:
     world, small_world, folder, store, surface = flown_world
     tile = ground_window(surface, window)
     return mosaic_tile(
@@ -67,7 +67,11 @@ def render(flown_world, window: Grid, gains=None) -> np.ndarray:
         gains or {view.name: np.ones(3) for view in world.views},
         small_world.FRAME,
         store,
-        DecodedPictures(folder, budget_bytes=10**8),
+        DecodedPictures(
+            folder,
+            budget_bytes=10**8,
+            load=lambda name: read_photograph(folder / name, halvings=halvings),
+        ),
     )
 
 
@@ -88,6 +92,18 @@ def test_the_orthomosaic_lies_within_a_fifth_of_a_pixel_of_the_truth(flown_world
     )
     assert response > 0.5
     assert np.hypot(*shift) < 0.2
+
+
+def test_halved_photographs_are_drawn_in_the_same_place(flown_world) -> None:
+    window = window_over(flown_world[-1])
+    whole, halved = render(flown_world, window), render(flown_world, window, halvings=1)
+    part = np.s_[10:190, 10:70]
+    shift, response = cv2.phaseCorrelate(
+        whole[1][part].astype(np.float64), halved[1][part].astype(np.float64)
+    )
+    assert response > 0.5
+    assert np.hypot(*shift) < 0.1
+    assert halved[1][part].std() < whole[1][part].std()
 
 
 def test_colours_are_those_of_the_ground_within_the_blur_of_sampling(flown_world) -> None:
