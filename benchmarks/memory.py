@@ -52,7 +52,7 @@ def main() -> None:
 def products_cost(folder: Path, scale: int, workers: int, environment: dict[str, str]) -> Cost:
     """Rehearse and map one size; returns the cost of all that follows the orientation."""
     card, survey = folder / "card", folder / "survey"
-    run([TMP, "rehearse", card, "--scale", str(scale), "--workers", str(workers)])
+    run([TMP, "rehearse", card, "--farm", "--scale", str(scale), "--workers", str(workers)])
     run([TMP, "ingest", card / "photos", "--to", survey, "--link", "--workers", str(workers)])
     run_map(survey, workers=workers, environment=environment)
     for stage in (survey / "work" / "stages").iterdir():

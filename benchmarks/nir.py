@@ -80,7 +80,7 @@ def main() -> None:
         workers = ("--workers", str(asked.workers))
         environment = kernels(folder, warm=asked.warm)
         seed = ("--seed", str(asked.seed))
-        run([TMP, "rehearse", flown, "--nir", *seed, *workers], environment=environment)
+        run([TMP, "rehearse", flown, "--farm", "--nir", *seed, *workers], environment=environment)
         run([TMP, "ingest", flown / "photos", "--to", survey, "--link", *workers])
         outline_targets(survey, flown / "truth")
         cost = run([TMP, "map", survey, *workers], environment=environment)

@@ -73,7 +73,10 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 
 
 # Options that stand for a field of `PlanRequest` have its name.
-@click.command(short_help="Plan a survey of a polygon, and prove that it covers.")
+@click.command(
+    short_help="Plan a survey of a polygon, and prove that it covers.",
+    epilog="Example: tmp plan dig.kml -o dig --drone 'DJI Mini 4 Pro' --gsd 2.5cm",
+)
 @click.argument("area")
 @click.option("-o", "--to", "survey", required=True, type=FILE, help="Folder of the survey.")
 @click.option("--drone", required=True, help="As 'tmp cameras' lists them.")

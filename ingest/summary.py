@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -126,7 +127,7 @@ def summarise(result: IngestResult) -> list[str]:
     lines += [f"  MIND: {note}" for note in result.notes]
     lines += [f"  LEFT OUT: {path}: {reason}" for path, reason in result.left_out.items()]
     lines += [f"  NOT TAKEN IN: {reason}" for reason in result.failed.values()]
-    lines.append(f"next: tmp map {result.survey.folder}")
+    lines.append(f"next: tmp map {shlex.quote(str(result.survey.folder))}")
     return lines
 
 

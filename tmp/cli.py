@@ -1,17 +1,27 @@
-"""The ``tmp`` command: a thin group whose sub-commands come from entry points."""
+"""The ``tmp`` command: a thin group whose sub-commands come from entry points.
+
+Each command that works on a survey keeps a log in the survey's ``work/logs``: versions, the
+command's words, every line from INFO on, and the traceback of what ended it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import platform
 import re
+import shlex
 import sys
 import tempfile
+import time
 import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points, version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +29,23 @@ import click
 
 from tmp.doctor import remedy_for
 from tmp.errors import TmpError
+from tmp.files import nearest
 from tmp.threads import ended_by_signals, share_one_heap, stay_offline
 
 log = logging.getLogger(__name__)
 
 GROUP = "tmp.commands"
 PACKAGE = "terrestrial-mapping-platform"
+OURS = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
+"""Packages whose lines a log keeps from INFO on; those of others from WARNING on."""
+KEPT_LOGS = 20
+"""Log files kept in a survey."""
+LOGS = Path("work", "logs")
+
+SURVEY_OPTIONS = ("survey", "root", "folder")
+"""Names of the parameter that says which survey a command works on."""
+WITHOUT_LOG = frozenset({"status", "logs", "cancel"})
+"""Commands that only look at others."""
 _NO_MEMORY = re.compile(
     r"bad_alloc|insufficient memory|cannot allocate memory|unable to allocate"
     r"|failed to map segment|can't start new thread",
@@ -74,8 +95,17 @@ class PluginGroup(click.Group):
         if (own := super().get_command(ctx, cmd_name)) is not None:
             return own
         for point in entry_points(group=GROUP, name=cmd_name):
-            return _load(point)
+            return _completed(_load(point))
         return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is asked for; of one that is not there, the likeliest meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            ctx.fail(f"No such command {args[0]!r}{nearest(args[0], self.list_commands(ctx))}")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command, turning platform errors into messages."""
@@ -143,6 +173,158 @@ def _write_crash(error: Exception) -> Path:
     raise OSError("no folder for the crash file")
 
 
+def _completed(command: click.Command) -> click.Command:
+    """Give a command, and those below it, what all have: ``-v`` and ``-q``, and a log file."""
+    taken = {word for param in command.params for word in param.opts}
+    for option in (_VERBOSE, _QUIET):
+        if not taken.intersection(option.opts):
+            command.params.append(option)
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _completed(below)
+    if command.callback is not None and not hasattr(command.callback, "__logged__"):
+        command.callback = _logged(command.callback)
+    return command
+
+
+def _logged(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a command keep a log in the survey it works on, if it works on one."""
+
+    @functools.wraps(callback)
+    def run(*args: Any, **options: Any) -> Any:
+        context = click.get_current_context()
+        name = str(context.info_name)
+        survey = next((options[key] for key in SURVEY_OPTIONS if options.get(key)), None)
+        if survey is None or name in WITHOUT_LOG or options.get("dry_run"):
+            return callback(*args, **options)
+        with logged(Path(survey), name):
+            return callback(*args, **options)
+
+    run.__logged__ = True  # type: ignore[attr-defined]
+    return run
+
+
+@contextlib.contextmanager
+def logged(survey: Path, command: str) -> Iterator[None]:
+    """Keep what the block logs in a file of a survey; where none can be written, in none.
+
+    Of an error the traceback is kept, and it is raised again.
+    """
+    handler = logging.StreamHandler(_open(survey, command) or StringIO())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setLevel(logging.INFO)
+    handler.addFilter(_is_kept)
+    handler.stream.write(_head())
+    root = logging.getLogger()
+    before, began_s, ended = root.level, time.monotonic(), "done"
+    root.addHandler(handler)
+    root.setLevel(min(before, logging.INFO))
+    try:
+        yield
+    except SystemExit as exit_:
+        ended = f"exit status {exit_.code or 0}"
+        raise
+    except BaseException as error:
+        ended = f"{type(error).__name__}: {error}"
+        handler.stream.write("".join(traceback.format_exception(error)))
+        raise
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        with contextlib.suppress(OSError):  # a full disk ends no command that is done
+            handler.stream.write(f"{ended}, after {time.monotonic() - began_s:.1f} s\n")
+            _close(handler.stream, survey, command)
+
+
+def command_logs(survey: Path) -> list[Path]:
+    """Return the log files of a survey's commands, the latest last."""
+    return sorted((survey / LOGS).glob("*Z-*.log"))
+
+
+def command_of(path: Path) -> str:
+    """Return the command that a log file is of.
+
+    Examples
+    --------
+    >>> command_of(Path("20260703T091200.123456Z-map-1234.log"))
+    'map'
+    """
+    return path.stem.partition("Z-")[2].rpartition("-")[0]
+
+
+def _open(survey: Path, command: str) -> StringIO | None:
+    """Open a new log file; None where the survey is not there yet, or cannot be written."""
+    if not (survey / "survey.toml").is_file():
+        return None
+    folder = survey / LOGS
+    now = datetime.now(UTC)
+    name = f"{now:%Y%m%dT%H%M%S.%f}Z-{command}-{os.getpid()}.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in command_logs(survey)[: 1 - KEPT_LOGS]:
+            path.unlink(missing_ok=True)
+        # Only a new file: what lies there, or a link that somebody has laid, is not written to.
+        return (folder / name).open("x", encoding="utf-8", errors="backslashreplace")  # type: ignore[return-value]
+    except OSError as error:
+        log.info("%s: no log file can be written (%s)", folder, error.strerror)
+        return None
+
+
+def _close(stream: StringIO, survey: Path, command: str) -> None:
+    """Close a log; one that was kept in memory is written, if the survey is there by now."""
+    if isinstance(stream, StringIO):
+        if (file := _open(survey, command)) is None:
+            return
+        file.write(stream.getvalue())
+        stream = file
+    stream.close()
+
+
+def _is_kept(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] in OURS
+
+
+def _head() -> str:
+    words = shlex.join(["tmp", *sys.argv[1:]])
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC  {words}\n"
+        f"{PACKAGE} {version(PACKAGE)}, Python {platform.python_version()}, "
+        f"{platform.platform()}, in {Path.cwd()}\n"
+    )
+
+
+def _change_level(context: click.Context, parameter: click.Parameter, times: int) -> None:
+    """Log more or less on the terminal, whether asked before or after the command's name."""
+    if times and not context.resilient_parsing:
+        meta = context.find_root().meta
+        meta[parameter.name] = meta.get(parameter.name, 0) + times
+        _set_level(meta.get("verbose", 0) - meta.get("quiet", 0))
+
+
+def _set_level(more: int) -> None:
+    level = max(logging.DEBUG, logging.WARNING - 10 * more)
+    root = logging.getLogger()
+    root.setLevel(level)
+    for handler in root.handlers:
+        handler.setLevel(level)  # a package may log more, for others than the terminal
+
+
+_VERBOSE = click.Option(
+    ["-v", "--verbose"],
+    count=True,
+    expose_value=False,
+    callback=_change_level,
+    help="Log more (repeatable).",
+)
+_QUIET = click.Option(
+    ["-q", "--quiet"],
+    count=True,
+    expose_value=False,
+    callback=_change_level,
+    help="Log less (repeatable).",
+)
+
+
 def _load(point: EntryPoint) -> click.Command:
     try:
         command: click.Command = point.load()
@@ -172,17 +354,15 @@ def split_names(
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
-@click.group(cls=PluginGroup)
-@click.option("-v", "--verbose", count=True, help="Log more (repeatable).")
-@click.option("-q", "--quiet", count=True, help="Log less (repeatable).")
+@click.group(cls=PluginGroup, params=[_VERBOSE, _QUIET])
 @click.version_option(package_name=PACKAGE, message="%(version)s")
-def main(verbose: int, quiet: int) -> None:
-    """Plan drone surveys and turn their photographs into maps."""
+def main() -> None:
+    """Plan drone surveys and turn their photographs into maps.
+
+    -v and -q may stand after the command's name, too: tmp map -v SURVEY.
+    """
     share_one_heap()
     stay_offline()
-    level = max(logging.DEBUG, logging.WARNING - 10 * (verbose - quiet))
-    logging.basicConfig(
-        stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"
-    )
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(level)  # a package may log more, for others than the terminal
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    meta = click.get_current_context().meta
+    _set_level(meta.get("verbose", 0) - meta.get("quiet", 0))

@@ -146,7 +146,7 @@ def describe(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-@click.command()
+@click.command(epilog="Example: tmp doctor")
 def doctor() -> None:
     """Say what works on this machine, and how to get what is missing.
 

@@ -21,7 +21,10 @@ WORD = "fly"
 """What a person types to start."""
 
 
-@click.command(short_help="Upload a plan to an autopilot, start it and follow it.")
+@click.command(
+    short_help="Upload a plan to an autopilot, start it and follow it.",
+    epilog="Example: tmp fly dig --connect udpin:127.0.0.1:14550",
+)
 @click.argument("folder", metavar="SURVEY", type=click.Path(path_type=Path))
 @click.option(
     "--connect",

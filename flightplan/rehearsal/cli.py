@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from tmp.errors import InputError
+from tmp.files import nearest
 
 if TYPE_CHECKING:
     from flightplan.rehearsal.photographs import Gnss
@@ -18,7 +22,10 @@ PHOTOGRAPHS = "rehearsal"
 """Folder of a survey that the rehearsed photographs of its plan go into."""
 
 
-@click.command(short_help="See what a plan would photograph; render photographs with their truth.")
+@click.command(
+    short_help="See what a plan would photograph; render photographs with their truth.",
+    epilog="Example: tmp rehearse farm --farm",
+)
 @click.argument("folder", metavar="SURVEY", type=click.Path(path_type=Path))
 @click.option("--photos", is_flag=True, help="Render the photographs of the plan as well.")
 @click.option(
@@ -28,6 +35,7 @@ PHOTOGRAPHS = "rehearsal"
     show_default=True,
     help="Errors of the recorded positions: 2 m (3 m in height), or 2 cm.",
 )
+@click.option("--farm", is_flag=True, help="Rehearse an invented farm; SURVEY is a new folder.")
 @click.option("--second-height", is_flag=True, help="Add cross lines at 1.35 times the height.")
 @click.option("--oblique", is_flag=True, help="Add lines that look 28° ahead.")
 @click.option("--nir", is_flag=True, help="Add a near infrared camera, and grey targets.")
@@ -42,14 +50,14 @@ PHOTOGRAPHS = "rehearsal"
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Threads to use.  [default: one per core]"
 )
-def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> None:
-    """Rehearse the plan of SURVEY, or, where it has none, a survey of an invented farm.
+def rehearse(folder: Path, photos: bool, farm: bool, workers: int | None, **given: Any) -> None:
+    """Rehearse the plan of SURVEY, or, with --farm, a survey of an invented farm.
 
     With a plan, its mission files are read as they are, edited or not, and what they would
     photograph is judged by what was asked.  --photos renders those photographs over the farm into
     SURVEY/rehearsal.
 
-    Without a plan, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
+    With --farm, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
     the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
     orthomosaic, NDVI and masks, and with --nir the grey targets on the ground.
     """
@@ -59,13 +67,41 @@ def rehearse(folder: Path, photos: bool, workers: int | None, **given: Any) -> N
 
     threads = workers or os.cpu_count() or 1
     survey = Survey(folder=folder)
-    planned = survey.plan_dir.is_dir()
-    writes = photos or not planned
+    if farm:
+        _refuse_used(survey)
+    elif not survey.plan_dir.is_dir():
+        raise _no_plan(survey)
+    writes = photos or farm
     with locked_survey(survey, "'tmp rehearse'") if writes else nullcontext(), bar() as track:
-        if planned:
-            _rehearse_plan(survey, photos, given, threads, track)
-        else:
+        if farm:
             _rehearse_farm(folder, given, threads, track)
+        else:
+            _rehearse_plan(survey, photos, given, threads, track)
+
+
+def _no_plan(survey: Survey) -> InputError:
+    """Say that there is nothing to rehearse, and which survey may have been meant."""
+    from tmp.survey import Survey
+
+    folder = survey.folder
+    near = folder.resolve().parent
+    planned = (
+        [one.name for one in near.iterdir() if Survey(folder=one).plan_dir.is_dir()]
+        if near.is_dir()
+        else []
+    )
+    meant = nearest(folder.name, planned)
+    quoted = shlex.quote(str(folder))
+    return InputError(
+        f"{folder}: has no plan to rehearse{meant}; plan one with 'tmp plan AREA -o {quoted} "
+        f"--drone NAME', or invent a farm in a new folder with 'tmp rehearse {quoted} --farm'"
+    )
+
+
+def _refuse_used(survey: Survey) -> None:
+    """Raise `InputError` where an invented farm would be mixed with a survey of its own."""
+    if survey.plan_dir.is_dir() or survey.toml_path.exists():
+        raise InputError(f"{survey.folder}: is a survey already; give a new folder for the farm")
 
 
 def _rehearse_plan(

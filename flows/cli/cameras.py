@@ -32,7 +32,11 @@ equipment_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True, short_help="List cameras and drones; measure your own.")
+@click.group(
+    invoke_without_command=True,
+    short_help="List cameras and drones; measure your own.",
+    epilog="Example: tmp cameras calibrate DJI_0001.JPG",
+)
 @equipment_option
 @click.pass_context
 def cameras(ctx: click.Context, equipment: tuple[Path, ...]) -> None:
@@ -52,7 +56,10 @@ def cameras(ctx: click.Context, equipment: tuple[Path, ...]) -> None:
     click.echo(_table(drone_rows(catalogue), left=(0, 1, 7)))
 
 
-@cameras.command(short_help="Read a camera's focal length from a photograph.")
+@cameras.command(
+    short_help="Read a camera's focal length from a photograph.",
+    epilog="Example: tmp cameras calibrate DJI_0001.JPG",
+)
 @click.argument("photo", type=click.Path(path_type=Path))
 @equipment_option
 def calibrate(photo: Path, equipment: tuple[Path, ...]) -> None:

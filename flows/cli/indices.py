@@ -38,7 +38,10 @@ def _list_indices(context: click.Context, parameter: click.Parameter, asked: boo
     context.exit()
 
 
-@click.command(short_help="Vegetation and other indices of a survey.")
+@click.command(
+    short_help="Vegetation and other indices of a survey.",
+    epilog="Example: tmp indices dig --index NDVI,NDRE --zones plots.gpkg",
+)
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--index",

@@ -9,7 +9,10 @@ import click
 from tmp.threads import available_cores
 
 
-@click.command(short_help="Take photographs into a survey.")
+@click.command(
+    short_help="Take photographs into a survey.",
+    epilog="Example: tmp ingest /media/card/DCIM --to dig",
+)
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--to",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flows.engine.cost import Quality
-from tmp.cli import split_names
+from tmp.cli import command_logs, command_of, split_names
 from tmp.threads import available_cores
 
 if TYPE_CHECKING:
@@ -127,21 +128,31 @@ def map_options(**chosen: Any) -> MapOptions:
     )
 
 
-def list_products(result: SurveyResult) -> None:
-    """Print the paths of a map's products and its report, and how it came out."""
-    products = result.survey.products_dir
-    for path in sorted([*products.glob("*.tif"), *products.glob("*.laz")]):
-        click.echo(path)
-    click.echo(result.report_path)
-    tell_verdict(result)
-
-
-def tell_verdict(result: SurveyResult) -> None:
-    """Print how a map came out."""
+def tell_map(result: SurveyResult, *, show: bool) -> None:
+    """Print how a map came out and where it lies; open its report if that is to be shown."""
     if result.verdict is None or result.report_path is None:
         return
     for line in result.verdict.in_words(result.report_path):
         click.echo(_wrapped(line))
+    products = result.survey.products_dir
+    made = [path.name for kind in ("*.tif", "*.laz") for path in sorted(products.glob(kind))]
+    click.echo(_wrapped(f"products: {products}: {', '.join(made)}"))
+    if show:
+        open_page(result.report_path)
+
+
+def open_page(path: Path) -> None:
+    """Open a page as people do who click on it; says so where there is nothing to open it with."""
+    import webbrowser
+
+    screen = (
+        sys.platform in ("win32", "darwin") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    )
+    if not (screen and webbrowser.open(path.resolve().as_uri())):
+        click.echo(f"note: nothing here to show {path} with; open it in a browser", err=True)
+
+
+open_option = click.option("--open", "show", is_flag=True, help="Open the report when it is there.")
 
 
 def exit_as(result: SurveyResult) -> None:
@@ -162,10 +173,11 @@ def _wrapped(line: str) -> str:
     )
 
 
-@click.command("map", epilog=STATUSES)
+@click.command("map", epilog=f"{STATUSES}\n\nExample: tmp map dig --quality fast --open")
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @map_choices
-def map_(survey: Path, **chosen: Any) -> None:
+@open_option
+def map_(survey: Path, show: bool, **chosen: Any) -> None:
     """Make orthomosaic, surface, point cloud and report of SURVEY.
 
     Run it again after a change, or after an interruption: what is done already is not done again.
@@ -176,16 +188,17 @@ def map_(survey: Path, **chosen: Any) -> None:
     options = map_options(**chosen)
     with bar() as track:
         result = map_survey(survey, options, track=track)
-    list_products(result)
+    tell_map(result, show=show)
     exit_as(result)
 
 
-@click.command(epilog=STATUSES)
+@click.command(epilog=f"{STATUSES}\n\nExample: tmp demo ./tmp-demo --open")
 @click.argument(
     "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("tmp-demo")
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-def demo(folder: Path, workers: int | None) -> None:
+@open_option
+def demo(folder: Path, workers: int | None, show: bool) -> None:
     """Rehearse a survey of a ruined farm, map it, and compare the map with the truth.
 
     The photographs are rendered, so what they show is known exactly.  Everything goes to FOLDER,
@@ -199,8 +212,7 @@ def demo(folder: Path, workers: int | None) -> None:
         result = run_demo(folder, MapOptions(workers=workers or available_cores()), track=track)
     for line in result.accuracy.in_words():
         click.echo(line)
-    click.echo(f"report: {result.map.report_path}")
-    tell_verdict(result.map)
+    tell_map(result.map, show=show)
     exit_as(result.map)
 
 
@@ -246,7 +258,7 @@ def way_of_running(*, prefect: bool) -> Iterator[Callable[[SurveyRun], SurveyRes
         yield go
 
 
-@click.command(epilog=STATUSES)
+@click.command(epilog=f"{STATUSES}\n\nExample: tmp run dig --card /media/card --on slurm")
 @_survey
 @click.option(
     "--card",
@@ -275,8 +287,9 @@ def way_of_running(*, prefect: bool) -> Iterator[Callable[[SurveyRun], SurveyRes
 )
 @map_choices
 @run_choices
+@open_option
 @click.option("--dry-run", is_flag=True, help="Print what would run and what it asks for.")
-def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
+def run(survey: Path, dry_run: bool, show: bool, **chosen: Any) -> None:
     """Make everything of SURVEY, from card to report, here or on a Slurm cluster.
 
     Run it again after a change, or after an interruption: what is done already is not done again.
@@ -295,7 +308,7 @@ def run(survey: Path, dry_run: bool, **chosen: Any) -> None:
 
         request, how = survey_request(**chosen), run_options(**chosen)
         result = run_survey(survey, request, how, go=go, track=track)
-    tell(result)
+    tell(result, show=show)
     exit_as(result)
 
 
@@ -315,7 +328,7 @@ def survey_request(**chosen: Any) -> SurveyRequest:
     )
 
 
-def tell(result: SurveyResult) -> None:
+def tell(result: SurveyResult, *, show: bool) -> None:
     """Print what a run made, and what it could not make."""
     for stage, tiles in result.holes.items():
         reasons = "; ".join(f"{tile}: {reason}" for tile, reason in tiles.items())
@@ -327,12 +340,12 @@ def tell(result: SurveyResult) -> None:
         for warning in result.indices.warnings:
             click.echo(f"note: {warning}", err=True)
     if result.report_path is not None:
-        list_products(result)
+        tell_map(result, show=show)
     else:
         click.echo(f"{result.survey.folder}: {result.results[-1].stage} is done")
 
 
-@click.command()
+@click.command(epilog="Example: tmp status dig")
 @_survey
 def status(survey: Path) -> None:
     """Tell how the run of SURVEY is, stage by stage, or what it has cost."""
@@ -342,29 +355,38 @@ def status(survey: Path) -> None:
     click.echo("\n".join(describe_run(open_survey(survey))))
 
 
-@click.command()
+@click.command(epilog="Example: tmp logs dig map")
 @_survey
 @click.argument("stage", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on while the stage runs.")
 def logs(survey: Path, stage: str | None, follow: bool) -> None:
     """Print the log of a STAGE of SURVEY, or of one tile of it: orthomosaic:r3c7.
 
-    Without STAGE, list the logs there are.
+    The name of a command, such as map, gives the log of the last one.  Without STAGE, list the logs
+    there are.
     """
+    from flows.run.record import UNITS
     from flows.run.status import follow_log, list_logs, stage_log
+    from tmp.errors import InputError
     from tmp.survey import open_survey
 
-    found = open_survey(survey)
+    found, own = open_survey(survey), command_logs(survey)
+    name, _, tile = (stage or "").partition(":")
+    mine = [path for path in own if command_of(path) == name]
+    lines: Iterable[str]
     if stage is None:
-        lines: Iterable[str] = list_logs(found)
+        lines = [f"{command_of(path):<14}{path}" for path in own]
+        with suppress(InputError) if own else nullcontext():
+            lines += list_logs(found)
+    elif mine and not (found.work_dir / UNITS / name).is_dir():
+        lines = mine[-1].read_text(encoding="utf-8", errors="replace").splitlines()
     else:
-        name, _, tile = stage.partition(":")
         lines = (follow_log if follow else stage_log)(found, name, tile)
     for line in lines:
         click.echo(line)
 
 
-@click.command()
+@click.command(epilog="Example: tmp cancel dig")
 @_survey
 def cancel(survey: Path) -> None:
     """Stop the run of SURVEY and all its jobs."""
@@ -374,7 +396,7 @@ def cancel(survey: Path) -> None:
     click.echo(cancel_run(open_survey(survey)))
 
 
-@click.command()
+@click.command(epilog="Example: tmp watch /srv/inbox --into /srv/surveys --quality fast")
 @click.argument("inbox", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--into",
@@ -428,7 +450,7 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
     )
 
 
-@click.command()
+@click.command(epilog="Example: tmp serve /srv/surveys --on slurm --profile cluster.toml")
 @click.argument("surveys", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--on",

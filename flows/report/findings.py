@@ -26,10 +26,6 @@ LOOSE_POSITION_M = 0.5
 """Standard deviation of positions above which a map may be shifted by metres."""
 FAR_SIGMAS = 5.0
 """Standard deviations beyond which a recorded position is far off."""
-PREVIEW = (
-    "This is a preview, made of reduced photographs: it shows what was flown and what is missing. "
-    "Map again without '--quality fast' before you measure in it."
-)
 WORSE = ("heights drift", "positions scatter")
 """Words of the orientation's own warnings that say more than how good positions claim to be."""
 
@@ -143,9 +139,8 @@ def list_warnings(
     datum: HeightDatum,
 ) -> list[str]:
     """Say what a reader should know before using the map, each with its remedy."""
-    warnings = [PREVIEW] if reconstruction.figures.get("preview") else []
-    warnings += reconstruction.warnings
-    said = " ".join(reconstruction.warnings).lower()
+    warnings = list(reconstruction.warnings)
+    said = " ".join(warnings).lower()
     scale = reconstruction.vertical_scale
     if scale is not None and scale.weak and "vertical scale" not in said:
         warnings.append(

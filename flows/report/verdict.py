@@ -20,11 +20,13 @@ from tmp.reconstruction import Reconstruction
 
 FORMAT = 1
 """Of ``quality.json``; raised when a key changes its meaning."""
+PREVIEW = (
+    "It is a preview, made of reduced photographs: map again without '--quality fast' before you "
+    "measure in it."
+)
 LEAST_SHARE = 0.5
 """Of the photographs, of the ground flown that is drawn, and of what three photographs see that is
 measured, from which a map counts as complete."""
-MAIN_WARNINGS = 3
-"""Warnings that the command repeats of the report."""
 NAMED = 2
 """Photographs named of each group that was left out."""
 SHORT = 200
@@ -174,6 +176,8 @@ class Verdict:
         It is what a command ends with, and what the report begins with.
         """
         said = [self.headline, f"{self._measured}.", *self._accuracy]
+        if self.figures.get("preview"):
+            said.insert(1, PREVIEW)
         if not self.warnings:
             said.append("Nothing gave cause for a warning.")
         else:
@@ -208,20 +212,15 @@ class Verdict:
         return said
 
     def in_words(self, report: Path) -> list[str]:
-        """Return the last lines of a command."""
-        lines = [self.summary]
+        """Return the last lines of a command: the paragraph, what was left out, what to do."""
+        lines = [self.paragraph(report)]
         lines += [f"left out: {group.in_words()}" for group in self.groups()]
         if self.not_used:
             names = sorted(self.not_used)
             group = Group(names=tuple(names), reason="not used for their flags; see the report")
             lines.append(f"not used: {group.in_words()}")
-        # Those of photographs left out have been said.
-        warnings = [one for one in self.warnings if not (self.left_out and "left out" in one)]
-        main = sorted(map(shorten, warnings[:MAIN_WARNINGS]), key=len)
-        lines += [f"warning: {warning}" for warning in main]
-        if (more := len(warnings) - len(main)) > 0:
-            lines.append(f"warning: {more} more in the report")
-        lines.append("next: " + "; ".join([*self.remedies(), f"open {report}"]))
+        if remedies := self.remedies():
+            lines.append(f"next: {'; '.join(remedies)}")
         return lines
 
     def document(self) -> dict[str, Any]:
@@ -377,6 +376,7 @@ def _figures(
         "level_from": given.get("level_from"),
         "heights_from": given.get("heights_from"),
         "pieces": given.get("pieces"),
+        "preview": bool(given.get("preview")),
         "crs": reconstruction.frame.crs,
         "crs_accuracy_m": None if shift is None else shift.accuracy_m,
         "crs_better_grid": None if shift is None else shift.better_grid or None,

@@ -347,8 +347,7 @@ def _unit_at_work(survey: Survey, stage: str) -> bool:
 
 def _no_log(survey: Survey, asked: str) -> InputError:
     return InputError(
-        f"{survey.folder}: no log of {asked}; 'tmp status' lists the stages, and stages that "
-        "'tmp map' ran keep none"
+        f"{survey.folder}: no log of {asked}; 'tmp logs' without it lists those there are"
     )
 
 

@@ -13,6 +13,7 @@ from flows.report.findings import Coverage
 from flows.report.verdict import Verdict
 from flows.run.request import SurveyResult
 from tmp.cli import main
+from tmp.errors import InputError
 from tmp.lock import locked
 from tmp.survey import Survey
 
@@ -63,16 +64,11 @@ def test_status_and_last_lines_say_how_the_map_came_out(
         monkeypatch.setattr(function, lambda *_, **__: ended(survey, mapped_ha))
     result = CliRunner().invoke(main, [command, str(survey.folder)])
     assert result.exit_code == status == (0 if mapped_ha >= 0.5 else 3)
-    paths, report, verdict = (
-        result.output.splitlines()[:2],
-        result.output.splitlines()[2],
-        result.output.splitlines()[3:],
-    )
-    assert [Path(path).name for path in paths] == ["cloud.laz", "dsm.tif"]
-    assert report == str(survey.report_path)
-    assert verdict[0].startswith(("complete: " if status == 0 else "partial: ") + "9 of 9")
-    assert f"{mapped_ha:.2f} ha mapped of 1.00 ha flown" in verdict[0]
-    assert verdict[-1].startswith("next: ")
+    paragraph, *_, products = result.output.splitlines()
+    assert paragraph.startswith("The map is complete" if status == 0 else "This is a partial map")
+    assert f"9 of 9 photographs give heights of {mapped_ha:.2f} ha" in paragraph
+    assert f"Open {survey.report_path}" in paragraph
+    assert products == f"products: {survey.products_dir}: dsm.tif, cloud.laz"
 
 
 def test_run_that_ends_before_the_products_has_no_verdict(
@@ -110,6 +106,42 @@ def test_lines_are_broken_for_people_and_left_whole_for_programs(
     assert max(map(len, broken)) <= 60
     assert all(part.startswith("  ") for part in broken[1:])
     assert broken[-1].endswith("--fill")
+
+
+def test_the_log_of_the_last_map_is_kept_and_shown(
+    monkeypatch: pytest.MonkeyPatch, survey: Survey
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("the photographs show nothing")
+
+    monkeypatch.setattr("flows.pipeline.map_survey", fail)
+    words = ["map", str(survey.folder)]
+    assert CliRunner().invoke(main, words).exit_code == 1
+    listed = CliRunner().invoke(main, ["logs", str(survey.folder)])
+    assert listed.exit_code == 0, listed.output
+    assert listed.output.startswith("map ")
+    shown = CliRunner().invoke(main, ["logs", str(survey.folder), "map"]).output
+    assert "InputError: the photographs show nothing" in shown
+    assert "Traceback" in shown
+    other = CliRunner().invoke(main, ["logs", str(survey.folder), "surface"])
+    assert other.exit_code == 1
+    assert "no log of surface" in other.output
+
+
+def test_a_report_is_opened_only_where_it_can_be_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    cli.open_page(tmp_path / "report.html")
+    assert opened == []
+    assert "open it in a browser" in capsys.readouterr().err
+    monkeypatch.setenv("DISPLAY", ":0")
+    cli.open_page(tmp_path / "report.html")
+    assert opened == [(tmp_path / "report.html").as_uri()]
 
 
 def test_options_reach_the_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

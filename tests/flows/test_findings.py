@@ -141,14 +141,13 @@ def test_a_block_in_doubt_is_not_blamed_on_water(
     assert not in_doubt(good)
 
 
-def test_a_preview_says_what_it_is_good_for_and_is_judged_by_its_own_pixels(
+def test_a_preview_is_judged_by_the_pixels_that_were_searched(
     good: Reconstruction, captures: tuple[Capture, ...]
 ) -> None:
     coarse = replace(good, point_residuals_px=np.full_like(good.point_residuals_px, 1.8))
-    seen = replace(coarse, figures={**good.figures, "searched_pixel_px": 6.25, "preview": True})
-    first, *others = list_warnings(seen, captures, covered(1.0), HeightDatum.ELLIPSOID)
-    assert first.startswith("This is a preview")
-    assert not any("fit each other" in warning for warning in others)
+    seen = replace(coarse, figures={**good.figures, "searched_pixel_px": 6.25})
+    warnings = list_warnings(seen, captures, covered(1.0), HeightDatum.ELLIPSOID)
+    assert not any("fit each other" in warning for warning in warnings)
     told = list_warnings(coarse, captures, covered(1.0), HeightDatum.ELLIPSOID)
     assert "less than 1 px is usual" in " ".join(told)
 

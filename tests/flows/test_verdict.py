@@ -75,39 +75,38 @@ def test_more_is_never_worse(oriented: int, more: int, drawn: float, other: floa
 
 
 def test_last_lines_give_counts_areas_and_what_to_do() -> None:
-    lines = verdict(covered=covered(0.75, 1.25)).in_words(Path("farm/report.html"))
-    assert lines == [
-        "complete: 18 of 18 photographs oriented; 0.75 ha mapped of 1.25 ha flown (60 %); "
-        "the orthomosaic shows 1.12 ha (90 %)",
-        "next: open farm/report.html",
-    ]
+    found = verdict(covered=covered(0.75, 1.25))
+    assert found.in_words(Path("r.html")) == [found.paragraph(Path("r.html"))]
 
 
-def test_last_lines_of_a_partial_map_say_what_was_left_out_and_warn_in_short_first() -> None:
+def test_a_preview_says_first_what_it_is_not_good_for() -> None:
+    said = verdict(figures={"preview": True}).paragraph(Path("r.html"))
+    assert "It is a preview" in said
+    assert said.index("preview") < said.index("Open r.html")
+    assert "preview" not in verdict().paragraph(Path("r.html"))
+
+
+def test_last_lines_of_a_partial_map_say_what_was_left_out() -> None:
     few = "{} matches with 3 photographs were too few"
     left_out = {f"{i}.jpg": few.format(10 + i) for i in range(7)} | {"z.jpg": "matches no other"}
     warnings = ("a long warning of great weight", "short", "middling one", "of no weight")
     lines = verdict(
         10, 18 + 4, left_out=left_out, warnings=warnings, not_used={"b.jpg": "blurred"}
     ).in_words(Path("r.html"))
-    assert lines[0].startswith("partial: 10 of 22 photographs oriented")
+    assert "a long warning of great weight" in lines[0]
     assert lines[1:] == [
         "left out: 7 (0.jpg, 1.jpg, …): 10 matches with 3 photographs were too few",
         "left out: 1 (z.jpg): matches no other",
         "not used: 1 (b.jpg): not used for their flags; see the report",
-        "warning: short",
-        "warning: middling one",
-        "warning: a long warning of great weight",
-        "warning: 1 more in the report",
         "next: fly what was left out again with more overlap (80 % along, 70 % across) and take "
-        "both flights in with 'tmp ingest'; open r.html",
+        "both flights in with 'tmp ingest'",
     ]
 
 
 def test_without_a_scale_nothing_is_in_metres() -> None:
     found = verdict(scaled=False)
     text = " ".join(found.in_words(Path("r.html")))
-    assert "80 % of the ground flown mapped" in text
+    assert "not in metres" in text
     assert "measure a known length" in text
     assert " ha" not in text
     document = found.document()

@@ -1,5 +1,7 @@
 import errno
+import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,6 +36,63 @@ def test_every_command_loads_and_explains_itself(point: EntryPoint) -> None:
     result = CliRunner().invoke(point.load(), ["--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.output
+
+
+@pytest.mark.parametrize("point", entry_points(group=cli.GROUP), ids=lambda point: point.name)
+def test_help_ends_with_an_example_that_the_command_takes(point: EntryPoint) -> None:
+    help_ = CliRunner().invoke(cli.main, [point.name, "--help"]).output
+    example = " ".join(help_.partition("Example: ")[2].split())
+    program, name, *words = shlex.split(example)
+    assert (program, name) == ("tmp", point.name)
+    command = cli.main.get_command(click.Context(cli.main), name)
+    assert command is not None
+    with command.make_context(name, words, resilient_parsing=True) as context:
+        assert context.params is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        (["look"], logging.WARNING),
+        (["-v", "look"], logging.INFO),
+        (["look", "-v"], logging.INFO),
+        (["-v", "look", "-v"], logging.DEBUG),
+        (["look", "-q"], logging.ERROR),
+        (["-v", "look", "-q"], logging.WARNING),
+    ],
+)
+def test_more_or_less_is_logged_wherever_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], level: int
+) -> None:
+    found = []
+
+    @click.command()
+    def look() -> None:
+        found.append(logging.getLogger().level)
+
+    class Point:
+        name = "look"
+
+        def load(self) -> click.Command:
+            return look
+
+    monkeypatch.setattr(cli, "entry_points", lambda **_: [Point()])
+    monkeypatch.setattr(cli.PluginGroup, "list_commands", lambda *_: ["look"])
+    before = logging.getLogger().level
+    try:
+        assert CliRunner().invoke(cli.main, words).exit_code == 0
+    finally:
+        cli._set_level((logging.WARNING - before) // 10)
+    assert found == [level]
+
+
+def test_a_misspelt_command_or_option_is_met_with_what_was_meant() -> None:
+    command = CliRunner().invoke(cli.main, ["mapp", "farm"])
+    assert command.exit_code == 2
+    assert "No such command 'mapp'; did you mean 'map'" in command.output
+    option = CliRunner().invoke(cli.main, ["map", "farm", "--qualty", "fast"])
+    assert option.exit_code == 2
+    assert "--quality" in option.output
 
 
 def test_broken_plugin_is_listed_with_its_reason_and_spares_the_others(
