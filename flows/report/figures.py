@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
-from flows.products.table import DSM, DSM_VIEWS, ORTHOMOSAIC, REFLECTANCE, Product
+from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
 from tmp import plotting
 from tmp.cameras import Camera, distort
 from tmp.geo.grids import Grid
@@ -55,6 +55,14 @@ UP, DOWN = "#00441b", "#7a0177"
 """Lines to cameras that rose and that sank in the adjustment: neither red nor blue, as the overlap
 beneath them is."""
 
+WATER = (
+    "Water is not told apart from ground: a bed seen through clear shallow water is drawn too "
+    "high, by a quarter of the depth or more. Leave water out with --area."
+)
+STEPS = (
+    "Equal steps of colour are equal factors of doubt. It steps along straight edges where other "
+    "photographs were compared, or fewer."
+)
 LONGEST_PX = 480
 """Longest side of a thumbnail."""
 MOST_CHARACTERS = 75_000
@@ -99,7 +107,8 @@ def draw_surface(path: Path) -> Drawn:
         f"height in {_unit(grid)}; colours are closer where much of the ground is",
         [f"{stop:.1f}" for stop in stops],
     )
-    return _draw_raster(_shaded(height, grid), grid, "surface model", bar)
+    drawn = _draw_raster(_shaded(height, grid), grid, "surface model", bar)
+    return replace(drawn, note=WATER)
 
 
 def draw_sigma(path: Path) -> Drawn:
@@ -113,26 +122,8 @@ def draw_sigma(path: Path) -> Drawn:
         [*(f"{stop:g}" for stop in stops[:-1]), f"{stops[-1]:g} or more"],
     )
     pixels = plotting.colour_values(sigma, stops, "doubt", unknown=plotting.NO_VALUE)
-    return _draw_raster(pixels, grid, "standard deviation of heights", bar)
-
-
-def draw_views(path: Path) -> Drawn:
-    """Draw how many photographs agree on each height, and which ones none speaks for."""
-    views, grid = _values(path, LONGEST, mixed=False)
-    classes = DSM_VIEWS.classes
-    colours = [plotting.css_rgb(css) for css in (*(c.colour for c in classes), plotting.NO_VALUE)]
-    least = [one.value for one in classes]
-    of_views = np.searchsorted(least, np.nan_to_num(views, nan=0), side="right") - 1
-    pixels = np.array(colours, np.uint8)[np.where(np.isnan(views), -1, of_views)]
-    keys = [key(one.name, one.colour) for one in classes]
-    with plotting.house_style():
-        figure, axes, foot = _new_map(grid, 0.0, 76.0)
-        plotting.picture(axes, pixels, grid.bounds, cells=True)
-        _finish(axes, grid)
-        title = "photographs that agree on the height"
-        keys.append(key("no measured height", plotting.NO_VALUE))
-        plotting.draw_keys(figure, LEFT, foot, keys, ncols=3, title=title)
-    return Drawn(figure=figure, title=title)
+    drawn = _draw_raster(pixels, grid, "standard deviation of heights", bar)
+    return replace(drawn, note=STEPS)
 
 
 def draw_index(
@@ -396,9 +387,9 @@ def _on_paper(path: Path, longest: int) -> tuple[plotting.Pixels, Grid]:
     return (rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8), grid
 
 
-def _values(path: Path, longest: int, *, mixed: bool = True) -> tuple[Float32, Grid]:
+def _values(path: Path, longest: int) -> tuple[Float32, Grid]:
     """Return the first band of a raster (rows, cols), NaN where there is no value."""
-    bands, grid = read_reduced(path, longest, mixed=mixed)
+    bands, grid = read_reduced(path, longest)
     return np.ma.filled(bands[0].astype(np.float32), np.nan), grid
 
 

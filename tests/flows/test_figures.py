@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from flows.products.table import Kind, Product
@@ -26,7 +27,7 @@ from flows.report.report import MapRecord
 from photogrammetry.surface.trend import survey_trend
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid
-from tmp.plotting import page_box, to_png
+from tmp.plotting import NO_VALUE, css_rgb, page_box, to_png
 from tmp.reconstruction import Reconstruction
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -193,6 +194,31 @@ def test_ground_that_was_flown_and_not_mapped_is_hatched(reconstruction: Reconst
     assert pink(mapped) == 0.0
     rim = draw_ground(reconstruction, flown(reconstruction, 0.0, overlap=1), None)
     assert pink(rim) == 0.0
+
+
+def test_gaps_are_numbered_and_said_with_their_areas(reconstruction: Reconstruction) -> None:
+    sheet = Grid(crs="EPSG:32627", x_min=5e5, y_max=7.11e6, cell_m=1.5, rows=90, cols=90)
+    ground = flown(reconstruction, 1.0, sheet=sheet)
+    measured = ground.measured.copy()
+    measured[50:52, 50:53] = 0.0
+    measured[60:62, 60:62] = 0.0
+    drawn = draw_ground(reconstruction, replace(ground, measured=measured), None)
+    assert {"1", "2"} <= set(words_of(drawn))
+    assert drawn.note == (
+        "2 patches without a height, where two photographs or more look (numbered): "
+        "22 m² (of 13.5, 9)."
+    )
+    assert draw_ground(reconstruction, ground, None).note == ""
+
+
+def test_what_has_no_height_is_grey_on_the_map_of_doubt(record: MapRecord) -> None:
+    path = record.survey.products_dir / "dsm_sigma.tif"
+    with rasterio.open(path) as file:
+        unknown = file.read(1) == file.nodata
+    pixels = np.asarray(draw_sigma(path).figure.axes[0].images[0].get_array())
+    assert unknown.any()
+    assert (pixels[unknown] == css_rgb(NO_VALUE)).all()
+    assert not (pixels[~unknown] == css_rgb(NO_VALUE)).all(axis=1).any()
 
 
 def test_photographs_left_out_are_crosses(reconstruction: Reconstruction) -> None:

@@ -392,19 +392,17 @@ def read_raster(path: Path, window: Bounds | Tile | None = None) -> Raster:
         )
 
 
-def read_reduced(path: Path, longest: int, *, mixed: bool = True) -> tuple[MaskedArray, Grid]:
+def read_reduced(path: Path, longest: int) -> tuple[MaskedArray, Grid]:
     """Return a raster file at reduced size, from its overviews, with nodata kept apart.
 
-    Values are averages, or not mixed, as of counts and classes. The cells (bands, rows, cols), at
-    most `longest` of them in a row or column, are masked where they are nodata. The far edges of
-    their grid may pass the raster's by less than a cell.
+    The cells (bands, rows, cols), at most `longest` of them in a row or column, are masked where
+    they are nodata. The far edges of their grid may pass the raster's by less than a cell.
     """
     grid = read_grid(path)
     factor = max(1.0, max(grid.shape) / longest)
     rows, cols = max(1, round(grid.rows / factor)), max(1, round(grid.cols / factor))
     with _open(path) as file:
-        how = Resampling.average if mixed else Resampling.nearest
-        values = file.read(out_shape=(file.count, rows, cols), resampling=how)
+        values = file.read(out_shape=(file.count, rows, cols), resampling=Resampling.average)
         nodata = file.nodata
     mask = np.zeros(values.shape, bool) if nodata is None else values == nodata
     if values.dtype.kind == "f":
