@@ -10,7 +10,7 @@ from pathlib import Path
 
 PERIOD_S = 0.2
 TILE = re.compile(r"r\d+c\d+\.tif")
-BY_PHOTOGRAPH = ("block/features", "pictures")
+BY_PHOTOGRAPH = ("block/keypoints-*", "pictures")
 """Folders below ``work/`` of what is made once of each photograph."""
 
 
@@ -59,8 +59,9 @@ class Finished:
         for path in _below(self._work / "stages"):
             if TILE.fullmatch(path.name):
                 yield path
-        for folder in BY_PHOTOGRAPH:
-            yield from _below(self._work / folder)
+        for pattern in BY_PHOTOGRAPH:
+            for folder in self._work.glob(pattern):
+                yield from _below(folder)
 
 
 def _below(folder: Path) -> Iterator[Path]:

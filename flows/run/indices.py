@@ -14,7 +14,14 @@ from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack,
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.zones import Zones, read_zones, shapes_on_map, write_zones
 from flows.report.report import assess_map, write_report
-from flows.run.publish import MAP_FILES, is_reported, publish, recall_map, remember_map
+from flows.run.publish import (
+    MAP_FILES,
+    is_reported,
+    publish,
+    put_back_products,
+    recall_map,
+    remember_map,
+)
 from flows.run.quick_look import TRIED, write_map_look
 from flows.run.request import IndexOptions, IndicesResult
 from flows.stages.indices import LEFT_OUT, NO_SHADOW, STACK, IndexRequest, Indices, read_requests
@@ -51,6 +58,7 @@ def compute_indices(
     survey = open_survey(root)
     plan_indices(survey, options)
     with locked_survey(survey, "'tmp indices'"):
+        put_back_products(survey)
         run = partial(execute, workers=options.workers)
         return make_indices(
             survey, options, lambda store, recipe: store.make(recipe, run=run, track=track)

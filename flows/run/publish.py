@@ -27,6 +27,7 @@ from flows.report.verdict import Verdict
 from flows.run.request import ORIENTED
 from flows.stages.inputs import require_space
 from tmp.captures import Capture
+from tmp.errors import InputError
 from tmp.files import Stamps, clone, replacing, write_json
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey
@@ -219,14 +220,43 @@ def _up_to_date(
         return None
 
 
+def put_back_products(survey: Survey) -> None:
+    """Put back what a map made and somebody changed since, before anything is computed of it.
+
+    Raises
+    ------
+    InputError
+        If a product is not as it was made, and ``work/`` has no result to put in its place.
+    """
+    folder = survey.products_dir
+    stamps = product_stamps(folder)
+    made = {
+        name: digest
+        for name, (digest, _) in stamps.remembered().items()
+        if name in MAP_FILES and (folder / name).exists()
+    }
+    if changed := stamps.differing(made):
+        publish([result for result in _last_results(survey) if result], folder, changed)
+        for name in stamps.differing({name: made[name] for name in changed}):
+            raise InputError(f"{folder / name}: is not as it was made; 'tmp map' puts it right")
+
+
+def _last_results(survey: Survey) -> list[Result | None]:
+    """Return the results of a survey's last map, None for those that are gone or damaged."""
+    try:
+        document = json.loads(survey.map_path.read_text(encoding="utf-8"))
+        return [read_true_result(survey.work_dir / Path(name)) for name in document["results"]]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
 def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
     """Return the record of a survey's last map; None if it has none, or its results are gone."""
     try:
         document = json.loads((survey.map_path).read_text(encoding="utf-8"))
-        folders = [survey.work_dir / Path(name) for name in document["results"]]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return None
-    results = [read_true_result(folder) for folder in folders]
+    results = _last_results(survey)
     whole: list[Result] = [result for result in results if result is not None]
     oriented = next((result for result in whole if result.stage == ORIENTED), None)
     if oriented is None or len(whole) < len(results):

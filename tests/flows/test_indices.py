@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from flows.products.band_stack import choose_stack, open_stack, read_index_produ
 from flows.products.zones import read_zones, write_zones, zonal_statistics
 from flows.report.report import MapRecord, assess_map
 from flows.run.indices import compute_indices
-from flows.run.publish import recall_map, remember_map
+from flows.run.publish import publish, recall_map, remember_map
 from flows.run.request import IndexOptions
 from tmp.captures import write_captures
 from tmp.cli import main
@@ -169,6 +170,40 @@ def test_an_index_of_former_reflectance_is_called_so(surveyed: MapRecord) -> Non
     compute_indices(surveyed.survey.folder, IndexOptions(indices=("NDVI",)))
     (again,) = read_index_products(surveyed.survey.products_dir)
     assert "warning" not in again.told
+
+
+def test_edited_reflectance_is_put_back_before_anything_is_computed_of_it(
+    surveyed: MapRecord,
+) -> None:
+    survey, options = surveyed.survey, IndexOptions(indices=("NDVI",))
+    stack = survey.products_dir / "reflectance.tif"
+    made = survey.folder.parent / "made.tif"
+    stack.rename(made)
+
+    class Reflectance(Stage):
+        name = "reflectance"
+        version = "0"
+
+        def finish(self) -> None:
+            shutil.copy(made, self.space.out / "reflectance.tif")
+
+    store = StageStore(root=survey.work_dir / "stages")
+    result = store.make(store.recipe(Reflectance, {}, {}))
+    publish([result], survey.products_dir)
+    record = replace(surveyed, results=[*surveyed.results, result])
+    remember_map(record, assess_map(record).verdict)
+    (path,) = compute_indices(survey.folder, options).paths
+    true = path.read_bytes()
+    with rasterio.open(stack, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.write(file.read() + 0.1)
+    (path,) = compute_indices(survey.folder, options).paths
+    assert path.read_bytes() == true
+    assert stack.read_bytes() == made.read_bytes()
+    with rasterio.open(stack, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+        file.write(file.read() + 0.1)
+    shutil.rmtree(result.folder)
+    with pytest.raises(InputError, match=r"reflectance\.tif: is not as it was made; 'tmp map'"):
+        compute_indices(survey.folder, options)
 
 
 def test_asking_again_computes_nothing(surveyed: MapRecord) -> None:
