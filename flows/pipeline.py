@@ -54,7 +54,15 @@ from tmp.captures import Capture
 from tmp.errors import StoppedError, TmpError
 from tmp.lock import locked_survey
 from tmp.progress import Track, say_duration, silent
-from tmp.survey import StrPath, Survey, create_survey, open_survey, refuse_other_folder
+from tmp.survey import (
+    StrPath,
+    Survey,
+    create_survey,
+    open_survey,
+    read_settings,
+    refuse_other_folder,
+    write_settings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +149,8 @@ class SurveyRun:
     def plan(self) -> MapPlan:
         """What the map will be made of; the photographs have been taken in.
 
-        Photographs that have changed since are refused.
+        Photographs that have changed since are refused.  The place that is mapped is kept with
+        the survey.
         """
         plan = plan_map(
             self.survey.folder,
@@ -150,6 +159,8 @@ class SurveyRun:
             retry_holes=self.how.tries_holes,
         )
         self._refuse_changed(plan.captures)
+        if plan.settings != read_settings(self.survey):
+            write_settings(self.survey, plan.settings)
         return plan
 
     def _refuse_changed(self, captures: Sequence[Capture], made: Result | None = None) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from ingest.grouping import rigs_of, split_by_pauses
 from ingest.metadata.bands import how_to_declare
+from ingest.places import local_day, said_days
 from tmp.captures import Capture, CaptureKind, Flag, HeightDatum
 from tmp.radiometry import UNKNOWN_BAND
 
@@ -454,7 +454,7 @@ def _elsewhere(captures: Sequence[Capture]) -> Iterator[str]:
                 f"{_named(bands)} lies {np.median(away_m):.0f} m away from {_named(colour)}: "
                 "another place; keep them as two surveys"
             )
-        elif {_day(c) for c in bands}.isdisjoint({_day(c) for c in colour}):
+        elif {local_day(c) for c in bands}.isdisjoint({local_day(c) for c in colour}):
             yield (
                 f"{_named(bands)} was flown on another day than {_named(colour)}: what grew, "
                 "moved or melted in between will not match"
@@ -463,21 +463,13 @@ def _elsewhere(captures: Sequence[Capture]) -> Iterator[str]:
 
 def _named(captures: Sequence[Capture]) -> str:
     """Describe a set of photographs: bands, day, camera, and the first and last file."""
-    days = sorted({_day(c) for c in captures})
-    when = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
     bands = "/".join(sorted({c.band or "RGB" for c in captures}))
     model = Counter(c.body.partition(" / ")[0] for c in captures).most_common(1)[0][0]
     ordered = sorted(captures, key=lambda c: (c.time_utc is None, c.time_utc, c.name))
     return (
-        f"{bands} of {when} ({model}, {len(captures)} photographs, {ordered[0].name} to "
-        f"{ordered[-1].name})"
+        f"{bands} of {said_days(captures)} ({model}, {len(captures)} photographs, "
+        f"{ordered[0].name} to {ordered[-1].name})"
     )
-
-
-def _day(capture: Capture) -> date:
-    """Return the day in solar time, so that no flight in daylight is parted by midnight UTC."""
-    assert capture.time_utc is not None
-    return (capture.time_utc + timedelta(hours=(capture.longitude_deg or 0.0) / 15)).date()
 
 
 def _distances_m(ones: Sequence[Capture], others: Sequence[Capture]) -> NDArray[np.float64]:

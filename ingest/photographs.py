@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import statistics
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,8 +20,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from ingest.card import (
     Shelf,
@@ -42,20 +39,20 @@ from ingest.grouping import group_rigs, number_flights
 from ingest.metadata.bands import Declaration, band_tags, declare_bands, read_declarations
 from ingest.metadata.cameras import propose_camera
 from ingest.metadata.exif import Tags, read_position, read_tags, read_time
+from ingest.places import check_crs, find_long_pauses, number_places, settle
 from ingest.radiometry.panels import find_panels, mark_panel
 from tmp.cameras import Camera
 from tmp.captures import (
     Capture,
     CaptureKind,
     Flag,
-    HeightDatum,
     choose_captures,
     read_captures,
     write_captures,
 )
-from tmp.errors import InputError, PhotographError
+from tmp.errors import PhotographError
 from tmp.files import flush_to_disk, remove_partial
-from tmp.geo.frames import LocalFrame, choose_utm_crs, describe_datum_shift
+from tmp.geo.frames import describe_datum_shift
 from tmp.lock import locked_survey
 from tmp.progress import Track, silent
 from tmp.radiometry import BandTags, Family
@@ -448,7 +445,9 @@ def take_in(
     captures = _relate([*before, *(one.capture for one in taken)], declarations)
     if taken and (panels := find_panels(captures, survey.photos_dir)):
         captures = _relate([mark_panel(c, panels) for c in captures], declarations)
-    settings = _settle(settings, captures, [one.camera for one in taken if one.camera], crs)
+    cameras = {one.camera.camera_id: one.camera for one in reversed(taken) if one.camera}
+    settings = replace(settings, cameras=dict(sorted((cameras | settings.cameras).items())))
+    settings = settle(settings, captures, crs=crs)
     for folder in {(survey.photos_dir / one.capture.name).parent for one in taken}:
         flush_to_disk(folder)  # before a row says that the photograph is there
     write_settings(survey, settings)
@@ -457,7 +456,7 @@ def take_in(
     flush_to_disk(survey.folder)
     _remember(survey, captures, {one.capture.name for one in taken} | set(put_back.done))
     log.info("%s: %d photographs added, %d in all", survey.folder, len(taken), len(captures))
-    chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop)
+    chosen = choose_captures(captures, keep=settings.keep, drop=settings.drop, place=settings.place)
     return IngestResult(
         survey=survey,
         settings=settings,
@@ -469,7 +468,11 @@ def take_in(
         | {printable(p): o for p, o in outcomes.items() if isinstance(o, str)},
         ignored=found.ignored,
         left_out=found.left_out,
-        notes=(*find_disagreements(chosen), *_datum_notes(settings)),
+        notes=(
+            *find_disagreements(chosen),
+            *find_long_pauses(chosen),
+            *_datum_notes(settings),
+        ),
     )
 
 
@@ -528,7 +531,7 @@ def _completed(capture: Capture, survey: Survey, declarations: Sequence[Declarat
 def _relate(captures: Sequence[Capture], declarations: Sequence[Declaration]) -> list[Capture]:
     """Settle what depends on all photographs together: bands declared, rigs, flights, verdicts."""
     declared = [declare_bands(capture, declarations) for capture in captures]
-    return judge(number_flights(group_rigs(fill_heights(declared))))
+    return number_places(judge(number_flights(group_rigs(fill_heights(declared)))))
 
 
 def _bytes_to_copy(
@@ -578,49 +581,3 @@ def _take(
         camera_id="",
     )
     return read_photograph(read.data, bare, declarations)
-
-
-def check_crs(crs: str | None) -> None:
-    """Refuse a CRS that products cannot be written in.
-
-    Raises `InputError` if PROJ does not know it, or it is not projected in metres.
-    """
-    if crs is None:
-        return
-    try:
-        CRS.from_user_input(crs)
-    except CRSError as error:
-        raise InputError(f"{crs!r} is not a CRS; write it as 'EPSG:32633'") from error
-    LocalFrame(origin=(0.0, 0.0, 0.0), crs=crs)
-
-
-def _settle(
-    settings: Settings, captures: Sequence[Capture], cameras: Sequence[Camera], crs: str | None
-) -> Settings:
-    """Add what is new to the settings; what they hold already stays, a person may have put it."""
-    merged = {camera.camera_id: camera for camera in reversed(cameras)} | settings.cameras
-    settings = replace(settings, cameras=dict(sorted(merged.items())))
-    placed = [c for c in captures if c.positioned and c.used]
-    if not placed:
-        return replace(settings, crs=crs or settings.crs)
-    if settings.vertical_datum is HeightDatum.UNKNOWN:
-        datum = Counter(c.height_datum for c in placed).most_common(1)[0][0]
-        settings = replace(settings, vertical_datum=datum)
-    origin = settings.origin or choose_origin(placed)
-    return replace(
-        settings, origin=origin, crs=crs or settings.crs or choose_utm_crs(origin[0], origin[1])
-    )
-
-
-def choose_origin(captures: Sequence[Capture]) -> tuple[float, float, float]:
-    """Return the zero of the local frame: the middle of the positions, near the ground.
-
-    Longitude and latitude are in degrees, the height in whole metres.
-    """
-    above = [c.height_takeoff_m for c in captures if c.height_takeoff_m is not None]
-    height_m = statistics.median(c.height_m or 0.0 for c in captures)
-    return (
-        round(statistics.median(c.longitude_deg or 0.0 for c in captures), 7),
-        round(statistics.median(c.latitude_deg or 0.0 for c in captures), 7),
-        float(round(height_m - (statistics.median(above) if above else 0.0))),
-    )

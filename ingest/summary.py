@@ -12,6 +12,7 @@ from ingest.changed import KEPT
 from ingest.checks import shutter
 from ingest.grouping import rigs_of
 from ingest.photographs import IngestResult
+from ingest.places import describe_places, span_km
 from tmp.captures import Capture, CaptureKind, Flag, HeightDatum
 
 Line = tuple[str, str]
@@ -127,7 +128,15 @@ def summarise(result: IngestResult) -> list[str]:
     lines += [f"  MIND: {note}" for note in result.notes]
     lines += [f"  LEFT OUT: {path}: {reason}" for path, reason in result.left_out.items()]
     lines += [f"  NOT TAKEN IN: {reason}" for reason in result.failed.values()]
-    lines.append(f"next: tmp map {shlex.quote(str(result.survey.folder))}")
+    places = describe_places(captures)
+    if len(places) > 1:
+        lines.append(
+            f"  PLACES: the photographs are of {len(places)} places, up to {span_km(captures):.0f} "
+            "km apart, and a map is of one"
+        )
+        lines += [f"    {place}" for place in places]
+    choice = " --place 1, or another of the places above" if len(places) > 1 else ""
+    lines.append(f"next: tmp map {shlex.quote(str(result.survey.folder))}{choice}")
     return lines
 
 
@@ -140,7 +149,8 @@ def _facts(result: IngestResult) -> Iterable[tuple[str, str]]:
         yield "", f"by {evidence}"
     placed = [c for c in used if c.positioned]
     if placed:
-        yield "area", _area(result, placed)
+        if result.settings.origin is not None:
+            yield "area", _area(result, placed)
         yield "positions", _positions(placed)
         heights = "heights count from " + _DATUMS[result.settings.vertical_datum]
         if len({c.height_datum for c in placed}) > 1:

@@ -62,6 +62,7 @@ class Flag(StrEnum):
     EXPOSURE_CHANGED = "exposure changed"
     UNKNOWN_BAND = "unknown band"
     IMPLAUSIBLE = "implausible tags"
+    ELSEWHERE = "another place"
     DROPPED = "dropped by hand"
 
 
@@ -73,7 +74,9 @@ class CaptureKind(StrEnum):
     """A reflectance panel: kept for calibration, not for the map."""
 
 
-LEAVES_OUT = frozenset({Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER, Flag.EMPTY, Flag.DROPPED})
+LEAVES_OUT = frozenset(
+    {Flag.UNREADABLE, Flag.DUPLICATE, Flag.STRAGGLER, Flag.EMPTY, Flag.ELSEWHERE, Flag.DROPPED}
+)
 """Flags that keep a photograph out of the orientation."""
 
 
@@ -125,6 +128,8 @@ class Capture:
     """The maker's id of the capture, from which `rig_id` follows where it can be trusted."""
     flight_id: str = ""
     """The maker's id of the flight, from which `flight` follows."""
+    place: str = ""
+    """``1``, ``2``, … where the survey's photographs are of places far apart; else empty."""
     exposure_s: float | None = None
     gain: float | None = None
     """Amplification as a factor: ISO / 100, or the maker's own."""
@@ -150,12 +155,17 @@ class Capture:
 
 
 def choose_captures(
-    captures: Iterable[Capture], *, keep: Sequence[str], drop: Sequence[str]
+    captures: Iterable[Capture],
+    *,
+    keep: Sequence[str],
+    drop: Sequence[str],
+    place: int | None = None,
 ) -> list[Capture]:
     """Apply a person's choice of photographs to the verdicts made by the platform.
 
     Names may hold ``*`` and ``?``. Those to keep are used in spite of their flags, but for
-    unreadable ones; those to drop are left out, and that wins.
+    unreadable ones; those to drop are left out, and that wins.  Where a place is chosen, those of
+    others are left out.
 
     Examples
     --------
@@ -166,6 +176,14 @@ def choose_captures(
     """
     chosen = []
     for capture in captures:
+        if place is not None and capture.place not in ("", str(place)):
+            capture = replace(
+                capture,
+                flags=(*capture.flags, Flag.ELSEWHERE),
+                reason="; ".join(
+                    filter(None, (capture.reason, f"of place {capture.place}, not {place}"))
+                ),
+            )
         flags, reason = capture.flags, capture.reason
         if any(fnmatchcase(capture.name, pattern) for pattern in drop):
             flags = (*flags, Flag.DROPPED)

@@ -81,7 +81,9 @@ class Survey:
         captures = read_captures(self.gpkg_path)
         if not captures:
             raise InputError(f"{self.folder}: no photographs yet; add some with 'tmp ingest'")
-        return tuple(choose_captures(captures, keep=settings.keep, drop=settings.drop))
+        return tuple(
+            choose_captures(captures, keep=settings.keep, drop=settings.drop, place=settings.place)
+        )
 
     @property
     def crs(self) -> str | None:
@@ -224,6 +226,9 @@ class Settings:
     """Photographs a person wants used whatever their flags; names may hold ``*``."""
     drop: tuple[str, ...] = ()
     """Photographs a person wants left out; names may hold ``*``."""
+    place: int | None = None
+    """Of several places that the photographs are of, the one to map; None as long as none is
+    chosen."""
 
     @property
     def frame(self) -> LocalFrame:
@@ -373,10 +378,11 @@ def write_settings(survey: Survey, settings: Settings) -> None:
         origin = document.setdefault("origin", tomlkit.table())
         for field, value in zip(fields(_Origin), settings.origin, strict=True):
             _put(origin, field.name, value)
-    if settings.keep or settings.drop or "photographs" in document:
+    if settings.keep or settings.drop or settings.place or "photographs" in document:
         photographs = document.setdefault("photographs", tomlkit.table())
         _put(photographs, "keep", list(settings.keep))
         _put(photographs, "drop", list(settings.drop))
+        _put(photographs, "place", settings.place)
     _put_cameras(document, settings.cameras)
     with replacing(survey.toml_path) as temporary:
         temporary.write_text(tomlkit.dumps(document), encoding="utf-8")

@@ -112,6 +112,14 @@ def map_choices(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+place_choice = click.option(
+    "--place",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Which to map where photographs are of several places, as 'tmp ingest' numbers them.",
+)
+
+
 def map_options(**chosen: Any) -> MapOptions:
     """Return the options of a map as they were chosen."""
     from flows.run.request import MapOptions
@@ -125,6 +133,7 @@ def map_options(**chosen: Any) -> MapOptions:
         fill=chosen["fill"],
         heights=HeightUse(chosen["heights"]),
         position_sigma_m=chosen["position_sigma"],
+        place=chosen.get("place"),
     )
 
 
@@ -176,6 +185,7 @@ def _wrapped(line: str) -> str:
 @click.command("map", epilog=f"{STATUSES}\n\nExample: tmp map dig --quality fast --open")
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @map_choices
+@place_choice
 @open_option
 def map_(survey: Path, show: bool, **chosen: Any) -> None:
     """Make orthomosaic, surface, point cloud and report of SURVEY.
@@ -286,6 +296,7 @@ def way_of_running(*, prefect: bool) -> Iterator[Callable[[SurveyRun], SurveyRes
     help="Stop after a part.",
 )
 @map_choices
+@place_choice
 @run_choices
 @open_option
 @click.option("--dry-run", is_flag=True, help="Print what would run and what it asks for.")

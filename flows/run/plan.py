@@ -23,8 +23,9 @@ from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
 from flows.stages.surface import Cloud, Elevation, Surface
 from ingest.metadata.bands import FILE as CAMERAS_FILE
+from ingest.places import refuse_several_places, settle
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
-from tmp.captures import Capture, CaptureKind
+from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.geo.areas import read_area
 from tmp.survey import Settings, Survey, open_survey, read_settings
@@ -120,9 +121,14 @@ def plan_map(
 ) -> MapPlan:
     """Return what a map will be made of, refusing what cannot be mapped; computes nothing."""
     survey = open_survey(root)
-    settings = read_settings(survey)
-    captures = survey.captures
+    settings, captures = read_settings(survey), read_captures(survey.gpkg_path)
+    if options.place or any(capture.place for capture in captures):
+        settings = settle(settings, captures, place=options.place or settings.place)
+    captures = choose_captures(
+        captures, keep=settings.keep, drop=settings.drop, place=settings.place
+    )
     _refuse_too_few(survey, captures)
+    refuse_several_places(captures, str(survey.folder))
     values = _option_values(options, settings, captures)
     values["calibration"] = calibration_digest(survey, captures)
     return MapPlan(
@@ -142,7 +148,7 @@ def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:
     Names and remarks may change without work being done again; the photographs' own content is
     known from their ingest.
     """
-    told = {"source", "time_evidence", "position_source", "reason", "flags", "sharpness"}
+    told = {"source", "time_evidence", "position_source", "reason", "flags", "sharpness", "place"}
     used = [
         {key: str(value) for key, value in asdict(capture).items() if key not in told}
         for capture in sorted(captures, key=lambda capture: capture.name)

@@ -37,6 +37,9 @@ class MapOptions:
     """Whether recorded GNSS heights give the map its tilt and height."""
     position_sigma_m: tuple[float, float] | None = None
     """Standard deviation of positions, horizontal and vertical; None for those recorded."""
+    place: int | None = None
+    """Of several places that the photographs are of, the one to map; None for the one chosen
+    before."""
     workers: int = 1
     """Threads; never changes the result."""
 

@@ -15,7 +15,7 @@ from flows.engine.store import Known, StageStore
 from flows.stages.inputs import SURVEY
 from ingest.card import find_photographs, refuse_overlap
 from ingest.metadata.bands import FILE as CAMERAS_FILE
-from ingest.photographs import check_crs
+from ingest.places import check_crs
 from tmp.errors import PhotographError
 from tmp.survey import Survey
 

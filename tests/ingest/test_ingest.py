@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.photographs import choose_origin, ingest_photographs
+from ingest.photographs import ingest_photographs
+from ingest.places import choose_origin
 from ingest.summary import summarise
 from tmp.captures import Flag, HeightDatum, read_captures
 from tmp.errors import InputError, NotASurveyError, VersionError

@@ -146,6 +146,7 @@ def test_only_what_could_spoil_the_map_is_left_out_and_doubts_are_not():
         Flag.DUPLICATE,
         Flag.STRAGGLER,
         Flag.EMPTY,
+        Flag.ELSEWHERE,
         Flag.DROPPED,
     }
 
