@@ -81,6 +81,9 @@ class Inbox:
     _sights: dict[str, Sight] = field(default_factory=dict)
     _believed: dict[str, object] = field(default_factory=dict)
     """Signs that have served, by card: what is copied after them needs its own time of rest."""
+    _links: set[str] = field(default_factory=set)
+    """Links in the place of a card that were told of.  Whoever may write into the inbox need not be
+    someone who may read what they lead to."""
 
     def look(self) -> tuple[list[Card], list[Card]]:
         """Return the cards whose copy is finished, and those that are still being copied.
@@ -114,17 +117,25 @@ class Inbox:
         for folder in folders:
             if folder.name.startswith(".") or not folder.is_dir():
                 continue
+            if folder.is_symlink():
+                if folder.name not in self._links:
+                    log.warning("%s: a link, and links are not followed; copy the card", folder)
+                self._links.add(folder.name)
+                continue
             card = list_card(folder)
             if card is not None and card.files:
                 yield card
 
 
 def list_card(folder: Path) -> Card | None:
-    """Return a card as it is now; None if it changes while it is listed, or cannot be."""
+    """Return a card as it is now; None if it changes while it is listed, or cannot be.
+
+    Links in it are listed, and neither followed here nor when the card is taken in.
+    """
     found = []
     try:
         for path in _files_below(folder):
-            stat = path.stat()
+            stat = path.lstat()
             found.append((path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns))
     except OSError as error:  # renamed when it was whole, or a server that is away
         log.debug("%s: cannot be listed (%s)", folder, error)

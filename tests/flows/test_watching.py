@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from flows.cli.run import watch
 from flows.run.request import RunOptions, SurveyRequest, SurveyResult, Where
 from flows.run.watch import WATCHED, Inbox, Watch, list_card, refuse_nested, watch_inbox
+from ingest.card import find_photographs
 from tmp.errors import InputError, SpaceError
 from tmp.survey import Survey
 
@@ -286,3 +287,28 @@ def test_watch_over_a_cluster_that_is_not_there_is_refused_at_once(
     monkeypatch.setenv("PATH", "/nowhere")
     said = CliRunner().invoke(watch, [str(inbox), "--once", "--on", "slurm"])
     assert isinstance(said.exception, InputError)
+
+
+def test_links_in_an_inbox_and_its_cards_are_not_followed_and_loops_end(
+    inbox: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path / "private" / "secret.JPG")()
+    (inbox / "stolen").symlink_to(tmp_path / "private")
+    put(inbox / "flight7" / "DCIM" / "DJI_0001.JPG")()
+    for name in ("one", "two"):
+        (inbox / "flight7" / name).symlink_to(".")
+    (inbox / "flight7" / "gone.JPG").symlink_to("nowhere.JPG")
+    (inbox / "flight7" / "more").symlink_to(tmp_path / "private")
+    taken: list[tuple[str, ...]] = []
+
+    def ingest(card: Path, survey: Path) -> str:
+        taken.append(tuple(path.name for path in find_photographs([card]).photographs))
+        return str(survey)
+
+    clock = Clock(*[nothing] * 10)
+    attending = Watch(surveys=tmp_path / "surveys", run_card=ingest, now_s=clock)
+    with pytest.raises(KeyboardInterrupt):
+        watch_inbox(Inbox(folder=inbox, quiet_s=QUIET_S, now_s=clock), attending, sleep=clock.sleep)
+    assert taken == [("DJI_0001.JPG",)]
+    told = [record.message for record in caplog.records if "stolen" in record.message]
+    assert told == [f"{inbox}/stolen: a link, and links are not followed; copy the card"]
