@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from ingest import photographs
 from ingest.photographs import ingest_photographs
 from tmp.captures import CaptureKind, Flag, read_captures, write_captures
 from tmp.cli import main
+from tmp.errors import PhotographError
 from tmp.survey import Survey
 
 
@@ -61,17 +63,16 @@ def test_bands_on_different_cards_find_each_other_at_a_later_ingest(band_card, s
 def test_a_pulled_card_goes_on_where_it_stopped_with_all_cards(band_card, survey, monkeypatch):
     one = band_card("one", count=2)
     two = band_card("two", count=2, first_seed=500, day="2024:06:02")
-    read, seen = Path.read_bytes, []
+    read, seen = photographs.read_source, []
 
-    def pull(path: Path) -> bytes:
-        if path.suffix in (".TIF", ".JPG") and "survey" not in path.parts:
-            seen.append(path)
-            if len(seen) > 7:
-                raise OSError(19, "No such device")
+    def pull(path: Path) -> object:
+        seen.append(path)
+        if len(seen) > 7:
+            raise PhotographError(f"{path}: cannot be read (No such device)")
         return read(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", pull)
+        patch.setattr(photographs, "read_source", pull)
         broken = ingest_photographs([one, two], survey, workers=1)
     assert (len(broken.added), len(broken.failed)) == (7, 13)
     kept = {p: p.stat().st_ino for p in survey.photos_dir.rglob("*.*")}

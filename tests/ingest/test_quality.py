@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from ingest.metadata.exif import read_tags
-from ingest.photographs import measure_picture, read_photograph, why_unreadable
+from ingest.reading import measure_picture, read_photograph, why_unreadable
 from tmp.captures import Capture, Flag
 
 BARE = Capture(name="a", source="", sha256="", size_bytes=1, width_px=0, height_px=0, camera_id="")
