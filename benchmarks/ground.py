@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid
 
+Float = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -32,6 +34,32 @@ def read_heights(path: Path) -> tuple[Float32, Grid]:
         if file.nodata is not None:
             height[height == np.float32(file.nodata)] = np.nan
     return height, read_grid(path)
+
+
+def read_layer(path: Path) -> Float32:
+    """Return a companion of a surface model (rows, cols) with NaN where it has no value."""
+    return read_heights(path)[0]
+
+
+def print_within_sigma(error: Float, sigma: Float, views: Float) -> None:
+    """Print how many errors lie within their standard deviation, by agreeing photographs.
+
+    Of normal errors 68 % do.  The arrays (N,) are NaN where unknown.
+    """
+    for least, most, name in (
+        (0, 0, "none (closed)"),
+        (2, 2, "2"),
+        (3, 3, "3"),
+        (4, 99, "4 and up"),
+    ):
+        chosen = np.isfinite(error) & np.isfinite(sigma) & (views >= least) & (views <= most)
+        if chosen.any():
+            off, doubt = np.abs(error[chosen]), sigma[chosen]
+            print(
+                f"agreeing {name:15s} {chosen.sum():8d} cells, {100 * (off < doubt).mean():.0f} % "
+                f"within sigma, {100 * (off < 2 * doubt).mean():.0f} % within two; median error "
+                f"{100 * np.median(off):.1f} cm, sigma {100 * np.median(doubt):.1f} cm"
+            )
 
 
 def open_ground(height: Float32, cell_m: float) -> Mask:

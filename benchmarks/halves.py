@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from ground import open_ground, read_heights
+from ground import open_ground, print_within_sigma, read_heights, read_layer
 from measure import (
     ingest_and_map,
     judge,
@@ -28,7 +28,7 @@ from measure import (
 from numpy.typing import NDArray
 
 from flows.demo import spread
-from flows.products.table import DSM
+from flows.products.table import DSM, DSM_SIGMA, DSM_VIEWS
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -51,6 +51,8 @@ class Surface:
     """One half's surface."""
 
     height: Float32
+    sigma: Float32
+    views: Float32
     open: Mask
     grid: Grid
 
@@ -104,7 +106,13 @@ def main() -> None:
 def read_surface(path: Path) -> Surface:
     """Read a surface model and find its open ground."""
     height, grid = read_heights(path)
-    return Surface(height=height, open=open_ground(height, grid.cell_m), grid=grid)
+    return Surface(
+        height=height,
+        sigma=read_layer(path.with_name(DSM_SIGMA.file)),
+        views=read_layer(path.with_name(DSM_VIEWS.file)),
+        open=open_ground(height, grid.cell_m),
+        grid=grid,
+    )
 
 
 def compare(fixed: Surface, moving: Surface) -> None:
@@ -129,6 +137,15 @@ def compare(fixed: Surface, moving: Surface) -> None:
             f"{100 * cell_m:.1f} cm), standard deviation {100 * found.std:.1f} cm, "
             f"mean {100 * found.mean:+.1f} cm"
         )
+    measured = np.isfinite(moving.height)
+    its_sigma = fixed.sample(fixed.sigma, moved, cv2.INTER_NEAREST)
+    its_views = fixed.sample(fixed.views, moved, cv2.INTER_NEAREST)
+    known = its_views >= 2  # a closed gap speaks for nothing
+    print_within_sigma(
+        np.where(known, difference, np.nan),
+        np.hypot(moving.sigma[measured], its_sigma),
+        moving.views[measured],
+    )
     judge(found.nmad <= MOST_CELLS * cell_m, "NMAD of 2 cells or less on open ground")
 
 

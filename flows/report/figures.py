@@ -60,7 +60,8 @@ WATER = (
     "high, by a quarter of the depth or more. Leave water out with --area."
 )
 STEPS = (
-    "Equal steps of colour are equal factors of doubt. It steps along straight edges where other "
+    "Equal steps of colour are equal factors of doubt. It is that of comparing photographs alone: "
+    "the orientation's own error comes on top. It steps along straight edges where other "
     "photographs were compared, or fewer."
 )
 LONGEST_PX = 480

@@ -46,6 +46,8 @@ class Coverage:
     measured_of_two: float
     """Share of the ground that two or more see which has a measured height, 0 to 1."""
     measured_of_three: float
+    closed_of_mapped: float = 0.0
+    """Share of the heights on which no two photographs agree: small gaps, closed from about."""
     gaps: int = 0
     """Places that two or more photographs see, asked for, and without a measured height."""
     gaps_ha: float = 0.0

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from flows.engine.store import Result
-from flows.products.ground import GROUND, inside_area, read_closed
-from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC
+from flows.products.ground import GROUND, NO_VIEWS, inside_area, read_closed
+from flows.products.table import DSM, DSM_SIGMA, DSM_VIEWS, ORTHOMOSAIC
 from flows.report.findings import Coverage
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
@@ -97,6 +97,8 @@ class Ground:
     asked: Mask
     """Whether a map is wanted of it; all of it unless an area was given."""
     left_out: tuple[LeftOut, ...] = ()
+    closed: float = 0.0
+    """Share of the heights on which no two photographs agree: small gaps, closed from about."""
 
     @property
     def unmapped(self) -> Mask:
@@ -142,6 +144,7 @@ class Ground:
             seen_by_three_ha=area(three),
             measured_of_two=measured_of(two),
             measured_of_three=measured_of(three),
+            closed_of_mapped=self.closed,
             gaps=len(gaps),
             gaps_ha=sum(gap.area for gap in gaps) / 1e4,
             largest_gaps=[(gap.area / 1e4, *gap.place) for gap in gaps[:GAPS_NAMED]],
@@ -196,7 +199,7 @@ def survey_ground(
     heights = next(
         (products_dir / p.file for p in (DSM_SIGMA, DSM) if (products_dir / p.file).exists()), None
     )
-    picture = products_dir / ORTHOMOSAIC.file
+    picture, views = products_dir / ORTHOMOSAIC.file, products_dir / DSM_VIEWS.file
     whole = Tile(row=0, col=0, rows=sheet.rows, cols=sheet.cols)
     return Ground(
         sheet=sheet,
@@ -206,6 +209,7 @@ def survey_ground(
         drawn=drawn_share(picture, sheet) if picture.exists() else nothing,
         asked=inside_area(sheet, whole, area_wkt),
         left_out=left_out,
+        closed=closed_share(views) if views.exists() else 0.0,
     )
 
 
@@ -348,6 +352,16 @@ def measured_share(path: Path, sheet: Grid) -> Float:
             strip = Tile(row=row, col=0, rows=rows, cols=file.width)
             total += _summed(mask.astype(float), grid.window(strip), sheet)
     return _shared(total, grid, sheet)
+
+
+def closed_share(path: Path) -> float:
+    """Return the share of a surface's heights on which no two photographs agree, by its counts."""
+    counts = np.zeros(NO_VIEWS + 1)
+    with rasterio.open(path) as file:
+        for row in range(0, file.height, STRIP_ROWS):
+            strip = Window(0, row, file.width, min(STRIP_ROWS, file.height - row))
+            counts += np.bincount(file.read(1, window=strip).ravel(), minlength=len(counts))
+    return float(counts[0] / max(counts[:NO_VIEWS].sum(), 1))
 
 
 def drawn_share(path: Path, sheet: Grid) -> Float:

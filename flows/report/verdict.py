@@ -32,7 +32,13 @@ NAMED = 2
 SHORT = 200
 """Length of a warning that the command repeats whole."""
 AREAS = ("flown_ha", "mapped_ha", "drawn_ha", "seen_by_two_ha", "seen_by_three_ha")
-SHARES = ("mapped_of_flown", "drawn_of_flown", "measured_of_two", "measured_of_three")
+SHARES = (
+    "mapped_of_flown",
+    "drawn_of_flown",
+    "measured_of_two",
+    "measured_of_three",
+    "closed_of_mapped",
+)
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 

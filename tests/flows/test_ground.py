@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from flows.report.ground import (
     Ground,
     LeftOut,
     choose_sheet,
+    closed_share,
     drawn_share,
     measured_share,
     predict_left_out,
@@ -60,6 +62,19 @@ def test_measured_share_of_a_raster_with_a_hole(record: MapRecord) -> None:
     assert share.max() == 1.0
     hole_m2 = (1 - share[1:-1, 1:-1]).sum() * sheet.cell_m**2
     assert hole_m2 == pytest.approx(np.pi * 5**2, rel=0.02)
+
+
+def test_closed_gaps_are_a_share_of_the_heights(tmp_path: Path) -> None:
+    views = np.full((700, 30), 255, np.uint8)
+    views[100:600, :10] = 3
+    views[590:600, :10] = 0
+    path = tmp_path / "dsm_views.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=30, height=700, count=1, dtype="uint8", nodata=255,
+        transform=rasterio.Affine(0.5, 0, 5, 0, -0.5, 5),
+    ) as file:  # fmt: skip
+        file.write(views, 1)
+    assert closed_share(path) == pytest.approx(10 / 500)
 
 
 def test_drawn_share_is_that_of_the_alpha(record: MapRecord) -> None:
