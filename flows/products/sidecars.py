@@ -6,6 +6,7 @@ QGIS loads a ``.qml`` of a raster's name by itself.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,8 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
 )
 ITEM_FILE = "item.json"
+PREFIX = "tmp:"
+"""Of properties that no extension of STAC knows."""
 SHA2_256 = bytes([0x12, 0x20])
 """Multihash prefix: SHA2-256, 32 bytes."""
 
@@ -202,17 +205,62 @@ def _item(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> py
         path = survey.products_dir / product.file
         if path.exists():
             item.add_asset(path.stem, _asset(path, product))
+    for key, extra in _extras(survey).items():
+        item.add_asset(key, extra)
+    item.properties |= _quality(survey)
     return item
 
 
-def _asset(path: Path, product: Product) -> pystac.Asset:
-    fields: dict[str, Any] = {
-        "file:size": path.stat().st_size,
-        "file:checksum": multihash(path),
+def _quality(survey: Survey) -> dict[str, Any]:
+    """Return how the map came out, of ``quality.json``: single figures, known ones only."""
+    if not survey.quality_path.exists():
+        return {}
+    found = {
+        f"{PREFIX}{key}": value
+        for key, value in survey.quality.items()
+        if isinstance(value, str | int | float) and key != "format"
     }
+    gsd_m = survey.quality.get("gsd_m")
+    return found | ({} if gsd_m is None else {"gsd": gsd_m})
+
+
+def _extras(survey: Survey) -> dict[str, pystac.Asset]:
+    """Return what is there beside rasters and cloud."""
+    products, colmap = survey.products_dir, survey.products_dir / "colmap"
+    known = {
+        "thumbnail": (products / "thumbnail.jpg", "The map, small", pystac.MediaType.JPEG),
+        "report": (survey.report_path, "The report", pystac.MediaType.HTML),
+        "quality": (survey.quality_path, "Every figure of the report", pystac.MediaType.JSON),
+        "photographs": (survey.gpkg_path, "The photographs", pystac.MediaType.GEOPACKAGE),
+        "cameras": (products / "cameras.geojson", "Camera poses", pystac.MediaType.GEOJSON),
+        "cameras-opk": (products / "cameras.csv", "Camera poses, omega phi kappa", "text/csv"),
+        "colmap-cameras": (colmap / "cameras.txt", "Lenses for COLMAP", "text/plain"),
+        "colmap-images": (colmap / "images.txt", "Camera poses for COLMAP", "text/plain"),
+        "colmap-points": (colmap / "points3D.txt", "Tie points for COLMAP", "text/plain"),
+    }
+    roles = {"thumbnail": "thumbnail", "report": "overview", "quality": "metadata"}
+    return {
+        key: pystac.Asset(
+            href=os.path.relpath(path, products).replace(os.sep, "/"),
+            title=title,
+            media_type=media_type,
+            roles=[roles.get(key, "data")],
+            extra_fields=_file_fields(path),
+        )
+        for key, (path, title, media_type) in known.items()
+        if path.exists()
+    }
+
+
+def _file_fields(path: Path) -> dict[str, Any]:
+    return {"file:size": path.stat().st_size, "file:checksum": multihash(path)}
+
+
+def _asset(path: Path, product: Product) -> pystac.Asset:
+    fields = _file_fields(path)
     if product.kind is not Kind.CLOUD:
         fields |= _raster_fields(path, product)
-    fields |= {f"tmp:{topic.replace(' ', '_')}": said for topic, said in product.told.items()}
+    fields |= {f"{PREFIX}{topic.replace(' ', '_')}": said for topic, said in product.told.items()}
     return pystac.Asset(
         href=f"./{path.name}",
         title=product.title,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,6 +18,7 @@ from flows.products.band_stack import read_index_products
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
 from tmp import plotting
 from tmp.cameras import Camera, distort
+from tmp.files import replacing
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_reduced
 from tmp.plotting import INK, OVERLAPS, WHITE, key
@@ -64,6 +66,7 @@ STEPS = (
     "the orientation's own error comes on top. It steps along straight edges where other "
     "photographs were compared, or fewer."
 )
+THUMBNAIL = "thumbnail.jpg"
 LONGEST_PX = 480
 """Longest side of a thumbnail."""
 MOST_CHARACTERS = 75_000
@@ -421,6 +424,17 @@ def _robust_range(values: Float32) -> tuple[float, float]:
 def _unit(grid: Grid) -> str:
     """Return what lengths on a grid are in: without a place there is no scale either."""
     return "units" if grid.crs is None else "metres"
+
+
+def write_thumbnail(folder: Path) -> None:
+    """Write the picture of `thumbnail` beside the rasters; remove one that there is no more."""
+    path = folder / THUMBNAIL
+    _, address = thumbnail(folder)
+    if not address:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(base64.b64decode(address.split(",", 1)[1]))
 
 
 def thumbnail(folder: Path) -> tuple[str, str]:

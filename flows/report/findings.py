@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightDatum
-from tmp.reconstruction import Reconstruction, VerticalScale
+from tmp.reconstruction import InteriorPrecision, Reconstruction, VerticalScale
 
 GOOD_VIEWS = 3
 """Photographs that must see a place for its height to be checked by more than one pair."""
@@ -73,33 +74,73 @@ class Coverage:
 class Parameter:
     """One parameter of the interior orientation, before and after adjustment."""
 
-    name: str
+    symbol: str
+    meaning: str
+    """In words."""
     prior: float
     adjusted: float
     unit: str
     in_sigmas: float | None
     """Difference over the prior's standard deviation, where there is one."""
+    sigma: float | None = None
+    """Standard deviation after the adjustment, where it is known."""
 
 
-def interior_changes(prior: Camera, adjusted: Camera) -> tuple[Parameter, ...]:
-    """List what self-calibration changed."""
-    rows: list[tuple[str, str, str, float]] = [
-        ("focal length x", "fx_px", "px", prior.focal_sigma * prior.fx_px),
-        ("focal length y", "fy_px", "px", prior.focal_sigma * prior.fy_px),
-        ("principal point x", "cx_px", "px", 0.0),
-        ("principal point y", "cy_px", "px", 0.0),
-        *((name, name, "", 0.0) for name in ("k1", "k2", "k3", "p1", "p2")),
-    ]
-    return tuple(
-        Parameter(
-            name=name,
-            prior=(before := getattr(prior, attribute)),
-            adjusted=(after := getattr(adjusted, attribute)),
-            unit=unit,
-            in_sigmas=(after - before) / sigma if sigma else None,
+_INTERIOR = (
+    ("fx_px", "fx", "focal length across", "px"),
+    ("fy_px", "fy", "focal length down", "px"),
+    ("cx_px", "cx", "principal point, from the left edge", "px"),
+    ("cy_px", "cy", "principal point, from the upper edge", "px"),
+    ("k1", "k1", "radial distortion, 3rd power: straight lines bow", ""),
+    ("k2", "k2", "radial distortion, 5th power: towards the corners", ""),
+    ("k3", "k3", "radial distortion, 7th power: in the corners", ""),
+    ("p1", "p1", "tangential distortion: lens tilted up or down", ""),
+    ("p2", "p2", "tangential distortion: lens tilted left or right", ""),
+)
+SYMBOLS = {attribute: symbol for attribute, symbol, _, _ in _INTERIOR}
+"""Symbol of each parameter of a camera by its attribute."""
+
+
+def interior_changes(
+    prior: Camera, adjusted: Camera, known: InteriorPrecision | None = None
+) -> tuple[Parameter, ...]:
+    """List what self-calibration changed, and how well it knows it."""
+    sigmas = {} if known is None else dict(zip(known.names, known.sigmas, strict=True))
+    rows = []
+    for attribute, symbol, meaning, unit in _INTERIOR:
+        before, after = getattr(prior, attribute), getattr(adjusted, attribute)
+        stated = prior.focal_sigma * before if symbol in ("fx", "fy") else 0.0
+        rows.append(
+            Parameter(
+                symbol=symbol,
+                meaning=meaning,
+                prior=before,
+                adjusted=after,
+                unit=unit,
+                in_sigmas=(after - before) / stated if stated else None,
+                sigma=sigmas.get(attribute),
+            )
         )
-        for name, attribute, unit, sigma in rows
-    )
+    return tuple(rows)
+
+
+def strong_correlations(
+    symbols: Sequence[str], matrix: NDArray[np.float64], least: float
+) -> list[tuple[str, str, float]]:
+    """Return the pairs of parameters whose correlation is strong, the strongest first."""
+    i, j = np.nonzero(np.triu(np.abs(matrix) >= least, k=1))
+    pairs = zip(i.tolist(), j.tolist(), strict=True)
+    found = [(symbols[a], symbols[b], float(matrix[a, b])) for a, b in pairs]
+    return sorted(found, key=lambda one: -abs(one[2]))
+
+
+def taken(captures: Sequence[Capture]) -> tuple[str, str] | None:
+    """Return when the first and the last photograph were taken, ISO 8601 in UTC; None if unknown.
+
+    Those of panels count too.
+    """
+    times = sorted(capture.time_utc for capture in captures if capture.time_utc is not None)
+    return (f"{times[0]:%Y-%m-%dT%H:%M:%SZ}", f"{times[-1]:%Y-%m-%dT%H:%M:%SZ}") if times else None
 
 
 def photograph_gsd_m(reconstruction: Reconstruction) -> float:

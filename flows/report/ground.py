@@ -147,7 +147,7 @@ class Ground:
             closed_of_mapped=self.closed,
             gaps=len(gaps),
             gaps_ha=sum(gap.area for gap in gaps) / 1e4,
-            largest_gaps=[(gap.area / 1e4, *gap.place) for gap in gaps[:GAPS_NAMED]],
+            largest_gaps=tuple((gap.area / 1e4, *gap.place) for gap in gaps[:GAPS_NAMED]),
             islands=len(islands),
             islands_ha=sum(island.area for island in islands) / 1e4,
         )

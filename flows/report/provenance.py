@@ -6,6 +6,7 @@ made are listed with their place and the reason.
 
 from __future__ import annotations
 
+import platform
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,17 @@ from tmp.errors import InputError
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled, read_grid
 
+SOFTWARE = (
+    "terrestrial-mapping-platform",
+    "pycolmap",
+    "pyceres",
+    "opencv-python-headless",
+    "numba",
+    "numpy",
+    "rasterio",
+    "pyproj",
+    "laspy",
+)
 ALL_NAMED = 24
 """Units up to which each is named."""
 EXTREMES = 6
@@ -155,6 +167,12 @@ def explain(result: Result) -> str:
         return "made for the first time"
     changes = _changes(earlier, manifest)
     return "; ".join(changes) if changes else "made again: its result was not there"
+
+
+def software() -> dict[str, str]:
+    """Return versions of the software that matters, and of the system."""
+    known = {name: installed_version(name) for name in SOFTWARE}
+    return known | {"Python": platform.python_version(), "system": platform.platform(terse=True)}
 
 
 def installed_packages() -> list[str]:

@@ -2,125 +2,51 @@
 
 from __future__ import annotations
 
-import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from flows.engine.result import installed_version, summed
-from flows.engine.store import Result
+from flows.engine.result import summed
 from flows.products.band_stack import read_index_products
+from flows.products.cameras import COLMAP, CSV, GEOJSON
 from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
-from flows.report import figures, findings
-from flows.report.findings import far_positions, gnss_residuals, say_firmness
-from flows.report.ground import Ground, survey_ground
-from flows.report.provenance import (
-    Hole,
-    hole_warnings,
-    installed_packages,
-    list_holes,
-    stage_rows,
-)
-from flows.report.verdict import Verdict, judge_map, say_ha, write_quality
-from tmp.captures import Capture
+from flows.report import block_figures, figures, findings
+from flows.report.findings import gnss_residuals, say_firmness
+from flows.report.photographs import PhotoRow, picture_address
+from flows.report.provenance import installed_packages, software, stage_rows
+from flows.report.verdict import Verdict, say_cm, say_ha
 from tmp.files import replacing
-from tmp.geo.rasters import read_grid, read_reduced
+from tmp.geo.rasters import read_grid
 from tmp.reconstruction import Reconstruction
-from tmp.survey import Settings, Survey
 
-SOFTWARE = (
-    "terrestrial-mapping-platform",
-    "pycolmap",
-    "pyceres",
-    "opencv-python-headless",
-    "numba",
-    "numpy",
-    "rasterio",
-    "pyproj",
-    "laspy",
-)
+if TYPE_CHECKING:
+    from flows.report.quality import Assessment, MapRecord
 
-SAMPLE_CELLS = 2000
-"""Longest side at which the doubt of a surface is looked at for its median."""
 HOLES_NAMED = 60
 """Holes up to which each has a line."""
-
-_UNITS = {"m": ("m", "units"), "m2": ("m²", "square units"), "px": ("px", "px"), "s": ("s", "s")}
-"""Unit of a figure by the last part of its key: with a scale, and without one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapRecord:
-    """Everything the report is written from."""
-
-    survey: Survey
-    settings: Settings
-    captures: Sequence[Capture]
-    reconstruction: Reconstruction
-    results: Sequence[Result]
-    """Stages in the order they ran."""
-    asked: dict[str, str]
-    """Options of the command, in words."""
-    area_wkt: str | None = None
-    """Polygon that the map was asked of, map coordinates; None for all there is."""
-
-    @property
-    def scaled(self) -> bool:
-        """Whether metres mean anything in the map."""
-        return self.reconstruction.frame.referenced
+PICTURED, LISTED = 60, 1000
+"""Photographs that have a row with a picture, and rows at all; the worst come first."""
+CORRELATED = 0.9
+"""Correlation from which two parameters of a lens are said to go together."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
-    """How a map came out, and where on the ground."""
-
-    ground: Ground
-    holes: Sequence[Hole]
-    verdict: Verdict
-
-
-def assess_map(record: MapRecord) -> Assessment:
-    """Find out how a map came out; command, report and ``quality.json`` all say this."""
-    ground = survey_ground(
-        record.reconstruction,
-        record.captures,
-        record.settings.cameras,
-        record.results,
-        record.survey.products_dir,
-        area_wkt=record.area_wkt,
-    )
-    holes = list_holes(record.results)
-    verdict = judge_map(
-        record.reconstruction,
-        record.captures,
-        ground.coverage(),
-        record.settings.vertical_datum,
-        hole_warnings=hole_warnings(holes),
-        sigma_m=_median_sigma(record.survey.products_dir),
-    )
-    return Assessment(ground=ground, holes=holes, verdict=verdict)
-
-
-def write_report(record: MapRecord, assessed: Assessment | None = None) -> Path:
-    """Write ``report.html`` and ``quality.json``; returns the path of the report."""
-    assessed = assessed or assess_map(record)
-    write_quality(assessed.verdict, record.survey.quality_path)
-    # Where earlier versions wrote it: two that differ would mislead.
-    (record.survey.folder / record.survey.quality_path.name).unlink(missing_ok=True)
+def write_report(record: MapRecord, assessed: Assessment) -> Path:
+    """Write ``report.html``; returns its path."""
     path = record.survey.report_path
     with replacing(path) as temporary:
         temporary.write_text(render_report(record, assessed), encoding="utf-8")
     return path
 
 
-def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
+def render_report(record: MapRecord, assessed: Assessment) -> str:
     """Return the report as one HTML page that needs nothing else."""
-    assessed = assessed or assess_map(record)
     environment = Environment(
         loader=PackageLoader("flows"),
         autoescape=True,
@@ -128,105 +54,92 @@ def render_report(record: MapRecord, assessed: Assessment | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    reconstruction, captures = record.reconstruction, record.captures
-    scale = reconstruction.vertical_scale
-    ground, verdict, holes = assessed.ground, assessed.verdict, assessed.holes
+    environment.filters["css"] = css_string
     return environment.get_template("report.html.j2").render(
         title=record.settings.name,
-        head=_head(record, verdict),
-        asked=_asked(record),
-        verdict=verdict,
-        verdict_rows=_verdict_rows(verdict),
-        ground_figure=figures.draw_ground(
-            reconstruction, ground, _present(record, ORTHOMOSAIC.file)
-        ),
+        verdict=assessed.verdict,
+        head=_head(record, assessed.verdict),
         unit="m" if record.scaled else "units",
-        maps=_maps(record),
-        cameras_figure=figures.draw_cameras(reconstruction, ground.overlap, ground.sheet, holes),
-        coverage_rows=_coverage_rows(verdict),
-        residuals=gnss_residuals(reconstruction, captures),
-        firmness=say_firmness(reconstruction.figures),
-        mean_residual_px=findings.mean_residual_px(reconstruction),
-        histogram=_residual_histogram(reconstruction),
-        tie_points=len(reconstruction.points),
-        calibrations=_calibrations(reconstruction),
-        vertical_scale=findings.say_vertical_scale(scale),
-        trials=[]
-        if scale is None
-        else zip(scale.focal_factors, scale.mean_residual_px, scale.height_agl_m, strict=True),
+        **_pictures(record, assessed),
+        **_block(record, assessed),
+        **_photographs(record, assessed),
+        coverage_rows=_coverage_rows(assessed.verdict),
         resolutions=_resolutions(record),
-        left_out=sorted(verdict.left_out.items()),
-        far=far_positions(reconstruction, captures) if record.scaled else [],
-        flagged=[capture for capture in record.captures if capture.flags],
+        holes=assessed.holes,
+        holes_named=HOLES_NAMED,
+        files=_files(record),
+        asked=_asked(record),
         stages=stage_rows(record.results),
         total=summed([result.usage for result in record.results]),
-        holes=holes,
-        holes_named=HOLES_NAMED,
-        figures=_further_figures(record),
-        files=_files(record),
-        software=[(name, installed_version(name)) for name in SOFTWARE]
-        + [("Python", platform.python_version()), ("system", platform.platform(terse=True))],
+        figures=_figures_in_words(record),
+        software=software().items(),
         packages=installed_packages(),
     )
 
 
+def css_string(text: str) -> Markup:
+    r"""Return text as a string of a style sheet, which HTML does not escape.
+
+    Examples
+    --------
+    >>> print(css_string('Dig "A" </style>'))
+    "Dig \22 A\22  \3c /style>"
+    """
+    return Markup('"{}"').format(
+        Markup(re.sub(r'[\\"<&\x00-\x1f]', lambda found: f"\\{ord(found[0]):x} ", text))
+    )
+
+
 def _head(record: MapRecord, verdict: Verdict) -> list[tuple[str, str]]:
-    captures, reconstruction = record.captures, record.reconstruction
-    rows = []
-    times = sorted(capture.time_utc for capture in captures if capture.time_utc is not None)
-    if times:
-        first, last = times[0], times[-1]
-        until = f"{last:%H:%M}" if last.date() == first.date() else f"{last:%Y-%m-%d %H:%M}"
-        rows.append(("Taken", f"{first:%Y-%m-%d %H:%M} to {until} UTC"))
-    origin = reconstruction.frame.origin
-    if origin is not None:
-        places = ((origin[1], "NS"), (origin[0], "EW"))
-        said = [f"{abs(value):.5f}° {letters[value < 0]}" for value, letters in places]
-        rows.append(("Place", " ".join(said)))
-        shift_m = verdict.figures.get("crs_accuracy_m")
-        good = f", reached from WGS 84 to {shift_m:g} m" if shift_m else ""
-        rows.append(("Map coordinates", f"{reconstruction.frame.crs}{good}"))
-        rows.append(("Heights from", str(record.settings.vertical_datum)))
-    else:
-        rows.append(("Place", "unknown: no positions"))
-    oriented = len(reconstruction.photos)
-    rows.append(("Photographs", f"{oriented} oriented of {len(captures)} in the survey"))
-    cameras = sorted({photo.camera_id for photo in reconstruction.photos})
-    rows.append(("Cameras", ", ".join(cameras)))
-    height = findings.camera_height_m(reconstruction)
-    unit = "m" if record.scaled else "units of arbitrary length"
-    rows.append(("Flying height", f"{height:.1f} {unit} above the ground (median)"))
-    return rows
-
-
-def _asked(record: MapRecord) -> dict[str, str]:
-    """Return the options in words; what is given in metres is in units without a scale."""
-    if record.scaled:
-        return record.asked
-    return {
-        name: re.sub(r"([\d.]+) cm\b", lambda found: f"{float(found[1]) / 100:g} units", value)
-        for name, value in record.asked.items()
-    }
-
-
-def _verdict_rows(verdict: Verdict) -> list[tuple[str, str]]:
-    """Return the figures of the first box; areas only where there is a scale."""
-    covered = verdict.covered
+    """Return the facts of the card."""
+    block = record.reconstruction
+    rows = [("Taken", _say_taken(record)), ("Place", _say_place(record, verdict))]
     oriented, total = verdict.photographs_oriented, verdict.photographs_total
-    rows = [("Photographs oriented", f"{oriented} of {total} ({100 * oriented / total:.0f} %)")]
-    if verdict.scaled:
-        rows.append(("Ground flown", say_ha(covered.flown_ha)))
+    rows.append(("Photographs", f"{oriented} of {total} oriented"))
+    gsd, height = findings.photograph_gsd_m(block), findings.camera_height_m(block)
+    if record.scaled:
+        rows.append(("Pixel on the ground", f"{say_cm(gsd)}, from {height:.0f} m above it"))
     else:
         rows.append(("Scale", "none: lengths, heights and areas are in units, not in metres"))
-    rows.append(_of_flown("Mapped, with heights", covered.mapped_ha, verdict))
-    rows.append(_of_flown("Drawn on the orthomosaic", covered.drawn_ha, verdict))
+        rows.append(("Flying height", f"{height:.3g} units of arbitrary length"))
+    covered = verdict.covered
+    rows.append(("Ground with heights", _of_flown(covered.mapped_ha, verdict)))
+    rows.append(("On the orthomosaic", _of_flown(covered.drawn_ha, verdict)))
+    sigma_m, place_m = (verdict.figures.get(key) for key in ("dsm_sigma_m", "place_sigma_m"))
+    if sigma_m is not None:
+        rows.append(("Heights", f"half are known to {say_cm(sigma_m)} or better in the map"))
+    if place_m is not None:
+        rows.append(("Place of the whole", f"known to about {say_cm(place_m)} at best"))
+    if record.scaled:
+        rows.append(("Heights count from", str(record.settings.vertical_datum)))
     return rows
 
 
-def _of_flown(what: str, hectares: float, verdict: Verdict) -> tuple[str, str]:
+def _say_taken(record: MapRecord) -> str:
+    times = findings.taken(record.captures)
+    if times is None:
+        return "at a time that is not recorded"
+    (day, first), (last_day, last) = ((time[:10], time[11:16]) for time in times)
+    return f"{day}, {first} to {'' if last_day == day else f'{last_day}, '}{last} UTC"
+
+
+def _say_place(record: MapRecord, verdict: Verdict) -> str:
+    frame = record.reconstruction.frame
+    if frame.origin is None:
+        return "unknown: no positions"
+    places = ((frame.origin[1], "NS"), (frame.origin[0], "EW"))
+    said = " ".join(f"{abs(value):.5f}° {letters[value < 0]}" for value, letters in places)
+    shift_m = verdict.figures.get("crs_accuracy_m")
+    good = f", reached from WGS 84 to {shift_m:g} m" if shift_m else ""
+    return f"{said} ({frame.crs}{good})"
+
+
+def _of_flown(hectares: float, verdict: Verdict) -> str:
     flown_ha = verdict.covered.flown_ha
-    share = f"{100 * hectares / flown_ha if flown_ha else 0.0:.0f} % of the ground flown"
-    return what, f"{say_ha(hectares)}, {share}" if verdict.scaled else share
+    share = f"{100 * hectares / flown_ha if flown_ha else 0.0:.0f} %"
+    if not verdict.scaled:
+        return f"{share} of the ground flown"
+    return f"{say_ha(hectares)}, {share} of the {say_ha(flown_ha)} flown"
 
 
 def _coverage_rows(verdict: Verdict) -> list[tuple[str, str, str]]:
@@ -242,13 +155,16 @@ def _coverage_rows(verdict: Verdict) -> list[tuple[str, str, str]]:
     ]
 
 
-def _median_sigma(products_dir: Path) -> float | None:
-    """Return the median standard deviation of the heights; None where there are none."""
-    path = products_dir / DSM_SIGMA.file
-    if not path.exists():
-        return None
-    known = read_reduced(path, SAMPLE_CELLS)[0].compressed()
-    return float(np.median(known)) if len(known) else None
+def _pictures(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
+    """Return the drawings of the ground."""
+    block, ground = record.reconstruction, assessed.ground
+    picture = _present(record, ORTHOMOSAIC.file)
+    return {
+        "main_figure": None if picture is None else figures.draw_orthomosaic(picture),
+        "ground_figure": figures.draw_ground(block, ground, picture),
+        "cameras_figure": figures.draw_cameras(block, ground.overlap, ground.sheet, assessed.holes),
+        "maps": _maps(record),
+    }
 
 
 def _present(record: MapRecord, file: str) -> Path | None:
@@ -257,19 +173,36 @@ def _present(record: MapRecord, file: str) -> Path | None:
 
 
 def _maps(record: MapRecord) -> list[tuple[str, str, figures.Drawn]]:
-    """Return title, caption and drawing of each map that can be drawn."""
+    """Return title, caption and drawing of each map beside the orthomosaic."""
     drawn = []
-    for product, draw in (
-        (ORTHOMOSAIC, figures.draw_orthomosaic),
-        (DSM, figures.draw_surface),
-        (DSM_SIGMA, figures.draw_sigma),
-    ):
+    for product, draw in ((DSM, figures.draw_surface), (DSM_SIGMA, figures.draw_sigma)):
         if (path := _present(record, product.file)) is not None:
             drawn.append((product.title, product.purpose, draw(path)))
     for product in read_index_products(record.survey.products_dir):
         path = record.survey.products_dir / product.file
         drawn.append((product.title, product.purpose, figures.draw_index(path, product)))
     return drawn
+
+
+def _block(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
+    """Return what is said of how the photographs fit each other."""
+    block = record.reconstruction
+    scale, ties = block.vertical_scale, assessed.ties
+    return {
+        "residuals": gnss_residuals(block, record.captures),
+        "firmness": say_firmness(block.figures),
+        "tie_points": len(block.points),
+        "mean_residual_px": findings.mean_residual_px(block),
+        "histogram": _residual_histogram(block),
+        "ties_figure": block_figures.draw_ties(block, ties) if len(ties.points) else None,
+        "vertical_scale": findings.say_vertical_scale(scale),
+        "trials": []
+        if scale is None
+        else list(
+            zip(scale.focal_factors, scale.mean_residual_px, scale.height_agl_m, strict=True)
+        ),
+        "calibrations": _calibrations(block),
+    }
 
 
 def _residual_histogram(reconstruction: Reconstruction) -> figures.Drawn | None:
@@ -287,12 +220,74 @@ def _calibrations(reconstruction: Reconstruction) -> list[dict[str, Any]]:
         {
             "camera_id": camera_id,
             "source": prior.source,
-            "parameters": findings.interior_changes(prior, reconstruction.cameras[camera_id]),
-            "figure": figures.draw_distortion(prior, reconstruction.cameras[camera_id]),
+            "parameters": findings.interior_changes(
+                prior, reconstruction.cameras[camera_id], reconstruction.interior.get(camera_id)
+            ),
+            "distortion": figures.draw_distortion(prior, reconstruction.cameras[camera_id]),
+            "frame": block_figures.draw_frame_residuals(reconstruction, camera_id),
+            **_correlations(reconstruction, camera_id),
         }
         for camera_id, prior in sorted(reconstruction.priors.items())
         if camera_id in reconstruction.cameras
     ]
+
+
+def _correlations(reconstruction: Reconstruction, camera_id: str) -> dict[str, Any]:
+    """Return which parameters of a lens the photographs cannot tell apart, and all of them."""
+    known = reconstruction.interior.get(camera_id)
+    if known is None:
+        return {"together": [], "symbols": [], "matrix": []}
+    symbols = [findings.SYMBOLS[name] for name in known.names]
+    matrix = np.array(known.correlation)
+    return {
+        "together": [
+            one
+            for one in findings.strong_correlations(symbols, matrix, CORRELATED)
+            if one[:2] != ("fx", "fy")  # held together: pixels are square
+        ],
+        "symbols": symbols,
+        "matrix": [
+            (symbol, [(value, _shade(value)) for value in row])
+            for symbol, row in zip(symbols, matrix.tolist(), strict=True)
+        ],
+    }
+
+
+def _shade(correlation: float) -> str:
+    """Return the colour behind a correlation: red below zero, green above."""
+    red, green, blue = (179, 38, 30) if correlation < 0 else (31, 111, 92)
+    return f"rgba({red},{green},{blue},{0.6 * abs(correlation):.2f})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shown:
+    """A photograph's row on the page."""
+
+    row: PhotoRow
+    link: str
+    picture: str
+    """Address of the small picture; empty for none."""
+
+
+def _photographs(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
+    """Return the table of photographs: pictured ones, those in a line each, and how many more."""
+    rows, folder = assessed.photographs, record.survey.photos_dir
+    shown = [
+        _Shown(
+            row=row,
+            link=quote(f"{folder.name}/{row.name}"),
+            picture=picture_address(folder / row.name) if number < PICTURED else "",
+        )
+        for number, row in enumerate(rows[:LISTED])
+    ]
+    return {
+        "pictured": shown[:PICTURED],
+        "listed": shown[PICTURED:],
+        "unlisted": max(0, len(rows) - LISTED),
+        "count": len(rows),
+        "ties_known": len(assessed.ties.points) > 0,
+        "scaled": record.scaled,
+    }
 
 
 def _resolutions(record: MapRecord) -> list[tuple[str, str]]:
@@ -309,51 +304,72 @@ def _resolutions(record: MapRecord) -> list[tuple[str, str]]:
     return rows
 
 
-def _further_figures(record: MapRecord) -> list[tuple[str, str]]:
-    """Return the plain numbers that stages and orientation gave, as rows."""
-    given: list[tuple[str, Mapping[str, Any]]] = [("orientation", record.reconstruction.figures)]
-    given += [(result.stage, result.figures) for result in record.results]
+def _asked(record: MapRecord) -> dict[str, str]:
+    """Return the options in words; what is given in metres is in units without a scale."""
+    if record.scaled:
+        return record.asked
+    return {
+        name: re.sub(r"([\d.]+) cm\b", lambda found: f"{float(found[1]) / 100:g} units", value)
+        for name, value in record.asked.items()
+    }
+
+
+_IN_WORDS = {
+    "pairs_verified": "pairs of photographs whose matches hold",
+    "matches_verified": "matches that hold",
+    "observations": "sightings of tie points",
+    "observations_dropped": "sightings dropped as outliers",
+    "median_residual_px": "median residual, px",
+    "rms_residual_px": "root mean square residual, px",
+    "pieces": "pieces of the block",
+    "points": "points of the cloud",
+    "least_gain": "least factor by which a photograph's brightness was evened",
+    "greatest_gain": "greatest factor",
+}
+"""Figures of orientation and stages that the report has no other place for."""
+
+
+def _figures_in_words(record: MapRecord) -> list[tuple[str, str]]:
+    given: list[Mapping[str, Any]] = [record.reconstruction.figures]
+    given += [result.figures for result in record.results]
+    numbers = {key: value for figures in given for key, value in figures.items()}
     return [
-        (
-            f"{stage}: {_worded(key, record.scaled)}",
-            f"{value:.4g}" if isinstance(value, float) else str(value),
-        )
-        for stage, numbers in given
-        for key, value in numbers.items()
-        if isinstance(value, int | float | str)
+        (said, f"{numbers[key]:,.2f}" if isinstance(numbers[key], float) else f"{numbers[key]:,}")
+        for key, said in _IN_WORDS.items()
+        if isinstance(numbers.get(key), int | float)
     ]
 
 
-def _worded(key: str, scaled: bool) -> str:
-    """Return a figure's key as words with its unit.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file of the survey as the report lists it."""
 
-    Examples
-    --------
-    >>> _worded("height_agl_m", True), _worded("seen_twice_m2", False)
-    ('height agl, m', 'seen twice, square units')
-    """
-    name, _, suffix = key.rpartition("_")
-    if not name or suffix not in _UNITS:
-        return key.replace("_", " ")
-    return f"{name.replace('_', ' ')}, {_UNITS[suffix][0 if scaled else 1]}"
+    link: str
+    size: str
+    purpose: str
 
 
-def _files(record: MapRecord) -> list[tuple[str, str, str]]:
-    rows = []
-    for product in (*PRODUCTS, *read_index_products(record.survey.products_dir)):
-        if (path := _present(record, product.file)) is not None:
-            rows.append((f"products/{product.file}", _size(path), product.purpose))
+def _files(record: MapRecord) -> list[_File]:
     survey = record.survey
-    others = (
+    products = survey.products_dir
+    listed: list[tuple[Path, str]] = [
+        (products / product.file, product.purpose)
+        for product in (*PRODUCTS, *read_index_products(products))
+    ]
+    listed += [
+        (products / GEOJSON, "Where each photograph was taken, for a GIS."),
+        (products / CSV, "Position and omega, phi, kappa of each photograph, with accuracy."),
+        (products / COLMAP / "images.txt", "Poses, lenses and tie points for COLMAP."),
+        (survey.quality_path, "Every figure of this report, for programs."),
         (survey.gpkg_path, "One row per photograph: position, sigma, time, verdicts."),
         (survey.toml_path, "What was asked; edit it and run again."),
-        (survey.quality_path, "How the map came out, in figures that programs read."),
         (survey.catalog_path, "Static STAC catalogue of the products."),
-    )
-    for path, purpose in others:
-        if path.exists():
-            rows.append((path.name, _size(path), purpose))
-    return rows
+    ]
+    return [
+        _File(link=path.relative_to(survey.folder).as_posix(), size=_size(path), purpose=purpose)
+        for path, purpose in listed
+        if path.exists()
+    ]
 
 
 def _size(path: Path) -> str:

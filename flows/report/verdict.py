@@ -14,7 +14,6 @@ import numpy as np
 from flows.report import findings
 from flows.report.findings import Coverage, gnss_residuals
 from tmp.captures import Capture, CaptureKind, HeightDatum
-from tmp.files import write_json
 from tmp.geo.frames import DatumShift, describe_datum_shift
 from tmp.reconstruction import Reconstruction
 
@@ -179,9 +178,9 @@ class Verdict:
     def paragraph(self, report: Path) -> str:
         """Return all that counts in one paragraph: what was measured, how well, what to mind.
 
-        It is what a command ends with, and what the report begins with.
+        It is what a command ends with.
         """
-        said = [self.headline, f"{self._measured}.", *self._accuracy]
+        said = [self.headline, *self.sentences()]
         if self.figures.get("preview"):
             said.insert(1, PREVIEW)
         if not self.warnings:
@@ -191,6 +190,10 @@ class Verdict:
             which = "Mind" if count == 1 else f"Mind first, of {count} warnings"
             said.append(f"{which}: {shorten(self.warnings[0])}")
         return " ".join([*said, f"Open {report}."])
+
+    def sentences(self) -> list[str]:
+        """Return what was measured and how well, as the report begins."""
+        return [f"{self._measured}.", *self._accuracy]
 
     @property
     def _measured(self) -> str:
@@ -306,11 +309,6 @@ def _datum_shift(reconstruction: Reconstruction) -> DatumShift | None:
     if frame.crs is None or frame.origin is None:
         return None
     return describe_datum_shift(frame.crs, *frame.origin[:2])
-
-
-def write_quality(verdict: Verdict, path: Path) -> None:
-    """Write ``quality.json``."""
-    write_json(path, verdict.document(), indent=1, for_people=True)
 
 
 def say_cm(metres: float) -> str:

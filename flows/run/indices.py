@@ -13,14 +13,13 @@ from flows.engine.store import Result, StageStore, read_result
 from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack, read_index_products
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.zones import Zones, read_zones, shapes_on_map, write_zones
-from flows.report.report import assess_map, write_report
 from flows.run.publish import (
     MAP_FILES,
     is_reported,
     publish,
     put_back_products,
     recall_map,
-    remember_map,
+    report_map,
 )
 from flows.run.quick_look import TRIED, write_map_look
 from flows.run.request import IndexOptions, IndicesResult
@@ -207,14 +206,11 @@ def _tell(survey: Survey, result: Result, files: Sequence[str]) -> Path | None:
             date = f", {min(times):%Y-%m-%d}" if times else ""
             title = f"{product.title}: {settings.name}{date}"
             write_map_look(survey.products_dir / product.file, product, title=title)
-    write_catalog(survey, settings, captures)
     record = recall_map(survey, settings, captures)
     if record is None:
+        write_catalog(survey, settings, captures)
         log.warning("%s: no map to report on; 'tmp map' writes one", survey.folder)
         return None
     others = [known for known in record.results if known.stage != result.stage]
-    record = replace(record, results=[*others, result])
-    assessed = assess_map(record)
-    path = write_report(record, assessed)
-    remember_map(record, assessed.verdict)
-    return path
+    report_map(replace(record, results=[*others, result]))
+    return survey.report_path

@@ -21,8 +21,10 @@ from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import PRODUCTS
+from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
-from flows.report.report import MapRecord, assess_map, write_report
+from flows.report.quality import MapRecord, assess_map, write_quality
+from flows.report.report import write_report
 from flows.report.verdict import Verdict
 from flows.run.request import ORIENTED
 from flows.stages.inputs import require_space
@@ -57,7 +59,6 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     reconstruction = read_reconstruction(oriented.folder)
     write_cameras(reconstruction, plan.captures, survey.products_dir)
     write_styles(survey.products_dir)
-    write_catalog(survey, plan.settings, plan.captures)
     record = MapRecord(
         survey=survey,
         settings=plan.settings,
@@ -67,8 +68,16 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
         asked=dict(asked),
         area_wkt=plan.values.get("area_wkt"),
     )
-    assessed = assess_map(record)
+    return report_map(record)
+
+
+def report_map(record: MapRecord) -> Verdict:
+    """Write report, quality, thumbnail and catalogue of a map; returns how it came out."""
+    survey, assessed = record.survey, assess_map(record)
+    write_quality(record, assessed)
     write_report(record, assessed)
+    write_thumbnail(survey.products_dir)
+    write_catalog(survey, record.settings, record.captures)
     remember_map(record, assessed.verdict)
     return assessed.verdict
 
@@ -214,7 +223,9 @@ def _up_to_date(
         said["results"] = said["results"][: len(results)]
         if said != _document(survey, results, asked, plan.values.get("area_wkt")):
             return None
-        covered, warnings = Coverage(**found["covered"]), tuple(found["warnings"])
+        gaps = tuple(map(tuple, found["covered"]["largest_gaps"]))
+        covered = Coverage(**found["covered"] | {"largest_gaps": gaps})
+        warnings = tuple(found["warnings"])
         return Verdict(**{**found, "covered": covered, "warnings": warnings})
     except (OSError, ValueError, KeyError, TypeError):
         return None

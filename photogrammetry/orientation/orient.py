@@ -40,7 +40,8 @@ from photogrammetry.orientation.matching import (
 )
 from photogrammetry.orientation.pairs import PairOptions, propose_pairs
 from photogrammetry.orientation.pieces import PATIENT, Grower, SecondLook
-from photogrammetry.orientation.refine import RefineOptions, refine
+from photogrammetry.orientation.precision import assess_precision
+from photogrammetry.orientation.refine import RefineOptions, refine, weigh
 from photogrammetry.orientation.sfm import Photographs, SfmOptions, TrackOptions
 from photogrammetry.orientation.summary import count_matches, describe, explain_left_out
 from tmp.cameras import Camera
@@ -252,6 +253,12 @@ def solve(
             threads=threads,
             track=track,
         )
+        precision = assess_precision(
+            solution.block,
+            solution.weighed,
+            weigh(solution.block, options.refinement),
+            options.refinement.adjustment,
+        )
     by_name = {c.name: c for c in used}
     mine = [by_name[name] for name in solution.block.names]
     captures = [
@@ -263,6 +270,7 @@ def solve(
         task.cameras,
         left_out=explain_left_out(captures, used, solution, grown.blocks, grown.pairs),
         counts=count_matches(grown.pairs, grown.tracks, grown.blocks),
+        precision=precision,
     )
 
 

@@ -31,7 +31,6 @@ from photogrammetry.orientation.georeference import (
     level,
     weigh_positions,
 )
-from photogrammetry.orientation.precision import Precision, assess_precision
 from photogrammetry.orientation.priors import (
     FlyingHeight,
     Priors,
@@ -109,8 +108,6 @@ class Solution:
     dropped: int
     """Observations taken for outliers."""
     scale: VerticalScale | None
-    precision: Precision | None = None
-    """How precisely poses and lens are known; None for a block that is too large."""
 
 
 def refine(
@@ -178,7 +175,6 @@ def refine(
         sigma_px=observation_sigma_px(block),
         dropped=len(start.block.photo) - len(block.photo),
         scale=scale,
-        precision=assess_precision(block, known, weight, settings),
     )
 
 

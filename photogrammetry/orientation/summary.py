@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from photogrammetry.orientation.sfm import Tracks
 from tmp.cameras import Camera
 from tmp.captures import Capture
 from tmp.reconstruction import Observations, OrientedPhoto, Reconstruction, VerticalScale
+
+if TYPE_CHECKING:
+    from photogrammetry.orientation.precision import Precision
 
 SURPRISE = 5.0
 """Standard deviations of a recorded position beyond which its residual is worth a warning."""
@@ -163,11 +166,12 @@ def describe(
     *,
     left_out: dict[str, str],
     counts: dict[str, int],
+    precision: Precision | None = None,
 ) -> Reconstruction:
     """Describe a solution.
 
     Captures are those of the block's photographs, in its order, and cameras those of the metadata;
-    the rest comes from `explain_left_out` and `count_matches`.
+    the rest comes from `explain_left_out`, `count_matches` and `precision.assess_precision`.
     """
     block = solution.block
     residual = np.linalg.norm(block.residuals(), axis=1)
@@ -177,7 +181,7 @@ def describe(
         frame=solution.frame,
         cameras=adjusted,
         priors={key: cameras[key] for key in camera_ids},
-        photos=_describe_photos(solution, captures, residual),
+        photos=_describe_photos(solution, captures, residual, precision),
         left_out=left_out,
         points=block.points,
         point_views=block.views.astype(np.int32),
@@ -187,7 +191,7 @@ def describe(
             point=block.point.astype(np.int32),
             xy_px=block.xy_px.astype(np.float32),
         ),
-        interior={} if solution.precision is None else solution.precision.interior,
+        interior={} if precision is None else precision.interior,
         vertical_scale=solution.scale,
         warnings=_warn(solution, adjusted, cameras, left_out),
         figures=counts | _measure(solution, captures, residual),
@@ -251,13 +255,16 @@ def explain_left_out(
 
 
 def _describe_photos(
-    solution: Solution, captures: Sequence[Capture], residual: NDArray[np.float64]
+    solution: Solution,
+    captures: Sequence[Capture],
+    residual: NDArray[np.float64],
+    known: Precision | None,
 ) -> tuple[OrientedPhoto, ...]:
     block = solution.block
     off = block.centres - solution.known.positions
     observations = np.bincount(block.photo, minlength=len(block.names))
     mean = _mean_by(block.photo, residual, len(block.names))
-    known, scaled = solution.precision, solution.frame.referenced
+    scaled = solution.frame.referenced
     return tuple(
         OrientedPhoto(
             name=capture.name,

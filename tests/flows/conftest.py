@@ -23,7 +23,7 @@ from flows.engine.result import Usage
 from flows.engine.store import Result
 from flows.prefect.server import QUIET
 from flows.products.ground import GROUND, NODATA, continue_ground
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from flows.run.record import RUN, RunBook
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture, Flag, HeightDatum, write_captures

@@ -5,7 +5,7 @@ from pathlib import Path
 import pystac
 
 from flows.products.sidecars import multihash, write_catalog
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 
 
 def test_catalogue_opens_from_another_folder_and_finds_every_product(record: MapRecord) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from flows.engine.stage import Workspace
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from flows.stages.inputs import SURVEY, picture_store, read_surveying
 from flows.stages.orthomosaic import Exposure, read_gains
 from photogrammetry.ortho.gains import balance_exposures

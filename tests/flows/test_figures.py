@@ -23,7 +23,7 @@ from flows.report.figures import (
 )
 from flows.report.ground import Ground, LeftOut, choose_sheet
 from flows.report.provenance import Hole
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from photogrammetry.surface.trend import survey_trend
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid

@@ -41,12 +41,12 @@ def test_gsd_and_height_are_those_of_a_pinhole(reconstruction: Reconstruction) -
 def test_change_of_focal_length_is_told_in_sigmas(reconstruction: Reconstruction) -> None:
     (camera_id,) = reconstruction.priors
     rows = {
-        row.name: row
+        row.symbol: row
         for row in interior_changes(
             reconstruction.priors[camera_id], reconstruction.cameras[camera_id]
         )
     }
-    assert rows["focal length x"].in_sigmas == pytest.approx(5.0 / (0.02 * 700))
+    assert rows["fx"].in_sigmas == pytest.approx(5.0 / (0.02 * 700))
     assert rows["k1"].in_sigmas is None
 
 

@@ -5,7 +5,7 @@ import pytest
 from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
 from flows.pipeline import run_survey
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from flows.run.record import RUN
 from flows.run.request import IndexOptions, MapOptions, Part, RunOptions, SurveyRequest, Where
 from flows.run.status import describe_run_plan

@@ -16,7 +16,7 @@ from flows.report.ground import (
     predict_left_out,
     survey_ground,
 )
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from photogrammetry.surface.trend import survey_trend
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame

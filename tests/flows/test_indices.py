@@ -20,7 +20,7 @@ from flows.engine.stage import Stage
 from flows.engine.store import StageStore
 from flows.products.band_stack import choose_stack, open_stack, read_index_products, wavelength_tags
 from flows.products.zones import read_zones, write_zones, zonal_statistics
-from flows.report.report import MapRecord, assess_map
+from flows.report.quality import MapRecord, assess_map
 from flows.run.indices import compute_indices
 from flows.run.publish import publish, recall_map, remember_map
 from flows.run.request import IndexOptions

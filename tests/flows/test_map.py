@@ -15,7 +15,7 @@ from flows.engine.stage import Figures, Stage
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
 from flows.products.table import CLOUD, DSM
-from flows.report.report import MapRecord, assess_map
+from flows.report.quality import MapRecord, assess_map
 from flows.report.verdict import End
 from flows.run.plan import survey_digest
 from flows.run.publish import EDITED, publish, recall_map

@@ -7,7 +7,7 @@ import pytest
 from flows.products.ground import GROUND
 from flows.report.figures import camera_positions
 from flows.report.ground import count_overlap, heights_of
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_tiled
 from tmp.reconstruction import Reconstruction

@@ -17,7 +17,7 @@ from flows.engine.stage import Figures, Stage, Workspace
 from flows.pipeline import SurveyRun, map_survey, run_survey
 from flows.products.band_stack import wavelength_tags
 from flows.products.ground import GROUND
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from flows.run import plan
 from flows.run.record import RUN
 from flows.run.request import (

@@ -24,7 +24,7 @@ from flows.prefect.records import INGESTED, announce_ingest, mark_dead_runs, sta
 from flows.prefect.server import Server, configured_server, server_of_run
 from flows.products.ground import GROUND
 from flows.report.figures import thumbnail
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from flows.run.request import MapOptions, Part, RunOptions, SurveyRequest, SurveyResult, Where
 from tmp.captures import write_captures
 from tmp.errors import InputError, StoppedError, TransientError

@@ -11,6 +11,7 @@ from flows.engine.result import UnitRecord, Usage
 from flows.engine.stage import Figures, Stage
 from flows.engine.store import Result, StageStore
 from flows.execution.slurm_commands import Accounted
+from flows.report import report
 from flows.report.provenance import (
     ALL_NAMED,
     explain,
@@ -20,7 +21,7 @@ from flows.report.provenance import (
     notable_units,
     stage_rows,
 )
-from flows.report.report import MapRecord, render_report
+from flows.report.quality import MapRecord, assess_map
 from tmp.geo.rasters import read_grid
 
 
@@ -39,6 +40,11 @@ class NewerSurface(Surface):
     """Paint it in another way."""
 
     version = "2"
+
+
+def render_report(record: MapRecord) -> str:
+    """Return the page of a map."""
+    return report.render_report(record, assess_map(record))
 
 
 def make(store: StageStore, stage: type[Stage], **options: Any) -> Result:

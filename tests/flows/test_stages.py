@@ -9,7 +9,7 @@ import pytest
 
 from flows.engine.cost import Quality
 from flows.engine.stage import Workspace
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 from flows.stages.inputs import (
     DECODED_SIZES,
     SURVEY,

@@ -8,7 +8,7 @@ import rasterio
 
 from flows.products.sidecars import _renderer, write_catalog, write_styles
 from flows.products.table import GROUND_CLASSES, Kind, Product
-from flows.report.report import MapRecord
+from flows.report.quality import MapRecord
 
 
 def test_every_raster_gets_a_style_of_its_own_name(record: MapRecord) -> None:

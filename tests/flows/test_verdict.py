@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.report.findings import Coverage
-from flows.report.verdict import End, Group, Verdict, judge_map, say_cm, write_quality
+from flows.report.verdict import End, Group, Verdict, judge_map, say_cm
 from tmp.captures import Capture, Flag, HeightDatum
 from tmp.geo.frames import LocalFrame
 from tmp.reconstruction import Reconstruction
@@ -158,23 +157,20 @@ def test_a_photograph_that_vanished_without_a_reason_counts_as_left_out(
     assert found.left_out["DJI_0017.JPG"] == "not oriented"
 
 
-def test_quality_is_written_whole_with_null_for_what_has_no_scale(
-    reconstruction: Reconstruction, captures: Captures, tmp_path: Path
+def test_without_scale_figures_in_metres_are_null(
+    reconstruction: Reconstruction, captures: Captures
 ) -> None:
     nowhere = replace(
         reconstruction,
         frame=LocalFrame(origin=None, crs=None),
         photos=tuple(replace(p, gnss_residual_m=None) for p in reconstruction.photos),
     )
-    path = tmp_path / "quality.json"
-    write_quality(judge_map(nowhere, captures, covered(), HeightDatum.UNKNOWN), path)
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = judge_map(nowhere, captures, covered(), HeightDatum.UNKNOWN, sigma_m=0.1).document()
     assert found["verdict"] == "complete"
     metric = [key for key in found if key.endswith(("_ha", "_m"))]
-    assert {"flown_ha", "mapped_ha", "drawn_ha", "gsd_m", "height_agl_m"} <= set(metric)
+    assert {"flown_ha", "mapped_ha", "drawn_ha", "gsd_m", "dsm_sigma_m"} <= set(metric)
     assert all(found[key] is None for key in metric)
     assert found["crs_accuracy_m"] is None
-    assert [file.name for file in tmp_path.iterdir()] == ["quality.json"]
 
 
 def test_a_grid_file_that_is_missing_is_a_warning_with_its_name(
