@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -31,11 +33,13 @@ from pathlib import Path
 import cv2  # noqa: F401  # before pycolmap, whose zlib breaks PNG writing in it
 import rasterio
 import rehearsals
+from click.testing import CliRunner
 from measure import TMP, add_run_options, kernels, workplace
 from runs import digests
 from tampering import Finished
 
 from tmp.captures import read_captures
+from tmp.cli import main as tmp_command
 from tmp.survey import Survey
 
 PLAN = "handful"
@@ -47,7 +51,7 @@ PATIENCE_S = 300.0
 STAGES = ("features", "matches", "orientation", "exposure", "surface", "elevation", "orthomosaic")
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 A_DAY_S = 86_400
-TRACEBACK = "Traceback (most recent call last)"
+CRASH = re.compile(r"Traceback \(most recent call last\)|a mistake in the platform")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,9 +119,18 @@ class Bench:
         said, _ = process.communicate(timeout=PATIENCE_S)
         return process.returncode, said
 
-    def map(self, survey: Path, **more: str) -> tuple[int, str]:
-        """Map a survey."""
-        return self.run("map", survey, *QUALITY, **more)
+    def here(self, *words: str | Path) -> tuple[int, str]:
+        """Run a command to its end in this process, which has loaded everything; as `run`."""
+        logging.getLogger().handlers.clear()  # so that it sets up its own
+        result = CliRunner().invoke(tmp_command, [str(word) for word in words])
+        raised = result.exception
+        if raised is not None and not isinstance(raised, SystemExit):
+            return 1, f"{result.output}a mistake in the platform: {raised!r}"
+        return result.exit_code, result.output
+
+    def map(self, survey: Path) -> tuple[int, str]:
+        """Map a survey in this process."""
+        return self.here("map", survey, *QUALITY)
 
     def misses(self, survey: Path) -> int:
         """Return how many products are not those of the undisturbed run."""
@@ -138,6 +151,11 @@ class Bench:
         return lost
 
 
+def crashed(said: str) -> bool:
+    """Tell whether a command ended in a way that nobody foresaw."""
+    return CRASH.search(said) is not None
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -146,7 +164,7 @@ def sha256_of(path: Path) -> str:
 def judge_end(row: Row, bench: Bench, survey: Path, ended: tuple[int, str]) -> None:
     """Count how a survey came out of a fault."""
     status, said = ended
-    row.tracebacks += TRACEBACK in said
+    row.tracebacks += crashed(said)
     lost = bench.misses(survey)
     row.lost += lost
     row.ended_well += status == 0 and not lost
@@ -174,7 +192,7 @@ def killed(bench: Bench, command: str, tries: int) -> Row:
                     os.killpg(process.pid, signal.SIGKILL)
                     said, _ = process.communicate()
                     row.tries += 1
-                    row.tracebacks += TRACEBACK in said
+                    row.tracebacks += crashed(said)
             ended = bench.run(*words)
         row.twice += len(finished.made_again())
         lost = bench.misses(survey)
@@ -205,7 +223,7 @@ def killed_ingest(bench: Bench, tries: int) -> Row:
         before = {p: p.stat().st_ino for p in survey.glob("photos/[!.]*")}
         status, said = bench.run("ingest", bench.card, "--to", survey)
         after = {p: p.stat().st_ino for p in survey.glob("photos/[!.]*")}
-        row.tracebacks += TRACEBACK in said
+        row.tracebacks += crashed(said)
         lost = bench.lacking(survey, bench.card)
         row.lost += lost + len(list(survey.glob("photos/.*part*")))
         row.twice += sum(after.get(path) != inode for path, inode in before.items())
@@ -229,7 +247,7 @@ def first_ingests(bench: Bench) -> Row:
         at_once = [bench.start("ingest", card, "--to", survey) for card in cards]
         ends = [(p.communicate(timeout=PATIENCE_S)[0], p.returncode) for p in at_once]
         row.tries += 1
-        row.tracebacks += sum(TRACEBACK in said for said, _ in ends)
+        row.tracebacks += sum(crashed(said) for said, _ in ends)
         told = [status == 0 or "is already at work on it" in said for said, status in ends]
         row.noticed += all(told)
         for card, (_, status) in zip(cards, ends, strict=True):
@@ -258,13 +276,13 @@ def pulled_cards(bench: Bench) -> Row:
         card.rename(away)
         said, _ = process.communicate(timeout=PATIENCE_S)
         row.tries += 1
-        row.tracebacks += TRACEBACK in said
+        row.tracebacks += crashed(said)
         row.noticed += (process.returncode == 1 and "NOT TAKEN IN" in said) or (
             process.returncode == 0 and not bench.lacking(survey, away)
         )
         away.rename(card)
         status, said = bench.run("ingest", card, "--to", survey)
-        row.tracebacks += TRACEBACK in said
+        row.tracebacks += crashed(said)
         lost = bench.lacking(survey, card)
         row.lost += lost
         row.ended_well += status == 0 and not lost
@@ -308,7 +326,7 @@ def full_disks(bench: Bench) -> Row:
                 filling = fill(disk)
                 said, _ = process.communicate(timeout=PATIENCE_S)
                 row.tries += 1
-                row.tracebacks += TRACEBACK in said
+                row.tracebacks += crashed(said)
                 told = "is full" in said or "is free; make room" in said
                 row.noticed += process.returncode == 1 and told
                 if not told:
@@ -326,9 +344,9 @@ def full_temporary(bench: Bench) -> Row:
     with small_disk(bench.folder / "tmpdir", 1) as disk:
         fill(disk)
         survey = bench.copy("temporary", mapped=False)
-        status, said = bench.map(survey, TMPDIR=str(disk))
+        status, said = bench.run("map", survey, *QUALITY, TMPDIR=str(disk))
         row.tries += 1
-        row.tracebacks += TRACEBACK in said
+        row.tracebacks += crashed(said)
         row.note = "went on without" if status == 0 else said.strip().splitlines()[-1][:120]
         judge_end(row, bench, survey, bench.map(survey))
     return row
@@ -357,7 +375,7 @@ def edited_products(bench: Bench) -> Row:
         path = survey / "products" / name
         overwrite(path, bench.chance)
         mine = sha256_of(path)
-        found = bench.run("verify", survey)[0] == 1
+        found = bench.here("verify", survey)[0] == 1
         if bench.chance.random() < 0.3:
             shutil.rmtree(survey / "work")
         ended = bench.map(survey)
@@ -406,9 +424,9 @@ def changed_photographs(bench: Bench) -> Row:
             shutil.rmtree(survey / "work")
         status, said = bench.map(survey)
         row.tries += 1
-        row.tracebacks += TRACEBACK in said
+        row.tracebacks += crashed(said)
         row.noticed += status == 1 and f"{path.name} has changed since" in said
-        bench.run("ingest", bench.card, "--to", survey)
+        bench.here("ingest", bench.card, "--to", survey)
         row.lost += bench.lacking(survey, bench.card)
         judge_end(row, bench, survey, bench.map(survey))
     return row
@@ -432,7 +450,7 @@ def clock_set_back(bench: Bench) -> Row:
         process.communicate()
         if FAKETIME.exists():
             row.tries += 1
-            judge_end(row, bench, survey, bench.map(survey, **late))
+            judge_end(row, bench, survey, bench.run("map", survey, *QUALITY, **late))
         else:
             row.note = "libfaketime is not installed: only files of tomorrow"
         tomorrow_s = time.time() + A_DAY_S
@@ -472,8 +490,8 @@ def reader_at_work(bench: Bench) -> Row:
         reader.start()
         for _ in range(3):
             row.tries += 1
-            status, said = bench.run("map", survey, *QUALITY, "--fill")
-            row.tracebacks += TRACEBACK in said
+            status, said = bench.here("map", survey, *QUALITY, "--fill")
+            row.tracebacks += crashed(said)
             row.ended_well += status == 0 and (held.read() == before).all()
             bench.map(survey)
         stopped.set()
@@ -566,6 +584,7 @@ def try_all(
 ) -> bool:
     """Try faults in a folder and print their table; returns whether all is as it must be."""
     began_s = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
     bench = prepared(folder, environment, seed=seed, kills=kills)
     rows = []
     for name, attempt in faults(bench).items():

@@ -22,9 +22,12 @@ NEW_SHARE = 0.1
 """Share of a photograph that no photograph before it showed, at a survey's usual overlaps."""
 TILE_CELLS = 1024**2
 PICTURE_BYTES_PER_PIXEL = 1.3
-SURFACE_BYTES_PER_CELL = 60.0
-ORTHO_BYTES_PER_CELL = 11.0
-"""Disk for what is kept of each photograph while a survey is worked on, for tiles and products."""
+SURFACE_BYTES_PER_CELL = 75.0
+ORTHO_BYTES_PER_CELL = 14.0
+"""Disk for what is kept of each photograph while a survey is worked on, for tiles and products.
+
+A product is there twice: with the result that it is a copy of, and where people look for it.
+"""
 
 
 class Quality(StrEnum):

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from tmp.captures import Capture
 from tmp.files import replacing, write_json
@@ -110,6 +109,8 @@ def omega_phi_kappa_deg(frame: LocalFrame, photo: OrientedPhoto) -> Float:
     """
     map_from_world = _map_axes(frame, photo.pose.centre)
     map_from_image = map_from_world @ photo.pose.rotation.T @ IMAGE_FROM_CAM
+    from scipy.spatial.transform import Rotation  # not for a run with nothing to do
+
     return np.asarray(Rotation.from_matrix(map_from_image).as_euler("XYZ", degrees=True))
 
 
@@ -213,6 +214,8 @@ def _colmap_cameras(reconstruction: Reconstruction, number: dict[str, int]) -> I
 def _colmap_images(
     reconstruction: Reconstruction, number: dict[str, int], seen: _Seen
 ) -> Iterator[str]:
+    from scipy.spatial.transform import Rotation
+
     yield "# IMAGE_ID, QW, QX, QY, QZ, TX, TY, TZ, CAMERA_ID, NAME"
     yield "# POINTS2D[] as (X, Y, POINT3D_ID)"
     xy, point = reconstruction.observations.xy_px, reconstruction.observations.point
