@@ -33,6 +33,7 @@ from tmp.plotting import (
     doubt_stops,
     ramp_steps,
     relief_stops,
+    say_stops,
 )
 from tmp.survey import Settings, Survey
 
@@ -118,9 +119,9 @@ def _ramp(
     colours: Sequence[str], values: NDArray[np.float64], unit: str, *, nodata: str = ""
 ) -> str:
     suffix = f" {unit}" if unit else ""
-    # What is a hair off 0 is 0.
-    values = np.round(values, 9) + 0.0
-    items = zip(colours, values, (f"{value:.4g}{suffix}" for value in values), strict=True)
+    labels = (f"{said}{suffix}" for said in say_stops(values))
+    values = np.round(values, 9) + 0.0  # what is a hair off 0 is 0
+    items = zip(colours, values, labels, strict=True)
     return _shader(items, (values[0], values[-1]), "INTERPOLATED", nodata)
 
 

@@ -109,7 +109,7 @@ def draw_surface(path: Path) -> Drawn:
         _lifted(plotting.ramp_colours("plain")),
         stops,
         f"height in {_unit(grid)}; colours are closer where much of the ground is",
-        [f"{stop:.1f}" for stop in stops],
+        plotting.say_stops(stops),
     )
     drawn = _draw_raster(_shaded(height, grid), grid, "surface model", bar)
     return replace(drawn, note=WATER)
@@ -123,7 +123,7 @@ def draw_sigma(path: Path) -> Drawn:
         plotting.ramp_colours("doubt"),
         stops,
         f"standard deviation of height in {_unit(grid)}; grey: no measured height",
-        [*(f"{stop:g}" for stop in stops[:-1]), f"{stops[-1]:g} or more"],
+        [*plotting.say_stops(stops)[:-1], f"{stops[-1]:g} or more"],
     )
     pixels = plotting.colour_values(sigma, stops, "doubt", unknown=plotting.NO_VALUE)
     drawn = _draw_raster(pixels, grid, "standard deviation of heights", bar)

@@ -23,6 +23,8 @@ def test_height_style_spans_the_heights(record: MapRecord) -> None:
     assert values == sorted(values)
     assert values[0] == pytest.approx(29.3, abs=0.3)
     assert values[-1] == pytest.approx(32.5, abs=0.7)
+    labels = [float(item.get("label").removesuffix(" m")) for item in tree.iter("item")]
+    assert labels == pytest.approx(values, abs=0.05)
 
 
 def test_equal_factors_of_doubt_are_equal_steps_and_nodata_is_no_doubt(record: MapRecord) -> None:

@@ -16,10 +16,20 @@ import matplotlib
 import numpy as np
 import pytest
 import shapely.affinity
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tmp import plotting
-from tmp.plotting import RAMPS, SORTIES, colour_values, ramp_colours, round_step
+from tmp.plotting import (
+    RAMPS,
+    SORTIES,
+    colour_values,
+    doubt_stops,
+    ramp_colours,
+    relief_stops,
+    round_step,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 DEUTERANOPE = np.array(
@@ -253,3 +263,38 @@ def test_slope_towards_the_north_west_is_lit_and_the_other_is_in_shade() -> None
 @pytest.mark.parametrize(("longest", "chosen"), [(1.0, 1.0), (1.99, 1.0), (2.0, 2.0), (730, 500)])
 def test_lengths_are_round(longest: float, chosen: float) -> None:
     assert round_step(longest) == pytest.approx(chosen)
+
+
+@given(
+    st.lists(st.floats(-400, 8000, width=32), min_size=1, max_size=200),
+    st.integers(0, 3),
+)
+def test_heights_of_any_ground_give_rising_steps_within_them(
+    values: list[float], gaps: int
+) -> None:
+    stops = relief_stops(np.array(values + [np.nan] * gaps, np.float32))
+    assert (np.diff(stops) > 0).all()
+    assert stops[0] >= min(values) - 1e-3
+    assert stops[-1] <= max(values) + 0.01
+
+
+def test_ground_gets_most_of_the_colours_beside_a_few_tall_trees() -> None:
+    ground, trees = np.linspace(150.0, 152.0, 900), np.linspace(165.0, 170.0, 100)
+    heights = np.concatenate([ground, trees]).astype(np.float32)
+    stops = relief_stops(heights)
+    share = np.interp(152.0, stops, np.linspace(0, 1, len(stops)))
+    even = (152.0 - stops[0]) / (stops[-1] - stops[0])
+    assert share > 0.5
+    assert share > 4 * even
+
+
+@given(st.floats(1e-4, 50.0))
+def test_doubts_are_coloured_by_equal_factors_from_just_below_the_least(least: float) -> None:
+    stops = doubt_stops(np.array([least, least, np.nan, 0.0]))
+    assert stops[0] <= least * 1.06
+    assert least < 3.4 * stops[0]
+    assert stops[1:] / stops[:-1] == pytest.approx(np.sqrt(10), rel=0.06)
+
+
+def test_doubts_of_nothing_are_coloured_all_the_same() -> None:
+    assert len(doubt_stops(np.full(3, np.nan))) == len(RAMPS["doubt"])
