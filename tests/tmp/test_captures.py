@@ -1,3 +1,4 @@
+import errno
 import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from pyogrio import raw
+from pyogrio.errors import FeatureError
 
 from tmp.captures import (
     Capture,
@@ -19,7 +21,7 @@ from tmp.captures import (
     read_captures,
     write_captures,
 )
-from tmp.errors import InputError
+from tmp.errors import InputError, SpaceError
 
 TRIGGERS = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
 
@@ -60,6 +62,19 @@ def test_captures_come_back_as_they_were_written(tmp_path):
     assert read_captures(tmp_path / "survey.gpkg") == [FULL, BARE]
 
 
+def test_times_written_before_they_said_their_zone_are_in_utc(tmp_path):
+    path = tmp_path / "survey.gpkg"
+    write_captures(path, [FULL, BARE])
+    with sqlite3.connect(path) as database:
+        for (name,) in database.execute(TRIGGERS).fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')
+        said = "SELECT time_utc FROM photographs WHERE time_utc IS NOT NULL"
+        assert database.execute(said).fetchall() == [("2024-06-01T12:00:00.250Z",)]
+        database.execute("UPDATE photographs SET time_utc = replace(time_utc, 'Z', '')")
+    database.close()
+    assert read_captures(path) == [FULL, BARE]
+
+
 def test_no_captures_come_back_as_none(tmp_path):
     write_captures(tmp_path / "survey.gpkg", [])
     assert read_captures(tmp_path / "survey.gpkg") == []
@@ -92,6 +107,34 @@ def test_writing_leaves_other_layers_alone(tmp_path):
 def test_nothing_but_the_file_is_left_behind(tmp_path):
     write_captures(tmp_path / "survey.gpkg", [FULL])
     write_captures(tmp_path / "survey.gpkg", [BARE])
+    assert [p.name for p in tmp_path.iterdir()] == ["survey.gpkg"]
+
+
+@pytest.mark.parametrize(
+    ("full", "error", "words"),
+    [
+        (True, SpaceError, r"survey\.gpkg: the disk is full"),
+        (False, InputError, r"survey\.gpkg: cannot be added to; is it damaged, or open"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_one_line_without_sql(
+    tmp_path, monkeypatch, full, error, words
+):
+    def fail(*_: object, **__: object) -> None:
+        raise FeatureError("sqlite3_exec(INSERT INTO gpkg_contents (table_name) VALUES ('x'))")
+
+    def flush(_: object) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "survey.gpkg"
+    write_captures(path, [FULL])
+    monkeypatch.setattr(raw, "write", fail)
+    monkeypatch.setattr("tmp.captures.flush_to_disk", flush)
+    with pytest.raises(error, match=words) as refusal:
+        write_captures(path, [FULL, BARE])
+    assert "sqlite" not in str(refusal.value)
+    assert read_captures(path) == [FULL]
     assert [p.name for p in tmp_path.iterdir()] == ["survey.gpkg"]
 
 
