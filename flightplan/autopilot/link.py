@@ -45,6 +45,10 @@ _FAMILIES = {
 _NAMES = {Autopilot.ARDUPILOT: "ArduPilot", Autopilot.PX4: "PX4"}
 USUAL_BAUD = 57600
 """Rate of telemetry radios as they come."""
+PACKET_BYTES = 65535
+"""Of the largest packet of UDP."""
+MOST_STRANGERS = 5
+"""Addresses that are named when packets come from them; a flood would fill the log."""
 _NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
 
 
@@ -138,11 +142,53 @@ class MessageQueue:
             return None
 
 
+class Peer:
+    """The other end of a UDP connection of pymavlink: who it is, and that nobody else is heard.
+
+    MAVLink does not say who speaks, so without this one packet from anywhere, under the number of
+    the vehicle, would be believed, and orders would go to whoever sent it.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        """Take over what `connection` receives."""
+        self._connection = connection
+        self._known: tuple[str, int] | None = None
+        self._latest: tuple[str, int] | None = None
+        self._strangers: set[tuple[str, int]] = set()
+        if not connection.udp_server:
+            host, port = connection.destination_addr
+            self._known = (socket.gethostbyname(host), port)
+        connection.recv = self._received
+
+    def pin(self) -> None:
+        """Hear only whoever was heard last, from now on, and speak to nobody else."""
+        if self._known is None:
+            self._known = self._latest
+
+    def _received(self, size: int | None = None) -> bytes:
+        """Return a packet of the peer, or of anyone until the peer is known; empty for none."""
+        del size
+        try:
+            packet, sender = self._connection.port.recvfrom(PACKET_BYTES)
+        except (BlockingIOError, ConnectionError):  # the latter where nobody listens yet
+            return b""
+        if self._known not in (None, sender):
+            if sender not in self._strangers and len(self._strangers) < MOST_STRANGERS:
+                log.warning("packets from %s:%d are not heard: not the autopilot's", *sender)
+                self._strangers.add(sender)
+            return b""
+        self._latest = sender
+        self._connection.clients = {sender}  # whom it answers
+        self._connection.clients_last_alive = {sender: time.time()}
+        return bytes(packet)
+
+
 class Link:
     """What is said to, and heard from, one autopilot.
 
     Made by `flightplan.autopilot.link.open_link`.  Only messages of the vehicle met first are
-    heard; heartbeats of its gimbal and camera, and of other ground stations, are passed over.
+    heard, over UDP from its address alone; heartbeats of its gimbal and camera, and of other
+    ground stations, are passed over.
     """
 
     def __init__(self, vehicle: Any, address: str, patience: Patience) -> None:
@@ -163,6 +209,8 @@ class Link:
         self._latest: dict[str, Message] = {}
         self._inboxes: list[MessageQueue] = []
         self._lock = threading.Lock()
+        master = vehicle._handler.master
+        self._peer = Peer(master) if hasattr(master, "udp_server") else None
         self._pass_on = vehicle.notify_message_listeners
         vehicle.notify_message_listeners = self._hear
 
@@ -297,6 +345,8 @@ class Link:
         system, component = message.get_srcSystem(), message.get_srcComponent()
         if heartbeat and self._system in (0, system):
             self._system, self._component = system, component
+            if self._peer is not None:
+                self._peer.pin()
             self.heartbeat, self.heard_s = message, time.monotonic()
         if system != self._system:
             return

@@ -1,11 +1,14 @@
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from types import ModuleType
 from typing import Any
 
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import LinkError, Patience, RefusedError
+from flightplan.autopilot.link import LinkError, Patience, RefusedError, open_link
 from flightplan.formats.mavlink_items import Autopilot
 
 Meet = Callable[..., tuple[Any, Any]]
@@ -56,3 +59,38 @@ def test_a_closed_connection_is_seen(meet: Meet, capfd: pytest.CaptureFixture[st
         time.sleep(0.01)
     assert not link.open
     assert capfd.readouterr().out == ""
+
+
+def forged(armed: bool, system: int = 7) -> bytes:
+    """Return a heartbeat under the number of the vehicle."""
+    make = mavlink.MAVLink(None, srcSystem=system, srcComponent=1)
+    base = mavlink.MAV_MODE_FLAG_SAFETY_ARMED if armed else 0
+    kind, firmware = mavlink.MAV_TYPE_QUADROTOR, mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA
+    return bytes(make.heartbeat_encode(kind, firmware, base, 0, 4).pack(make))
+
+
+@pytest.mark.parametrize("speaks_first", [False, True], ids=["udpout", "udp"])
+def test_nobody_but_the_autopilots_own_address_is_heard_or_spoken_to(
+    vehicles: ModuleType, patience: Patience, speaks_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+        stranger = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        stranger.bind(("127.0.0.1", 0))
+        stranger.setblocking(False)
+        to = ("127.0.0.1", 14557) if speaks_first else None
+        vehicle = stack.enter_context(vehicles.Vehicle(vehicles.Habits(), to=to))
+        link = stack.enter_context(open_link(vehicle.address, patience=patience))
+        port = link.vehicle._handler.master.port.getsockname()[1]
+        heard: list[bool] = []
+        with link.listening("HEARTBEAT") as inbox:
+            for _ in range(20):
+                stranger.sendto(forged(armed=True), ("127.0.0.1", port))
+                link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1.0, what="fence")
+                heard.append(link.armed)
+            while (beat := inbox.take(0.0)) is not None:
+                heard.append(bool(beat.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED))
+        assert not any(heard)
+        with pytest.raises(BlockingIOError):
+            stranger.recv(4096)
+    (said,) = [record.message for record in caplog.records if "not heard" in record.message]
+    assert "not the autopilot's" in said
