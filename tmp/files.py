@@ -17,6 +17,8 @@ import os
 import platform
 import re
 import shutil
+import stat
+import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -87,8 +89,59 @@ def _unwritable(path: Path, error: OSError) -> OSError | InputError:
     if error.errno == errno.EROFS:
         return InputError(f"{path}: the disk is read-only; copy the survey to one that is not")
     if isinstance(error, PermissionError):
-        return InputError(f"{path}: may not be written; check the folder's permissions")
+        return InputError(f"{path}: may not be written: {say_owner(path)}")
     return error
+
+
+def say_owner(path: Path) -> str:
+    """Say whose a file or folder is that one may not use, and what to do about it.
+
+    Of what is not there, or cannot be seen, it is the nearest folder above.
+    """
+    if sys.platform == "win32":
+        return "look at its permissions, or work on a copy"
+    there = path.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    said = there.lstat()
+    try:
+        owner = there.owner()
+    except KeyError:  # a number without a name
+        owner = f"user {said.st_uid}"
+    mode = stat.filemode(said.st_mode)
+    if said.st_uid == os.getuid():
+        return f"{there} is your own, of mode {mode}; let yourself write with 'chmod -R u+rwX'"
+    return (
+        f"{there} is {owner}'s, of mode {mode}; have {owner} let your group write with "
+        "'chmod -R g+rwXs' on the survey, or work on a copy"
+    )
+
+
+@contextmanager
+def shared_with_group(folder: Path) -> Iterator[None]:
+    """Let the group write to what is made in the block, if the folder is the group's.
+
+    That is one whose set-group-id bit is set, as administrators do, or that will be made in one.
+    What else is made there is then the group's by itself, but writable only if the umask says so,
+    which nobody thinks of.
+    """
+    there = next(one for one in (folder, *folder.absolute().parents) if one.is_dir())
+    if not there.stat().st_mode & stat.S_ISGID:
+        yield
+        return
+    before = os.umask(0)
+    os.umask(before & ~0o070)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _share(path: Path) -> None:
+    """Let the group write to a file of its folder, whatever made it: SQLite knows no umask."""
+    mode = path.stat().st_mode
+    if path.parent.stat().st_mode & stat.S_ISGID and mode & 0o060 != 0o060:
+        path.chmod(mode & 0o777 | 0o060)
 
 
 def say_bytes(number: int) -> str:
@@ -130,6 +183,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         temporary.unlink(missing_ok=True)  # a link of this name would be written through
         yield temporary
+        _share(temporary)
         temporary.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -249,8 +303,8 @@ def replacing_folder(folder: Path, *, keep: Sequence[str] = (), former: str = ""
 
 def stamp_of(path: Path) -> Stamp:
     """Return what a file looks like without reading it; raises `OSError` if it is not there."""
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+    said = path.stat()
+    return said.st_size, said.st_mtime_ns, said.st_ctime_ns, said.st_ino
 
 
 def _one_by_one(function: Callable[[str], str], names: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tmp.errors import InputError, TmpError
-from tmp.files import disk_full, is_disk_full
+from tmp.files import disk_full, is_disk_full, say_owner, shared_with_group
 from tmp.progress import say_time
 from tmp.survey import Survey
 from tmp.threads import heartbeat, process_began_s, runs_here
@@ -78,16 +78,22 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
     """Hold a lock file while the block runs; the purpose is told to whoever comes next.
 
     A lock left behind by a process that was killed is taken over.  Folders that were made for the
-    lock go with it, if nothing else has come into them.
+    lock go with it, if nothing else has come into them.  In a folder of a group's, what is made
+    meanwhile is for the group to write to.
 
     Raises
     ------
     InputError
         If a running process holds it, here or on another machine, or the folder cannot be written.
     """
-    made = [folder for folder in path.parents if not folder.exists()]
+    made = [folder for folder in path.parents if not os.path.lexists(folder)]
     holder = Holder(purpose=purpose)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(shared_with_group(path.parent))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        stack.callback(_release, path, holder, made)
         while not _create(path, holder):
             if (other := living_holder(path)) is not None:
                 raise InputError(
@@ -95,14 +101,17 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
                     "wait for it or stop it"
                 )
             _clear(path)
-        with heartbeat(lambda: _touch(path, holder), every_s=BEAT_S):
-            yield
-    finally:
-        if _read_holder(path) == holder:
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # no longer empty, or gone with another's lock
-            for folder in made:
-                folder.rmdir()
+        stack.enter_context(heartbeat(lambda: _touch(path, holder), every_s=BEAT_S))
+        yield
+
+
+def _release(path: Path, holder: Holder, made: list[Path]) -> None:
+    """Give a lock back, and the folders that were made for it."""
+    if _read_holder(path) == holder:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # no longer empty, or gone with another's lock
+        for folder in made:
+            folder.rmdir()
 
 
 def living_holder(path: Path) -> Holder | None:
@@ -158,9 +167,10 @@ def _create(path: Path, holder: Holder) -> bool:
 def _unwritable(path: Path, error: OSError) -> TmpError:
     if is_disk_full(error):
         return disk_full(path)
+    if isinstance(error, PermissionError):
+        return InputError(f"{path}: may not be written: {say_owner(path)}")
     return InputError(
-        f"{path}: cannot be written ({error.strerror}); make the folder writable, or copy the "
-        "survey to one that is"
+        f"{path}: cannot be written ({error.strerror}); copy the survey to a disk that can"
     )
 
 

@@ -27,7 +27,7 @@ from flows.engine.stage import execute
 from flows.execution.progress import ProgressFile
 from flows.execution.unit import EXIT, LOG, begin, read_task, records_beside, write_record
 from tmp.errors import InputError, TmpError
-from tmp.files import disk_full, is_disk_full, open_to_add
+from tmp.files import disk_full, is_disk_full, open_to_add, shared_with_group
 from tmp.progress import bar
 from tmp.threads import give_back_heap, share_one_heap, stay_offline
 
@@ -79,6 +79,11 @@ def listed(path: Path, index: int) -> Path:
 
 def do(folder: Path) -> int:
     """Do the unit in a folder and write down how it ended; returns 0 if it is done."""
+    with shared_with_group(folder):
+        return _do(folder)
+
+
+def _do(folder: Path) -> int:
     (folder / EXIT).unlink(missing_ok=True)
     _log_to(folder / LOG)
     record = begin(folder)

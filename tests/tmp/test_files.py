@@ -1,11 +1,15 @@
 import errno
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tmp.errors import InputError, SpaceError
-from tmp.files import read_json, replacing, write_json
+from tmp.files import read_json, replacing, shared_with_group, write_json
 
 
 def test_the_new_file_takes_the_place_of_the_old(tmp_path):
@@ -34,7 +38,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
     [
         (errno.ENOSPC, SpaceError, "disk is full"),
         (errno.EDQUOT, SpaceError, "disk is full"),
-        (errno.EACCES, InputError, "permissions"),
+        (errno.EACCES, InputError, "is your own, of mode"),
     ],
 )
 def test_a_full_or_forbidden_disk_is_said_plainly(tmp_path, number, error, words):
@@ -73,3 +77,39 @@ def test_json_that_is_not_there_or_damaged_is_one_line_with_what_to_do(tmp_path)
         with pytest.raises(InputError, match=r"a\.json: damaged \(.*\); delete it") as refusal:
             read_json(path)
         assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture
+def of_a_group(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose set-group-id bit is set, and a umask that keeps the group out."""
+    folder = tmp_path / "surveys"
+    folder.mkdir()
+    folder.chmod(0o2775)
+    before = os.umask(0o077)
+    yield folder
+    os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no groups of this kind")
+def test_what_is_made_in_a_groups_folder_is_the_groups_to_write(of_a_group: Path) -> None:
+    with shared_with_group(of_a_group / "farm" / "work"):
+        (of_a_group / "farm" / "work").mkdir(parents=True)
+        (of_a_group / "farm" / "survey.toml").touch()
+        with replacing(of_a_group / "farm" / "survey.gpkg") as temporary:
+            temporary.touch(mode=0o600)
+    modes = [
+        oct(of_a_group.joinpath(name).stat().st_mode & 0o7777)
+        for name in ("farm/work", "farm/survey.toml", "farm/survey.gpkg")
+    ]
+    assert modes == ["0o2770", "0o660", "0o660"]
+    assert os.umask(0o077) == 0o077
+
+
+def test_what_is_made_in_a_folder_of_ones_own_is_as_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with shared_with_group(tmp_path), replacing(tmp_path / "survey.toml") as temporary:
+            temporary.touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "survey.toml").stat().st_mode & 0o022 == 0

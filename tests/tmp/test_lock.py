@@ -161,7 +161,7 @@ def test_lock_of_a_process_that_died_here_is_taken_over_at_once(tmp_path: Path) 
         (
             errno.EACCES,
             InputError,
-            r"lock: cannot be written \(Permission denied\); make the folder",
+            r"lock: may not be written: .* is your own, of mode",
         ),
         (errno.EROFS, InputError, r"lock: cannot be written \(Read-only file system\)"),
         (errno.ENOSPC, SpaceError, "the disk is full"),
