@@ -1,7 +1,8 @@
 """Runs that Prefect starts: by a click, through its API, or when a survey's card is taken in.
 
 ``tmp serve`` registers the deployment ``survey/after-flight`` and starts its runs, each in a
-process of its own.
+process of its own.  Whoever reaches the server may change the deployment there, to the point of
+having it run a shell; so a run takes nothing from it but its parameters, and `Service` says which.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from flows.prefect.server import configure, configured_server
 from flows.run.record import STOP_S
 from flows.run.request import Service
 from tmp.errors import InputError
-from tmp.threads import SERVICE
+from tmp.threads import ENDING, SERVICE
 
 configure()  # before Prefect is imported
 
+import prefect.runner.runner  # noqa: E402
 from prefect.runner import Runner  # noqa: E402
 
 from flows.survey_flow import survey  # noqa: E402
 
 if TYPE_CHECKING:
+    from prefect import Flow
     from prefect.deployments.runner import RunnerDeployment
 
 DEPLOYMENT = "after-flight"
+ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
+"""Environment variable: the flow of a run, in place of what its deployment says."""
 POLL_S = 0.1
 """Time between two looks at runs that are to end."""
 
@@ -61,13 +66,14 @@ def deployment(at_once: int) -> RunnerDeployment:
     )
 
 
-def serve_runs(service: Service, at_once: int) -> None:
+def serve_runs(service: Service, at_once: int, *, without_password: bool = False) -> None:
     """Start the runs that a server asks for, until stopped; stopping cancels them first.
 
     Raises
     ------
     InputError
-        If no server is configured, or it does not answer.
+        If no server is configured, it does not answer, or it answers without a password and that is
+        not asked for.
     KeyboardInterrupt
         When it is stopped, by Ctrl-C or SIGTERM.
     """
@@ -80,7 +86,14 @@ def serve_runs(service: Service, at_once: int) -> None:
             f"a service needs a Prefect server: {where}; start one with 'prefect server start' "
             "and set PREFECT_API_URL"
         )
+    if server.answers_anyone() and not without_password:
+        raise InputError(
+            f"{server.url} lets in whoever reaches it, and they could have surveys run as you: "
+            "give it a password (PREFECT_SERVER_API_AUTH_STRING where it is started, "
+            "PREFECT_API_AUTH_STRING here); where nobody else reaches it, pass --without-password"
+        )
     os.environ[SERVICE] = service.to_text()
+    _bind_to_flow()
     with server.used():
         mark_dead_runs()
         runner = _Runner(limit=at_once)
@@ -89,6 +102,16 @@ def serve_runs(service: Service, at_once: int) -> None:
             asyncio.run(runner.serve())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def _bind_to_flow() -> None:
+    """Have runs and their hooks take the flow from here, never from what the server says it is."""
+    os.environ[ENTRYPOINT] = f"{survey.fn.__module__}.{survey.fn.__name__}"
+
+    async def ours(*_: object, **__: object) -> Flow[..., Any]:
+        return survey
+
+    prefect.runner.runner.load_flow_from_flow_run = ours
 
 
 class _Runner(Runner):
@@ -106,7 +129,9 @@ class _Runner(Runner):
                 serving.cancel()
 
         self._end = lambda: asyncio.run_coroutine_threadsafe(end(), loop)
-        signal.signal(signal.SIGINT, self.handle_sigterm)
+        for number in (signal.SIGINT, *ENDING):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self.handle_sigterm)
         await self.start()
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:

@@ -348,12 +348,12 @@ def _opened(
     request = SurveyRequest(
         map=MapOptions(
             quality=quality,
-            area_file=Path(area) if area else None,
+            area_file=service.readable(area) if area else None,
             ortho_gsd_m=ortho_gsd_m,
             heights=heights,
             workers=service.workers,
         ),
-        cards=tuple(map(Path, cards)),
+        cards=tuple(map(service.readable, cards)),
         indices=IndexOptions(indices=names, workers=service.workers) if names else None,
         until=until,
     )

@@ -483,19 +483,33 @@ def watch(inbox: Path, into: Path | None, quiet_s: float, once: bool, **chosen: 
     show_default=True,
     help="Surveys that run at the same time; more of them wait.",
 )
-def serve(surveys: Path, on: str, profile: Path | None, workers: int | None, at_once: int) -> None:
+@click.option(
+    "--cards",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where runs may take cards in, beside SURVEYS, such as /media.  (repeatable)",
+)
+@click.option(
+    "--without-password",
+    is_flag=True,
+    help="Serve although Prefect's server lets in whoever reaches it.",
+)
+def serve(surveys: Path, cards: tuple[Path, ...], **chosen: Any) -> None:
     """Run what Prefect's server asks for, of the surveys in the folder SURVEYS.
 
     Registers the deployment survey/after-flight and starts its runs, until it is stopped; that
-    cancels runs under way, and their jobs.
+    cancels runs under way, and their jobs.  The server needs a password: whoever reaches it may
+    ask for runs, which have your rights.
     """
     from flows.run.request import Service
     from flows.serve import serve_runs
 
     service = Service(
         surveys=surveys,
-        on="slurm" if on == "slurm" else "local",
-        profile_path=profile,
-        workers=workers or available_cores(),
+        cards=cards,
+        on="slurm" if chosen["on"] == "slurm" else "local",
+        profile_path=chosen["profile"],
+        workers=chosen["workers"] or available_cores(),
     )
-    serve_runs(service, at_once)
+    serve_runs(service, chosen["at_once"], without_password=chosen["without_password"])

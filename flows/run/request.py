@@ -219,11 +219,13 @@ class Service:
     """What is settled for all runs that Prefect starts, by whoever starts the service.
 
     Who may reach the server may ask for runs, so what could make a run do anything else is not
-    theirs to choose: the folder of surveys, the cluster and its profile.
+    theirs to choose: the folder of surveys, where cards may be, the cluster and its profile.
     """
 
-    surveys: Path
-    """Folder of the surveys; no run works outside it."""
+    surveys: Path | None = None
+    """Folder of the surveys; no run works outside it.  None: any may be run."""
+    cards: tuple[Path, ...] = ()
+    """Folders below which a run may take photographs in, beside that of the surveys."""
     on: Literal["local", "slurm"] = "local"
     profile_path: Path | None = None
     """The cluster's ``cluster.toml``."""
@@ -239,7 +241,7 @@ class Service:
         """Return the service that `to_text` wrote."""
         said = json.loads(text)
         paths = {name: Path(said[name]) for name in ("surveys", "profile_path") if said[name]}
-        return cls(**said | paths)
+        return cls(**said | paths | {"cards": tuple(map(Path, said["cards"]))})
 
     def survey(self, name: str) -> Path:
         """Return the folder of a survey, given by its name or path.
@@ -249,11 +251,32 @@ class Service:
         InputError
             If it is not below the folder of surveys.
         """
+        if self.surveys is None:
+            return Path(name)
         root = self.surveys.resolve()
         folder = (root / name).resolve()
         if folder == root or not folder.is_relative_to(root):
             raise InputError(f"{name}: not a survey below {root}, which is all this service runs")
         return folder
+
+    def readable(self, name: str) -> Path:
+        """Return a card, or the file of an area, that a run may read.
+
+        Raises
+        ------
+        InputError
+            If it lies neither where cards may be nor below the folder of surveys.
+        """
+        if self.surveys is None:
+            return Path(name)
+        path = (self.surveys / name).resolve()
+        roots = [root.resolve() for root in (self.surveys, *self.cards)]
+        if not any(path.is_relative_to(root) for root in roots):
+            raise InputError(
+                f"{name}: this service reads below {', '.join(map(str, roots))} only; start it "
+                "with --cards for other folders"
+            )
+        return path
 
     def options(self) -> RunOptions:
         """Return how its runs are run."""
@@ -266,4 +289,4 @@ def service_of_process() -> Service:
     """Return the service that this process belongs to; without one, any survey may be run."""
     if SERVICE in os.environ:
         return Service.from_text(os.environ[SERVICE])
-    return Service(surveys=Path("/"), workers=os.cpu_count() or 1)
+    return Service(workers=os.cpu_count() or 1)

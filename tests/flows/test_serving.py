@@ -6,15 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from flows import serve
 from flows.execution.cluster_profile import read_profile
@@ -23,12 +27,13 @@ from flows.prefect.server import Server
 from flows.run.record import read_run
 from flows.run.request import Part, Service, Where, service_of_process
 from flows.serve import deployment, serve_runs
+from tmp.cli import main
 from tmp.errors import InputError
 from tmp.survey import Survey
 from tmp.threads import SERVICE
 
 ASKED = {
-    "cards": ("/card",),
+    "cards": ("farm/card",),
     "quality": "fast",
     "until": "orient",
     "area": "",
@@ -38,14 +43,35 @@ ASKED = {
 
 
 def test_service_reads_what_it_wrote(tmp_path: Path) -> None:
-    service = Service(surveys=tmp_path, on="slurm", profile_path=tmp_path / "c.toml", workers=3)
-    assert Service.from_text(service.to_text()) == service
+    for cards in ((), (tmp_path / "media", tmp_path / "inbox")):
+        where = {"cards": cards, "on": "slurm", "profile_path": tmp_path / "c.toml"}
+        service = Service(surveys=tmp_path, workers=3, **where)
+        assert Service.from_text(service.to_text()) == service
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/etc", "", "."])
 def test_run_outside_the_folder_of_surveys_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="all this service runs"):
         Service(surveys=tmp_path).survey(name)
+
+
+@pytest.mark.parametrize("name", ["/etc", "../private", "farm/link/DCIM"])
+def test_run_reads_cards_and_areas_below_the_services_folders_only(
+    tmp_path: Path, name: str
+) -> None:
+    surveys, private = tmp_path / "surveys", tmp_path / "private"
+    (private / "DCIM").mkdir(parents=True)
+    (surveys / "farm").mkdir(parents=True)
+    (surveys / "farm" / "link").symlink_to(private)
+    service = Service(surveys=surveys, cards=(tmp_path / "media",))
+    with pytest.raises(InputError, match=r"surveys, .*media only; start it with --cards"):
+        service.readable(name)
+
+
+def test_run_reads_cards_where_the_service_says(tmp_path: Path) -> None:
+    service = Service(surveys=tmp_path / "surveys", cards=(tmp_path / "media",))
+    assert service.readable("farm/plots.gpkg") == tmp_path / "surveys" / "farm" / "plots.gpkg"
+    assert service.readable(str(tmp_path / "media" / "card")) == tmp_path / "media" / "card"
 
 
 def test_survey_is_given_by_name_or_path(tmp_path: Path) -> None:
@@ -78,7 +104,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     root, request, run = seen
     assert root == tmp_path / "farm"
     assert (request.map.quality, request.map.ortho_gsd_m, request.map.workers) == ("fast", 0.05, 3)
-    assert (request.cards, request.until) == ((Path("/card"),), Part.ORIENT)
+    assert (request.cards, request.until) == ((tmp_path / "farm" / "card",), Part.ORIENT)
     assert request.indices.indices == ("NDVI",)
     assert (run.on, run.profile) == (Where.SLURM, read_profile(profile))
 
@@ -104,6 +130,55 @@ def test_service_without_a_server_is_refused(
         serve_runs(Service(surveys=tmp_path), 1)
 
 
+class OfAPassword(BaseHTTPRequestHandler):
+    """A server that wants a name and a password."""
+
+    def do_POST(self) -> None:
+        said = self.headers.get("Authorization", "")
+        self.send_response(200 if b64decode(said.removeprefix("Basic ")) == b"farm:pw" else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with HTTPServer(("127.0.0.1", 0), OfAPassword) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        server = Server(url=f"http://127.0.0.1:{http.server_port}/api")
+        monkeypatch.setattr(serve, "configured_server", lambda: server)
+        yield server
+        http.shutdown()
+
+
+def test_server_is_guarded_if_it_lets_nobody_in_without_the_password(
+    guarded: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not guarded.answers()
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "farm:pw")
+    assert guarded.answers()
+    assert not guarded.answers_anyone()
+
+
+def test_server_that_lets_anyone_in_is_refused_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(Server, "_lets_in", lambda server, said: True)
+    monkeypatch.setattr(serve, "configured_server", lambda: Server(url="http://login1/api"))
+    monkeypatch.setattr(serve, "_bind_to_flow", lambda: asked.append("bound") or sys.exit(0))
+    monkeypatch.setenv(SERVICE, "")
+    words = ["serve", str(tmp_path)]
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 1
+    assert "http://login1/api lets in whoever reaches it" in refused.output
+    assert "pass --without-password" in refused.output
+    assert asked == []
+    assert CliRunner().invoke(main, [*words, "--without-password"]).exit_code == 0
+    assert asked == ["bound"]
+
+
 def test_nothing_is_announced_where_nobody_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +189,8 @@ def test_nothing_is_announced_where_nobody_listens(
 @contextmanager
 def serving(url: str, surveys: Path, home: Path) -> Iterator[subprocess.Popen[str]]:
     """Have ``tmp serve`` run what a server asks for; stops it in good order."""
-    command = [str(Path(sys.executable).with_name("tmp")), "serve", str(surveys)]
+    tmp = str(Path(sys.executable).with_name("tmp"))
+    command = [tmp, "serve", str(surveys), "--without-password"]
     environment = environment_of(url, home)
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as service:
         try:
@@ -143,12 +219,14 @@ def test_announced_survey_is_run_once_and_the_service_stops_in_good_order(
     )
     environment = environment_of(prefect_server, tmp_path)
     with serving(prefect_server, farm.parent, tmp_path):
+        planted = plant_shell(prefect_server, tmp_path)
         for _ in range(2):
             subprocess.run([sys.executable, "-c", code], env=environment, check=True)
         asked = {"state": {"type": {"any_": ["FAILED"]}}, "name": {"any_": ["farm"]}}
         ended = wait_for(prefect_server, "flow_runs", 1, flow_runs=asked)
     assert len(ended) == 1
     assert f"{farm}: is not a survey (no survey.toml)" in ended[0]["state"]["message"]
+    assert not planted.exists()
 
 
 @pytest.mark.slow
@@ -168,6 +246,7 @@ def test_run_is_started_cancelled_and_retried_through_the_api(
 
     with serving(prefect_server, surveys, tmp_path):
         (deployed,) = wait_for(prefect_server, "deployments", 1)
+        planted = plant_shell(prefect_server, tmp_path)
         run = httpx.post(
             f"{prefect_server}/deployments/{deployed['id']}/create_flow_run",
             json={"parameters": {"survey": "flight", "quality": "fast", "until": "orient"}},
@@ -185,6 +264,7 @@ def test_run_is_started_cancelled_and_retried_through_the_api(
         time.sleep(3)  # its runner notes the end of the process, and has the last word
         set_state(type="SCHEDULED", name="AwaitingRetry")
         state_is("COMPLETED")
+    assert not planted.exists()
     stages = wait_for(prefect_server, "task_runs", 3, **parts)
     assert {"features", "matches", "orientation"} <= {stage["name"] for stage in stages}
     pages = wait_for(prefect_server, "artifacts", 1, **parts)
@@ -192,6 +272,20 @@ def test_run_is_started_cancelled_and_retried_through_the_api(
     ids = [part["id"] for part in wait_for(prefect_server, "flow_runs", 1, **parts)]
     lines = wait_for(prefect_server, "logs", 1, logs={"flow_run_id": {"any_": ids}})
     assert any(line["message"].startswith("orientation: made by 1 unit") for line in lines)
+
+
+def plant_shell(url: str, folder: Path) -> Path:
+    """Do what whoever reaches a server can: have its deployment run a shell, and other code."""
+    planted = folder / "planted"
+    script = {"script": f"touch {planted}"}
+    (deployed,) = wait_for(url, "deployments", 1)
+    change = {
+        "pull_steps": [{"prefect.deployments.steps.run_shell_script": script}],
+        "entrypoint": "antigravity.geohash",
+        "job_variables": {"env": {SERVICE: "{}"}},
+    }
+    httpx.patch(f"{url}/deployments/{deployed['id']}", json=change).raise_for_status()
+    return planted
 
 
 def processes_of(run: str, survey: Path) -> list[psutil.Process]:
@@ -206,7 +300,7 @@ def processes_of(run: str, survey: Path) -> list[psutil.Process]:
 
 
 def wait_for(url: str, kind: str, count: int, **asked: Any) -> list[Any]:
-    for _ in range(300):
+    for _ in range(900):  # a machine that is busy with other things
         found = httpx.post(f"{url}/{kind}/filter", json=asked, timeout=20.0).json()
         if len(found) >= count:
             return list(found)
