@@ -111,7 +111,7 @@ def _bind_to_flow() -> None:
     async def ours(*_: object, **__: object) -> Flow[..., Any]:
         return survey
 
-    prefect.runner.runner.load_flow_from_flow_run = ours
+    prefect.runner.runner.load_flow_from_flow_run = ours  # type: ignore[attr-defined]
 
 
 class _Runner(Runner):

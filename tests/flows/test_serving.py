@@ -1,5 +1,6 @@
 """Runs that Prefect's server asks for: what a service lets them do, and that they are started."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from flows import serve
+from flows import serve, survey_flow
 from flows.execution.cluster_profile import read_profile
 from flows.prefect.records import INGESTED, announce_ingest
 from flows.prefect.server import Server
@@ -82,8 +83,6 @@ def test_survey_is_given_by_name_or_path(tmp_path: Path) -> None:
 def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows import survey_flow
-
     seen: list[Any] = []
 
     @contextmanager
@@ -177,6 +176,20 @@ def test_server_that_lets_anyone_in_is_refused_unless_asked_for(
     assert asked == []
     assert CliRunner().invoke(main, [*words, "--without-password"]).exit_code == 0
     assert asked == ["bound"]
+
+
+def test_runs_and_their_hooks_take_the_flow_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.flow_engine import load_flow
+    from prefect.runner import runner
+
+    monkeypatch.setenv(serve.ENTRYPOINT, "")
+    monkeypatch.setattr(runner, "load_flow_from_flow_run", None)
+    serve._bind_to_flow()
+    nobodys: Any = object()  # nothing is read of a run to find its flow
+    assert load_flow(nobodys) is survey_flow.survey
+    assert asyncio.run(runner.load_flow_from_flow_run(nobodys)) is survey_flow.survey
+    hooks = [one for one in runner.Runner.__aenter__.__code__.co_consts if hasattr(one, "co_names")]
+    assert any("load_flow_from_flow_run" in one.co_names for one in hooks)
 
 
 def test_nothing_is_announced_where_nobody_listens(
