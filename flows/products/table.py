@@ -118,7 +118,8 @@ DSM = Product(
 DSM_SIGMA = Product(
     file="dsm_sigma.tif",
     title="Doubt of the surface",
-    purpose="Standard deviation of each height; mask with it before you measure.",
+    purpose="Standard deviation of each height, from comparing photographs; mask with it before "
+    "you measure.",
     kind=Kind.DOUBT,
     bands=("standard deviation",),
     unit="m",
