@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from threading import Event, Lock
 
-from flows.engine.cost import SurveySize
+from flows.engine.cost import Forecast, SurveySize
 from flows.engine.result import delete
 from flows.engine.stage import Recipe, RunRecipe, Stage, execute
 from flows.engine.store import Result, StageStore
@@ -53,7 +53,7 @@ from flows.stages.inputs import require_space
 from tmp.captures import Capture
 from tmp.errors import StoppedError, TmpError
 from tmp.lock import locked_survey
-from tmp.progress import Track, say_duration, silent
+from tmp.progress import Track, foresee, say_duration, silent
 from tmp.survey import (
     StrPath,
     Survey,
@@ -243,8 +243,12 @@ class SurveyRun:
             if recipe.stage is not Ingest and not (store.root / ORIENTED).exists():
                 require_space(self.survey.work_dir, size.disk_gb * 1e9, "the run")
             self.book.note(name, "running")
+            track = self._track
+            if name in self.forecast_names:
+                self.forecast.begin(name)
+                track = self.forecast.watch(track, recipe.stage.label)
             try:
-                result = store.make(recipe, run=self._runner(size), track=self._track)
+                result = store.make(recipe, run=self._runner(size), track=track)
                 if recipe.stage is not Ingest:
                     self._refuse_changed(self.plan.captures, result)
             except BaseException as error:
@@ -255,7 +259,32 @@ class SurveyRun:
         self.book.note(name, "nothing has changed" if result.reused else "done", result)
         self.results[name] = result
         self.errors.pop(name, None)
+        if name in self.forecast_names:
+            self.forecast.end(name)
         return result
+
+    @property
+    def forecast_names(self) -> frozenset[str]:
+        """Stages whose time is foreseen: of the map, once the photographs are in, and in turn.
+
+        How long jobs wait in a cluster's queue nobody knows.
+        """
+        if self.side_by_side or not self.survey.gpkg_path.exists():
+            return frozenset()
+        return frozenset(stage.name for stage in self._asked_stages)
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """How long the map will take, for those who look at its progress."""
+        plan, workers = self.plan, self.request.map.workers
+        expected_s = {}
+        for stage in self._asked_stages:
+            if stage.name not in self.results and stage.name not in self._found:
+                cost = stage.needs(plan.size)
+                expected_s[stage.name] = cost.cpu_s / min(cost.cpus, workers)
+        forecast = Forecast(expected_s)
+        foresee(self._track, forecast.left_s)
+        return forecast
 
     def _make_side_by_side(self, left: list[type[Stage]]) -> None:
         """Make each stage as soon as what it needs is there."""

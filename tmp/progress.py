@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO, TypeVar, runtime_checkable
 
@@ -47,6 +47,15 @@ class TellingTrack(Track, Protocol):
         ...
 
 
+@runtime_checkable
+class ForeseeingTrack(Track, Protocol):
+    """A `Track` that also shows the time left of the whole; see `foresee`."""
+
+    def foresee(self, left_s: Callable[[], float]) -> None:
+        """Show what this gives, in seconds, whenever something is shown."""
+        ...
+
+
 def tell(track: Track, note: str, part: float = 0.0) -> None:
     """Say what happens between two items, to those who want to know.
 
@@ -55,6 +64,12 @@ def tell(track: Track, note: str, part: float = 0.0) -> None:
     """
     if isinstance(track, TellingTrack):
         track.tell(note, part)
+
+
+def foresee(track: Track, left_s: Callable[[], float]) -> None:
+    """Have a track show, beside the stage's own, the time left of the whole, where it can."""
+    if isinstance(track, ForeseeingTrack):
+        track.foresee(left_s)
 
 
 def silent(items: Iterable[T], label: str, total: int) -> Iterator[T]:
@@ -109,6 +124,11 @@ class _Bars:
         self._newest: TaskID | None = None
         self._done = 0
         self._note = ""
+        self._left_s: Callable[[], float] | None = None
+
+    def foresee(self, left_s: Callable[[], float]) -> None:
+        """Show the time left of the whole below the bars."""
+        self._left_s = left_s
 
     def __call__(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
         task = self._newest = self._progress.add_task(label, total=total)
@@ -131,8 +151,11 @@ class _Bars:
         from rich.console import Group
         from rich.text import Text
 
-        note = Text(f"  {self._note}", style="dim", no_wrap=True, overflow="ellipsis")
-        return Group(self._progress, *([note] if self._note else []))
+        lines = [f"  {self._note}"] if self._note else []
+        if self._left_s is not None:
+            lines.append(f"  {say_left(self._left_s())}")
+        notes = (Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines)
+        return Group(self._progress, *notes)
 
 
 class _Lines:
@@ -140,8 +163,13 @@ class _Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._left_s: Callable[[], float] | None = None
         self._noted = ""
         self._last_s = -math.inf
+
+    def foresee(self, left_s: Callable[[], float]) -> None:
+        """Say the time left of the whole in each line about a stage that takes long."""
+        self._left_s = left_s
 
     def __call__(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
         start = self._last_s = time.monotonic()
@@ -153,7 +181,9 @@ class _Lines:
             now = time.monotonic()
             if now - self._last_s >= LINES_EVERY_S and done < total:
                 left_s = (now - start) / done * (total - done)
-                self._write(f"{label}: {done} of {total}, about {say_duration(left_s)} left")
+                whole = f"; {say_left(self._left_s())}" if self._left_s is not None else ""
+                said = f"{label}: {done} of {total}, about {say_duration(left_s)} left"
+                self._write(said + whole)
         self._write(f"{label}: {done} of {total} in {say_duration(time.monotonic() - start)}")
 
     def tell(self, note: str, part: float) -> None:
@@ -167,6 +197,21 @@ class _Lines:
         self._last_s = time.monotonic()
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def say_left(seconds: float) -> str:
+    """Say how long the whole will go on, no more precisely than it can be known.
+
+    Examples
+    --------
+    >>> say_left(4), say_left(47), say_left(7500)
+    ('all done in some seconds', 'all done in about 50 s', 'all done in about 2 h 5 min')
+    """
+    if seconds < 10:
+        return "all done in some seconds"
+    if seconds < 60:
+        return f"all done in about {10 * round(seconds / 10):.0f} s"
+    return f"all done in about {say_duration(seconds)}"
 
 
 def say_duration(seconds: float) -> str:

@@ -9,13 +9,19 @@ A format may carry less than a mission says: `Content` names what.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
+import numpy as np
 from shapely import MultiPolygon, Polygon
 
 from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
+
+HAIR_M = 0.01
+"""By which a photograph may lie beyond the end of its line."""
 
 
 class HeightReference(StrEnum):
@@ -244,3 +250,37 @@ def losses(mission: Mission, carries: Collection[Content]) -> tuple[str, ...]:
         for content, remedy in _REMEDIES.items()
         if content in lost
     )
+
+
+def photos_along(mission: Mission) -> Iterator[Photo]:
+    """Yield where a drone that follows a mission takes photographs.
+
+    The first is taken where photographs begin, the others at the spacing asked, over all ways
+    that follow one another without a pause.
+    """
+    frame = PlanFrame(lon_deg=mission.waypoints[0].lon_deg, lat_deg=mission.waypoints[0].lat_deg)
+    places = frame.plan_from_geodetic([(p.lon_deg, p.lat_deg) for p in mission.waypoints])
+    line, left_m = -1, math.nan
+    for index, (here, there) in enumerate(pairwise(mission.waypoints)):
+        spacing_m = here.photo_spacing_m
+        if not spacing_m > 0:
+            left_m = math.nan
+            continue
+        step = places[index + 1] - places[index]
+        length = float(np.hypot(*step))
+        if math.isnan(left_m):
+            line, left_m = line + 1, 0.0
+        course = math.degrees(math.atan2(step[0], step[1])) % 360.0
+        while left_m <= length + HAIR_M:
+            part = min(left_m / length, 1.0) if length > 0 else 0.0
+            ((lon, lat),) = frame.geodetic_from_plan([places[index] + part * step])
+            yield Photo(
+                lon_deg=float(lon),
+                lat_deg=float(lat),
+                height_m=here.height_m + part * (there.height_m - here.height_m),
+                heading_deg=course if math.isnan(here.heading_deg) else here.heading_deg,
+                gimbal_pitch_deg=here.gimbal_pitch_deg,
+                line=line,
+            )
+            left_m += spacing_m
+        left_m -= length

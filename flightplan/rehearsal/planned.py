@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ from shapely.geometry import shape
 
 from flightplan.coverage.routes import NADIR_DEG
 from flightplan.equipment.catalogue import CameraModel, Catalogue, narrowest
-from flightplan.formats.mission import HeightReference, Mission, Photo
+from flightplan.formats.mission import HeightReference, Mission, Photo, photos_along
 from flightplan.formats.mission_files import read_mission, sortie_plans
 from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import Asked, Certificate, certify
@@ -33,7 +30,6 @@ Float = NDArray[np.float64]
 
 ROOM_M = 1.0
 """Ground known beyond waypoints that were moved out of what the plan knew."""
-HAIR_M = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,40 +88,6 @@ def read_plan(survey: Survey, catalogue: Catalogue) -> FlownPlan:
         camera=narrowest(catalogue.camera(key) for key in summary["cameras"]),
         summary=summary,
     )
-
-
-def photos_along(mission: Mission) -> Iterator[Photo]:
-    """Yield where a drone that follows a mission takes photographs.
-
-    The first is taken where photographs begin, the others at the spacing asked, over all ways
-    that follow one another without a pause.
-    """
-    frame = PlanFrame(lon_deg=mission.waypoints[0].lon_deg, lat_deg=mission.waypoints[0].lat_deg)
-    places = frame.plan_from_geodetic([(p.lon_deg, p.lat_deg) for p in mission.waypoints])
-    line, left_m = -1, math.nan
-    for index, (here, there) in enumerate(pairwise(mission.waypoints)):
-        spacing_m = here.photo_spacing_m
-        if not spacing_m > 0:
-            left_m = math.nan
-            continue
-        step = places[index + 1] - places[index]
-        length = float(np.hypot(*step))
-        if math.isnan(left_m):
-            line, left_m = line + 1, 0.0
-        course = math.degrees(math.atan2(step[0], step[1])) % 360.0
-        while left_m <= length + HAIR_M:
-            part = min(left_m / length, 1.0) if length > 0 else 0.0
-            ((lon, lat),) = frame.geodetic_from_plan([places[index] + part * step])
-            yield Photo(
-                lon_deg=float(lon),
-                lat_deg=float(lat),
-                height_m=here.height_m + part * (there.height_m - here.height_m),
-                heading_deg=course if math.isnan(here.heading_deg) else here.heading_deg,
-                gimbal_pitch_deg=here.gimbal_pitch_deg,
-                line=line,
-            )
-            left_m += spacing_m
-        left_m -= length
 
 
 def prove_flown(

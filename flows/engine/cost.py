@@ -7,16 +7,21 @@ what is asked for lies above what is used.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from tmp.progress import Track, tell
 
 if TYPE_CHECKING:
     from tmp.cameras import Camera
     from tmp.captures import Capture
+
+T = TypeVar("T")
 
 NEW_SHARE = 0.1
 """Share of a photograph that no photograph before it showed, at a survey's usual overlaps."""
@@ -42,15 +47,102 @@ SURFACE_CELLS = {Quality.FAST: 4.0, Quality.NORMAL: 3.75, Quality.HIGH: 1.5}
 """Cell of the surface in ground sample distances of the pictures that are drawn."""
 PREVIEW_SIDE_PX = 800
 """Longer side that a photograph keeps when it is halved for a preview, as often as that allows."""
+USUAL_ASPECT = 4 / 3
+"""Of a photograph, width over height."""
 MOST_HALVINGS = 3
 """That a decoder of JPEG files knows."""
+BLOCK_WORK = {Quality.FAST: 0.35}
+"""Work on a photograph when the block is solved; goes with its tie points."""
 FEATURE_WORK = {Quality.FAST: 0.2, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
 """Work on a photograph for its keypoints; goes with the area that is searched."""
 NO_CAMERAS: Mapping[str, Camera] = MappingProxyType({})
 START_MINUTES = 10.0
 """Asked for beyond what the work should take: to start, to load, and for a slow disk."""
+MODEL_SHARE = 0.02
+"""Weight of the cost model beside what stages have taken, as a share of a whole run."""
+LEAST_REST = 0.1
+"""Share of the time a stage has taken that it is expected to go on for, at least."""
 CAUTION = 3.0
 """Times the expected time that is asked for: nodes differ, and so does the ground."""
+
+
+class Forecast:
+    """The time that is left of a whole run: by the cost model, and by what stages have taken.
+
+    How much slower or faster this machine is than the model shows in the stages that are done, and
+    in what is done of the one at work; the model is believed the less the more there is of this.
+    """
+
+    def __init__(
+        self, expected_s: Mapping[str, float], *, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take the time on the clock that each stage should need, in their order."""
+        self._left = dict(expected_s)
+        self._trust_s = MODEL_SHARE * sum(expected_s.values())
+        self._expected_s = self._took_s = 0.0
+        self._now_s = now_s
+        self._at_work: str | None = None
+        self._began_s = self._share = 0.0
+
+    def begin(self, stage: str) -> None:
+        """Note that a stage begins."""
+        self._at_work, self._began_s, self._share = stage, self._now_s(), 0.0
+
+    def reach(self, share: float) -> None:
+        """Note how much of the stage at work is done, 0 to 1."""
+        self._share = share
+
+    def end(self, stage: str) -> None:
+        """Note that a stage is done; one that never began had nothing to do."""
+        expected_s = self._left.pop(stage, 0.0)
+        if stage == self._at_work:
+            self._expected_s += expected_s
+            self._took_s += self._now_s() - self._began_s
+            self._at_work = None
+
+    def left_s(self) -> float:
+        """Return the time on the clock that the rest should need, in seconds."""
+        factor = self._factor()
+        if self._at_work is None:
+            return factor * sum(self._left.values())
+        here_s, share = self._left.get(self._at_work, 0.0), self._share
+        elapsed_s = self._now_s() - self._began_s
+        if share > 0:
+            factor = self._factor(elapsed_s, share * here_s)
+            seen_s = elapsed_s * (1 - share) / share
+            rest_s = share * seen_s + (1 - share) * factor * here_s * (1 - share)
+        else:
+            if elapsed_s > factor * here_s:  # to run longer than it should tells something, too
+                factor = self._factor(elapsed_s, here_s)
+            rest_s = max(factor * here_s - elapsed_s, LEAST_REST * elapsed_s)
+        others_s = sum(s for stage, s in self._left.items() if stage != self._at_work)
+        return rest_s + factor * others_s
+
+    def _factor(self, more_s: float = 0.0, expected_s: float = 0.0) -> float:
+        """Return what stages take here over what they should, those done and more."""
+        took_s = self._trust_s + self._took_s + more_s
+        return took_s / max(self._trust_s + self._expected_s + expected_s, 1e-9)
+
+    def watch(self, track: Track, label: str) -> Track:
+        """Return a track that also notes how far the loop of a label is: that of a whole stage."""
+        return _Noting(track, label, self.reach)
+
+
+class _Noting:
+    """A track that also notes how far the loop of a label is."""
+
+    def __init__(self, track: Track, label: str, reach: Callable[[float], None]) -> None:
+        self._track, self._label, self._reach = track, label, reach
+
+    def __call__(self, items: Iterable[T], label: str, total: int) -> Iterator[T]:
+        for done, item in enumerate(self._track(items, label, total), start=1):
+            yield item
+            if label == self._label and total > 0:
+                self._reach(done / total)
+
+    def tell(self, note: str, part: float) -> None:
+        """Pass on what is told between two items."""
+        tell(self._track, note, part)
 
 
 class Raster(StrEnum):
@@ -140,14 +232,25 @@ class SurveySize:
         return self.megapixels * 1e6 * along**2
 
     @property
+    def drawn_pixel(self) -> float:
+        """Side of a pixel that is drawn, in pixels of the photographs: more than 1 in a preview."""
+        if self.quality != Quality.FAST:
+            return 1.0
+        long_side_px = math.sqrt(self.megapixels * 1e6 * USUAL_ASPECT)
+        halvings = int(math.log2(max(long_side_px / PREVIEW_SIDE_PX, 1.0)))
+        return float(2 ** min(halvings, MOST_HALVINGS))
+
+    @property
     def tiles(self) -> int:
         """Expected tiles of an orthomosaic at the photographs' own cell."""
         return max(1, math.ceil(self.cells / TILE_CELLS))
 
     def tiles_of(self, raster: Raster, tile_cells: int = TILE_CELLS) -> int:
         """Return the expected tiles of a raster of the map, of 1024 x 1024 cells or as given."""
-        surface = raster is Raster.SURFACE
-        cell = SURFACE_CELLS[self.quality] if surface else self.ortho_cell
+        if raster is Raster.SURFACE:
+            cell = SURFACE_CELLS[self.quality] * self.drawn_pixel
+        else:
+            cell = self.drawn_pixel if self.ortho_cell == 1.0 else self.ortho_cell
         return max(1, math.ceil(self.cells / cell**2 / tile_cells))
 
     @property

@@ -243,6 +243,15 @@ def _say_unmeasured(covered: Coverage, doubtful: bool) -> str:
     )
 
 
+def say_fly_again(places: Sequence[str]) -> str:
+    """Say that ground asked for lacks photographs, and where to read what to fly."""
+    return (
+        f"Ground that was asked for is held by fewer than {GOOD_VIEWS} photographs: "
+        f"{'; '.join(places)}. Fly it again before you leave: products/fly_again.geojson and "
+        "fly_again.kml outline it."
+    )
+
+
 def _say_gaps(covered: Coverage, *, scaled: bool) -> str:
     """Say how many holes the surface has, and how large they are."""
     empty = 100 * (1 - covered.measured_of_two)

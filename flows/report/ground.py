@@ -88,6 +88,8 @@ class Ground:
     sheet: Grid
     overlap: NDArray[np.int_]
     """Oriented photographs that see the cell."""
+    framed: NDArray[np.int_]
+    """Oriented photographs whose frame holds the cell, though something may hide it from them."""
     flown: Mask
     """Whether a photograph to be mapped looks at it."""
     measured: Float
@@ -204,6 +206,7 @@ def survey_ground(
     return Ground(
         sheet=sheet,
         overlap=count_overlap(reconstruction, sheet, height_m),
+        framed=count_overlap(reconstruction, sheet, height_m, hidden=True),
         flown=flown,
         measured=nothing if heights is None else measured_share(heights, sheet),
         drawn=drawn_share(picture, sheet) if picture.exists() else nothing,

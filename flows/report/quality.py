@@ -18,6 +18,7 @@ from flows.engine.store import Result
 from flows.products.band_stack import read_index_products
 from flows.products.table import DSM_SIGMA, PRODUCTS
 from flows.report.findings import gnss_residuals, taken
+from flows.report.fly_again import Lack, find_lacks, say_lacks
 from flows.report.ground import Ground, survey_ground
 from flows.report.photographs import PhotoRow, Ties, count_ties, photo_rows
 from flows.report.provenance import Hole, hole_warnings, list_holes, software
@@ -66,6 +67,8 @@ class Assessment:
     ties: Ties
     photographs: Sequence[PhotoRow]
     """All of the survey, those that went wrong first."""
+    lacks: Sequence[Lack] = ()
+    """What to fly again."""
 
 
 def assess_map(record: MapRecord) -> Assessment:
@@ -79,6 +82,7 @@ def assess_map(record: MapRecord) -> Assessment:
         area_wkt=record.area_wkt,
     )
     holes = list_holes(record.results)
+    lacks = find_lacks(ground, record.reconstruction, record.survey, whole=record.area_wkt is None)
     verdict = judge_map(
         record.reconstruction,
         record.captures,
@@ -86,6 +90,7 @@ def assess_map(record: MapRecord) -> Assessment:
         record.settings.vertical_datum,
         hole_warnings=hole_warnings(holes),
         sigma_m=_median_sigma(record.survey.products_dir),
+        fly_again=say_lacks(lacks),
     )
     ties = count_ties(record.reconstruction)
     return Assessment(
@@ -94,6 +99,7 @@ def assess_map(record: MapRecord) -> Assessment:
         verdict=verdict,
         ties=ties,
         photographs=photo_rows(record.reconstruction, record.captures, verdict, ties),
+        lacks=lacks,
     )
 
 

@@ -86,6 +86,8 @@ class Verdict:
     """Photographs that were not to be mapped, for their flags, and why."""
     warnings: tuple[str, ...] = ()
     """In the order of their weight."""
+    fly_again: tuple[str, ...] = ()
+    """Places of the ground asked for that too few photographs hold, in words, the largest first."""
     figures: Mapping[str, Any] = field(default_factory=dict)
     """Of the orientation, JSON-able."""
 
@@ -228,6 +230,7 @@ class Verdict:
             names = sorted(self.not_used)
             group = Group(names=tuple(names), reason="not used for their flags; see the report")
             lines.append(f"not used: {group.in_words()}")
+        lines += [f"fly again: {place}" for place in self.fly_again]
         if remedies := self.remedies():
             lines.append(f"next: {'; '.join(remedies)}")
         return lines
@@ -256,6 +259,7 @@ class Verdict:
             "islands_ha": area(covered.islands_ha),
             **self.figures,
             "warnings": list(self.warnings),
+            "fly_again": list(self.fly_again),
             "left_out": dict(self.left_out),
             "not_used": dict(self.not_used),
         }
@@ -269,16 +273,18 @@ def judge_map(
     *,
     hole_warnings: Sequence[str] = (),
     sigma_m: float | None = None,
+    fly_again: Sequence[str] = (),
 ) -> Verdict:
     """Judge how a map came out, given what heights are measured from.
 
     Hole warnings are what is to be said of tiles that could not be made; sigma is the median
-    standard deviation of the heights.
+    standard deviation of the heights; what is to be flown again is said in words.
     """
     shift = _datum_shift(reconstruction)
     warnings = [
         *hole_warnings,
         *findings.list_warnings(reconstruction, captures, covered, datum),
+        *([findings.say_fly_again(fly_again)] if fly_again else []),
         *([shift.in_words()] if shift is not None and shift.in_words() else []),
     ]
     left_out = dict(findings.not_oriented(reconstruction, captures))
@@ -298,6 +304,7 @@ def judge_map(
             if capture.kind is CaptureKind.SURVEY and not capture.used
         },
         warnings=tuple(warnings),
+        fly_again=tuple(fly_again),
         figures=_figures(reconstruction, captures, shift)
         | {"dsm_sigma_m": _number(sigma_m) if reconstruction.frame.referenced else None},
     )

@@ -23,6 +23,7 @@ from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import PRODUCTS
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
+from flows.report.fly_again import write_lacks
 from flows.report.quality import MapRecord, assess_map, write_quality
 from flows.report.report import write_report
 from flows.report.verdict import Verdict
@@ -75,6 +76,7 @@ def report_map(record: MapRecord) -> Verdict:
     """Write report, quality, thumbnail and catalogue of a map; returns how it came out."""
     survey, assessed = record.survey, assess_map(record)
     write_quality(record, assessed)
+    write_lacks(assessed.lacks, survey.products_dir)
     write_report(record, assessed)
     write_thumbnail(survey.products_dir)
     write_catalog(survey, record.settings, record.captures)
@@ -225,8 +227,8 @@ def _up_to_date(
             return None
         gaps = tuple(map(tuple, found["covered"]["largest_gaps"]))
         covered = Coverage(**found["covered"] | {"largest_gaps": gaps})
-        warnings = tuple(found["warnings"])
-        return Verdict(**{**found, "covered": covered, "warnings": warnings})
+        lists = {name: tuple(found[name]) for name in ("warnings", "fly_again")}
+        return Verdict(**{**found, "covered": covered, **lists})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

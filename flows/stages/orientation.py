@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.engine.cost import FEATURE_WORK, Cost, Needs, OfPhotographs, Quality, SurveySize
+from flows.engine.cost import (
+    BLOCK_WORK,
+    FEATURE_WORK,
+    Cost,
+    Needs,
+    OfPhotographs,
+    Quality,
+    SurveySize,
+)
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.stages.inputs import (
     DECODED_SIZES,
@@ -49,7 +57,9 @@ PYRAMID_BYTES_PER_PIXEL = 1.6
 
 SMALL_BLOCK = 300
 """Photographs up to which `photogrammetry.orientation.sfm` solves a block by one thread."""
-BLOCK_NEEDS = OfPhotographs(cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4)
+BLOCK_NEEDS = OfPhotographs(
+    cpus=4, base_gb=0.8, gb_per_thousand=4.0, cpu_s_per_photograph=0.4, work=BLOCK_WORK
+)
 
 
 class Features(Stage):

@@ -160,6 +160,7 @@ def flown(
     return Ground(
         sheet=sheet,
         overlap=np.full(sheet.shape, overlap),
+        framed=np.full(sheet.shape, overlap),
         flown=np.ones(sheet.shape, bool),
         measured=np.full(sheet.shape, measured),
         drawn=np.zeros(sheet.shape),

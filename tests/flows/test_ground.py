@@ -97,6 +97,7 @@ def test_areas_are_those_worked_by_hand() -> None:
     ground = Ground(
         sheet=Grid(crs=None, x_min=0, y_max=0, cell_m=10.0, rows=20, cols=20),
         overlap=overlap,
+        framed=overlap,
         flown=overlap > 0,
         measured=measured,
         drawn=drawn,
@@ -133,6 +134,7 @@ def test_measured_ground_that_a_gap_parts_is_an_island_and_specks_are_neither() 
     ground = Ground(
         sheet=Grid(crs=None, x_min=0, y_max=0, cell_m=1.0, rows=20, cols=20),
         overlap=np.full((20, 20), 2),
+        framed=np.full((20, 20), 2),
         flown=np.ones((20, 20), bool),
         measured=measured,
         drawn=measured,

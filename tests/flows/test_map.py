@@ -4,10 +4,11 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 
@@ -26,6 +27,8 @@ from tmp.captures import Capture, Flag, HeightUse, read_captures, write_captures
 from tmp.errors import InputError, NotASurveyError, PhotographError, SpaceError
 from tmp.reconstruction import Reconstruction, write_reconstruction
 from tmp.survey import open_survey, read_settings, write_settings
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -93,6 +96,25 @@ def test_map_leaves_products_styles_catalogue_and_report(root: Path, fakes: Fake
     assert result.report_path == root / "report.html"
     for name in ("report.html", "catalog.json", "products/dsm.tif", "products/dsm.qml"):
         assert (root / name).exists(), name
+
+
+def test_those_who_watch_are_told_the_time_left_of_the_whole(root: Path, fakes: Fakes) -> None:
+    class Watching:
+        def __init__(self) -> None:
+            self.told: list[Callable[[], float]] = []
+
+        def __call__(self, items: Iterable[T], label: str, total: int) -> Iterable[T]:
+            del label, total
+            return items
+
+        def foresee(self, left_s: Callable[[], float]) -> None:
+            assert left_s() > 0
+            self.told.append(left_s)
+
+    watching = Watching()
+    map_survey(root, stages=fakes.stages, track=watching)
+    (left_s,) = watching.told
+    assert left_s() == 0.0
 
 
 def test_second_map_does_nothing_again_and_leaves_the_report(root: Path, fakes: Fakes) -> None:
