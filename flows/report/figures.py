@@ -48,6 +48,8 @@ BAR_HEIGHT, BAR_WIDTH = 58.0, 480.0
 CHART = (440.0, 240.0)
 OVERLAP_STEPS = (1, 2, 3, 5, 8, 12)
 """Least number of photographs of each class of the overlap map."""
+LACKING = "#0d3bd1"
+"""Outline of ground that too few photographs hold."""
 UNMAPPED = "#d6006c"
 """Hatching of ground that was flown and not mapped: on no ground, and not on the overlap map."""
 RIM = "#5b666e"
@@ -196,10 +198,16 @@ def _finish(axes: Axes, grid: Grid) -> None:
         plotting.north_arrow(axes)
 
 
-def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | None) -> Drawn:
+def draw_ground(
+    reconstruction: Reconstruction,
+    ground: Ground,
+    picture: Path | None,
+    lacks: Sequence[shapely.Geometry] = (),
+) -> Drawn:
     """Draw which ground was flown and not mapped, over the orthomosaic.
 
-    Without it the ground that was mapped is grey.
+    Without it the ground that was mapped is grey.  What lacks photographs, map coordinates, is
+    outlined.
     """
     sheet = ground.sheet
     places = camera_positions(reconstruction)[:, :2]
@@ -215,12 +223,14 @@ def draw_ground(reconstruction: Reconstruction, ground: Ground, picture: Path | 
             area = _outline(sheet, cells)
             plotting.draw_area(axes, area, fc="#ffffff66")
             plotting.draw_area(axes, area, fc="none", ec=css, lw=0, hatch=plotting.HATCH)
+        for place in lacks:
+            plotting.draw_area(axes, place, fc="none", ec=LACKING, lw=4, gid="lacking")
         plotting.draw_dots(axes, places, 7, INK, gid="camera")
         axes.plot(*lost.T, "x", color=LOST, ms=13, mew=4, gid="lost")
         for number, gap in enumerate(ground.gaps[:GAPS_NAMED], 1):
             plotting.draw_badge(axes, gap.place, f"{number}", UNMAPPED, square=True, zorder=6)
         _finish(axes, sheet)
-        plotting.draw_keys(figure, LEFT, foot, _ground_keys(ground), ncols=2)
+        plotting.draw_keys(figure, LEFT, foot, _ground_keys(ground, lacks), ncols=2)
         hints = plotting.hints_over(axes, places, [photo.name for photo in reconstruction.photos])
         hints += plotting.hints_over(
             axes, lost, [f"{one.name}: left out" for one in ground.left_out]
@@ -251,12 +261,14 @@ def _say_gaps(ground: Ground, unit: str) -> str:
     return " ".join(said)
 
 
-def _ground_keys(ground: Ground) -> Sequence[Artist]:
+def _ground_keys(ground: Ground, lacks: Sequence[shapely.Geometry]) -> Sequence[Artist]:
     keys = [
         key("flown, but without a measured height", UNMAPPED, "hatch"),
         key("rim that one photograph sees, which none can measure", RIM, "hatch"),
         key("photograph", INK, "o"),
     ]
+    if lacks:
+        keys.append(key("held by too few photographs: fly again", LACKING, "line"))
     lost = key("photograph left out, where it was recorded", LOST, "x")
     return [*keys, lost] if ground.left_out else keys
 

@@ -62,6 +62,8 @@ class Lack:
     """Photographs that should."""
     outline: shapely.Geometry
     """Longitude and latitude."""
+    on_map: shapely.Geometry
+    """The same outline, map coordinates."""
     lines: tuple[tuple[int, int], ...] = ()
     """Sortie and line of the plan that pass over it, counted from 1."""
 
@@ -120,6 +122,7 @@ def find_lacks(
                 fewest=int(framed[cells].min()),
                 wanted=GOOD_VIEWS,
                 outline=_geodetic(patch, frame),
+                on_map=patch,
                 lines=() if plan is None else _lines_over(plan, patch, taken, reach_m),
             )
         )

@@ -161,7 +161,9 @@ def _pictures(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
     picture = _present(record, ORTHOMOSAIC.file)
     return {
         "main_figure": None if picture is None else figures.draw_orthomosaic(picture),
-        "ground_figure": figures.draw_ground(block, ground, picture),
+        "ground_figure": figures.draw_ground(
+            block, ground, picture, [lack.on_map for lack in assessed.lacks]
+        ),
         "cameras_figure": figures.draw_cameras(block, ground.overlap, ground.sheet, assessed.holes),
         "maps": _maps(record),
     }

@@ -183,8 +183,6 @@ class Verdict:
         It is what a command ends with.
         """
         said = [self.headline, *self.sentences()]
-        if self.figures.get("preview"):
-            said.insert(1, PREVIEW)
         if not self.warnings:
             said.append("Nothing gave cause for a warning.")
         else:
@@ -195,7 +193,8 @@ class Verdict:
 
     def sentences(self) -> list[str]:
         """Return what was measured and how well, as the report begins."""
-        return [f"{self._measured}.", *self._accuracy]
+        preview = [PREVIEW] if self.figures.get("preview") else []
+        return [*preview, f"{self._measured}.", *self._accuracy]
 
     @property
     def _measured(self) -> str:

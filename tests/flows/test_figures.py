@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from shapely.geometry import box
 
 from flows.products.table import Kind, Product
 from flows.report.figures import (
@@ -233,6 +234,14 @@ def test_photographs_left_out_are_crosses(reconstruction: Reconstruction) -> Non
     assert {photo.name for photo in reconstruction.photos} <= set(hints_of(drawn))
     assert "photograph left out, where it was recorded" in words_of(drawn)
     assert not paths_of(draw_ground(reconstruction, ground, None), "lost")
+
+
+def test_what_is_to_be_flown_again_is_outlined(reconstruction: Reconstruction) -> None:
+    ground = flown(reconstruction, 1.0)
+    x, y = (float(at.mean()) for at in ground.sheet.cell_centres())
+    lacks = [box(x - 5, y - 5, x + 5, y + 5), box(x + 8, y, x + 12, y + 4)]
+    assert len(paths_of(draw_ground(reconstruction, ground, None, lacks), "lacking")) == 2
+    assert not paths_of(draw_ground(reconstruction, ground, None), "lacking")
 
 
 def test_orthomosaic_lies_where_its_ground_is(record: MapRecord) -> None:

@@ -152,6 +152,7 @@ def lack_at(area_m2: float) -> Lack:
         fewest=0,
         wanted=3,
         outline=shapely.box(-21.9, 64.1, -21.8999, 64.1001),
+        on_map=shapely.box(0, 0, 10, 10),
         lines=((1, 4), (1, 5)),
     )
 
