@@ -143,15 +143,15 @@ def measure_picture(
     mode = cv2.IMREAD_UNCHANGED if tags.kind == "tiff" else _REDUCED[halvings]
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
+        if picture is None:
+            return None
+        if tags.kind == "tiff":
+            grey, peak = _grey(picture, halvings), _peak(picture[::2, ::2])
+        else:
+            grey = peak = picture
+            saturation_dn -= 1.0  # a reduced pixel is the mean of several
+    except cv2.error:  # damaged, or too narrow to be halved
         return None
-    if picture is None:
-        return None
-    if tags.kind == "tiff":
-        grey, peak = _grey(picture, halvings), _peak(picture[::2, ::2])
-    else:
-        grey = peak = picture
-        saturation_dn -= 1.0  # a reduced pixel is the mean of several
     bright_dn = float(np.percentile(peak[::4, ::4], 99))
     return Picture(
         sharpness=float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0]) ** 2,
@@ -242,13 +242,16 @@ def read_attitude(tags: Tags) -> tuple[float | None, float | None, float | None]
     """Return yaw, pitch and roll of the camera in degrees, pitch -90 looking down.
 
     Pix4D's ``Camera:Pitch`` counts from nadir.  Some makers write angles from the horizon under
-    that name, so only values within 45° of nadir are believed.
+    that name, so only values within 45° of nadir are believed.  Of angles beyond a full turn none
+    is.
     """
     angles = [tags.xmp_number(f"Gimbal{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
     if None in angles:
         angles = [tags.xmp_number(f"Camera{axis}Degree") for axis in ("Yaw", "Pitch", "Roll")]
-    if None not in angles:
-        return angles[0], angles[1], angles[2]
+    known = [angle for angle in angles if angle is not None]
+    if len(known) == 3:
+        turned = any(abs(angle) > 360 for angle in known)
+        return (None, None, None) if turned else (known[0], known[1], known[2])
     yaw, pitch, roll = (
         tags.xmp_number(axis, namespace="pix4d") for axis in ("Yaw", "Pitch", "Roll")
     )

@@ -1,6 +1,7 @@
 import io
 import struct
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -88,3 +89,17 @@ def test_a_picture_of_one_tone_packed_as_small_as_can_be_is_whole(kind, grey):
     file = io.BytesIO()
     Image.new("L", (2000, 1500), grey).save(file, kind, **options[kind])
     assert not read_photograph(file.getvalue(), BARE).capture.flags
+
+
+def test_a_tiff_of_one_row_is_unreadable(make_tiff):
+    thin = make_tiff(picture=np.full((1, 80), 9000, np.uint16))
+    assert read_photograph(thin, BARE).capture.flags == (Flag.UNREADABLE,)
+
+
+@pytest.mark.parametrize("angle", ["1e308", "-361"])
+def test_angles_beyond_a_full_turn_are_not_believed(make_jpeg, angle):
+    said = {"Yaw": "+90.00", "Pitch": "-90.00", "Roll": angle}
+    xmp = {f"drone-dji:Gimbal{axis}Degree": value for axis, value in said.items()}
+    assert read_photograph(make_jpeg(xmp=xmp), BARE).capture.gimbal_yaw_deg is None
+    xmp["drone-dji:GimbalRollDegree"] = "0"
+    assert read_photograph(make_jpeg(xmp=xmp), BARE).capture.gimbal_yaw_deg == 90
