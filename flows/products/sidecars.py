@@ -6,7 +6,6 @@ QGIS loads a ``.qml`` of a raster's name by itself.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,7 +241,7 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
     roles = {"thumbnail": "thumbnail", "report": "overview", "quality": "metadata"}
     return {
         key: pystac.Asset(
-            href=os.path.relpath(path, products).replace(os.sep, "/"),
+            href=_relative(path, products),
             title=title,
             media_type=media_type,
             roles=[roles.get(key, "data")],
@@ -251,6 +250,12 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
         for key, (path, title, media_type) in known.items()
         if path.exists()
     }
+
+
+def _relative(path: Path, folder: Path) -> str:
+    """Return a link from a folder to what lies in it, or beside it."""
+    within = path.is_relative_to(folder)
+    return f"./{path.relative_to(folder).as_posix()}" if within else f"../{path.name}"
 
 
 def _file_fields(path: Path) -> dict[str, Any]:
