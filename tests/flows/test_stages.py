@@ -6,9 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rasterio
 
 from flows.engine.cost import Quality
 from flows.engine.stage import Workspace
+from flows.products.ground import GROUND, NODATA, continue_ground
+from flows.products.table import DSM, DSM_SIGMA, DSM_VIEWS
 from flows.report.quality import MapRecord
 from flows.stages.inputs import (
     DECODED_SIZES,
@@ -19,7 +22,10 @@ from flows.stages.inputs import (
     read_survey,
     searched_halvings,
 )
+from flows.stages.surface import Elevation
 from tmp.captures import Flag, write_captures
+from tmp.geo.grids import Grid
+from tmp.geo.rasters import create_tiled
 from tmp.progress import silent
 from tmp.survey import read_settings, write_settings
 
@@ -103,3 +109,34 @@ def test_photographs_dropped_by_hand_are_not_used(space: Workspace, record: MapR
     (dropped,) = [capture for capture in captures if Flag.DROPPED in capture.flags]
     assert dropped.name == "DJI_0003.JPG"
     assert not dropped.used
+
+
+@pytest.mark.parametrize(("crs", "unit"), [("EPSG:32627", "m"), (None, "units")])
+def test_heights_without_a_place_are_in_units_and_a_closed_gap_has_no_views(
+    space: Workspace, tmp_path: Path, crs: str | None, unit: str
+) -> None:
+    grid = Grid(crs=crs, x_min=0.0, y_max=16.0, cell_m=0.25, rows=64, cols=64)
+    ground = create_tiled(tmp_path / GROUND, grid, bands=4, nodata=NODATA, tile_cells=512)
+    (tile,) = ground.tiles()
+    bands = np.stack([np.full(grid.shape, value, np.float32) for value in (30.0, 0.8, 3.0, 0.02)])
+    bands[2, 20:24, 20:24] = 0  # closed
+    bands[3, :8] = NODATA  # not measured
+    ground.write(tile, bands)
+    continue_ground(ground, np.array([[8.0, 8.0, 30.0]]), 20.0)
+    made = replace(
+        space,
+        inputs={**space.inputs, "surface": tmp_path},
+        options={"fill": False, "area_wkt": None},
+        scratch=tmp_path / "scratch",
+    )
+    Elevation(made).finish()
+    for product in (DSM, DSM_SIGMA):
+        with rasterio.open(tmp_path / product.file) as file:
+            assert file.units == (unit,)
+            assert ("SCALE" in file.tags()) is (crs is None)
+    with rasterio.open(tmp_path / DSM_VIEWS.file) as file:
+        views = file.read(1)
+        assert file.nodata == 255
+    assert (views[20:24, 20:24] == 0).all()
+    assert (views[:8] == 255).all()
+    assert (views[30:] == 3).all()

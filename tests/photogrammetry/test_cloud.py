@@ -102,7 +102,10 @@ def test_crs_is_written_in_the_form_that_las_asks_for(tmp_path):
 
 def test_cloud_without_crs_has_none(tmp_path):
     write(tmp_path / "cloud.laz", [make_tile()], crs=None)
-    assert header_of(tmp_path / "cloud.laz").parse_crs() is None
+    header = header_of(tmp_path / "cloud.laz")
+    assert header.parse_crs() is None
+    said = {one.name: one.description for one in header.point_format.extra_dimensions}
+    assert said["sigma"] == "height std deviation, units"
 
 
 def test_crs_that_old_wkt_cannot_say_is_still_written(tmp_path):
