@@ -34,13 +34,14 @@ OFFLINE = {
     "GDAL_SKIP": ",".join(
         (
             *("HTTP", "WMS", "WMTS", "WCS", "EEDA", "EEDAI", "PLMOSAIC", "PLSCENES", "OGCAPI"),
-            *("STACIT", "STACTA", "DAAS", "OGR_VRT", "WFS", "OAPIF", "CSW", "GMLAS", "GDALG"),
-            *("NGW", "Carto", "AmigoCloud", "Elasticsearch", "ADBC", "PostgreSQL", "MySQL"),
+            *("STACIT", "STACTA", "DAAS", "OGR_VRT", "WFS", "OAPIF", "CSW", "GDALG"),
+            *("NGW", "Carto", "AmigoCloud", "Elasticsearch", "ADBC"),
         )
     ),
 }
 """What keeps GDAL and PROJ from the network, whatever a file refers to: even the overviews of an
-honest GeoTIFF may lie at an address.  GDAL reads it when it is first used."""
+honest GeoTIFF may lie at an address.  GDAL reads it when it is first used, and prints a warning for
+each driver that it does not have: those of databases, to which no file leads, are not named."""
 
 
 @contextmanager
