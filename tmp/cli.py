@@ -28,7 +28,7 @@ from typing import Any
 import click
 
 from tmp.doctor import remedy_for
-from tmp.errors import TmpError
+from tmp.errors import TmpError, one_line
 from tmp.files import nearest
 from tmp.threads import ended_by_signals, share_one_heap, stay_offline
 
@@ -83,7 +83,7 @@ class PluginGroup(click.Group):
             return super().__call__()
         except Exception as error:
             log.info("what went wrong", exc_info=error)
-            click.echo(f"Error: {_one_line(say_unforeseen(error))}", err=True)
+            click.echo(f"Error: {one_line(say_unforeseen(error))}", err=True)
             sys.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -117,18 +117,11 @@ class PluginGroup(click.Group):
                 click.echo("interrupted; run the same command again to go on", err=True)
             sys.exit(INTERRUPTED)
         except TmpError as error:
-            raise click.ClickException(_one_line(str(error))) from error
+            raise click.ClickException(one_line(str(error))) from error
         except ImportError as error:
             if not (remedy := remedy_for(error)):
                 raise
-            raise click.ClickException(_one_line(f"{error}; {remedy}")) from error
-
-
-def _one_line(text: str) -> str:
-    """Return a message in one line, whatever a name or a library has put into it."""
-    if text.isprintable():
-        return text
-    return " ".join("".join(c if c.isprintable() or c.isspace() else "�" for c in text).split())
+            raise click.ClickException(one_line(f"{error}; {remedy}")) from error
 
 
 def say_unforeseen(error: Exception) -> str:

@@ -10,12 +10,36 @@ from __future__ import annotations
 
 import math
 
+MOST_LETTERS = 800
+"""Of a message; a path alone may have a few hundred."""
 LARGEST = 1e12
 """No figure in a file that people write is larger, whatever its unit."""
+SMALLEST = 1e-9
+"""Nor smaller and yet above nought."""
 
 
 class TmpError(Exception):
     """Root of all platform errors."""
+
+    def __str__(self) -> str:
+        """Return the message in one line, whatever a name or a library has put into it."""
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    r"""Return a message that is one line, without control characters, and no book.
+
+    Examples
+    --------
+    >>> one_line("a.kml: not\nwell-formed")
+    'a.kml: not well-formed'
+    """
+    if not text.isprintable():
+        shown_as = (c if c.isprintable() or c.isspace() else "�" for c in text)
+        text = " ".join("".join(shown_as).split())
+    if len(text) > MOST_LETTERS:  # what to do stands at the end
+        text = f"{text[: MOST_LETTERS // 2]} … {text[-MOST_LETTERS // 4 :]}"
+    return text
 
 
 class InputError(TmpError, ValueError):
@@ -81,7 +105,7 @@ def require_range(
         value = getattr(entry, name)
         if value is None or (or_nan and math.isnan(value)):
             continue
-        if not (value > above and least <= value <= most):
+        if not (value >= above + SMALLEST and least <= value <= most):
             low = f"above {above:.12g} and" if math.isfinite(above) else f"from {least:.12g} to"
             high = f"at most {most:.12g}" if math.isfinite(above) else f"{most:.12g}"
             raise InputError(f"{name} = {shown(value)}; give a number {low} {high}")

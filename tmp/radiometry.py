@@ -61,7 +61,7 @@ class Band:
             raise InputError(
                 f"band {self.name!r}: centre {self.centre_nm!r} nm; give it in nanometres"
             )
-        if self.width_nm is not None and not 0 < self.width_nm <= 20_000:
+        if self.width_nm is not None and not 0.01 <= self.width_nm <= 20_000:
             raise InputError(
                 f"band {self.name!r}: width {self.width_nm!r} nm; give it in nanometres"
             )

@@ -17,11 +17,27 @@ from itertools import pairwise
 import numpy as np
 from shapely import MultiPolygon, Polygon
 
-from tmp.errors import InputError
+from tmp.errors import InputError, require_range
 from tmp.geo.frames import PlanFrame
 
 HAIR_M = 0.01
 """By which a photograph may lie beyond the end of its line."""
+_MOST_M, _MOST_M_S, _MOST_S = 100_000.0, 400.0, 1e7
+
+
+def _refuse_nonsense(
+    entry: Waypoint | Photo | Mission | Place,
+    *,
+    heights: tuple[str, ...] = (),
+    speeds: tuple[str, ...] = (),
+    amounts: tuple[str, ...] = (),
+    angles: tuple[str, ...] = (),
+) -> None:
+    """Raise `InputError` for what no drone can fly; NaN leaves it open."""
+    require_range(entry, *heights, least=-_MOST_M, most=_MOST_M, or_nan=True)
+    require_range(entry, *speeds, least=0, most=_MOST_M_S, or_nan=True)
+    require_range(entry, *amounts, least=0, most=_MOST_S, or_nan=True)
+    require_range(entry, *angles, least=-720, most=720, or_nan=True)
 
 
 class HeightReference(StrEnum):
@@ -65,6 +81,7 @@ class Place:
                 f"place {self.lon_deg!r}, {self.lat_deg!r} is not on Earth; "
                 "give longitude, then latitude, in degrees"
             )
+        _refuse_nonsense(self, heights=("ground_m",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +106,15 @@ class Waypoint:
     stop: bool = False
     """Whether the drone halts here instead of flying through."""
 
+    def __post_init__(self) -> None:
+        _refuse_nonsense(
+            self,
+            heights=("height_m", "ground_m"),
+            speeds=("speed_m_s",),
+            amounts=("photo_spacing_m",),
+            angles=("heading_deg", "gimbal_pitch_deg"),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photo:
@@ -103,6 +129,10 @@ class Photo:
     gimbal_pitch_deg: float = -90.0
     line: int = 0
     """Number of the flight line it belongs to, in the order flown over all sorties."""
+
+    def __post_init__(self) -> None:
+        angles = ("heading_deg", "gimbal_pitch_deg")
+        _refuse_nonsense(self, heights=("height_m",), angles=angles)
 
     @classmethod
     def at(cls, waypoint: Waypoint) -> Photo:
@@ -172,6 +202,12 @@ class Mission:
     def __post_init__(self) -> None:
         if not self.waypoints:
             raise InputError(f"mission {self.name!r} has no waypoint")
+        _refuse_nonsense(
+            self,
+            heights=("takeoff_height_m", "return_height_m", "fence_height_m"),
+            speeds=("speed_m_s", "transit_speed_m_s"),
+            amounts=("photo_interval_s", "duration_s"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

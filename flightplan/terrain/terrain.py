@@ -218,7 +218,7 @@ def _unit_m(path: Path, source: rasterio.DatasetReader, crs: CRS) -> float:
         raise InputError(f"{path}: heights in {unit!r}; save it again with heights in metres")
     if len(crs.axis_info) == 3:
         return float(crs.axis_info[2].unit_conversion_factor)
-    if crs.is_projected and crs.axis_info[0].unit_name != "metre":
+    if crs.is_projected and crs.axis_info[0].unit_conversion_factor != 1.0:  # some write "meters"
         raise InputError(
             f"{path}: laid out in {crs.axis_info[0].unit_name}, and does not say the unit of its "
             "heights; save it again with the unit of its band"
@@ -369,7 +369,7 @@ def read_terrain(
             grid = _grid(model, frame, bounds)
             heights, off = model.sample(frame, grid)
     except RasterioError as error:
-        said = " ".join(str(error).split())
+        said = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{path}: cannot be read as a raster; {said}") from error
     unknown = ~np.isfinite(heights)
     if unknown.any():

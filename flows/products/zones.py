@@ -19,7 +19,7 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
 from tmp.errors import InputError
@@ -133,7 +133,12 @@ def _crs(path: Path, said: str) -> CRS:
 
 def _refuse_no_place(zones: Zones) -> None:
     """Refuse polygons that lie nowhere on Earth by their CRS."""
-    to_wgs84 = Transformer.from_crs(zones.crs, "EPSG:4326", always_xy=True)
+    try:
+        to_wgs84 = Transformer.from_crs(zones.crs, "EPSG:4326", always_xy=True)
+    except ProjError as error:
+        raise InputError(
+            f"{zones.source}: no way leads from its CRS to the Earth; check it"
+        ) from error
     lon, lat = np.abs(to_wgs84.transform(*shapely.get_coordinates(zones.shapes).T))
     if not (np.isfinite(lon).all() and (lon <= 360).all() and (lat <= 90).all()):
         raise InputError(

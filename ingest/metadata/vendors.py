@@ -127,7 +127,7 @@ def light_nm(wavelength_nm: float | None) -> float | None:
 
 def _width_nm(width_nm: float | None) -> float | None:
     """Return a width that a band can have; None for any other."""
-    return width_nm if width_nm and 0 < width_nm <= 20_000 else None
+    return width_nm if width_nm and 0.01 <= width_nm <= 20_000 else None
 
 
 def bands_at(tags: Tags, named: Iterable[tuple[str, int]]) -> tuple[Band, ...]:

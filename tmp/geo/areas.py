@@ -19,7 +19,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError
+from pyproj.exceptions import CRSError, ProjError
 from shapely.affinity import translate
 from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
@@ -325,7 +325,10 @@ def read_area(
     """
     drawing = _read_polygons(source, layer, crs)
     name, several = drawing.source, len(drawing.polygons) > 1
-    to_wgs84 = Transformer.from_crs(drawing.crs, WGS84, always_xy=True)
+    try:
+        to_wgs84 = Transformer.from_crs(drawing.crs, WGS84, always_xy=True)
+    except ProjError as error:
+        raise InputError(f"{name}: no way leads from its CRS to the Earth; check it") from error
     placed = [
         _place(polygon, drawing.crs, to_wgs84, name + (f", polygon {number}" if several else ""))
         for number, polygon in enumerate(drawing.polygons, start=1)

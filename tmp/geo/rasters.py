@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,9 +58,11 @@ GDAL_CACHE_BYTES = 16 * 2**20
 """GDAL's own block cache; its default is a share of the machine's memory."""
 ELEVATION_DRIVERS = (
     *("GTiff", "AAIGrid", "HFA", "SRTMHGT", "DTED", "USGSDEM", "EHdr", "ENVI", "SAGA"),
-    *("GSAG", "GSBG", "GS7BG", "GPKG", "netCDF", "XYZ"),
+    *("GSAG", "GSBG", "GS7BG", "GPKG", "netCDF"),
 )
 """What elevation models come as; GDAL's names."""
+MOST_DIGITS = 60
+"""Of a height that is written out."""
 FULL_BYTES = 16 * 2**20
 """A disk with less room than this is full."""
 
@@ -308,11 +311,27 @@ def open_elevation(path: Path) -> rasterio.DatasetReader:
     for driver in ELEVATION_DRIVERS:
         try:
             # Made absolute: what looks like an address is one to rasterio.
-            return rasterio.open(path.resolve(), driver=driver)
+            source = rasterio.open(path.resolve(), driver=driver)
+            if driver == "AAIGrid":
+                _refuse_broken_figures(path, source.width * source.height)
+            return source
         except RasterioError as error:
             if "not recognized" not in str(error):
                 said = " ".join(str(error).split())
     raise InputError(f"{path}: cannot be read as a raster; {said}")
+
+
+def _refuse_broken_figures(path: Path, needed: int) -> None:
+    """Refuse an ASCII grid that is cut short or holds no figures, of which GDAL makes no end."""
+    found, rest = 0, b""
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            *whole, rest = re.split(rb"\s+", rest + chunk)
+            found += len(whole)
+            if len(rest) > MOST_DIGITS or max(map(len, whole), default=0) > MOST_DIGITS:
+                raise InputError(f"{path}: holds what is no figure; save it again as a GeoTIFF")
+    if found < needed:
+        raise InputError(f"{path}: cut short, with {found} of {needed} heights; copy it again")
 
 
 def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
