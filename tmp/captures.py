@@ -243,11 +243,11 @@ def _refuse_nonsense(capture: Capture) -> None:
     least_px = 0 if Flag.UNREADABLE in capture.flags else 1
     require_range(capture, "width_px", "height_px", least=least_px, most=MOST_PX)
     require_range(capture, "size_bytes", least=0)
-    require_range(capture, *sorted(_NUMBERS))
     require_range(capture, "longitude_deg", least=-180, most=180)
     require_range(capture, "latitude_deg", least=-90, most=90)
     require_range(capture, "height_m", "height_takeoff_m", least=-12_000, most=100_000)
     require_range(capture, "sigma_horizontal_m", "sigma_vertical_m", above=0, most=1e7)
+    require_range(capture, *sorted(_NUMBERS))
 
 
 def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:

@@ -86,7 +86,7 @@ def require_range(
     entry: object,
     *names: str,
     above: float = -math.inf,
-    least: float = -math.inf,
+    least: float = -LARGEST,
     most: float = LARGEST,
     or_nan: bool = False,
 ) -> None:
