@@ -132,7 +132,7 @@ class Photo:
 
     def __post_init__(self) -> None:
         angles = ("heading_deg", "gimbal_pitch_deg")
-        _refuse_nonsense(self, heights=("height_m",), angles=angles)
+        _refuse_nonsense(self, heights=("height_m",), amounts=("line",), angles=angles)
 
     @classmethod
     def at(cls, waypoint: Waypoint) -> Photo:
