@@ -164,9 +164,10 @@ def test_run_with_nothing_to_do_goes_no_way_and_reads_the_survey_once(
     def refuse(run: SurveyRun) -> SurveyResult:
         raise AssertionError(run)
 
-    monkeypatch.setattr(
-        "tmp.survey.read_captures", lambda path: read.append(path) or real_read(path)
-    )
+    for reader in ("tmp.survey", "flows.run.plan"):
+        monkeypatch.setattr(
+            f"{reader}.read_captures", lambda path: read.append(path) or real_read(path)
+        )
     monkeypatch.setattr(
         plan, "survey_digest", lambda *given: digested.append(given) or real_digest(*given)
     )
