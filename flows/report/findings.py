@@ -270,7 +270,7 @@ def _say_gaps(covered: Coverage, *, scaled: bool) -> str:
             f"; {covered.islands} {'piece' if one else 'pieces'} of measured ground "
             f"{'stands' if one else 'stand'} alone"
         )
-    return f"{said}. The first picture shows them; look there before you take a height."
+    return f"{said}. The report draws and numbers them; look there before you take a height."
 
 
 def _three_digits(value: float) -> float:

@@ -122,6 +122,8 @@ class Verdict:
     @property
     def headline(self) -> str:
         """The verdict in one line."""
+        if self.end is End.COMPLETE and not self.scaled:
+            return "The map is complete, but has no scale: nothing in it can be measured in metres."
         if self.end is End.COMPLETE:
             return "The map is complete enough to use."
         of = " and ".join(f"less than half of {what}" for what in self._lacking)
@@ -170,7 +172,7 @@ class Verdict:
             )
         elif self.end is End.PARTIAL:
             said.append(
-                "see on the first picture of the report which ground is missing, and fly it again "
+                "see in the report under 'what is missing' which ground that is, and fly it again "
                 "with more overlap; the rim that one photograph sees can never be measured"
             )
         if not self.scaled:

@@ -236,3 +236,9 @@ def test_nothing_is_wider_than_the_screen(record: MapRecord, tmp_path: Path, wid
     if found is None:
         pytest.skip(f"Chromium does not run here: {done.stderr[-200:]}")
     assert width_px - 20 <= int(found[1]) <= width_px
+
+
+def test_a_map_without_scale_is_never_green(unscaled: MapRecord) -> None:
+    card = card_of(render_report(unscaled))
+    assert '"card partial"' in card
+    assert "has no scale: nothing in it can be measured in metres" in card
