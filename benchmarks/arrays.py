@@ -22,12 +22,13 @@ from pathlib import Path
 from measure import judge, workplace
 
 from flows.engine.cost import SurveySize
-from flows.engine.stage import Recipe, Stage
-from flows.engine.store import read_result
+from flows.engine.stage import Stage
+from flows.engine.store import StageStore, read_result
 from flows.execution.cluster_profile import Profile
 from flows.execution.runner import UnitRunner, unit_count
 from flows.execution.slurm import SlurmExecutor
 from flows.execution.slurm_commands import ACTIVE, Commands
+from flows.execution.unit import MORE_STAGES
 from tmp.progress import silent
 
 CLUSTER = Path(__file__).parents[1] / "tests" / "flows" / "execution" / "slurm_cluster.py"
@@ -91,6 +92,7 @@ def _stage(folder: Path) -> type[Stage]:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(modules), os.environ.get("PYTHONPATH")])
     )
+    os.environ[MORE_STAGES] = "tiny_stage"
     paint: type[Stage] = importlib.import_module("tiny_stage").Paint
     return paint
 
@@ -100,13 +102,8 @@ def _measure(name: str, profile: Profile, stage: type[Stage], folder: Path, tile
     units = unit_count(stage, size, profile)
     bare_s = _bare_array(units, folder / "bare")
     count = folder / "count.txt"
-    recipe = Recipe(
-        stage=stage,
-        inputs={},
-        digests={},
-        options={"tiles": tiles, "count": str(count)},
-        folder=folder / "work" / "stages" / "paint" / "key",
-    )
+    store = StageStore(root=folder / "work" / "stages")
+    recipe = store.recipe(stage, {}, {"tiles": tiles, "count": str(count)})
     executor = SlurmExecutor(profile=profile)
     runner = UnitRunner(
         executor=executor, profile=profile, size=size, folder=folder / "work" / "units"

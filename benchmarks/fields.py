@@ -96,7 +96,7 @@ def main() -> None:
 
 def compare(name: str, path: Path, pictures: Path | None) -> None:
     """Plan one field twice and judge both plans."""
-    rings = json.loads(path.read_text())["local_m"]
+    rings = json.loads(path.read_text(encoding="utf-8"))["local_m"]
     field, rival = Polygon(rings["exterior"], rings["interiors"]), RIVALS[name]
     lean = measured(name, "lean", field, 5, pictures)
     full = measured(name, "full", field, 9, pictures)

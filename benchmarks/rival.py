@@ -214,7 +214,11 @@ def its_outcome(photos: Sequence[Path], folder: Path, rival: Path, *, workers: i
 
 def last_line(log: Path) -> str:
     """Return the last thing that a program said."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [
+        line
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     return lines[-1].strip() if lines else "nothing said"
 
 

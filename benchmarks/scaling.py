@@ -139,7 +139,9 @@ class Recording:
 
 def read_recording(path: Path, survey: str) -> Recording:
     """Return what was recorded of a survey at normal quality."""
-    document = next(d for d in json.loads(path.read_text()) if d["survey"] == survey)
+    document = next(
+        d for d in json.loads(path.read_text(encoding="utf-8")) if d["survey"] == survey
+    )
     return Recording(
         size=SurveySize(photographs=document["photographs"], megapixels=document["megapixels"]),
         stages={stage["stage"]: stage for stage in document["stages"]},

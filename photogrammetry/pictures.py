@@ -147,7 +147,7 @@ class PictureStore:
     def has(self, name: str, *, finest_level: int) -> bool:
         """Tell whether a photograph's pyramid is stored and reaches `finest_level`."""
         try:
-            head = json.loads(self._stem(name).with_suffix(HEAD).read_text())
+            head = json.loads(self._stem(name).with_suffix(HEAD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         return bool(head["levels"][0]["level"] <= finest_level)
@@ -189,7 +189,7 @@ class PictureStore:
             with replacing(stem.with_suffix(suffix)) as partial, partial.open("wb") as file:
                 np.save(file, array)
         with replacing(stem.with_suffix(HEAD)) as partial:  # last: it vouches for the others
-            partial.write_text(json.dumps({"name": name, **entries}))
+            partial.write_text(json.dumps({"name": name, **entries}), encoding="utf-8")
 
     def forget(self, name: str) -> None:
         """Delete what is stored of a photograph, first what vouches for the rest."""
@@ -203,7 +203,7 @@ class PictureStore:
         are halved by `halve_smoothly`: without moiré, for a search among many heights, and with
         less of the detail that a precise height needs.
         """
-        head = json.loads(self._stem(name).with_suffix(HEAD).read_text())
+        head = json.loads(self._stem(name).with_suffix(HEAD).read_text(encoding="utf-8"))
         entries = head[LEVELS][:1] + head[SMOOTH] if smooth else head[LEVELS]
         found = min(entries, key=lambda entry: abs(entry["level"] - level))
         flat = np.load(self._stem(name).with_suffix(GREY), mmap_mode="r")

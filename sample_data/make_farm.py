@@ -224,7 +224,9 @@ def write_area(path: Path) -> None:
         "properties": {"name": "Ruined farm", "licence": "CC0-1.0"},
         "geometry": {"type": "Polygon", "coordinates": [lon_lat]},
     }
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}, indent=1))
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": [feature]}, indent=1), encoding="utf-8"
+    )
 
 
 def write_terrain(path: Path, dem_path: Path) -> None:

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points, version
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import click
 
 from tmp.doctor import remedy_for
 from tmp.errors import TmpError, one_line
-from tmp.files import nearest
+from tmp.files import nearest, shared_with_group
 from tmp.threads import ended_by_signals, share_one_heap, stay_offline
 
 log = logging.getLogger(__name__)
@@ -253,11 +253,12 @@ def _open(survey: Path, command: str) -> StringIO | None:
     now = datetime.now(UTC)
     name = f"{now:%Y%m%dT%H%M%S.%f}Z-{command}-{os.getpid()}.log"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in command_logs(survey)[: 1 - KEPT_LOGS]:
-            path.unlink(missing_ok=True)
-        # Only a new file: what lies there, or a link that somebody has laid, is not written to.
-        return (folder / name).open("x", encoding="utf-8", errors="backslashreplace")  # type: ignore[return-value]
+        with shared_with_group(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in command_logs(survey)[: 1 - KEPT_LOGS]:
+                path.unlink(missing_ok=True)
+            # Only a new file: what lies there, or a link that somebody has laid, is not written to.
+            return (folder / name).open("x", encoding="utf-8", errors="backslashreplace")  # type: ignore[return-value]
     except OSError as error:
         log.info("%s: no log file can be written (%s)", folder, error.strerror)
         return None
@@ -356,6 +357,9 @@ def main() -> None:
     """
     share_one_heap()
     stay_offline()
+    for stream in (sys.stdout, sys.stderr):  # Windows' own encodings have no σ
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     meta = click.get_current_context().meta
     _set_level(meta.get("verbose", 0) - meta.get("quiet", 0))

@@ -19,6 +19,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -63,6 +64,9 @@ UNREAD = "cannot be read"
 """Digest of a file that the disk does not give up."""
 FINE_NS, COARSE_NS = 20_000_000, 2_000_000_000
 """How far apart two changes of a file may be and still have one time: on most disks, and on FAT."""
+
+BUSY_S = 2.0
+"""How long to wait for a program that has a file open."""
 
 log = logging.getLogger(__name__)
 
@@ -184,11 +188,27 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)  # a link of this name would be written through
         yield temporary
         _share(temporary)
-        temporary.replace(path)
+        move(temporary, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file or folder the name, and the place, of another.
+
+    Windows refuses while a program has the other open, such as a scanner for viruses for a moment.
+    """
+    until_s = time.monotonic() + (BUSY_S if sys.platform == "win32" else 0.0)
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() >= until_s:
+                raise
+            time.sleep(0.05)
 
 
 def clone(source: Path, target: Path) -> None:
@@ -230,7 +250,7 @@ def write_json(
     """
     text = json.dumps(value, indent=indent, ensure_ascii=not for_people, allow_nan=not for_people)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n" * for_people, encoding="utf-8")
+        temporary.write_text(text + "\n" * for_people, encoding="utf-8", newline="\n")
 
 
 def read_json(path: Path, *, remedy: str = "delete it and run again") -> Any:

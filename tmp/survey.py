@@ -385,7 +385,7 @@ def write_settings(survey: Survey, settings: Settings) -> None:
         _put(photographs, "place", settings.place)
     _put_cameras(document, settings.cameras)
     with replacing(survey.toml_path) as temporary:
-        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8", newline="\n")
         flush_to_disk(temporary)
 
 

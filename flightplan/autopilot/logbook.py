@@ -185,7 +185,7 @@ class Logbook:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         path = self.folder / f"replaced-{what}-{now}.waypoints"
         with replacing(path) as temporary:
-            temporary.write_text(wpl_text(map(_item, items)), encoding="utf-8")
+            temporary.write_text(wpl_text(map(_item, items)), encoding="utf-8", newline="\n")
         return path
 
     def _note(self, sortie: str, **values: int) -> None:

@@ -131,7 +131,7 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
         sums = {file: _digest(folder / file) for file in _files(folder)}
         lines = (f"{digest}  {file}\n" for file, digest in sums.items())
-        (folder / SUMS).write_text("".join(lines), "utf-8")
+        (folder / SUMS).write_text("".join(lines), "utf-8", newline="\n")
         kept = _carry_on(survey.plan_dir, folder) if former else ""
     for older in survey.plan_dir.glob(f"{FORMER}*/{FORMER}*"):
         older.replace(survey.plan_dir / older.name)

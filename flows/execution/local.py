@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ VMSTAT = Path("/proc/vmstat")
 LIST_GPUS_S = 10.0
 """Time that ``nvidia-smi`` gets to answer."""
 
+KILLED = 9
+"""Signal by which the kernel kills for memory; Windows has none."""
 STOP_S = 0.5
 """Time processes get to end by themselves; what they leave unfinished never counts."""
 LOOK_EVERY_S = 0.5
@@ -278,7 +280,7 @@ def _hand_over(worker: Worker, unit: Unit) -> bool:
 def _end(workers: list[Worker]) -> None:
     """End processes; those that do not end at once are killed."""
     for worker in workers:
-        _signal(worker.process, signal.SIGTERM)
+        _signal(worker.process, psutil.Process.terminate)
     deadline_s = time.monotonic() + STOP_S
     for worker in workers:
         process = worker.process
@@ -290,7 +292,7 @@ def _end(workers: list[Worker]) -> None:
 
 def _clear_away(process: subprocess.Popen[bytes]) -> None:
     """End a process if need be, and all that it may have left behind."""
-    _signal(process, signal.SIGKILL)
+    _signal(process, psutil.Process.kill)
     process.wait()
     if process.stdin is not None:
         with suppress(BrokenPipeError):
@@ -311,7 +313,7 @@ def _ended(running: Running) -> Status:
         state = State.NO_MEMORY if record.kind == "MemoryError" else State.FAILED
         return Status(state=state, said=record.error)
     said = last_lines(folder / LOG)
-    if status == -signal.SIGKILL and _for_memory(running.kills):
+    if status == -KILLED and _for_memory(running.kills):
         return Status(state=State.NO_MEMORY, said=said or "killed by the kernel")
     if status < 0:
         killed = f"killed by {signal.Signals(-status).name}"
@@ -328,9 +330,15 @@ def _for_memory(kills_before: int | None) -> bool:
     return kills_before is None or kills is None or kills > kills_before
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to a process and all that it has started."""
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of the dead
+def _signal(process: subprocess.Popen[bytes], how: Callable[[psutil.Process], None]) -> None:
+    """End a process and all that it has started."""
+    if hasattr(os, "killpg"):  # reaches what outlives it too
+        number = signal.SIGKILL if how is psutil.Process.kill else signal.SIGTERM
+        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of the dead
+            os.killpg(process.pid, number)
         return
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        for one in (*parent.children(recursive=True), parent):
+            with suppress(psutil.NoSuchProcess):
+                how(one)

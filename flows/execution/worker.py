@@ -22,6 +22,8 @@ import time
 import traceback
 from pathlib import Path
 
+import psutil
+
 from flows.engine.result import UnitRecord
 from flows.engine.stage import execute
 from flows.execution.progress import ProgressFile
@@ -166,19 +168,25 @@ def _log_to(path: Path) -> None:
 
 def die_with_parent() -> None:
     """Let this process end with its controller, at once where the kernel sees to it."""
-    parent = os.environ.get(PARENT)
-    if parent is None:
+    if PARENT not in os.environ:
         return
+    number = int(os.environ[PARENT])
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    else:
-        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
-    if os.getppid() != int(parent):  # it died before
+        if os.getppid() != number:  # it died before
+            os.kill(os.getpid(), signal.SIGTERM)
+        return
+    try:
+        parent = psutil.Process(number)
+    except psutil.NoSuchProcess:
         os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
+def _watch(parent: psutil.Process) -> None:
+    """End this process with another; a number given out again is not taken for it."""
+    while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
         time.sleep(WATCH_EVERY_S)
     os.kill(os.getpid(), signal.SIGTERM)
 

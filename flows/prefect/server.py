@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from flows.execution.worker import PARENT, die_with_parent
 from tmp.errors import InputError
@@ -178,6 +179,8 @@ def _own_server() -> Iterator[Server]:
                 authorisation=f"tmp:{secrets.token_urlsafe(24)}",
                 patience_s=START_S,
             )
+            if sys.platform == "win32":  # where a process is not given another's socket
+                listening.close()
             process = _start(server, listening, database, migrate=not known)
         try:
             if not known and server.answers():
@@ -200,11 +203,19 @@ def _start(
         "PREFECT_API_DATABASE_MIGRATE_ON_START": str(migrate).lower(),
         "PREFECT_SERVER_API_AUTH_STRING": server.authorisation,
     }
+    descriptors = () if listening.fileno() < 0 else (listening.fileno(),)
     with (database.parent / "server.log").open("wb") as log_file:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.prefect.server", str(listening.fileno())],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "flows.prefect.server",
+                server.url,
+                *map(str, descriptors),
+            ],
             env=kept | LEAN | own,
-            pass_fds=[listening.fileno()],
+            pass_fds=descriptors,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=log_file,
@@ -250,8 +261,8 @@ def _profiles_path() -> Path:
     return Path(os.environ.get("PREFECT_PROFILES_PATH") or Path(home) / "profiles.toml")
 
 
-def _serve(descriptor: int) -> None:
-    """Serve on a socket that the parent process has opened, until that ends."""
+def _serve(url: str, *descriptors: str) -> None:
+    """Serve on a socket that the parent process has opened, or at its address, until that ends."""
     die_with_parent()
     gc.disable()  # what is imported stays: looking through it takes a fifth of the start
     import uvicorn
@@ -261,8 +272,14 @@ def _serve(descriptor: int) -> None:
     # Services would write into a database that is thrown away, and lock it meanwhile.
     app = create_app(ephemeral=True, webserver_only=True, final=True)
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
+    port = urlsplit(url).port or 0
+    listening = (
+        socket.socket(fileno=int(descriptors[0]))
+        if descriptors
+        else socket.create_server(("127.0.0.1", port))
+    )
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(*sys.argv[1:])

@@ -51,7 +51,7 @@ def write_cameras(
     rows = list(pose_rows(reconstruction, captures))
     write_json(products_dir / GEOJSON, _geojson(reconstruction, rows), indent=1, for_people=True)
     with replacing(products_dir / CSV) as temporary:
-        temporary.write_text(_csv(rows), encoding="utf-8")
+        temporary.write_text(_csv(rows), encoding="utf-8", newline="\n")
     write_colmap(reconstruction, products_dir / COLMAP)
     return [products_dir / name for name in POSE_FILES]
 
@@ -185,7 +185,10 @@ def write_colmap(reconstruction: Reconstruction, folder: Path) -> None:
         _colmap_points(reconstruction, seen),
     )
     for name, lines in zip(COLMAP_FILES, parts, strict=True):
-        with replacing(folder / name) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with (
+            replacing(folder / name) as temporary,
+            temporary.open("w", encoding="utf-8", newline="\n") as file,
+        ):
             file.writelines(f"{line}\n" for line in (*head, *lines))
 
 

@@ -198,7 +198,7 @@ def add_panels(path: Path, panels: Mapping[str, PanelAlbedo]) -> None:
             table["reflectance"] = list(albedo.reflectance)
         tables[serial] = table
     with replacing(path) as temporary:
-        temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+        temporary.write_text(tomlkit.dumps(document), encoding="utf-8", newline="\n")
 
 
 def parse_panel(text: str) -> tuple[str, PanelAlbedo]:

@@ -485,7 +485,7 @@ def finish_cog(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     mosaic = source.folder / f"{target.stem}.vrt"
-    mosaic.write_text(_mosaic_vrt(source, descriptions, units, tags or {}))
+    mosaic.write_text(_mosaic_vrt(source, descriptions, units, tags or {}), encoding="utf-8")
     with replacing(target) as partial, _full_disk_said(target), _gdal(COG_TMP_COMPRESSION="NONE"):
         rasterio.shutil.copy(
             str(mosaic),
