@@ -24,7 +24,6 @@ from flightplan.rehearsal.farm import (
 from flightplan.rehearsal.features import read_farm
 from flightplan.rehearsal.photographs import CONSUMER, Flight, flown, take_photographs
 from flightplan.rehearsal.scene import Scene
-from flows.engine.cost import Quality
 from flows.execution.cluster_profile import Profile
 from flows.execution.slurm_commands import Commands
 from flows.pipeline import run_survey
@@ -83,7 +82,7 @@ def photograph_farm(card: Path) -> None:
 
 
 def run_card(card: Path, survey: Path, run: RunOptions) -> SurveyResult:
-    asked = MapOptions(quality=Quality.FAST, ortho_gsd_m=0.04, workers=2)
+    asked = MapOptions(ortho_gsd_m=0.04, workers=2)
     return run_survey(survey, SurveyRequest(cards=(card,), map=asked), run)
 
 
