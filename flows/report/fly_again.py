@@ -22,6 +22,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from shapely.errors import ShapelyError
 from shapely.geometry import mapping, shape
 
 from flows.report.findings import GOOD_VIEWS, photograph_gsd_m
@@ -70,8 +71,9 @@ class Lack:
     def in_words(self) -> str:
         """Say where it is, how large, and what to fly."""
         place = self.outline.representative_point()
-        held = "no photograph" if self.fewest == 0 else f"{self.fewest} of {self.wanted}"
-        said = f"{self.area_m2:.3g} m² about {position_in_words(place.x, place.y)}, held by {held}"
+        held = f"only {self.fewest}" if self.fewest else "none"
+        said = f"{self.area_m2:.3g} m² about {position_in_words(place.x, place.y)}"
+        said += f", in {held} of the {self.wanted} photographs it needs"
         return f"{said}: {say_lines(self.lines)}" if self.lines else said
 
 
@@ -149,7 +151,7 @@ def _read_plan(survey: Survey, frame: LocalFrame) -> _Plan | None:
             for one in photos_along(read_mission(file))
         ]
         spacing_m = float(said["photo_spacing_m"])
-    except (OSError, ValueError, KeyError, TypeError, TmpError) as error:
+    except (OSError, ValueError, KeyError, TypeError, TmpError, ShapelyError) as error:
         log.warning("%s: cannot be read (%s); what to fly again is told without it", path, error)
         return None
     rows = np.array(photos, float).reshape(-1, 4)

@@ -58,7 +58,7 @@ def test_a_hollow_between_the_cameras_is_found_with_its_place_and_size(
     longitude, latitude, _ = reconstruction.frame.geodetic_from_world([[0.0, 0.0, 0.0]])[0]
     assert lack.outline.distance(shapely.Point(longitude, latitude)) < 1e-5
     assert "80 m² about" in lack.in_words()
-    assert "held by 1 of 3" in lack.in_words()
+    assert "in only 1 of the 3 photographs it needs" in lack.in_words()
 
 
 def test_ground_that_enough_photographs_hold_and_the_rim_beyond_are_not_flown_again(
