@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import ast
 import compileall
+import importlib
 import json
-import math
 import os
 import random
+import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -27,7 +27,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
@@ -53,13 +55,22 @@ OPERATORS = [
     *("core/ReplaceAndWithOr", "core/ReplaceOrWithAnd", "core/ReplaceBreakWithContinue"),
     *("core/ReplaceContinueWithBreak", "core/NumberReplacer", "core/ZeroIterationForLoop"),
 ]
-LEAST_LIMIT_S, SLOWER = 30.0, 4.0
-"""A mutant is stopped, and counts as killed, after so much longer than the tests take."""
-MOST_TESTS_S = 60.0
-"""Test files of a module are taken until they take so long."""
+LIMIT_S, CROWDED = 40, 15
+"""Processor time after which tests are stopped and a mutant counts as killed, and how many times
+that on the clock, for the machine may be busy."""
+MOST_TESTS_S = 15.0
+"""Files with tests of a module are tried, the nearest first, until they have taken so long."""
+PASSED = (0, 5)
+"""What pytest returns where all tests pass, and where there are none."""
 NOT_COPIED = shutil.ignore_patterns(
     "*.pyc", ".git", ".venv", ".hypothesis", ".mypy_cache", ".ruff_cache", "shared"
 )
+PRELOADED = (
+    *("cv2", "hypothesis.strategies", "jinja2", "laspy", "matplotlib.figure", "numba", "pyogrio"),
+    *("pyproj", "rasterio", "scipy.interpolate", "scipy.ndimage", "scipy.optimize"),
+    *("scipy.sparse.linalg", "scipy.spatial", "shapely", "tomlkit"),
+)
+"""What tests import and mutants do not change."""
 PYTEST = (
     *(
         "-q",
@@ -68,6 +79,7 @@ PYTEST = (
         "no:cacheprovider",
         "-p",
         "no:dash",
+        "--assert=plain",
         "--tb=no",
         "--no-header",
         "--hypothesis-seed=0",
@@ -103,6 +115,9 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="judge the living once more")
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
     given = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    for name in PRELOADED:
+        importlib.import_module(name)
     bench = Bench(given.folder)
     if given.again:
         bench.take_tests()
@@ -134,13 +149,21 @@ def sample(seed: int, number: int) -> list[Mutant]:
 def pure_modules() -> list[str]:
     """Return the modules that compute what they are asked and do nothing else."""
     return [
-        path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in sorted((ROOT / package).rglob("*.py"))
-        if path.name != "__init__.py"
-        and path.parent.name != "cli"
-        and not imports_of(path) & NOT_PURE
+        module
+        for module in modules()
+        if Path(module).parent.name != "cli" and not imports_of(ROOT / module) & NOT_PURE
     ]
+
+
+def modules() -> list[str]:
+    """Return all modules by their paths."""
+    paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    return [path.relative_to(ROOT).as_posix() for path in paths if path.name != "__init__.py"]
+
+
+def dotted(module: str) -> str:
+    """Return a module's name."""
+    return module.removesuffix(".py").replace("/", ".")
 
 
 @cache
@@ -192,10 +215,10 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         self.copy = folder.resolve() / "copy"
         self._verdicts = folder / "verdicts.jsonl"
-        self._kept_times = folder / "times.json"
-        self._times: dict[str, float] = {}
-        if self._kept_times.is_file():
-            self._times = json.loads(self._kept_times.read_text("utf-8"))
+        self._kept_passes = folder / "passes.json"
+        self._passes: dict[str, bool] = {}
+        if self._kept_passes.is_file():
+            self._passes = json.loads(self._kept_passes.read_text("utf-8"))
         self.verdicts: dict[str, dict[str, str | float]] = {}
         if self._verdicts.is_file():
             lines = self._verdicts.read_text("utf-8").splitlines()
@@ -210,7 +233,7 @@ class Bench:
 
     def take_tests(self) -> None:
         """Replace the tests of the copy by those of the checkout."""
-        self._times.clear()
+        self._passes.clear()
         shutil.rmtree(self.copy / "tests")
         shutil.copytree(ROOT / "tests", self.copy / "tests", ignore=NOT_COPIED)
 
@@ -223,80 +246,92 @@ class Bench:
 
     def judge(self, mutant: Mutant) -> str:
         """Test a mutant, and keep what came of it."""
-        tests, alone_s = self.tests(mutant.module)
         path = self.copy / mutant.module
         before, stat = path.read_text("utf-8"), path.stat()
         changed = mutate_code(before, get_operator(mutant.operator)(), mutant.occurrence)
-        began = time.monotonic()
-        try:
-            path.write_text(changed, "utf-8")
-            status = self.run(tests, limit_s=max(LEAST_LIMIT_S, SLOWER * alone_s)) if tests else 0
-        finally:
-            path.write_text(before, "utf-8")
-            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        outcome = {0: "lives", None: "too slow"}.get(status, "killed")
+        began, outcome, killer = os.times(), "lives", ""
+        for file in self.tests(mutant.module):
+            try:
+                path.write_text(changed, "utf-8")
+                status = self.run(file)
+            finally:
+                path.write_text(before, "utf-8")
+                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            if status not in PASSED and self.passes(file):
+                outcome, killer = "too slow" if status is None else "killed", file
+                break
+            if os.times().children_user - began.children_user > MOST_TESTS_S:
+                break
         self.verdicts[mutant.name] = {
             **asdict(mutant),
             "name": mutant.name,
             "outcome": outcome,
-            "seconds": round(time.monotonic() - began, 1),
+            "by": killer,
+            "seconds": round(os.times().children_user - began.children_user, 1),
         }
         with self._verdicts.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.verdicts[mutant.name]) + "\n")
         return outcome
 
-    def tests(self, module: str) -> tuple[list[str], float]:
-        """Return the tests of a module, the nearest first, and how long they take as it is."""
-        name = module.removesuffix(".py").replace("/", ".")
-        files = sorted(
-            (path for path in (self.copy / "tests").rglob("test_*.py") if name in imports_of(path)),
-            key=lambda path: (f"test_{Path(module).stem}" != path.stem, path),
-        )
-        wanted, total_s = [], 0.0
-        for file in [module, *(path.relative_to(self.copy).as_posix() for path in files)]:
-            alone_s = self.time_of(file)
-            if total_s + alone_s > MOST_TESTS_S and (wanted or math.isinf(alone_s)):
-                continue
-            wanted.append(file)
-            total_s += alone_s
-        return wanted, total_s
+    def tests(self, module: str) -> list[str]:
+        """Return the files with tests of a module, the nearest first.
 
-    def time_of(self, file: str) -> float:
-        """Return how long the tests of a file take; for ever if they do not even pass as it is."""
-        if file not in self._times:
-            began = time.monotonic()
-            status = self.run([file], limit_s=4 * MOST_TESTS_S)
-            self._times[file] = time.monotonic() - began
-            if status not in (0, 5):  # 5: no tests
-                print(f"{file} fails, or takes too long, as it is: not used", flush=True)
-                self._times[file] = math.inf
-            self._kept_times.write_text(json.dumps(self._times, indent=1), "utf-8")
-        return self._times[file]
+        Itself, the tests named after it, those that import it, and those that import what
+        imports it.
+        """
+        name = dotted(module)
+        above = {dotted(one) for one in modules() if name in imports_of(self.copy / one)}
 
-    def run(self, tests: list[str], *, limit_s: float) -> int | None:
-        """Return the exit status of the tests; None if they take too long."""
-        environment = os.environ | {
-            "PYTHONPATH": str(self.copy),
-            "PYTHONDONTWRITEBYTECODE": "1",  # a stale one would hide the next mutant
-            "OMP_NUM_THREADS": "1",
-            "NUMBA_NUM_THREADS": "1",
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", *PYTEST, *tests],
-            cwd=self.copy,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        def away(path: Path) -> tuple[bool, bool, Path]:
+            return path.stem != f"test_{Path(module).stem}", name not in imports_of(path), path
+
+        files = sorted((self.copy / "tests").rglob("test_*.py"), key=away)
+        near = [path for path in files if {name, *above} & imports_of(path)]
+        return [module, *(path.relative_to(self.copy).as_posix() for path in near)]
+
+    def passes(self, file: str) -> bool:
+        """Tell whether the tests of a file pass as the code is."""
+        if file not in self._passes:
+            self._passes[file] = self.run(file) in PASSED
+            self._kept_passes.write_text(json.dumps(self._passes, indent=1), "utf-8")
+        return self._passes[file]
+
+    def run(self, file: str) -> int | None:
+        """Return the exit status of a file's tests; None if they take too long.
+
+        They run in a fork of this process, which has loaded what takes long to load.
+        """
+        child = os.fork()
+        if not child:
+            resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S + 5))
+            self._run_here(file)
+        end = time.monotonic() + CROWDED * LIMIT_S
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+                return None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code
+            if time.monotonic() > end:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return None
+            time.sleep(0.02)
+
+    def _run_here(self, file: str) -> NoReturn:
+        """Run tests of the copy in this process, with what it prints left out, and end it."""
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nowhere, descriptor)
+        os.chdir(self.copy)
+        sys.path.insert(0, str(self.copy))
+        sys.dont_write_bytecode = True  # a stale one would hide the next mutant
+        os.environ |= {"PYTHONPATH": str(self.copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        status = 1
         try:
-            return process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return None
+            status = int(pytest.main([*PYTEST, file]))
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            os._exit(status)
 
 
 def report(drawn: list[Mutant], verdicts: dict[str, dict[str, str | float]]) -> None:

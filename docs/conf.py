@@ -119,7 +119,7 @@ def show_repository_file(app: Any, page: str, source: list[str]) -> None:
             return f"[{words}]({path.removeprefix('docs/')}{place})"
         return words if (ROOT / path).exists() else link[0]  # a broken link: the build says so
 
-    source[0] = _LINK.sub(rewrite, source[0])
+    source[0] = _LINK.sub(rewrite, source[0]).replace("](docs/pictures/", "](pictures/")
 
 
 def refuse_loads(app: Any, failure: Exception | None) -> None:

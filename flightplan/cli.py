@@ -155,7 +155,8 @@ def plan(
     """Plan a survey of AREA (GeoJSON, KML, KMZ, GeoPackage, shapefile or WKT) into a survey.
 
     Writes the missions for your drone's app, a map to look at before take-off, a page to print,
-    and the proof that every place is photographed as often and as sharply as asked.
+    and the proof that every place is photographed as often and as sharply as asked.  A former plan
+    is kept.
     """
     from flightplan.equipment.catalogue import user_files
     from flightplan.outputs.plan_folder import write_plan

@@ -17,6 +17,7 @@ from flightplan.autopilot.protocol import UNITS_PER_DEG, waypoints_passed
 from flightplan.autopilot.upload import Loaded
 from flightplan.formats.mavlink_items import Autopilot
 from flightplan.formats.mission import Mission, Place
+from tmp.geo.frames import position_in_words
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +255,7 @@ class VehicleState:
     def __str__(self) -> str:
         charge = "unknown" if self.battery_percent < 0 else f"{self.battery_percent} %"
         return (
-            f"{self.firmware} at {self.place.lat_deg:.6f}, {self.place.lon_deg:.6f}, "
+            f"{self.firmware} at {position_in_words(self.place.lon_deg, self.place.lat_deg)}, "
             f"{self.satellites} satellites, battery {charge}"
         )
 
@@ -336,8 +337,9 @@ def _too_far(state: VehicleState, mission: Mission, limits: Limits) -> str:
     if away_m <= most_m:
         return ""
     return (
-        f"the vehicle stands {away_m:.0f} m from {what} at {planned.lat_deg:.6f}, "
-        f"{planned.lon_deg:.6f}, more than {most_m:g} m; carry it there, or plan from here"
+        f"the vehicle stands {away_m:.0f} m from {what} at "
+        f"{position_in_words(planned.lon_deg, planned.lat_deg)}, more than {most_m:g} m; carry it "
+        "there, or plan from here"
     )
 
 

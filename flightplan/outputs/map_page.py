@@ -27,6 +27,7 @@ from flightplan.proof.certificate import Check
 from flightplan.terrain.profiles import Profile
 from tmp import plotting
 from tmp.files import replacing
+from tmp.geo.frames import position_in_words
 from tmp.plotting import BAD, GOOD, INK, SOFT, SORTIES, key
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
             for check in plan.certificate.checks
         ],
         landing=LANDING,
+        position_in_words=position_in_words,
         places=worst_places(plan.certificate),
         cursor={
             "picture": plotting.data_uri(pixels, lossless=True),

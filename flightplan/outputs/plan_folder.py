@@ -287,7 +287,7 @@ def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
     lon_deg, lat_deg = plan.request.area.centre
     day = sun_day((lon_deg + 180.0) % 360.0 - 180.0, lat_deg, plan.request.day)
     high, remark = multispectral_windows(day)
-    found = [LightWindow(what="sun", when=day.said)]
+    found = [LightWindow(what="sun", when=day.said.removeprefix("sun "))]
     for what, windows in (
         (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
         ("raking light, for earthworks", raking_windows(day)),

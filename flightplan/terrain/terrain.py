@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from tmp.captures import HeightDatum
 from tmp.errors import InputError
-from tmp.geo.frames import PlanFrame
+from tmp.geo.frames import PlanFrame, position_in_words
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import open_elevation
 
@@ -411,7 +411,7 @@ def _refuse_gaps(
     x, y = grid.cell_centres()
     lon, lat = frame.geodetic_from_plan([[x[cols].mean(), y[rows].mean()]])[0]
     share = max(100 * missing.mean(), 0.1)
-    place = f"{share:.1f} % of the ground needed, about longitude {lon:.5f}, latitude {lat:.5f}"
+    place = f"{share:.1f} % of the ground needed, about {position_in_words(lon, lat, decimals=5)}"
     if missing is unknown:
         raise InputError(f"{path}: has gaps (nodata) in {place}; fill them first")
     raise InputError(

@@ -23,6 +23,7 @@ from flows.report.photographs import PhotoRow, picture_address
 from flows.report.provenance import installed_packages, software, stage_rows
 from flows.report.verdict import Verdict, say_cm, say_ha
 from tmp.files import replacing
+from tmp.geo.frames import position_in_words
 from tmp.geo.rasters import read_grid
 from tmp.reconstruction import Reconstruction
 
@@ -127,8 +128,7 @@ def _say_place(record: MapRecord, verdict: Verdict) -> str:
     frame = record.reconstruction.frame
     if frame.origin is None:
         return "unknown: no positions"
-    places = ((frame.origin[1], "NS"), (frame.origin[0], "EW"))
-    said = " ".join(f"{abs(value):.5f}° {letters[value < 0]}" for value, letters in places)
+    said = position_in_words(*frame.origin[:2], decimals=5)
     shift_m = verdict.figures.get("crs_accuracy_m")
     good = f", reached from WGS 84 to {shift_m:g} m" if shift_m else ""
     return f"{said} ({frame.crs}{good})"

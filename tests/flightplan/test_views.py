@@ -3,8 +3,14 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.coverage.annealing import Sightings, places_inside, places_on_edge
-from flightplan.coverage.routes import Axes, Strip
+from flightplan.coverage.annealing import (
+    Lacks,
+    Places,
+    Sightings,
+    places_inside,
+    places_on_edge,
+)
+from flightplan.coverage.routes import Axes, Pattern, Strip
 
 SQUARE = shapely.box(0, 0, 200, 200)
 
@@ -54,6 +60,23 @@ def test_a_change_touches_only_the_places_beside_it() -> None:
     touched, after = seen.changed(counts, [old], [new])
     counts[touched] = after
     np.testing.assert_array_equal(counts, seen.count([new, other]))
+
+
+def test_what_is_left_to_be_seen_after_a_change_is_what_a_new_look_finds() -> None:
+    """Views and near photographs are counted in different places, and must not be mixed."""
+    places = Places(
+        views=places_inside(SQUARE, 5.0),
+        inner=places_inside(shapely.box(40, 30, 160, 150), 5.0),
+        cells_m2=(25.0, 25.0),
+    )
+    pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
+    lacks = Lacks(places, [Axes(heading_deg=0.0)], pattern, 4)
+    before = [strip(-50, 0, 9), strip(-90, 20, 12)]
+    changed = lacks.changed(lacks.look(before), before, {1: strip(-120, 10, 10)}).settled()
+    wanted = lacks.look([before[0], strip(-120, 10, 10)])
+    assert (changed.owed, changed.far) == (wanted.owed, wanted.far)
+    for got, want in zip(changed.counts, wanted.counts, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_cells_count_where_their_centre_lies_inside() -> None:

@@ -15,11 +15,12 @@ import pytest
 import rasterio
 import shapely
 from click.testing import CliRunner
+from pyproj import CRS
 
 from flows.engine.stage import Stage
 from flows.engine.store import StageStore
 from flows.products.band_stack import choose_stack, open_stack, read_index_products, wavelength_tags
-from flows.products.zones import read_zones, write_zones, zonal_statistics
+from flows.products.zones import Zones, read_zones, write_zones, zonal_statistics
 from flows.report.quality import MapRecord, assess_map
 from flows.run.indices import compute_indices
 from flows.run.publish import publish, recall_map, remember_map
@@ -370,6 +371,20 @@ def test_zones_give_the_mean_of_their_ground_and_keep_their_columns(surveyed: Ma
     assert rows[0]["ndvi_rests_on"] == "panel"
     meta, _, _, _ = pyogrio.raw.read(gpkg_path)
     assert {"plot", "ndvi_median", "ndvi_p95"} <= set(meta["fields"])
+
+
+def test_no_polygon_holds_more_values_than_it_has_room(tmp_path: Path) -> None:
+    """Of such triangles every second one's cells add up to a hair more than its area."""
+    path, random = tmp_path / "ndvi.tif", np.random.default_rng(1)
+    affine = rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 7100006)
+    profile = {"driver": "GTiff", "width": 60, "height": 60, "count": 1, "dtype": "float32"}
+    with rasterio.open(path, "w", crs="EPSG:32627", transform=affine, **profile) as raster:
+        raster.write(np.ones((1, 60, 60), np.float32))
+    corners = random.uniform(0.5, 5.5, (50, 3, 2)) + np.array([5e5, 7.1e6])
+    zones = Zones(source=path, shapes=shapely.polygons(corners), crs=CRS(32627), columns={})
+    share = zonal_statistics(zones, path)["valid_share"]
+    assert share.max() == 1.0
+    assert share.min() == pytest.approx(1.0)
 
 
 def test_edge_cells_count_by_the_share_inside(surveyed: MapRecord) -> None:

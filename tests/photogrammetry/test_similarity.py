@@ -27,6 +27,22 @@ def test_a_similarity_is_recovered_exactly(seed: int, scale: float):
     assert np.allclose(fit.inverse(fit(source)), source, atol=1e-8)
 
 
+def test_a_mirrored_block_is_turned_and_not_mirrored():
+    """The corners of a cube: Umeyama's equations 40 and 42 give a third of the size there."""
+    cube = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
+    fit = fit_similarity(cube, cube * [1.0, 1.0, -1.0])
+    assert np.linalg.det(fit.rotation) == pytest.approx(1)
+    assert fit.scale == pytest.approx(1 / 3)
+
+
+@given(st.integers(0, 1000))
+def test_a_flat_block_in_noise_keeps_its_right_side_up(seed: int):
+    random = np.random.default_rng(seed)
+    flat = random.normal(size=(5, 3)) * [1.0, 1.0, 1e-6]
+    fit = fit_similarity(flat, flat @ RANDOM.T + random.normal(scale=1e-4, size=(5, 3)))
+    assert np.linalg.det(fit.rotation) == pytest.approx(1)
+
+
 def test_a_third_of_wrong_positions_does_not_disturb():
     random = np.random.default_rng(1)
     source = random.normal(size=(30, 3))

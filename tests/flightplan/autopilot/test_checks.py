@@ -18,7 +18,7 @@ def test_a_fit_vehicle_tells_firmware_place_and_charge(
 ) -> None:
     _, link = meet(px4=px4)
     state = check_vehicle(link, mission)
-    assert str(state) == f"{name} at 64.123457, -21.987654, 14 satellites, battery 90 %"
+    assert str(state) == f"{name} at 64.123457° N, 21.987654° W, 14 satellites, battery 90 %"
     assert state.place.ground_m == 31.25
 
 

@@ -106,6 +106,18 @@ def test_ardupilot_is_turned_only_off_the_way_it_flies(mission):
     assert math.isnan(px4[0].params[3])
 
 
+@pytest.mark.parametrize(("off_deg", "turns"), [(0.9, []), (1.1, [1.1]), (358.9, [358.9])])
+def test_ardupilot_is_turned_from_one_degree_off_its_course(mission, off_deg, turns):
+    """The second waypoint's line goes due north."""
+    line = replace(mission.waypoints[1], heading_deg=off_deg)
+    turned = replace(mission, waypoints=(mission.waypoints[0], line, *mission.waypoints[2:]))
+    items = mission_items(turned, Autopilot.ARDUPILOT)
+    turned = [i.params for i in items if i.command == Command.YAW]
+    assert [params[0] for params in turned] == pytest.approx(turns)
+    # The autopilot's own rate and way round, to a heading from north.
+    assert all(params[1:] == (0, 0, 0, 0, 0, 0) for params in turned)
+
+
 @pytest.mark.parametrize(
     ("autopilot", "command"),
     [(Autopilot.ARDUPILOT, Command.ONE_PHOTO), (Autopilot.PX4, Command.START_PHOTOS)],
