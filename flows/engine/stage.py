@@ -28,6 +28,7 @@ from flows.engine.result import (
     TEMPORARY,
     Ledger,
     UnitRecord,
+    digest_of,
     environment,
     measured,
     now_utc,
@@ -172,6 +173,18 @@ class Portion:
     def finishes(self) -> bool:
         """Whether the unit ends the stage."""
         return self.items is None
+
+
+def stage_key(stage: type[Stage], digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """Return the key of a result: what it is made from, and by what, as one digest."""
+    return digest_of(
+        {
+            "stage": stage.name,
+            "version": stage.version,
+            "inputs": dict(digests),
+            "options": dict(options),
+        }
+    )[:24]
 
 
 class RunRecipe(Protocol):

@@ -28,7 +28,7 @@ from flows.engine.result import (
     read_manifest,
     reopen,
 )
-from flows.engine.stage import Figures, Recipe, RunRecipe, Stage, execute
+from flows.engine.stage import Figures, Recipe, RunRecipe, Stage, execute, stage_key
 from tmp.files import write_json
 from tmp.progress import Track, silent
 
@@ -164,18 +164,6 @@ def _changed_s(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def stage_key(stage: type[Stage], digests: Mapping[str, str], options: Mapping[str, Any]) -> str:
-    """Return the key of a result: what it is made from, and by what, as one digest."""
-    return digest_of(
-        {
-            "stage": stage.name,
-            "version": stage.version,
-            "inputs": dict(digests),
-            "options": dict(options),
-        }
-    )[:24]
 
 
 def read_true_result(folder: Path) -> Result | None:

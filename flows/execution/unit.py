@@ -26,8 +26,7 @@ from urllib.parse import quote
 
 from flows.engine.cost import Resources
 from flows.engine.result import DISTRIBUTION, UnitRecord, now_utc, read_json
-from flows.engine.stage import WHOLE, Portion, Recipe, Stage
-from flows.engine.store import stage_key
+from flows.engine.stage import WHOLE, Portion, Recipe, Stage, stage_key
 from tmp.errors import InputError
 from tmp.files import open_to_add, refuse_links, write_json
 
