@@ -107,7 +107,7 @@ def test_a_sequoia_flight_becomes_a_stack_whose_bands_lie_on_each_other(tmp_path
     result = map_survey(survey.folder, MapOptions(quality=Quality.FAST, workers=2))
     block = read_reconstruction(result.folder_of("orientation"))
     assert len(block.photos) == 22
-    assert block.figures["mean_residual_px"] < 0.4
+    assert block.figures["mean_residual_px"] < 0.5  # a preview seeks keypoints at half the size
     with rasterio.open(survey.products_dir / "reflectance.tif") as file:
         assert file.descriptions == ("red", "nir")
         red, nir = file.read(masked=True).filled(np.nan)
