@@ -150,15 +150,15 @@ def pure_modules() -> list[str]:
     """Return the modules that compute what they are asked and do nothing else."""
     return [
         module
-        for module in modules()
+        for module in modules(ROOT)
         if Path(module).parent.name != "cli" and not imports_of(ROOT / module) & NOT_PURE
     ]
 
 
-def modules() -> list[str]:
-    """Return all modules by their paths."""
-    paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
-    return [path.relative_to(ROOT).as_posix() for path in paths if path.name != "__init__.py"]
+def modules(root: Path) -> list[str]:
+    """Return all modules of a checkout by their paths."""
+    paths = (path for package in PACKAGES for path in sorted((root / package).rglob("*.py")))
+    return [path.relative_to(root).as_posix() for path in paths if path.name != "__init__.py"]
 
 
 def dotted(module: str) -> str:
@@ -280,7 +280,7 @@ class Bench:
         imports it.
         """
         name = dotted(module)
-        above = {dotted(one) for one in modules() if name in imports_of(self.copy / one)}
+        above = {dotted(one) for one in modules(self.copy) if name in imports_of(self.copy / one)}
 
         def away(path: Path) -> tuple[bool, bool, Path]:
             return path.stem != f"test_{Path(module).stem}", name not in imports_of(path), path

@@ -83,6 +83,15 @@ def test_flying_into_the_wind_is_flying_faster_through_the_air() -> None:
     assert leg_airspeeds([north, east], [8.0, 8.0], wind) == pytest.approx([13, math.hypot(8, 5)])
 
 
+def test_a_leg_too_short_for_cruise_is_all_speeding_up_and_braking() -> None:
+    """At 8 m/s forward flight costs less than standing: none of it may be charged at that."""
+    frame, motion = airframe_of(MINI), Motion(cruise_m_s=8.0, acceleration_m_s2=2.0, corner_s=1.0)
+    hover = standing_w(frame, None)
+    assert float(power_w(frame, 8)) < hover
+    # 8 m: half of it in 2 s of speeding up at 2 m/s², half in 2 s of braking.
+    assert path_joules([[0, 0], [8, 0]], motion, frame) == pytest.approx(4 * hover)
+
+
 def test_a_square_costs_its_times_at_their_powers() -> None:
     frame, motion = airframe_of(MINI), Motion(cruise_m_s=8.0, acceleration_m_s2=2.0, corner_s=1.0)
     square = [[0, 0], [80, 0], [80, 80], [0, 80], [0, 0]]

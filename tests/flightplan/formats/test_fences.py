@@ -9,11 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import Polygon
 
-from flightplan.formats.geometry import MOST_CORNERS, fence_of
+from flightplan.formats.geometry import MOST_CORNERS, Fence, fence_of
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 
 FRAME = PlanFrame(lon_deg=10.8, lat_deg=46.86)
+
+
+def test_closing_corners_of_a_fence_do_not_count():
+    triangle = Polygon([(0, 0), (1, 0), (0, 1)])
+    assert Fence(inside=(shapely.box(0, 0, 9, 9),), outside=(triangle,)).corners == 7
 
 
 def wobbly(centre, radius_m, corners, wobble_m, seed):
