@@ -126,7 +126,7 @@ def read_area(path: Path) -> Any:
     area = read(path)
     low_lon, low_lat, high_lon, high_lat = area.polygons.bounds
     return {
-        "lon_deg": [low_lon, high_lon], "lat_deg": [low_lat, high_lat], "area_wh": area.area_m2,
+        "lon_deg": [low_lon, high_lon], "lat_deg": [low_lat, high_lat], "area_m2": area.area_m2,
         "centre": list(area.centre),
     }  # fmt: skip
 
