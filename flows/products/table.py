@@ -1,10 +1,19 @@
-"""The products of a map: file names, what each is for, and how it is shown."""
+"""The products of a map: file names, what each is for, how it is shown, and what was put there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from pathlib import Path
+
+from flows.engine.result import content_digest
+from tmp.files import Stamps
+
+PUBLISHED = ".published.json"
+"""File below ``products/`` that remembers what was put there."""
+EDITED = "edited"
+"""Folder below ``products/`` of products that were changed after they were put there."""
 
 
 class Kind(StrEnum):
@@ -164,3 +173,8 @@ PRODUCTS = (
     DSM_CONFIDENCE,
     CLOUD,
 )
+
+
+def product_stamps(products_dir: Path) -> Stamps:
+    """Return what is remembered of the products that were put into a folder."""
+    return Stamps(path=products_dir / PUBLISHED, folder=products_dir, digest=content_digest)

@@ -20,7 +20,7 @@ from flows.engine.result import DISTRIBUTION, content_digest
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.table import PRODUCTS
+from flows.products.table import EDITED, PRODUCTS, product_stamps
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
 from flows.report.fly_again import write_lacks
@@ -31,7 +31,7 @@ from flows.run.request import ORIENTED
 from flows.stages.inputs import require_space
 from tmp.captures import Capture
 from tmp.errors import InputError
-from tmp.files import Stamps, clone, replacing, write_json
+from tmp.files import clone, replacing, write_json
 from tmp.reconstruction import read_reconstruction
 from tmp.survey import Settings, Survey
 
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from flows.run.plan import MapPlan
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
-PUBLISHED = ".published.json"
-"""File below ``products/`` that remembers what was put there."""
-EDITED = "edited"
-"""Folder below ``products/`` of products that were changed after they were put there."""
 log = logging.getLogger(__name__)
 
 
@@ -120,11 +116,6 @@ def publish(
         _put(source, target, keep=name in there and found[name] != ours.get(name))
         stamps.remember({name: digest})
     return [products_dir / name for name in made]
-
-
-def product_stamps(products_dir: Path) -> Stamps:
-    """Return what is remembered of the products that were put into a folder."""
-    return Stamps(path=products_dir / PUBLISHED, folder=products_dir, digest=content_digest)
 
 
 def _put(source: Path, target: Path, *, keep: bool = False) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from flows.engine.result import MANIFEST, result_digests, stamps_of
-from flows.run.publish import EDITED, product_stamps
+from flows.products.table import EDITED, product_stamps
 from flows.stages.inputs import PICTURES
 from flows.stages.orientation import BLOCK
 from ingest.changed import find_spoilt, photograph_stamps

@@ -15,11 +15,11 @@ import pytest
 from flows.engine.stage import Figures, Stage
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
-from flows.products.table import CLOUD, DSM
+from flows.products.table import CLOUD, DSM, EDITED
 from flows.report.quality import MapRecord, assess_map
 from flows.report.verdict import End
 from flows.run.plan import survey_digest
-from flows.run.publish import EDITED, publish, recall_map
+from flows.run.publish import publish, recall_map
 from flows.run.record import read_run
 from flows.run.request import MapOptions
 from ingest.card import digest
