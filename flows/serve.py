@@ -29,8 +29,6 @@ configure()  # before Prefect is imported
 import prefect.runner.runner  # noqa: E402
 from prefect.runner import Runner  # noqa: E402
 
-from flows.survey_flow import survey  # noqa: E402
-
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.deployments.runner import RunnerDeployment
@@ -42,14 +40,14 @@ POLL_S = 0.1
 """Time between two looks at runs that are to end."""
 
 
-def deployment(at_once: int) -> RunnerDeployment:
-    """Return the deployment of the flow; more runs than so many at once wait."""
+def deployment(flow: Flow[..., Any], at_once: int) -> RunnerDeployment:
+    """Return the deployment of a flow; more runs than so many at once wait."""
     from prefect.deployments.runner import RunnerDeployment
     from prefect.events import DeploymentEventTrigger
     from prefect.types.entrypoint import EntrypointType
 
     return RunnerDeployment.from_flow(
-        survey,
+        flow,
         name=DEPLOYMENT,
         description="From card to report; started by hand, by the API, or by an ingest.",
         # By its file Prefect would load the module under another name, unknown to workers.
@@ -66,8 +64,10 @@ def deployment(at_once: int) -> RunnerDeployment:
     )
 
 
-def serve_runs(service: Service, at_once: int, *, without_password: bool = False) -> None:
-    """Start the runs that a server asks for, until stopped; stopping cancels them first.
+def serve_runs(
+    flow: Flow[..., Any], service: Service, at_once: int, *, without_password: bool = False
+) -> None:
+    """Start the runs of a flow that a server asks for, until stopped; stopping cancels them first.
 
     Raises
     ------
@@ -93,23 +93,23 @@ def serve_runs(service: Service, at_once: int, *, without_password: bool = False
             "PREFECT_API_AUTH_STRING here); where nobody else reaches it, pass --without-password"
         )
     os.environ[SERVICE] = service.to_text()
-    _bind_to_flow()
+    _bind_to(flow)
     with server.used():
         mark_dead_runs()
         runner = _Runner(limit=at_once)
-        runner.add_deployment(deployment(at_once))
+        runner.add_deployment(deployment(flow, at_once))
         try:
             asyncio.run(runner.serve())
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
 
 
-def _bind_to_flow() -> None:
+def _bind_to(flow: Flow[..., Any]) -> None:
     """Have runs and their hooks take the flow from here, never from what the server says it is."""
-    os.environ[ENTRYPOINT] = f"{survey.fn.__module__}.{survey.fn.__name__}"
+    os.environ[ENTRYPOINT] = f"{flow.fn.__module__}.{flow.fn.__name__}"
 
     async def ours(*_: object, **__: object) -> Flow[..., Any]:
-        return survey
+        return flow
 
     prefect.runner.runner.load_flow_from_flow_run = ours  # type: ignore[attr-defined]
 

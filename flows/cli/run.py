@@ -504,6 +504,7 @@ def serve(surveys: Path, cards: tuple[Path, ...], **chosen: Any) -> None:
     """
     from flows.run.request import Service
     from flows.serve import serve_runs
+    from flows.survey_flow import survey
 
     service = Service(
         surveys=surveys,
@@ -512,4 +513,4 @@ def serve(surveys: Path, cards: tuple[Path, ...], **chosen: Any) -> None:
         profile_path=chosen["profile"],
         workers=chosen["workers"] or available_cores(),
     )
-    serve_runs(service, chosen["at_once"], without_password=chosen["without_password"])
+    serve_runs(survey, service, chosen["at_once"], without_password=chosen["without_password"])

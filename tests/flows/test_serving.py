@@ -28,6 +28,7 @@ from flows.prefect.server import Server
 from flows.run.record import read_run
 from flows.run.request import Part, Service, Where, service_of_process
 from flows.serve import deployment, serve_runs
+from flows.survey_flow import survey
 from tmp.cli import main
 from tmp.errors import InputError
 from tmp.survey import Survey
@@ -109,7 +110,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
 
 
 def test_deployment_is_found_by_its_module_and_started_by_an_ingest() -> None:
-    made = deployment(2)
+    made = deployment(survey, 2)
     assert (made.flow_name, made.name, made.concurrency_limit) == ("survey", "after-flight", 2)
     assert made.entrypoint == "flows.survey_flow.survey"
     trigger = made.triggers[0]
@@ -122,11 +123,11 @@ def test_service_without_a_server_is_refused(
 ) -> None:
     monkeypatch.setattr(serve, "configured_server", lambda: None)
     with pytest.raises(InputError, match="none is configured; start one with"):
-        serve_runs(Service(surveys=tmp_path), 1)
+        serve_runs(survey, Service(surveys=tmp_path), 1)
     silent = Server(url="http://127.0.0.1:1/api")
     monkeypatch.setattr(serve, "configured_server", lambda: silent)
     with pytest.raises(InputError, match="1/api does not answer"):
-        serve_runs(Service(surveys=tmp_path), 1)
+        serve_runs(survey, Service(surveys=tmp_path), 1)
 
 
 class OfAPassword(BaseHTTPRequestHandler):
