@@ -167,7 +167,7 @@ def test_server_that_lets_anyone_in_is_refused_unless_asked_for(
     asked: list[object] = []
     monkeypatch.setattr(Server, "_lets_in", lambda server, said: True)
     monkeypatch.setattr(serve, "configured_server", lambda: Server(url="http://login1/api"))
-    monkeypatch.setattr(serve, "_bind_to_flow", lambda: asked.append("bound") or sys.exit(0))
+    monkeypatch.setattr(serve, "_bind_to", lambda flow: asked.append("bound") or sys.exit(0))
     monkeypatch.setenv(SERVICE, "")
     words = ["serve", str(tmp_path)]
     refused = CliRunner().invoke(main, words)
@@ -185,7 +185,7 @@ def test_runs_and_their_hooks_take_the_flow_from_here(monkeypatch: pytest.Monkey
 
     monkeypatch.setenv(serve.ENTRYPOINT, "")
     monkeypatch.setattr(runner, "load_flow_from_flow_run", None)
-    serve._bind_to_flow()
+    serve._bind_to(survey_flow.survey)
     nobodys: Any = object()  # nothing is read of a run to find its flow
     assert load_flow(nobodys) is survey_flow.survey
     assert asyncio.run(runner.load_flow_from_flow_run(nobodys)) is survey_flow.survey
