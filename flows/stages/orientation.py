@@ -293,7 +293,6 @@ def _task(space: Workspace) -> OrientTask:
     from photogrammetry.orientation.orient import OrientOptions, OrientTask
     from photogrammetry.orientation.pairs import PairOptions
     from photogrammetry.orientation.refine import RefineOptions
-    from photogrammetry.orientation.sfm import TrackOptions
 
     survey, settings, captures = read_survey(space)
     quality = space.options["quality"]
@@ -315,9 +314,7 @@ def _task(space: Workspace) -> OrientTask:
                 keypoints=keypoints,
             ),
             pairs=PairOptions(neighbours=6, per_sector=2) if preview else PairOptions(),
-            tracks=TrackOptions(per_cell=2) if preview else TrackOptions(),
             refinement=RefineOptions(
-                assess_scale=not preview,
                 heights=HeightUse(space.options.get("heights", HeightUse.AUTO)),
                 position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
             ),
