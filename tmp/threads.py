@@ -31,17 +31,10 @@ OFFLINE = {
     "PROJ_NETWORK": "OFF",
     # Names no file there can be, so that GDAL's file systems on the web open none.
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",
-    "GDAL_SKIP": ",".join(
-        (
-            *("HTTP", "WMS", "WMTS", "WCS", "EEDA", "EEDAI", "PLMOSAIC", "PLSCENES", "OGCAPI"),
-            *("STACIT", "STACTA", "DAAS", "OGR_VRT", "WFS", "OAPIF", "CSW", "GDALG"),
-            *("NGW", "Carto", "AmigoCloud", "Elasticsearch", "ADBC"),
-        )
-    ),
 }
 """What keeps GDAL and PROJ from the network, whatever a file refers to: even the overviews of an
-honest GeoTIFF may lie at an address.  GDAL reads it when it is first used, and prints a warning for
-each driver that it does not have: those of databases, to which no file leads, are not named."""
+honest GeoTIFF may lie at an address.  GDAL reads it when it is first used.  Services are no files:
+no reader opens anything by their drivers, as each names those that it means."""
 
 
 @contextmanager

@@ -44,7 +44,7 @@ PICTURES = "pictures"
 PREVIEWS = "preview"
 """Folder in it of what a preview is drawn of."""
 FEATURE_SIZES = {
-    Quality.FAST: (640, 1200),
+    Quality.FAST: (1200, 3000),
     Quality.NORMAL: (1600, 5000),
     Quality.HIGH: (2400, 8000),
 }
