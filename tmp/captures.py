@@ -22,7 +22,7 @@ import shapely
 from numpy.typing import NDArray
 
 from tmp.cameras import MOST_PX
-from tmp.errors import InputError, require_range, shown
+from tmp.errors import LARGEST, InputError, require_range, shown
 from tmp.files import flush_to_disk, replacing
 from tmp.geo.vectors import read_layer
 
@@ -247,7 +247,6 @@ def _refuse_nonsense(capture: Capture) -> None:
     require_range(capture, "latitude_deg", least=-90, most=90)
     require_range(capture, "height_m", "height_takeoff_m", least=-12_000, most=100_000)
     require_range(capture, "sigma_horizontal_m", "sigma_vertical_m", above=0, most=1e7)
-    require_range(capture, *sorted(_NUMBERS))
 
 
 def write_captures(gpkg_path: Path, captures: Sequence[Capture]) -> None:
@@ -306,6 +305,10 @@ _GDAL_UTC = 100
 _NUMBERS = frozenset(
     f.name for f in fields(Capture) if f.type in ("float", "float | None", "float|None")
 )
+_BY_THE_WAY = _NUMBERS - {
+    *("longitude_deg", "latitude_deg", "height_m", "height_takeoff_m"),
+    *("sigma_horizontal_m", "sigma_vertical_m"),
+}
 _WHOLE = frozenset(f.name for f in fields(Capture) if f.type == "int")
 
 
@@ -327,7 +330,9 @@ def _from_cell(name: str, cell: Any) -> Any:
     if name in _WHOLE:
         return int(cell)
     if name in _NUMBERS:
-        return None if np.isnan(cell) else float(cell)
+        # A tag gone wild is as good as none; of place and σ it is refused.
+        wild = name in _BY_THE_WAY and not abs(cell) <= LARGEST
+        return None if np.isnan(cell) or wild else float(cell)
     if name == "time_utc":
         return None if np.isnat(cell) else cell.astype("datetime64[ms]").item().replace(tzinfo=UTC)
     text = "" if cell is None else str(cell)

@@ -22,6 +22,7 @@ import exifread
 from defusedxml import DefusedXmlException
 
 from tmp.captures import HeightDatum
+from tmp.errors import SMALLEST
 from tmp.geo.frames import zone_of_longitude
 
 log = logging.getLogger(__name__)
@@ -490,7 +491,7 @@ def _stated_accuracies(tags: Tags) -> dict[str, tuple[float | None, float | None
 
 def _believed(sigma_m: float | None) -> float | None:
     """Return a stated standard deviation; None where there is none or it cannot be true."""
-    return sigma_m if sigma_m is not None and 0 < sigma_m <= WORST_SIGMA_M else None
+    return sigma_m if sigma_m is not None and SMALLEST <= sigma_m <= WORST_SIGMA_M else None
 
 
 def _impossible(tags: Tags) -> Iterator[str]:

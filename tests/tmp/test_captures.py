@@ -182,6 +182,14 @@ def test_a_row_that_cannot_be_is_refused_with_its_value(
     assert "\n" not in str(refusal.value)
 
 
+def test_a_tag_gone_wild_is_unknown_and_leaves_the_survey_readable(tmp_path: Path) -> None:
+    path = tmp_path / "survey.gpkg"
+    write_captures(path, [replace(FULL, gimbal_yaw_deg=1e308, exposure_s=float("inf"))])
+    (read,) = read_captures(path)
+    assert (read.gimbal_yaw_deg, read.exposure_s) == (None, None)
+    assert read == replace(FULL, gimbal_yaw_deg=None, exposure_s=None)
+
+
 def test_only_what_could_spoil_the_map_is_left_out_and_doubts_are_not():
     left_out = {flag for flag in Flag if not replace(BARE, flags=(flag,)).used}
     assert left_out == {

@@ -71,6 +71,7 @@ def test_a_deep_document_is_refused_and_a_shallow_one_is_not() -> None:
             b"ncols 2\nnrows 1\nxllcorner 0\nyllcorner 0\ncellsize 1\n1 " + b"9" * 500,
             "holds what is no figure",
         ),
+        (b"ncols 2\nnrows 1\nxllcorner 0\nyllcorner 0\ncellsize 1\n1 2\0\0", "holds what is no"),
         (b"II*\0" + struct.pack("<I", 8), "cannot be read as a raster"),
     ],
 )

@@ -328,7 +328,11 @@ def _refuse_broken_figures(path: Path, needed: int) -> None:
         while chunk := file.read(2**20):
             *whole, rest = re.split(rb"\s+", rest + chunk)
             found += len(whole)
-            if len(rest) > MOST_DIGITS or max(map(len, whole), default=0) > MOST_DIGITS:
+            if (
+                b"\0" in chunk
+                or len(rest) > MOST_DIGITS
+                or max(map(len, whole), default=0) > MOST_DIGITS
+            ):
                 raise InputError(f"{path}: holds what is no figure; save it again as a GeoTIFF")
     if found < needed:
         raise InputError(f"{path}: cut short, with {found} of {needed} heights; copy it again")
