@@ -116,7 +116,9 @@ def read_picture(path: Path) -> Any:
     book = path.with_suffix(".gpkg")
     write_captures(book, [reading.capture])
     read_captures(book)
-    return reading.capture, reading.camera
+    told = {"gain": "gain", "exposure_s": "exposure time"}  # as the flag for odd tags names them
+    unknown = {name: None for name, word in told.items() if word in reading.capture.problems}
+    return replace(reading.capture, **unknown), reading.camera
 
 
 def read_area(path: Path) -> Any:
