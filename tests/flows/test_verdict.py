@@ -107,7 +107,7 @@ def test_without_a_scale_nothing_is_in_metres() -> None:
     text = " ".join(found.in_words(Path("r.html")))
     assert "not in metres" in text
     assert "measure a known length" in text
-    assert " ha" not in text
+    assert " ha " not in text
     document = found.document()
     assert all(document[key] is None for key in document if key.endswith("_ha"))
     assert document["mapped_of_flown"] == 0.8
@@ -206,7 +206,7 @@ def test_a_paragraph_without_scale_has_no_metre_in_it() -> None:
     said = verdict(scaled=False).paragraph(Path("r.html"))
     assert "in units of arbitrary length, not in metres" in said
     assert "Nothing gave cause for a warning." in said
-    for unit in (" ha", " m ", " cm", " mm"):
+    for unit in (" ha ", " m ", " cm", " mm"):
         assert unit not in said
 
 

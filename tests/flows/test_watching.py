@@ -273,7 +273,6 @@ def test_command_runs_each_card_into_a_survey_of_its_name(
         return SurveyResult(survey=Survey(folder=root), report_path=root / "report.html")
 
     monkeypatch.setattr("flows.pipeline.run_survey", run_survey)
-    monkeypatch.setattr("flows.cli.run.signal.signal", lambda *_: None)
     said = CliRunner().invoke(watch, [str(inbox), "--once", "--quiet-s", "0"])
     assert said.exit_code == 0, said.output
     survey = inbox.parent / "surveys" / "flight7"
