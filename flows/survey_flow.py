@@ -133,11 +133,20 @@ def orient(survey: str, quality: Quality = Quality.NORMAL) -> State[Any]:
 
 @flow(name="products", **PART)
 def products(
-    survey: str, quality: Quality = Quality.NORMAL, area: str = "", ortho_gsd_m: float | None = None
+    survey: str,
+    quality: Quality = Quality.NORMAL,
+    area: str = "",
+    ortho_gsd_m: float | None = None,
+    water: str = "",
 ) -> State[Any]:
     """Make the products of a survey and its report; what they build on is made if need be."""
     with _opened(
-        survey, quality=quality, area=area, ortho_gsd_m=ortho_gsd_m, until=Part.PRODUCTS
+        survey,
+        quality=quality,
+        area=area,
+        water=water,
+        ortho_gsd_m=ortho_gsd_m,
+        until=Part.PRODUCTS,
     ) as run:
         state = _make_all(run, run.plan.stages)
         return _joined(run, [report.submit(run)]) if state.is_completed() else state
@@ -157,7 +166,7 @@ def indices(survey: str, indices: tuple[str, ...] = ()) -> State[Any]:
 
 
 @flow(name=FLOW, **PART)
-def survey(
+def survey(  # noqa: PLR0913 - what whoever starts a deployment may choose
     survey: str,
     cards: tuple[str, ...] = (),
     quality: Quality = Quality.NORMAL,
@@ -166,6 +175,7 @@ def survey(
     ortho_gsd_m: float | None = None,
     indices: tuple[str, ...] = (),
     heights: HeightUse = HeightUse.AUTO,
+    water: str = "",
 ) -> State[Any]:
     """Make everything of a survey, from card to report.
 
@@ -185,6 +195,8 @@ def survey(
         Names of indices; empty for the one that the bands are first looked at by.
     heights : str
         Whether recorded heights give the map its tilt.
+    water : str
+        File of the polygons of water; empty for none.
     """
     with _opened(
         survey,
@@ -192,6 +204,7 @@ def survey(
         quality=quality,
         until=until,
         area=area,
+        water=water,
         ortho_gsd_m=ortho_gsd_m,
         indices=indices,
         heights=heights,
@@ -202,7 +215,7 @@ def survey(
         if state.is_completed() and run.request.reaches(Part.ORIENT):
             state = orient(survey, quality, return_state=True)
         if state.is_completed() and run.request.reaches(Part.PRODUCTS):
-            state = products(survey, quality, area, ortho_gsd_m, return_state=True)
+            state = products(survey, quality, area, ortho_gsd_m, water, return_state=True)
         if state.is_completed() and run.index_options is not None:
             state = INDICES(survey, indices, return_state=True)
         return Completed(message=_summary(run.result)) if state.is_completed() else _as(state)
@@ -236,6 +249,7 @@ def run_flow(run: SurveyRun, server: Server) -> SurveyResult:
                 asked.map.ortho_gsd_m,
                 asked.indices.indices if asked.indices else (),
                 asked.map.heights,
+                str(asked.map.water_file or ""),
                 return_state=True,
             )
     except (Exception, PrefectSignal) as error:
@@ -331,7 +345,7 @@ def _summary(result: SurveyResult) -> str:
 
 
 @contextmanager
-def _opened(
+def _opened(  # noqa: PLR0913 - as many as the flow has
     survey: str,
     *,
     cards: Sequence[str] = (),
@@ -341,6 +355,7 @@ def _opened(
     ortho_gsd_m: float | None = None,
     indices: Sequence[str] = (),
     heights: HeightUse = HeightUse.AUTO,
+    water: str = "",
 ) -> Iterator[SurveyRun]:
     """Open a run of a survey for the flow that this is called in, or join the one under way."""
     service = service_of_process()
@@ -349,6 +364,7 @@ def _opened(
         map=MapOptions(
             quality=quality,
             area_file=service.readable(area) if area else None,
+            water_file=service.readable(water) if water else None,
             ortho_gsd_m=ortho_gsd_m,
             heights=heights,
             workers=service.workers,

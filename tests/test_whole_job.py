@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import laspy
 import numpy as np
 import pytest
 import rasterio
-from shapely import box
+from rasterio.features import geometry_mask
+from shapely import Polygon, box, contains_xy
 
 from flows.demo import DemoResult, run_demo
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
+from flows.products.table import GroundClass
 from flows.report.verdict import End
-from flows.run.request import MapOptions
+from flows.run.request import MapOptions, SurveyResult
 from tmp.geo.rasters import open_tiled
 from tmp.progress import silent
 
@@ -134,28 +137,22 @@ def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
     assert done[:2] == stopped
 
 
+def write_polygon(path: Path, polygon: Polygon) -> Path:
+    """Write a polygon in the map's coordinates."""
+    ring = [[float(a), float(b)] for a, b in polygon.exterior.coords]
+    geometry = {"type": "Polygon", "coordinates": [ring]}
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32627"}}
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    return path
+
+
 def test_an_area_crops_and_a_filled_surface_has_no_holes_in_it(
     demo: DemoResult, tmp_path: Path
 ) -> None:
     grid = open_tiled(folder_of(demo, "surface") / GROUND).grid
     x, y = (grid.bounds[0] + grid.bounds[2]) / 2, (grid.bounds[1] + grid.bounds[3]) / 2
-    area = tmp_path / "area.geojson"
-    ring = [[float(a), float(b)] for a, b in box(x - 8, y - 6, x + 8, y + 6).exterior.coords]
-    area.write_text(
-        json.dumps(
-            {
-                "type": "FeatureCollection",
-                "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32627"}},
-                "features": [
-                    {
-                        "type": "Feature",
-                        "properties": {},
-                        "geometry": {"type": "Polygon", "coordinates": [ring]},
-                    }
-                ],
-            }
-        )
-    )
+    area = write_polygon(tmp_path / "area.geojson", box(x - 8, y - 6, x + 8, y + 6))
     options = MapOptions(area_file=area, fill=True, ortho_gsd_m=0.05, workers=2)
     made = map_survey(demo.map.survey.folder, options, track=silent)
     assert next(result for result in made.results if result.stage == "orientation").reused
@@ -166,3 +163,27 @@ def test_an_area_crops_and_a_filled_surface_has_no_holes_in_it(
     with rasterio.open(made.survey.products_dir / "orthomosaic.tif") as file:
         assert file.res == (0.05, 0.05)
         assert (file.read(4)[3:-3, 3:-3] == 255).all()
+    check_water(made, options, box(x - 4, y - 3, x + 3, y + 2), tmp_path / "water.geojson")
+
+
+def check_water(made: SurveyResult, options: MapOptions, pond: Polygon, path: Path) -> None:
+    """Map again with a pond, which measures nothing again and leaves the pond without heights."""
+    options = replace(options, water_file=write_polygon(path, pond))
+    wet = map_survey(made.survey.folder, options, track=silent)
+    reused = {result.stage for result in wet.results if result.reused}
+    assert reused >= {"orientation", "exposure", "surface"}
+    assert reused.isdisjoint({"elevation", "orthomosaic", "cloud"})
+    for name in ("dsm", "dsm_sigma", "dsm_views", "dsm_confidence"):
+        with rasterio.open(wet.survey.products_dir / f"{name}.tif") as file:
+            inside = geometry_mask([pond], file.shape, file.transform, invert=True)
+            assert (file.read_masks(1)[inside] == 0).all()
+    with rasterio.open(wet.survey.products_dir / "ground.tif") as file:
+        inside = geometry_mask([pond.buffer(-0.3)], file.shape, file.transform, invert=True)
+        assert (file.read(1)[inside] == GroundClass.WATER).all()
+    with rasterio.open(wet.survey.products_dir / "orthomosaic.tif") as file:
+        assert (file.read(4)[3:-3, 3:-3] == 255).all()
+    points = laspy.read(wet.survey.products_dir / "cloud.laz")
+    assert not contains_xy(pond, points.x, points.y).any()
+    quality = json.loads(wet.survey.quality_path.read_text())
+    assert quality["water_ha"] == pytest.approx(pond.area / 1e4, rel=0.05)
+    assert "Water" in wet.survey.report_path.read_text(encoding="utf-8")

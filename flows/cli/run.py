@@ -86,6 +86,11 @@ MAP_CHOICES = (
         type=click.Path(path_type=Path),
         help="Crop to the polygons of a GeoJSON, GeoPackage, KML or shapefile.",
     ),
+    click.option(
+        "--water",
+        type=click.Path(path_type=Path),
+        help="Polygons of lakes and rivers, drawn along the shore: no height is measured there.",
+    ),
     click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres."),
     click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation."),
     click.option(
@@ -129,6 +134,7 @@ def map_options(**chosen: Any) -> MapOptions:
         quality=Quality(chosen["quality"]),
         workers=chosen["workers"] or available_cores(),
         area_file=chosen["area"],
+        water_file=chosen["water"],
         ortho_gsd_m=chosen["ortho_gsd"],
         fill=chosen["fill"],
         heights=HeightUse(chosen["heights"]),

@@ -1,4 +1,4 @@
-"""The measured ground: tiles of the surface stage, and how it goes on where nothing is known."""
+"""The measured ground: tiles of the surface stage, how it goes on where nothing is known; water."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from flows.products.table import SURFACE_TILE
+from tmp.errors import InputError
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
 
@@ -23,6 +25,40 @@ HEIGHT, CONFIDENCE, VIEWS, SIGMA = range(4)
 measured where it has a sigma, and seen by two photographs where it has a confidence."""
 CONTINUED = "continued"
 """Folder below the ground's own of the sheet on which it goes on; see `read_sheet`."""
+RIM_CELLS = 8
+"""Width in cells of the strip along a shore whose heights tell how high the water lies."""
+SHORE_SHARE = 0.25
+"""Share of those heights that lie below the water's: ground rises from a shore, so the lowest lie
+at the waterline, but the very lowest are errors, or bed where the shore was drawn too narrow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Water:
+    """Water as it was drawn, each piece level at the height of its shore."""
+
+    polygons: tuple[shapely.Polygon, ...] = ()
+    """Map coordinates; none overlaps another."""
+    levels_m: tuple[float, ...] = ()
+    """Map height of each."""
+
+    def over(self, grid: Grid, tile: Tile) -> tuple[NDArray[np.bool_], Array]:
+        """Return which cells of a tile have their centre in water, and its height there (NaN else).
+
+        Both are (rows, cols), the heights float32.
+        """
+        window = grid.window(tile)
+        box = shapely.box(*window.bounds)
+        near = [n for n, polygon in enumerate(self.polygons) if polygon.intersects(box)]
+        number = np.zeros((tile.rows, tile.cols), np.int32)
+        if near:
+            from rasterio.features import rasterize
+
+            shapes = [(self.polygons[n], n + 1) for n in near]
+            rasterize(shapes, out=number, transform=window.transform)
+        return number > 0, np.array([np.nan, *self.levels_m], np.float32)[number]
+
+
+NO_WATER = Water()
 
 
 def continue_ground(ground: TiledRaster, points: Array, height_agl_m: float) -> None:
@@ -60,18 +96,25 @@ class Continued:
     measured: NDArray[np.bool_]
     mapped: NDArray[np.bool_]
     """Cells whose height is known or continued well enough to draw a picture on."""
+    water: NDArray[np.bool_]
+    """Cells in water, level at its shore's height; none of them is measured."""
 
 
-def read_continued(ground: TiledRaster, window: Tile) -> Continued:
-    """Read the ground of a window, which may reach beyond the raster, with its gaps closed."""
+def read_continued(ground: TiledRaster, window: Tile, water: Water = NO_WATER) -> Continued:
+    """Read the ground of a window, which may reach beyond the raster, with its gaps closed.
+
+    What was measured within water is passed over; gaps beside it are closed from its level too.
+    """
     from photogrammetry.surface.continuation import NEAR_BOX, Standing, blend_into
 
     wide = window.grown(NEAR_BOX)  # twice half a box
     height, confidence, views, sigma = ground.read(wide)
     sheet, standing = read_sheet(ground, wide)
     asked = height != NODATA
-    measured = (sigma != NODATA) & (standing == Standing.TRUSTED)
-    height = blend_into(height, measured, sheet, ground.grid.cell_m)
+    wet, level = water.over(ground.grid, wide)
+    measured = (sigma != NODATA) & (standing == Standing.TRUSTED) & ~wet
+    height = np.where(wet, level, height)
+    height = blend_into(height, measured | wet, sheet, ground.grid.cell_m)
     core = (slice(NEAR_BOX, -NEAR_BOX), slice(NEAR_BOX, -NEAR_BOX))
     return Continued(
         height=height[core],
@@ -79,7 +122,56 @@ def read_continued(ground: TiledRaster, window: Tile) -> Continued:
         views=views[core],
         sigma=sigma[core],
         measured=measured[core],
-        mapped=(asked & (standing != Standing.UNKNOWN))[core],
+        mapped=(asked & ((standing != Standing.UNKNOWN) | wet))[core],
+        water=wet[core],
+    )
+
+
+def read_water(ground: TiledRaster, water_wkt: str | None) -> Water:
+    """Return the water that was drawn on a ground, level at the lower quartile of its shore.
+
+    The shore is the measured ground within `RIM_CELLS` of a piece's outline, islands' too; where
+    none of it was measured, the sheet on which the ground goes on tells its height.
+
+    Raises
+    ------
+    InputError
+        If no polygon lies on the ground, or one leaves none of it.
+    """
+    if water_wkt is None:
+        return NO_WATER
+    drawn = shapely.from_wkt(water_wkt)
+    box = shapely.box(*ground.grid.bounds)
+    polygons = tuple(part for part in shapely.get_parts(drawn) if part.intersects(box))
+    if not polygons:
+        raise InputError(
+            "--water: none of its polygons lies on the ground that was photographed; "
+            "check their CRS, or leave it away"
+        )
+    wide = shapely.buffer(polygons, RIM_CELLS * ground.grid.cell_m)
+    levels_m = tuple(_shore_height(ground, rim) for rim in shapely.difference(wide, drawn))
+    return Water(polygons=polygons, levels_m=levels_m)
+
+
+def _shore_height(ground: TiledRaster, rim: shapely.Geometry) -> float:
+    """Return the lower quartile of the heights in a rim, map."""
+    from photogrammetry.surface.continuation import Standing
+
+    known, guessed = [], []
+    for tile in ground.tiles():
+        if not rim.intersects(shapely.box(*ground.grid.window(tile).bounds)):
+            continue
+        height, _, _, sigma = ground.read(tile)
+        sheet, standing = read_sheet(ground, tile)
+        asked = inside_area(ground.grid, tile, rim.wkt)
+        measured = asked & (sigma != NODATA) & (standing == Standing.TRUSTED)
+        known.append(height[measured])
+        guessed.append(sheet[asked])
+    for heights in (known, guessed):
+        if sum(map(len, heights)):
+            return float(np.quantile(np.concatenate(heights), SHORE_SHARE))
+    raise InputError(
+        "--water: a polygon leaves no ground that was photographed; draw it along the shore"
     )
 
 

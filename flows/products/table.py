@@ -37,6 +37,7 @@ class GroundClass(IntEnum):
     MEASURED = 1
     BRIDGED = 2
     CONTINUED = 3
+    WATER = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +101,15 @@ ORTHOMOSAIC = Product(
 GROUND_CLASSES = Product(
     file="ground.tif",
     title="What the picture stands on",
-    purpose="Where the orthomosaic is drawn on measured ground, and where on ground continued "
-    "beyond it.",
+    purpose="Where the orthomosaic is drawn on measured ground, where on ground continued "
+    "beyond it, and where on level water.",
     kind=Kind.CLASS,
     bands=("ground",),
     classes=(
         ShownClass(value=GroundClass.MEASURED, name="measured", colour="#4daf4a"),
         ShownClass(value=GroundClass.BRIDGED, name="gap closed from about it", colour="#ffd92f"),
         ShownClass(value=GroundClass.CONTINUED, name="continued, not measured", colour="#e41a1c"),
+        ShownClass(value=GroundClass.WATER, name="water, as drawn", colour="#377eb8"),
     ),
 )
 REFLECTANCE = Product(

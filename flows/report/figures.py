@@ -60,8 +60,8 @@ UP, DOWN = "#00441b", "#7a0177"
 beneath them is."""
 
 WATER = (
-    "Water is not told apart from ground: a bed seen through clear shallow water is drawn too "
-    "high, by a quarter of the depth or more. Leave water out with --area."
+    "Water is told from ground only where it was drawn with --water. Elsewhere a bed seen through "
+    "clear shallow water is drawn too high, by a quarter of the depth or more."
 )
 STEPS = (
     "Equal steps of colour are equal factors of doubt. It is that of comparing photographs alone: "

@@ -58,6 +58,8 @@ class Coverage:
     islands: int = 0
     """Pieces of measured ground that gaps part from the largest piece."""
     islands_ha: float = 0.0
+    water_ha: float = 0.0
+    """Drawn as water, and counted in none of the others."""
 
     @property
     def mapped_of_flown(self) -> float:

@@ -11,10 +11,10 @@ walls hide what is behind them, and high ground has less overlap than low.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,7 +25,14 @@ from rasterio.windows import Window
 
 from flows.engine.store import Result
 from flows.products.ground import GROUND, NO_VIEWS, inside_area, read_closed
-from flows.products.table import DSM, DSM_SIGMA, DSM_VIEWS, ORTHOMOSAIC
+from flows.products.table import (
+    DSM,
+    DSM_SIGMA,
+    DSM_VIEWS,
+    GROUND_CLASSES,
+    ORTHOMOSAIC,
+    GroundClass,
+)
 from flows.report.findings import Coverage
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
@@ -98,14 +105,21 @@ class Ground:
     """Share of the cell that the orthomosaic shows, 0 to 1."""
     asked: Mask
     """Whether a map is wanted of it; all of it unless an area was given."""
+    water: Float
+    """Share of the cell that the orthomosaic shows as water, by what was drawn of it, 0 to 1."""
     left_out: tuple[LeftOut, ...] = ()
     closed: float = 0.0
     """Share of the heights on which no two photographs agree: small gaps, closed from about."""
 
     @property
+    def wanted(self) -> Mask:
+        """Cells that heights are wanted of: those asked for, without water."""
+        return np.asarray(self.asked & (self.water < 0.5))
+
+    @property
     def unmapped(self) -> Mask:
         """Cells that were flown and wanted, and are measured to less than half."""
-        return np.asarray(self.flown & self.asked & (self.measured < 0.5))
+        return np.asarray(self.flown & self.wanted & (self.measured < 0.5))
 
     @property
     def rim(self) -> Mask:
@@ -118,18 +132,18 @@ class Ground:
     @property
     def gaps(self) -> tuple[Patch, ...]:
         """Ground that two or more see, wanted, without heights; the largest first."""
-        return _patches((self.overlap >= 2) & self.asked & (self.measured < 0.5), self.sheet)
+        return _patches((self.overlap >= 2) & self.wanted & (self.measured < 0.5), self.sheet)
 
     @property
     def islands(self) -> tuple[Patch, ...]:
         """Measured ground apart from its largest piece; the largest first."""
-        return _patches(self.asked & (self.measured >= 0.5), self.sheet)[1:]
+        return _patches(self.wanted & (self.measured >= 0.5), self.sheet)[1:]
 
     def coverage(self) -> Coverage:
-        """Return the areas, within what was asked for."""
+        """Return the areas, within what was asked for and without water."""
         hectare = self.sheet.cell_m**2 / 1e4
-        flown = self.flown & self.asked
-        two, three = ((self.overlap >= views) & self.asked for views in (2, 3))
+        flown = self.flown & self.wanted
+        two, three = ((self.overlap >= views) & self.wanted for views in (2, 3))
         gaps, islands = self.gaps, self.islands
 
         def area(share: Float | Mask) -> float:
@@ -147,6 +161,7 @@ class Ground:
             measured_of_two=measured_of(two),
             measured_of_three=measured_of(three),
             closed_of_mapped=self.closed,
+            water_ha=area(self.water),
             gaps=len(gaps),
             gaps_ha=sum(gap.area for gap in gaps) / 1e4,
             largest_gaps=tuple((gap.area / 1e4, *gap.place) for gap in gaps[:GAPS_NAMED]),
@@ -202,6 +217,7 @@ def survey_ground(
         (products_dir / p.file for p in (DSM_SIGMA, DSM) if (products_dir / p.file).exists()), None
     )
     picture, views = products_dir / ORTHOMOSAIC.file, products_dir / DSM_VIEWS.file
+    classes = products_dir / GROUND_CLASSES.file
     whole = Tile(row=0, col=0, rows=sheet.rows, cols=sheet.cols)
     return Ground(
         sheet=sheet,
@@ -211,6 +227,7 @@ def survey_ground(
         measured=nothing if heights is None else measured_share(heights, sheet),
         drawn=drawn_share(picture, sheet) if picture.exists() else nothing,
         asked=inside_area(sheet, whole, area_wkt),
+        water=water_share(classes, sheet) if classes.exists() else nothing,
         left_out=left_out,
         closed=closed_share(views) if views.exists() else 0.0,
     )
@@ -346,14 +363,26 @@ def _heights(reconstruction: Reconstruction, results: Sequence[Result], sheet: G
 
 def measured_share(path: Path, sheet: Grid) -> Float:
     """Return which share, 0 to 1, of each cell of a coarser grid a raster has values for."""
+    return _strips_share(path, sheet, lambda file, strip: file.read_masks(1, window=strip) > 0)
+
+
+def water_share(path: Path, sheet: Grid) -> Float:
+    """Return which share, 0 to 1, of each cell of a coarser grid is of the class of water."""
+    return _strips_share(
+        path, sheet, lambda file, strip: file.read(1, window=strip) == GroundClass.WATER
+    )
+
+
+def _strips_share(path: Path, sheet: Grid, chosen: Callable[[Any, Window], Mask]) -> Float:
+    """Return which share of each cell of a coarser grid a raster's chosen cells are."""
     total = np.zeros(sheet.shape)
     grid = read_grid(path)
     with rasterio.open(path, driver="GTiff") as file:
         for row in range(0, file.height, STRIP_ROWS):
             rows = min(STRIP_ROWS, file.height - row)
-            mask = file.read_masks(1, window=Window(0, row, file.width, rows)) > 0
+            cells = chosen(file, Window(0, row, file.width, rows))
             strip = Tile(row=row, col=0, rows=rows, cols=file.width)
-            total += _summed(mask.astype(float), grid.window(strip), sheet)
+            total += _summed(cells.astype(float), grid.window(strip), sheet)
     return _shared(total, grid, sheet)
 
 

@@ -106,6 +106,9 @@ def _head(record: MapRecord, verdict: Verdict) -> list[tuple[str, str]]:
     covered = verdict.covered
     rows.append(("Ground with heights", _of_flown(covered.mapped_ha, verdict)))
     rows.append(("On the orthomosaic", _of_flown(covered.drawn_ha, verdict)))
+    if covered.water_ha:
+        area = f"{say_ha(covered.water_ha)}, " if verdict.scaled else ""
+        rows.append(("Water", f"{area}without heights, left out of these shares"))
     sigma_m, place_m = (verdict.figures.get(key) for key in ("dsm_sigma_m", "place_sigma_m"))
     if sigma_m is not None:
         rows.append(("Heights", f"half are known to {say_cm(sigma_m)} or better in the map"))

@@ -258,6 +258,7 @@ class Verdict:
             ],
             "islands": covered.islands,
             "islands_ha": area(covered.islands_ha),
+            "water_ha": area(covered.water_ha),
             **self.figures,
             "warnings": list(self.warnings),
             "fly_again": list(self.fly_again),

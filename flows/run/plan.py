@@ -5,19 +5,21 @@ A later stage joins by being listed in `STAGES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from flows.engine.cost import Quality, SurveySize, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Recipe, Stage
 from flows.engine.store import Input, Known, Result, StageStore
 from flows.run.request import ORIENTED, MapOptions
-from flows.stages.inputs import SURVEY, refuse_distant_area
+from flows.stages.inputs import FARTHEST_M, SURVEY, refuse_distant_area
 from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
@@ -27,7 +29,7 @@ from ingest.places import refuse_several_places, settle
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
-from tmp.geo.areas import read_area
+from tmp.geo.areas import MOST_M2, read_area
 from tmp.survey import Settings, Survey, open_survey, read_settings
 
 STAGES: tuple[type[Stage], ...] = (
@@ -175,9 +177,8 @@ def _option_values(
     """Return the options that stages know, JSON-able."""
     return {
         "quality": str(options.quality),
-        "area_wkt": None
-        if options.area_file is None
-        else _area_wkt(options.area_file, settings, captures),
+        "area_wkt": _polygons_wkt("area", options.area_file, settings, captures),
+        "water_wkt": _polygons_wkt("water", options.water_file, settings, captures),
         "ortho_gsd_m": options.ortho_gsd_m,
         "fill": options.fill,
         "heights": str(options.heights),
@@ -187,14 +188,20 @@ def _option_values(
     }
 
 
-def _area_wkt(path: Path, settings: Settings, captures: Sequence[Capture]) -> str:
+def _polygons_wkt(
+    option: str, path: Path | None, settings: Settings, captures: Sequence[Capture]
+) -> str | None:
+    """Return the polygons of an option's file on the map; None where none is given."""
+    if path is None:
+        return None
     frame = settings.frame
     if frame.crs is None:
         raise InputError(
-            f"{path}: the photographs carry no positions, so an area cannot be placed; "
-            "leave --area away"
+            f"{path}: the photographs carry no positions, so polygons cannot be placed; "
+            f"leave --{option} away"
         )
-    area = read_area(path).projected(frame.crs)
+    # A layer of waters may be a country's.
+    area = read_area(path, most_m2=math.inf if option == "water" else MOST_M2).projected(frame.crs)
     places = [
         (capture.longitude_deg, capture.latitude_deg, capture.height_m)
         for capture in captures
@@ -204,6 +211,9 @@ def _area_wkt(path: Path, settings: Settings, captures: Sequence[Capture]) -> st
         geodetic = np.array(places, float)
         positions = frame.map_from_world(frame.world_from_geodetic(geodetic))
         refuse_distant_area(path, area, positions[:, :2])
+        if option == "water":
+            parts, taken = shapely.get_parts(area), shapely.multipoints(positions[:, :2])
+            area = shapely.multipolygons(parts[shapely.dwithin(parts, taken, FARTHEST_M)])
     return str(area.wkt)
 
 

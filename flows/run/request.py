@@ -29,6 +29,8 @@ class MapOptions:
     quality: Quality = Quality.NORMAL
     area_file: Path | None = None
     """Polygon to crop the products to."""
+    water_file: Path | None = None
+    """Polygons of water, within which no height is called measured."""
     ortho_gsd_m: float | None = None
     """Cell of the orthomosaic; None for the photographs' own."""
     fill: bool = False
@@ -64,6 +66,7 @@ class MapOptions:
         return {
             "quality": str(self.quality),
             "area": "all" if self.area_file is None else self.area_file.name,
+            "water": "none given" if self.water_file is None else self.water_file.name,
             "cell of the orthomosaic": "as the photographs" if gsd is None else f"{100 * gsd:g} cm",
             "holes": "filled" if self.fill else "left empty",
             "recorded heights": str(self.heights),
@@ -260,7 +263,7 @@ class Service:
         return folder
 
     def readable(self, name: str) -> Path:
-        """Return a card, or the file of an area, that a run may read.
+        """Return a card, or the file of an area or of water, that a run may read.
 
         Raises
         ------

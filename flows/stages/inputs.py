@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from flows.engine.cost import MOST_HALVINGS, PREVIEW_SIDE_PX, Quality
 from flows.engine.result import DISTRIBUTION, environment_in_short
 from flows.engine.stage import Workspace
-from flows.products.ground import Continued, read_continued
+from flows.products.ground import NO_WATER, Continued, Water, read_continued
 from tmp.captures import Capture
 from tmp.errors import InputError, PhotographError, SpaceError
 from tmp.geo.grids import Grid, Tile
@@ -144,13 +144,14 @@ def read_surveying(space: Workspace) -> Reconstruction:
     return surface_part(read_oriented(space), captures)
 
 
-def read_ground(ground: TiledRaster, window: Tile) -> SurfaceWindow:
+def read_ground(ground: TiledRaster, window: Tile, water: Water = NO_WATER) -> SurfaceWindow:
     """Return the ground over a window, which may reach beyond it.
 
     Over gaps and beyond the rim it is a surface continued from what was measured, so that the
-    picture has no holes where the surface has, and reaches as far as the photographs.
+    picture has no holes where the surface has, and reaches as far as the photographs; water is
+    level.
     """
-    return drawn_on(ground.grid.window(window), read_continued(ground, window))
+    return drawn_on(ground.grid.window(window), read_continued(ground, window, water))
 
 
 def drawn_on(grid: Grid, found: Continued) -> SurfaceWindow:

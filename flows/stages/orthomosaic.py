@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flows.engine.cost import SURFACE_CELLS, OfPhotographs, OfTiles, Quality, Raster
 from flows.engine.stage import Figures, Stage, Workspace
-from flows.products.ground import GROUND, Continued, inside_area, read_continued
+from flows.products.ground import GROUND, Continued, inside_area, read_continued, read_water
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
@@ -78,7 +78,7 @@ class Orthomosaic(Stage):
     name = "orthomosaic"
     version = "6"
     after = ("orientation", "exposure", "surface")
-    options = ("quality", "area_wkt", "ortho_gsd_m")
+    options = ("quality", "area_wkt", "water_wkt", "ortho_gsd_m")
     label = "Making the orthomosaic"
     needs = OfTiles(
         cpus=2,
@@ -123,6 +123,7 @@ class Orthomosaic(Stage):
         complete_pictures(space, captures)
         needed_bytes = grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL
         require_space(space.out, needed_bytes, "making the orthomosaic")
+        self._water = read_water(self._ground, space.options["water_wkt"])
         self._frame = reconstruction.frame
         self._views, self._store = views_of(reconstruction), picture_store(space)
         self._gains = read_gains(space.inputs[Exposure.name])
@@ -150,7 +151,7 @@ class Orthomosaic(Stage):
         tile, ground, grid = self._tiles[item], self._ground, self._raster.grid
         window = grid.window(tile)
         part = ground_window(ground.grid, window)
-        found = read_continued(ground, part)
+        found = read_continued(ground, part, self._water)
         below = drawn_on(ground.grid.window(part), found)
         cells = mosaic_tile(
             window, below, self._views, self._gains, self._frame, self._store, self._pictures
@@ -214,6 +215,7 @@ def ground_classes(found: Continued, grid: Grid, window: Grid) -> NDArray[np.uin
     """
     own = np.where(found.views > 0, GroundClass.MEASURED, GroundClass.BRIDGED)
     of_cells = np.where(found.measured, own, GroundClass.CONTINUED).astype(np.uint8)
+    of_cells[found.water] = GroundClass.WATER
     x, y = window.cell_centres()
     row = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
     col = np.floor((x - grid.x_min) / grid.cell_m).astype(int)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.band_stack import REFLECTANCE_FILE, wavelength_tags
-from flows.products.ground import GROUND, NODATA, inside_area
+from flows.products.ground import GROUND, NODATA, inside_area, read_water
 from flows.products.table import REFLECTANCE_TILE
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
@@ -229,7 +229,7 @@ class Reflectance(Stage):
     name = "reflectance"
     version = "6"
     after = ("orientation", "surface")
-    options = ("quality", "area_wkt", "calibration")
+    options = ("quality", "area_wkt", "water_wkt", "calibration")
     label = "Making the reflectance stack"
     needs = OfTiles(
         cpus=2,
@@ -280,6 +280,7 @@ class Reflectance(Stage):
 
         del items
         space, survey, captures = self.space, self._survey, self._captures
+        self._water = read_water(self._ground, space.options["water_wkt"])
         complete_pictures(space, captures)
         values = calibrate_survey(survey, captures, self._values)
         self._store = picture_store(space)
@@ -318,7 +319,8 @@ class Reflectance(Stage):
 
         tile, raster = self._tiles[item], self._raster
         window = raster.grid.window(tile)
-        below = read_ground(self._ground, ground_window(self._ground.grid, window))
+        part = ground_window(self._ground.grid, window)
+        below = read_ground(self._ground, part, self._water)
         frame = self._reconstruction.frame
         by_layer = [
             mosaic_bands(window, below, layer, self._channels, frame, self._store, self._pictures)

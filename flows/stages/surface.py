@@ -17,11 +17,13 @@ from flows.products.ground import (
     HEIGHT,
     NO_VIEWS,
     NODATA,
+    Water,
     continue_ground,
     inside_area,
     read_closed,
     read_continued,
     read_sheet,
+    read_water,
 )
 from flows.products.table import (
     CLOUD,
@@ -185,7 +187,7 @@ class Elevation(Stage):
     name = "elevation"
     version = "4"
     after = ("surface",)
-    options = ("fill", "area_wkt")
+    options = ("fill", "area_wkt", "water_wkt")
     needs = OfTiles(cpus=2, raster=Raster.SURFACE, base_gb=0.5, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
 
     def finish(self) -> Figures:
@@ -195,6 +197,7 @@ class Elevation(Stage):
         _, settings, _ = read_survey(space)
         cells = ground.grid.rows * ground.grid.cols
         require_space(space.out, cells * 30, "writing the surface model")
+        water = read_water(ground, space.options["water_wkt"])
         rasters = {
             product.file: create_tiled(
                 space.scratch / product.file,
@@ -207,7 +210,9 @@ class Elevation(Stage):
         }
 
         def write(tile: Tile) -> None:
-            layers = _elevation_tile(ground, tile, space.options["fill"], space.options["area_wkt"])
+            layers = _elevation_tile(
+                ground, tile, space.options["fill"], space.options["area_wkt"], water
+            )
             for file, layer in layers.items():
                 rasters[file].write(tile, layer[None])
 
@@ -233,11 +238,11 @@ class Elevation(Stage):
 
 
 def _elevation_tile(
-    ground: TiledRaster, tile: Tile, fill: bool, area_wkt: str | None
+    ground: TiledRaster, tile: Tile, fill: bool, area_wkt: str | None, water: Water
 ) -> dict[str, Array]:
     """Return the products' cells of one tile by file; heights rounded to the millimetre."""
-    found = read_continued(ground, tile)
-    asked = inside_area(ground.grid, tile, area_wkt)
+    found = read_continued(ground, tile, water)
+    asked = inside_area(ground.grid, tile, area_wkt) & ~found.water
     shown = (read_closed(ground, tile) if fill else found.measured) & asked
     measured = found.measured & asked
     return {

@@ -153,10 +153,11 @@ def test_options_reach_the_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     monkeypatch.setattr("flows.pipeline.map_survey", remember)
     words = ["map", str(tmp_path), "--quality", "fast", "--workers", "3", "--ortho-gsd", "0.05"]
-    CliRunner().invoke(main, [*words, "--area", "farm.geojson", "--fill"])
+    CliRunner().invoke(main, [*words, "--area", "farm.geojson", "--water", "lake.kml", "--fill"])
     (options,) = asked
     assert (options.quality, options.workers, options.ortho_gsd_m) == ("fast", 3, 0.05)
     assert (options.area_file, options.fill) == (Path("farm.geojson"), True)
+    assert options.water_file == Path("lake.kml")
 
 
 @pytest.mark.parametrize("said", ["3", "3,x", "1,2,3"])

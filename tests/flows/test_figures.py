@@ -166,6 +166,7 @@ def flown(
         measured=np.full(sheet.shape, measured),
         drawn=np.zeros(sheet.shape),
         asked=np.ones(sheet.shape, bool),
+        water=np.zeros(sheet.shape),
     )
 
 

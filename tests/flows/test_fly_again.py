@@ -37,6 +37,7 @@ def ground_of(sheet: Grid, framed: np.ndarray) -> Ground:
         measured=everything,
         drawn=everything,
         asked=np.ones(sheet.shape, bool),
+        water=np.zeros(sheet.shape),
     )
 
 

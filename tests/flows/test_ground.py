@@ -102,6 +102,7 @@ def test_areas_are_those_worked_by_hand() -> None:
         measured=measured,
         drawn=drawn,
         asked=np.ones((20, 20), bool),
+        water=np.zeros((20, 20)),
     )
     found = ground.coverage()
     assert (found.flown_ha, found.mapped_ha, found.drawn_ha) == pytest.approx((1.4, 0.5, 1.2))
@@ -139,6 +140,7 @@ def test_measured_ground_that_a_gap_parts_is_an_island_and_specks_are_neither() 
         measured=measured,
         drawn=measured,
         asked=np.ones((20, 20), bool),
+        water=np.zeros((20, 20)),
     )
     assert [patch.area for patch in ground.gaps] == [40]
     assert [patch.area for patch in ground.islands] == [159]

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
 
+import numpy as np
 import pytest
+import shapely
 
 from flows.engine.stage import Figures, Stage
 from flows.pipeline import map_survey
@@ -366,6 +368,38 @@ def test_area_of_the_map_is_what_is_judged_and_is_remembered(root: Path, fakes: 
     again = recall_map(result.survey, settings, read_captures(result.survey.gpkg_path))
     assert again is not None
     assert assess_map(again).verdict.covered.flown_ha == result.verdict.covered.flown_ha
+
+
+def test_another_shore_makes_only_what_knows_of_water_again(root: Path, fakes: Fakes) -> None:
+    class Elevation(Stage):
+        name = "elevation"
+        version = "1"
+        after = ("surface",)
+        options = ("water_wkt",)
+
+        def finish(self) -> None:
+            fakes.runs.append(f"{len(shapely.from_wkt(self.space.options['water_wkt']).geoms)}")
+
+    def water(name: str, *easts_m: float) -> Path:
+        rings = [[(e, 0, 0), (e + 20, 0, 0), (e + 20, 20, 0), (e, 0, 0)] for e in easts_m]
+        world = fakes.reconstruction.frame.geodetic_from_world
+        drawn = [[world(np.array(ring, float))[:, :2].tolist()] for ring in rings]
+        path = root.parent / f"{name}.geojson"
+        path.write_text(json.dumps({"type": "MultiPolygon", "coordinates": drawn}))
+        return path
+
+    stages = (*fakes.stages, Elevation)
+    for file in (water("one", 0), water("same", 0, 5000), water("two", 0, 30)):
+        map_survey(root, MapOptions(water_file=file), stages=stages)
+    # A lake 5 km away is none of this survey's, and no reason to make anything again.
+    assert fakes.runs == ["orientation", "surface", "1", "2"]
+    assert MapOptions(water_file=water("one", 0)).in_words()["water"] == "one.geojson"
+    with pytest.raises(InputError, match=r"far\.geojson: .* km from the nearest photograph"):
+        map_survey(root, MapOptions(water_file=water("far", 5000)), stages=stages)
+    flat = root.parent / "flat.wkt"
+    flat.write_text("SRID=4326;POLYGON ((-21 64, -21.1 64, -21.2 64, -21 64))")
+    with pytest.raises(InputError, match=r"flat\.wkt: the polygon has no area"):
+        map_survey(root, MapOptions(water_file=flat), stages=stages)
 
 
 def test_a_position_sigma_that_no_receiver_has_is_refused() -> None:

@@ -89,7 +89,7 @@ def test_an_island_below_the_ground_is_not_read_as_measured(ground) -> None:
     assert not read_continued(ground, tile).measured.any()
 
 
-def test_classes_tell_measured_from_bridged_from_continued_at_every_pixel() -> None:
+def test_classes_tell_measured_bridged_continued_and_water_at_every_pixel() -> None:
     grid = Grid(crs=None, x_min=0.0, y_max=2.0, cell_m=1.0, rows=2, cols=3)
     zeros = np.zeros(grid.shape, np.float32)
     found = Continued(
@@ -99,19 +99,21 @@ def test_classes_tell_measured_from_bridged_from_continued_at_every_pixel() -> N
         sigma=zeros,
         measured=np.array([[True, True, False], [False, True, True]]),
         mapped=zeros == 0,
+        water=np.array([[False, False, False], [True, False, False]]),
     )
     window = Grid(crs=None, x_min=0.5, y_max=2.0, cell_m=0.5, rows=4, cols=5)
     classes = ground_classes(found, grid, window)
     one, two, three = GroundClass.MEASURED, GroundClass.BRIDGED, GroundClass.CONTINUED
+    four = GroundClass.WATER
     assert classes.tolist() == 2 * [[one, two, two, three, three]] + 2 * [
-        [three, two, two, one, one]
+        [four, two, two, one, one]
     ]
 
 
 def test_every_class_has_a_name_and_a_colour_of_its_own() -> None:
     shown = GROUND_CLASSES.classes
     assert {one.value for one in shown} == set(GroundClass) - {GroundClass.NOTHING}
-    assert len({one.colour for one in shown}) == len({one.name for one in shown}) == 3
+    assert len({one.colour for one in shown}) == len({one.name for one in shown}) == 4
 
 
 def test_tiles_of_a_coarser_picture_cover_no_more_ground() -> None:

@@ -39,6 +39,7 @@ ASKED = {
     "quality": "fast",
     "until": "orient",
     "area": "",
+    "water": "farm/lake.kml",
     "ortho_gsd_m": 0.05,
     "indices": ("NDVI",),
 }
@@ -105,6 +106,7 @@ def test_what_is_asked_of_a_run_reaches_it_and_where_it_runs_is_the_services(
     assert root == tmp_path / "farm"
     assert (request.map.quality, request.map.ortho_gsd_m, request.map.workers) == ("fast", 0.05, 3)
     assert (request.cards, request.until) == ((tmp_path / "farm" / "card",), Part.ORIENT)
+    assert request.map.water_file == tmp_path / "farm" / "lake.kml"
     assert request.indices.indices == ("NDVI",)
     assert (run.on, run.profile) == (Where.SLURM, read_profile(profile))
 

@@ -126,7 +126,7 @@ def test_heights_without_a_place_are_in_units_and_a_closed_gap_has_no_views(
     made = replace(
         space,
         inputs={**space.inputs, "surface": tmp_path},
-        options={"fill": False, "area_wkt": None},
+        options={"fill": False, "area_wkt": None, "water_wkt": None},
         scratch=tmp_path / "scratch",
     )
     Elevation(made).finish()
