@@ -15,7 +15,8 @@ DAMAGED = 1
 
 
 @click.command(
-    epilog="Exit status: 0 if all is as it was taken in or made; 1 if something is damaged."
+    epilog="Exit status: 0 if all is as it was taken in or made; 1 if something is damaged.\n\n"
+    "Example: tmp verify dig"
 )
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
