@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -225,7 +226,14 @@ def flight(tmp_path_factory: pytest.TempPathFactory, flown: ModuleType) -> Surve
         cameras={camera.camera_id: camera},
     )
     write_settings(survey, settings)
-    write_captures(survey.gpkg_path, flown.captures_of(poses))
+    taken = [
+        replace(
+            capture,
+            sha256=hashlib.sha256((survey.photos_dir / capture.name).read_bytes()).hexdigest(),
+        )
+        for capture in flown.captures_of(poses)
+    ]
+    write_captures(survey.gpkg_path, taken)
     return survey
 
 

@@ -263,10 +263,13 @@ def test_run_is_started_cancelled_and_retried_through_the_api(
     with serving(prefect_server, surveys, tmp_path):
         (deployed,) = wait_for(prefect_server, "deployments", 1)
         planted = plant_shell(prefect_server, tmp_path)
-        run = httpx.post(
+        made = httpx.post(
             f"{prefect_server}/deployments/{deployed['id']}/create_flow_run",
             json={"parameters": {"survey": "flight", "quality": "fast", "until": "orient"}},
-        ).json()["id"]
+            timeout=20.0,
+        )
+        assert made.is_success, made.text
+        run = made.json()["id"]
         parts = {"flow_runs": {"parent_flow_run_id": {"any_": [run]}}}
         under_way = {"state": {"type": {"any_": ["RUNNING"]}}}
         wait_for(prefect_server, "task_runs", 1, **parts, task_runs=under_way)
