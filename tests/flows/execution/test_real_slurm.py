@@ -24,7 +24,7 @@ from flows.execution.cluster_profile import Amounts, Place, Profile
 from flows.execution.runner import UnitRunner
 from flows.execution.slurm import SlurmExecutor
 from flows.execution.slurm_commands import Commands
-from flows.execution.unit import JOB, State, Unit, read_json
+from flows.execution.unit import JOB, State, Unit, read_json, write_unit
 from tmp.errors import ExecutionError, InputError
 from tmp.progress import silent
 
@@ -279,7 +279,10 @@ def test_cancelled_task_of_an_array_stops_the_run_and_the_others(
 ) -> None:
     recipe = recipes("sleep", seconds=30)
     executor = SlurmExecutor(profile=PROFILE)
-    units = parts(recipe, *[Resources(memory_gb=0.2, minutes=5)] * 3)
+    written = parts(recipe, *[Resources(memory_gb=0.2, minutes=5)] * 3)
+    units = [replace(unit, items=None) for unit in written]  # the stage has none
+    for unit in units:
+        write_unit(unit, recipe, failed={}, lenient=False)
     executor.submit(units)
     time.sleep(2)
     job = read_json(units[1].folder / JOB)
