@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.result import DISTRIBUTION, content_digest
+from flows.engine.result import DISTRIBUTION, content_digest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
@@ -113,9 +113,19 @@ def publish(
                 _put(source, target)
                 stamps.remember({name: digest})
             continue
-        _put(source, target, keep=name in there and found[name] != ours.get(name))
+        keep = name in there and found[name] != ours.get(name) and not _made(found[name], source)
+        _put(source, target, keep=keep)
         stamps.remember({name: digest})
     return [products_dir / name for name in made]
+
+
+def _made(content: str, source: Path) -> bool:
+    """Tell whether a product is that of another result of the stage, by its digest.
+
+    So it is where an earlier version put it, or one that was killed before it could remember it.
+    """
+    others = source.parent.parent.iterdir()
+    return any(result_digests(other).get(source.name) == content for other in others)
 
 
 def _put(source: Path, target: Path, *, keep: bool = False) -> None:

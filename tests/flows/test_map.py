@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ import shapely
 from flows.engine.stage import Figures, Stage
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
-from flows.products.table import CLOUD, DSM, EDITED
+from flows.products.table import CLOUD, DSM, EDITED, PUBLISHED
 from flows.report.quality import MapRecord, assess_map
 from flows.report.verdict import End
 from flows.run.plan import survey_digest
@@ -266,7 +267,27 @@ def test_product_of_another_map_is_replaced_without_a_word(
     publish([other], root / "products")
     assert shown.read_bytes() == b"another map"
     assert not (root / "products" / EDITED).exists()
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_product_that_nobody_remembers_is_kept_only_if_no_result_is_like_it(
+    edited: bool, root: Path, fakes: Fakes
+) -> None:
+    """So an earlier version left them, and a command killed before it could remember."""
+    result = map_survey(root, MapOptions(), stages=fakes.stages)
+    made, shown = made_and_shown(root)
+    (root / "products" / PUBLISHED).unlink()
+    if edited:
+        shown.write_bytes(b"mine")
+    folder = made.parent.with_name("newer")
+    folder.mkdir()
+    (folder / "dsm.tif").write_bytes(b"a newer map")
+    newer = replace(result.results[-1], folder=folder, files={"dsm.tif": "newer digest"})
+    publish([newer], root / "products")
+    assert shown.read_bytes() == b"a newer map"
+    kept = [path.read_bytes() for path in (root / "products").glob(f"{EDITED}/dsm-*.tif")]
+    assert kept == ([b"mine"] if edited else [])
 
 
 @pytest.mark.parametrize("free_bytes", [10**6, 10**12])
