@@ -11,8 +11,8 @@ from pathlib import Path
 PERIOD_S = 0.2
 TILE = re.compile(r"r\d+c\d+\.tif")
 BY_PHOTOGRAPH = ("block/keypoints-*",)
-"""Folders below ``work/`` of what is made once of each photograph.  Its pyramid is written just before
-its keypoints, and by the same decode: until these are there, the photograph is not finished."""
+"""Folders below ``work/`` of what is made once of each photograph.  Its pyramid is written before
+its keypoints, of the same decode: until these are there, the photograph is not finished."""
 
 
 class Finished:
