@@ -21,19 +21,19 @@ from pyproj import Transformer
 from shapely.geometry import box, mapping
 
 from flows.products.band_stack import read_index_products
-from flows.products.table import DSM, ORTHOMOSAIC, PRODUCTS, Kind, Product
-from tmp.captures import Capture
-from tmp.files import replacing, write_json
-from tmp.geo.rasters import read_grid, read_reduced
-from tmp.plotting import (
+from flows.products.colours import (
     NO_VALUE,
     RAMPS,
-    css_rgb,
     doubt_stops,
     ramp_steps,
     relief_stops,
     say_stops,
 )
+from flows.products.table import DSM, ORTHOMOSAIC, PRODUCTS, Kind, Product
+from tmp.captures import Capture
+from tmp.files import replacing, write_json
+from tmp.geo.rasters import read_grid, read_reduced
+from tmp.plotting import css_rgb
 from tmp.survey import Settings, Survey
 
 SAMPLE_CELLS = 512

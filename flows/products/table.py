@@ -64,7 +64,7 @@ class Product:
     shown: tuple[float, float] = (0.0, 1.0)
     """Ends of an index's colour bar."""
     ramp: str = ""
-    """Colours of an index; see `tmp.plotting.RAMPS`."""
+    """Colours of an index; see `flows.products.colours.RAMPS`."""
     classes: tuple[ShownClass, ...] = ()
     """Of a raster of classes, 0 being nothing; or of counts, the last one and more."""
     told: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.features import shapes
 
 from flows.products.band_stack import read_index_products
+from flows.products.colours import (
+    NO_VALUE,
+    colour_values,
+    doubt_stops,
+    ramp_colours,
+    relief_stops,
+    say_stops,
+)
 from flows.products.table import DSM, ORTHOMOSAIC, REFLECTANCE, Product
 from tmp import plotting
 from tmp.cameras import Camera, distort
@@ -106,12 +114,12 @@ def draw_orthomosaic(path: Path) -> Drawn:
 def draw_surface(path: Path) -> Drawn:
     """Draw heights as colours over a hillshade lit from the north-west."""
     height, grid = _values(path, LONGEST)
-    stops = plotting.relief_stops(height)
+    stops = relief_stops(height)
     bar = _Bar(
-        _lifted(plotting.ramp_colours("plain")),
+        _lifted(ramp_colours("plain")),
         stops,
         f"height in {_unit(grid)}; colours are closer where much of the ground is",
-        plotting.say_stops(stops),
+        say_stops(stops),
     )
     drawn = _draw_raster(_shaded(height, grid), grid, "surface model", bar)
     return replace(drawn, note=WATER)
@@ -120,14 +128,14 @@ def draw_surface(path: Path) -> Drawn:
 def draw_sigma(path: Path) -> Drawn:
     """Draw the standard deviation of heights: equal factors are equal steps of colour."""
     sigma, grid = _values(path, LONGEST)
-    stops = plotting.doubt_stops(sigma)
+    stops = doubt_stops(sigma)
     bar = _Bar(
-        plotting.ramp_colours("doubt"),
+        ramp_colours("doubt"),
         stops,
         f"standard deviation of height in {_unit(grid)}; grey: no measured height",
-        [*plotting.say_stops(stops)[:-1], f"{stops[-1]:g} or more"],
+        [*say_stops(stops)[:-1], f"{stops[-1]:g} or more"],
     )
-    pixels = plotting.colour_values(sigma, stops, "doubt", unknown=plotting.NO_VALUE)
+    pixels = colour_values(sigma, stops, "doubt", unknown=NO_VALUE)
     drawn = _draw_raster(pixels, grid, "standard deviation of heights", bar)
     return replace(drawn, note=STEPS)
 
@@ -140,9 +148,9 @@ def draw_index(
     Title and lines are written above the map, for a picture that stands alone.
     """
     index, grid = _values(path, LONGEST)
-    bar = _Bar(plotting.ramp_colours(product.ramp), product.shown,
+    bar = _Bar(ramp_colours(product.ramp), product.shown,
                f"{product.title}; the same colours on every date")  # fmt: skip
-    pixels = plotting.colour_values(index, product.shown, product.ramp)
+    pixels = colour_values(index, product.shown, product.ramp)
     drawn = _draw_raster(
         pixels, grid, product.title, bar, above=40.0 + 18 * len(lines) if title else 0
     )
@@ -418,7 +426,7 @@ def _shaded(height: Float32, grid: Grid) -> plotting.Pixels:
     """Return heights as colours over a hillshade."""
     if np.isnan(height).all():
         return np.full((*height.shape, 3), 255, np.uint8)
-    colours = _lifted(plotting.colour_values(height, plotting.relief_stops(height), "plain"))
+    colours = _lifted(colour_values(height, relief_stops(height), "plain"))
     light = 0.25 + 0.85 * plotting.hillshade(height, grid.cell_m)
     lit = np.minimum(colours * light[..., None], 255).astype(np.uint8)
     lit[np.isnan(height)] = 255
@@ -459,7 +467,7 @@ def thumbnail(folder: Path) -> tuple[str, str]:
             return name, _address(draw(folder / name))
     for product in read_index_products(folder):
         values, _ = _values(folder / product.file, LONGEST_PX)
-        pixels = plotting.colour_values(values, product.shown, product.ramp)
+        pixels = colour_values(values, product.shown, product.ramp)
         return product.file, _address(pixels)
     return "", ""
 

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.products.colours import colour_values, ramp_colours
 from flows.products.table import Product
 from flows.report.figures import draw_index
 from flows.stages.reflectance import BandValues, calibrate_survey
@@ -104,7 +105,7 @@ def write_contact_sheet(
         _write(figure, MARGIN_PX, MARGIN_PX, title, room, size=22)
         for number, line in enumerate(lines):
             _write(figure, MARGIN_PX, MARGIN_PX + 32 + number * LINE_PX, line, room, color=SOFT)
-        colours = plotting.ramp_colours(scale.ramp)
+        colours = ramp_colours(scale.ramp)
         place = (MARGIN_PX, bar, BAR_WIDTH_PX)
         plotting.colour_bar(figure, place, colours, scale.shown, scale.name)
         for number, (look, thumb) in enumerate(zip(looks, thumbs, strict=True)):
@@ -145,7 +146,7 @@ def _write(
 
 def _thumb(values: Float, scale: Scale) -> plotting.Pixels:
     height = max(round(THUMB_PX * values.shape[0] / values.shape[1]), 1)
-    colours = plotting.colour_values(values, scale.shown, scale.ramp)
+    colours = colour_values(values, scale.shown, scale.ramp)
     colours[~np.isfinite(values)] = HATCH
     resized = cv2.resize(colours, (THUMB_PX, height), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, np.uint8)

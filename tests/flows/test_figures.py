@@ -10,6 +10,7 @@ import rasterio
 from PIL import Image
 from shapely.geometry import box
 
+from flows.products.colours import NO_VALUE
 from flows.products.table import Kind, Product
 from flows.report.figures import (
     Drawn,
@@ -28,7 +29,7 @@ from flows.report.quality import MapRecord
 from photogrammetry.surface.trend import survey_trend
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid
-from tmp.plotting import NO_VALUE, css_rgb, page_box, to_png
+from tmp.plotting import css_rgb, page_box, to_png
 from tmp.reconstruction import Reconstruction
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.products.colours import RAMPS, ramp_colours, ramp_steps
 from flows.run.quick_look import BAR_WIDTH_PX, MARGIN_PX, Look, Scale, write_contact_sheet
 from photogrammetry.indices.table import index_table
 from tmp import plotting
-from tmp.plotting import RAMPS, ramp_steps
 
 NDVI = Scale(name="NDVI", shown=(-0.2, 1.0), ramp="plants")
 
@@ -58,7 +58,7 @@ def test_long_titles_and_one_odd_picture_fit_the_sheet(tmp_path: Path) -> None:
 def test_colour_bars_have_a_handful_of_round_ticks(index) -> None:  # type: ignore[no-untyped-def]
     with plotting.house_style():
         figure = plotting.new_figure(500, 80)
-        colours = plotting.ramp_colours(index.ramp)
+        colours = ramp_colours(index.ramp)
         plotting.colour_bar(figure, (10, 10, BAR_WIDTH_PX), colours, index.shown, index.name)
         (axes,) = figure.axes
         shown = [tick for tick in axes.get_xticks() if index.shown[0] <= tick <= index.shown[1]]
