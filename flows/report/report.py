@@ -99,7 +99,9 @@ def _head(record: MapRecord, verdict: Verdict) -> list[tuple[str, str]]:
     rows.append(("Photographs", f"{oriented} of {total} oriented"))
     gsd, height = findings.photograph_gsd_m(block), findings.camera_height_m(block)
     if record.scaled:
-        rows.append(("Pixel on the ground", f"{say_cm(gsd)}, from {height:.0f} m above it"))
+        rows.append(
+            ("Pixel of the photographs", f"{say_cm(gsd)}, from {height:.0f} m above ground")
+        )
     else:
         rows.append(("Scale", "none: lengths, heights and areas are in units, not in metres"))
         rows.append(("Flying height", f"{height:.3g} units of arbitrary length"))

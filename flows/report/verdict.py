@@ -210,7 +210,9 @@ class Verdict:
         said += f", {100 * covered.measured_of_two:.0f} % of what two or more of them see"
         if covered.seen_by_three_ha > 0:
             said += f" and {100 * covered.measured_of_three:.0f} % of what three see"
-        return said if gsd_m is None else f"{said}; a pixel is {say_cm(gsd_m)} on the ground"
+        if gsd_m is None:
+            return said
+        return f"{said}; a pixel of the photographs is {say_cm(gsd_m)} on the ground"
 
     @property
     def _accuracy(self) -> list[str]:

@@ -122,7 +122,7 @@ def test_page_begins_with_a_card_of_verdict_place_date_accuracy_and_the_map(
         "2026-07-03, 09:12 to 09:12 UTC",
         "64.10000° N, 21.90000° W (EPSG:32627)",
         "16 of 18 oriented",
-        "Pixel on the ground 5.7 cm, from 40 m above it",
+        "Pixel of the photographs 5.7 cm, from 40 m above ground",
         "half are known to",
         "Heights count from ellipsoid",
     ):

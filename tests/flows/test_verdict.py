@@ -193,7 +193,8 @@ def test_a_paragraph_says_what_was_measured_how_well_what_to_mind_and_what_to_op
     first, rest = found.split(" Mind first, of 2 warnings: ")
     assert first == (
         "The map is complete enough to use. 18 of 18 photographs give heights of 0.75 ha, 85 % of "
-        "what two or more of them see and 95 % of what three see; a pixel is 1.7 cm on the ground. "
+        "what two or more of them see and 95 % of what three see; a pixel of the "
+        "photographs is 1.7 cm on the ground. "
         "Half of the heights are known to 1.5 cm or better in the map. All of it may lie 1 m or "
         "more from its true place."
     )
