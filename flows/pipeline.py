@@ -63,6 +63,7 @@ from tmp.survey import (
     refuse_other_folder,
     write_settings,
 )
+from tmp.threads import require_address_space
 
 log = logging.getLogger(__name__)
 
@@ -447,6 +448,8 @@ def open_run(
     if how.on is Where.SLURM:
         require_slurm()
         how.used_profile.require_stages(STAGE_NAMES)
+    else:
+        require_address_space()
     if request.indices is not None:
         refuse_unknown(request.indices)
     run = SurveyRun(Survey(folder=root), request, how, stages=stages, track=track)

@@ -20,9 +20,13 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tmp.errors import InputError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
+LEAST_ADDRESS_BYTES = 2_000_000_000
+"""Address space below which COLMAP's library crashes when it is loaded, instead of saying so."""
 SERVICE = "TMP_SERVICE"
 """Environment variable that tells the processes of runs what service they belong to."""
 M_ARENA_MAX = -8
@@ -215,6 +219,20 @@ def give_back_heap() -> None:
 def _of_this_process(function: str) -> Any:
     """Return a C function that is loaded already; None where there is none, as on Windows."""
     return None if sys.platform == "win32" else getattr(ctypes.CDLL(None), function, None)
+
+
+def require_address_space() -> None:
+    """Raise `InputError` where a limit on this shell leaves no room to load what a map needs."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_BYTES:
+        raise InputError(
+            f"this shell limits programs to {limit / 1e9:.1f} GB of addresses, and a map takes at "
+            f"least {LEAST_ADDRESS_BYTES / 1e9:.0f} GB; say 'ulimit -v unlimited' and run again"
+        )
 
 
 def available_cores() -> int:

@@ -252,9 +252,10 @@ def _refuse_out_of_reach(request: PlanRequest, setting: Setting, spacing: Spacin
     )
     number = setting.area.area / (spacing.line_m * spacing.photo_m)
     if number > MOST_PHOTOGRAPHS:
+        roughly = float(f"{number:.1g}")
         raise InputError(
-            f"{size}, which takes about {number:.1g} photographs; plan it in parts, or check that "
-            "the right polygon was given"
+            f"{size}, which takes about {roughly:,.0f} photographs; plan it in parts, or check "
+            "that the right polygon was given"
         )
     if "sight" in request.allowed:
         return

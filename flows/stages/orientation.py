@@ -66,14 +66,14 @@ class Features(Stage):
     """Find the keypoints of photographs, and keep their grey pyramids from the same decode."""
 
     name = "features"
-    version = "2"
+    version = "3"
     options = ("quality",)
     label = "Finding keypoints"
     needs = OfPhotographs(
         cpus=2,
         base_gb=0.4,
         gb_per_cpu=0.6,
-        cpu_s_per_photograph=0.8,
+        cpu_s_per_photograph=0.5,
         work=FEATURE_WORK,
         shared=True,
     )

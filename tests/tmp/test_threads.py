@@ -8,7 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tmp.threads import heartbeat, map_threads, process_began_s, runs_here
+from tmp.errors import InputError
+from tmp.threads import (
+    heartbeat,
+    map_threads,
+    process_began_s,
+    require_address_space,
+    runs_here,
+)
 
 # Four threads that take memory at the same time, and what the C library says of its heaps.
 PROGRAM = """
@@ -32,6 +39,18 @@ stream = libc.fdopen(1, b"w")
 libc.malloc_info(0, stream)
 libc.fflush(stream)
 """
+
+
+def test_too_few_addresses_for_a_map_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    limits = {"now": resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limits["now"], limits["now"]))
+    require_address_space()
+    limits["now"] = 2_500_000_000
+    require_address_space()
+    limits["now"] = 1_500_000_000
+    with pytest.raises(InputError, match=r"1\.5 GB of addresses.*'ulimit -v unlimited'"):
+        require_address_space()
 
 
 def test_every_item_is_done_once() -> None:
