@@ -214,8 +214,8 @@ def _say(plan: FlightPlan, files: PlanFiles) -> None:
     for number, flight in enumerate(plan.sorties.flights, start=1):
         click.echo(
             f"sortie {number:<19d} {len(flight.lines)} lines, {flight.photos} photographs, "
-            f"{minutes(flight.time_s)}, {100 * flight.energy_share:.0f} % of a battery, "
-            f"{flight.farthest_m:.0f} m away at the most"
+            f"{minutes(flight.time_s)}, {100 * flight.energy_share:.0f} % of battery "
+            f"{flight.battery}, {flight.farthest_m:.0f} m away at the most"
         )
     for check in plan.certificate.checks:
         click.echo(plan.certificate.line_of(check))

@@ -1,8 +1,10 @@
-"""Split a route into sorties: one battery each, cut where lines end.
+"""Split a route into sorties: by place, then by battery, cut where lines end.
 
-A sortie takes off, climbs, flies to its first line, over its lines, home from the last one, and
-lands with the reserve left.  Of all ways to cut the route, the one with the fewest sorties is
-taken, and among these the one that flies the shortest time.
+Lines are first shared out among the take-off places, the fewest that see them all, and ordered
+for each.  A sortie takes off, climbs, flies to its first line, over its lines, home from the last
+one, and lands with the reserve left; what a battery still holds when the team moves on is flown
+from the next place.  Of all ways to cut the lines, the one with the fewest batteries is taken,
+among these the one with the fewest sorties, and then the one that flies the shortest time.
 """
 
 from __future__ import annotations
@@ -14,9 +16,18 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from flightplan.coverage.routes import Line, Route
+from flightplan.coverage.routes import Airspace, Line, Route, route_over, route_seconds
+from flightplan.coverage.takeoffs import (
+    Point,
+    Seam,
+    farthest_m,
+    fewest_places,
+    share_out,
+    walked,
+)
+from flightplan.coverage.tours import UNREACHABLE_S, best_tour
 from flightplan.equipment.catalogue import CameraModel, Drone
 from flightplan.equipment.flight_model import (
     SAME_PLACE_M,
@@ -35,11 +46,15 @@ from tmp.errors import InputError
 log = logging.getLogger(__name__)
 
 Float = NDArray[np.float64]
-Point = tuple[float, float]
 ROUNDING = 1e-9
 """Share of the budget by which costs added in another order may differ."""
 POINTS_OF_LINE = 4
 """Waypoints of a line at one height: ends of run-in, of the photographs, and of run-out."""
+BEYOND_M = 1e6
+"""Farther than any place of a survey, where sight is not bounded."""
+WALK_M_S, SET_UP_S, CHANGE_S = 1.0, 300.0, 180.0
+"""How fast a team moves with its things, what a place takes until the first take-off, and a change
+of battery: for the hours in the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +66,16 @@ class SortieRules:
     line_speed: Callable[[Line], float]
     """Ground speed in m/s at which the camera keeps up on a line."""
     launches: tuple[Point, ...]
-    """Where one may take off and land, plan metres."""
+    """Where one may take off and land, plan metres; the fewest that do are taken."""
     height_m: float
     """Above the take-off point, climbed to before anything else."""
     battery: Battery = field(default_factory=Battery)
     sight_m: float = math.inf
     """Greatest distance from the pilot, who stands at the launch."""
-    land_elsewhere: bool = False
-    """Whether a sortie may land at another of the launches."""
     seam_photos: int = 3
     """Photographs taken again where a line is cut in two."""
-    way: Callable[[Point, Point], Float]
-    """From one point to another round what may not be flown over, (N, 2) with both ends."""
+    airspace: Airspace
+    """What may not be flown over."""
     climb_m: Callable[[Float], float]
     """Metres climbed along a path (N, 2)."""
 
@@ -75,6 +88,19 @@ class SortieRules:
             )
         if self.seam_photos < 0:
             raise InputError(f"{self.seam_photos!r} photographs at a seam; give 0 or more")
+
+    def way(self, start: Point, end: Point) -> Float:
+        """Return the way from one point to another, (N, 2) with both ends.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        found = self.airspace.way(start, end, self.motion)
+        if found is None:
+            raise InputError("exclusions wall off part of the way; take off elsewhere")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,43 +166,35 @@ class Prices:
         few = cost.points <= self.rules.drone.max_points
         return few and cost.joules <= self.budget_j * (1 + ROUNDING)
 
-    def alone(self, line: Line) -> str | None:
+    def alone(self, line: Line, place: Point) -> str | None:
         """Return why a line cannot be a sortie of its own, and what helps; None when it can."""
         rules = self.rules
-        away_m = {p: _farthest(p, line.flown) for p in rules.launches}
-        seen = [p for p in rules.launches if away_m[p] <= rules.sight_m]
-        if not seen:
-            nearest_m = min(away_m.values())
+        away_m = farthest_m(place, line.flown)
+        if away_m > rules.sight_m:
             return (
-                f"reaches {nearest_m:.0f} m from the nearest take-off, and {rules.sight_m:g} m is "
+                f"reaches {away_m:.0f} m from the nearest take-off, and {rules.sight_m:g} m is "
                 "as far as one flies from the pilot; give a take-off nearer to it (--takeoff, "
                 "several may do), plan the area in parts, or, where your rules allow it, say "
-                f"--sight {math.ceil(nearest_m / 10) * 10}"
+                f"--sight {math.ceil(away_m / 10) * 10}"
             )
-        sorties = [
-            self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
-            for place in seen
-            for landing in (rules.launches if rules.land_elsewhere else (place,))
-            for way_out in [rules.way(place, line.entry)]
-            for way_home in [rules.way(line.exit, landing)]
-        ]
-        if not any(self.affords(sortie) for sortie in sorties):
-            cheapest = min(sorties, key=lambda sortie: sortie.joules)
-            if cheapest.points > rules.drone.max_points:
-                return (
-                    f"takes {cheapest.points} waypoints and the controller "
-                    f"{rules.drone.max_points}; plan the area in parts or choose another drone"
-                )
+        way_out, way_home = rules.way(place, line.entry), rules.way(line.exit, place)
+        sortie = self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
+        if self.affords(sortie):
+            return None
+        if sortie.points > rules.drone.max_points:
             return (
-                f"takes {cheapest.joules / self.budget_j:.0%} of what a battery gives; give "
-                "further take-offs, keep less in reserve (--reserve) or choose another drone"
+                f"takes {sortie.points} waypoints and the controller {rules.drone.max_points}; "
+                "plan the area in parts or choose another drone"
             )
-        return None
+        return (
+            f"takes {sortie.joules / self.budget_j:.0%} of what a battery gives; give "
+            "further take-offs, keep less in reserve (--reserve) or choose another drone"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sortie:
-    """One battery's flight."""
+    """One flight, from take-off to landing."""
 
     first: int
     """Number of its first line, in the order flown over all sorties."""
@@ -184,11 +202,13 @@ class Sortie:
     transits: tuple[Float, ...]
     """Between its lines, as in the route; one fewer."""
     launch: Point
-    landing: Point
+    """Where it takes off and lands."""
+    battery: int
+    """Number of the battery that it flies with; sorties that follow each other may share one."""
     way_out: Float
     """From above the launch to the run-in of the first line, (N, 2)."""
     way_home: Float
-    """From the run-out of the last line to above the landing, (N, 2)."""
+    """From the run-out of the last line to above the launch, (N, 2)."""
     time_s: float
     """From take-off to landing."""
     distance_m: float
@@ -237,7 +257,24 @@ class Sorties:
     @property
     def batteries(self) -> int:
         """Full batteries needed."""
-        return len(self.flights)
+        return max((flight.battery for flight in self.flights), default=0)
+
+    @property
+    def places(self) -> tuple[Point, ...]:
+        """Take-off places in the order that the team comes to them."""
+        return tuple(dict.fromkeys(flight.launch for flight in self.flights))
+
+    @property
+    def walk_m(self) -> float:
+        """From the first place to the last, as the crow flies."""
+        return sum(math.dist(*two) for two in pairwise(self.places))
+
+    @property
+    def field_s(self) -> float:
+        """From the arrival at the first place to the last landing, as far as can be foreseen."""
+        changes = max(self.batteries - 1, 0)
+        moving_s = self.walk_m / WALK_M_S + SET_UP_S * len(self.places)
+        return self.time_s + moving_s + CHANGE_S * changes
 
     def card_gb(self, cameras: Iterable[CameraModel]) -> float:
         """Return the card space of the photographs of all cameras whose size is known."""
@@ -246,7 +283,10 @@ class Sorties:
 
 
 def split_route(route: Route, rules: SortieRules) -> Sorties:
-    """Split a route into the fewest sorties that batteries, sight and controller allow.
+    """Split a route into the fewest sorties that places, batteries, sight and controller allow.
+
+    Where one place sees all, the lines are flown in the order of the route; else each place's
+    lines in an order of their own.
 
     Raises
     ------
@@ -254,115 +294,176 @@ def split_route(route: Route, rules: SortieRules) -> Sorties:
         If some line cannot be flown with a battery even in parts, is out of sight from every
         launch, or takes more waypoints than the controller does.
     """
-    legs = _Legs.of(route, rules)
-    count = len(legs.lines)
-    best: list[tuple[int, float]] = [(0, 0.0)] + [(count + 1, math.inf)] * count
-    came_from: list[tuple[int, Point, Point] | None] = [None] * (count + 1)
-    for start in range(count):
-        for flight in legs.from_line(start):
-            flights, seconds = best[start][0] + 1, best[start][1] + flight.seconds
-            if (flights, seconds) < best[flight.end]:
-                best[flight.end] = flights, seconds
-                came_from[flight.end] = start, flight.launch, flight.landing
-    flights_made: list[Sortie] = []
-    end = count
-    while end:
-        origin = came_from[end]
-        assert origin is not None  # each line alone can be flown, or was refused
-        start, launch, landing = origin
-        flights_made.append(legs.sortie(start, end, launch, landing))
-        end = start
-    result = Sorties(lines=legs.lines, flights=tuple(reversed(flights_made)))
-    log.info("%d lines in %d sorties, %.0f s", count, result.batteries, result.time_s)
+    if not route.lines:
+        raise InputError("the route has no lines to fly")
+    legs = _Legs.of(_shares(route, rules), Prices.of(rules))
+    flown = legs.fewest()
+    ends = [*(one.start for one in flown[1:]), len(legs.lines)]
+    result = Sorties(lines=legs.lines, flights=tuple(map(legs.sortie, flown, ends)))
+    log.info(
+        "%d lines from %d places in %d sorties with %d batteries, %.0f s",
+        *(len(result.lines), len(result.places), len(result.flights), result.batteries),
+        result.time_s,
+    )
     return result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Flight:
-    """A sortie that can be flown, ending before line `end`."""
+def _shares(route: Route, rules: SortieRules) -> list[tuple[Point, Route]]:
+    """Return the take-off places in the order walked, and what is flown from each."""
+    run_m = max(max(line.run_in_m, line.run_out_m) for line in route.lines)
+    seam = Seam(photos=rules.seam_photos, run_m=run_m)
+    margin_m = max(map(seam.room_m, route.lines))
+    launches, sight_m = np.array(rules.launches), min(rules.sight_m, BEYOND_M)
+    found = fewest_places(route.lines, launches, sight_m, margin_m)
+    places = [rules.launches[number] for number in found or range(len(launches))]
+    if len(places) == 1:
+        return [(places[0], route)]
+    shared = share_out(route.lines, places, sight_m, seam)
+    used = [number for number, lines in enumerate(shared) if lines]
+    walk = walked([places[number] for number in used])
+    return [(places[k], _in_order(shared[k], rules)) for k in (used[step] for step in walk)]
 
-    end: int
+
+def _in_order(lines: tuple[Line, ...], rules: SortieRules) -> Route:
+    """Return lines as they are quickest to fly: in the order given, or in one looked for."""
+    airspace, motion = rules.airspace, rules.motion
+    doubled = [turned for line in lines for turned in (line, line.reversed())]
+    leave, enter = (np.array([getattr(one, end) for one in doubled]) for end in ("exit", "entry"))
+    between = airspace.seconds(leave, enter, motion) + 2 * motion.corner_s
+    order = best_tour(np.minimum(between, UNREACHABLE_S), np.zeros(len(doubled)), shakes=0)
+    routes = [
+        route_over(each, airspace, motion)
+        for each in (lines, [doubled[state] for state in order.tolist()])
+    ]
+    return min(routes, key=lambda one: route_seconds(one, motion))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flown:
+    """Sorties up to a line that can be flown: the last of them, and what they come to."""
+
+    batteries: int
+    flights: int
     seconds: float
-    launch: Point
-    landing: Point
+    used_j: float
+    """Of the last battery."""
+    start: int
+    """The last sortie's first line."""
+    before: _Flown | None = None
+    """Without the last sortie."""
+
+    @property
+    def order(self) -> tuple[int, int, float]:
+        """Fewer is better."""
+        return self.batteries, self.flights, self.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Legs:
-    """A route's lines and transits with their costs."""
+    """Lines in the order flown, and transits, with their costs."""
 
     prices: Prices
     lines: tuple[Line, ...]
+    places: tuple[Point, ...]
+    """From which each line is flown."""
     transits: tuple[Float | None, ...]
-    """After each line but the last; None where the line goes on in the next, which begins a new
-    sortie."""
+    """After each line but the last; None where a new sortie has to begin: where a line goes on in
+    the next, and where the place changes."""
     line_costs: tuple[SortieCost, ...]
     transit_costs: tuple[SortieCost, ...]
-    out: dict[tuple[Point, int], SortieCost]
-    """From each launch to each line."""
-    home: dict[tuple[Point, int], SortieCost]
+    out: tuple[SortieCost, ...]
+    """From each line's place to it."""
+    home: tuple[SortieCost, ...]
 
     @classmethod
-    def of(cls, route: Route, rules: SortieRules) -> _Legs:
-        if not route.lines:
-            raise InputError("the route has no lines to fly")
-        prices = Prices.of(rules)
+    def of(cls, shares: list[tuple[Point, Route]], prices: Prices) -> _Legs:
+        rules = prices.rules
         lines: list[Line] = []
+        places: list[Point] = []
         transits: list[Float | None] = []
-        for number, line in enumerate(route.lines):
-            parts = _parts(line, prices, number)
-            lines += parts
-            transits += [None] * (len(parts) - 1)
-            transits += [np.asarray(way, float) for way in route.transits[number : number + 1]]
+        for place, route in shares:
+            for number, line in enumerate(route.lines):
+                parts = _parts(line, prices, place, len(lines))
+                lines += parts
+                places += [place] * len(parts)
+                transits += [None] * (len(parts) - 1)
+                ways = route.transits[number : number + 1]
+                transits += [np.asarray(way, float) for way in ways] or [None]
         nothing = SortieCost(seconds=0.0, joules=0.0)
-        pairs = [(p, i, line) for p in rules.launches for i, line in enumerate(lines)]
+        ends = list(zip(places, lines, strict=True))
         return cls(
             prices=prices,
             lines=tuple(lines),
-            transits=tuple(transits),
+            places=tuple(places),
+            transits=tuple(transits[:-1]),
             line_costs=tuple(prices.line(line) for line in lines),
             transit_costs=tuple(
                 nothing if way is None else prices.path(_between(way, before, after))
-                for way, (before, after) in zip(transits, pairwise(lines), strict=True)
+                for way, (before, after) in zip(transits[:-1], pairwise(lines), strict=True)
             ),
-            out={(p, i): prices.path(rules.way(p, line.entry)) for p, i, line in pairs},
-            home={(p, i): prices.path(rules.way(line.exit, p)) for p, i, line in pairs},
+            out=tuple(prices.path(rules.way(place, line.entry)) for place, line in ends),
+            home=tuple(prices.path(rules.way(line.exit, place)) for place, line in ends),
         )
 
-    def from_line(self, start: int) -> Iterator[_Flight]:
-        """Yield the sorties that begin with a line: over it alone, it and the next, and so on."""
-        rules, prices = self.prices.rules, self.prices
-        over = prices.fixed
-        seen = set(rules.launches)
+    def fewest(self) -> list[_Flown]:
+        """Return the sorties of the best cut, in the order flown.
+
+        Notes
+        -----
+        A shortest path over the lines.  Where the place changes, what is left in the battery
+        counts as well, so that ways there are kept which none is better than in both.
+        """
+        nobody = _Flown(batteries=0, flights=0, seconds=0.0, used_j=math.inf, start=0)
+        best: list[list[_Flown]] = [[nobody], *([] for _ in self.lines)]
+        for start in range(len(self.lines)):
+            moved = start > 0 and self.places[start] != self.places[start - 1]
+            ways = _undominated(best[start]) if moved else best[start][:1]
+            for end, cost in self.from_line(start):
+                for way in ways:
+                    shared = moved and way.used_j + cost.joules <= self.prices.budget_j
+                    flown = _Flown(
+                        batteries=way.batteries + (not shared),
+                        flights=way.flights + 1,
+                        seconds=way.seconds + cost.seconds,
+                        used_j=cost.joules + (way.used_j if shared else 0.0),
+                        start=start,
+                        before=way,
+                    )
+                    best[end].append(flown)
+                best[end].sort(key=lambda one: one.order)
+        sorties: list[_Flown] = []
+        last: _Flown | None = best[-1][0]
+        while last is not None and last.before is not None:
+            sorties.append(last)
+            last = last.before
+        return sorties[::-1]
+
+    def from_line(self, start: int) -> Iterator[tuple[int, SortieCost]]:
+        """Yield the sorties that begin with a line: over it alone, it and the next, and so on.
+
+        Each by the number of the line before which it ends, and its cost.
+        """
+        prices, place = self.prices, self.places[start]
+        over = prices.fixed + self.out[start]
         for end in range(start, len(self.lines)):
             if end > start:
                 transit = self.transits[end - 1]
-                if transit is None:
+                if transit is None or farthest_m(place, transit) > prices.rules.sight_m:
                     return
                 over += self.transit_costs[end - 1]
-                seen = {p for p in seen if _farthest(p, transit) <= rules.sight_m}
             over += self.line_costs[end]
-            ends = self.lines[end].flown
-            seen = {p for p in seen if _farthest(p, ends) <= rules.sight_m}
-            if not seen or not prices.affords(over):
+            if not prices.affords(over):
                 return
-            found = [
-                (over + self.out[p, start] + self.home[q, end], p, q)
-                for p in seen
-                for q in (rules.launches if rules.land_elsewhere else (p,))
-            ]
-            found = [one for one in found if prices.affords(one[0])]
-            if found:
-                cost, launch, landing = min(found, key=lambda one: (one[0].seconds, one[1:]))
-                yield _Flight(end=end + 1, seconds=cost.seconds, launch=launch, landing=landing)
+            if prices.affords(whole := over + self.home[end]):
+                yield end + 1, whole
 
-    def sortie(self, start: int, end: int, launch: Point, landing: Point) -> Sortie:
-        """Return the sortie over lines `start` up to before `end`."""
-        rules, prices = self.prices.rules, self.prices
-        lines = self.lines[start:end]
+    def sortie(self, flown: _Flown, end: int) -> Sortie:
+        """Return a sortie up to before line `end`."""
+        rules, prices, start = self.prices.rules, self.prices, flown.start
+        lines, place = self.lines[start:end], self.places[start]
         transits = tuple(t for t in self.transits[start : end - 1] if t is not None)
-        way_out, way_home = rules.way(launch, lines[0].entry), rules.way(lines[-1].exit, landing)
-        cost = prices.fixed + self.out[launch, start] + self.home[landing, end - 1]
+        way_out, way_home = rules.way(place, lines[0].entry), rules.way(lines[-1].exit, place)
+        cost = prices.fixed + self.out[start] + self.home[end - 1]
         for part in (*self.line_costs[start:end], *self.transit_costs[start : end - 1]):
             cost += part
         between = [_between(t, *two) for t, two in zip(transits, pairwise(lines), strict=True)]
@@ -371,34 +472,43 @@ class _Legs:
             first=start,
             lines=lines,
             transits=transits,
-            launch=launch,
-            landing=landing,
+            launch=place,
+            battery=flown.batteries,
             way_out=way_out,
             way_home=way_home,
             time_s=cost.seconds,
             distance_m=sum(float(np.hypot(*np.diff(w, axis=0).T).sum()) for w in level_ways),
             energy_share=cost.joules / (rules.drone.battery_wh * 3600),
             points=cost.points,
-            farthest_m=max(_farthest(launch, w) for w in level_ways),
+            farthest_m=max(farthest_m(place, w) for w in level_ways),
         )
 
 
-def _parts(line: Line, prices: Prices, number: int) -> list[Line]:
+def _undominated(ways: list[_Flown]) -> list[_Flown]:
+    """Return of ways to the same line, the best first, each that uses less than all before it."""
+    kept: list[_Flown] = []
+    for way in ways:
+        if not kept or (way.batteries, way.used_j) < (kept[-1].batteries, kept[-1].used_j):
+            kept.append(way)
+    return kept
+
+
+def _parts(line: Line, prices: Prices, place: Point, number: int) -> list[Line]:
     """Return a line whole, or in the fewest equal parts that can be flown one by one.
 
     Neighbouring parts share `seam_photos` photographs.
     """
-    reason = prices.alone(line)
+    reason = prices.alone(line, place)
     if reason is None:
         return [line]
     shared = prices.rules.seam_photos
     most = line.photos // (shared + 1)
     finest = _cut(line, most, shared) if most > 1 else []
     # The ends of a line lie farthest from the launch: if those cannot be flown, no cut helps.
-    if finest and all(prices.alone(part) is None for part in (finest[0], finest[-1])):
+    if finest and all(prices.alone(part, place) is None for part in (finest[0], finest[-1])):
         for count in range(2, most + 1):
             parts = _cut(line, count, shared)
-            if all(prices.alone(part) is None for part in parts):
+            if all(prices.alone(part, place) is None for part in parts):
                 log.info("line %d is cut into %d parts: it %s", number + 1, count, reason)
                 return parts
     raise InputError(
@@ -421,9 +531,3 @@ def _cut(line: Line, count: int, shared: int) -> list[Line]:
     return [
         replace(line, start=stations[a], end=stations[a + size - 1], photos=size) for a in starts
     ]
-
-
-def _farthest(place: Point, path: ArrayLike) -> float:
-    """Return the greatest distance of a path's points (N, 2) from a place."""
-    away = np.asarray(path, float) - place
-    return float(np.hypot(away[:, 0], away[:, 1]).max())

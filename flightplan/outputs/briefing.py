@@ -216,8 +216,8 @@ class Briefing:
     """What the mission files are written as; decides the checklist."""
     files: tuple[str, ...] = ()
     """Names of the mission files, one for each sortie."""
-    battery_shares: tuple[float, ...] = ()
-    """Used by each sortie, as fractions of a full battery."""
+    batteries: tuple[tuple[int, float], ...] = ()
+    """Number of the battery that each sortie flies with, and the share of it that it uses."""
     drone: str = ""
     camera: str = ""
     area_ha: float = math.nan
@@ -240,7 +240,7 @@ class Briefing:
     def __post_init__(self) -> None:
         if not self.missions:
             raise InputError(f"briefing {self.title!r} has no mission; plan one first")
-        for name in ("files", "battery_shares"):
+        for name in ("files", "batteries"):
             given = len(getattr(self, name))
             if given not in (0, len(self.missions)):
                 raise InputError(
@@ -336,14 +336,14 @@ def _span(span: tuple[float, float], unit: str, decimals: int) -> str:
 
 def _sortie(briefing: Briefing, index: int) -> dict[str, str]:
     mission = briefing.missions[index]
-    share = briefing.battery_shares[index] if briefing.battery_shares else math.nan
+    battery = briefing.batteries[index] if briefing.batteries else None
     return {
         "number": str(index + 1),
         "file": briefing.files[index] if briefing.files else mission.name,
         "time": minutes(mission.duration_s),
         "photos": str(len(mission.photos)) if mission.photos else "?",
         "points": str(len(mission.waypoints)),
-        "battery": f"{share * 100:.0f} %" if math.isfinite(share) else "?",
+        "battery": f"{battery[0]}, {battery[1] * 100:.0f} %" if battery else "?",
         "end": mission.at_end.value,
     }
 
@@ -363,6 +363,18 @@ def minutes(seconds: float) -> str:
         return "?"
     whole = round(seconds)
     return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def hours(seconds: float) -> str:
+    """Return a time as hours and minutes.
+
+    Examples
+    --------
+    >>> hours(5400.0)
+    '1 h 30 min'
+    """
+    whole = round(seconds / 60)
+    return f"{whole // 60} h {whole % 60:02d} min" if whole >= 60 else f"{whole} min"
 
 
 def _places(missions: tuple[Mission, ...]) -> list[dict[str, str]]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from flightplan.outputs.briefing import write_page
 from flightplan.outputs.plan_map import (
     CONTOUR,
-    LANDING,
     DrawnSortie,
     PlanPicture,
     count_keys,
@@ -82,7 +81,6 @@ def write_map(picture_path: Path, page_path: Path, plan: PlanPicture) -> None:
             (plan.certificate.word_for(check), check_row(check))
             for check in plan.certificate.checks
         ],
-        landing=LANDING,
         position_in_words=position_in_words,
         places=worst_places(plan.certificate),
         cursor={
@@ -161,7 +159,7 @@ def _draw_legend(
     marks = [
         key("area", "#000000", "line"),
         *([key("exclusion", BAD, "hatch")] if plan.exclusions else []),
-        key(f"A, B … take-off; {LANDING} landing elsewhere", INK, "s"),
+        key("A, B … take-off", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
         *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),
         *([key(f"heights every {contours_m:g} m", CONTOUR, "line")] if contours_m else []),

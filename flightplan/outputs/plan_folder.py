@@ -22,11 +22,11 @@ import numpy as np
 import shapely
 from shapely import MultiPoint, Polygon
 
-from flightplan.coverage.sorties import Sortie
+from flightplan.coverage.sorties import Sortie, Sorties
 from flightplan.equipment.catalogue import App, Catalogue, Drone, Trigger
 from flightplan.formats.mission import Mission, Photo, Place, Role, Waypoint
 from flightplan.formats.mission_files import FORMATS, Format, write_mission
-from flightplan.outputs.briefing import Briefing, LightWindow, minutes, write_briefing
+from flightplan.outputs.briefing import Briefing, LightWindow, hours, minutes, write_briefing
 from flightplan.outputs.light_windows import (
     glint_windows,
     multispectral_windows,
@@ -272,6 +272,7 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
                 "photographs": flight.photos,
                 "seconds": round(flight.time_s),
                 "battery": round(flight.energy_share, 3),
+                "battery_number": flight.battery,
                 "farthest_m": round(flight.farthest_m),
             }
             for flight in sorties.flights
@@ -340,12 +341,11 @@ def _drawn(plan: FlightPlan, number: int, mission: Mission) -> DrawnSortie:
         photos=way.photos[:, :2],
         profile=plan.profiles[number],
         takeoff=flight.launch,
-        landing=None if flight.landing == flight.launch else flight.landing,
         facts={
             "lines": str(len(flight.lines)),
             "photographs": str(flight.photos),
             "time": minutes(flight.time_s),
-            "battery": f"{100 * flight.energy_share:.0f} %",
+            "battery": f"{flight.battery}, {100 * flight.energy_share:.0f} %",
             "way": f"{flight.distance_m / 1000:.1f} km",
             "farthest": f"{flight.farthest_m:.0f} m",
         },
@@ -370,8 +370,15 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("photographs", f"{sorties.photos}"),
         ("card space", f"{sorties.card_gb(request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
+        ("in the field", f"about {hours(sorties.field_s)}, walking and changes of battery counted"),
+        ("take-off places", _say_places(sorties)),
         ("batteries", f"{sorties.batteries}"),
     ]
+
+
+def _say_places(sorties: Sorties) -> str:
+    count = len(sorties.places)
+    return f"{count}, {sorties.walk_m / 1000:.1f} km from one to the last" if count > 1 else "1"
 
 
 def place_of(plan: FlightPlan) -> str:
@@ -394,7 +401,7 @@ def _briefing(
         missions=missions,
         format=first,
         files=tuple(_below(first, formats_of(request.drone), one.name) for one in missions),
-        battery_shares=tuple(flight.energy_share for flight in plan.sorties.flights),
+        batteries=tuple((one.battery, one.energy_share) for one in plan.sorties.flights),
         drone=request.drone.name,
         camera=" and ".join(camera.name for camera in request.cameras),
         area_ha=plan.coverage.area_m2 / 1e4,
@@ -424,7 +431,6 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
     setting, request = plan.layout.setting, plan.request
     takeoff = _place(flight.launch, plan)
     home_m = takeoff.ground_m
-    landing = None if flight.landing == flight.launch else _place(flight.landing, plan)
     highest_m = float(way.points[:, 2].max()) - home_m
     return_m = max(highest_m, _highest_near(plan, way) + RETURN_ABOVE_M - home_m)
     return Mission(
@@ -432,7 +438,6 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         waypoints=_waypoints(plan, way, home_m),
         photos=_photos(plan, flight, way, home_m),
         takeoff=takeoff,
-        landing=landing,
         takeoff_height_m=round(float(way.points[0, 2]) - home_m, 2),
         return_height_m=math.ceil(return_m * 10) / 10,
         speed_m_s=plan.layout.spacing.speed_m_s,

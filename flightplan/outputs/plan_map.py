@@ -52,8 +52,6 @@ GROUND_PX = 2.0
 CONTOURS = 9
 """About how many contour lines cross the relief shown."""
 CONTOUR = "#8a7d62"
-LANDING = "▼"
-"""Where a sortie lands, if not where it took off."""
 LEVEL_M = 0.5
 """Relief up to which ground is level and has no contour lines."""
 
@@ -71,8 +69,6 @@ class DrawnSortie:
     """Where photographs are taken, (M, 2)."""
     profile: Profile
     takeoff: tuple[float, float] | None = None
-    landing: tuple[float, float] | None = None
-    """If not where it took off."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the table of sorties says: column to value."""
 
@@ -338,13 +334,12 @@ def worst_places(certificate: Certificate) -> list[Spot]:
 
 
 def _draw_badges(axes: Axes, plan: PlanPicture) -> None:
-    """Letter take-offs as the briefing does, and mark landings elsewhere; number the rest.
+    """Letter take-offs as the briefing does, and number the rest.
 
     Worst places have numbers and, where there are several, sorties.
     """
     takeoffs = [one.takeoff for one in plan.sorties if one.takeoff is not None]
-    homes = {one.landing: LANDING for one in plan.sorties if one.landing is not None}
-    homes |= {place: plotting.place_letter(at) for at, place in enumerate(dict.fromkeys(takeoffs))}
+    homes = {place: plotting.place_letter(at) for at, place in enumerate(dict.fromkeys(takeoffs))}
     for number, spot in enumerate(worst_places(plan.certificate), start=1):
         plotting.draw_badge(
             axes, (spot.x_m, spot.y_m), str(number), BAD, square=True, zorder=5, gid="layer-failing"
@@ -359,4 +354,4 @@ def _draw_badges(axes: Axes, plan: PlanPicture) -> None:
                 axes, taken[-1], str(number + 1), colour, zorder=5, gid="layer-lines"
             )  # fmt: skip
     for place, letter in homes.items():
-        plotting.draw_badge(axes, place, letter, INK, square=letter != LANDING, zorder=6)
+        plotting.draw_badge(axes, place, letter, INK, square=True, zorder=6)

@@ -261,15 +261,12 @@ def _refuse_out_of_reach(request: PlanRequest, setting: Setting, spacing: Spacin
         return
     # Nothing is photographed from farther away than the diagonal of a footprint.
     reach_m = request.bounds.sight_m + max(math.hypot(*one.footprint_m) for one in spacing.cameras)
-    if setting.takeoffs:
-        near = shapely.union_all(shapely.points(setting.takeoffs)).buffer(reach_m)
-        beyond = setting.area.difference(near)
-    else:
-        beyond = setting.area.buffer(-reach_m)
-    if not beyond.is_empty:
+    if not setting.takeoffs:
+        return
+    near = shapely.union_all(shapely.points(setting.takeoffs)).buffer(reach_m)
+    if not setting.area.difference(near).is_empty:
         raise InputError(
-            f"{size}, and part of it lies too far from "
-            f"{'every take-off' if setting.takeoffs else 'any take-off on its edge'}: a drone is "
+            f"{size}, and part of it lies too far from every take-off: a drone is "
             f"flown up to {request.bounds.sight_m:g} m from its pilot; plan it in parts, give "
             "take-offs nearer to all of it (--takeoff LON,LAT, several may do), or, where your "
             "rules allow it, say --sight METRES"

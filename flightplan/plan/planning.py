@@ -14,7 +14,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import nearest_points
 
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
 from flightplan.coverage.sorties import Sortie, SortieRules, Sorties, split_route
@@ -46,8 +45,12 @@ SHORTEST_M = 0.5
 
 log = logging.getLogger(__name__)
 DEFAULT_GSD_M = 0.025
-AROUND = 8
-"""Places on the edge of the area tried as take-offs where one does not do."""
+MOST_STANDS = 400
+"""Places on the edge of the area, and in it, that are looked at for taking off."""
+MANY_PLACES = 6
+"""Take-off places up to which a plan is an ordinary day's work."""
+LEVEL_ENOUGH, SLOPE_OVER_M = 0.10, 6.0
+"""Slope on which one may take off and land, as the rise of a way of this length."""
 PROOFS = 4
 """Most times that a plan is proved with photographs added in between."""
 SHORTENINGS = 3
@@ -222,51 +225,67 @@ def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
     if layout.oblique is not None:
         route = join_routes(route, layout.oblique, setting.airspace, motion)
 
-    def way(start: Place, end: Place) -> Float:
-        found = setting.airspace.way(start, end, motion)
-        if found is None:
-            raise InputError("exclusions wall off part of the way; take off elsewhere")
-        return found
-
+    sight_m = request.bounds.sight_m if "sight" not in request.allowed else math.inf
     rules = SortieRules(
         drone=replace(request.drone, max_points=most_points),
         motion=motion,
         line_speed=lambda line: line_speed(line, spacing, request),
-        launches=setting.takeoffs or (_nearest_edge(route, setting),),
+        launches=setting.takeoffs or _stands(route, setting, sight_m),
         height_m=spacing.height_agl_m,
         battery=request.battery,
-        sight_m=request.bounds.sight_m if "sight" not in request.allowed else math.inf,
-        way=way,
+        sight_m=sight_m,
+        airspace=setting.airspace,
         climb_m=lambda path: _climb_m(path, setting),
     )
-    try:
-        return split_route(route, rules), not setting.takeoffs
-    except InputError:
-        if setting.takeoffs:
-            raise
-    around = shapely.line_interpolate_point(
-        max(shapely.get_parts(_edges(setting)), key=lambda part: part.length),
-        np.arange(AROUND) / AROUND,
-        normalized=True,
-    )
-    places = (*rules.launches, *((float(point.x), float(point.y)) for point in around))
-    return split_route(route, replace(rules, launches=places)), True
+    return split_route(route, rules), not setting.takeoffs
 
 
-def _edges(setting: Setting) -> BaseGeometry:
-    """Return the edges of the area on which one may take off."""
-    edges = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
-    return edges.boundary.difference(setting.airspace.solid)
+def _stands(route: Route, setting: Setting, sight_m: float) -> tuple[Place, ...]:
+    """Return where a team may take off that was told no place.
 
-
-def _nearest_edge(route: Route, setting: Setting) -> Place:
-    """Return the place on the edge of the area that is nearest to both ends of a route."""
-    edges = _edges(setting)
+    On the edge of the area, where it is nearest to both ends of the route, if all is in sight from
+    there; else anywhere on the edge and in the area.  Not on slopes, where there is a better place.
+    """
+    outer = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
+    edges = outer.boundary.difference(setting.airspace.solid)
     if edges.is_empty:
         raise InputError("no place on the edge of the area to take off from; give --takeoff")
-    ends = shapely.MultiPoint([route.lines[0].entry, route.lines[-1].exit]).centroid
-    near = nearest_points(edges, ends)[0]
-    return float(near.x), float(near.y)
+    steps = np.arange(0.0, edges.length, min(max(edges.length / MOST_STANDS, SAME_M), sight_m / 8))
+    around = _gentle(shapely.get_coordinates(_along(edges, steps)), setting.terrain)
+    ends = np.mean([route.lines[0].entry, route.lines[-1].exit], axis=0)
+    near = around[np.argmin(np.hypot(*(around - ends).T))]
+    flown = np.concatenate([line.flown for line in route.lines])
+    if np.hypot(*(flown - near).T).max() <= sight_m:
+        return ((float(near[0]), float(near[1])),)
+    within = outer.difference(setting.airspace.solid)
+    step_m = max(sight_m / 8, math.sqrt(within.area / MOST_STANDS))
+    x_min, y_min, x_max, y_max = within.bounds
+    x, y = np.meshgrid(np.arange(x_min, x_max, step_m), np.arange(y_min, y_max, step_m))
+    x, y = x.ravel() + step_m / 2, y.ravel() + step_m / 2
+    inner = np.column_stack([x, y])[shapely.contains_xy(within, x, y)]
+    places = np.concatenate([around, _gentle(inner, setting.terrain)])
+    return tuple((float(x), float(y)) for x, y in places)
+
+
+def _along(edges: BaseGeometry, steps: Float) -> Float:
+    """Return points at distances along edges, which may be in parts."""
+    parts = shapely.get_parts(shapely.line_merge(edges))
+    starts = np.cumsum([0.0, *(part.length for part in parts)])
+    which = np.searchsorted(starts, steps, side="right") - 1
+    return np.asarray(shapely.line_interpolate_point(parts[which], steps - starts[which]))
+
+
+def _gentle(places: Float, terrain: Terrain) -> Float:
+    """Return the places (N, 2) that are level enough to land on; the most level, if none is."""
+    if not len(places):
+        return places
+    half_m = SLOPE_OVER_M / 2
+    east, north = (
+        (terrain.at(places + step) - terrain.at(places - step)) / SLOPE_OVER_M
+        for step in ((half_m, 0.0), (0.0, half_m))
+    )
+    slope = np.hypot(east, north)
+    return places[slope <= max(LEVEL_ENOUGH, float(slope.min()))]
 
 
 def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
@@ -340,14 +359,16 @@ def _warnings(
             "overlap and clearance are not as proved. Give one with --dem"
         )
     if guessed:
-        places = sorted({flight.launch for flight in sorties.flights})
-        where = " and ".join(
+        where = ", ".join(
             position_in_words(lon, lat)
-            for lon, lat in layout.setting.frame.geodetic_from_plan(places)
+            for lon, lat in layout.setting.frame.geodetic_from_plan(sorties.places)
         )
+        said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
+    if len(sorties.places) > MANY_PLACES:
         said.append(
-            f"take-off assumed at {where}, on the edge of the area; give yours with "
-            "--takeoff LON,LAT"
+            f"{len(sorties.places)} take-off places, with {sorties.walk_m / 1000:.1f} km between "
+            f"them: a pilot sees {layout.request.bounds.sight_m:g} m. Where your rules allow more, "
+            "say --sight METRES; or plan the area in parts, one for each day"
         )
     said += _if_swapped(layout.request.area)
     said += [

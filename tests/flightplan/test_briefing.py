@@ -43,7 +43,7 @@ def briefing(mission):
         missions=(mission, mission),
         format=Format.DJI_TIMER,
         files=("dorf-1.kmz", "dorf-2.kmz"),
-        battery_shares=(0.61, 0.58),
+        batteries=((1, 0.61), (2, 0.58)),
         drone="DJI Mini 4 Pro",
         gsd_cm=(1.94, 2.26),
         frontlap=0.8,
@@ -149,6 +149,6 @@ def test_the_page_is_well_formed_svg(briefing, tmp_path):
 
 def test_a_briefing_without_missions_or_with_files_missing_is_refused(briefing):
     with pytest.raises(InputError, match="has no mission"):
-        replace(briefing, missions=(), files=(), battery_shares=())
+        replace(briefing, missions=(), files=(), batteries=())
     with pytest.raises(InputError, match="1 files for 2 missions"):
         replace(briefing, files=("a",))
