@@ -39,9 +39,10 @@ HOPELESS = 12.0
 FEW = 4
 """Of up to so many strips, the whole sweep is moved as often as anything else is changed."""
 SLIDES_M = (0.5, 1.0, 2.0, 4.0, 8.0)
-NEAR = 0.6
-"""Share of a spacing, across and along, within which a place has a photograph of its own: half
-of it, and some room where lines of different headings meet."""
+NEAR = (0.505, 1.0)
+"""Shares of the spacings, across and along, within which a place has a photograph of its own: half
+of it across, so that lines of neighbouring cells, too, are no farther apart than was asked; along,
+some room where a line ends at those of another heading."""
 RIM = 0.3
 """Width of the rim of the field where that is not asked, as a share of the line spacing."""
 
@@ -89,7 +90,7 @@ class Lacks:
     """What a tour's photographs leave to be seen.
 
     Besides the views asked for, the overlap asked for must hold: every place in the field's
-    interior has a photograph of its own, no farther than `NEAR` of a spacing along and across.
+    interior has a photograph of its own, no farther than `NEAR` of the spacings.
     """
 
     def __init__(self, places: Places, axes: Sequence[Axes], pattern: Pattern, views: int) -> None:
@@ -100,8 +101,8 @@ class Lacks:
         self._near = Sightings(
             places.inner,
             axes,
-            across_m=2 * NEAR * pattern.line_spacing_m,
-            along_m=2 * NEAR * pattern.photo_spacing_m,
+            across_m=2 * NEAR[0] * pattern.line_spacing_m,
+            along_m=2 * NEAR[1] * pattern.photo_spacing_m,
         )
         self._asked = views
 

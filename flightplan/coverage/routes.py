@@ -29,8 +29,8 @@ Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 NADIR_DEG = -90.0
 """Pitch of a gimbal that looks straight down."""
-NOTHING_M2 = 1e-6
-"""Slivers of less area are no ground."""
+NOTHING_M, NOTHING_M2 = 1e-6, 1e-6
+"""Shorter ways are none, and slivers of less area are no ground."""
 TOUCH_M = 0.01
 """A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 
@@ -66,6 +66,12 @@ class Line:
         return float(np.degrees(np.arctan2(dx, dy)) % 360.0)
 
     @property
+    def course(self) -> Float:
+        """Unit vector from start to end, (2,); zero for a line of no length."""
+        way = np.array(self.end) - np.array(self.start)
+        return np.asarray(way / self.length_m if self.length_m > 0 else np.zeros(2))
+
+    @property
     def stations(self) -> Float:
         """Where the photographs are taken, (photos, 2)."""
         return np.linspace(self.start, self.end, self.photos)
@@ -81,8 +87,7 @@ class Line:
 
         A line of one photograph is taken without run-in and run-out: it has no direction.
         """
-        start, end = np.array(self.start), np.array(self.end)
-        course = (end - start) / self.length_m if self.length_m > 0 else np.zeros(2)
+        start, end, course = np.array(self.start), np.array(self.end), self.course
         return np.array([start - self.run_in_m * course, start, end, end + self.run_out_m * course])
 
     @property
@@ -240,6 +245,27 @@ class Airspace:
             return np.empty((0, 2))
         ends = np.array([[part[0], part[-1]] for part in parts])
         return np.asarray(np.sort(np.hypot(*np.moveaxis(ends - start, 2, 0)), axis=1))
+
+    def room_m(self, place: ArrayLike, course: ArrayLike, most_m: float) -> float:
+        """Return how far one can fly from a place on a course, a unit vector, up to a bound."""
+        parts = self.open_parts(place, np.asarray(place) + most_m * np.asarray(course))
+        starts_here = parts[parts[:, 0] < NOTHING_M]
+        return float(starts_here[0, 1]) if len(starts_here) else 0.0
+
+    def with_runs(self, line: Line, run_m: float) -> Line:
+        """Return a line with as much run-in and run-out as asked, and there is room for."""
+        course = line.course
+        return replace(
+            line,
+            run_in_m=self.room_m(line.start, -course, run_m),
+            run_out_m=self.room_m(line.end, course, run_m),
+        )
+
+    def reaches(self, start: ArrayLike, line: Line, motion: Motion) -> bool:
+        """Tell whether a line is free, and there is a way to it from a place."""
+        flown = line.flown
+        free = not self.blocked(flown[0], flown[-1])[0]
+        return free and self.way(start, line.entry, motion) is not None
 
     def seconds(self, starts: Float, ends: Float, motion: Motion) -> Float:
         """Return the time (N, M) from each start (N, 2) to each end (M, 2) round the obstacles.

@@ -262,16 +262,10 @@ class Pricing:
             course = self._along[strip.sweep]
             start, end = base + strip.start_m * course, base + strip.end_m * course
             self._spans[strip] = (
-                strip.start_m - self._room(start, -course),
-                strip.end_m + self._room(end, course),
+                strip.start_m - self.airspace.room_m(start, -course, self._run_in_m),
+                strip.end_m + self.airspace.room_m(end, course, self._run_in_m),
             )
         return self._spans[strip]
-
-    def _room(self, place: Float, course: Float) -> float:
-        """Return how far from a place on a course there is room for a run-in."""
-        parts = self.airspace.open_parts(place, place + self._run_in_m * course)
-        starts_here = parts[parts[:, 0] < 1e-6]
-        return float(starts_here[0, 1]) if len(starts_here) else 0.0
 
     def clear(self, strips: Sequence[Strip]) -> bool:
         """Tell whether strips keep out of obstacles."""

@@ -27,8 +27,8 @@ from flightplan.plan.request import (
     set_plan,
     with_terrain,
 )
-from flightplan.proof.certificate import Asked, certify
-from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
+from flightplan.proof.certificate import LAP_HAIR, Asked, certify
+from flightplan.proof.footprints import GroundCells, Laps, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.repair import AdditionPattern, repair
 from flightplan.terrain.height_band import HeightBand
@@ -45,6 +45,8 @@ SETTLE_S = 1.0
 """Time of level flight before the first photograph of a line."""
 MARGIN_M = 10.0
 """Ground known beyond the way, for gusts, GNSS errors and photographs added."""
+APART = 3.0
+"""Photographs in a row without a fault that part two faults of the same line."""
 OBLIQUE_VIEWS = 3
 """Oblique photographs that shall see every place."""
 LAYOUTS = 3
@@ -80,16 +82,67 @@ def add_photographs(
     )
     if not repaired.added:
         return route, ()
-    # Prolonged lines come back without their runs.
+    # Lines come back without their runs, for which an obstacle may leave less room.
+    airspace = setting.airspace
     old = [
-        replace(line, run_in_m=before.run_in_m, run_out_m=before.run_out_m)
+        replace(airspace.with_runs(line, layout.run_in_m), extra=before.extra)
+        if line.photos > before.photos
+        else before
         for before, line in zip(route.lines, repaired.lines, strict=False)
     ]
     new = [
-        replace(line, run_in_m=layout.run_in_m, run_out_m=layout.run_in_m, extra=True)
+        replace(airspace.with_runs(line, layout.run_in_m), extra=True)
         for line in repaired.lines[len(old) :]
     ]
-    return route_over(_inserted(old, new), setting.airspace, layout.motion), repaired.words
+    new = [line for line in new if airspace.reaches(old[0].entry, line, layout.motion)]
+    return route_over(_inserted(old, new), airspace, layout.motion), repaired.words
+
+
+def close_gaps(
+    layout: Layout, laps: Laps, lines: Sequence[Line], coverage: Coverage
+) -> tuple[Route, tuple[str, ...]]:
+    """Add lines half way between neighbours that overlap less than was asked.
+
+    Returns the same route if none do over the area, or no line helps, and what was added in words.
+    """
+    route, airspace = layout.route, layout.setting.airspace
+    over = coverage.over_area(laps.side_at)
+    short = over & (laps.side < layout.request.overlap.side - LAP_HAIR)
+    new = []
+    for first, second in np.unique(laps.side_lines[short], axis=0):
+        here = short & (laps.side_lines == (first, second)).all(axis=1)
+        course = lines[first].course
+        across = np.array([-course[1], course[0]])
+        beside = float((laps.side_at[here] @ across).mean())
+        along, each_m = np.sort(laps.side_at[here] @ course), layout.spacing.photo_m
+        for run in np.split(along, np.flatnonzero(np.diff(along) > APART * each_m) + 1):
+            line = _filling(
+                airspace, beside * across, course, (run[0] - each_m, run[-1] + each_m), each_m
+            )
+            line = airspace.with_runs(line, layout.run_in_m)
+            if airspace.reaches(route.lines[0].entry, line, layout.motion):
+                new.append(line)
+    if not new:
+        return route, ()
+    words = (
+        f"{len(new)} {'line' if len(new) == 1 else 'lines'} of "
+        f"{sum(line.photos for line in new)} photographs added between neighbours too far apart.",
+    )
+    return route_over(_inserted(list(route.lines), new), airspace, layout.motion), words
+
+
+def _filling(
+    airspace: Airspace, foot: Float, course: Float, span_m: tuple[float, float], each_m: float
+) -> Line:
+    """Return a line along a course beside a foot, over so much of a span as obstacles leave."""
+    middle_m, half_m = sum(span_m) / 2, (span_m[1] - span_m[0]) / 2
+    middle = foot + middle_m * course
+    before, after = (airspace.room_m(middle, way, half_m) for way in (-course, course))
+    photos = max(math.floor((before + after) / each_m), 1) + 1
+    length_m = (photos - 1) * each_m
+    start = middle + ((after - before - length_m) / 2) * course
+    (x0, y0), (x1, y1) = start.tolist(), (start + length_m * course).tolist()
+    return Line(start=(x0, y0), end=(x1, y1), photos=photos)
 
 
 def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:

@@ -20,7 +20,14 @@ from flightplan.coverage.sorties import Sortie, SortieRules, Sorties, split_rout
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import read_catalogue, user_files
 from flightplan.formats.mission import Role
-from flightplan.plan.layout import Layout, add_photographs, asked_of, join_routes, lay_out
+from flightplan.plan.layout import (
+    Layout,
+    add_photographs,
+    asked_of,
+    close_gaps,
+    join_routes,
+    lay_out,
+)
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
@@ -157,10 +164,15 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         sorties, ways, guessed = _flights(layout)
         photos = photos_of(sorties, ways)
         coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
-        if coverage.share_below(request.asked_views) == 0 or spare == PROOFS - 1:
+        taken = regular(photos, sorties.lines)
+        laps = measure_laps(photos, camera, setting.terrain, regular=taken)
+        if spare == PROOFS - 1:
             break
         # What is added moves the rest a little; a photograph to spare keeps that from mattering.
-        route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
+        if coverage.share_below(request.asked_views) > 0:
+            route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
+        else:
+            route, more = close_gaps(layout, laps, sorties.lines, coverage)
         if not more:
             break
         layout, words = replace(layout, route=route), words + more
@@ -174,7 +186,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     certificate = certify(
         asked,
         coverage,
-        laps=measure_laps(regular(photos, sorties.lines), camera, setting.terrain),
+        laps=laps,
         profiles=profiles,
         photographs=len(photos),
         frame=setting.frame,
@@ -315,10 +327,10 @@ def photos_of(sorties: Sorties, ways: Sequence[FlightWay]) -> Photos:
     return Photos(position=position, heading_deg=headings[line], pitch_deg=pitches[line], line=line)
 
 
-def regular(photos: Photos, lines: Sequence[Line]) -> Photos:
-    """Return the photographs of the pattern that looks straight down, without those added to it."""
+def regular(photos: Photos, lines: Sequence[Line]) -> NDArray[np.bool_]:
+    """Tell which photographs are of the pattern that looks straight down, none of those added."""
     kept = np.array([line.pitch_deg == NADIR_DEG and not line.extra for line in lines])
-    return photos.some(kept[photos.line])
+    return np.asarray(kept[photos.line])
 
 
 def _facts(

@@ -16,6 +16,7 @@ from typing import TypedDict
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import Geod
 from shapely import MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
@@ -48,6 +49,9 @@ PLAN_FILE, PLAN_VERSION = "plan.json", 1
 CLEARANCE_M = 5.0
 """Distance kept from holes and exclusions: consumer GNSS and gusts."""
 FLAT_CELL_M = 50.0
+FARTHEST_M = 20_000.0
+"""No drone of the catalogue flies farther from where it takes off."""
+GEOD = Geod(ellps="WGS84")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +173,8 @@ def set_plan(request: PlanRequest) -> Setting:
         for each in request.exclusions
         for part in shapely.get_parts(frame.to_plan(each.polygons))
     )
+    for place in request.takeoffs:
+        _refuse_far(place, request.area.centre)
     solid = shapely.union_all(exclusions) if exclusions else None
     takeoffs = tuple(_takeoff(place, frame, solid) for place in request.takeoffs)
     return Setting(
@@ -197,6 +203,24 @@ def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: f
         return replace(setting, terrain=Terrain.flat(bounds, cell_m=FLAT_CELL_M))
     terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)
     return replace(setting, terrain=terrain)
+
+
+def _refuse_far(place: tuple[float, float], centre: tuple[float, float]) -> None:
+    """Refuse a take-off that cannot be meant, before anything is measured in the plan's plane."""
+
+    def away_m(lon_deg: float, lat_deg: float) -> float:
+        if not (abs(lat_deg) <= 90 and abs(lon_deg) <= 360):
+            return math.inf
+        return float(GEOD.inv(lon_deg, lat_deg, *centre)[2])
+
+    if (far_m := away_m(*place)) <= FARTHEST_M:
+        return
+    said = f"take-off {place[0]:g},{place[1]:g} lies {far_m / 1000:,.0f} km from the area"
+    if math.isinf(far_m):
+        said = f"take-off {place[0]:g},{place[1]:g} lies nowhere on Earth"
+    swapped = away_m(place[1], place[0]) <= FARTHEST_M
+    remedy = f"say --takeoff {place[1]:g},{place[0]:g}" if swapped else "give --takeoff LON,LAT"
+    raise InputError(f"{said}; {'longitude comes first: ' if swapped else ''}{remedy}")
 
 
 def _takeoff(place: tuple[float, float], frame: PlanFrame, solid: BaseGeometry | None) -> Place:

@@ -289,7 +289,8 @@ class _Checker:
         return _check("GSD", "cm", asked_m * 100, seen * 100, True, share, found, places)
 
     def lap(self, name: str, asked: float, laps: Float, at: Float) -> Check:
-        over = self.over_area(at)
+        over = self.coverage.over_area(at)
+        over = over if over.any() else np.ones(len(at), bool)
         laps, at = laps[over], at[over]
         share = float((laps < asked - LAP_HAIR).mean())
         found = f"Least {name} on the ground {laps.min():.1%}; {asked:.0%} were asked"
@@ -297,15 +298,6 @@ class _Checker:
             found += f" and {_percent(share)} of neighbours overlap less"
         places = self.points(laps, at, laps < asked - LAP_HAIR)
         return _check(name, "", asked, laps, False, share, found, places)
-
-    def over_area(self, at: Float) -> NDArray[np.bool_]:
-        """Tell which places lie in the area; all, if none does."""
-        grid = self.coverage.grid
-        row = np.floor((grid.y_max - at[:, 1]) / grid.cell_m).astype(int)
-        col = np.floor((at[:, 0] - grid.x_min) / grid.cell_m).astype(int)
-        over = (row >= 0) & (row < grid.rows) & (col >= 0) & (col < grid.cols)
-        over[over] = self.coverage.inside[row[over], col[over]]
-        return over if over.any() else np.ones(len(at), bool)
 
     def heights(self, asked: Asked, profiles: Sequence[Profile]) -> list[Check]:
         height = np.concatenate([profile.height_agl_m for profile in profiles])

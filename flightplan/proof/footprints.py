@@ -6,13 +6,14 @@ A proof looks at cells over the area, with height and slope: the ground as it is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Line
@@ -41,6 +42,8 @@ PARALLEL_DEG = 5.0
 """Lines whose courses differ by less, or by as much less than half a turn, are neighbours."""
 HAIR_M = 1e-3
 """Lines that end at the same place are abreast there, whatever arithmetic says."""
+NEARER = 0.9
+"""Share of the distance from the middle between two photographs at which a third one is between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,12 +263,16 @@ class Laps:
     """Of each photograph with the nearest one on the next line, (M,)."""
     side_at: Float
     """(M, 2)."""
+    side_lines: NDArray[np.int_]
+    """Numbers of the lines of both, (M, 2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Strip:
     """The photographs of one line, measured along and across a common course."""
 
+    number: int
+    """Of the line."""
     along: Float
     across: Float
     edges: Float
@@ -273,20 +280,31 @@ class _Strip:
     places: Float
 
 
-def measure_laps(photos: Photos, camera: Camera, terrain: Terrain) -> Laps:
+def measure_laps(
+    photos: Photos,
+    camera: Camera,
+    terrain: Terrain,
+    *,
+    regular: NDArray[np.bool_] | None = None,
+) -> Laps:
     """Measure frontlap and sidelap between footprints cast on the terrain.
+
+    Of photographs that are not `regular` (N,), added to a pattern, no overlap is measured; by
+    default all are.
 
     Notes
     -----
     Footprints are measured through their middle: from the middle of the far edge to that of the
     near one, and from left to right.  What relief does to their corners shows in the number of
     photographs, which `flightplan.proof.prove` counts everywhere.  The length that an overlap is a
-    fraction of is that of the shorter of both footprints.  Lines are neighbours if they are
-    parallel, abreast of one another for at least part of their length, and no other line lies
-    between.
+    fraction of is that of the shorter of both footprints.  A photograph's neighbour stands on the
+    next parallel line abreast of it; where a third one stands nearer to the middle between them
+    than they do, as between the arms of a U that lines of another course join, they are none.
     """
+    standing = photos.position[:, :2]
+    photos = photos if regular is None else photos.some(regular)
     hits = cast(photos, border_rays(camera, 2), terrain)[..., :2]
-    front, front_at, side, side_at = [], [], [], []
+    front, front_at, side, side_at, side_lines = [], [], [], [], []
     for numbers in _families(photos):
         strips = _strips(photos, hits, numbers)
         for strip in strips:
@@ -294,19 +312,20 @@ def measure_laps(photos: Photos, camera: Camera, terrain: Terrain) -> Laps:
                 front.append(_overlap(strip.edges[:-1, :2], strip.edges[1:, :2]))
                 front_at.append((strip.places[:-1] + strip.places[1:]) / 2)
         for number, strip in enumerate(strips):
-            beside = _next_strip(strip, strips[number + 1 :])
-            if beside is None:
-                continue
-            nearest = np.abs(strip.along[:, None] - beside.along).argmin(axis=1)
-            abreast = strip.along >= beside.along.min() - HAIR_M
-            abreast &= strip.along <= beside.along.max() + HAIR_M
-            side.append(_overlap(strip.edges[:, 2:], beside.edges[nearest, 2:])[abreast])
-            side_at.append(((strip.places + beside.places[nearest]) / 2)[abreast])
+            for here, beside, there in _neighbours(strip, strips[number + 1 :]):
+                side.append(_overlap(strip.edges[here, 2:], beside.edges[there, 2:]))
+                side_at.append(np.stack([strip.places[here], beside.places[there]]))
+                side_lines.append(np.tile([strip.number, beside.number], (len(here), 1)))
+    pairs = np.concatenate([*side_at, np.empty((2, 0, 2))], axis=1)
+    middle, half_m = pairs.mean(axis=0), np.hypot(*(pairs[1] - pairs[0]).T) / 2
+    others_m = cKDTree(standing).query(middle)[0]
+    between = others_m < NEARER * half_m
     return Laps(
         front=np.concatenate([*front, np.empty(0)]),
         front_at=np.vstack([*front_at, np.empty((0, 2))]),
-        side=np.concatenate([*side, np.empty(0)]),
-        side_at=np.vstack([*side_at, np.empty((0, 2))]),
+        side=np.concatenate([*side, np.empty(0)])[~between],
+        side_at=middle[~between],
+        side_lines=np.concatenate([*side_lines, np.empty((0, 2), int)])[~between],
     )
 
 
@@ -345,6 +364,7 @@ def _strips(photos: Photos, hits: Float, numbers: NDArray[np.int_]) -> list[_Str
         order = np.argsort(places @ ahead, kind="stable")
         strips.append(
             _Strip(
+                number=int(number),
                 along=(places @ ahead)[order],
                 across=(places @ right)[order],
                 edges=edges[order],
@@ -354,17 +374,25 @@ def _strips(photos: Photos, hits: Float, numbers: NDArray[np.int_]) -> list[_Str
     return sorted(strips, key=lambda strip: float(strip.across.mean()))
 
 
-def _next_strip(strip: _Strip, others: list[_Strip]) -> _Strip | None:
-    """Return the first line to the right that is abreast of this one."""
+def _neighbours(
+    strip: _Strip, others: list[_Strip]
+) -> Iterator[tuple[NDArray[np.intp], _Strip, NDArray[np.intp]]]:
+    """Yield the lines to the right that have neighbours of a line's photographs, and which.
+
+    Numbers of photographs of this line, the other line, and numbers of its photographs.
+    """
+    alone = np.ones(len(strip.along), bool)
     for other in others:
-        collinear = abs(other.across.mean() - strip.across.mean()) < 0.01 * np.ptp(
-            strip.edges[0, 2:]
-        )
-        if collinear or other.along.min() > strip.along.max():
+        if abs(other.across.mean() - strip.across.mean()) < 0.01 * np.ptp(strip.edges[0, 2:]):
             continue
-        if other.along.max() >= strip.along.min():
-            return other
-    return None
+        abreast = alone & (strip.along >= other.along.min() - HAIR_M)
+        abreast &= strip.along <= other.along.max() + HAIR_M
+        here = np.flatnonzero(abreast)
+        if here.size:
+            yield here, other, np.abs(strip.along[here, None] - other.along).argmin(axis=1)
+            alone &= ~abreast
+        if not alone.any():
+            return
 
 
 def _overlap(one: Float, other: Float) -> Float:

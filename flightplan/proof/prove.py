@@ -94,6 +94,15 @@ class Coverage:
         """Return the share of the area that fewer than `count` photographs see."""
         return float((self.count[self.inside] < count).mean())
 
+    def over_area(self, at: Float) -> NDArray[np.bool_]:
+        """Tell which plan points (N, 2) lie in the area, as (N,)."""
+        grid = self.grid
+        row = np.floor((grid.y_max - at[:, 1]) / grid.cell_m).astype(int)
+        col = np.floor((at[:, 0] - grid.x_min) / grid.cell_m).astype(int)
+        over = (row >= 0) & (row < grid.rows) & (col >= 0) & (col < grid.cols)
+        over[over] = self.inside[row[over], col[over]]
+        return over
+
 
 def whereabouts(x: float, y: float, bounds: tuple[float, float, float, float]) -> str:
     """Return in which part of a rectangle a place lies.

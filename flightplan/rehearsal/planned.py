@@ -116,7 +116,7 @@ def prove_flown(
     certificate = certify(
         asked,
         coverage,
-        laps=measure_laps(photos.some(photos.pitch_deg == NADIR_DEG), camera, terrain),
+        laps=measure_laps(photos, camera, terrain, regular=photos.pitch_deg == NADIR_DEG),
         profiles=[
             profile_along(
                 _way(plan, mission),

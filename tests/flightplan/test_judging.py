@@ -34,7 +34,7 @@ def coverage(count: np.ndarray, gsd_m: float = 0.02) -> Coverage:
 
 def test_a_plan_that_reaches_all_that_is_asked_passes() -> None:
     laps = Laps(front=np.array([0.8]), front_at=np.zeros((1, 2)), side=np.array([0.7]),
-                side_at=np.zeros((1, 2)))  # fmt: skip
+                side_at=np.zeros((1, 2)), side_lines=np.zeros((1, 2), int))  # fmt: skip
     way = profile_along([[0, 5, 60], [10, 5, 62]], Terrain.flat((0, 0, 10, 10)))
     certificate = certify(
         Asked(photographs=9, gsd_m=0.02, frontlap=0.8, sidelap=0.7, least_height_agl_m=58,
@@ -81,7 +81,8 @@ def test_coarse_ground_fails_and_ground_not_seen_does_not_count_twice() -> None:
 
 def test_overlaps_beyond_the_area_do_not_count() -> None:
     laps = Laps(front=np.array([0.8, 0.2]), front_at=np.array([[5.0, 5], [5, 12]]),
-                side=np.array([0.6, 0.1]), side_at=np.array([[5.0, 5], [-3, 5]]))  # fmt: skip
+                side=np.array([0.6, 0.1]), side_at=np.array([[5.0, 5], [-3, 5]]),
+                side_lines=np.zeros((2, 2), int))  # fmt: skip
     asked = Asked(frontlap=0.8, sidelap=0.7)
     certificate = certify(asked, coverage(np.full((10, 10), 1)), laps=laps, photographs=4)
     _, front, side = certificate.checks

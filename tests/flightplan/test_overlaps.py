@@ -58,7 +58,33 @@ def test_a_double_grid_is_measured_family_by_family() -> None:
     photos = Photos.on_lines(flown, lambda xy: np.full(len(xy), 60.0))
     laps = measure_laps(photos, CAMERA, Terrain.flat(WIDE))
     np.testing.assert_allclose(laps.side, 0.7, atol=1e-3)
-    assert laps.side.shape == (20,)
+    # Not where a photograph of the other grid stands in the middle between two.
+    assert laps.side.shape == (8,)
+
+
+def test_the_arms_of_a_u_are_no_neighbours_across_what_joins_them() -> None:
+    arms = [Line(start=(x, 0.0), end=(x, 120.0), photos=11) for x in (0.0, 24.0, 150.0, 174.0)]
+    base = [Line(start=(-12.0, y), end=(186.0, y), photos=17) for y in (0.0, 24.0)]
+    photos = Photos.on_lines(arms + base, lambda xy: np.full(len(xy), 60.0))
+    laps = measure_laps(photos, CAMERA, Terrain.flat(WIDE))
+    low = laps.side_at[laps.side < 0.7 - 1e-3]
+    # What is left lies in the notch, which is none of the area.
+    assert len(low)
+    assert low[:, 1].min() > 30.0
+    assert np.abs(low[:, 0] - 87.0).max() < 1.0
+
+
+def test_a_short_line_between_two_is_the_neighbour_of_both_only_as_far_as_it_goes() -> None:
+    whole = [Line(start=(x, 0.0), end=(x, 120.0), photos=11) for x in (0.0, 48.0)]
+    short = Line(start=(24.0, 60.0), end=(24.0, 120.0), photos=6)
+    photos = Photos.on_lines([*whole, short], lambda xy: np.full(len(xy), 60.0))
+    laps = measure_laps(photos, CAMERA, Terrain.flat(WIDE))
+    # Before it begins the two are neighbours, and too far apart; less than half of their distance
+    # before it, it is still nearer.
+    far = laps.side < 0.5
+    np.testing.assert_allclose(laps.side[far], 1 - 48 / 80, atol=1e-3)
+    assert laps.side_at[far, 1].max() < 60 - 0.8 * 24
+    np.testing.assert_allclose(laps.side[~far], 0.7, atol=1e-3)
 
 
 def test_lines_beyond_a_gap_do_not_count_as_neighbours_of_their_own_continuation() -> None:

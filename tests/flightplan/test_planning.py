@@ -62,6 +62,13 @@ def test_the_farm_is_planned_and_proved(plan: FlightPlan) -> None:
     assert len(plan.sorties.flights) == len(plan.ways) == 1
 
 
+def test_the_take_off_is_not_put_on_a_slope(plan: FlightPlan) -> None:
+    terrain = plan.layout.setting.terrain
+    for x, y in plan.sorties.places:
+        east, west, north, south = terrain.at([(x + 3, y), (x - 3, y), (x, y + 3), (x, y - 3)])
+        assert np.hypot(east - west, north - south) / 6 <= 0.11
+
+
 def test_the_way_keeps_its_band_over_the_ground(plan: FlightPlan) -> None:
     (profile,) = plan.profiles
     above = profile.height_agl_m
@@ -196,3 +203,29 @@ def test_a_tilt_that_cannot_be_meant_is_refused(request_: PlanRequest) -> None:
 def test_a_gsd_in_metres_instead_of_centimetres_is_refused(request_: PlanRequest) -> None:
     with pytest.raises(InputError, match="GSD of 250 cm cannot be meant"):
         replace(request_, gsd_m=2.5)
+
+
+def test_lines_round_a_hole_overlap_as_asked(catalogue: Catalogue) -> None:
+    frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
+    ring = Polygon(
+        [(-200, -150), (200, -150), (200, 150), (-200, 150)],
+        [[(-65, -50), (65, -50), (65, 50), (-65, 50)]],
+    )
+    area = SurveyArea(polygons=MultiPolygon([frame.to_geodetic(ring)]), source="a field")
+    drone = catalogue.drone("mini 4 pro")
+    made = make_plan(
+        PlanRequest(area=area, drone=drone, cameras=catalogue.cameras_of(drone), gsd_m=0.03)
+    )
+    assert made.certificate.passed, made.certificate.sentence
+    assert not any(
+        way.points[:, :2][(np.abs(way.points[:, :2]) < (65, 50)).all(axis=1)].size
+        for way in made.ways
+    )
+
+
+def test_a_takeoff_with_latitude_first_is_recognised(request_: PlanRequest) -> None:
+    lon, lat = request_.area.centre
+    with pytest.raises(InputError, match=rf"longitude comes first: say --takeoff {lon:g},{lat:g}$"):
+        make_plan(replace(request_, takeoffs=[(lat, lon)]))
+    with pytest.raises(InputError, match="km from the area; give --takeoff LON,LAT"):
+        make_plan(replace(request_, takeoffs=[(lon + 20.0, lat)]))
