@@ -117,6 +117,20 @@ def test_entities_in_a_kml_are_refused(tmp_path: Path) -> None:
         read_area(path)
 
 
+@pytest.mark.parametrize("corner", [0, 2])
+@pytest.mark.parametrize("word", ["nan", "inf"])
+def test_ring_of_a_kml_with_a_word_for_a_number_is_refused(
+    tmp_path: Path, corner: int, word: str
+) -> None:
+    """At the first corner the ring would not even close: NaN is not itself."""
+    ring: list[list[Any]] = [list(place) for place in SQUARE]
+    ring[corner][0] = word
+    path = tmp_path / "a.kml"
+    path.write_text(kml(kml_polygon(ring)), encoding="utf-8")
+    with pytest.raises(InputError, match=r"a ring cannot be read .* that is no number"):
+        read_area(path)
+
+
 @pytest.mark.parametrize(
     ("driver", "name"), [("ESRI Shapefile", "a.shp"), ("GPKG", "a.gpkg"), ("FlatGeobuf", "a.fgb")]
 )

@@ -242,6 +242,8 @@ def _kml_ring(path: Path, text: str) -> list[tuple[float, float]]:
         ring = [tuple(map(float, place.split(",")[:2])) for place in places]
         if len(ring) < 3:
             raise ValueError(f"only {len(ring)} places")
+        if not np.isfinite(ring).all():
+            raise ValueError("a coordinate that is no number")
         return [(lon, lat) for lon, lat in ring]
     except ValueError as error:
         raise InputError(f"{path}: a ring cannot be read ({error}); draw it again") from error
