@@ -289,11 +289,12 @@ def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
 def refuse_other_folder(root: StrPath) -> None:
     """Refuse what is neither a survey nor a folder that one can be made in, as `create_survey`."""
     root = Path(root)
+    unused = is_unused(root)  # first, as another command may make the survey at this moment
     if (root / "survey.toml").is_file():
         open_survey(root)
     elif root.exists() and not root.is_dir():
         raise NotASurveyError(f"{root}: is a file, not a survey folder; give a new folder")
-    elif not is_unused(root):
+    elif not unused:
         raise NotASurveyError(
             f"{root}: an output folder that is not a survey (it holds files but no survey.toml); "
             "give a new or empty folder"

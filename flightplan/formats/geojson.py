@@ -266,13 +266,14 @@ def waypoint_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) 
     Raises
     ------
     InputError
-        If a field has a value it cannot have.
+        If a field has a value it cannot have, or the height is missing.
     """
     numbers = _read_numbers(values, _WAYPOINT_NUMBERS)
+    if "height_m" not in numbers:
+        raise InputError("a waypoint has no height_m; write the mission again")
     return Waypoint(
         lon_deg=lon_deg,
         lat_deg=lat_deg,
-        height_m=numbers.pop("height_m", math.nan),
         role=_choice(Role, values.get("role", Role.TRANSIT.value), "role"),
         stop=str(values.get("stop", False)).lower() in ("true", "1"),
         **numbers,
@@ -280,12 +281,14 @@ def waypoint_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) 
 
 
 def photo_from(lon_deg: float, lat_deg: float, values: Mapping[str, object]) -> Photo:
-    """Return a photograph from a place and its fields."""
+    """Return a photograph from a place and its fields; raises as `waypoint_from` does."""
     numbers = _read_numbers(values, _PHOTO_NUMBERS)
+    if "height_m" not in numbers:
+        raise InputError("a photograph has no height_m; write the mission again")
     return Photo(
         lon_deg=lon_deg,
         lat_deg=lat_deg,
-        height_m=numbers.get("height_m", math.nan),
+        height_m=numbers["height_m"],
         heading_deg=numbers.get("heading_deg", math.nan),
         gimbal_pitch_deg=numbers.get("gimbal_pitch_deg", -90.0),
         line=int(finite(values.get("line", 0), "line")),

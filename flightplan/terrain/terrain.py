@@ -16,6 +16,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 from scipy import ndimage
@@ -108,9 +109,9 @@ class ElevationModel:
         Raises
         ------
         InputError
-            If the point has no place in the model's CRS.
+            If the point has no place in the model's CRS, or that is not one of the Earth.
         """
-        to_model = Transformer.from_crs(frame.crs, self.crs, always_xy=True)
+        to_model = self._to_model(frame)
         affine = self.source.transform
         steps = np.array([(0.0, 0.0), (affine.a, affine.d), (affine.b, affine.e)])
         x, y = (np.array(to_model.transform(*middle)) + steps).T
@@ -151,11 +152,21 @@ class ElevationModel:
         heights[off] = np.nan
         return heights, off
 
+    def _to_model(self, frame: PlanFrame) -> Transformer:
+        """Return the way from a plan to the model's CRS, if that is one of the Earth."""
+        try:
+            return Transformer.from_crs(frame.crs, self.crs, always_xy=True)
+        except ProjError as error:
+            raise InputError(
+                f"{self.path}: no way leads from the Earth to its CRS {self.crs.name!r}; "
+                "save it again in one such as UTM"
+            ) from error
+
     def _lines(self, frame: PlanFrame, grid: Grid) -> Float:
         """Return column and row in the model on every `_STRIDE`-th row of a grid, (2, R, cols)."""
         counts = [-(-size // _STRIDE) + 1 for size in grid.shape]
         north, east = ((np.arange(count) * _STRIDE + 0.5) * grid.cell_m for count in counts)
-        to_model = Transformer.from_crs(frame.crs, self.crs, always_xy=True)
+        to_model = self._to_model(frame)
         x, y = to_model.transform(*np.meshgrid(grid.x_min + east, grid.y_max - north))
         affine = self.source.transform
         if self.crs.is_geographic and self.crs.axis_info[0].unit_name == "degree":

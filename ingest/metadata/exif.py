@@ -22,7 +22,7 @@ import exifread
 from defusedxml import DefusedXmlException
 
 from tmp.captures import HeightDatum
-from tmp.errors import SMALLEST
+from tmp.errors import LARGEST, SMALLEST
 from tmp.geo.frames import zone_of_longitude
 
 log = logging.getLogger(__name__)
@@ -92,8 +92,10 @@ class Tags:
         return found if all(map(math.isfinite, found)) else []
 
     def number(self, name: str) -> float | None:
-        """Return the first number of an EXIF tag."""
-        return next(iter(self.numbers(name)), None)
+        """Return the first number of an EXIF tag; None too if no figure can be so large."""
+        found = next(iter(self.numbers(name)), None)
+        # A ratio ends at 2**32, but a damaged DOUBLE says 1e64.
+        return None if found is None or abs(found) > LARGEST else found
 
     def xmp_text(self, *names: str, namespace: str = "") -> str:
         """Return the first of several XMP properties, in any namespace whose URI holds a word."""

@@ -205,6 +205,8 @@ def test_gap_inside_the_area_is_refused_and_placed(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"crs": None}, "does not say its CRS"),
+        ({"crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, "no way leads from the Earth to .* 'site'"),
+        ({"crs": "IAU_2015:30100"}, "no way leads from the Earth"),
         ({"units": "fathom"}, "heights in 'fathom'"),
         ({"factor": 0.05}, "not those of ground; check its unit and nodata value"),
     ],

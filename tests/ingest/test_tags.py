@@ -96,6 +96,12 @@ def test_damaged_tags_never_make_reading_fail(make_jpeg):
         read_position(read_tags(bytes(data)))
 
 
+@pytest.mark.parametrize(("exposure_s", "read"), [(0.002, 0.002), (2.4e64, None)])
+def test_a_number_beyond_all_figures_is_none(make_jpeg, exposure_s, read):
+    """A float is written as a DOUBLE, whose bits say anything once one of them flips."""
+    assert read_tags(make_jpeg(exif={0x829A: exposure_s})).number("EXIF ExposureTime") == read
+
+
 def test_numbers_refuse_what_is_not_all_numbers():
     assert numbers_in("1,2,x") == []
     assert numbers_in("inf") == []

@@ -1,5 +1,6 @@
 import json
 import math
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,20 @@ def test_entities_in_a_kml_are_refused(tmp_path: Path) -> None:
         read_area(path)
 
 
+@pytest.mark.parametrize("corner", [0, 2])
+@pytest.mark.parametrize("word", ["nan", "inf"])
+def test_ring_of_a_kml_with_a_word_for_a_number_is_refused(
+    tmp_path: Path, corner: int, word: str
+) -> None:
+    """At the first corner the ring would not even close: NaN is not itself."""
+    ring: list[list[Any]] = [list(place) for place in SQUARE]
+    ring[corner][0] = word
+    path = tmp_path / "a.kml"
+    path.write_text(kml(kml_polygon(ring)), encoding="utf-8")
+    with pytest.raises(InputError, match=r"a ring cannot be read .* that is no number"):
+        read_area(path)
+
+
 @pytest.mark.parametrize(
     ("driver", "name"), [("ESRI Shapefile", "a.shp"), ("GPKG", "a.gpkg"), ("FlatGeobuf", "a.fgb")]
 )
@@ -185,6 +200,44 @@ def test_polygons_that_touch_become_one() -> None:
     area = read_area(f"SRID=4326;{two.wkt}")
     assert len(area.polygons.geoms) == 1
     assert area.polygons.bounds == pytest.approx((8, 47, 8.02, 47.01), abs=1e-9)
+
+
+def test_polygon_drawn_twice_counts_once() -> None:
+    square = shapely.box(8, 47, 8.01, 47.01)
+    again = shapely.Polygon(np.roll(square.exterior.coords[:-1], 1, axis=0))
+    apart = shapely.box(8.02, 47, 8.03, 47.01)
+    area = read_area(f"SRID=4326;{shapely.GeometryCollection([square, apart, again, square]).wkt}")
+    assert area.polygons.is_valid
+    once = read_area(f"SRID=4326;{shapely.MultiPolygon([square, apart]).wkt}")
+    assert area.area_m2 == pytest.approx(once.area_m2, rel=1e-6)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 4)] * 2), min_size=1))
+def test_polygons_in_any_place_to_each_other_become_their_union(
+    boxes: list[tuple[int, int, int, int]],
+) -> None:
+    """Apart, edge to edge, corner to corner, across, within, and twice."""
+    shapes = [
+        shapely.box(8 + x / 1e3, 47 + y / 1e3, 8 + (x + w) / 1e3, 47 + (y + h) / 1e3)
+        for x, y, w, h in boxes
+    ]
+    area = read_area(f"SRID=4326;{shapely.GeometryCollection(shapes).wkt}")
+    assert area.polygons.is_valid
+    assert area.polygons.area == pytest.approx(shapely.union_all(shapes).area, rel=1e-6)
+
+
+def test_memory_does_not_grow_with_the_pairs_of_polygons_upon_each_other() -> None:
+    """800 make 640 000 pairs of 16 bytes and more; 10 000 would make 1.6 GB."""
+    corners = 8 + np.arange(800) * 1e-7
+    heap = shapely.GeometryCollection(list(shapely.box(corners, 47, corners + 0.01, 47.01)))
+    tracemalloc.start()
+    try:
+        area = read_area(f"SRID=4326;{heap.wkt}")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(area.polygons.geoms) == 1
+    assert peak_bytes < 5e6
 
 
 def test_parts_cut_at_the_antimeridian_are_joined(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from tmp.survey import (
     Settings,
     Survey,
     create_survey,
+    is_unused,
     open_survey,
     read_settings,
+    refuse_other_folder,
     write_settings,
 )
 
@@ -65,6 +67,20 @@ def test_creating_an_existing_survey_opens_it(tmp_path):
     write_settings(survey, SETTINGS)
     create_survey(tmp_path / "s", name="other")
     assert read_settings(survey).name == "Hólar"
+
+
+def test_a_folder_that_another_command_makes_a_survey_of_at_this_moment_is_one(
+    tmp_path, monkeypatch
+):
+    made = create_survey(tmp_path / "made")
+    (tmp_path / "farm").mkdir()
+
+    def look_while_it_is_made(folder: Path) -> bool:
+        made.toml_path.rename(folder / "survey.toml")
+        return is_unused(folder)
+
+    monkeypatch.setattr("tmp.survey.is_unused", look_while_it_is_made)
+    refuse_other_folder(tmp_path / "farm")
 
 
 def test_hidden_files_do_not_make_a_folder_full(tmp_path):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -241,6 +242,8 @@ def _kml_ring(path: Path, text: str) -> list[tuple[float, float]]:
         ring = [tuple(map(float, place.split(",")[:2])) for place in places]
         if len(ring) < 3:
             raise ValueError(f"only {len(ring)} places")
+        if not np.isfinite(ring).all():
+            raise ValueError("a coordinate that is no number")
         return [(lon, lat) for lon, lat in ring]
     except ValueError as error:
         raise InputError(f"{path}: a ring cannot be read ({error}); draw it again") from error
@@ -434,10 +437,9 @@ def _join(polygons: list[shapely.Polygon], name: str) -> shapely.MultiPolygon:
     """Bring polygons onto the same turn of longitude and unite them."""
     home = max(polygons, key=lambda polygon: polygon.area).centroid.x
     near = [translate(polygon, xoff=_turns_deg(home - polygon.centroid.x)) for polygon in polygons]
+    shapes = np.array(list(dict.fromkeys(near)))
     # To unite what nothing touches takes most of the time of thousands of parcels.
-    shapes = np.array(near)
-    meets, _ = shapely.STRtree(shapes).query(shapes, predicate="dwithin", distance=SNAP_DEG)
-    alone = np.bincount(meets, minlength=len(shapes)) == 1
+    alone = _is_alone(shapes)
     try:
         united = shapely.union_all(shapes[~alone], grid_size=SNAP_DEG)
     except GEOSException as error:
@@ -447,6 +449,21 @@ def _join(polygons: list[shapely.Polygon], name: str) -> shapely.MultiPolygon:
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
     turn = _half_turn(middle) - middle
     return translate(whole, xoff=turn)
+
+
+def _is_alone(shapes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell for each of N different polygons whether no other lies within `SNAP_DEG` of it, (N,)."""
+    # One neighbour each will do: thousands that lie upon each other make millions of pairs.
+    meets, _ = shapely.STRtree(shapes).query_nearest(
+        shapes, max_distance=SNAP_DEG, exclusive=True, all_matches=False
+    )
+    # That passes over a shape's equals too, such as one with another first corner.
+    _, of, count = np.unique(
+        shapely.bounds(shapes), axis=0, return_inverse=True, return_counts=True
+    )
+    alone = np.asarray(count[of.ravel()] == 1)
+    alone[meets] = False
+    return alone
 
 
 def _turns_deg(degrees: float) -> float:

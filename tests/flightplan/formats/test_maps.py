@@ -89,6 +89,23 @@ def test_a_gx_track_reads_as_a_path():
     assert len(decode_mission(drawn(track), "a").waypoints) == 2
 
 
+@pytest.mark.parametrize(
+    ("format_", "mark", "what"),
+    [
+        (Format.GEOJSON, '"kind": "waypoint"', "waypoint"),
+        (Format.GEOJSON, '"kind": "photo"', "photograph"),
+        (Format.KML, "<name>Waypoints</name>", "waypoint"),
+        (Format.KML, "<name>Photographs</name>", "photograph"),
+        (Format.GPX, "<rtept", "waypoint"),
+    ],
+)
+def test_a_mission_that_lost_a_height_is_refused(mission, format_, mark, what):
+    head, mark, rest = encode_mission(mission, format_).content.decode().partition(mark)
+    spoilt = head + mark + rest.replace('"height_m"', '"height_ft"', 1)
+    with pytest.raises(InputError, match=f"a {what} has no height_m; write"):
+        decode_mission(spoilt.encode(), "x")
+
+
 def test_lines_and_points_of_other_geojson_read_as_a_path():
     line = {"type": "LineString", "coordinates": [[10, 47, 500], [10.001, 47, 510]]}
     feature = {"type": "Feature", "properties": None, "geometry": line}
