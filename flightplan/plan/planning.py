@@ -13,6 +13,7 @@ from typing import Unpack
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
@@ -56,8 +57,9 @@ MOST_STANDS = 400
 """Places on the edge of the area, and in it, that are looked at for taking off."""
 MANY_PLACES = 6
 """Take-off places up to which a plan is an ordinary day's work."""
-LEVEL_ENOUGH, SLOPE_OVER_M = 0.10, 6.0
-"""Slope on which one may take off and land, as the rise of a way of this length."""
+LEVEL_ENOUGH, SLOPE_OVER_M = (0.10, 0.15, 0.25, math.inf), 6.0
+"""Slopes on which one may take off and land, steeper ones only where the gentler do not see all,
+and the length over which they are measured."""
 PROOFS = 4
 """Most times that a plan is proved with photographs added in between."""
 SHORTENINGS = 3
@@ -232,24 +234,30 @@ def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
 
 
 def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
-    request, setting, route = layout.request, layout.setting, layout.route
-    spacing, motion = layout.spacing, layout.motion
+    route, setting = layout.route, layout.setting
     if layout.oblique is not None:
-        route = join_routes(route, layout.oblique, setting.airspace, motion)
+        route = join_routes(route, layout.oblique, setting.airspace, layout.motion)
+    launches = setting.takeoffs or _stands(route, setting, layout.request.sight_m)
+    rules = sortie_rules(layout, launches, most_points=most_points)
+    return split_route(route, rules), not setting.takeoffs
 
-    sight_m = request.bounds.sight_m if "sight" not in request.allowed else math.inf
-    rules = SortieRules(
-        drone=replace(request.drone, max_points=most_points),
-        motion=motion,
+
+def sortie_rules(
+    layout: Layout, launches: tuple[Place, ...], *, most_points: int | None = None
+) -> SortieRules:
+    """Return what sorties over a layout may take, from where they may start."""
+    request, setting, spacing = layout.request, layout.setting, layout.spacing
+    return SortieRules(
+        drone=replace(request.drone, max_points=most_points or request.drone.max_points),
+        motion=layout.motion,
         line_speed=lambda line: line_speed(line, spacing, request),
-        launches=setting.takeoffs or _stands(route, setting, sight_m),
+        launches=launches,
         height_m=spacing.height_agl_m,
         battery=request.battery,
-        sight_m=sight_m,
+        sight_m=request.sight_m,
         airspace=setting.airspace,
         climb_m=lambda path: _climb_m(path, setting),
     )
-    return split_route(route, rules), not setting.takeoffs
 
 
 def _stands(route: Route, setting: Setting, sight_m: float) -> tuple[Place, ...]:
@@ -263,9 +271,11 @@ def _stands(route: Route, setting: Setting, sight_m: float) -> tuple[Place, ...]
     if edges.is_empty:
         raise InputError("no place on the edge of the area to take off from; give --takeoff")
     steps = np.arange(0.0, edges.length, min(max(edges.length / MOST_STANDS, SAME_M), sight_m / 8))
-    around = _gentle(shapely.get_coordinates(_along(edges, steps)), setting.terrain)
+    around = shapely.get_coordinates(_along(edges, steps))
+    slopes = _slopes(around, setting.terrain)
+    gentle = around[slopes <= max(LEVEL_ENOUGH[0], float(slopes.min()))]
     ends = np.mean([route.lines[0].entry, route.lines[-1].exit], axis=0)
-    near = around[np.argmin(np.hypot(*(around - ends).T))]
+    near = gentle[np.argmin(np.hypot(*(gentle - ends).T))]
     flown = np.concatenate([line.flown for line in route.lines])
     if np.hypot(*(flown - near).T).max() <= sight_m:
         return ((float(near[0]), float(near[1])),)
@@ -275,8 +285,13 @@ def _stands(route: Route, setting: Setting, sight_m: float) -> tuple[Place, ...]
     x, y = np.meshgrid(np.arange(x_min, x_max, step_m), np.arange(y_min, y_max, step_m))
     x, y = x.ravel() + step_m / 2, y.ravel() + step_m / 2
     inner = np.column_stack([x, y])[shapely.contains_xy(within, x, y)]
-    places = np.concatenate([around, _gentle(inner, setting.terrain)])
-    return tuple((float(x), float(y)) for x, y in places)
+    places = np.concatenate([around, inner])
+    slopes = np.concatenate([slopes, _slopes(inner, setting.terrain)])
+    for steepest in LEVEL_ENOUGH:
+        chosen = places[slopes <= steepest]
+        if len(chosen) and cKDTree(chosen).query(flown)[0].max() <= sight_m:
+            break
+    return tuple((float(x), float(y)) for x, y in chosen)
 
 
 def _along(edges: BaseGeometry, steps: Float) -> Float:
@@ -287,17 +302,16 @@ def _along(edges: BaseGeometry, steps: Float) -> Float:
     return np.asarray(shapely.line_interpolate_point(parts[which], steps - starts[which]))
 
 
-def _gentle(places: Float, terrain: Terrain) -> Float:
-    """Return the places (N, 2) that are level enough to land on; the most level, if none is."""
-    if not len(places):
-        return places
+def _slopes(places: Float, terrain: Terrain) -> Float:
+    """Return the rise over run about places (N, 2), as (N,)."""
     half_m = SLOPE_OVER_M / 2
+    if not len(places):
+        return np.empty(0)
     east, north = (
         (terrain.at(places + step) - terrain.at(places - step)) / SLOPE_OVER_M
         for step in ((half_m, 0.0), (0.0, half_m))
     )
-    slope = np.hypot(east, north)
-    return places[slope <= max(LEVEL_ENOUGH, float(slope.min()))]
+    return np.asarray(np.hypot(east, north))
 
 
 def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
@@ -376,6 +390,12 @@ def _warnings(
             for lon, lat in layout.setting.frame.geodetic_from_plan(sorties.places)
         )
         said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
+        steepest = float(_slopes(np.array(sorties.places), layout.setting.terrain).max())
+        if steepest > LEVEL_ENOUGH[0] + 0.01:
+            said.append(
+                f"a take-off lies on a slope of {steepest:.0%}, as no gentler place sees all: look "
+                "for a level spot near it, and plan again from there"
+            )
     if len(sorties.places) > MANY_PLACES:
         said.append(
             f"{len(sorties.places)} take-off places, with {sorties.walk_m / 1000:.1f} km between "

@@ -109,6 +109,11 @@ class PlanRequest:
         return narrowest(self.cameras)
 
     @property
+    def sight_m(self) -> float:
+        """How far from its pilot a drone may fly; infinite where that rule is overridden."""
+        return math.inf if "sight" in self.allowed else self.bounds.sight_m
+
+    @property
     def asked_views(self) -> int:
         """Photographs that shall see every place."""
         if self.views is not None:
