@@ -468,7 +468,7 @@ def _accuracy(tags: Tags, *, rewritten: bool) -> _Accuracy:
             evidence = f"GNSS ({tag})"
             return _Accuracy(horizontal_m=horizontal, vertical_m=vertical, evidence=evidence)
     dilution = tags.number("GPS GPSDOP")
-    if dilution and 0 < dilution < WORST_DILUTION:
+    if dilution is not None and 0 < dilution < WORST_DILUTION:
         # 2 m of range error per unit of dilution suits a single-frequency receiver outdoors.
         return _Accuracy(
             horizontal_m=max(1.0, 2 * dilution),

@@ -126,6 +126,14 @@ def test_a_cliff_flown_the_other_way_is_its_mirror_image() -> None:
     assert up.excesses[0].most_m == pytest.approx(down.excesses[0].most_m, abs=0.02)
 
 
+def test_a_dip_is_left_no_faster_than_the_drone_climbs() -> None:
+    """The ground rises out of it by 3 in 4, the drone by 1 in 10."""
+    band = HeightBand(height_m=50, below_m=5, above_m=5, climb=0.1, descent=0.25)
+    way, ground = [0.0, 10.0, 90.0], [80.0, 0.0, 60.0]
+    check = check_band(fit_heights(way, ground, band), way, ground, band)
+    assert check.safe(band)
+
+
 def test_faster_climbs_bring_the_cliff_back_into_the_band() -> None:
     band = HeightBand(height_m=50, below_m=5, above_m=5, climb=3, descent=3)
     for name, ground in PROFILES.items():

@@ -88,6 +88,18 @@ def test_a_camera_that_exposes_each_band_by_itself_is_left_alone():
     assert find_changed_exposures(captures) == {}
 
 
+def test_a_colour_picture_beside_bands_that_share_an_exposure_has_its_own():
+    captures = rigs(4, ("", "red", "nir"), exposure_s=0.001)
+    captures[9] = replace(captures[9], exposure_s=0.004)
+    assert find_changed_exposures(captures) == {}
+
+
+def test_a_band_that_says_no_exposure_is_no_change():
+    captures = rigs(4, exposure_s=0.001)
+    captures[6] = replace(captures[6], exposure_s=None)
+    assert find_changed_exposures(captures) == {}
+
+
 def test_exposure_is_judged_with_its_numbers():
     burnt = replace(BARE, clipped_share=0.32, brightness=1.0, exposure_s=0.01)
     dim = replace(BARE, clipped_share=0.0, brightness=0.012)

@@ -96,6 +96,17 @@ def test_a_shadow_across_the_panel_is_named(panel_scene):
     assert "a shadow or a glint lies on it" in reading.problem
 
 
+@pytest.mark.parametrize(("dimmer", "usable"), [(0.08, True), (0.12, False)])
+def test_halves_may_differ_by_twice_the_spread_that_is_allowed(panel_scene, dimmer, usable):
+    # A step between two equal halves has a standard deviation of half the step.
+    shade = np.ones(panel_scene.SHAPE)
+    shade[:, 283:] = 1 - dimmer
+    flight = panel_scene.Flight()
+    (name, _) = flight.release(at_s=0, panel=True, shade=shade)
+    (reading,) = measure_panels(candidates(flight, name), flight.load, PanelTable())
+    assert reading.usable is usable
+
+
 def test_a_panel_of_unknown_reflectance_is_reported_and_not_used(flight):
     short = "RP02-1603036-SC"
     name = "000_red.tif"

@@ -148,6 +148,8 @@ def test_a_missing_or_zero_height_is_none(make_jpeg):
         ({"gps": {11: 49.5}}, (99.0, 198.0)),
         ({"gps": {11: 50.0}}, (3.0, 6.0)),
         ({"gps": {11: 0.1}}, (1.0, 2.0)),
+        # What a receiver writes that has none.
+        ({"gps": {11: 0.0}}, (3.0, 6.0)),
     ],
 )
 def test_stated_accuracies_become_sigmas(make_jpeg, options, sigmas):

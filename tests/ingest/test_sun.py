@@ -82,6 +82,14 @@ def test_direct_and_scattered_light_are_added_on_level_ground():
     assert level_irradiance(tags, None, None) == pytest.approx(0.7)
 
 
+def test_a_level_sensor_that_points_north_loses_only_what_its_window_keeps_out():
+    # Angles of exactly zero are known angles. The sun stands 60° from the sensor's normal.
+    level = {"yaw_rad": 0.0, "pitch_rad": 0.0, "roll_rad": 0.0}
+    sun = {"solar_elevation_rad": np.pi / 6, "solar_azimuth_rad": 2.0}
+    tags = micasense(irradiance=0.9, **level, **sun)
+    assert level_irradiance(tags, None, None) == pytest.approx(0.9 / fresnel(np.pi / 3))
+
+
 def test_without_time_or_place_the_reading_stands():
     tags = micasense(irradiance=0.9, yaw_rad=0.0, pitch_rad=0.3, roll_rad=0.0)
     assert level_irradiance(tags, None, FRESNO) == 0.9
