@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -17,6 +18,11 @@ MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 184, 15, 14
 Lower these when there are fewer, and raise none without need."""
 LEAST_LINES = 7
 """A module with fewer says what a room is for, and has no content."""
+CHANGING = {
+    *("Commands", "Inbox", "LocalExecutor", "RetryPolicy", "RunBook", "SlurmExecutor", "Usage"),
+    *("Watch", "_ItemState", "_Probe", "_Search", "_Sight", "_Watch"),
+}
+"""Dataclasses whose fields change while they work; all others are values."""
 HEAVY = (
     *("cv2", "laspy", "matplotlib", "numba", "numpy", "pyceres", "pycolmap", "pyogrio", "rasterio"),
     *("scipy", "shapely"),
@@ -178,6 +184,28 @@ def test_every_module_says_what_it_is_for() -> None:
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             assert path.read_text(encoding="utf-8").lstrip().startswith(('"""', 'r"""')), path
+
+
+def dataclasses_of(path: Path) -> Iterator[tuple[ast.ClassDef, dict[str, bool]]]:
+    """Yield the dataclasses of a module, and what their decorators ask for."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for mark in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            call = mark if isinstance(mark, ast.Call) else ast.Call(mark, [], [])
+            if ast.unparse(call.func) == "dataclass":
+                yield node, {one.arg or "": ast.literal_eval(one.value) for one in call.keywords}
+
+
+def test_values_cannot_be_changed_and_take_no_field_by_mistake() -> None:
+    """Without slots are those alone that keep what they worked out, as cached properties."""
+    changing = set()
+    for path in modules().values():
+        for node, asked in dataclasses_of(path):
+            place = f"{path.relative_to(ROOT)}, {node.name}"
+            if not asked.get("frozen"):
+                changing.add(node.name)
+            assert asked.get("frozen") or node.name in CHANGING, place
+            assert asked.get("slots") or "@cached_property" in ast.unparse(node), place
+    assert changing == CHANGING
 
 
 def test_a_propertys_own_settings_take_the_rest_from_the_profile() -> None:

@@ -79,7 +79,7 @@ def formats_of(drone: Drone) -> tuple[Format, ...]:
     return (*FORMATS_OF[drone.app], plan, *ALWAYS)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanFiles:
     """What was written."""
 

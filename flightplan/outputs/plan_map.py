@@ -56,7 +56,7 @@ LEVEL_M = 0.5
 """Relief up to which ground is level and has no contour lines."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnSortie:
     """One flight, as the map shows it."""
 
@@ -73,7 +73,7 @@ class DrawnSortie:
     """What the table of sorties says: column to value."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanPicture:
     """Everything a person looks at before take-off."""
 

@@ -183,7 +183,7 @@ def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion)
     return route_over([*first.lines, *nearer], airspace, motion)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """Lines over the ground, before they are split into sorties."""
 

@@ -70,7 +70,7 @@ CLIMB_STEP_M = 20.0
 LEVEL = "level ground, assumed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlightPlan:
     """Everything about a plan; files are written from it, see `flightplan.outputs.plan_folder`."""
 

@@ -54,7 +54,7 @@ FARTHEST_M = 20_000.0
 GEOD = Geod(ellps="WGS84")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRequest:
     """A plan that somebody wants."""
 
@@ -143,7 +143,7 @@ class PlanOptions(TypedDict, total=False):
     allowed: frozenset[str]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """Where a plan is laid out; all but the frame in plan metres."""
 

@@ -32,7 +32,7 @@ ROOM_M = 1.0
 """Ground known beyond waypoints that were moved out of what the plan knew."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FlownPlan:
     """A plan as its mission files have it, edited by hand or not."""
 
