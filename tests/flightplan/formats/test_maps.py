@@ -79,6 +79,14 @@ def test_a_line_drawn_in_google_earth_reads_as_a_path():
     flat = decode_mission(drawn(f"<Placemark><LineString>{LINE}</LineString></Placemark>"), "a")
     assert all(math.isnan(w.height_m) for w in flat.waypoints)
     assert any("heights are measured from" in note for note in flat.notes)
+    assert mission.notes == ()
+
+
+def test_lines_of_one_file_are_joined_and_their_number_said():
+    line = f"<Placemark><LineString>{LINE}</LineString></Placemark>"
+    mission = decode_mission(drawn(line + line.replace("47.0", "47.1")), "a")
+    assert [w.lat_deg for w in mission.waypoints] == [47.0, 47.0, 47.1, 47.1]
+    assert "2 lines in one file, joined in their order" in mission.notes
 
 
 def test_a_gx_track_reads_as_a_path():

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.formats.geometry import leg, photo_ways, turn_deg, with_guards, with_photo_points
+from flightplan.formats.geometry import (
+    leg,
+    photo_runs,
+    photo_ways,
+    turn_deg,
+    with_guards,
+    with_photo_points,
+)
 from flightplan.formats.mission import Role
 
 
@@ -54,3 +61,14 @@ def test_lines_that_end_in_corners_get_a_point_near_each_end(flown):
 def test_the_camera_stays_on_over_run_outs_only(mission):
     # Run-in, line, run-out, transit.
     assert photo_ways(mission.waypoints)[:4] == [0.0, 15.0, 15.0, 0.0]
+
+
+def test_a_run_ends_where_its_own_spacing_does():
+    """However the first run of the mission was spaced."""
+    runs = photo_runs([10.0, 20.0, 20.0, 10.0, 0.0, 10.0])
+    assert [(run.first, run.last, run.spacing_m) for run in runs] == [
+        (0, 1, 10.0),
+        (1, 3, 20.0),
+        (3, 4, 10.0),
+        (5, 6, 10.0),
+    ]
