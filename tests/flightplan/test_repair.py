@@ -76,6 +76,18 @@ def test_a_missing_strip_gets_new_lines() -> None:
     assert any("north" in sentence and "new line" in sentence for sentence in mended.words)
 
 
+def test_a_side_that_no_photograph_shows_is_mended_whole_and_named() -> None:
+    """Without the three southernmost lines, of places that none sees all get their nine."""
+    lines = rows(44, 190, 2)
+    mended = mend(lines, Terrain.flat(WIDE), 9)
+    assert mended.remaining_m2 == 0
+    assert mended.coverage.count[mended.coverage.inside].min() >= 9
+    assert all(line.start[1] < 44 for line in mended.lines[len(lines) :])
+    (said,) = [sentence for sentence in mended.words if "new line" in sentence]
+    assert "at the south side" in said
+    assert "seen by as few as 0 instead of 9" in said
+
+
 def test_the_coverage_returned_is_that_of_the_lines_returned() -> None:
     x = -300 + np.arange(200) * 4 + 2.0
     ground = Terrain(
