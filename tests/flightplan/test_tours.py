@@ -2,11 +2,14 @@ import itertools
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from flightplan.coverage.tours import best_tour
+from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip
+from flightplan.coverage.tours import Pricing, Tour, best_tour
+from flightplan.equipment.flight_model import Motion
 
 
 def seconds(
@@ -62,3 +65,19 @@ def test_the_tour_starts_and_ends_where_that_is_quick() -> None:
 
 def test_no_lines_make_no_tour() -> None:
     assert len(best_tour(np.empty((0, 0)), np.empty(0))) == 0
+
+
+def test_two_strips_in_one_line_take_as_long_as_the_line() -> None:
+    """The drone flies on from one into the next: it neither brakes nor turns between them."""
+    pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=10)
+    motion = Motion(cruise_m_s=8, acceleration_m_s2=2, corner_s=1)
+    pricing = Pricing([Axes(heading_deg=30)], Airspace(shapely.Point()), motion, pattern)
+
+    def strip(start_m: float, photos: int) -> Strip:
+        return Strip(sweep=0, across_m=5, start_m=start_m, photos=photos, spacing_m=10)
+
+    parts = Tour(strips=(strip(0, 11), strip(130, 8)), turned=(False, False))
+    # 200 m at 8 m/s, and 8 / 2 s to speed up and to brake.
+    assert pricing.seconds(parts) == pytest.approx(200 / 8 + 8 / 2)
+    apart = Tour(strips=parts.strips, turned=(False, True))
+    assert pricing.seconds(apart) > 200 / 8 + 8 / 2 + 8 / 2 + 2

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from flightplan.coverage.annealing import (
     Sightings,
     places_inside,
     places_on_edge,
+    toggled,
 )
 from flightplan.coverage.routes import Axes, Pattern, Strip
 
@@ -83,3 +85,18 @@ def test_cells_count_where_their_centre_lies_inside() -> None:
     assert len(places_inside(SQUARE, 2.0)) == 10_000
     assert len(places_inside(shapely.box(0, 0, 0.5, 0.5), 2.0)) == 0
     assert len(places_on_edge(SQUARE, 50.0)) == 17
+
+
+@given(st.integers(1, 30), st.floats(-200, 200))
+def test_closer_photographs_cover_the_same_stretch_and_can_be_taken_back(
+    photos: int, start: float
+) -> None:
+    pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=15)
+    usual = strip(10, start, photos)
+    closer = toggled(usual, pattern)
+    assert closer.spacing_m < usual.spacing_m
+    assert closer.start_m + closer.end_m == pytest.approx(usual.start_m + usual.end_m, abs=1e-9)
+    assert abs(closer.length_m - usual.length_m) <= closer.spacing_m / 2 + 1e-9
+    back = toggled(closer, pattern)
+    assert (back.photos, back.spacing_m) == (photos, 15.0)
+    assert back.start_m == pytest.approx(start, abs=1e-9)
