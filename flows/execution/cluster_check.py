@@ -309,7 +309,8 @@ def _why_not(probe: _Probe, entry: Queued, said: str, profile: Profile, root: Pa
             f"{node} cannot start {profile.python} ({said}); name the platform's Python on the "
             "nodes as 'python' in the profile"
         )
-    return f"{node}: job {probe.number} ended as {entry.state or 'forgotten'}: {said}"
+    end = f": {said}" if said else ", and said nothing"
+    return f"{node}: job {probe.number} ended as {entry.state or 'forgotten'}{end}"
 
 
 def _at(place: Place) -> str:

@@ -273,8 +273,9 @@ def _bounds(grid: Grid, size: int, name: str) -> tuple[float, float, float, floa
 
     Examples
     --------
-    >>> _bounds(Grid.from_bounds((0, 0, 10, 10), 1.0, None), 4, "r2c1")
-    (4.0, 0.0, 8.0, 2.0)
+    >>> grid = Grid.from_bounds((0, 0, 10, 10), 0.5, None)
+    >>> _bounds(grid, 8, "r1c2"), _bounds(grid, 8, "r2c1")
+    ((8.0, 2.0, 10.0, 6.0), (4.0, 0.0, 8.0, 2.0))
     """
     found = TILE_NAME.fullmatch(name)
     if found is None:

@@ -48,6 +48,15 @@ def test_result_that_keeps_its_scratch_folder_is_opened_again_with_it(tmp_path: 
     assert (tmp_path / "key.part" / SCRATCH / "r0c0").exists()
 
 
+def test_result_that_lost_its_stamps_is_opened_again_all_the_same(tmp_path: Path) -> None:
+    make(tmp_path / "key.part")
+    publish(tmp_path / "key.part", tmp_path / "key", {}, keep_scratch=True)
+    (tmp_path / "key" / STAMPS).unlink()
+    reopen(tmp_path / "key", tmp_path / "key.part")
+    names = {path.name for path in (tmp_path / "key.part").iterdir()}
+    assert names == {"ground", SCRATCH}
+
+
 def test_result_that_lost_a_file_is_replaced(tmp_path: Path) -> None:
     for _ in range(2):
         make(tmp_path / "key.part")

@@ -191,8 +191,11 @@ def test_card_that_found_too_little_disk_is_tried_when_there_is_more(
     )
     runs = Runs({"card": SpaceError("the photographs need 9 GB")})
     room = [*[nothing] * 10, lambda: free.insert(0, 200), *[nothing] * 5]
-    watched(inbox, Clock(*room), runs)
+    told: list[str] = []
+    watched(inbox, Clock(*room), runs, told=told)
     assert len(runs.began) == 2
+    (first, *_) = [line for line in told if "failed" in line]
+    assert "9 GB; tried again when there is more room, or at a new start" in first
 
 
 def test_survey_that_is_done_is_not_run_at_a_new_start_until_its_card_changes(

@@ -129,6 +129,16 @@ def test_folder_that_the_nodes_do_not_see_is_refused(slurm: Path, survey: Path) 
     probe.prepare_cluster(QUICK, survey)  # the refusal is not remembered
 
 
+def test_probe_that_ends_without_a_word_is_refused_after_the_shared_disks_time(
+    slurm: Path, survey: Path
+) -> None:
+    plan(slurm, "TIMEOUT@n3")
+    began_s = time.monotonic()
+    with pytest.raises(InputError, match=r"node n3: job 100 ended as TIMEOUT, and said nothing$"):
+        probe.prepare_cluster(QUICK, survey)
+    assert time.monotonic() - began_s >= QUICK.grace_s
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -63,6 +63,7 @@ def test_stage_of_a_gpu_can_be_kept_off_it(tmp_path: Path) -> None:
         ("[stage.surface]\nmemory_gb = inf", "memory_gb = inf"),
         ("poll_s = nan", "poll_s = nan"),
         ("unit_minutes = inf", "unit_minutes = inf"),
+        ("unit_minutes = 0", "unit_minutes = 0.0; give a number above 0"),
         ("grace_s = 1e9", "grace_s = 1.*; give a number above 0 and at most 86400"),
         ('prologue = "module load gcc"', "prologue = 'module load gcc'; give a list, each text"),
         ('scratch = "scratch"', "give a path from / or from a"),
