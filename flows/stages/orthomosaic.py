@@ -18,7 +18,7 @@ from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, Groun
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
     complete_pictures,
-    drawn_halvings,
+    drawn_bytes,
     drawn_on,
     picture_store,
     product_tags,
@@ -129,15 +129,12 @@ class Orthomosaic(Stage):
         self._gains = read_gains(space.inputs[Exposure.name])
         quality = space.options["quality"]
         largest = max(
-            3
-            * camera.width_px
-            * camera.height_px
-            / 4 ** drawn_halvings(quality, (camera.width_px, camera.height_px))
+            drawn_bytes(quality, (camera.width_px, camera.height_px))
             for camera in reconstruction.cameras.values()
         )
         self._pictures = DecodedPictures(
             survey.photos_dir,
-            budget_bytes=int(PICTURES_PER_WORKER * (space.workers + 1) * largest),
+            budget_bytes=PICTURES_PER_WORKER * (space.workers + 1) * largest,
             load=self._store.colour if quality == Quality.FAST else None,
         )
         yield

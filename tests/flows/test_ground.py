@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from flows.products.table import GroundClass
 from flows.report.figures import camera_positions
 from flows.report.ground import (
     Ground,
@@ -15,6 +16,7 @@ from flows.report.ground import (
     measured_share,
     predict_left_out,
     survey_ground,
+    water_share,
 )
 from flows.report.quality import MapRecord
 from photogrammetry.surface.trend import survey_trend
@@ -75,6 +77,22 @@ def test_closed_gaps_are_a_share_of_the_heights(tmp_path: Path) -> None:
     ) as file:  # fmt: skip
         file.write(views, 1)
     assert closed_share(path) == pytest.approx(10 / 500)
+
+
+def test_water_is_a_share_of_each_cell(tmp_path: Path) -> None:
+    classes = np.full((700, 40), GroundClass.MEASURED, np.uint8)
+    classes[:650, :15] = GroundClass.WATER
+    classes[650:, 20:] = GroundClass.NOTHING
+    path = tmp_path / "classes.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=40, height=700, count=1, dtype="uint8", nodata=0,
+        transform=rasterio.Affine(0.5, 0, 5, 0, -0.5, 350),
+    ) as file:  # fmt: skip
+        file.write(classes, 1)
+    sheet = Grid(crs=None, x_min=5, y_max=350, cell_m=5.0, rows=70, cols=4)
+    wanted = np.zeros((70, 4))
+    wanted[:65] = (1.0, 0.5, 0.0, 0.0)
+    assert water_share(path, sheet) == pytest.approx(wanted)
 
 
 def test_drawn_share_is_that_of_the_alpha(record: MapRecord) -> None:

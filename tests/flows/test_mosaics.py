@@ -20,6 +20,7 @@ from flows.products.ground import (
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
 from flows.stages.inputs import read_ground
 from flows.stages.orthomosaic import _tile_cells, ground_classes
+from flows.stages.surface import _coverage, _within
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
 
@@ -87,6 +88,31 @@ def test_an_island_below_the_ground_is_not_read_as_measured(ground) -> None:
     ground.write(tile, bands)
     continue_ground(ground, np.zeros((0, 3)), FLYING_M)
     assert not read_continued(ground, tile).measured.any()
+
+
+def test_what_was_measured_is_summed_up_in_square_metres(ground) -> None:
+    """480 of 960 columns of a raster of 96 × 64 m."""
+    found = _coverage(ground)
+    assert found["measured_m2"] == pytest.approx(48 * 64)
+    assert found["seen_twice_m2"] == pytest.approx(48 * 64)
+    assert found["median_sigma_m"] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "part"),
+    [
+        ((100.0, 236.0, 196.0, 300.0), (320, 320, 320, 320)),  # all of the raster
+        ((100.0, 250.0, 140.0, 300.0), (320, 320, 192, 80)),  # to 18 and 8 m beyond its corner
+        ((100.0, 268.0, 196.0, 300.0), None),  # down to its northern edge
+        ((100.0, 280.0, 196.0, 300.0), None),
+        ((100.0, 236.0, 132.0, 300.0), None),  # up to its western edge
+    ],
+)
+def test_a_tile_is_measured_where_two_photographs_see_it_and_nowhere_else(bounds, part) -> None:
+    tile = Tile(row=320, col=320, rows=320, cols=320, name="r1c1")
+    found = _within(GRID, tile, bounds)
+    place = None if found is None else (found.row, found.col, found.rows, found.cols)
+    assert place == part
 
 
 def test_classes_tell_measured_bridged_continued_and_water_at_every_pixel() -> None:

@@ -17,6 +17,7 @@ from flows.stages.inputs import (
     DECODED_SIZES,
     SURVEY,
     complete_pictures,
+    drawn_bytes,
     drawn_halvings,
     picture_store,
     read_survey,
@@ -91,6 +92,7 @@ def test_a_preview_is_drawn_of_what_its_keypoints_were_sought_in(
     store = picture_store(fast)
     for capture in captures:
         assert store.colour(capture.name).shape == (150, 200, 3)
+        assert store.colour(capture.name).nbytes == drawn_bytes(Quality.FAST, (800, 600))
         assert store.has(capture.name, finest_level=2)
         assert not store.has(capture.name, finest_level=1)
 
@@ -100,6 +102,8 @@ def test_only_a_preview_is_drawn_of_reduced_photographs() -> None:
     assert [drawn_halvings(Quality.FAST, size) for size in sizes] == [2, 2, 1, 0]
     assert [drawn_halvings(Quality.NORMAL, size) for size in sizes] == [0, 0, 0, 0]
     assert [searched_halvings(Quality.NORMAL, size) for size in sizes] == [1, 1, 0, 0]
+    assert [drawn_bytes(Quality.NORMAL, size) for size in sizes[::2]] == [27_000_000, 7_290_000]
+    assert drawn_bytes(Quality.FAST, sizes[0]) == 27_000_000 // 16
 
 
 def test_photographs_dropped_by_hand_are_not_used(space: Workspace, record: MapRecord) -> None:
