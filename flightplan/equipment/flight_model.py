@@ -168,6 +168,8 @@ def path_seconds(points: ArrayLike, motion: Motion, *, caps_m_s: ArrayLike | Non
     --------
     >>> path_seconds([[0, 0], [80, 0], [160, 0], [160, 8]], Motion())
     29.0
+    >>> path_seconds([[0, 0], [80, 0]], Motion())  # 10 s, and 2 s each to speed up and to brake
+    14.0
     """
     corners, caps = merged(points, caps_m_s)
     if len(corners) < 2:

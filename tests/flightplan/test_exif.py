@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flightplan.rehearsal.camera import DJI_NAMESPACE, PhotoTags, to_exif, to_xmp, write_photograph
+from flightplan.rehearsal.camera import (
+    DJI_NAMESPACE,
+    PhotoTags,
+    srgb_from_linear,
+    to_exif,
+    to_xmp,
+    write_photograph,
+)
 
 TAGS = PhotoTags(
     time=datetime(2026, 7, 18, 14, 20, 7, 250000, tzinfo=UTC),
@@ -80,3 +87,10 @@ def test_a_single_band_is_a_16_bit_tiff_with_its_metadata(tmp_path: Path) -> Non
         exif = exifread.process_file(file, details=False)
     assert degrees(exif["GPS GPSLatitude"]) == pytest.approx(TAGS.latitude_deg, abs=1e-10)
     assert b"drone-dji:GimbalYawDegree" in path.read_bytes()
+
+
+def test_intensities_are_encoded_as_srgb_says() -> None:
+    """IEC 61966-2-1: straight up to 0.0031308, which is encoded as 0.04045, and a power beyond."""
+    linear = np.float32([-0.1, 0.0, 0.001, 0.0031308, 0.2140, 1.0, 2.0])
+    wanted = [0.0, 0.0, 0.01292, 0.04045, 0.5, 1.0, 1.0]
+    assert srgb_from_linear(linear) == pytest.approx(wanted, abs=1e-4)

@@ -105,6 +105,8 @@ def test_heights_are_judged_on_lines_and_clearance_on_the_whole_way() -> None:
     assert not clearance.passed
     assert clearance.worst == 10
     assert clearance.places[0].value == 10
+    said = "Clearance on the whole way: 10.0 m; at least 20.0 m were asked, missed on"
+    assert clearance.sentence.startswith(said)
 
 
 def test_a_certificate_is_strict_json_even_where_nothing_was_seen(tmp_path: Path) -> None:

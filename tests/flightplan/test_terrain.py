@@ -79,6 +79,16 @@ def test_a_plane_is_kept_between_cell_centres(points: list[tuple[float, float]])
     assert terrain.at(at) == pytest.approx(expected, abs=1e-4)
 
 
+def test_heights_are_the_cells_own_at_their_centres_and_half_way_their_mean() -> None:
+    heights = np.random.default_rng(2).uniform(0, 50, (4, 5)).astype(np.float32)
+    terrain = Terrain(heights=heights, x_min=0, y_max=40, cell_m=10, datum="test")
+    at = terrain.at(centres(terrain)).reshape(heights.shape)
+    assert at == pytest.approx(heights, abs=1e-5)
+    x, y = np.meshgrid(np.arange(5, 46, 10), np.arange(30, 9, -10))
+    between = terrain.at(np.column_stack([x.ravel(), y.ravel()])).reshape(3, 5)
+    assert between == pytest.approx((heights[:-1] + heights[1:]) / 2, abs=1e-5)
+
+
 def test_flat_ground_covers_its_bounds() -> None:
     ground = Terrain.flat((-12.0, 3.0, 100.0, 47.0), height_m=7.5)
     assert ground.covers([[-12, 3], [100, 47], [100, 3]]).all()

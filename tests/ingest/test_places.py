@@ -17,6 +17,7 @@ from ingest.places import (
     find_long_pauses,
     number_places,
     refuse_several_places,
+    said_days,
     settle,
     span_km,
 )
@@ -81,6 +82,13 @@ def test_flights_over_places_far_apart_are_told_apart_in_the_order_they_came():
     ]
     # By GeographicLib's geodesic on a sphere of 6371 km.
     assert span_km(both) == pytest.approx(2800.9, abs=0.1)
+
+
+def test_days_are_the_first_and_the_last_whatever_lies_between():
+    days = [capture for day in (2, 0, 1) for capture in flight("1", 7.6, 45.0, count=1, days=day)]
+    assert said_days(days) == "2024-06-01 to 2024-06-03"
+    assert said_days(days[:1]) == "2024-06-03"
+    assert said_days([replace(days[0], time_utc=None)]) == "an unknown day"
 
 
 def test_one_place_has_no_number_however_large_it_is():

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from ingest.metadata.exif import read_position, read_tags
+from ingest.reading import read_attitude
 from tmp.captures import HeightDatum
 
 
@@ -185,3 +186,23 @@ def test_heights_beyond_the_air_are_no_heights(make_jpeg):
     found = position(make_jpeg, height_m=None, xmp=said)
     assert (found.height_m, found.height_takeoff_m) == (None, None)
     assert "RelativeAltitude 1e+308 m, not believed; height -9e+99 m" in found.problems
+
+
+@pytest.mark.parametrize(
+    ("said", "attitude"),
+    [
+        # Pix4D counts its pitch from nadir, we count from the horizon.
+        ({"Camera:Yaw": 30, "Camera:Pitch": 0, "Camera:Roll": 1}, (30, -90, 1)),
+        ({"Camera:Yaw": 30, "Camera:Pitch": 12.5, "Camera:Roll": 0}, (30, -77.5, 0)),
+        ({"Camera:Yaw": 30, "Camera:Pitch": -90, "Camera:Roll": 0}, (None, None, None)),
+        ({"Camera:Yaw": 30, "Camera:Pitch": 0}, (None, None, None)),
+        (
+            {"drone-dji:GimbalYawDegree": -5, "drone-dji:GimbalPitchDegree": -89.9,
+             "drone-dji:GimbalRollDegree": 0, "Camera:Yaw": 1, "Camera:Pitch": 2,
+             "Camera:Roll": 3},
+            (-5, -89.9, 0),
+        ),
+    ],
+)  # fmt: skip
+def test_a_camera_that_looks_straight_down_has_a_pitch_of_minus_90(make_jpeg, said, attitude):
+    assert read_attitude(read_tags(make_jpeg(xmp=said))) == attitude

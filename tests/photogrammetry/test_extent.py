@@ -73,6 +73,9 @@ def test_the_map_reaches_as_far_as_one_photograph_sees_and_the_surface_as_far_as
     assert mapped_bounds(two, trend) == pytest.approx((-25.0, -12.5, 55.0, 12.5), abs=0.01)
     twice = mapped_bounds(two, trend, least_views=2)
     assert twice == pytest.approx((5.0, -12.5, 25.0, 12.5), abs=0.4)
+    # Counted in cells of 80 m / 500; none that two see may be cut off by more than its half.
+    assert (np.array(twice[:2]) <= np.array([5.0, -12.5]) + 0.08 + 1e-9).all()
+    assert (np.array(twice[2:]) >= np.array([25.0, 12.5])).all()
 
 
 def test_a_footprint_on_a_slope_is_longer_downhill() -> None:

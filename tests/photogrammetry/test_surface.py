@@ -10,7 +10,7 @@ import pytest
 
 from photogrammetry.kernels.correlation import COST_SCALE
 from photogrammetry.pictures import PictureStore
-from photogrammetry.surface.measure import SurfaceOptions, _rivalry, measure_tile
+from photogrammetry.surface.measure import SurfaceOptions, _plain, _rivalry, measure_tile
 from photogrammetry.surface.search import Sought
 from photogrammetry.surface.trend import Trend
 from photogrammetry.views import View
@@ -88,6 +88,23 @@ def test_the_boxs_edges_stand_within_a_cell(surface, truth):
     # The gradient is two cells wide: one on either side of the edge.
     assert wrong.sum() < 0.5 * edge.sum()
     assert not wrong[cv2.dilate(edge, np.ones((5, 5))) == 0].any()
+
+
+def test_beside_an_edge_cells_are_of_the_roof_or_of_the_ground(surface, truth):
+    edge = cv2.morphologyEx((truth > 101.2).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3)))
+    beside = cv2.dilate(edge, np.ones((3, 3))) > 0
+    smeared = np.abs(surface.height - truth)[beside] > 2 * CELL_M
+    # Of the four cells across an edge one is cut by it, and half of those go to the wrong side.
+    assert smeared.mean() < 1 / 5
+
+
+@pytest.mark.parametrize(("rows", "cols", "plain"), [(7, 7, True), (6, 7, False), (7, 6, False)])
+def test_a_roof_is_plain_from_seven_cells_either_way_and_a_crown_is_not(rows, cols, plain):
+    crown = np.random.default_rng(1).uniform(0, 20 * CELL_M, (40, 40)).astype(np.float32)
+    crown[10 : 10 + rows, 20 : 20 + cols] = 10 * CELL_M
+    found = _plain(crown, CELL_M)
+    assert found[11:16, 21:26].all() == plain
+    assert found.sum() == (25 if plain else 0)
 
 
 def test_the_standard_deviation_holds_on_open_ground(surface, truth):

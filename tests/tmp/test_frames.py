@@ -28,6 +28,13 @@ OFFSETS = st.tuples(*[st.floats(-2000, 2000)] * 2, st.floats(-300, 300))
         (5.3, 60.4, "EPSG:32632"),  # south-west Norway belongs to zone 32
         (11.9, 78.9, "EPSG:32633"),  # Ny-Ålesund: Svalbard has no zone 32
         (20.0, 78.5, "EPSG:32633"),  # nor 34
+        (-0.1, 78.5, "EPSG:32630"),  # and 31, 33, 35 and 37 begin where they do
+        (0.1, 78.5, "EPSG:32631"),
+        (8.9, 78.5, "EPSG:32631"),
+        (9.1, 78.5, "EPSG:32633"),
+        (21.1, 78.5, "EPSG:32635"),
+        (33.1, 78.5, "EPSG:32637"),
+        (42.1, 78.5, "EPSG:32638"),
         (-70.9, -33.4, "EPSG:32719"),
     ],
 )

@@ -144,6 +144,14 @@ def item(command, frame, *params):
     return Item(command=command, frame=frame, params=(0.0, 0.0, 0.0, 0.0, *params))
 
 
+@pytest.mark.parametrize(("autopilot", "heading"), [("px4", 270.0), ("ardupilot", math.nan)])
+def test_a_waypoints_fourth_parameter_turns_px4_and_is_dropped_by_ardupilot(autopilot, heading):
+    """As MAVLink's NAV_WAYPOINT says: desired yaw angle; ArduCopter stores it and ignores it."""
+    turned = Item(command=16, frame=3, params=(0.0, 0.0, 0.0, -90.0, 50.0, 10.0, 60.0))
+    mission = mission_from_items([turned], "", None, Autopilot(autopilot))
+    assert mission.waypoints[0].heading_deg == pytest.approx(heading, nan_ok=True)
+
+
 def test_heights_above_sea_level_are_brought_to_the_takeoff_where_they_are_mixed():
     home = Place(lon_deg=10.0, lat_deg=50.0, ground_m=300.0)
     items = [item(16, 0, 50.0, 10.0, 360.0), item(16, 3, 50.001, 10.0, 61.0)]
