@@ -198,15 +198,24 @@ def _cut(
     for low, high in parts:
         limits = (low > 1e-6), (high < end - start - 1e-6)
         room = high - low
-        # Towards an obstacle the line ends early, elsewhere it may end late.
         steps = room / spacing
-        photos = 1 + (math.floor(steps + 1e-6) if all(limits) else math.ceil(steps - 1e-6))
-        over = (photos - 1) * spacing - room
-        shift = {(True, False): 0.0, (False, True): -over}.get(limits, -over / 2)
-        begin = start + low + shift
-        strips.append(
-            Strip(sweep=sweep, across_m=across, start_m=begin, photos=photos, spacing_m=spacing)
-        )
+        # Towards an obstacle the line ends early, elsewhere it may end late; early there, too,
+        # where an obstacle stands just beyond the row.
+        for early in (True,) if all(limits) else (False, True):
+            photos = 1 + (math.floor(steps + 1e-6) if early else math.ceil(steps - 1e-6))
+            over = (photos - 1) * spacing - room
+            shift = {(True, False): 0.0, (False, True): -over}.get(limits, -over / 2)
+            strip = Strip(
+                sweep=sweep,
+                across_m=across,
+                start_m=start + low + shift,
+                photos=photos,
+                spacing_m=spacing,
+            )
+            line = axes.line(strip)
+            if not airspace.blocked(line.start, line.end)[0]:
+                break
+        strips.append(strip)
     return strips
 
 

@@ -81,6 +81,19 @@ def test_holes_and_exclusions_are_never_flown_over() -> None:
     assert views(route, places_inside(holed, 2.0)).min() >= 9
 
 
+@pytest.mark.parametrize("beyond_m", [17.0, 19.0, 22.0])
+def test_the_only_line_over_a_strip_ends_before_an_obstacle_beyond_it(beyond_m: float) -> None:
+    """It goes on beyond the strip for its views, and up to half a photo spacing further."""
+    wall = shapely.box(107 + beyond_m, -200, 150 + beyond_m, 200)
+    options = PathOptions(effort=0.05, views=4, heading_deg=90.0)
+    route = plan_path(shapely.box(0, 0, 107, 4), PATTERN, MOTION, exclusions=wall, options=options)
+    assert len(route.lines) == 1
+    assert (
+        max(x for line in route.lines for x in (line.start[0], line.end[0])) <= 107 + beyond_m - 2
+    )
+    assert crossed_m(route, wall) == 0
+
+
 def test_staying_inside_leaves_the_area_nowhere() -> None:
     corner = shapely.box(0, 0, 240, 140).difference(shapely.box(120, 70, 240, 140))
     options = PathOptions(effort=0.1, keep_inside=True, clearance_m=0.0, views=2)

@@ -59,6 +59,23 @@ def test_a_row_ends_where_an_obstacle_begins() -> None:
     assert min(strip.start_m for strip in strips if strip.end_m > 150) >= 150
 
 
+@pytest.mark.parametrize(("inside_m", "photos"), [(0.1, 19), (6.5, 19), (7.5, 20), (12.0, 19)])
+def test_a_row_stays_out_of_an_obstacle_at_its_end(inside_m: float, photos: int) -> None:
+    """The row, from 14.5 to 285.5 m, needs 20 photographs; 7 m late at both ends if it may."""
+    field = shapely.box(0, 0, 300, 0.1)
+    (free,) = lay(field, lines=1)
+    assert (free.start_m, free.end_m, free.photos) == pytest.approx((7.5, 292.5, 20))
+    ahead, behind = free.end_m - inside_m, free.start_m + inside_m
+    (row,) = lay(field, Airspace(shapely.box(ahead, -50, 400, 50)), lines=1)
+    (turned,) = lay(field, Airspace(shapely.box(-100, -50, behind, 50)), lines=1)
+    assert row.photos == turned.photos == photos
+    assert row.end_m <= ahead + 1e-6
+    assert turned.start_m >= behind - 1e-6
+    assert turned.start_m == pytest.approx(300 - row.end_m)
+    if inside_m > 7.0:  # it stands in the row, which then begins at it
+        assert row.end_m == pytest.approx(ahead)
+
+
 def test_a_notch_parts_the_rows_it_crosses() -> None:
     comb = shapely.box(0, 0, 300, 200).difference(shapely.box(120, 60, 180, 200))
     rows = {strip.across_m for strip in lay(comb)}
