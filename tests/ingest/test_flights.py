@@ -68,6 +68,13 @@ def test_a_panel_goes_to_its_own_camera_s_flight_before_a_nearer_one():
     assert flights(*captures)[-1] == "1"
 
 
+def test_a_panel_that_names_its_flight_goes_there_however_far_in_time():
+    captures = photo(0, flight_id="x"), photo(100, flight_id="y"), photo(105, flight_id="y")
+    for name, number in (("x", "1"), ("y", "2"), ("", "2")):
+        panel = photo(110, flight_id=name, kind=CaptureKind.PANEL)
+        assert flights(*captures, panel)[-1] == number
+
+
 def test_a_photograph_without_time_is_on_no_flight():
     assert flights(photo(0), photo(None)) == ["1", ""]
 

@@ -5,6 +5,7 @@ import pytest
 from ingest.metadata.exif import read_position, read_tags
 from ingest.reading import read_attitude
 from tmp.captures import HeightDatum
+from tmp.errors import SMALLEST
 
 
 def position(make_jpeg, **options):
@@ -156,6 +157,12 @@ def test_a_missing_or_zero_height_is_none(make_jpeg):
 def test_stated_accuracies_become_sigmas(make_jpeg, options, sigmas):
     found = position(make_jpeg, **options)
     assert (found.sigma_horizontal_m, found.sigma_vertical_m) == pytest.approx(sigmas)
+
+
+@pytest.mark.parametrize("sigma_m", [SMALLEST, 1000.0])
+def test_the_least_and_the_greatest_accuracy_that_can_be_are_believed(make_jpeg, sigma_m):
+    found = position(make_jpeg, xmp={"Camera:GPSXYAccuracy": repr(sigma_m)})
+    assert (found.sigma_horizontal_m, found.problems) == (sigma_m, "")
 
 
 @pytest.mark.parametrize("nonsense", ["-1", "1e308", "-1e308", "1001"])

@@ -18,6 +18,16 @@ def test_normals_of_a_tilted_plane_are_exact_to_its_rim(east, north, cell_m, row
     np.testing.assert_allclose(normals, np.broadcast_to(true, normals.shape), atol=1e-5)
 
 
+@given(st.integers(0, 1000))
+def test_normals_of_any_surface_turn_with_it(seed):
+    height = np.random.default_rng(seed).normal(0, 1, (4, 5)).astype(np.float32)
+    height.ravel()[seed % 20] = np.nan
+    east, north, up = np.moveaxis(normals_of(height, 0.7), 2, 0)
+    turned = normals_of(np.rot90(height), 0.7)  # a quarter anticlockwise
+    expected = np.rot90(np.stack([-north, east, up], axis=2))
+    np.testing.assert_allclose(turned, expected, atol=1e-5)
+
+
 def test_normals_beside_a_hole_are_those_of_the_plane():
     x, _ = np.meshgrid(np.arange(5.0), np.arange(5.0))
     height = (0.5 * x).astype(np.float32)

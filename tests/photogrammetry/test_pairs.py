@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from photogrammetry.orientation.pairs import Footprints, PairOptions, propose_pairs
+from photogrammetry.orientation.pairs import (
+    Footprints,
+    PairOptions,
+    _in_all_directions,
+    propose_pairs,
+)
 from tmp.cameras import Pose
 from tmp.geo.frames import LocalFrame
 
@@ -44,6 +49,15 @@ def test_neighbouring_flight_lines_are_tied_together(flown):
     pairs = propose_pairs(captures, {"test": flown.CAMERA}, flown.FRAME, PairOptions(neighbours=8))
     across = [p for p in pairs if (p.first < 12) != (p.second < 12)]
     assert len({p.first for p in across} | {p.second for p in across}) == 24
+
+
+def test_a_crowd_in_one_direction_does_not_hide_who_is_in_the_others():
+    """Ten to the east see most in common; one each to the north and the west somewhat less."""
+    east = [(1.0 + 0.1 * k, 0.0, 0.0) for k in range(10)]
+    offsets = np.array([*east, (0.0, 3.0, 0.0), (-3.0, 0.0, 0.0), (0.0, -9.0, 0.0)])
+    overlap = np.array([*np.linspace(0.95, 0.9, 10), 0.6, 0.5, 0.01])
+    options = PairOptions(neighbours=8, per_sector=3, min_overlap=0.1)
+    assert _in_all_directions(offsets, overlap, options) == [0, 1, 2, 10, 11]
 
 
 def test_an_unknown_heading_still_gives_pairs(flown):

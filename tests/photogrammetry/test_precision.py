@@ -7,7 +7,7 @@ import pytest
 
 from photogrammetry.orientation import precision
 from photogrammetry.orientation.adjust import AdjustOptions, TieWeight, adjust
-from photogrammetry.orientation.precision import INTERIOR, assess_precision
+from photogrammetry.orientation.precision import INTERIOR, _interior, assess_precision
 from tmp.cameras import Camera
 
 NOISE_PX, SIGMA_M = 0.3, 0.05
@@ -55,6 +55,14 @@ def test_correlations_are_symmetric_and_of_unit_diagonal(flown):
     assert (matrix == matrix.T).all()
     assert (np.diag(matrix) == 1).all()
     assert matrix[INTERIOR.index("k1"), INTERIOR.index("k2")] < -0.3  # they bend the other way
+
+
+def test_each_camera_of_several_has_its_own_precision():
+    sigmas = np.arange(1.0, 19.0)
+    for start in (0, 9):
+        found = _interior(np.diag(sigmas**2), start)
+        assert found.sigmas == tuple(sigmas[start : start + 9])
+        assert found.correlation == tuple(map(tuple, np.eye(9).tolist()))
 
 
 def test_derivatives_are_those_of_the_projection(flown):
