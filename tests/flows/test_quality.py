@@ -64,6 +64,8 @@ def test_quality_holds_every_figure_of_the_report(record: MapRecord) -> None:
     assert found["vertical_scale"]["height_agl_m"] == [38.0, 40.0, 42.0]
     assert found["stages"][0]["stage"] == "orientation"
     assert found["software"]["Python"]
+    # The raster's is 2 cm and 1 mm more for each metre from the middle of its 80.
+    assert math.isclose(found["dsm_sigma_m"], 0.04, abs_tol=0.001)
 
 
 def test_without_scale_no_key_of_quality_is_in_metres_but_null(unscaled: MapRecord) -> None:

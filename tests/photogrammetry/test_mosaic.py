@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from photogrammetry.ortho.seams import (
     LabelGround,
     SurfaceWindow,
     _layers,
+    _Sight,
     ground_window,
     views_near,
 )
@@ -215,6 +218,21 @@ def test_a_place_is_offered_the_same_views_from_every_tile(flown_world) -> None:
     for name, mask in left.items():
         width = mask.shape[1] - shift
         np.testing.assert_array_equal(mask[:, shift:], right[name][:, :width])
+
+
+def test_a_wall_hides_as_much_ground_as_it_is_high_from_a_view_at_45_degrees() -> None:
+    """A wall of 8 m from x = 0 to 1 m, seen from the east; what is hidden lies to its west."""
+    x = np.arange(-19.75, 20, 0.5, dtype=np.float32)
+    height = np.tile(np.where((x > 0) & (x < 1), 8, 0).astype(np.float32), (20, 1))
+    ones = np.ones(height.shape, bool)
+    labels = LabelGround(
+        centre=np.zeros(3), x=x, y=np.arange(20, 10, -0.5, dtype=np.float32), height=height,
+        cell_m=0.5, mapped=ones, x_pixel=x, y_pixel=x,
+    )  # fmt: skip
+    placed = SimpleNamespace(centres=np.array([[1000.0, 15.0, 1000.0]]))
+    seen = _Sight(placed=placed, labels=labels, packed=()).open(0, ones)  # type: ignore[arg-type]
+    assert not seen[:, (x > -6.5) & (x < 0)].any()
+    assert seen[:, (x < -8) | (x > 0)].all()
 
 
 def test_views_that_meet_nowhere_share_a_layer_and_others_never() -> None:
