@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.sweep import Division, divisions, edge_headings
+from flightplan.coverage.sweep import (
+    SAME_LINE_M,
+    Division,
+    _same_line,
+    divisions,
+    edge_headings,
+)
 
 L_FIELD = shapely.box(0, 0, 400, 100).union(shapely.box(0, 0, 100, 300))
 
@@ -50,3 +56,14 @@ def test_edges_of_one_direction_count_together() -> None:
     # Two edges of 60 m run north, one of 100 m east and its two parts west.
     field = shapely.Polygon([(0, 0), (100, 0), (100, 60), (50, 70), (0, 60)])
     assert edge_headings(field)[0] == pytest.approx(0.0)
+
+
+@given(st.floats(0, 2 * np.pi), st.floats(-300, 300), st.sampled_from([1, -1]))
+def test_cuts_in_one_line_are_one_cut_whichever_way_they_run(turn, away_m, way) -> None:
+    course, across = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    point = np.array([40.0, 70.0])
+    along = point + away_m * course
+    assert _same_line(point, course, along + 0.9 * SAME_LINE_M * across, way * course)
+    assert not _same_line(point, course, along + 1.1 * SAME_LINE_M * across, way * course)
+    crossing = np.cos(0.03) * course + np.sin(0.03) * across
+    assert not _same_line(point, course, along, way * crossing)

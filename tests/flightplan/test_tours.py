@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from flightplan.coverage.annealing import _remedies
 from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip
 from flightplan.coverage.tours import Pricing, Tour, best_tour
 from flightplan.equipment.flight_model import Motion
@@ -81,3 +82,16 @@ def test_two_strips_in_one_line_take_as_long_as_the_line() -> None:
     assert pricing.seconds(parts) == pytest.approx(200 / 8 + 8 / 2)
     apart = Tour(strips=parts.strips, turned=(False, True))
     assert pricing.seconds(apart) > 200 / 8 + 8 / 2 + 8 / 2 + 2
+
+
+def test_a_strip_may_move_to_either_side_and_either_end_alike() -> None:
+    pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=10)
+    pricing = Pricing([Axes(heading_deg=0)], Airspace(shapely.Point()), Motion(), pattern)
+    strip = Strip(sweep=0, across_m=5, start_m=100, photos=8, spacing_m=10)
+    changed = [change[0] for change in _remedies([strip], 0, pricing)]
+    for moved_m in (
+        {one.across_m - 5 for one in changed},
+        {one.start_m - 100 for one in changed if one.photos == 8 and one.spacing_m == 10},
+    ):
+        assert len(moved_m) == 7
+        assert moved_m == {-away_m for away_m in moved_m}

@@ -17,6 +17,11 @@ def tags_of(make_tiff):
     return lambda **options: band_tags(read_tags(make_tiff(**options)))
 
 
+def test_djis_band_cameras_are_told_by_the_name_of_their_band_whatever_the_file(make_jpeg, m3m_xmp):
+    assert band_tags(read_tags(make_jpeg(xmp=m3m_xmp("NIR", "a1")))).family is Family.DJI
+    assert band_tags(read_tags(make_jpeg())).family is Family.RGB
+
+
 def test_a_mavic_3m_band_says_all_that_djis_formula_needs(tags_of, m3m_xmp):
     found = tags_of(xmp=m3m_xmp("NIR", "a1"))
     assert found.family is Family.DJI

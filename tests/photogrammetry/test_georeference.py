@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -140,6 +142,18 @@ def test_positions_worse_than_they_claim_weigh_less(flown):
     assert 6 < np.median(weighed.position_sigmas[:, 0]) < 20
     assert np.median(weighed.position_sigmas[:, 2]) >= 6.0
     assert assess_firmness(placed.block, weighed, placed, ONE).scale_sigma > 0.05
+
+
+@pytest.mark.parametrize("number", [5, 6])
+def test_the_scatter_of_six_positions_says_something_and_that_of_five_nothing(flown, number):
+    block, poses = flown.flown_block(noise_px=0)
+    scatter = np.random.default_rng(4).normal(scale=[12, 12, 1], size=(15, 3))
+    placed = place(block, np.array([p.centre for p in poses]) + scatter)
+    few = placed.known.positions.copy()
+    few[number:] = np.nan
+    known = replace(placed.known, positions=few)
+    weighed = weigh_positions(placed.block, known, known)
+    assert (weighed.position_sigmas[0, 0] > known.position_sigmas[0, 0]) == (number == 6)
 
 
 def test_positions_as_good_as_they_claim_keep_their_weight(flown):
