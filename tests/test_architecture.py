@@ -23,6 +23,11 @@ CHANGING = {
     *("Watch", "_ItemState", "_Probe", "_Search", "_Sight", "_Watch"),
 }
 """Dataclasses whose fields change while they work; all others are values."""
+IN_ORDER = {
+    *("Candidate", "Finding", "FormatKind", "_ItemState", "_Name", "_Operation", "_Rule"),
+    *("_Search", "_Sight", "_Straight", "_Window"),
+}
+"""Dataclasses of few fields, which may be given by their order; all others take them by name."""
 HEAVY = (
     *("cv2", "laspy", "matplotlib", "numba", "numpy", "pyceres", "pycolmap", "pyogrio", "rasterio"),
     *("scipy", "shapely"),
@@ -195,7 +200,7 @@ def dataclasses_of(path: Path) -> Iterator[tuple[ast.ClassDef, dict[str, bool]]]
                 yield node, {one.arg or "": ast.literal_eval(one.value) for one in call.keywords}
 
 
-def test_values_cannot_be_changed_and_take_no_field_by_mistake() -> None:
+def test_values_cannot_be_changed_nor_their_fields_mistaken() -> None:
     """Without slots are those alone that keep what they worked out, as cached properties."""
     changing = set()
     for path in modules().values():
@@ -204,6 +209,7 @@ def test_values_cannot_be_changed_and_take_no_field_by_mistake() -> None:
             if not asked.get("frozen"):
                 changing.add(node.name)
             assert asked.get("frozen") or node.name in CHANGING, place
+            assert asked.get("kw_only") or node.name in IN_ORDER, place
             assert asked.get("slots") or "@cached_property" in ast.unparse(node), place
     assert changing == CHANGING
 

@@ -111,7 +111,7 @@ def drawn_halvings(quality: Quality, size_px: tuple[int, int]) -> int:
 def drawn_bytes(quality: Quality, size_px: tuple[int, int]) -> int:
     """Return what a photograph of a size takes as it is drawn: three bands in 8 bits."""
     width, height = size_px
-    return 3 * width * height // 4 ** drawn_halvings(quality, size_px)
+    return 3 * width * height >> 2 * drawn_halvings(quality, size_px)
 
 
 def save_picture(space: Workspace, capture: Capture) -> None:

@@ -19,7 +19,7 @@ from flows.products.ground import (
 )
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
 from flows.stages.inputs import read_ground
-from flows.stages.orthomosaic import _tile_cells, ground_classes
+from flows.stages.orthomosaic import _coarse_tile, _rasters, _tile_cells, ground_classes
 from flows.stages.surface import _coverage, _within
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
@@ -146,3 +146,19 @@ def test_tiles_of_a_coarser_picture_cover_no_more_ground() -> None:
     assert _tile_cells(1.0) == _tile_cells(0.5) == MOSAIC_TILE
     assert _tile_cells(2.0) == MOSAIC_TILE // 2
     assert _tile_cells(100.0) % 16 == 0
+
+
+@pytest.mark.parametrize("coarseness", [1.0, 2.0])
+def test_under_each_tile_of_the_picture_lies_one_of_the_grounds_classes(
+    tmp_path: Path, coarseness: float
+) -> None:
+    grid = Grid(crs=None, x_min=0.0, y_max=0.0, cell_m=0.1, rows=1211, cols=2507)
+    picture, classes = _rasters(tmp_path, grid, coarseness)
+    under = [_coarse_tile(tile) for tile in picture.tiles()]
+    assert under == list(classes.tiles())
+    for tile, coarse in zip(picture.tiles(), under, strict=True):
+        west, south, east, north = picture.grid.window(tile).bounds
+        covered = classes.grid.window(coarse).bounds
+        assert (covered[0], covered[3]) == pytest.approx((west, north))
+        assert covered[1] <= south + 1e-9
+        assert covered[2] >= east - 1e-9
