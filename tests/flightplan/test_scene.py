@@ -123,6 +123,18 @@ def test_a_plate_lies_level_and_reflects_what_it_says_in_all_bands(farm: Farm) -
     assert (scene.ground.layers[outside] == bare.ground.layers[outside]).all()
 
 
+def test_a_scene_holds_what_stands_in_it_and_nothing_beside_or_beyond(farm: Farm) -> None:
+    here = PLATES[0]
+    east, north = (
+        replace(here, centre=(here.centre[0] + dx, here.centre[1] + dy))
+        for dx, dy in ((20.0, 0.0), (0.0, 20.0))
+    )
+    plated = replace(farm, features=replace(farm.features, plates=(east, here, north)))
+    x, y = farm.corner[0] + here.centre[0], farm.corner[1] + here.centre[1]
+    (found,) = Scene.build(plated, (x - 3, y - 3, x + 3, y + 3)).plates
+    assert found.centre == pytest.approx((x, y))
+
+
 def test_targets_of_known_reflectance_are_part_of_the_truth(
     farm: Farm, frame: LocalFrame, tmp_path: Path
 ) -> None:
