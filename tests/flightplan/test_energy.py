@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from flightplan.equipment.catalogue import read_catalogue
 from flightplan.equipment.flight_model import (
+    AIR_KG_M3,
+    GRAVITY_M_S2,
     Airframe,
     Battery,
     Motion,
@@ -68,6 +70,19 @@ def test_induced_power_far_above_hover_speed_falls_as_one_over_speed() -> None:
     frame = replace(ZENG, drag_m2=0.0, share=1.0)
     v = 60.0
     assert power_w(frame, v) / 168.5 == pytest.approx(frame.induced_m_s / v, rel=0.01)
+
+
+@pytest.mark.parametrize("v", [3.0, 10.0, 25.0])
+def test_the_thrust_is_the_momentum_that_the_tilted_disc_gives_the_air(v: float) -> None:
+    """Glauert 1926: T = 2 ρ A U v_i, U the air that comes from ahead and what the disc adds."""
+    frame = replace(ZENG, share=1.0)
+    rest = power_w(replace(frame, share=0.0), v) - frame.hover_w
+    thrust_n = np.array([0.5 * AIR_KG_M3 * frame.drag_m2 * v**2, frame.mass_kg * GRAVITY_M_S2])
+    weights = np.linalg.norm(thrust_n) / thrust_n[1]
+    induced_m_s = (power_w(frame, v) - rest) / frame.hover_w / weights * frame.induced_m_s
+    through = np.array([-v, 0.0]) - induced_m_s * thrust_n / np.linalg.norm(thrust_n)
+    momentum_n = 2 * AIR_KG_M3 * frame.disc_m2 * np.linalg.norm(through) * induced_m_s
+    assert momentum_n == pytest.approx(np.linalg.norm(thrust_n), rel=1e-6)
 
 
 def test_a_climb_costs_its_height_at_half_efficiency() -> None:

@@ -20,7 +20,8 @@ from flows.products.ground import (
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
 from flows.stages.inputs import read_ground
 from flows.stages.orthomosaic import _coarse_tile, _rasters, _tile_cells, ground_classes
-from flows.stages.surface import _coverage, _within
+from flows.stages.surface import _coverage, _ground_bands, _within
+from photogrammetry.surface.measure import TileSurface
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
 
@@ -113,6 +114,30 @@ def test_a_tile_is_measured_where_two_photographs_see_it_and_nowhere_else(bounds
     found = _within(GRID, tile, bounds)
     place = None if found is None else (found.row, found.col, found.rows, found.cols)
     assert place == part
+
+
+def test_what_was_measured_of_a_part_lies_where_the_part_does_and_the_guess_elsewhere() -> None:
+    tile = Tile(row=320, col=320, rows=320, cols=320, name="r1c1")
+    part = Tile(row=384, col=320, rows=64, cols=128, name="r1c1")
+    shape = part.rows, part.cols
+    measured = np.zeros(shape, bool)
+    measured[:, 64:] = True
+    found = TileSurface(
+        height=np.full(shape, 7, np.float32),
+        measured=measured,
+        confidence=np.full(shape, 0.5, np.float32),
+        views=np.full(shape, 3, np.uint8),
+        sigma=np.full(shape, 0.02, np.float32),
+    )
+    bands = _ground_bands(np.full((320, 320), 5, np.float32), tile, part, found)
+    inside = np.zeros((320, 320), bool)
+    inside[64:128, :128] = True
+    assert (bands[HEIGHT][inside] == 7).all()
+    assert (bands[HEIGHT][~inside] == 5).all()
+    assert (bands[1:, ~inside] == NODATA).all()
+    assert (bands[SIGMA] == np.float32(0.02)).sum() == 64 * 64
+    nothing = _ground_bands(np.full((320, 320), 5, np.float32), tile, None, None)
+    assert (nothing[1:] == NODATA).all()
 
 
 def test_classes_tell_measured_bridged_continued_and_water_at_every_pixel() -> None:
