@@ -58,6 +58,22 @@ def test_the_colour_camera_of_a_multispectral_drone_is_rgb(make_jpeg):
     assert found.capture_id == "a1"
 
 
+@pytest.mark.parametrize(
+    ("named", "bands"),
+    [
+        ("Red,Green,Blue", []),
+        ("RGB", []),
+        ("Red,Green", ["red", "green"]),
+        ("Red,Green,NIR", ["red", "green", "nir"]),
+        ("Blue", ["blue"]),
+    ],
+)
+def test_a_file_that_names_red_green_and_blue_is_a_colour_photograph(make_jpeg, named, bands):
+    found = band_tags(read_tags(make_jpeg(make="Sentera", xmp={"Camera:BandName": named})))
+    assert [band.name for band in found.bands] == bands
+    assert (found.family is Family.RGB) == (not bands)
+
+
 def test_a_sequoia_gives_its_sun_sensor_in_seconds_and_radians(tags_of):
     record = struct.pack("<QHHHHfff", 148_190_753, 34, 2, 1, 100, -90.0, 0.0, 45.0)
     xmp = {
