@@ -107,6 +107,7 @@ def test_card_that_is_copied_slowly_is_run_once_and_whole(inbox: Path) -> None:
     watched(inbox, clock, runs, told=told)
     assert runs.began == [("flight7", 3)]
     assert sum("being copied" in line for line in told) == 1
+    assert told[0] == "flight7: being copied, 1 files so far"  # said as it begins
     assert told[-1] == "flight7: done in 0.0 min: report.html"
 
 

@@ -144,6 +144,16 @@ def item(command, frame, *params):
     return Item(command=command, frame=frame, params=(0.0, 0.0, 0.0, 0.0, *params))
 
 
+@pytest.mark.parametrize(("lat_deg", "written"), [(0.0, 1e-7), (1e-7, 1e-7), (-1e-7, -1e-7)])
+def test_only_the_place_that_autopilots_take_for_none_is_moved(mission, lat_deg, written):
+    """0, 0 means here to them; they count in steps of 1e-7 degrees, a centimetre."""
+    first = replace(mission.waypoints[0], lon_deg=0.0, lat_deg=lat_deg)
+    beside = replace(first, lon_deg=1e-7, lat_deg=0.0)
+    bare = replace(mission, waypoints=(first, beside), photos=())
+    items = [i for i in mission_items(bare, Autopilot.PX4) if i.command == Command.WAYPOINT]
+    assert [item.params[4:6] for item in items] == [(written, 0.0), (0.0, 1e-7)]
+
+
 @pytest.mark.parametrize(("autopilot", "heading"), [("px4", 270.0), ("ardupilot", math.nan)])
 def test_a_waypoints_fourth_parameter_turns_px4_and_is_dropped_by_ardupilot(autopilot, heading):
     """As MAVLink's NAV_WAYPOINT says: desired yaw angle; ArduCopter stores it and ignores it."""
