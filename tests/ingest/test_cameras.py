@@ -86,6 +86,22 @@ def test_focal_plane_resolution_serves_unknown_cameras(make_jpeg):
     assert found.focal_sigma == 0.02
 
 
+def test_digital_zoom_lengthens_a_focal_length_by_the_focal_plane_too(make_jpeg):
+    plane = {0xA20E: 266.666667, 0xA210: 4}
+    plain, zoomed = (
+        camera(
+            make_jpeg,
+            size=(1280, 960),
+            model="Mystery",
+            focal_mm=5.5,
+            exif={**plane, 0xA404: zoom},
+        )
+        for zoom in (1.0, 2.5)
+    )
+    assert "focal plane" in zoomed.source
+    assert zoomed.fx_px == pytest.approx(2.5 * plain.fx_px)
+
+
 def test_the_35_mm_equivalent_goes_by_the_diagonal_of_the_whole_sensor(make_jpeg):
     options = {"model": "Mystery", "focal_mm": None, "exif": {0xA405: 24}}
     four_by_three = camera(make_jpeg, size=(400, 300), **options)

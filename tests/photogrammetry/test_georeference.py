@@ -10,6 +10,7 @@ from photogrammetry.orientation.georeference import (
     ASSUMED_HEIGHT,
     HeightSource,
     assess_firmness,
+    centres_later,
     georeference,
     level,
     weigh_positions,
@@ -131,6 +132,16 @@ def test_what_the_user_says_of_heights_is_done(flown):
     trusted = place(block, drifting, heights=HeightUse.TRUST)
     assert trusted.heights is HeightSource.GNSS
     assert tilt_deg(trusted.block, block) > 10
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0])
+def test_positions_that_are_late_are_set_back_and_others_left(flown, caplog, late):
+    block, poses = flown.flown_block(noise_px=0, heights_m=(30.0, 34.0))
+    true = np.array([p.centre for p in poses])
+    placed = place(block, centres_later(true, np.arange(len(true)), late))
+    # But for the ends of lines, where nobody can tell how the drone had flown on.
+    assert np.median(np.linalg.norm(placed.block.centres - true, axis=1)) < 0.5
+    assert ("positions are late by 1.00 photographs: set back" in caplog.text) == (late > 0)
 
 
 def test_positions_worse_than_they_claim_weigh_less(flown):

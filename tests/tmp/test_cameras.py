@@ -50,7 +50,9 @@ def test_a_half_size_picture_halves_the_pixels_and_not_the_rays():
     assert half.source == CAMERA.source
 
 
-@pytest.mark.parametrize("change", [{"fx_px": 0.0}, {"fy_px": float("nan")}, {"width_px": 0}])
+@pytest.mark.parametrize(
+    "change", [{"fx_px": 0.0}, {"fy_px": float("nan")}, {"width_px": 0}, {"focal_sigma": 10.1}]
+)
 def test_an_impossible_camera_is_refused_by_name(change):
     with pytest.raises(InputError, match="'c'"):
         replace(CAMERA, **change)

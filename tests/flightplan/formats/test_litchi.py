@@ -41,6 +41,13 @@ def test_rows_say_height_above_takeoff_speed_and_spacing(mission):
     assert table[3]["photo_distinterval"] == "-1"
 
 
+@pytest.mark.parametrize(("heading", "written"), [(-90.0, "270"), (359.5, "359.5"), (360.0, "0")])
+def test_headings_are_from_north_clockwise_and_below_a_full_turn(mission, heading, written):
+    turned = replace(mission.waypoints[1], heading_deg=heading)
+    waypoints = (mission.waypoints[0], turned, *mission.waypoints[2:])
+    assert rows(replace(mission, waypoints=waypoints))[1]["heading(deg)"] == written
+
+
 def test_the_takeoffs_height_is_told(mission):
     assert any("1200.0 m (EGM2008)" in note for note in to_litchi(mission).notes)
 

@@ -201,6 +201,14 @@ def shoots(content):
     ]
 
 
+@pytest.mark.parametrize(("heading", "written"), [(12.3, "12.3"), (270.0, "-90"), (180.04, "-180")])
+def test_headings_are_between_half_turns_and_to_a_tenth_of_a_degree(mini, heading, written):
+    waypoints = tuple(replace(one, heading_deg=heading) for one in mini.waypoints)
+    turned = replace(mini, waypoints=waypoints)
+    way = members(to_consumer(turned, ReleasedBy.POINT, catalogue=CATALOGUE).content)[1]
+    assert set(texts(way, "waypointHeadingAngle")) == {written}
+
+
 def test_a_photograph_at_each_point(mini):
     found = shoots(to_consumer(mini, ReleasedBy.POINT, catalogue=CATALOGUE).content)
     assert len(found) == len(mini.photos)
