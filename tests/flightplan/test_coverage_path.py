@@ -11,7 +11,15 @@ from shapely import MultiPolygon, Polygon
 
 from flightplan.coverage.annealing import places_inside
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Pattern, Route, route_path, route_seconds
+from flightplan.coverage.routes import (
+    Airspace,
+    Line,
+    Pattern,
+    Route,
+    route_over,
+    route_path,
+    route_seconds,
+)
 from flightplan.equipment.flight_model import Motion, Wind
 from tmp.errors import InputError
 
@@ -47,6 +55,20 @@ def test_a_lean_path_is_quicker_and_sees_what_it_must() -> None:
     lean = plan_path(FIELD, PATTERN, MOTION, options=PathOptions(effort=0.1, views=5))
     assert views(lean, places_inside(FIELD, 2.0)).min() >= 5
     assert lean.time_s < plan_path(FIELD, PATTERN, MOTION, options=QUICK).time_s
+
+
+def test_a_path_that_was_searched_is_quicker_than_lines_laid_with_care() -> None:
+    """Six lines, the outer ones denser and all but the middle ones with a run beyond the field."""
+    rows = ((10, 24, 25), (34, 15, 19), (58, 0, 17), (82, 0, 17), (106, 15, 19), (130, 24, 25))
+    lines = [
+        Line(start=(-beyond, y), end=(240.0 + beyond, y), photos=photos)
+        for y, beyond, photos in rows
+    ]
+    flown = [line if number % 2 == 0 else line.reversed() for number, line in enumerate(lines)]
+    laid = route_over(flown, Airspace(Polygon()), MOTION)
+    assert views(laid, places_inside(FIELD, 2.0)).min() == 9
+    searched = plan_path(FIELD, PATTERN, MOTION, options=PathOptions(effort=0.2))
+    assert searched.time_s < laid.time_s
 
 
 def test_neighbouring_lines_keep_the_sidelap_and_photographs_the_frontlap() -> None:
