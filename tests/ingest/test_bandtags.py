@@ -190,6 +190,22 @@ def test_a_mapirs_channels_follow_from_the_filter_in_its_model(make_jpeg, model,
     assert [b.channel for b in found.bands] == list(range(len(found.bands)))
 
 
+@pytest.mark.parametrize(
+    ("model", "peaks_nm"),
+    [
+        ("Survey3W_RGN", [660, 550, 850]),
+        ("Survey3N_OCN", [615, 490, 808]),
+        ("Survey3W_NGB", [850, 550, 475]),
+        ("Survey3W_RE", [725]),
+        ("Survey3W_NIR", [850]),
+    ],
+)
+def test_a_mapirs_filters_let_through_what_its_data_sheet_says(make_jpeg, model, peaks_nm):
+    """MAPIR, Survey3 data sheets, transmission peaks in the order of the channels."""
+    found = band_tags(read_tags(make_jpeg(make="MAPIR", model=model)))
+    assert [b.centre_nm for b in found.bands] == peaks_nm
+
+
 def test_senteras_6x_lists_its_vignetting_from_the_highest_power(tags_of):
     xmp = {
         "Camera:BandName": "NIR",
