@@ -250,6 +250,16 @@ def test_inbox_that_is_away_for_a_while_is_looked_at_again(inbox: Path) -> None:
     assert runs.began == [("card", 1)]
 
 
+@pytest.mark.parametrize(("looking_s", "pause_s"), [(0.5, 10.0), (5.0, 50.0)])
+def test_an_inbox_that_is_slow_to_list_is_listed_a_tenth_of_the_time(
+    inbox: Path, looking_s: float, pause_s: float
+) -> None:
+    times = iter((1000.0, 1000.0 + looking_s))
+    looked_into = Inbox(folder=inbox, quiet_s=QUIET_S, now_s=lambda: next(times))
+    looked_into.look()
+    assert looked_into.pause_s == pytest.approx(pause_s)
+
+
 def test_nothing_is_written_into_a_card(inbox: Path) -> None:
     put(inbox / "card" / "DJI_0001.JPG")()
     before = list_card(inbox / "card")

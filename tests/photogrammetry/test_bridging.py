@@ -62,6 +62,22 @@ def test_a_gap_at_the_foot_of_a_wall_stays_on_its_side() -> None:
     assert judged.sigma[10, SIZE // 2] > 1.0
 
 
+def test_a_surface_on_its_side_is_bridged_alike() -> None:
+    crowns = np.full((SIZE, SIZE), 15.0, np.float32)
+    crowns[:, : SIZE // 2] += np.random.default_rng(5).normal(0, 0.5, (SIZE, SIZE // 2))
+    measured = np.ones((SIZE, SIZE), np.bool_)
+    low, side = SIZE // 2, SIZE // 4
+    measured[low - 2 : low + 3, low - side : low + side] = False
+    crowns[~measured] = 0.0
+    height, judged = bridge_gaps(crowns, judgement(measured), CELL_M)
+    turned, judged_turned = bridge_gaps(
+        np.ascontiguousarray(crowns.T), judgement(np.ascontiguousarray(measured.T)), CELL_M
+    )
+    assert height[low, low + side - 2] == pytest.approx(15.0, abs=0.05)  # amid level ground
+    np.testing.assert_allclose(turned.T, height, atol=1e-4)
+    np.testing.assert_allclose(judged_turned.sigma.T, judged.sigma, atol=1e-4)
+
+
 def test_a_gap_too_large_for_its_surroundings_stays_open() -> None:
     level = np.zeros((SIZE, SIZE), np.float32)
     _, judged = bridge_gaps(level, judgement(hole(4 * REACH_CELLS)), CELL_M)

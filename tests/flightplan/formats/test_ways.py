@@ -12,11 +12,13 @@ from flightplan.formats.geometry import (
     leg,
     photo_runs,
     photo_ways,
+    place,
     turn_deg,
     with_guards,
     with_photo_points,
 )
 from flightplan.formats.mission import Role, Waypoint, photos_along
+from tmp.errors import InputError
 
 
 def test_photo_points_fall_where_the_plan_takes_photographs(mission):
@@ -85,3 +87,11 @@ def test_a_run_ends_where_its_own_spacing_does():
         (3, 4, 10.0),
         (5, 6, 10.0),
     ]
+
+
+def test_longitudes_may_be_counted_once_round_the_earth_and_no_further():
+    assert place(359.99, -89.99, "waypoint 1") == (359.99, -89.99)
+    assert place(-360.0, 90.0, "waypoint 1") == (-360.0, 90.0)
+    for lon_deg, lat_deg in ((360.01, 0.0), (0.0, 90.01), (math.nan, 0.0), (0.0, math.inf)):
+        with pytest.raises(InputError, match=r"waypoint 1 at latitude .* is not on Earth"):
+            place(lon_deg, lat_deg, "waypoint 1")
