@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from ingest import photographs
 from ingest.photographs import ingest_photographs
-from tmp.captures import CaptureKind, Flag, read_captures, write_captures
+from ingest.summary import tell_bands
+from tmp.captures import Capture, CaptureKind, Flag, read_captures, write_captures
 from tmp.cli import main
 from tmp.errors import PhotographError
 from tmp.survey import Survey
@@ -157,6 +158,22 @@ def test_a_missing_band_is_told_in_the_summary(band_card, survey):
     assert "missing band: 4 photographs, still used" in said
     assert "lacks rededge, which 3 of 4 captures of this camera have" in said
     assert "3 × RGB/green/red/rededge/nir, 1 × RGB/green/red/nir" in said
+
+
+def test_the_three_commonest_sets_of_bands_are_told_with_their_numbers():
+    def capture(number: int, bands: str) -> list[Capture]:
+        return [
+            Capture(
+                name="", source="", sha256=f"{number}{band}", size_bytes=1, width_px=1,
+                height_px=1, camera_id="c", body="DJI M3M / 1234567", rig_id=str(number), band=band,
+            )
+            for band in bands.split("/")
+        ]  # fmt: skip
+
+    sets = 4 * ["green/red/nir"] + 3 * ["green/red"] + 2 * ["nir"] + ["red"]
+    captures = [one for number, bands in enumerate(sets) for one in capture(number, bands)]
+    said = "DJI M3M …4567: 10 captures, 4 × green/red/nir, 3 × green/red, 2 × nir"
+    assert list(tell_bands(captures)) == [("bands", said)]
 
 
 def test_the_summary_tells_bands_flights_and_that_no_panel_is_marked(band_card, survey):

@@ -13,12 +13,14 @@ from photogrammetry.ortho.seams import (
     LABEL_CELLS,
     LabelGround,
     SurfaceWindow,
+    _beyond_lens,
     _layers,
     _Sight,
     ground_window,
     views_near,
 )
 from photogrammetry.pictures import DecodedPictures, read_photograph
+from photogrammetry.views import trusted_radius2
 from tmp.geo.grids import Grid, Tile
 
 CELL_M, GSD_M = 0.15, 0.05
@@ -233,6 +235,19 @@ def test_a_wall_hides_as_much_ground_as_it_is_high_from_a_view_at_45_degrees() -
     seen = _Sight(placed=placed, labels=labels, packed=()).open(0, ones)  # type: ignore[arg-type]
     assert not seen[:, (x > -6.5) & (x < 0)].any()
     assert seen[:, (x < -8) | (x > 0)].all()
+
+
+@pytest.mark.parametrize("course", [(1.0, 0.0), (0.0, 1.0), (-0.6, 0.8)])
+def test_beyond_the_corner_of_a_picture_a_lens_is_followed_straight_on(small_world, course) -> None:
+    camera = small_world.CAMERA
+    placed = SimpleNamespace(views=[SimpleNamespace(camera=camera)], cam_from_tile=[np.eye(3, 4)])
+    rim = float(np.sqrt(trusted_radius2(camera)))
+    radii = rim * np.array([0.0, 0.5, 1.0, 1.001, 1.5, 3.0])
+    rays = np.column_stack([radii[:, None] * course, np.ones(len(radii))])
+    pixels = _beyond_lens(placed, 0, 20.0 * rays)  # type: ignore[arg-type]
+    assert pixels[:3] == pytest.approx(camera.pixel_from_cam(rays[:3]), abs=1e-6)
+    steps = (radii[3:] - rim)[:, None] * course * np.array([camera.fx_px, camera.fy_px])
+    assert pixels[3:] == pytest.approx(pixels[2] + steps, abs=1e-6)
 
 
 def test_views_that_meet_nowhere_share_a_layer_and_others_never() -> None:
