@@ -68,6 +68,26 @@ def test_an_island_of_two_photographs_is_dropped_and_of_three_is_kept():
     assert stands(with_island(106.0, views=3.0))
 
 
+def test_a_second_large_surface_stands_however_far_below_the_first_it_lies():
+    """A terrace of 15 m by 60 m at the foot of a cliff, seen by three photographs."""
+    made = summary()
+    made.share[45:, :] = 1.0
+    made.height[45:, :] = 80.0
+    made.views[45:, :] = 3.0
+    standing = continue_surface(made, NO_POINTS, FLYING_M).standing
+    assert (standing[45:, :] == Standing.TRUSTED).all()
+    assert (standing[:40, :40] == Standing.TRUSTED).all()
+
+
+def test_of_small_surfaces_alone_the_largest_counts_as_the_ground():
+    made = Summary.empty(GRID)
+    for part, height_m in ((np.s_[5:11, 5:11], 100.0), (np.s_[20:23, 20:23], 92.0)):
+        made.share[part], made.height[part], made.views[part] = 1.0, height_m, 3.0
+    standing = continue_surface(made, NO_POINTS, FLYING_M).standing
+    assert (standing[5:11, 5:11] == Standing.TRUSTED).all()
+    assert (standing[20:23, 20:23] != Standing.TRUSTED).all()
+
+
 def test_an_island_with_tie_points_at_its_height_is_kept():
     assert stands(with_island(94.0, views=2.0), ties(94.0))
     assert not stands(with_island(94.0, views=2.0), ties(100.0))
