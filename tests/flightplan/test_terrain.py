@@ -230,6 +230,16 @@ def test_model_that_cannot_be_understood_is_refused(
         read_terrain(path, FRAME, AREA, datum="local")
 
 
+def test_model_whose_crs_is_damaged_is_refused(tmp_path: Path) -> None:
+    path = plane_model(tmp_path / "a.img", "EPSG:32632", 10.0, "EPSG:32632", driver="HFA")
+    content = path.read_bytes()
+    # One letter in the list of the file's own types, and no projection is found.
+    assert b"oEprj_Coordinate,upperLeft" in content
+    path.write_bytes(content.replace(b"oEprj_Coordinate,upperLeft", b"oErrj_Coordinate,upperLeft"))
+    with pytest.raises(InputError, match=r"a\.img: its CRS cannot be read; save it again"):
+        read_terrain(path, FRAME, AREA, datum="local")
+
+
 def test_model_in_feet_must_say_the_unit_of_its_heights(tmp_path: Path) -> None:
     heights = np.full((100, 100), 328.0)
     frame = PlanFrame(lon_deg=-74.0, lat_deg=40.7)

@@ -27,7 +27,7 @@ from numpy.typing import DTypeLike, NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import CRSError, RasterioError, RasterioIOError
 from rasterio.windows import Window
 
 from tmp.errors import InputError, VersionError
@@ -305,7 +305,7 @@ def open_elevation(path: Path) -> rasterio.DatasetReader:
     """Open a raster of heights of one of the `ELEVATION_DRIVERS`, and no other.
 
     A virtual raster, which may fetch others from the web, is none of them, whatever its name.
-    Raises `InputError` if it cannot be read as any.
+    Raises `InputError` if it cannot be read as any, or its CRS cannot.
     """
     said = "it is no GeoTIFF, ASCII grid or the like; save it as a GeoTIFF"
     for driver in ELEVATION_DRIVERS:
@@ -315,6 +315,8 @@ def open_elevation(path: Path) -> rasterio.DatasetReader:
             if driver == "AAIGrid":
                 _refuse_broken_figures(path, source.width * source.height)
             return source
+        except CRSError as error:
+            raise InputError(f"{path}: its CRS cannot be read; save it again with one") from error
         except RasterioError as error:
             if "not recognized" not in str(error):
                 said = " ".join(str(error).split())
