@@ -204,8 +204,9 @@ def say_left(seconds: float) -> str:
 
     Examples
     --------
-    >>> say_left(4), say_left(47), say_left(7500)
-    ('all done in some seconds', 'all done in about 50 s', 'all done in about 2 h 5 min')
+    >>> say_left(9.9), say_left(10), say_left(47), say_left(7500)  # doctest: +NORMALIZE_WHITESPACE
+    ('all done in some seconds', 'all done in about 10 s', 'all done in about 50 s',
+     'all done in about 2 h 5 min')
     """
     if seconds < 10:
         return "all done in some seconds"

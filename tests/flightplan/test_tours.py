@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from flightplan.coverage.annealing import _remedies
+from flightplan.coverage.annealing import _beside, _remedies
 from flightplan.coverage.routes import Airspace, Axes, Pattern, Strip
 from flightplan.coverage.tours import Pricing, Tour, best_tour
 from flightplan.equipment.flight_model import Motion
@@ -95,3 +96,14 @@ def test_a_strip_may_move_to_either_side_and_either_end_alike() -> None:
     ):
         assert len(moved_m) == 7
         assert moved_m == {-away_m for away_m in moved_m}
+
+
+def test_a_new_strip_needs_room_among_those_abreast_of_its_own_sweep_only() -> None:
+    pattern = Pattern(across_m=80, along_m=60, line_spacing_m=24, photo_spacing_m=10)
+    axes = [Axes(heading_deg=0), Axes(heading_deg=90)]
+    pricing = Pricing(axes, Airspace(shapely.Point()), Motion(), pattern)
+    strip = Strip(sweep=0, across_m=0, start_m=0, photos=11, spacing_m=10)
+    beside = replace(strip, across_m=24)
+    crossing, beyond = replace(beside, sweep=1), replace(beside, start_m=200)
+    assert _beside([strip, crossing, beyond], 0, 1.0, pricing) == {3: beside}
+    assert _beside([strip, replace(beside, start_m=90)], 0, 1.0, pricing) is None

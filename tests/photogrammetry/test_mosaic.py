@@ -15,12 +15,14 @@ from photogrammetry.ortho.seams import (
     SurfaceWindow,
     _beyond_lens,
     _layers,
+    _rank,
     _Sight,
     ground_window,
     views_near,
 )
 from photogrammetry.pictures import DecodedPictures, read_photograph
 from photogrammetry.views import trusted_radius2
+from tmp.cameras import Camera
 from tmp.geo.grids import Grid, Tile
 
 CELL_M, GSD_M = 0.15, 0.05
@@ -248,6 +250,26 @@ def test_beyond_the_corner_of_a_picture_a_lens_is_followed_straight_on(small_wor
     assert pixels[:3] == pytest.approx(camera.pixel_from_cam(rays[:3]), abs=1e-6)
     steps = (radii[3:] - rim)[:, None] * course * np.array([camera.fx_px, camera.fy_px])
     assert pixels[3:] == pytest.approx(pixels[2] + steps, abs=1e-6)
+
+
+def test_views_that_frame_a_place_come_first_and_among_them_the_steepest() -> None:
+    """A camera 40 m above (0, 0) that frames 20 m to either side; squares of labels of 0.1 m."""
+    camera = Camera(
+        camera_id="c", width_px=1000, height_px=1000, fx_px=1000, fy_px=1000, cx_px=500, cy_px=500
+    )  # fmt: skip
+    down = np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 40]])
+    placed = SimpleNamespace(
+        views=[SimpleNamespace(camera=camera)],
+        cam_from_tile=[down],
+        centres=np.array([[0.0, 0.0, 40.0]]),
+    )
+    square_m = 0.1 * BLOCK_LABELS
+    east = [0.0, 10.0, 19.9, 20.0 + 0.5 * square_m, 20.0 + 1.5 * square_m]
+    points = np.array([*((x, 0.0, 0.0) for x in east), (0.0, 0.0, 41.0)])
+    rank = _rank(placed, 0, points, 0.1)  # type: ignore[arg-type]
+    assert rank[:3] == pytest.approx([0.0, 10 / 40, 19.9 / 40])
+    assert max(rank[:3]) < rank[3] < np.inf
+    assert np.isinf(rank[4:]).all()
 
 
 def test_views_that_meet_nowhere_share_a_layer_and_others_never() -> None:
