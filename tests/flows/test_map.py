@@ -391,6 +391,18 @@ def test_area_of_the_map_is_what_is_judged_and_is_remembered(root: Path, fakes: 
     assert assess_map(again).verdict.covered.flown_ha == result.verdict.covered.flown_ha
 
 
+@pytest.mark.parametrize("lost", ["orientation", "surface", ""])
+def test_a_map_is_recalled_with_all_its_results_and_not_at_all_without_one(
+    root: Path, fakes: Fakes, lost: str
+) -> None:
+    survey = map_survey(root, stages=fakes.stages).survey
+    if lost:
+        shutil.rmtree(survey.work_dir / "stages" / lost)
+    again = recall_map(survey, read_settings(survey), read_captures(survey.gpkg_path))
+    stages = None if again is None else [result.stage for result in again.results]
+    assert stages == (None if lost else ["orientation", "surface"])
+
+
 def test_another_shore_makes_only_what_knows_of_water_again(root: Path, fakes: Fakes) -> None:
     class Elevation(Stage):
         name = "elevation"
