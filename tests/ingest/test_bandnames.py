@@ -59,3 +59,14 @@ def test_each_letter_there_is_has_a_normal_name_that_stays():
 def test_a_band_far_from_the_wavelengths_of_its_name_is_implausible():
     assert why_implausible(Band(name="red", centre_nm=850.0)) == "band 'red' centred at 850 nm"
     assert why_implausible(Band(name="rededge-740", centre_nm=740.0)) == ""
+
+
+def test_orange_ends_and_red_begins_where_both_may_be_meant():
+    """Red from 600 nm, since MAPIR calls 615 nm orange and Sentera 625 nm red."""
+    for name, low_nm, high_nm in (("orange", 580.0, 650.0), ("red", 600.0, 710.0)):
+        for within_nm in (low_nm, high_nm):
+            assert why_implausible(Band(name=name, centre_nm=within_nm)) == ""
+        for beyond_nm in (low_nm - 0.5, high_nm + 0.5):
+            assert f"band {name!r} centred at" in why_implausible(
+                Band(name=name, centre_nm=beyond_nm)
+            )

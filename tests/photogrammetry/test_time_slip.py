@@ -15,7 +15,7 @@ def lawnmower(lines: int = 4, photographs: int = 8) -> np.ndarray:
     return np.array(places)
 
 
-@pytest.mark.parametrize("late", [-2.0, -1.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("late", [-3.0, -2.0, -1.0, 0.6, 1.0, 2.0, 3.0])
 def test_positions_of_a_neighbouring_photograph_are_found_out(late):
     centres, order = lawnmower(), np.arange(32)
     noise = np.random.default_rng(2).normal(scale=0.5, size=centres.shape)
