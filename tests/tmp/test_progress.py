@@ -1,7 +1,9 @@
 import io
 
+import pytest
+
 from tmp import progress
-from tmp.progress import silent, tell
+from tmp.progress import say_left, silent, tell
 
 
 class Terminal(io.StringIO):
@@ -80,3 +82,18 @@ def test_part_of_an_item_in_hand_moves_the_bar():
 
 def test_silent_track_passes_items_through() -> None:
     assert list(silent(range(3), "tiles", 3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "in some seconds"),
+        (9.99, "in some seconds"),
+        (10.0, "in about 10 s"),
+        (14.9, "in about 10 s"),
+        (55.1, "in about 60 s"),
+        (60.0, "in about 1 min"),
+    ],
+)
+def test_the_time_left_is_told_in_tens_of_seconds_and_then_in_minutes(seconds, said):
+    assert say_left(seconds) == f"all done {said}"
