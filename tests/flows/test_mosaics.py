@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from flows.products.ground import (
     HEIGHT,
     NODATA,
     SIGMA,
+    VIEWS,
     Continued,
     continue_ground,
     read_continued,
@@ -20,7 +22,8 @@ from flows.products.ground import (
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, GroundClass
 from flows.stages.inputs import read_ground
 from flows.stages.orthomosaic import _coarse_tile, _rasters, _tile_cells, ground_classes
-from flows.stages.surface import _coverage, _ground_bands, _within
+from flows.stages.surface import Surface, _coverage, _ground_bands, _within
+from photogrammetry.surface import measure, search
 from photogrammetry.surface.measure import TileSurface
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
@@ -138,6 +141,38 @@ def test_what_was_measured_of_a_part_lies_where_the_part_does_and_the_guess_else
     assert (bands[SIGMA] == np.float32(0.02)).sum() == 64 * 64
     nothing = _ground_bands(np.full((320, 320), 5, np.float32), tile, None, None)
     assert (nothing[1:] == NODATA).all()
+
+
+def test_only_tiles_that_two_photographs_see_are_measured(tmp_path: Path, monkeypatch) -> None:
+    found = {}
+
+    def measure_tile(grid: Grid, part: Tile, *_: object, options: object) -> TileSurface:
+        found[part.name] = (part.row, part.col, part.rows, part.cols)
+        values = np.full((part.rows, part.cols), 7, np.float32)
+        every = np.ones(values.shape, bool)
+        return TileSurface(
+            height=values, measured=every, confidence=values, views=every, sigma=values
+        )
+
+    monkeypatch.setattr(measure, "measure_tile", measure_tile)
+    monkeypatch.setattr(search, "seek_ground", lambda *_: None)
+    raster = create_tiled(tmp_path / "ground", GRID, bands=4, nodata=NODATA, tile_cells=320)
+    stage = object.__new__(Surface)
+    stage._ground, stage._tiles = raster, {tile.name: tile for tile in raster.tiles()}
+    stage._trend = SimpleNamespace(over=lambda x, y: np.full((len(y), len(x)), 5.0))
+    stage._twice = (GRID.x_min, GRID.y_max - 32.0, GRID.x_min + 40.0, GRID.y_max)
+    stage._views = stage._store = stage._points = stage._height_agl_m = stage._options = None
+    stage._reconstruction = SimpleNamespace(frame=None)
+    for name in stage.items():
+        stage.make(name)
+    assert found == {"r0c0": (0, 0, 320, 320), "r0c1": (0, 320, 320, 80)}
+    height, counts = raster.read(Tile(row=0, col=0, rows=GRID.rows, cols=GRID.cols))[
+        [HEIGHT, VIEWS]
+    ]
+    measured = np.zeros(GRID.shape, bool)
+    measured[:320, :400] = True
+    np.testing.assert_array_equal(height, np.where(measured, 7, 5))
+    np.testing.assert_array_equal(counts, np.where(measured, 1, NODATA))
 
 
 def test_classes_tell_measured_bridged_continued_and_water_at_every_pixel() -> None:
