@@ -60,6 +60,8 @@ LIMIT_S, CROWDED = 40, 15
 that on the clock, for the machine may be busy."""
 MOST_TESTS_S = 15.0
 """Files with tests of a module are tried, the nearest first, until they have taken so long."""
+SHAPE = "tests/test_architecture.py::test_values_cannot_be_changed_nor_their_fields_mistaken"
+"""A test of all modules, which imports none."""
 PASSED = (0, 5)
 """What pytest returns where all tests pass, and where there are none."""
 NOT_COPIED = shutil.ignore_patterns(
@@ -276,8 +278,8 @@ class Bench:
     def tests(self, module: str) -> list[str]:
         """Return the files with tests of a module, the nearest first.
 
-        Itself, the tests named after it, those that import it, and those that import what
-        imports it.
+        Itself, the test of all classes of values, the tests named after it, those that import it,
+        and those that import what imports it.
         """
         name = dotted(module)
         above = {dotted(one) for one in modules(self.copy) if name in imports_of(self.copy / one)}
@@ -287,7 +289,7 @@ class Bench:
 
         files = sorted((self.copy / "tests").rglob("test_*.py"), key=away)
         near = [path for path in files if {name, *above} & imports_of(path)]
-        return [module, *(path.relative_to(self.copy).as_posix() for path in near)]
+        return [module, SHAPE, *(path.relative_to(self.copy).as_posix() for path in near)]
 
     def passes(self, file: str) -> bool:
         """Tell whether the tests of a file pass as the code is."""
