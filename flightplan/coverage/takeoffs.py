@@ -24,6 +24,8 @@ Point = tuple[float, float]
 
 LOOKED_AT, MORE = 200, 20
 """Stations looked at in the beginning, and how many are added at a time of those out of sight."""
+FEW = 5
+"""Places up to which it is worth while to look for fewer."""
 NODES = 300
 """Branches of the search for the fewest places, at most: a bound that is the same everywhere."""
 NEARER = 0.2
@@ -56,9 +58,9 @@ def fewest_places(
 
     Notes
     -----
-    This is the set cover problem, which HiGHS solves as an integer program: exactly for the few
-    places that surveys have, and within its bound of branches otherwise.  A place counts a little
-    more the farther it is from the stations that it sees.
+    This is the set cover problem, which HiGHS solves as an integer program where a greedy cover
+    shows that a few places do; for many, which would take it long, that cover is taken.  A place
+    counts a little more the farther it is from the stations that it sees.
 
     References
     ----------
@@ -88,7 +90,10 @@ def fewest_places(
 
 
 def _cover(seen: NDArray[np.bool_], price: Float) -> NDArray[np.intp]:
-    """Return the columns of least price that together have a one in every row."""
+    """Return columns that together have a one in every row, of least price where they are few."""
+    chosen = _greedy(seen)
+    if len(chosen) > FEW:
+        return chosen
     found = milp(
         price,
         integrality=np.ones(len(price)),
@@ -96,7 +101,7 @@ def _cover(seen: NDArray[np.bool_], price: Float) -> NDArray[np.intp]:
         constraints=LinearConstraint(sparse.csr_array(seen.astype(float)), lb=1.0),
         options={"node_limit": NODES},
     )
-    return np.flatnonzero(found.x > 0.5) if found.x is not None else _greedy(seen)
+    return np.flatnonzero(found.x > 0.5) if found.x is not None else chosen
 
 
 def _greedy(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -105,6 +110,10 @@ def _greedy(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
     while left.any():
         chosen.append(int(np.argmax(seen[left].sum(axis=0))))
         left &= ~seen[:, chosen[-1]]
+    for one in list(chosen):  # what later ones made superfluous
+        others = [other for other in chosen if other != one]
+        if seen[:, others].any(axis=1).all():
+            chosen = others
     return np.array(chosen, np.intp)
 
 

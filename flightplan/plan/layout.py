@@ -51,8 +51,8 @@ OBLIQUE_VIEWS = 3
 """Oblique photographs that shall see every place."""
 LAYOUTS = 3
 """Most times that lines are laid out, each time more closely."""
-MOST_PHOTOGRAPHS = 50_000
-"""More cannot be meant: a hundred batteries and more."""
+MOST_PHOTOGRAPHS, MOST_PLACES = 50_000, 16
+"""More cannot be meant: a hundred batteries and more, and more than a day on foot."""
 LEAST_TIGHTENING, LEAST_CLOSER = 0.85, 0.01
 """Bounds of how much more closely, as a factor of the GSD and as a fraction."""
 
@@ -315,6 +315,14 @@ def _refuse_out_of_reach(request: PlanRequest, setting: Setting, spacing: Spacin
     # Nothing is photographed from farther away than the diagonal of a footprint.
     reach_m = request.bounds.sight_m + max(math.hypot(*one.footprint_m) for one in spacing.cameras)
     if not setting.takeoffs:
+        # A circle of sight holds a square of twice its radius squared.
+        places = setting.area.area / (2 * request.bounds.sight_m**2)
+        if places > MOST_PLACES:
+            raise InputError(
+                f"{size}, which takes about {places:.0f} take-off places: a drone is flown up to "
+                f"{request.bounds.sight_m:g} m from its pilot; plan it in parts, one for each day, "
+                "or, where your rules allow it, say --sight METRES"
+            )
         return
     near = shapely.union_all(shapely.points(setting.takeoffs)).buffer(reach_m)
     if not setting.area.difference(near).is_empty:

@@ -183,7 +183,7 @@ def test_map_briefing_and_terminal_say_the_same_times_and_places(survey: Path) -
     ("size_deg", "said"),
     [
         (0.4, "the area is 19.6 km by 44.6 km, which takes about 2,000,000 photographs"),
-        (0.04, "lies too far from any take-off on its edge: a drone is flown up to 500 m"),
+        (0.04, "which takes about 17 take-off places: a drone is flown up to 500 m from its pilot"),
     ],
 )
 def test_an_area_too_large_is_refused_before_lines_are_laid(
