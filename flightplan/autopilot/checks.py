@@ -397,12 +397,10 @@ def _too_empty(
     if least is None and math.isnan(planned.share):
         least, why = USUAL_PERCENT, "usual where no plan says what the sortie takes:"
     elif least is None:
-        share = planned.share * share_from(mission, first)
-        least = math.ceil(100 * min(share + planned.reserve, 1.0) - 1e-6)
-        why = (
-            f"{mission.name} takes {100 * share:.0f} % and leaves {100 * planned.reserve:.0f} % in "
-            "reserve, together"
-        )
+        takes = math.ceil(100 * planned.share * share_from(mission, first) - 1e-6)
+        leaves = math.ceil(100 * planned.reserve - 1e-6)
+        least = min(takes + leaves, 100)
+        why = f"{mission.name} takes {takes} % and leaves {leaves} % in reserve, together"
     if not 0 <= state.battery_percent < least:
         return ""
     return f"the battery holds {state.battery_percent} %; {why} {least:g} %; put in a full one"

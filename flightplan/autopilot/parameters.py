@@ -452,7 +452,9 @@ def check_parameters(
     bad = [one for one in found if not (may_set and math.isfinite(one.fit))]
     if bad:
         settable = any(math.isfinite(one.fit) for one in found) and not may_set
-        remedy = "; set it, or give --set-parameters to set it for this flight" if settable else ""
+        which = "it" if len(bad) == 1 else "them"
+        remedy = f"; set {which}, or give --set-parameters to set {which} for this flight"
+        remedy = remedy if settable else ""
         raise RefusedError(
             f"{link.address}: {'; '.join(f'{one.name} {one.said}' for one in bad)}{remedy}; "
             "nothing is armed"

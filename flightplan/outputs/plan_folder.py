@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -43,6 +44,7 @@ from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
 from flightplan.plan.planning import FlightPlan, FlightWay, line_speed
 from flightplan.proof.certificate import write_certificate, write_rasters
+from flightplan.terrain.terrain import bounds_about, read_terrain
 from tmp.errors import InputError
 from tmp.files import read_json, replacing_folder
 from tmp.geo.frames import country_near, position_in_words
@@ -471,8 +473,17 @@ def _return_m(plan: FlightPlan, way: FlightWay, home_m: float) -> float:
 
 
 def _ground_around(plan: FlightPlan, launch: tuple[float, float]) -> list[list[float | None]]:
-    """Return the ground's height round a take-off, rows from south to north; None where unknown."""
-    terrain = plan.layout.setting.terrain
+    """Return the ground's height round a take-off, rows from south to north; None where unknown.
+
+    It is read from the elevation model anew, as the plan's own ground ends near its lines; where
+    the model ends too near, that has to do.
+    """
+    setting, request = plan.layout.setting, plan.request
+    terrain = setting.terrain
+    if request.dem is not None:
+        bounds = bounds_about(np.array([launch]), AROUND_M * AROUND_STEPS)
+        with suppress(InputError):
+            terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)
     steps = AROUND_M * np.arange(-AROUND_STEPS, AROUND_STEPS + 1)
     places = [[(launch[0] + x, launch[1] + y) for x in steps] for y in steps]
     return [
