@@ -282,7 +282,8 @@ class Link:
     @property
     def open(self) -> bool:
         """Whether the connection still stands; UDP cannot tell, and always does."""
-        return bool(self.vehicle._handler._alive)
+        handler = self.vehicle._handler
+        return bool(handler._alive) and not getattr(handler.master, "portdead", False)
 
     @property
     def armed(self) -> bool:

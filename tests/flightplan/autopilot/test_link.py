@@ -168,3 +168,13 @@ def test_a_connection_that_cannot_be_opened_again_is_told(
     monkeypatch.setattr("pymavlink.mavutil.time.sleep", lambda _: None)
     assert not link.reconnect()
     assert not link.open
+
+
+def test_a_cable_that_was_pulled_out_is_a_closed_connection(meet: Meet) -> None:
+    vehicle, link = meet(cable=True)
+    vehicle.unplug()
+    until_s = time.monotonic() + 60.0
+    while link.open and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert not link.open
+    assert not link.reconnect()

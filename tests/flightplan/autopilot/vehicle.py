@@ -241,6 +241,14 @@ class Vehicle:
         """Close the connection, and take the next one."""
         self._drops = True
 
+    def unplug(self) -> None:
+        """Pull the cable out."""
+        self._stop.set()
+        self._thread.join()
+        for end in self._ends or ():
+            os.close(end)
+        self._ends = None
+
     def revive(self) -> None:
         """Hear again after `silent_after`, the upload given up."""
         self.habits.silent_after, self._upload, self.deaf = None, None, False
