@@ -174,13 +174,19 @@ def test_what_a_killed_program_set_is_set_back_by_the_next_once_landed(
         yield 0
 
     drone = vehicle(parameters={"FENCE_RADIUS": 150})
-    drone.climb_s = 2.0
+    drone.climb_s, whole = 1e6, flight.follow
     with monkeypatch.context() as patched:
         patched.setattr(flight, "follow", interrupted)
         killed = run(survey, drone.address, "--start", "sortie-1", "--set-parameters")
     assert killed.exit_code == 130
     assert "FENCE_RADIUS will be set back after the landing" in killed.output
     assert drone.sets == [("FENCE_RADIUS", 235)]
+
+    def taken_off(*args: Any, **options: Any) -> Iterator[int]:
+        drone._flying_s = 0.0
+        return whole(*args, **options)
+
+    monkeypatch.setattr(flight, "follow", taken_off)
     followed = run(survey, drone.address)
     assert followed.exit_code == 0, followed.output
     assert followed.output.endswith("FENCE_RADIUS is set back to 150\n")

@@ -185,6 +185,8 @@ class Vehicle:
         self.commands: list[int] = []
         self.deaf = False
         self.step_s = 0.01
+        self.hovers_after = math.inf
+        """Number of photographs after which it waits in the air for this to be more."""
         self.climb_s = 0.1
         self._tcp, self._to = tcp, to
         self._later: list[tuple[float, int, bytes, bool]] = []
@@ -558,7 +560,7 @@ class Vehicle:
 
     def _fly_on(self) -> None:
         now_s = time.monotonic()
-        if now_s < self._flying_s or not self.armed:
+        if now_s < self._flying_s or not self.armed or self.photos >= self.hovers_after:
             return
         self._flying_s = now_s + self.step_s
         self.current += not self._homeward
