@@ -90,8 +90,14 @@ def test_fix_and_estimate_are_waited_for_and_each_is_said_once(
     meet: Meet, mission: Mission, px4: bool
 ) -> None:
     said: list[str] = []
-    _, link = meet(px4=px4, fix_after_s=1.0, estimates_after_s=2.0)
-    assert check_vehicle(link, mission, say=said.append).satellites == 14
+    vehicle, link = meet(px4=px4, fix_after_s=1e9, estimates_after_s=1e9)
+
+    def say(text: str) -> None:
+        said.append(text)  # what is waited for comes once it is said
+        awaited = "fix_after_s" if "the GNSS fix" in text else "estimates_after_s"
+        setattr(vehicle.habits, awaited, 0.0)
+
+    assert check_vehicle(link, mission, say=say).satellites == 14
     assert [text.partition(";")[0] for text in said] == [
         "waiting for the GNSS fix, 14 satellites",
         "waiting for the autopilot's own position, which it estimates after the fix",
