@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tmp.errors import InputError
 
 if TYPE_CHECKING:
-    from flightplan.autopilot.flight import Limits
+    from flightplan.autopilot.checks import PlannedSortie, VehicleState
     from flightplan.autopilot.link import Link
     from flightplan.autopilot.logbook import Logbook
+    from flightplan.autopilot.parameters import Needs
     from flightplan.autopilot.upload import Loaded
-    from flightplan.formats.mission import Mission, Place
+    from flightplan.formats.mission import Mission
 
 WORD = "fly"
 """What a person types to start."""
+UNSIGNED = (
+    "MAVLink is not signed here: whoever reaches {} can pose as the vehicle, or order it about; "
+    "see 'MAVLink trusts whoever speaks' in docs/fly.md"
+)
 
 
 @click.command(
@@ -50,69 +55,150 @@ WORD = "fly"
     help="Greatest distance from the planned take-off point.",
 )
 @click.option(
+    "--height-within",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="METRES",
+    help="Greatest difference of height from the planned take-off point.",
+)
+@click.option(
     "--battery",
     type=click.FloatRange(0, 100),
-    default=50.0,
-    show_default=True,
     metavar="PERCENT",
-    help="Least charge to set out with.",
+    help="Least charge to set out with, instead of what the sortie takes and the plan's reserve.",
 )
-def fly(
-    folder: Path,
-    address: str,
-    sortie: int | None,
-    resume: bool,
-    replace: bool,
-    start: str | None,
-    takeoff_within: float,
-    battery: float,
-) -> None:
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=180.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for GNSS fix and position.",
+)
+@click.option(
+    "--set-parameters",
+    is_flag=True,
+    help="Set fences and return height that do not fit, for this flight, and set them back.",
+)
+def fly(folder: Path, address: str, **options: Any) -> None:
     """Upload a sortie of SURVEY to an autopilot, read it back, and start it on your word.
 
     The mission and its fence are read back and compared to the centimetre; on any difference
     nothing is armed.  Where each photograph was triggered is written beside the plan.  When the
     vehicle is in the air with the sortie already, it is only followed.
     """
-    from flightplan.autopilot.flight import Limits
-    from flightplan.autopilot.flight import start as begin
+    from flightplan.autopilot.checks import read_planned
     from flightplan.autopilot.link import open_link
-    from flightplan.autopilot.logbook import Logbook, remaining
-    from flightplan.autopilot.upload import load
+    from flightplan.autopilot.logbook import Logbook
+    from flightplan.autopilot.parameters import set_back
     from flightplan.formats.mission_files import read_mission
-    from tmp.progress import bar
     from tmp.survey import Survey
 
-    path = _sortie_file(Survey(folder=folder).plan_dir, sortie)
+    path = _sortie_file(Survey(folder=folder).plan_dir, options["sortie"])
     mission, logbook = read_mission(path), Logbook(folder=path.parent)
-    _check_word(start, path.stem)
-    with open_link(address) as link:
-        flying = link.armed
-        limits = Limits(takeoff_m=takeoff_within, battery_percent=battery)
-        home = mission.takeoff if flying else None
-        home = home or _checked_home(link, mission, limits)
-        first = _first_waypoint(mission, logbook, path.stem, resume=resume, flying=flying)
-        part = remaining(mission, first, home)
-        with bar() as track:
-            loaded = load(
-                link, part, logbook, home=home, replace=replace, track=track, say=click.echo
-            )
-        if not flying:
-            logbook.loaded(path.stem, first, len(mission.waypoints))
-            if not _told_to_start(start, path.stem, loaded):
-                click.echo(f"{path.stem} is on the autopilot and was not started")
-                return
-            begin(link, loaded)
-            click.echo(f"{path.stem} is started")
-        _follow(link, loaded, logbook, path.stem, first)
+    planned = read_planned(path.parent, path.stem)
+    _check_word(options["start"], path.stem)
+    click.echo(UNSIGNED.format(address), err=True)
+    with open_link(address, say=_aside) as link:
+        set_back(link, path.parent, say=click.echo)
+        try:
+            _fly(link, mission, planned, logbook, path.stem, **options)
+        finally:
+            set_back(link, path.parent, say=click.echo)
 
 
-def _checked_home(link: Link, mission: Mission, limits: Limits) -> Place:
-    """Hold the vehicle against the plan, say what it is, and return where it stands."""
-    from flightplan.autopilot.flight import check_vehicle
+def _fly(
+    link: Link,
+    mission: Mission,
+    planned: PlannedSortie | None,
+    logbook: Logbook,
+    name: str,
+    **options: Any,
+) -> None:
+    """Load, start and follow one sortie."""
+    from flightplan.autopilot.flight import start as begin
+    from flightplan.autopilot.logbook import remaining
+    from flightplan.autopilot.parameters import check_parameters, set_for_flight
+    from flightplan.autopilot.upload import load
+    from tmp.progress import bar
 
-    state = check_vehicle(link, mission, limits=limits)
+    flying = link.armed
+    first = _first_waypoint(mission, logbook, name, resume=options["resume"], flying=flying)
+    state = None
+    if not flying or mission.takeoff is None:
+        state = _checked_state(link, mission, planned, first, **options)
+    home = state.place if state else mission.takeoff
+    assert home is not None
+    part = remaining(mission, first, home)
+    changes = {}
+    if state and not flying:
+        needs = _needs(part, mission, planned, first, state)
+        may_set = options["set_parameters"]
+        changes = check_parameters(link, needs, may_set=may_set, say=click.echo)
+    with bar() as track:
+        loaded = load(
+            *(link, part, logbook),
+            home=home,
+            replace=options["replace"],
+            track=track,
+            say=click.echo,
+        )
+    if not flying:
+        logbook.loaded(name, first, len(mission.waypoints))
+        if not _told_to_start(options["start"], name, loaded):
+            click.echo(f"{name} is on the autopilot and was not started")
+            if changes:
+                which = " and ".join(f"{one.name} to {fit:g}" for one, fit in changes.items())
+                click.echo(f"before starting it by remote control set {which}")
+            return
+        set_for_flight(link, changes, logbook.folder, say=click.echo)
+        begin(link, loaded)
+        click.echo(f"{name} is started")
+    _follow(link, loaded, logbook, name, first, flying=flying)
+
+
+def _aside(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _checked_state(
+    link: Link, mission: Mission, planned: PlannedSortie | None, first: int, **options: Any
+) -> VehicleState:
+    """Hold the vehicle against the plan, say what it is, and return its state."""
+    from flightplan.autopilot.checks import Limits, check_vehicle
+
+    limits = Limits(
+        takeoff_m=options["takeoff_within"],
+        height_m=options["height_within"],
+        battery_percent=options["battery"],
+        wait_s=options["wait"],
+    )
+    state = check_vehicle(link, mission, planned=planned, first=first, limits=limits, say=_aside)
     click.echo(state)
-    return state.place
+    return state
+
+
+def _needs(
+    part: Mission,
+    mission: Mission,
+    planned: PlannedSortie | None,
+    first: int,
+    state: VehicleState,
+) -> Needs:
+    """Return what the part of a sortie that is flown needs of the autopilot's parameters."""
+    from flightplan.autopilot.checks import PlannedSortie, share_from
+    from flightplan.autopilot.parameters import needs_of
+
+    planned = planned or PlannedSortie()
+    charge = state.battery_percent / 100 if state.battery_percent >= 0 else 1.0
+    return needs_of(
+        part,
+        state.place,
+        return_m=planned.return_m,
+        left=charge - planned.share * share_from(mission, first),
+        battery_v=state.battery_v,
+    )
 
 
 def _sortie_file(folder: Path, number: int | None) -> Path:
@@ -173,7 +259,9 @@ def _at_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int) -> None:
+def _follow(
+    link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int, *, flying: bool
+) -> None:
     """Follow the flight to its end, or until Ctrl-C, and say what was recorded."""
     from flightplan.autopilot.flight import follow
     from flightplan.autopilot.logbook import PhotographList
@@ -181,6 +269,13 @@ def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int)
 
     interrupted = False
     with PhotographList(logbook.photographs(name)) as photographs:
+        if not flying and photographs.latest and not logbook.followed(name):
+            last = " and ".join(map(str, photographs.latest.values()))
+            click.echo(
+                "the flight before was not followed to its end: its photographs after number "
+                f"{last} are not in the list, but in the autopilot's own log"
+            )
+        logbook.following(name, on=True)
         try:
             with bar() as track:
                 passing = follow(
@@ -188,7 +283,8 @@ def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int)
                     loaded,
                     photographs,
                     passed=lambda waypoint: logbook.passed(name, first + waypoint),
-                    say=lambda text: click.echo(text, err=True),
+                    say=_aside,
+                    before=photographs.latest if flying else None,
                 )
                 for _ in track(passing, f"flying {name}", loaded.waypoints):
                     pass
@@ -201,6 +297,7 @@ def _follow(link: Link, loaded: Loaded, logbook: Logbook, name: str, first: int)
             "without a ground station; run the same command again to follow it"
         )
         click.get_current_context().exit(130)
+    logbook.following(name, on=False)
     passed, of = logbook.waypoint(name) + 1, first + loaded.waypoints
     if passed < of:
         click.echo(f"seen up to waypoint {passed} of {of}; --resume flies the rest")

@@ -9,6 +9,7 @@ import collections
 import collections.abc
 import io
 import logging
+import math
 import os
 import re
 import socket
@@ -16,9 +17,8 @@ import sys
 import threading
 import time
 import warnings
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -47,8 +47,15 @@ USUAL_BAUD = 57600
 """Rate of telemetry radios as they come."""
 PACKET_BYTES = 65535
 """Of the largest packet of UDP."""
+TEXT_CHARACTERS = 50
+"""Of one STATUSTEXT."""
 MOST_STRANGERS = 5
 """Addresses that are named when packets come from them; a flood would fill the log."""
+SAID_AGAIN_S = 60.0
+"""A text that the autopilot repeats is shown again after so long without it: ArduPilot says every
+half minute why it would not arm (`AP_Arming::update`)."""
+CHUNK_S = 2.0
+"""A text of several packets is shown with a gap if the others have not come by then."""
 _NETWORK = re.compile(r"(udp|udpin|udpout|tcp|tcpin):[^:\s]+:\d{1,5}")
 
 
@@ -142,6 +149,57 @@ class MessageQueue:
             return None
 
 
+class StatusTexts:
+    """What an autopilot says to people: packets joined to texts, each once.
+
+    A STATUSTEXT holds 50 characters.  Longer texts come in several with one `id`, counted by
+    `chunk_seq`; one that is not full is the last.
+
+    References
+    ----------
+    MAVLink common message set, STATUSTEXT (253): https://mavlink.io/en/messages/common.html
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[int, int], tuple[float, Message, dict[int, str]]] = {}
+        self._done_s: dict[tuple[int, int], float] = {}
+        self._said_s: dict[tuple[int, str], float] = {}
+
+    def take(self, message: Message) -> Iterator[Message]:
+        """Take in one packet; yield it if it makes a text complete, with the whole text."""
+        if not message.id:  # whole in itself
+            yield message
+            return
+        key, now_s = (message.get_srcComponent(), message.id), time.monotonic()
+        if now_s - self._done_s.get(key, -math.inf) < CHUNK_S:
+            return  # a packet that came twice
+        _, _, parts = self._parts.setdefault(key, (now_s, message, {}))
+        parts[message.chunk_seq] = message.text
+        last = max(parts)
+        if len(parts[last]) < TEXT_CHARACTERS and len(parts) == last + 1:
+            yield self._joined(key)
+
+    def late(self) -> Iterator[Message]:
+        """Yield texts of which no more will come; what was lost of them shows as a gap."""
+        now_s = time.monotonic()
+        late = [key for key, (began_s, *_) in self._parts.items() if now_s - began_s > CHUNK_S]
+        yield from map(self._joined, late)
+
+    def new(self, message: Message) -> bool:
+        """Whether a text was not said lately."""
+        key, now_s = (message.severity, message.text), time.monotonic()
+        before_s = self._said_s.get(key, -math.inf)
+        self._said_s[key] = now_s
+        return now_s - before_s > SAID_AGAIN_S
+
+    def _joined(self, key: tuple[int, int]) -> Message:
+        _, message, parts = self._parts.pop(key)
+        self._done_s[key] = time.monotonic()
+        whole = (parts.get(number, " … ") for number in range(max(parts) + 1))
+        message.text = "".join(whole)
+        return message
+
+
 class Peer:
     """The other end of a UDP connection of pymavlink: who it is, and that nobody else is heard.
 
@@ -191,24 +249,31 @@ class Link:
     ground stations, are passed over.
     """
 
-    def __init__(self, vehicle: Any, address: str, patience: Patience) -> None:
+    def __init__(
+        self, vehicle: Any, address: str, patience: Patience, say: Callable[[str], None] = log.info
+    ) -> None:
         self.address = address
+        self.say = say
+        """Shows a person what the autopilot says; called on the link's thread."""
         self.patience = patience
         """How long answers are waited for."""
-        self.vehicle = vehicle
+        self.vehicle: Any
         """dronekit's vehicle; its parameters are not loaded."""
         self.autopilot = Autopilot.ARDUPILOT
         self.heartbeat: Message = None
         """The autopilot's latest."""
         self.heard_s = 0.0
         """When the latest heartbeat arrived, by the monotonic clock."""
-        self.texts: deque[str] = deque(maxlen=50)
-        """What the autopilot said to people, the latest last."""
+        self._texts = StatusTexts()
         self._system = 0
         self._component = 0
         self._latest: dict[str, Message] = {}
         self._inboxes: list[MessageQueue] = []
         self._lock = threading.Lock()
+        self._attach(vehicle)
+
+    def _attach(self, vehicle: Any) -> None:
+        self.vehicle = vehicle
         master = vehicle._handler.master
         self._peer = Peer(master) if hasattr(master, "udp_server") else None
         self._pass_on = vehicle.notify_message_listeners
@@ -217,7 +282,8 @@ class Link:
     @property
     def open(self) -> bool:
         """Whether the connection still stands; UDP cannot tell, and always does."""
-        return bool(self.vehicle._handler._alive)
+        handler = self.vehicle._handler
+        return bool(handler._alive) and not getattr(handler.master, "portdead", False)
 
     @property
     def armed(self) -> bool:
@@ -300,9 +366,24 @@ class Link:
         """End the connection and its threads."""
         self.vehicle.close()
 
-    def meet(self) -> None:
-        """Wait for the autopilot's first heartbeat, and ask it for its position and state."""
-        timeout_s = self.patience.hello_s
+    def reconnect(self) -> bool:
+        """Open a closed connection anew, to hear the same vehicle on; tell whether that worked."""
+        with suppress(OSError):
+            self.vehicle.close()
+        device, baud = _parted(self.address)
+        try:
+            vehicle = _connected(import_dronekit(), device, baud, self.patience.reply_s)
+        except LinkError as error:
+            log.info("%s", error)
+            return False
+        self._attach(vehicle)
+        self._start()
+        vehicle._handler.target_system = self._system
+        self._ask_for_state()
+        return True
+
+    def _start(self) -> None:
+        """Start dronekit's threads."""
         handler = self.vehicle._handler
         if hasattr(handler.master, "handle_eof"):
             # pymavlink's would print a line for ever; an error ends dronekit's threads in order.
@@ -310,6 +391,18 @@ class Link:
         # Not `vehicle.initialize`: it waits for ever for the first of a thousand parameters, and
         # starts a watchdog that kills the connection when the link is lost for half a minute.
         handler.start()
+
+    def _ask_for_state(self) -> None:
+        self.send(
+            self.make.request_data_stream_encode(
+                *self.target, mavlink.MAV_DATA_STREAM_ALL, STREAM_HZ, 1
+            )
+        )
+
+    def meet(self) -> None:
+        """Wait for the autopilot's first heartbeat, and ask it for its position and state."""
+        timeout_s = self.patience.hello_s
+        self._start()
         until_s = time.monotonic() + timeout_s
         while self.heartbeat is None and self.open and time.monotonic() < until_s:
             time.sleep(0.01)
@@ -326,12 +419,8 @@ class Link:
                 "are written for ArduPilot and PX4"
             )
         self.autopilot = _FAMILIES[family]
-        handler.target_system = self._system
-        self.send(
-            self.make.request_data_stream_encode(
-                *self.target, mavlink.MAV_DATA_STREAM_ALL, STREAM_HZ, 1
-            )
-        )
+        self.vehicle._handler.target_system = self._system
+        self._ask_for_state()
         log.info("%s on %s, system %d", self.firmware, self.address, self._system)
 
     def _hear(self, name: str, message: Message) -> None:
@@ -352,12 +441,34 @@ class Link:
             return
         self._latest[name] = message
         if name == "STATUSTEXT":
-            self.texts.append(message.text.strip())
+            texts = self._texts.take(message)
+        else:
+            self._put(name, message)
+            texts = self._texts.late() if heartbeat else iter(())
+        for text in texts:
+            self._put("STATUSTEXT", text)
+            if self._texts.new(text):
+                self.say(f"autopilot, {severity_word(text.severity)}: {text.text.strip()}")
+        if name != "STATUSTEXT":  # dronekit would show it once more
+            self._pass_on(name, message)
+
+    def _put(self, name: str, message: Message) -> None:
         with self._lock:
             for inbox in self._inboxes:
                 if name in inbox.types:
                     inbox.put(message)
-        self._pass_on(name, message)
+
+
+def severity_word(severity: int) -> str:
+    """Return a MAV_SEVERITY in a word.
+
+    Examples
+    --------
+    >>> severity_word(2), severity_word(6)
+    ('critical', 'info')
+    """
+    entry = mavlink.enums["MAV_SEVERITY"].get(severity)
+    return str(entry.name.removeprefix("MAV_SEVERITY_").lower()) if entry else str(severity)
 
 
 def _closed() -> None:
@@ -387,8 +498,12 @@ def _result_words(result: int) -> str:
 
 
 @contextmanager
-def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Link]:
+def open_link(
+    address: str, *, patience: Patience | None = None, say: Callable[[str], None] = log.info
+) -> Iterator[Link]:
     """Yield the link to the autopilot at an address, and close it.
+
+    `say` shows a person what the autopilot says, as it comes, each text once.
 
     That is ``udp:HOST:PORT`` to listen on a port, ``udpout:HOST:PORT`` to speak first,
     ``tcp:HOST:PORT``, or a serial device with its rate: ``/dev/ttyUSB0,57600``, ``COM5,57600``.
@@ -405,7 +520,7 @@ def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Lin
     patience = patience or Patience()
     device, baud = _checked(address)
     dronekit = import_dronekit()
-    link = Link(_connected(dronekit, device, baud, patience.hello_s), address, patience)
+    link = Link(_connected(dronekit, device, baud, patience.hello_s), address, patience, say)
     try:
         link.meet()
         yield link
@@ -416,7 +531,7 @@ def open_link(address: str, *, patience: Patience | None = None) -> Iterator[Lin
 def _checked(address: str) -> tuple[str, int]:
     """Return the device and baud rate of an address."""
     if _NETWORK.fullmatch(address):
-        return address, USUAL_BAUD
+        return _parted(address)
     device, _, rate = address.partition(",")
     known = re.fullmatch(r"COM\d+", device) or Path(device).exists()
     if not known or not re.fullmatch(r"\d*", rate):
@@ -424,6 +539,11 @@ def _checked(address: str) -> tuple[str, int]:
             f"{address!r} is no address of an autopilot; give udp:127.0.0.1:14550, "
             "tcp:HOST:PORT or a serial device such as /dev/ttyUSB0,57600"
         )
+    return _parted(address)
+
+
+def _parted(address: str) -> tuple[str, int]:
+    device, _, rate = address.partition(",")
     return device, int(rate or USUAL_BAUD)
 
 

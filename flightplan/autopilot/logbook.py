@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ COLUMNS = (
 )
 """Of the list of photographs: where the camera was and how it stood when each was triggered."""
 _KEPT_FINGERPRINTS = 50
+_PACKED = ("command", "frame", "p1", "p2", "p3", "p4", "x", "y", "z")
 _GREATEST_PARAMETER = 10_000
 """Beyond this, parameters 5 and 6 are taken for a place in 1e-7 degrees."""
 
@@ -161,6 +163,33 @@ class Logbook:
         content["loaded"] = [*loaded, fingerprint][-_KEPT_FINGERPRINTS:]
         self._write(content)
 
+    def sending(self, what: str, wanted: Sequence[WireItem], held: Sequence[WireItem]) -> None:
+        """Note what is about to be sent, and what it takes the place of, until it has arrived."""
+        content = self._read()
+        lists = {"wanted": list(map(_packed, wanted)), "held": list(map(_packed, held))}
+        content["sending"][what] = lists
+        self._write(content)
+
+    def sent(self, what: str) -> None:
+        """Note that what was being sent has arrived whole."""
+        content = self._read()
+        if content["sending"].pop(what, None) is not None:
+            self._write(content)
+
+    def half_sent(self, what: str) -> tuple[tuple[WireItem, ...], tuple[WireItem, ...]]:
+        """Return what was being sent when an upload ended early, and what was held before."""
+        lists = self._read()["sending"].get(what, {})
+        wanted, held = (tuple(map(_unpacked, lists.get(name, ()))) for name in ("wanted", "held"))
+        return wanted, held
+
+    def followed(self, sortie: str) -> bool:
+        """Whether the last flight of a sortie was followed to its end; True for none."""
+        return not self._read()["sorties"].get(sortie, {}).get("following", 0)
+
+    def following(self, sortie: str, *, on: bool) -> None:
+        """Note that a flight is being followed, or was to its end."""
+        self._note(sortie, following=int(on))
+
     def waypoint(self, sortie: str) -> int:
         """Return the last waypoint of a sortie that was passed, -1 for none."""
         return int(self._read()["sorties"].get(sortie, {}).get("waypoint", -1))
@@ -196,10 +225,14 @@ class Logbook:
 
     def _read(self) -> dict[str, Any]:
         if not self.path.exists():
-            return {"loaded": [], "sorties": {}}
+            return {"loaded": [], "sorties": {}, "sending": {}}
         content = read_json(self.path, remedy="delete it")
         try:
-            return {"loaded": list(content["loaded"]), "sorties": dict(content["sorties"])}
+            return {
+                "loaded": list(content["loaded"]),
+                "sorties": dict(content["sorties"]),
+                "sending": dict(content.get("sending", {})),
+            }
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.path}: damaged ({error}); delete it") from error
 
@@ -214,11 +247,15 @@ class PhotographList:
         self.path = path
         self.count = 0
         """Rows added since it was opened."""
+        self.latest: dict[int, int] = {}
+        """Number of the latest photograph of each camera when it was opened."""
         self._stream: TextIO | None = None
 
     def __enter__(self) -> PhotographList:
         """Open the file; rows of earlier flights stay."""
         new = not self.path.exists() or self.path.stat().st_size == 0
+        if not new:
+            self.latest = _latest(self.path)
         self._stream = self.path.open("a", encoding="utf-8", newline="")
         if new:
             self._row(COLUMNS)
@@ -252,6 +289,26 @@ class PhotographList:
             raise RuntimeError("the list of photographs is not open")
         csv.writer(self._stream, lineterminator="\n").writerow(values)
         self._stream.flush()
+
+
+def _latest(path: Path) -> dict[int, int]:
+    """Return the last number of each camera in a list of photographs; rows cut short are passed."""
+    found: dict[int, int] = {}
+    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+        for row in csv.DictReader(stream):
+            with suppress(TypeError, ValueError):
+                found[int(row["camera"])] = int(row["index"])
+    return found
+
+
+def _packed(item: WireItem) -> list[float | int | None]:
+    values = (getattr(item, name) for name in _PACKED)
+    return [None if math.isnan(value) else value for value in values]
+
+
+def _unpacked(values: Sequence[float | int | None]) -> WireItem:
+    told = (math.nan if value is None else value for value in values)
+    return WireItem(**dict(zip(_PACKED, told, strict=True)))  # type: ignore[arg-type]
 
 
 def _number(value: float) -> str:

@@ -46,6 +46,9 @@ _PLACED = (
 )
 
 log = logging.getLogger(__name__)
+BUSY_S = 8.0
+"""After an upload that broke off ArduPilot tells nothing of its mission for so long
+(`MissionItemProtocol::upload_timeout_ms`)."""
 UPLOADS = 3
 """How often an upload that the autopilot broke off is begun again."""
 _REASONS = {
@@ -71,6 +74,10 @@ _PASSING = (
     mavlink.MAV_MISSION_OPERATION_CANCELLED,
 )
 """Refusals that a bad link can cause, after which the upload is begun again."""
+
+
+_BUSY = (mavlink.MAV_MISSION_DENIED, mavlink.MAV_MISSION_OPERATION_CANCELLED)
+"""What it answers before, and when, it gives up an upload that broke off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,6 +371,7 @@ class _Asking:
     def __init__(self, link: Link, kind: ItemKind) -> None:
         self._link, self._kind, self._patience = link, kind, link.patience
         self._wait_s = link.patience.reply_s
+        self._waits_s = link.patience.silence_s
 
     def ask(
         self, inbox: MessageQueue, question: Message, answers: Callable[[Message], bool], what: str
@@ -371,7 +379,7 @@ class _Asking:
         """Return the first message that answers a question."""
         began_s = time.monotonic()
         times = 0
-        while self._link.open and time.monotonic() - began_s < self._patience.silence_s:
+        while self._link.open and time.monotonic() - began_s < self._waits_s:
             self._link.send(question)
             times += 1
             asked_s = time.monotonic()
@@ -384,6 +392,10 @@ class _Asking:
                         self._wait_s = min(usual_s, self._patience.reply_s)
                     return reply
                 if reply.get_type() == "MISSION_ACK" and reply.type in _REASONS:
+                    busy = time.monotonic() - began_s < BUSY_S + self._patience.reply_s
+                    if reply.type in _BUSY and busy:
+                        self._waits_s = BUSY_S + self._patience.silence_s
+                        continue  # asks again when the time for an answer is over
                     raise RefusedError(
                         f"{self._link.address}: asked {what}, the autopilot refuses: "
                         f"{_REASONS[reply.type]}"

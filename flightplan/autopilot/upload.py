@@ -186,19 +186,22 @@ def load(
     }
     if fence := wire_fence(mission):
         wanted[ItemKind.FENCE] = fence
-    due = []
+    due = {}
     for kind, items in wanted.items():
         held = download(link, kind, track=track)
         if not differences(items, held, kind, link.autopilot):
             say(f"the autopilot holds the {kind.word} already")
+            logbook.sent(kind.word)
             continue
         _may_replace(link, held, kind, logbook, replace=replace, say=say)
-        due.append(kind)
-    for kind in due:
+        due[kind] = held
+    for kind, replaced in due.items():
+        logbook.sending(kind.word, wanted[kind], replaced)
         upload(link, wanted[kind], kind, track=track)
         held = download(link, kind, track=track)
         _refuse_differences(link, differences(wanted[kind], held, kind, link.autopilot), kind)
         logbook.remember(fingerprint(held, kind, link.autopilot))
+        logbook.sent(kind.word)
         say(f"{len(held)} items of the {kind.word} sent, read back and equal")
     return Loaded(
         name=mission.name,
@@ -227,12 +230,38 @@ def _may_replace(
     count = len(held) - 1 if own_home and held else len(held)
     if count == 0 or logbook.knows(fingerprint(held, kind, link.autopilot)):
         return
+    if _is_half_sent(held, kind, logbook, link.autopilot):
+        say(f"the {kind.word} that it holds was half sent from this plan, and is sent anew")
+        return
     if not replace:
         raise RefusedError(
             f"{link.address}: the autopilot holds another {kind.word} of {count} items, which is "
             "kept; give --replace to put this one in its place"
         )
     say(f"the {kind.word} that it held is kept in {logbook.keep(held, kind.word)}")
+
+
+def _is_half_sent(
+    held: Sequence[WireItem], kind: ItemKind, logbook: Logbook, autopilot: Autopilot
+) -> bool:
+    """Whether an upload of ours that ended early explains all that is held.
+
+    ArduPilot cuts what it holds to the new number of items, and takes each item as it comes: an
+    upload that ends early leaves new items before old ones (`MissionItemProtocol::truncate`,
+    `replace_item` and `append_item`).  The old ones gave way already when it began.  PX4 changes
+    over when all have come, and holds what it held.
+    """
+    wanted, before = logbook.half_sent(kind.word)
+    if not wanted or len(held) > max(len(wanted), len(before)):
+        return False
+    for seq, item in enumerate(held):
+        if seq == 0 and kind is ItemKind.MISSION and has_home(autopilot):
+            continue
+        ours = seq < len(wanted) and not any(_differing(wanted[seq], item, autopilot))
+        old = seq < len(before) and not any(_differing(before[seq], item, autopilot))
+        if not (ours or old):
+            return False
+    return True
 
 
 def _refuse_differences(link: Link, found: Sequence[str], kind: ItemKind) -> None:

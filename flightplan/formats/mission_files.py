@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 _ROUTES = re.compile(r"(^|/)(waylines\.wpml|[^/]*\.kml)$")
 
 
+PLAN_FILE, PLAN_VERSION = "plan.json", 1
+"""What was asked of a plan and what came of it, beside its missions."""
+
+
 class Format(StrEnum):
     """The formats missions are written in."""
 

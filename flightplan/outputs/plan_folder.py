@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,7 +26,13 @@ from shapely import MultiPoint, Polygon
 from flightplan.coverage.sorties import Sortie, Sorties
 from flightplan.equipment.catalogue import App, Catalogue, Drone, Trigger
 from flightplan.formats.mission import Mission, Photo, Place, Role, Waypoint
-from flightplan.formats.mission_files import FORMATS, Format, write_mission
+from flightplan.formats.mission_files import (
+    FORMATS,
+    PLAN_FILE,
+    PLAN_VERSION,
+    Format,
+    write_mission,
+)
 from flightplan.outputs.briefing import Briefing, LightWindow, hours, minutes, write_briefing
 from flightplan.outputs.light_windows import (
     glint_windows,
@@ -36,8 +43,8 @@ from flightplan.outputs.light_windows import (
 from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
 from flightplan.plan.planning import FlightPlan, FlightWay, line_speed
-from flightplan.plan.request import PLAN_FILE, PLAN_VERSION
 from flightplan.proof.certificate import write_certificate, write_rasters
+from flightplan.terrain.terrain import bounds_about, read_terrain
 from tmp.errors import InputError
 from tmp.files import read_json, replacing_folder
 from tmp.geo.frames import country_near, position_in_words
@@ -49,6 +56,8 @@ FENCE_M = 40.0
 FENCE_ABOVE_M = 20.0
 RETURN_ABOVE_M = 15.0
 """Height above the highest ground or way near at which the drone comes home."""
+AROUND_M, AROUND_STEPS = 25.0, 2
+"""Where the ground round a take-off is told: steps each way, for a start from beside it."""
 SETTLE_M = 5.0
 """Fence corners closer to a straight line than this are left out."""
 
@@ -262,6 +271,7 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
         "frame": [plan.layout.setting.frame.lon_deg, plan.layout.setting.frame.lat_deg],
         "bounds": list(plan.layout.setting.terrain.bounds),
         "day": request.day.isoformat(),
+        "reserve": request.battery.reserve,
         "line_spacing_m": round(plan.layout.spacing.line_m, 3),
         "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
         "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
@@ -274,8 +284,10 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
                 "battery": round(flight.energy_share, 3),
                 "battery_number": flight.battery,
                 "farthest_m": round(flight.farthest_m),
+                "return_m": _return_m(plan, way, _place(flight.launch, plan).ground_m),
+                "ground": {"step_m": AROUND_M, "m": _ground_around(plan, flight.launch)},
             }
-            for flight in sorties.flights
+            for flight, way in zip(sorties.flights, plan.ways, strict=True)
         ],
         "passed": plan.certificate.passed,
         "warnings": list(plan.warnings),
@@ -431,15 +443,14 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
     setting, request = plan.layout.setting, plan.request
     takeoff = _place(flight.launch, plan)
     home_m = takeoff.ground_m
-    highest_m = float(way.points[:, 2].max()) - home_m
-    return_m = max(highest_m, _highest_near(plan, way) + RETURN_ABOVE_M - home_m)
+    return_m = _return_m(plan, way, home_m)
     return Mission(
         name=f"sortie-{number}",
         waypoints=_waypoints(plan, way, home_m),
         photos=_photos(plan, flight, way, home_m),
         takeoff=takeoff,
         takeoff_height_m=round(float(way.points[0, 2]) - home_m, 2),
-        return_height_m=math.ceil(return_m * 10) / 10,
+        return_height_m=return_m,
         speed_m_s=plan.layout.spacing.speed_m_s,
         transit_speed_m_s=plan.layout.spacing.speed_m_s,
         drone=request.drone.key,
@@ -452,6 +463,33 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         duration_s=flight.time_s,
         vertical_datum=setting.terrain.datum if request.dem else "",
     )
+
+
+def _return_m(plan: FlightPlan, way: FlightWay, home_m: float) -> float:
+    """Return the height above a take-off at `home_m` that is clear of the ground all the way."""
+    highest_m = float(way.points[:, 2].max())
+    return_m = max(highest_m, _highest_near(plan, way) + RETURN_ABOVE_M) - home_m
+    return math.ceil(return_m * 10) / 10
+
+
+def _ground_around(plan: FlightPlan, launch: tuple[float, float]) -> list[list[float | None]]:
+    """Return the ground's height round a take-off, rows from south to north; None where unknown.
+
+    It is read from the elevation model anew, as the plan's own ground ends near its lines; where
+    the model ends too near, that has to do.
+    """
+    setting, request = plan.layout.setting, plan.request
+    terrain = setting.terrain
+    if request.dem is not None:
+        bounds = bounds_about(np.array([launch]), AROUND_M * AROUND_STEPS)
+        with suppress(InputError):
+            terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)
+    steps = AROUND_M * np.arange(-AROUND_STEPS, AROUND_STEPS + 1)
+    places = [[(launch[0] + x, launch[1] + y) for x in steps] for y in steps]
+    return [
+        [round(float(terrain.at([at])[0]), 1) if terrain.covers([at])[0] else None for at in row]
+        for row in places
+    ]
 
 
 def _place(point: tuple[float, float], plan: FlightPlan) -> Place:

@@ -44,8 +44,6 @@ OBLIQUE_DEG = (5.0, 45.0)
 log = logging.getLogger(__name__)
 Float = NDArray[np.float64]
 Place = tuple[float, float]
-PLAN_FILE, PLAN_VERSION = "plan.json", 1
-"""What was asked and what came of it, in the folder of a plan."""
 CLEARANCE_M = 5.0
 """Distance kept from holes and exclusions: consumer GNSS and gusts."""
 FLAT_CELL_M = 50.0

@@ -14,8 +14,13 @@ from shapely.geometry import shape
 from flightplan.coverage.routes import NADIR_DEG
 from flightplan.equipment.catalogue import CameraModel, Catalogue, narrowest
 from flightplan.formats.mission import HeightReference, Mission, Photo, photos_along
-from flightplan.formats.mission_files import read_mission, sortie_plans
-from flightplan.plan.request import FLAT_CELL_M, PLAN_FILE, PLAN_VERSION
+from flightplan.formats.mission_files import (
+    PLAN_FILE,
+    PLAN_VERSION,
+    read_mission,
+    sortie_plans,
+)
+from flightplan.plan.request import FLAT_CELL_M
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove

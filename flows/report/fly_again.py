@@ -136,8 +136,7 @@ def _read_plan(survey: Survey, frame: LocalFrame) -> _Plan | None:
     if not survey.plan_dir.is_dir():
         return None
     from flightplan.formats.mission import photos_along
-    from flightplan.formats.mission_files import read_mission, sortie_plans
-    from flightplan.plan.request import PLAN_FILE
+    from flightplan.formats.mission_files import PLAN_FILE, read_mission, sortie_plans
 
     path = survey.plan_dir / PLAN_FILE
     try:

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from shapely import box
 
+from flightplan.autopilot.checks import read_planned
 from flightplan.formats.mission_files import read_mission
 from tmp.cli import main
 
@@ -37,6 +38,17 @@ def test_a_plan_leaves_missions_proof_map_and_briefing(survey: Path) -> None:
     } <= names  # fmt: skip
     assert (survey / "survey.toml").is_file()
     assert json.loads((survey / "plan" / "certificate.json").read_text())["passed"]
+
+
+def test_a_plan_tells_what_is_compared_before_it_is_flown(survey: Path) -> None:
+    mission = read_mission(survey / "plan" / "sortie-1.plan")
+    planned = read_planned(survey / "plan", mission.name)
+    assert planned is not None
+    assert mission.takeoff is not None
+    assert planned.ground_at(0.0, 0.0) == pytest.approx(mission.takeoff.ground_m, abs=0.5)
+    assert abs(planned.ground_at(40.0, 0.0) - planned.ground_at(0.0, 0.0)) < 20.0
+    assert planned.return_m >= max(waypoint.height_m for waypoint in mission.waypoints) - 0.1
+    assert (planned.reserve, 0 < planned.share < 0.65, bool(planned.datum)) == (0.25, True, True)
 
 
 @pytest.mark.parametrize(

@@ -47,10 +47,16 @@ def meet(vehicles: ModuleType, patience: Patience) -> Iterator[Meet]:
     """Return a function that makes a vehicle of some habits and a link to it."""
     with ExitStack() as stack:
 
-        def make(*, tcp: bool = False, cable: bool = False, **habits: Any) -> tuple[Any, Link]:
+        def make(
+            *,
+            tcp: bool = False,
+            cable: bool = False,
+            say: Callable[[str], None] = lambda _: None,
+            **habits: Any,
+        ) -> tuple[Any, Link]:
             vehicle = vehicles.Vehicle(vehicles.Habits(**habits), tcp=tcp, cable=cable)
             stack.enter_context(vehicle)
-            link = stack.enter_context(open_link(vehicle.address, patience=patience))
+            link = stack.enter_context(open_link(vehicle.address, patience=patience, say=say))
             link.patience = Patience()  # a test that wants less says so
             return vehicle, link
 

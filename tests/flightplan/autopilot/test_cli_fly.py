@@ -1,4 +1,5 @@
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -143,6 +144,115 @@ def test_the_rest_of_a_sortie_is_flown_on_resume(survey: Path, vehicle: Callable
     over = run(survey, drone.address, "--resume")
     assert over.exit_code == 1
     assert "was flown to its end; nothing is left" in over.output
+
+
+def test_a_fence_too_near_is_refused_or_set_for_the_flight_and_set_back(
+    survey: Path, vehicle: Callable[..., Any]
+) -> None:
+    drone = vehicle(parameters={"FENCE_RADIUS": 150})
+    refused = run(survey, drone.address, "--start", "sortie-1")
+    assert refused.exit_code == 1
+    assert "FENCE_RADIUS is 150 m and must be 235 m or more" in refused.output.splitlines()[-1]
+    assert not drone.was_armed
+    assert len(drone.mission) == 1
+    asked = run(survey, drone.address, "--set-parameters")
+    assert asked.output.endswith("before starting it by remote control set FENCE_RADIUS to 235\n")
+    assert drone.sets == []
+    done = run(survey, drone.address, "--start", "sortie-1", "--set-parameters")
+    assert done.exit_code == 0, done.output
+    assert "FENCE_RADIUS will be set to 235 for this flight" in done.output
+    assert done.output.endswith("FENCE_RADIUS is set back to 150\n")
+    assert drone.sets == [("FENCE_RADIUS", 235), ("FENCE_RADIUS", 150)]
+    assert drone.photos == 3
+
+
+def test_what_a_killed_program_set_is_set_back_by_the_next_once_landed(
+    survey: Path, vehicle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Iterator[int]:
+        raise KeyboardInterrupt
+        yield 0
+
+    drone = vehicle(parameters={"FENCE_RADIUS": 150})
+    drone.climb_s, whole = 1e6, flight.follow
+    with monkeypatch.context() as patched:
+        patched.setattr(flight, "follow", interrupted)
+        killed = run(survey, drone.address, "--start", "sortie-1", "--set-parameters")
+    assert killed.exit_code == 130
+    assert "FENCE_RADIUS will be set back after the landing" in killed.output
+    assert drone.sets == [("FENCE_RADIUS", 235)]
+
+    def taken_off(*args: Any, **options: Any) -> Iterator[int]:
+        drone._flying_s = 0.0
+        return whole(*args, **options)
+
+    monkeypatch.setattr(flight, "follow", taken_off)
+    followed = run(survey, drone.address)
+    assert followed.exit_code == 0, followed.output
+    assert followed.output.endswith("FENCE_RADIUS is set back to 150\n")
+    assert drone.sets[1:] == [("FENCE_RADIUS", 150)]
+
+
+def test_what_was_set_is_set_back_when_the_vehicle_does_not_start(
+    survey: Path, vehicle: Callable[..., Any]
+) -> None:
+    drone = vehicle(parameters={"FENCE_RADIUS": 150}, refuse_commands={300: "Mode change denied"})
+    done = run(survey, drone.address, "--start", "sortie-1", "--set-parameters")
+    assert done.exit_code == 1
+    assert "will not start the mission: Mode change denied" in done.output.splitlines()[-1]
+    assert "FENCE_RADIUS is set back to 150" in done.output
+    assert drone.sets[-1] == ("FENCE_RADIUS", 150)
+    assert not (survey / "plan/flown-parameters.json").exists()
+
+
+def test_photographs_taken_after_a_killed_program_are_reported(
+    survey: Path, vehicle: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = flight.follow
+
+    def killed(*args: Any, **options: Any) -> Iterator[int]:
+        for waypoint in whole(*args, **options):
+            yield waypoint
+            if waypoint == 6:
+                raise KeyboardInterrupt
+
+    drone = vehicle(photos_per_item=4)
+    drone.step_s = 0.02
+    with monkeypatch.context() as patched:
+        patched.setattr(flight, "follow", killed)
+        run(survey, drone.address, "--start", "sortie-1")
+    until_s = time.monotonic() + 60.0
+    while drone.armed and time.monotonic() < until_s:
+        time.sleep(0.01)
+    again = run(survey, drone.address, "--start", "sortie-1")
+    assert "the flight before was not followed to its end: its photographs after" in again.output
+    third = run(survey, drone.address, "--start", "sortie-1")
+    assert "not followed to its end" not in third.output
+
+
+def test_what_the_autopilot_says_is_shown_as_it_comes(
+    survey: Path, vehicle: Callable[..., Any]
+) -> None:
+    text = "Battery 1 is low 14.02V used 2310 mAh, and this is a text of more than one packet"
+    drone = vehicle(says={6: (4, text), 9: (6, "Reached command #9")})
+    done = run(survey, drone.address, "--start", "sortie-1")
+    assert done.output.count(f"autopilot, warning: {text}\n") == 1
+    assert done.output.count("autopilot, info: Reached command #9\n") == 1
+
+
+def test_nothing_is_signed_and_that_is_said_once(survey: Path, vehicle: Callable[..., Any]) -> None:
+    done = run(survey, vehicle().address)
+    assert done.output.count("MAVLink is not signed here: whoever reaches udpout:127.0.0.1:") == 1
+
+
+def test_the_plans_share_of_the_battery_counts(survey: Path, vehicle: Callable[..., Any]) -> None:
+    plan = {"sorties": [{"battery": 0.6}], "dem": None, "reserve": 0.25}
+    (survey / "plan/plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    drone = vehicle(battery=51)
+    done = run(survey, drone.address, "--start", "sortie-1")
+    assert "sortie-1 takes 60 % and leaves 25 % in reserve, together 85 %" in done.output
+    assert done.exit_code == 1
+    assert run(survey, drone.address, "--battery", "40").exit_code == 0
 
 
 def test_of_several_sorties_one_must_be_named(survey: Path, mission: Mission) -> None:

@@ -10,7 +10,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from flightplan.autopilot import flight
 from flightplan.autopilot.flight import follow, start
-from flightplan.autopilot.link import LinkError, Patience, RefusedError
+from flightplan.autopilot.link import Patience, RefusedError
 from flightplan.autopilot.logbook import Logbook, PhotographList
 from flightplan.autopilot.upload import Loaded, load
 from flightplan.formats.mission import AtEnd, Mission, Place
@@ -125,7 +125,7 @@ def test_photographs_whose_message_was_lost_are_counted_and_doubles_are_not(
     indices = [int(row["index"]) for row in rows(photographs)]
     assert len(indices) == len(set(indices)) < 60
     missing = max(indices) - min(indices) + 1 - len(indices)
-    assert said[-1].startswith(f"{missing} photographs of camera 0 were taken while")
+    assert said[-1].startswith(f"{missing} photographs of camera 0 were taken while nobody heard")
 
 
 def test_a_lost_link_is_said_with_the_time_and_ends_nothing(
@@ -147,19 +147,28 @@ def test_a_lost_link_is_said_with_the_time_and_ends_nothing(
     assert about_link[1].startswith("link back at ")
 
 
-def test_a_closed_connection_ends_the_following_but_not_the_list(
-    meet: Meet, loaded_on: Callable[..., Loaded], photographs: PhotographList
+def test_a_closed_connection_is_opened_again_and_the_flight_followed_on(
+    meet: Meet,
+    loaded_on: Callable[..., Loaded],
+    photographs: PhotographList,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(flight, "AGAIN_S", 0.05)
     vehicle, link = meet(tcp=True)
+    vehicle.step_s = 0.1
     loaded = loaded_on(link)
     start(link, loaded)
-    following = follow(link, loaded, photographs, passed=lambda _: None)
+    said: list[str] = []
+    following = follow(link, loaded, photographs, passed=lambda _: None, say=said.append)
     seen = [next(following) for _ in range(4)]
-    vehicle.hang_up()
-    with pytest.raises(LinkError, match=r"was closed at .*; the vehicle flies its mission on"):
-        seen += list(following)
-    assert seen[:4] == [0, 1, 2, 3]
-    assert len(rows(photographs)) >= 1
+    vehicle.drop()
+    seen += list(following)
+    assert seen == list(range(12))
+    assert [text.partition(" at ")[0] for text in said if "link" in text] == [
+        "link lost",
+        "link back",
+    ]
+    assert "the connection was closed; the vehicle flies its mission on" in said[0]
 
 
 def test_a_mission_that_ends_in_the_air_is_followed_to_its_last_waypoint(
@@ -198,3 +207,61 @@ def test_a_pilot_who_takes_over_is_seen(
             vehicle.mode = 5
             vehicle.step_s = 0.02
     assert any(text.startswith("flight mode is LOITER since") for text in said)
+
+
+def test_photographs_taken_while_nobody_followed_are_counted_and_named(
+    meet: Meet, loaded_on: Callable[..., Loaded], photographs: PhotographList
+) -> None:
+    vehicle, link = meet(photos_per_item=20)
+    vehicle.hovers_after = 40
+    loaded = loaded_on(link)
+    start(link, loaded)
+    following = follow(link, loaded, photographs, passed=lambda _: None)
+    for _ in following:
+        if photographs.count >= 20:
+            break
+    following.close()  # the program is ended; its list stays
+    until_s = time.monotonic() + 60.0
+    while vehicle.photos < 40 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    time.sleep(0.2)  # for what is on its way
+    said: list[str] = []
+    following = follow(
+        *(link, loaded, photographs), passed=lambda _: None, say=said.append, before={0: 20}
+    )
+    next(following)
+    vehicle.hovers_after = 1000
+    list(following)
+    assert [int(row["index"]) for row in rows(photographs)] == [*range(1, 21), *range(41, 61)]
+    assert said == [
+        "20 photographs of camera 0 were taken while nobody heard, and are not in the list: 21 to "
+        "40; the autopilot's own log has them"
+    ]
+
+
+def test_a_camera_that_counts_anew_has_missed_nothing(
+    meet: Meet, loaded_on: Callable[..., Loaded], photographs: PhotographList
+) -> None:
+    _, link = meet()
+    loaded = loaded_on(link)
+    start(link, loaded)
+    said: list[str] = []
+    whole = follow(
+        link, loaded, photographs, passed=lambda _: None, say=said.append, before={0: 100}
+    )
+    assert list(whole) == list(range(12))
+    assert said == []
+
+
+def test_a_circle_fence_too_near_turns_the_vehicle_home_and_its_words_are_shown(
+    meet: Meet, loaded_on: Callable[..., Loaded], photographs: PhotographList
+) -> None:
+    said: list[str] = []
+    vehicle, link = meet(parameters={"FENCE_RADIUS": 150}, say=said.append)
+    vehicle.step_s = 0.05
+    loaded = loaded_on(link)
+    start(link, loaded)
+    passed = list(follow(link, loaded, photographs, passed=lambda _: None, say=said.append))
+    assert passed[-1] < 11
+    assert "autopilot, warning: Circle fence breached" in said
+    assert any(text.startswith("flight mode is RTL since") for text in said)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
+from flightplan.autopilot import link as link_module
 from flightplan.autopilot.link import LinkError, Patience, RefusedError, open_link
 from flightplan.formats.mavlink_items import Autopilot
 
@@ -94,3 +95,86 @@ def test_nobody_but_the_autopilots_own_address_is_heard_or_spoken_to(
             stranger.recv(4096)
     (said,) = [record.message for record in caplog.records if "not heard" in record.message]
     assert "not the autopilot's" in said
+
+
+def heard(said: list[str], count: int) -> list[str]:
+    """Return what was said, once there is so much of it."""
+    until_s = time.monotonic() + 60.0
+    while len(said) < count and time.monotonic() < until_s:
+        time.sleep(0.01)
+    return said
+
+
+def test_texts_of_the_autopilot_are_shown_whole_once_and_with_their_severity(meet: Meet) -> None:
+    said: list[str] = []
+    vehicle, _ = meet(say=said.append, twice=0.5, late=0.3)
+    long = "Arm: Battery 1 is below the minimum arming voltage, and below the capacity of 2310 mAh"
+    exact = "x" * 100  # its last packet is empty
+    for severity, text in ((2, long), (6, "EKF3 IMU0 is using GPS"), (4, exact), (4, exact)):
+        vehicle.tell(severity, text)
+    assert sorted(heard(said, 3)) == [
+        f"autopilot, critical: {long}",
+        "autopilot, info: EKF3 IMU0 is using GPS",
+        f"autopilot, warning: {exact}",
+    ]
+    vehicle.tell(6, "EKF3 IMU1 is using GPS")
+    assert heard(said, 4)[3:] == ["autopilot, info: EKF3 IMU1 is using GPS"]
+
+
+def test_a_text_that_lost_a_packet_is_shown_with_a_gap(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "CHUNK_S", 0.1)
+    said: list[str] = []
+    vehicle, _ = meet(say=said.append)
+    make = mavlink.MAVLink(None)
+    vehicle._say(make.statustext_encode(3, b"a" * 50, 9, 0))
+    vehicle._say(make.statustext_encode(3, b"end", 9, 2))
+    assert heard(said, 1) == [f"autopilot, error: {'a' * 50} … end"]
+
+
+def test_a_repeated_text_is_shown_again_after_a_while(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    vehicle, _ = meet(say=said.append)
+    for _ in range(2):
+        vehicle.tell(2, "PreArm: RC not found")
+    heard(said, 1)
+    monkeypatch.setattr(link_module, "SAID_AGAIN_S", -1.0)
+    vehicle.tell(2, "PreArm: RC not found")
+    assert heard(said, 2) == ["autopilot, critical: PreArm: RC not found"] * 2
+
+
+def test_a_connection_is_opened_again_to_the_same_vehicle(meet: Meet) -> None:
+    vehicle, link = meet(tcp=True)
+    vehicle.drop()
+    until_s = time.monotonic() + 60.0
+    while link.open and time.monotonic() < until_s:
+        time.sleep(0.01)
+    before_s = link.heard_s
+    assert link.reconnect()
+    while link.heard_s == before_s and time.monotonic() < until_s:
+        time.sleep(0.01)
+    link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1.0, what="fence")
+    assert (link.open, link.target) == (True, (7, 1))
+
+
+def test_a_connection_that_cannot_be_opened_again_is_told(
+    meet: Meet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vehicle, link = meet(tcp=True)
+    vehicle.__exit__()
+    monkeypatch.setattr("pymavlink.mavutil.time.sleep", lambda _: None)
+    assert not link.reconnect()
+    assert not link.open
+
+
+def test_a_cable_that_was_pulled_out_is_a_closed_connection(meet: Meet) -> None:
+    vehicle, link = meet(cable=True)
+    vehicle.unplug()
+    until_s = time.monotonic() + 60.0
+    while link.open and time.monotonic() < until_s:
+        time.sleep(0.01)
+    assert not link.open
+    assert not link.reconnect()

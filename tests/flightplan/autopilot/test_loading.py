@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from flightplan.autopilot.link import RefusedError
+from flightplan.autopilot.link import LinkError, Patience, RefusedError
 from flightplan.autopilot.logbook import Logbook
-from flightplan.autopilot.protocol import WireItem
+from flightplan.autopilot.protocol import WireItem, wire_mission
 from flightplan.autopilot.upload import load
 from flightplan.formats.mission import Mission, Place
 
@@ -121,3 +121,63 @@ def test_a_vehicle_in_the_air_with_another_mission_is_left_alone(
     higher = replace(mission, takeoff_height_m=35.0)
     with pytest.raises(RefusedError, match="is armed and holds another mission"):
         load(link, higher, logbook, home=HOME, replace=True)
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_our_own_half_of_a_mission_is_replaced_without_being_asked(
+    meet: Meet, mission: Mission, logbook: Logbook, patience: Patience, replacing: bool
+) -> None:
+    vehicle, link = meet()
+    link.patience = replace(patience, silence_s=1.0)
+    if replacing:  # a longer mission: the rest of it stays behind the new half
+        vehicle.mission = [STRANGER[0], *STRANGER[1:] * 60]
+    vehicle.habits.silent_after = 11
+    with pytest.raises(LinkError, match="went silent after item 11"):
+        load(link, mission, logbook, home=HOME, replace=replacing)
+    vehicle.revive()
+    whole = len(wire_mission(mission, link.autopilot, HOME))
+    assert len(vehicle.mission) == (whole if replacing else 12)
+    said: list[str] = []
+    link.patience = Patience()
+    assert load(link, mission, logbook, home=HOME, say=said.append).waypoints == 12
+    assert said[0] == ("the mission that it holds was half sent from this plan, and is sent anew")
+    assert logbook.half_sent("mission") == ((), ())
+
+
+def test_half_a_mission_makes_way_for_another_sortie_of_the_plan(
+    meet: Meet, mission: Mission, logbook: Logbook, patience: Patience
+) -> None:
+    vehicle, link = meet()
+    link.patience, vehicle.habits.silent_after = replace(patience, silence_s=1.0), 7
+    with pytest.raises(LinkError):
+        load(link, mission, logbook, home=HOME)
+    vehicle.revive()
+    link.patience = Patience()
+    other = replace(mission, waypoints=mission.waypoints[4:])
+    assert load(link, other, logbook, home=HOME).waypoints == 8
+
+
+def test_what_somebody_put_in_after_a_broken_upload_is_kept(
+    meet: Meet, mission: Mission, logbook: Logbook, patience: Patience
+) -> None:
+    vehicle, link = meet()
+    link.patience, vehicle.habits.silent_after = replace(patience, silence_s=1.0), 7
+    with pytest.raises(LinkError):
+        load(link, mission, logbook, home=HOME)
+    vehicle.revive()
+    vehicle.mission = STRANGER
+    link.patience = Patience()
+    with pytest.raises(RefusedError, match="holds another mission of 1 items, which is kept"):
+        load(link, mission, logbook, home=HOME)
+
+
+def test_an_autopilot_that_still_waits_for_a_broken_upload_is_asked_again(
+    meet: Meet, mission: Mission, logbook: Logbook, patience: Patience
+) -> None:
+    vehicle, link = meet(timeout_s=1.5)
+    link.patience, vehicle.habits.silent_after = replace(patience, silence_s=0.5), 7
+    with pytest.raises(LinkError):
+        load(link, mission, logbook, home=HOME)
+    vehicle.habits.silent_after, vehicle.deaf = None, False  # the link is back at once
+    link.patience = replace(patience, silence_s=10.0)
+    assert load(link, mission, logbook, home=HOME).waypoints == 12

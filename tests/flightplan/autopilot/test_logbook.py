@@ -1,4 +1,5 @@
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -86,3 +87,37 @@ def test_a_damaged_logbook_is_named(tmp_path: Path) -> None:
     book.path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"flights\.json: damaged .* delete it"):
         book.waypoint("sortie-1")
+
+
+def test_the_latest_photograph_of_each_camera_is_known_when_a_list_is_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "flown-sortie-1.csv"
+    with PhotographList(path) as photographs:
+        assert photographs.latest == {}
+        photographs.add(TRIGGER, item=7, waypoint=2)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("2026-06-01T12:00:0")  # the computer was switched off
+    with PhotographList(path) as photographs:
+        assert photographs.latest == {0: 41}
+
+
+def test_what_is_being_sent_is_noted_with_open_values_until_it_has_arrived(tmp_path: Path) -> None:
+    book = Logbook(folder=tmp_path)
+    wanted = (WireItem(command=16, frame=3, p4=float("nan"), x=641234567, y=-219876543, z=60.25),)
+    assert book.half_sent("mission") == ((), ())
+    book.sending("mission", wanted, ())
+    (item,), held = Logbook(folder=tmp_path).half_sent("mission")
+    assert math.isnan(item.p4)
+    assert (item.x, item.y, item.z, held) == (641234567, -219876543, 60.25, ())
+    book.sent("mission")
+    assert book.half_sent("mission") == ((), ())
+
+
+def test_a_flight_that_was_not_followed_to_its_end_is_remembered(tmp_path: Path) -> None:
+    book = Logbook(folder=tmp_path)
+    assert book.followed("sortie-1")
+    book.following("sortie-1", on=True)
+    assert not Logbook(folder=tmp_path).followed("sortie-1")
+    book.following("sortie-1", on=False)
+    assert book.followed("sortie-1")

@@ -54,7 +54,7 @@ def test_a_link_that_loses_doubles_and_delays_packets_only_takes_longer(
 ) -> None:
     vehicle, link = meet(px4=px4, loss=0.1, twice=0.1, late=0.1)
     items = waypoints(30, px4=px4)
-    link.patience = Patience(reply_s=0.1, again_s=0.04, silence_s=60.0)
+    link.patience = Patience(reply_s=0.1, again_s=0.04, silence_s=10.0)
     upload(link, items, ItemKind.MISSION)
     held = download(link, ItemKind.MISSION)
     assert differences(items, held, ItemKind.MISSION, link.autopilot) == []

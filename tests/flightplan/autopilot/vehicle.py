@@ -3,6 +3,8 @@
 ArduPilot asks for items with MISSION_REQUEST, keeps its own home as item 0, drops the values that
 its source drops, and takes a mission item by item.  PX4 asks with MISSION_REQUEST_INT, keeps all
 values, names frames by their long names, and takes a mission when it is complete.
+
+Each has its parameters, with the values as delivered, and its fence.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import math
 import os
 import random
 import socket
+import struct
 import threading
 import time
 import tty
@@ -25,7 +28,7 @@ from flightplan.autopilot.protocol import WireItem
 HOME = (641234567, -219876543, 31.25)
 """Latitude and longitude in 1e-7 degrees, and height above the sea in metres."""
 
-COPTER_AUTO, COPTER_GUIDED = 3, 4
+COPTER_AUTO, COPTER_GUIDED, COPTER_RTL = 3, 4, 6
 PX4_LOITER = (4 << 16) | (3 << 24)
 PX4_MISSION = (4 << 16) | (4 << 24)
 
@@ -43,6 +46,47 @@ ARDUPILOT_KEEPS = {
     5002: ("p1", "x", "y"),
 }
 LONG_FRAMES = {0: 5, 3: 6}
+INT8, INT32, REAL32 = 2, 6, 9
+COPTER_PARAMETERS = {
+    # AC_Fence.cpp: AC_FENCE_TYPE_DEFAULT is greatest height, circle and polygon.
+    "FENCE_ENABLE": (0, INT8),
+    "FENCE_TYPE": (7, INT8),
+    "FENCE_ACTION": (1, INT8),
+    "FENCE_ALT_MAX": (100, REAL32),
+    "FENCE_ALT_MIN": (-10, REAL32),
+    "FENCE_RADIUS": (300, REAL32),
+    # ArduCopter/config.h and Parameters.cpp, of versions before 4.7.
+    "RTL_ALT": (1500, INT32),
+    "WPNAV_SPEED": (1000, REAL32),
+    "FS_GCS_ENABLE": (0, INT8),
+    "FS_THR_ENABLE": (1, INT8),
+    "FS_OPTIONS": (16, INT32),
+    "TERRAIN_ENABLE": (1, INT8),
+    # AP_BattMonitor_Params.cpp.
+    "BATT_FS_LOW_ACT": (0, INT8),
+    "BATT_LOW_VOLT": (10.5, REAL32),
+    "BATT_LOW_MAH": (0, REAL32),
+    "BATT_CAPACITY": (3300, INT32),
+}
+PX4_PARAMETERS = {
+    # navigator/geofence_params.c, rtl_params.c.
+    "GF_ACTION": (2, INT32),
+    "GF_MAX_HOR_DIST": (0, REAL32),
+    "GF_MAX_VER_DIST": (0, REAL32),
+    "RTL_RETURN_ALT": (60, REAL32),
+    # mc_pos_control: multicopter_position_control_limits_params.c and _auto_.
+    "MPC_XY_VEL_MAX": (12, REAL32),
+    "MPC_XY_CRUISE": (5, REAL32),
+    # commander_params.yaml, lib/battery.
+    "NAV_DLL_ACT": (0, INT32),
+    "NAV_RCL_ACT": (2, INT32),
+    "COM_DLL_EXCEPT": (0, INT32),
+    "COM_RCL_EXCEPT": (0, INT32),
+    "COM_LOW_BAT_ACT": (0, INT32),
+    "BAT_CRIT_THR": (0.07, REAL32),
+}
+METRES_PER_UNIT = 0.011132
+"""Of a latitude, 1e-7 degrees on a sphere with the Earth's equator."""
 
 
 @dataclass(kw_only=True)
@@ -84,6 +128,24 @@ class Habits:
     pause_s: float = 0.0
     hovers: bool = False
     """Whether it stays in the air at the end of its mission."""
+    parameters: dict[str, float | None] = field(default_factory=dict)
+    """Values other than as delivered; None for one that it does not know."""
+    keeps_parameters: bool = False
+    """Whether it takes no new values."""
+    fix_after_s: float = 0.0
+    """Time until it has `fix_type`, and before none."""
+    estimates_after_s: float | None = 0.0
+    """Time until its estimator has a position; None if it sends nothing of it."""
+    above_home_m: float = 0.0
+    """Where it stands, above HOME."""
+    ellipsoid_m: float = 0.0
+    """Its height above the ellipsoid; 0 if it does not say."""
+    board: int = 0
+    """Number of its board; 0 if it does not tell."""
+    says: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Severity and text that it says at an item of the mission."""
+    timeout_s: float = 8.0
+    """Without an item for so long it gives an upload up, `MissionItemProtocol.h`."""
     chatter: bool = True
     """Whether a camera and a ground station speak on the same link."""
 
@@ -103,6 +165,18 @@ class Vehicle:
         self.rng = random.Random(habits.seed)
         self.mission: list[WireItem] = [self._home()] if not habits.px4 else []
         self.fence: list[WireItem] = []
+        known = PX4_PARAMETERS if habits.px4 else COPTER_PARAMETERS
+        own = {name: (value, REAL32) for name, value in habits.parameters.items()}
+        own |= {
+            name: (habits.parameters.get(name, value), kind)
+            for name, (value, kind) in known.items()
+        }
+        self.parameters = {name: one for name, one in own.items() if one[0] is not None}
+        self.sets: list[tuple[str, float]] = []
+        self.fence_on = self._homeward = False
+        self._texts = 0
+        self._drops = False
+        self._born_s = time.monotonic()
         self.armed = False
         self.was_armed = False
         self.mode = PX4_LOITER if habits.px4 else 0
@@ -111,11 +185,13 @@ class Vehicle:
         self.commands: list[int] = []
         self.deaf = False
         self.step_s = 0.01
+        self.hovers_after = math.inf
+        """Number of photographs after which it waits in the air for this to be more."""
         self.climb_s = 0.1
         self._tcp, self._to = tcp, to
         self._later: list[tuple[float, int, bytes, bool]] = []
         self._upload: tuple[int, int, list[WireItem]] | None = None
-        self._asked_s = 0.0
+        self._asked_s = self._item_s = 0.0
         self._flying_s = math.inf
         self._stop = threading.Event()
         self._made = 0
@@ -163,6 +239,22 @@ class Vehicle:
         """Close the connection, as when a bridge on TCP loses power."""
         self._stop.set()
 
+    def drop(self) -> None:
+        """Close the connection, and take the next one."""
+        self._drops = True
+
+    def unplug(self) -> None:
+        """Pull the cable out."""
+        self._stop.set()
+        self._thread.join()
+        for end in self._ends or ():
+            os.close(end)
+        self._ends = None
+
+    def revive(self) -> None:
+        """Hear again after `silent_after`, the upload given up."""
+        self.habits.silent_after, self._upload, self.deaf = None, None, False
+
     # The thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -188,6 +280,9 @@ class Vehicle:
 
     def _received(self) -> list[bytes]:
         try:
+            if self._drops and self._peer is not None:
+                self._peer.close()
+                self._peer, self._drops = None, False
             if self._ends:
                 time.sleep(0.001)
                 return [os.read(self._ends[0], 4096)]
@@ -257,17 +352,71 @@ class Vehicle:
             self._say(make.heartbeat_encode(camera, nobody, 0, 0, 4), self._camera)
             self._say(make.heartbeat_encode(station, nobody, 0, 0, 4), self._station)
         lat, lon = self.habits.at
-        millimetres = int(HOME[2] * 1000)
+        millimetres = int((HOME[2] + self.habits.above_home_m) * 1000)
+        age_s = time.monotonic() - self._born_s
+        fix_type = self.habits.fix_type if age_s >= self.habits.fix_after_s else 1
         self._say(
             make.gps_raw_int_encode(
-                0, self.habits.fix_type, lat, lon, millimetres, 80, 120, 0, 0, 14
+                *(0, fix_type, lat, lon, millimetres, 80, 120, 0, 0, 14),
+                alt_ellipsoid=int(self.habits.ellipsoid_m * 1000),
             )
         )
+        if self.habits.estimates_after_s is not None:
+            self._say(self._estimate(age_s >= self.habits.estimates_after_s))
         self._say(make.global_position_int_encode(0, lat, lon, millimetres, 0, 0, 0, 0, 9000))
         self._say(
             make.sys_status_encode(0, 0, 0, 0, 15800, 900, self.habits.battery, 0, 0, 0, 0, 0, 0)
         )
         self._say(make.mission_current_encode(self.current))
+
+    def _estimate(self, ready: bool) -> Any:
+        make = self._mav
+        if self.habits.px4:
+            flags = mavlink.ESTIMATOR_POS_HORIZ_ABS if ready else 0
+            return make.estimator_status_encode(0, flags, 0, 0, 0, 0, 0, 0, 1.0, 1.0)
+        # Before there is a position the filter holds one that it assumes.
+        assumed = mavlink.EKF_ATTITUDE | mavlink.EKF_CONST_POS_MODE
+        flags = mavlink.EKF_PRED_POS_HORIZ_ABS if ready else assumed
+        return make.ekf_status_report_encode(flags, 0, 0, 0, 0, 0)
+
+    def tell(self, severity: int, text: str) -> None:
+        """Say something to people, in several packets if it is long."""
+        data = text.encode()
+        if len(data) <= 50:
+            self._say(self._mav.statustext_encode(severity, data))
+            return
+        self._texts += 1
+        for chunk, start in enumerate(range(0, len(data) + 1, 50)):
+            part = data[start : start + 50]
+            self._say(self._mav.statustext_encode(severity, part, self._texts, chunk))
+
+    # Parameters ------------------------------------------------------------------------------
+
+    def _on_param_request_read(self, message: Any) -> None:
+        name = message.param_id.rstrip("\0")
+        if name in self.parameters:  # neither firmware answers to names that it does not know
+            self._tell_parameter(name)
+
+    def _on_param_set(self, message: Any) -> None:
+        name, value = message.param_id.rstrip("\0"), message.param_value
+        if name not in self.parameters:
+            return
+        kind = self.parameters[name][1]
+        if self.habits.px4 and kind == INT32:
+            (value,) = struct.unpack("<i", struct.pack("<f", value))
+        if not self.habits.keeps_parameters:
+            self.parameters[name] = (value, kind)
+            self.sets.append((name, value))
+        self._tell_parameter(name)
+
+    def _tell_parameter(self, name: str) -> None:
+        value, kind = self.parameters[name]
+        if self.habits.px4 and kind == INT32:  # byte by byte, mavlink_parameters.cpp
+            (value,) = struct.unpack("<f", struct.pack("<i", int(value)))
+        count = len(self.parameters)
+        self._say(self._mav.param_value_encode(name.encode(), value, kind, count, 0))
+
+    # Commands --------------------------------------------------------------------------------
 
     def _on_command_long(self, message: Any) -> None:
         number = message.command
@@ -284,6 +433,8 @@ class Vehicle:
         elif number == mavlink.MAV_CMD_DO_SET_MODE:
             px4_mode = (int(message.param2) << 16) | (int(message.param3) << 24)
             self.mode = px4_mode if self.habits.px4 else int(message.param2)
+        elif number == mavlink.MAV_CMD_DO_FENCE_ENABLE:
+            self.fence_on = bool(message.param1)
         elif number == mavlink.MAV_CMD_MISSION_START:
             self.begin()
         elif number == mavlink.MAV_CMD_REQUEST_MESSAGE:
@@ -298,7 +449,7 @@ class Vehicle:
             | mavlink.MAV_PROTOCOL_CAPABILITY_MISSION_FENCE
         )
         return self._mav.autopilot_version_encode(
-            able, release | 255, 0, 0, 0, nothing, nothing, nothing, 0, 0, 0
+            able, release | 255, 0, 0, 0, nothing, nothing, nothing, 0, 0, self.habits.board
         )
 
     def begin(self) -> None:
@@ -317,8 +468,9 @@ class Vehicle:
             self._acknowledge(mavlink.MAV_MISSION_NO_SPACE, kind)
             return
         self._upload = (kind, message.count, [])
-        if kind == 0 and not self.habits.px4:
-            self.mission = [self._home()]
+        self._item_s = time.monotonic()
+        if kind == 0 and not self.habits.px4:  # MissionItemProtocol::truncate
+            self.mission = self.mission[: message.count]
         self._ask(0)
 
     def _ask(self, seq: int) -> None:
@@ -331,7 +483,14 @@ class Vehicle:
             self._say(self._mav.mission_request_encode(*self._partner, seq, kind))
 
     def _ask_again(self) -> None:
-        if self._upload and time.monotonic() - self._asked_s > self.habits.again_s:
+        if self._upload is None:
+            return
+        now_s, kind = time.monotonic(), self._upload[0]
+        if now_s - self._item_s > self.habits.timeout_s:
+            self._upload = None
+            self.tell(mavlink.MAV_SEVERITY_WARNING, "Mission upload timeout")
+            self._acknowledge(mavlink.MAV_MISSION_OPERATION_CANCELLED, kind)
+        elif now_s - self._asked_s > self.habits.again_s:
             self._ask(len(self._upload[2]))
 
     def _on_mission_item_int(self, message: Any) -> None:
@@ -345,6 +504,10 @@ class Vehicle:
             self._asked_s = time.monotonic()
             return
         got.append(self._stored(message))
+        self._item_s = time.monotonic()
+        if kind == 0 and not self.habits.px4:  # MissionItemProtocol::handle_mission_item
+            stored = got[-1] if message.seq else self._home()
+            self.mission[message.seq : message.seq + 1] = [stored]
         if kind == 0 and self.habits.silent_after == message.seq:
             self.deaf = True
             return
@@ -378,6 +541,9 @@ class Vehicle:
 
     def _on_mission_request_list(self, message: Any) -> None:
         kind = message.mission_type
+        if self._upload is not None and not self.habits.px4:
+            self._acknowledge(mavlink.MAV_MISSION_DENIED, kind)
+            return
         self._say(self._mav.mission_count_encode(*self._partner, len(self._list(kind)), kind))
 
     def _on_mission_request_int(self, message: Any) -> None:
@@ -394,14 +560,14 @@ class Vehicle:
 
     def _fly_on(self) -> None:
         now_s = time.monotonic()
-        if now_s < self._flying_s or not self.armed:
+        if now_s < self._flying_s or not self.armed or self.photos >= self.hovers_after:
             return
         self._flying_s = now_s + self.step_s
-        self.current = max(self.current, 0) + 1
-        if self.current >= len(self.mission):
+        self.current += not self._homeward
+        if self.current >= len(self.mission) or self._homeward:
             self.armed = self.habits.hovers
             self._flying_s = math.inf
-            self.deaf = False
+            self.deaf = self._homeward = False
             self._tell_state()
             return
         if self.habits.pause_at is not None:
@@ -411,9 +577,29 @@ class Vehicle:
         self._say(self._mav.mission_current_encode(self.current))
         self._say(self._mav.mission_item_reached_encode(self.current))
         item = self.mission[self.current]
+        if self.current in self.habits.says:
+            self.tell(*self.habits.says[self.current])
+        if self._breached(item):
+            self.tell(mavlink.MAV_SEVERITY_WARNING, "Circle fence breached")
+            self.mode, self._homeward = COPTER_RTL, True
+            return
         if item.command == 206 and item.p1 > 0:
             for _ in range(self.habits.photos_per_item):
                 self._photograph()
+
+    def _breached(self, item: WireItem) -> bool:
+        """Whether ArduPilot's fence turns it home at an item (AC_Fence::check_fence_circle)."""
+        if self.habits.px4 or not self.fence_on or item.command != 16:
+            return False
+        kinds, action, radius_m, top_m = (
+            self.parameters[name][0]
+            for name in ("FENCE_TYPE", "FENCE_ACTION", "FENCE_RADIUS", "FENCE_ALT_MAX")
+        )
+        north = (item.x - self.habits.at[0]) * METRES_PER_UNIT
+        east = (item.y - self.habits.at[1]) * METRES_PER_UNIT
+        east *= math.cos(math.radians(HOME[0] / 1e7))
+        out = int(kinds) & 2 and math.hypot(north, east) > radius_m
+        return bool(action and (out or (int(kinds) & 1 and item.z > top_m)))
 
     def _photograph(self) -> None:
         self.photos += 1
