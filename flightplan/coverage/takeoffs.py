@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 LOOKED_AT, MORE = 200, 20
 """Stations looked at in the beginning, and how many are added at a time of those out of sight."""
-FEW = 5
+FEW = 6
 """Places up to which it is worth while to look for fewer."""
 NODES = 300
 """Branches of the search for the fewest places, at most: a bound that is the same everywhere."""

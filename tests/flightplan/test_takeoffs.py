@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -88,3 +89,15 @@ def test_no_other_way_to_share_a_line_costs_less(seed: int) -> None:
 def test_places_are_walked_one_after_the_other() -> None:
     places = [(0.0, 0.0), (300.0, 0.0), (100.0, 0.0), (200.0, 0.0)]
     assert walked(places) in ([0, 2, 3, 1], [1, 3, 2, 0])
+
+
+def test_a_large_area_is_covered_in_no_time() -> None:
+    lines = [Line(start=(0.0, y), end=(1500.0, y), photos=150) for y in np.arange(0, 1500, 20.0)]
+    at = np.arange(37.5, 1500, 75.0)
+    places = np.array([(x, y) for x in at for y in at])
+    began_s = time.process_time()
+    found = fewest_places(lines, places, 500.0, 40.0)
+    assert time.process_time() - began_s < 5.0
+    # Each sees at most a circle of 460 m.
+    assert found is not None
+    assert 4 <= len(found) <= 9
