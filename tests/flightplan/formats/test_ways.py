@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from flightplan.formats.geometry import (
     leg,
     photo_runs,
-    photo_ways,
     place,
     turn_deg,
     with_guards,
     with_photo_points,
 )
-from flightplan.formats.mission import Role, Waypoint, photos_along
+from flightplan.formats.mission import Role, Waypoint, photo_ways, photos_along
 from tmp.errors import InputError
 
 

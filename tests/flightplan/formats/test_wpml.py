@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from flightplan.equipment.catalogue import read_catalogue
 from flightplan.formats.geometry import leg
-from flightplan.formats.mission import HeightReference
+from flightplan.formats.mission import HeightReference, ReleasedBy
 from flightplan.formats.mission_files import Format, decode_mission, encode_mission
-from flightplan.formats.wpml import ReleasedBy, to_consumer, to_enterprise
+from flightplan.formats.wpml import to_consumer, to_enterprise
 from tmp.errors import InputError
 
 KML = "{http://www.opengis.net/kml/2.2}"
