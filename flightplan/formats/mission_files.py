@@ -172,6 +172,19 @@ def file_below(format_: Format, wanted: Sequence[Format], name: str) -> str:
     return f"{format_.value}/{name}{suffix}" if alike else f"{name}{suffix}"
 
 
+def points_too_many(format_: Format, missions: Sequence[Mission], drone: Drone) -> str:
+    """Say why DJI Fly would not open a format's files; empty where it would, and for others."""
+    if not FORMATS[format_].title.startswith("DJI Fly"):
+        return ""
+    most = max(wpml.consumer_points(one, FORMATS[format_].by) for one in missions)
+    if most <= drone.max_points:
+        return ""
+    return (
+        f"not written: a sortie takes {most} waypoints so, and DJI Fly opens {drone.max_points} "
+        f"without trouble; use {FORMATS[FORMATS_OF[App.DJI_FLY][0]].title}"
+    )
+
+
 def write_mission(
     path: Path, mission: Mission, format_: Format, catalogue: Catalogue | None = None
 ) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
-from flightplan.equipment.catalogue import Catalogue, Wpml
+from flightplan.equipment.catalogue import App, Catalogue, Drone, Wpml, no_waypoints
 from flightplan.formats.geometry import (
     degrees,
     leg,
@@ -123,7 +123,8 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> Wpml:
     InputError
         If DJI has no numbers for the drone, or it flies with DJI Fly.
     """
-    found = _listed(mission, catalogue)
+    drone = _listed(mission, catalogue)
+    found = drone.wpml if drone is not None else None
     if found is not None and not found.consumer and found.payload is not None:
         return found
     word = re.sub(r"[^a-z0-9]", "", mission.drone.lower())
@@ -140,8 +141,17 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> Wpml:
 
 
 def consumer_numbers(mission: Mission, catalogue: Catalogue) -> tuple[Wpml, tuple[str, ...]]:
-    """Return how DJI Fly calls the mission's drone, and a warning where that is a guess."""
-    found = _listed(mission, catalogue)
+    """Return how DJI Fly calls the mission's drone, and a warning where that is a guess.
+
+    Raises
+    ------
+    InputError
+        If DJI Fly flies no waypoints with it.
+    """
+    drone = _listed(mission, catalogue)
+    if drone is not None and App.DJI_FLY in drone.no_waypoints_in:
+        raise InputError(no_waypoints(drone))
+    found = drone.wpml if drone is not None else None
     number = found.drone if found is not None and found.consumer else MINI_4_PRO
     numbers = Wpml(drone=number)
     if any(name in mission.drone.lower() for name in _SURE_OF):
@@ -158,12 +168,12 @@ def _lens(numbers: Wpml) -> str:
     return "visible,narrow_band" if numbers.payload == MAVIC_3M_CAMERA else ""
 
 
-def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
-    """Return the catalogue's numbers of the mission's drone; None for one it does not know."""
+def _listed(mission: Mission, catalogue: Catalogue) -> Drone | None:
+    """Return the catalogue's entry of the mission's drone; None for one it does not know."""
     if not mission.drone:
         return None
     try:
-        return catalogue.drone(mission.drone).wpml
+        return catalogue.drone(mission.drone)
     except InputError:
         return None
 

@@ -35,6 +35,7 @@ from flightplan.formats.mission_files import (
     SUMS,
     file_below,
     formats_of,
+    points_too_many,
     write_mission,
 )
 from flightplan.outputs.briefing import Briefing, LightWindow, hours, minutes, write_briefing
@@ -125,7 +126,7 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         write_certificate(folder / CERTIFICATE, plan.certificate)
         (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
-        picture = picture_of(plan, missions, title, light, files_for(plan.request.drone))
+        picture = picture_of(plan, missions, title, light, files_for(plan.request.drone, missions))
         write_map(folder / PICTURE, folder / MAP, picture)
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
         sums = {file: _digest(folder / file) for file in _files(folder)}
@@ -205,10 +206,11 @@ def _carry_on(former: Path, folder: Path) -> str:
     return said + (f"; yours, there and in the new one: {', '.join(here)}" if here else "")
 
 
-def files_for(drone: Drone) -> tuple[tuple[str, str], ...]:
+def files_for(drone: Drone, missions: Sequence[Mission]) -> tuple[tuple[str, str], ...]:
     """Return which files a plan for a drone has, and where each goes; the one to use first."""
     wanted = formats_of(drone)
-    return tuple((file_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in wanted)
+    written = [one for one in wanted if not points_too_many(one, missions, drone)]
+    return tuple((file_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in written)
 
 
 def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan) -> tuple[str, ...]:
@@ -219,11 +221,14 @@ def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan)
     notes: dict[str, dict[str, None]] = {}
     for format_ in wanted:
         said = notes.setdefault(FORMATS[format_].title, {})
+        if too_many := points_too_many(format_, missions, drone):
+            said[too_many] = None
+            continue
         for mission in missions:
             file = folder / file_below(format_, wanted, mission.name)
             file.parent.mkdir(exist_ok=True)
             said.update(dict.fromkeys(write_mission(file, mission, format_, catalogue)))
-    table = "".join(f"- {file}: {where}\n" for file, where in files_for(drone))
+    table = "".join(f"- {file}: {where}\n" for file, where in files_for(drone, missions))
     pages = (
         f"{title}\n" + "".join(f"- {note}\n" for note in said) for title, said in notes.items()
     )

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
-from flightplan.equipment.catalogue import read_catalogue, user_files
+from flightplan.equipment.catalogue import App, read_catalogue, user_files
 from flightplan.plan.layout import (
     Layout,
     add_photographs,
@@ -26,9 +26,10 @@ from flightplan.plan.layout import (
     close_gaps,
     join_routes,
     lay_out,
+    reaching,
 )
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
-from flightplan.plan.ways import SAME_M, FlightWay, Release, lay_way, line_speed, points_of
+from flightplan.plan.ways import SAME_M, FlightWay, Release, lay_way, line_speed, points_of, way_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
@@ -161,7 +162,8 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     setting = layout.setting
     camera = request.proving_camera.camera()
     for spare in range(PROOFS):
-        sorties, ways, release, guessed = _flights(layout)
+        layout, sorties, ways, release, guessed = _flights(layout)
+        setting = layout.setting
         photos = photos_of(sorties, ways)
         coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
         taken = regular(photos, sorties.lines) & np.concatenate([way.on_line for way in ways])
@@ -213,7 +215,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     )
 
 
-def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], Release, bool]:
+def _flights(layout: Layout) -> tuple[Layout, Sorties, tuple[FlightWay, ...], Release, bool]:
     """Return sorties with their ways and photographs, and whether we chose the take-off.
 
     How many waypoints the terrain asks for is known when the ways are laid: if the controller does
@@ -223,6 +225,7 @@ def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], Release, b
     most = drone.max_points
     for _ in range(SHORTENINGS):
         sorties, guessed = _sorties(layout, most)
+        layout = reaching(layout, np.concatenate([way_of(one) for one in sorties.flights]))
         release = Release.of(sorties.lines, layout.spacing, layout.request)
         ways = tuple(
             lay_way(flight, layout.setting.terrain, layout.band, release)
@@ -232,7 +235,7 @@ def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], Release, b
         if points <= drone.max_points:
             break
         most = max(most * drone.max_points // points, LEAST_POINTS)
-    return sorties, ways, release, guessed
+    return layout, sorties, ways, release, guessed
 
 
 def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
@@ -320,7 +323,9 @@ def _climb_m(path: Float, setting: Setting) -> float:
     """Return the metres climbed along a path that follows the ground."""
     if float(np.hypot(*np.diff(path, axis=0).T).sum()) < CLIMB_STEP_M:
         return 0.0
-    points = np.column_stack([path, np.zeros(len(path))])
+    x0, y0, x1, y1 = setting.terrain.bounds
+    # Beyond the ground known so far, see `reaching`, it is taken to go on level.
+    points = np.column_stack([np.clip(path, (x0, y0), (x1, y1)), np.zeros(len(path))])
     ground = profile_along(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
     return float(np.maximum(np.diff(ground), 0.0).sum())
 
@@ -396,6 +401,12 @@ def _warnings(
             f"{len(sorties.places)} take-off places, with {sorties.walk_m / 1000:.1f} km between "
             f"them: a pilot sees {layout.request.bounds.sight_m:g} m. Where your rules allow more, "
             "say --sight METRES; or plan the area in parts, one for each day"
+        )
+    drone = layout.request.drone
+    if drone.no_waypoints_in and drone.app is App.LITCHI:
+        said.append(
+            f"the firmware of a {drone.name} flies no waypoints: Litchi steers it by virtual "
+            "sticks, which needs a good link to the controller all the way"
         )
     said += _if_swapped(layout.request.area)
     said += [

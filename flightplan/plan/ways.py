@@ -15,14 +15,12 @@ from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import App, Drone
 from flightplan.formats.mission import ReleasedBy, Role, releases, spacing_in_file
 from flightplan.formats.mission_files import released_by
-from flightplan.plan.request import PlanRequest
+from flightplan.plan.request import CORRIDOR_M, PlanRequest
 from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
 from flightplan.terrain.profiles import ground_profile
 from flightplan.terrain.terrain import Terrain
 
 Float = NDArray[np.float64]
-CORRIDOR_M = 5.0
-"""How far beside the way the drone may come: consumer GNSS and gusts."""
 SAME_M = 0.05
 """Points closer than this are one."""
 SHORTEST_M = 0.5
@@ -123,8 +121,7 @@ def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release
     Over level ground it is level.  Waypoints are where the way turns, where its purpose changes,
     and where the band asks for one.
     """
-    legs = list(_legs(sortie))
-    way = np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
+    legs, way = list(_legs(sortie)), way_of(sortie)
     steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
     at = np.cumsum(np.concatenate([[0.0], *steps]))
     leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
@@ -143,6 +140,12 @@ def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release
         on_line=on_line,
         profile=profile,
     )
+
+
+def way_of(sortie: Sortie) -> Float:
+    """Return the corners of a sortie's way over the ground, plan metres (N, 2)."""
+    legs = list(_legs(sortie))
+    return np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
 
 
 def _heights(way: Float, at: Float, terrain: Terrain, band: HeightBand) -> FlightProfile:
