@@ -211,9 +211,10 @@ def _say(plan: FlightPlan, files: PlanFiles) -> None:
 
     for name, value in facts_of(plan):
         click.echo(f"{name:26s} {value}")
-    for number, flight in enumerate(plan.sorties.flights, start=1):
+    flown = zip(plan.sorties.flights, plan.ways, strict=True)
+    for number, (flight, way) in enumerate(flown, start=1):
         click.echo(
-            f"sortie {number:<19d} {len(flight.lines)} lines, {flight.photos} photographs, "
+            f"sortie {number:<19d} {len(flight.lines)} lines, {len(way.photos)} photographs, "
             f"{minutes(flight.time_s)}, {100 * flight.energy_share:.0f} % of battery "
             f"{flight.battery}, {flight.farthest_m:.0f} m away at the most"
         )

@@ -20,9 +20,9 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from shapely import LineString, Point
 
 from flightplan.autopilot.protocol import UNITS_PER_DEG, WireItem
-from flightplan.formats.geometry import photo_runs, photo_ways
+from flightplan.formats.geometry import photo_runs
 from flightplan.formats.mavlink_items import Item
-from flightplan.formats.mission import HeightReference, Mission, Place
+from flightplan.formats.mission import HeightReference, Mission, Place, photo_ways
 from flightplan.formats.qgroundcontrol import wpl_text
 from tmp.errors import InputError
 from tmp.files import read_json, replacing, write_json

@@ -276,10 +276,11 @@ class Sorties:
         moving_s = self.walk_m / WALK_M_S + SET_UP_S * len(self.places)
         return self.time_s + moving_s + CHANGE_S * changes
 
-    def card_gb(self, cameras: Iterable[CameraModel]) -> float:
-        """Return the card space of the photographs of all cameras whose size is known."""
-        each_mb = (camera.photo_mb for camera in cameras if camera.photo_mb > 0)
-        return sum(self.photos * one for one in each_mb) / 1000
+
+def card_gb(photos: int, cameras: Iterable[CameraModel]) -> float:
+    """Return the card space of so many photographs of all cameras whose size is known."""
+    each_mb = (camera.photo_mb for camera in cameras if camera.photo_mb > 0)
+    return sum(photos * one for one in each_mb) / 1000
 
 
 def split_route(route: Route, rules: SortieRules) -> Sorties:

@@ -59,6 +59,14 @@ class App(StrEnum):
     MAVLINK = "mavlink"
 
 
+APP_NAMES = {
+    App.DJI_FLY: "DJI Fly",
+    App.PILOT_2: "DJI Pilot 2",
+    App.LITCHI: "Litchi",
+    App.MAVLINK: "MAVLink",
+}
+
+
 class Trigger(StrEnum):
     """What releases the shutter."""
 
@@ -129,6 +137,16 @@ class CameraModel:
         )
 
 
+def no_waypoints(drone: Drone) -> str:
+    """Say that an app flies no waypoints with a drone, and what does."""
+    apps = " and ".join(APP_NAMES[app] for app in drone.no_waypoints_in)
+    return (
+        f"{apps} flies no waypoints with a {drone.name}, whose firmware has none; plan it for "
+        'Litchi, which steers it by virtual sticks (app = "litchi"), or fly the lines of the map '
+        "by hand with the camera's timer on"
+    )
+
+
 def narrowest(cameras: Iterable[CameraModel]) -> CameraModel:
     """Return the camera whose picture covers the least ground."""
     return min(cameras, key=lambda one: one.width_px * one.height_px / one.f_px**2)
@@ -182,6 +200,8 @@ class Drone:
     max_points: int = 99
     """Waypoints that its controller takes without trouble."""
     app: App = App.MAVLINK
+    no_waypoints_in: tuple[App, ...] = ()
+    """Apps that do not fly waypoints with it, because its firmware has none."""
     triggers: tuple[Trigger, ...] = (Trigger.DISTANCE,)
     wpml: Wpml | None = None
     also: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from pyproj import Geod
 from shapely import LinearRing, LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.formats.mission import Mission, Role, Waypoint
+from flightplan.formats.mission import Mission, Role, Waypoint, photo_ways
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 
@@ -291,21 +291,6 @@ def way_speed(mission: Mission, index: int) -> float:
     return mission.speed_m_s if on_line else mission.transit_speed_m_s
 
 
-def photo_ways(waypoints: Sequence[Waypoint]) -> list[float]:
-    """Return the photo spacing on each way, metres, 0 for none; one fewer than waypoints.
-
-    The camera stays on over a run-out: autopilots trigger a little late at every photograph, so
-    the last one of a line would otherwise fall past the line's end, where nothing triggers.
-    """
-    spacings: list[float] = []
-    for waypoint in waypoints[:-1]:
-        spacing = waypoint.photo_spacing_m
-        if not spacing > 0:
-            spacing = spacings[-1] if waypoint.role is Role.RUN_OUT and spacings else 0.0
-        spacings.append(spacing)
-    return spacings
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhotoRun:
     """Ways flown one after the other with one photo spacing."""
@@ -393,7 +378,13 @@ def with_photo_points(waypoints: Sequence[Waypoint]) -> tuple[tuple[Waypoint, ..
         if index in due:
             spacing, left, last = due[index].spacing_m, 0.0, due[index].last
         points.append(waypoint)
-        if index > last or (index == last and left > SNAP_M):
+        if index > last:
+            continue
+        if index == last and SNAP_M < left < spacing - SNAP_M:
+            # The waypoint is there anyway; the photograph closes the line.
+            photos.add(len(points) - 1)
+            continue
+        if index == last and left > SNAP_M:
             continue
         if left <= SNAP_M:
             photos.add(len(points) - 1)

@@ -20,7 +20,6 @@ from flightplan.formats.geometry import (
     near,
     number,
     photo_stops,
-    photo_ways,
     place,
     way_speed,
     wrapped,
@@ -33,6 +32,7 @@ from flightplan.formats.mission import (
     Role,
     Waypoint,
     Written,
+    photo_ways,
 )
 from tmp.errors import InputError
 
@@ -126,7 +126,7 @@ def _row(mission: Mission, index: int, spacing_m: float, *, photo: bool) -> list
         number(speed, 2) if math.isfinite(speed) and not last else "0",
         *("0", "0", "0", str(_FROM_TAKEOFF)),
         "-1",
-        number(spacing_m, 2) if spacing_m > 0 else "-1",
+        number(spacing_m) if spacing_m > 0 else "-1",
     ]
 
 

@@ -19,7 +19,6 @@ from flightplan.formats.geometry import (
     leg,
     near,
     photo_stops,
-    photo_ways,
     place,
     way_speed,
     wrapped,
@@ -32,6 +31,7 @@ from flightplan.formats.mission import (
     Place,
     Role,
     Waypoint,
+    photo_ways,
 )
 from tmp.errors import InputError
 

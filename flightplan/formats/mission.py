@@ -9,12 +9,13 @@ A format may carry less than a mission says: `Content` names what.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
 from tmp.errors import InputError, require_range
@@ -22,6 +23,10 @@ from tmp.geo.frames import PlanFrame
 
 HAIR_M = 0.01
 """By which a photograph may lie beyond the end of its line."""
+LATE_M = 0.07
+"""Way by which an autopilot that releases by distance is late at each photograph; it adds up."""
+END_M = 0.5
+"""Way between the last photograph of a line and the place where the camera goes off."""
 _MOST_M, _MOST_M_S, _MOST_S = 100_000.0, 400.0, 1e7
 
 
@@ -51,6 +56,19 @@ class HeightReference(StrEnum):
     """Mean sea level."""
     ELLIPSOID = "ellipsoid"
     """The WGS 84 ellipsoid."""
+
+
+class ReleasedBy(StrEnum):
+    """Who takes the photographs."""
+
+    POINT = "point"
+    """Each photograph is a waypoint with an action of its own."""
+    DISTANCE = "distance"
+    """The drone, at equal distances along lines."""
+    INTERVAL = "interval"
+    """The drone, at equal times along lines."""
+    TIMER = "timer"
+    """The pilot starts the camera's own timer; the speed is made to fit."""
 
 
 class Role(StrEnum):
@@ -288,17 +306,70 @@ def losses(mission: Mission, carries: Collection[Content]) -> tuple[str, ...]:
     )
 
 
-def photos_along(mission: Mission) -> Iterator[Photo]:
-    """Yield where a drone that follows a mission takes photographs.
+def photo_ways(waypoints: Sequence[Waypoint]) -> list[float]:
+    """Return the photo spacing on each way, metres, 0 for none; one fewer than waypoints.
 
-    The first is taken where photographs begin, the others at the spacing asked, over all ways
-    that follow one another without a pause.
+    The camera stays on over a run-out: autopilots trigger a little late at every photograph, so
+    the last one of a line would otherwise fall past the line's end, where nothing triggers.
+    """
+    spacings: list[float] = []
+    for waypoint in waypoints[:-1]:
+        spacing = waypoint.photo_spacing_m
+        if not spacing > 0:
+            spacing = spacings[-1] if waypoint.role is Role.RUN_OUT and spacings else 0.0
+        spacings.append(spacing)
+    return spacings
+
+
+def spacing_in_file(spacing_m: float, photos: int, camera_on_m: float) -> float:
+    """Return the spacing to ask for on a line, so that photographs come as planned, the last too.
+
+    It is closer by what each photograph is late, and closer still where the camera goes off
+    before the last one would be taken.
+
+    Parameters
+    ----------
+    camera_on_m : float
+        Way over which the camera is on: the line and its run-out.
+
+    Examples
+    --------
+    >>> spacing_in_file(6.0, 21, 140.0)
+    5.93
+    >>> spacing_in_file(6.0, 21, 120.0)
+    5.905
+    """
+    asked_m = spacing_m - LATE_M
+    if photos > 1:
+        asked_m = min(asked_m, (camera_on_m - END_M) / (photos - 1) - LATE_M)
+    return math.floor(max(asked_m, spacing_m / 2) * 1000 + 1e-6) / 1000
+
+
+def releases(way_m: float, spacing_m: float, by: ReleasedBy) -> NDArray[np.float64]:
+    """Return where on a way with the camera on photographs are taken, metres from its start.
+
+    By distance the first is taken at once and each later one `LATE_M` late; none at the very end,
+    where the camera goes off.  By interval and by point there is no lateness.  A timer goes on
+    while the drone halts at both ends, so that there is one at the end, too.
+    """
+    late = by is ReleasedBy.DISTANCE
+    end_m = max(way_m - HAIR_M if late else way_m + HAIR_M, HAIR_M)
+    found = np.arange(0.0, end_m, spacing_m + LATE_M * late)
+    return np.append(found, way_m) if by is ReleasedBy.TIMER else found
+
+
+def photos_along(mission: Mission, by: ReleasedBy = ReleasedBy.DISTANCE) -> Iterator[Photo]:
+    """Yield where a drone that follows a mission takes photographs, as `releases` has them.
+
+    All ways that follow one another with the camera on are one line.
     """
     frame = PlanFrame(lon_deg=mission.waypoints[0].lon_deg, lat_deg=mission.waypoints[0].lat_deg)
     places = frame.plan_from_geodetic([(p.lon_deg, p.lat_deg) for p in mission.waypoints])
+    late_m = LATE_M if by is ReleasedBy.DISTANCE else 0.0
     line, left_m = -1, math.nan
+    spacings = [*photo_ways(mission.waypoints), 0.0]
     for index, (here, there) in enumerate(pairwise(mission.waypoints)):
-        spacing_m = here.photo_spacing_m
+        spacing_m = spacings[index]
         if not spacing_m > 0:
             left_m = math.nan
             continue
@@ -307,8 +378,15 @@ def photos_along(mission: Mission) -> Iterator[Photo]:
         if math.isnan(left_m):
             line, left_m = line + 1, 0.0
         course = math.degrees(math.atan2(step[0], step[1])) % 360.0
-        while left_m <= length + HAIR_M:
-            part = min(left_m / length, 1.0) if length > 0 else 0.0
+        goes_off = not spacings[index + 1] > 0
+        end_m = length + (HAIR_M if goes_off and not late_m else -HAIR_M)
+        at_m = []
+        while left_m <= end_m or (left_m == 0 and goes_off):
+            at_m.append(left_m)
+            left_m += spacing_m + late_m
+        if by is ReleasedBy.TIMER and goes_off:
+            at_m.append(length)
+        for part in np.clip(np.array(at_m) / max(length, HAIR_M), 0.0, 1.0).tolist():
             ((lon, lat),) = frame.geodetic_from_plan([places[index] + part * step])
             yield Photo(
                 lon_deg=float(lon),
@@ -318,5 +396,4 @@ def photos_along(mission: Mission) -> Iterator[Photo]:
                 gimbal_pitch_deg=here.gimbal_pitch_deg,
                 line=line,
             )
-            left_m += spacing_m
         left_m -= length

@@ -6,18 +6,18 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
-from flightplan.equipment.catalogue import Catalogue, read_catalogue
+from flightplan.equipment.catalogue import App, Catalogue, Drone, read_catalogue
 from flightplan.formats import geojson, kml_gpx, litchi, qgroundcontrol, wpml
 from flightplan.formats.geometry import place
 from flightplan.formats.markup import local_name
 from flightplan.formats.mavlink_items import Autopilot
-from flightplan.formats.mission import Content, Mission, Written, losses
+from flightplan.formats.mission import Content, Mission, ReleasedBy, Written, losses
 from flightplan.formats.wpml_reading import from_wpml, is_wpml
 from tmp.errors import InputError
 from tmp.files import replacing
@@ -30,6 +30,8 @@ _ROUTES = re.compile(r"(^|/)(waylines\.wpml|[^/]*\.kml)$")
 
 PLAN_FILE, PLAN_VERSION = "plan.json", 1
 """What was asked of a plan and what came of it, beside its missions."""
+SUMS = "plan.sha256"
+"""Digests of what was written, by which files edited since are told."""
 
 
 class Format(StrEnum):
@@ -60,6 +62,8 @@ class FormatKind:
     """Takes the mission, and a catalogue as ``catalogue`` if `names_drone`."""
     goes_to: str
     """Device and program that take it, for a person with the file in hand."""
+    by: ReleasedBy = ReleasedBy.DISTANCE
+    """Who takes the photographs."""
     names_drone: bool = False
     """Whether the file calls the drone by a number of the catalogue."""
 
@@ -99,15 +103,16 @@ FORMATS: dict[Format, FormatKind] = {
             f"DJI Fly, {title}",
             ".kmz",
             wpml.TIMER_CARRIES if format_ is Format.DJI_TIMER else wpml.CONSUMER_CARRIES,
-            partial(wpml.to_consumer, trigger=trigger),
+            partial(wpml.to_consumer, trigger=by),
             f"DJI Fly on phone, RC 2 or RC Pro, in place of a mission made there: {title}",
+            by=by,
             names_drone=True,
         )
-        for format_, title, trigger in (
-            (Format.DJI_PHOTO, "a photograph at each waypoint", wpml.ReleasedBy.POINT),
-            (Format.DJI_DISTANCE, "photographs by distance", wpml.ReleasedBy.DISTANCE),
-            (Format.DJI_INTERVAL, "photographs by time", wpml.ReleasedBy.INTERVAL),
-            (Format.DJI_TIMER, "the camera's own timer", wpml.ReleasedBy.TIMER),
+        for format_, title, by in (
+            (Format.DJI_PHOTO, "a photograph at each waypoint", ReleasedBy.POINT),
+            (Format.DJI_DISTANCE, "photographs by distance", ReleasedBy.DISTANCE),
+            (Format.DJI_INTERVAL, "photographs by time", ReleasedBy.INTERVAL),
+            (Format.DJI_TIMER, "the camera's own timer", ReleasedBy.TIMER),
         )
     },
     Format.LITCHI: FormatKind(
@@ -131,6 +136,53 @@ FORMATS: dict[Format, FormatKind] = {
         "QGIS or Python, to look at: all of the mission",
     ),
 }
+
+FORMATS_OF = {
+    App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
+    App.PILOT_2: (Format.DJI_ENTERPRISE,),
+    App.LITCHI: (Format.LITCHI,),
+    App.MAVLINK: (),
+}
+"""What is written for each app, the one to use first."""
+ALWAYS = (Format.WPL, Format.KML, Format.GEOJSON)
+PX4 = "px4"
+"""Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
+
+
+def formats_of(drone: Drone) -> tuple[Format, ...]:
+    """Return the formats that a plan for a drone is written in, the one to use first."""
+    plan = Format.PLAN_PX4 if drone.key == PX4 else Format.PLAN_ARDUPILOT
+    return (*FORMATS_OF[drone.app], plan, *ALWAYS)
+
+
+def flown_by(drone: Drone) -> tuple[Format, ...]:
+    """Return those of `formats_of` that a drone can fly; the others are to look at."""
+    return FORMATS_OF[drone.app] or formats_of(drone)[: 1 if drone.key == PX4 else 2]
+
+
+def released_by(drone: Drone) -> ReleasedBy:
+    """Return who takes the photographs where a drone flies the file to use first."""
+    return FORMATS[formats_of(drone)[0]].by
+
+
+def file_below(format_: Format, wanted: Sequence[Format], name: str) -> str:
+    """Return the path of a mission's file in the folder of a plan in the formats wanted."""
+    suffix = FORMATS[format_].suffix
+    alike = sum(FORMATS[one].suffix == suffix for one in wanted) > 1
+    return f"{format_.value}/{name}{suffix}" if alike else f"{name}{suffix}"
+
+
+def points_too_many(format_: Format, missions: Sequence[Mission], drone: Drone) -> str:
+    """Say why DJI Fly would not open a format's files; empty where it would, and for others."""
+    if not FORMATS[format_].title.startswith("DJI Fly"):
+        return ""
+    most = max(wpml.consumer_points(one, FORMATS[format_].by) for one in missions)
+    if most <= drone.max_points:
+        return ""
+    return (
+        f"not written: a sortie takes {most} waypoints so, and DJI Fly opens {drone.max_points} "
+        f"without trouble; use {FORMATS[FORMATS_OF[App.DJI_FLY][0]].title}"
+    )
 
 
 def write_mission(

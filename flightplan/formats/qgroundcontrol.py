@@ -34,7 +34,6 @@ from flightplan.formats.geometry import (
     near,
     number,
     photo_runs,
-    photo_ways,
     place,
     polygons_of,
     ring_of,
@@ -51,7 +50,14 @@ from flightplan.formats.mavlink_items import (
     mission_items,
     size_notes,
 )
-from flightplan.formats.mission import Content, HeightReference, Mission, Place, Written
+from flightplan.formats.mission import (
+    Content,
+    HeightReference,
+    Mission,
+    Place,
+    Written,
+    photo_ways,
+)
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 

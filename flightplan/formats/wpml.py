@@ -18,17 +18,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from xml.etree.ElementTree import Element
 
-from flightplan.equipment.catalogue import Catalogue, Wpml
+from flightplan.equipment.catalogue import App, Catalogue, Drone, Wpml, no_waypoints
 from flightplan.formats.geometry import (
     degrees,
     leg,
     number,
     photo_runs,
     photo_stops,
-    photo_ways,
     turn_deg,
     way_speed,
     with_guards,
@@ -41,9 +39,11 @@ from flightplan.formats.mission import (
     Content,
     HeightReference,
     Mission,
+    ReleasedBy,
     Role,
     Waypoint,
     Written,
+    photo_ways,
 )
 from tmp.errors import InputError
 
@@ -123,7 +123,8 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> Wpml:
     InputError
         If DJI has no numbers for the drone, or it flies with DJI Fly.
     """
-    found = _listed(mission, catalogue)
+    drone = _listed(mission, catalogue)
+    found = drone.wpml if drone is not None else None
     if found is not None and not found.consumer and found.payload is not None:
         return found
     word = re.sub(r"[^a-z0-9]", "", mission.drone.lower())
@@ -140,8 +141,17 @@ def enterprise_numbers(mission: Mission, catalogue: Catalogue) -> Wpml:
 
 
 def consumer_numbers(mission: Mission, catalogue: Catalogue) -> tuple[Wpml, tuple[str, ...]]:
-    """Return how DJI Fly calls the mission's drone, and a warning where that is a guess."""
-    found = _listed(mission, catalogue)
+    """Return how DJI Fly calls the mission's drone, and a warning where that is a guess.
+
+    Raises
+    ------
+    InputError
+        If DJI Fly flies no waypoints with it.
+    """
+    drone = _listed(mission, catalogue)
+    if drone is not None and App.DJI_FLY in drone.no_waypoints_in:
+        raise InputError(no_waypoints(drone))
+    found = drone.wpml if drone is not None else None
     number = found.drone if found is not None and found.consumer else MINI_4_PRO
     numbers = Wpml(drone=number)
     if any(name in mission.drone.lower() for name in _SURE_OF):
@@ -158,27 +168,14 @@ def _lens(numbers: Wpml) -> str:
     return "visible,narrow_band" if numbers.payload == MAVIC_3M_CAMERA else ""
 
 
-def _listed(mission: Mission, catalogue: Catalogue) -> Wpml | None:
-    """Return the catalogue's numbers of the mission's drone; None for one it does not know."""
+def _listed(mission: Mission, catalogue: Catalogue) -> Drone | None:
+    """Return the catalogue's entry of the mission's drone; None for one it does not know."""
     if not mission.drone:
         return None
     try:
-        return catalogue.drone(mission.drone).wpml
+        return catalogue.drone(mission.drone)
     except InputError:
         return None
-
-
-class ReleasedBy(StrEnum):
-    """Who takes the photographs."""
-
-    POINT = "point"
-    """Each photograph is a waypoint with an action of its own."""
-    DISTANCE = "distance"
-    """The drone, at equal distances along lines."""
-    INTERVAL = "interval"
-    """The drone, at equal times along lines."""
-    TIMER = "timer"
-    """The pilot starts the camera's own timer; the speed is made to fit."""
 
 
 def to_enterprise(mission: Mission, *, catalogue: Catalogue) -> Written:
@@ -208,18 +205,29 @@ def to_consumer(mission: Mission, trigger: ReleasedBy, *, catalogue: Catalogue) 
         the take-off nor the ellipsoid, or there are more than 65 536 waypoints.
     """
     numbers, notes = consumer_numbers(mission, catalogue)
-    slowed, speed_notes = _slowed(mission, trigger)
+    laid, shoots, speed_notes = _laid(mission, trigger)
+    return Written(
+        content=_kmz(laid, shoots, numbers),
+        notes=(*notes, *speed_notes, *_size_notes(laid, limit=MANY_POINTS)),
+    )
+
+
+def consumer_points(mission: Mission, trigger: ReleasedBy) -> int:
+    """Return how many waypoints a mission for DJI Fly has in its file; raises as `to_consumer`."""
+    return len(_laid(mission, trigger)[0].waypoints)
+
+
+def _laid(
+    mission: Mission, trigger: ReleasedBy
+) -> tuple[Mission, Sequence[Shoot], tuple[str, ...]]:
+    """Return a mission with the speeds and points of a consumer drone, photographs, and notes."""
+    slowed, notes = _slowed(mission, trigger)
     if trigger is ReleasedBy.POINT and any(photo_ways(mission.waypoints)):
         points, photos = with_photo_points(slowed.waypoints)
-        slowed = replace(slowed, waypoints=points)
         shoots = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photos)]
-    else:
-        slowed = replace(slowed, waypoints=with_guards(slowed.waypoints))
-        shoots = _shoots(slowed, trigger)
-    return Written(
-        content=_kmz(slowed, shoots, numbers),
-        notes=(*notes, *speed_notes, *_size_notes(slowed, limit=MANY_POINTS)),
-    )
+        return replace(slowed, waypoints=points), shoots, notes
+    slowed = replace(slowed, waypoints=with_guards(slowed.waypoints))
+    return slowed, _shoots(slowed, trigger), notes
 
 
 def _slowed(mission: Mission, trigger: ReleasedBy) -> tuple[Mission, tuple[str, ...]]:
@@ -239,7 +247,8 @@ def _slowed(mission: Mission, trigger: ReleasedBy) -> tuple[Mission, tuple[str, 
         # A run-in brings the drone to the speed of the line behind it.
         spacing = spacings[index + (waypoint.role is Role.RUN_IN)]
         if timed and spacing > 0:
-            speed = spacing / interval
+            # Slower where the timer does not keep up; never faster than blur allows.
+            speed = min(spacing / interval, speed) if speed > 0 else spacing / interval
         if speed > FASTEST_M_S:
             notes.append(f"speeds above {FASTEST_M_S} m/s are cut to it; DJI Fly mistakes others")
             speed = FASTEST_M_S
@@ -254,6 +263,10 @@ def _shoots(mission: Mission, trigger: ReleasedBy) -> list[Shoot]:
         return []
     stops = [Shoot(first=i, last=i, kind="reachPoint") for i in sorted(photo_stops(mission))]
     timed = trigger is ReleasedBy.INTERVAL
+    runs = photo_runs(photo_ways(mission.waypoints))
+    if timed:
+        # The last one by time may come up to one spacing before the line's end.
+        stops += [Shoot(first=run.last, last=run.last, kind="reachPoint") for run in runs]
     return stops + [
         Shoot(
             first=run.first,
@@ -261,7 +274,7 @@ def _shoots(mission: Mission, trigger: ReleasedBy) -> list[Shoot]:
             kind="multipleTiming" if timed else "multipleDistance",
             every=mission.photo_interval_s if timed else run.spacing_m,
         )
-        for run in photo_runs(photo_ways(mission.waypoints))
+        for run in runs
     ]
 
 

@@ -17,8 +17,8 @@ import shapely
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from flightplan.formats.geometry import near, photo_ways, polygons_of, way_speed
-from flightplan.formats.mission import Mission, Place, Role
+from flightplan.formats.geometry import near, polygons_of, way_speed
+from flightplan.formats.mission import Mission, Place, Role, photo_ways
 from flightplan.formats.mission_files import FORMATS, Format
 from tmp import plotting
 from tmp.errors import InputError

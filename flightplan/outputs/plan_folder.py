@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,16 +21,21 @@ from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely import MultiPoint, Polygon
 
-from flightplan.coverage.sorties import Sortie, Sorties
-from flightplan.equipment.catalogue import App, Catalogue, Drone, Trigger
+from flightplan.coverage.routes import NADIR_DEG, Line
+from flightplan.coverage.sorties import Sortie, Sorties, card_gb
+from flightplan.equipment.catalogue import Catalogue, Drone, Trigger
 from flightplan.formats.mission import Mission, Photo, Place, Role, Waypoint
 from flightplan.formats.mission_files import (
     FORMATS,
     PLAN_FILE,
     PLAN_VERSION,
-    Format,
+    SUMS,
+    file_below,
+    formats_of,
+    points_too_many,
     write_mission,
 )
 from flightplan.outputs.briefing import Briefing, LightWindow, hours, minutes, write_briefing
@@ -42,7 +47,8 @@ from flightplan.outputs.light_windows import (
 )
 from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
-from flightplan.plan.planning import FlightPlan, FlightWay, line_speed
+from flightplan.plan.planning import FlightPlan
+from flightplan.plan.ways import SAME_M, FlightWay
 from flightplan.proof.certificate import write_certificate, write_rasters
 from flightplan.terrain.terrain import bounds_about, read_terrain
 from tmp.errors import InputError
@@ -51,6 +57,7 @@ from tmp.geo.frames import country_near, position_in_words
 from tmp.lock import locked_survey
 from tmp.survey import StrPath, Survey, create_survey, read_settings, refuse_other_folder
 
+Float = NDArray[np.float64]
 FENCE_M = 40.0
 """Room between the way and the fence round it."""
 FENCE_ABOVE_M = 20.0
@@ -63,29 +70,13 @@ SETTLE_M = 5.0
 
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
 CERTIFICATE = "certificate.json"
-PROOF, NOTES, SUMS = "proof", "notes.txt", "plan.sha256"
+PROOF, NOTES = "proof", "notes.txt"
 FORMER = "previous-"
 """A plan that another took the place of, whole: ``previous-20261130T120305Z``."""
 FAR_M = 5000.0
 """Farther than this from the survey's photographs or former plan another place is meant."""
 FLOWN = ("flown-*", "flights.json", "replaced-*")
 """Records of flights, which outlive a plan."""
-FORMATS_OF = {
-    App.DJI_FLY: (Format.DJI_TIMER, Format.DJI_PHOTO, Format.DJI_INTERVAL, Format.LITCHI),
-    App.PILOT_2: (Format.DJI_ENTERPRISE,),
-    App.LITCHI: (Format.LITCHI,),
-    App.MAVLINK: (),
-}
-"""What is written for each app, the one to use first."""
-ALWAYS = (Format.WPL, Format.KML, Format.GEOJSON)
-PX4 = "px4"
-"""Drone whose QGroundControl plan is written in PX4's commands; all others get ArduPilot's."""
-
-
-def formats_of(drone: Drone) -> tuple[Format, ...]:
-    """Return the formats that a plan for a drone is written in, the one to use first."""
-    plan = Format.PLAN_PX4 if drone.key == PX4 else Format.PLAN_ARDUPILOT
-    return (*FORMATS_OF[drone.app], plan, *ALWAYS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +126,7 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         write_certificate(folder / CERTIFICATE, plan.certificate)
         (folder / PLAN_FILE).write_text(json.dumps(summary(plan), indent=2) + "\n", "utf-8")
         light = light_of(plan)
-        picture = picture_of(plan, missions, title, light, files_for(plan.request.drone))
+        picture = picture_of(plan, missions, title, light, files_for(plan.request.drone, missions))
         write_map(folder / PICTURE, folder / MAP, picture)
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
         sums = {file: _digest(folder / file) for file in _files(folder)}
@@ -215,17 +206,11 @@ def _carry_on(former: Path, folder: Path) -> str:
     return said + (f"; yours, there and in the new one: {', '.join(here)}" if here else "")
 
 
-def files_for(drone: Drone) -> tuple[tuple[str, str], ...]:
+def files_for(drone: Drone, missions: Sequence[Mission]) -> tuple[tuple[str, str], ...]:
     """Return which files a plan for a drone has, and where each goes; the one to use first."""
     wanted = formats_of(drone)
-    return tuple((_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in wanted)
-
-
-def _below(format_: Format, wanted: Sequence[Format], name: str) -> str:
-    """Return the path of a mission's file in the plan's folder."""
-    suffix = FORMATS[format_].suffix
-    alike = sum(FORMATS[one].suffix == suffix for one in wanted) > 1
-    return f"{format_.value}/{name}{suffix}" if alike else f"{name}{suffix}"
+    written = [one for one in wanted if not points_too_many(one, missions, drone)]
+    return tuple((file_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in written)
 
 
 def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan) -> tuple[str, ...]:
@@ -236,11 +221,14 @@ def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan)
     notes: dict[str, dict[str, None]] = {}
     for format_ in wanted:
         said = notes.setdefault(FORMATS[format_].title, {})
+        if too_many := points_too_many(format_, missions, drone):
+            said[too_many] = None
+            continue
         for mission in missions:
-            file = folder / _below(format_, wanted, mission.name)
+            file = folder / file_below(format_, wanted, mission.name)
             file.parent.mkdir(exist_ok=True)
             said.update(dict.fromkeys(write_mission(file, mission, format_, catalogue)))
-    table = "".join(f"- {file}: {where}\n" for file, where in files_for(drone))
+    table = "".join(f"- {file}: {where}\n" for file, where in files_for(drone, missions))
     pages = (
         f"{title}\n" + "".join(f"- {note}\n" for note in said) for title, said in notes.items()
     )
@@ -276,23 +264,42 @@ def summary(plan: FlightPlan) -> dict[str, Any]:
         "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
         "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
         "speed_limit": plan.layout.spacing.speed_limit,
+        "timer_s": plan.release.interval_s,
         "sorties": [
             {
                 "lines": len(flight.lines),
-                "photographs": flight.photos,
+                "photographs": len(way.photos),
                 "seconds": round(flight.time_s),
                 "battery": round(flight.energy_share, 3),
                 "battery_number": flight.battery,
                 "farthest_m": round(flight.farthest_m),
                 "return_m": _return_m(plan, way, _place(flight.launch, plan).ground_m),
                 "ground": {"step_m": AROUND_M, "m": _ground_around(plan, flight.launch)},
+                "takeoff": _lon_lat(plan, [flight.launch])[0],
             }
             for flight, way in zip(sorties.flights, plan.ways, strict=True)
         ],
+        "lines": [_flown_line(plan, line) for line in sorties.lines],
         "passed": plan.certificate.passed,
         "warnings": list(plan.warnings),
         "findings": [finding.line for finding in plan.findings],
     }
+
+
+def _flown_line(plan: FlightPlan, line: Line) -> dict[str, Any]:
+    """Return where a line is flown and photographed: what its photographs are told by."""
+    entry, start, end, leave = _lon_lat(plan, line.flown)
+    return {
+        "flown": [entry, leave],
+        "photographed": [start, end],
+        "regular": line.pitch_deg == NADIR_DEG and not line.extra,
+    }
+
+
+def _lon_lat(plan: FlightPlan, places: Iterable[tuple[float, float]] | Float) -> list[list[float]]:
+    """Return longitude and latitude of plan points, as JSON takes them."""
+    found = plan.layout.setting.frame.geodetic_from_plan(np.asarray(places))
+    return [[float(lon), float(lat)] for lon, lat in np.round(found, 9)]
 
 
 def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
@@ -355,7 +362,7 @@ def _drawn(plan: FlightPlan, number: int, mission: Mission) -> DrawnSortie:
         takeoff=flight.launch,
         facts={
             "lines": str(len(flight.lines)),
-            "photographs": str(flight.photos),
+            "photographs": str(len(way.photos)),
             "time": minutes(flight.time_s),
             "battery": f"{flight.battery}, {100 * flight.energy_share:.0f} %",
             "way": f"{flight.distance_m / 1000:.1f} km",
@@ -377,15 +384,29 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("height above ground", f"{spacing.height_agl_m:.1f} m"),
         ("ground sampling distance", f"{100 * gsd:.2f} cm"),
         ("lines apart", f"{spacing.line_m:.1f} m"),
-        ("photographs apart", f"{spacing.photo_m:.1f} m"),
+        ("photographs apart", photographs_apart(plan)),
         ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
-        ("photographs", f"{sorties.photos}"),
-        ("card space", f"{sorties.card_gb(request.cameras):.1f} GB"),
+        ("photographs", f"{plan.photos}"),
+        ("card space", f"{card_gb(plan.photos, request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
         ("in the field", f"about {hours(sorties.field_s)}, walking and changes of battery counted"),
         ("take-off places", _say_places(sorties)),
         ("batteries", f"{sorties.batteries}"),
     ]
+
+
+def photographs_apart(plan: FlightPlan) -> str:
+    """Return the way between photographs in the drone's own file, of the closest and widest line.
+
+    Lateness comes on top of it, see `flightplan.formats.mission.LATE_M`.
+    """
+    lines = [line for line in plan.sorties.lines if line.photos > 1] or plan.sorties.lines
+    apart = sorted(f"{plan.release.flown_m(line):.1f}" for line in lines)
+    apart.sort(key=float)
+    if apart[0] == apart[-1]:
+        return f"{apart[0]} m"
+    usual = max(set(apart), key=apart.count)
+    return f"{apart[0]} to {apart[-1]} m, {usual} m on most lines"
 
 
 def _say_places(sorties: Sorties) -> str:
@@ -412,7 +433,7 @@ def _briefing(
         title=title,
         missions=missions,
         format=first,
-        files=tuple(_below(first, formats_of(request.drone), one.name) for one in missions),
+        files=tuple(file_below(first, formats_of(request.drone), one.name) for one in missions),
         batteries=tuple((one.battery, one.energy_share) for one in plan.sorties.flights),
         drone=request.drone.name,
         camera=" and ".join(camera.name for camera in request.cameras),
@@ -425,7 +446,7 @@ def _briefing(
         frontlap=request.overlap.front,
         sidelap=request.overlap.side,
         least_views=int(plan.coverage.count[plan.coverage.inside].min()),
-        card_gb=plan.sorties.card_gb(request.cameras),
+        card_gb=card_gb(plan.photos, request.cameras),
         wind=f"{wind.speed_m_s:g} m/s from {wind.from_deg:g}°" if wind else "",
         light=light,
         warnings=(*plan.warnings, *(finding.message for finding in plan.findings)),
@@ -519,25 +540,25 @@ def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoin
                 lat_deg=float(lon_lat[index, 1]),
                 height_m=round(float(z) - home_m, 3),
                 ground_m=float(ground[index]),
-                speed_m_s=line_speed(line, spacing, plan.request) if line else spacing.speed_m_s,
+                speed_m_s=plan.release.speed_m_s(line) if line else spacing.speed_m_s,
                 heading_deg=line.heading_deg if line is not None else course,
                 gimbal_pitch_deg=line.pitch_deg if line is not None else -90.0,
                 role=leg.role if index < last else Role.TRANSIT,
-                photo_spacing_m=round(line.spacing_m or spacing.photo_m, 3)
+                photo_spacing_m=plan.release.spacing_m(line)
                 if taking and line is not None
                 else math.nan,
-                stop=bool(way.begins[index]) and leg.role is not Role.RUN_OUT and not taking,
+                # A line without a run-in begins where the drone turns.
+                stop=bool(way.begins[index])
+                and leg.role is not Role.RUN_OUT
+                and not (taking and line is not None and line.run_in_m > SAME_M),
             )
         )
     return tuple(waypoints)
 
 
 def _interval_s(plan: FlightPlan) -> float:
-    """Return the timer to set where photographs come by time: whole seconds, never too long."""
-    if Trigger.TIMER not in plan.request.drone.triggers:
-        return math.nan
-    longest = plan.layout.spacing.photo_m / plan.layout.spacing.speed_m_s
-    return float(max(math.floor(longest + 1e-6), 1))
+    """Return the timer to set where photographs come by time."""
+    return plan.release.interval_s if Trigger.TIMER in plan.request.drone.triggers else math.nan
 
 
 def _photos(plan: FlightPlan, flight: Sortie, way: FlightWay, home_m: float) -> tuple[Photo, ...]:

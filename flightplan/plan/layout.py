@@ -20,6 +20,7 @@ from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
+    CORRIDOR_M,
     MOST_BAND_M,
     TERRAIN_BAND,
     PlanRequest,
@@ -44,7 +45,8 @@ CORNER_S = 1.0
 SETTLE_S = 1.0
 """Time of level flight before the first photograph of a line."""
 MARGIN_M = 10.0
-"""Ground known beyond the way, for gusts, GNSS errors and photographs added."""
+"""Ground known beyond the way, for gusts and GNSS errors; where photographs may be added, more is
+read as far as the elevation model goes."""
 APART = 3.0
 """Photographs in a row without a fault that part two faults of the same line."""
 OBLIQUE_VIEWS = 3
@@ -226,6 +228,23 @@ def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[Layout, tuple[st
     return replace(layout, route=route), words + added
 
 
+def reaching(layout: Layout, way: Float) -> Layout:
+    """Return the layout with the ground known below a way (N, 2) as well, read where it was not.
+
+    Raises
+    ------
+    InputError
+        If the elevation model does not reach so far.
+    """
+    setting = layout.setting
+    low, high = np.reshape(setting.terrain.bounds, (2, 2))
+    if (way >= low + CORRIDOR_M).all() and (way <= high - CORRIDOR_M).all():
+        return layout
+    known = np.array([low + MARGIN_M, high - MARGIN_M])
+    setting = with_terrain(setting, layout.request, np.concatenate([way, known]), MARGIN_M)
+    return replace(layout, setting=setting, ground=replace(layout.ground, terrain=setting.terrain))
+
+
 def asked_of(request: PlanRequest, layout: Layout) -> Asked:
     """Return what a plan has to reach: what was asked, in the height band it is laid out for."""
     spacing = layout.spacing
@@ -271,7 +290,8 @@ def _lay(request: PlanRequest) -> Layout:
     )
     oblique = _oblique(route, request, setting, motion, options, band_m)
     way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
-    setting = with_terrain(setting, request, way, MARGIN_M)
+    reach_m = max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2
+    setting = with_terrain(setting, request, way, MARGIN_M, spare_m=reach_m + run_in_m)
     return Layout(
         request=request,
         spacing=spacing,

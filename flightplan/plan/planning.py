@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
@@ -17,10 +17,8 @@ from scipy.spatial import cKDTree
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
-from flightplan.coverage.sorties import Sortie, SortieRules, Sorties, split_route
-from flightplan.coverage.spacing import KEEPS_UP, Spacing
-from flightplan.equipment.catalogue import read_catalogue, user_files
-from flightplan.formats.mission import Role
+from flightplan.coverage.sorties import SortieRules, Sorties, split_route
+from flightplan.equipment.catalogue import App, read_catalogue, user_files
 from flightplan.plan.layout import (
     Layout,
     add_photographs,
@@ -28,14 +26,15 @@ from flightplan.plan.layout import (
     close_gaps,
     join_routes,
     lay_out,
+    reaching,
 )
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
+from flightplan.plan.ways import SAME_M, FlightWay, Release, lay_way, line_speed, points_of, way_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
-from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
-from flightplan.terrain.profiles import Profile, ground_profile, profile_along
+from flightplan.terrain.profiles import Profile, profile_along
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
@@ -44,12 +43,6 @@ from tmp.progress import Track, silent
 from tmp.survey import StrPath
 
 Float = NDArray[np.float64]
-CORRIDOR_M = 5.0
-"""How far beside the way the drone may come: consumer GNSS and gusts."""
-SAME_M = 0.05
-"""Points closer than this are one."""
-SHORTEST_M = 0.5
-"""Shortest stretch on which photographs are taken."""
 
 log = logging.getLogger(__name__)
 DEFAULT_GSD_M = 0.025
@@ -79,6 +72,7 @@ class FlightPlan:
     sorties: Sorties
     ways: tuple[FlightWay, ...]
     """One for each sortie."""
+    release: Release
     coverage: Coverage
     asked: Asked
     certificate: Certificate
@@ -87,6 +81,11 @@ class FlightPlan:
     findings: tuple[Finding, ...]
     """Rules the plan breaks; none that refuses."""
     warnings: tuple[str, ...]
+
+    @property
+    def photos(self) -> int:
+        """Number of photographs, as the drone's own files take them."""
+        return sum(len(way.photos) for way in self.ways)
 
 
 def plan_survey(
@@ -163,10 +162,11 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     setting = layout.setting
     camera = request.proving_camera.camera()
     for spare in range(PROOFS):
-        sorties, ways, guessed = _flights(layout)
+        layout, sorties, ways, release, guessed = _flights(layout)
+        setting = layout.setting
         photos = photos_of(sorties, ways)
         coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
-        taken = regular(photos, sorties.lines)
+        taken = regular(photos, sorties.lines) & np.concatenate([way.on_line for way in ways])
         laps = measure_laps(photos, camera, setting.terrain, regular=taken)
         if spare == PROOFS - 1:
             break
@@ -205,6 +205,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         layout=layout,
         sorties=sorties,
         ways=ways,
+        release=release,
         coverage=coverage,
         asked=asked,
         certificate=certificate,
@@ -214,23 +215,27 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
     )
 
 
-def _flights(layout: Layout) -> tuple[Sorties, tuple[FlightWay, ...], bool]:
-    """Return sorties with their ways, and whether their take-off is the platform's choice.
+def _flights(layout: Layout) -> tuple[Layout, Sorties, tuple[FlightWay, ...], Release, bool]:
+    """Return sorties with their ways and photographs, and whether we chose the take-off.
 
     How many waypoints the terrain asks for is known when the ways are laid: if the controller does
     not take so many, the sorties are cut shorter.
     """
-    most = layout.request.drone.max_points
+    drone = layout.request.drone
+    most = drone.max_points
     for _ in range(SHORTENINGS):
         sorties, guessed = _sorties(layout, most)
+        layout = reaching(layout, np.concatenate([way_of(one) for one in sorties.flights]))
+        release = Release.of(sorties.lines, layout.spacing, layout.request)
         ways = tuple(
-            lay_way(flight, layout.setting.terrain, layout.band) for flight in sorties.flights
+            lay_way(flight, layout.setting.terrain, layout.band, release)
+            for flight in sorties.flights
         )
-        points = max(len(way.points) for way in ways)
-        if points <= layout.request.drone.max_points:
+        points = max(points_of(way, drone) for way in ways)
+        if points <= drone.max_points:
             break
-        most = max(most * layout.request.drone.max_points // points, LEAST_POINTS)
-    return sorties, ways, guessed
+        most = max(most * drone.max_points // points, LEAST_POINTS)
+    return layout, sorties, ways, release, guessed
 
 
 def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
@@ -314,18 +319,13 @@ def _slopes(places: Float, terrain: Terrain) -> Float:
     return np.asarray(np.hypot(east, north))
 
 
-def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
-    """Return the ground speed in m/s at which drone and cameras keep up on a line."""
-    slowest = max(camera.least_interval_s for camera in request.cameras)
-    keeps_up = KEEPS_UP * line.spacing_m / slowest
-    return min(spacing.speed_m_s, keeps_up if line.spacing_m else math.inf)
-
-
 def _climb_m(path: Float, setting: Setting) -> float:
     """Return the metres climbed along a path that follows the ground."""
     if float(np.hypot(*np.diff(path, axis=0).T).sum()) < CLIMB_STEP_M:
         return 0.0
-    points = np.column_stack([path, np.zeros(len(path))])
+    x0, y0, x1, y1 = setting.terrain.bounds
+    # Beyond the ground known so far, see `reaching`, it is taken to go on level.
+    points = np.column_stack([np.clip(path, (x0, y0), (x1, y1)), np.zeros(len(path))])
     ground = profile_along(points, setting.terrain, step_m=CLIMB_STEP_M).ground_m
     return float(np.maximum(np.diff(ground), 0.0).sum())
 
@@ -365,7 +365,7 @@ def _facts(
         sidelap=request.overlap.side,
         wind_m_s=request.wind.speed_m_s if request.wind else math.nan,
         pitch_deg=min(line.pitch_deg for line in sorties.lines),
-        points=max(len(way.points) for way in ways),
+        points=max(points_of(way, request.drone) for way in ways),
         energy_share=max(flight.energy_share for flight in sorties.flights),
         usable_share=request.battery.usable,
         paths=[way.points[:, :2] for way in ways],
@@ -402,6 +402,12 @@ def _warnings(
             f"them: a pilot sees {layout.request.bounds.sight_m:g} m. Where your rules allow more, "
             "say --sight METRES; or plan the area in parts, one for each day"
         )
+    drone = layout.request.drone
+    if drone.no_waypoints_in and drone.app is App.LITCHI:
+        said.append(
+            f"the firmware of a {drone.name} flies no waypoints: Litchi steers it by virtual "
+            "sticks, which needs a good link to the controller all the way"
+        )
     said += _if_swapped(layout.request.area)
     said += [
         f"sortie {number}: the ground rises or falls faster than the drone can; from "
@@ -423,122 +429,3 @@ def _if_swapped(area: SurveyArea) -> list[str]:
         f"open sea; with latitude and longitude swapped it would lie in or near {meant}: check "
         f"{area.source}"
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
-    """A stretch of a sortie's way that serves one purpose."""
-
-    way: Float
-    """Corners, plan metres (N, 2)."""
-    role: Role
-    line: Line | None = None
-    """The line it belongs to; None for transits."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlightWay:
-    """A sortie's way from above its take-off to above its landing."""
-
-    points: Float
-    """Waypoints: plan x, y and height in the terrain's datum, (N, 3)."""
-    legs: tuple[Leg, ...]
-    """The stretch that begins at each waypoint but the last, (N - 1)."""
-    begins: NDArray[np.bool_]
-    """Whether a waypoint begins a stretch, or only bends it, (N,)."""
-    photos: Float
-    """Plan x, y and height of every photograph in the order taken, (M, 3)."""
-    photo_lines: NDArray[np.int_]
-    """Number within the sortie of the line each belongs to, (M,)."""
-    profile: FlightProfile
-
-
-def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand) -> FlightWay:
-    """Return the way of a sortie inside a height band above the ground.
-
-    Over level ground it is level.  Waypoints are where the way turns, where its purpose changes,
-    and where the band asks for one.
-    """
-    legs = list(_legs(sortie))
-    way = np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
-    steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
-    at = np.cumsum(np.concatenate([[0.0], *steps]))
-    leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
-    profile = _heights(way, at, terrain, band)
-    distance = np.sort(np.concatenate([at, profile.distance_m]))
-    distance = distance[np.append(True, np.diff(distance) > SAME_M)]
-    place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
-    which = np.searchsorted(leg_start, distance[:-1] + SAME_M / 2, side="right") - 1
-    photos, photo_lines = _photos(legs, leg_start, profile)
-    return FlightWay(
-        points=np.column_stack([place, profile.at(distance)]),
-        legs=tuple(legs[number] for number in which),
-        begins=np.append(np.abs(distance[:-1] - leg_start[which]) < SAME_M, True),
-        photos=photos,
-        photo_lines=photo_lines,
-        profile=profile,
-    )
-
-
-def _heights(way: Float, at: Float, terrain: Terrain, band: HeightBand) -> FlightProfile:
-    if float(np.ptp(terrain.heights)) == 0.0:
-        level = float(terrain.heights.flat[0]) + band.height_m
-        return FlightProfile(distance_m=at[[0, -1]], height_m=np.array([level, level]))
-    ground = ground_profile(terrain, way, half_width_m=CORRIDOR_M)
-    return fit_heights(ground.distance_m, ground.lowest_m, band, highest_m=ground.highest_m)
-
-
-def _legs(sortie: Sortie) -> Iterator[Leg]:
-    """Yield the parts of a sortie in order; none is shorter than a step."""
-    yield from _transit(sortie.way_out)
-    for number, line in enumerate(sortie.lines):
-        entry, start, end, leave = _flown(line)
-        for here, there, role in (
-            (entry, start, Role.RUN_IN),
-            (start, end, Role.LINE),
-            (end, leave, Role.RUN_OUT),
-        ):
-            if role is Role.LINE or np.hypot(*(there - here)) > SAME_M:
-                yield Leg(way=np.array([here, there]), role=role, line=line)
-        if number < len(sortie.transits):
-            # A transit begins and ends with the run-out and run-in that the lines have already.
-            after = _flown(sortie.lines[number + 1])[0]
-            inner = [
-                point
-                for point in sortie.transits[number][1:-1]
-                if min(np.hypot(*(point - leave)), np.hypot(*(point - after))) > SAME_M
-            ]
-            yield from _transit(np.array([leave, *inner, after]))
-    yield from _transit(sortie.way_home)
-
-
-def _flown(line: Line) -> Float:
-    """Return a line's four corners; even a single photograph has a stretch on which it is taken."""
-    corners = line.flown
-    if line.length_m >= SHORTEST_M:
-        return corners
-    course = corners[3] - corners[0]
-    length = float(np.hypot(*course))
-    along = (course / length if length > SAME_M else np.array([0.0, 1.0])) * SHORTEST_M / 2
-    start, end = corners[1] - along, corners[2] + along
-    entry = corners[0] if line.run_in_m > SHORTEST_M else start
-    leave = corners[3] if line.run_out_m > SHORTEST_M else end
-    return np.array([entry, start, end, leave])
-
-
-def _transit(way: Float) -> Iterator[Leg]:
-    if float(np.hypot(*np.diff(way, axis=0).T).sum()) > SAME_M:
-        yield Leg(way=np.asarray(way, float), role=Role.TRANSIT)
-
-
-def _photos(
-    legs: Sequence[Leg], leg_start: Float, profile: FlightProfile
-) -> tuple[Float, NDArray[np.int_]]:
-    places = [np.empty((0, 3))]
-    for start, leg in zip(leg_start, legs, strict=True):
-        if leg.role is Role.LINE and leg.line is not None:
-            stations = leg.line.stations
-            along = start + np.hypot(*(stations - stations[0]).T)
-            places.append(np.column_stack([stations, profile.at(along)]))
-    counts = [len(each) for each in places[1:]]
-    return np.concatenate(places), np.repeat(np.arange(len(counts)), counts)

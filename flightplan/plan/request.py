@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Airspace, obstacles_of, without
 from flightplan.coverage.spacing import Overlap
-from flightplan.equipment.catalogue import CameraModel, Drone, narrowest
+from flightplan.equipment.catalogue import CameraModel, Drone, narrowest, no_waypoints
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.proof.rules import RuleLimits, require_rules
 from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
@@ -46,6 +46,8 @@ Float = NDArray[np.float64]
 Place = tuple[float, float]
 CLEARANCE_M = 5.0
 """Distance kept from holes and exclusions: consumer GNSS and gusts."""
+CORRIDOR_M = 5.0
+"""How far beside the way the drone may come: consumer GNSS and gusts."""
 FLAT_CELL_M = 50.0
 FARTHEST_M = 20_000.0
 """No drone of the catalogue flies farther from where it takes off."""
@@ -93,6 +95,8 @@ class PlanRequest:
                 f"{FINEST_GSD_M * 100:g} cm to {COARSEST_GSD_M * 100:g} cm, such as --gsd 2.5cm"
             )
         require_rules(self.allowed)
+        if self.drone.app in self.drone.no_waypoints_in:
+            raise InputError(no_waypoints(self.drone))
         if self.oblique_deg is not None and not (
             OBLIQUE_DEG[0] <= self.oblique_deg <= OBLIQUE_DEG[1]
         ):
@@ -190,8 +194,12 @@ def set_plan(request: PlanRequest) -> Setting:
     )
 
 
-def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: float) -> Setting:
+def with_terrain(
+    setting: Setting, request: PlanRequest, way: Float, margin_m: float, spare_m: float = 0.0
+) -> Setting:
     """Return the setting with the ground known below a way (N, 2), the area and the take-offs.
+
+    So it is `margin_m` about them, and `spare_m` farther as far as the elevation model knows it.
 
     Raises
     ------
@@ -204,7 +212,19 @@ def with_terrain(setting: Setting, request: PlanRequest, way: Float, margin_m: f
     bounds = bounds_about(places, margin_m)
     if request.dem is None:
         return replace(setting, terrain=Terrain.flat(bounds, cell_m=FLAT_CELL_M))
-    terrain = read_terrain(request.dem, setting.frame, bounds, datum=request.dem_datum)
+    inner, outer = np.reshape(setting.area.bounds, (2, 2)), np.reshape(bounds, (2, 2))
+    beyond_m = max((inner[0] - outer[0]).max(), (outer[1] - inner[1]).max())
+    terrain = read_terrain(
+        request.dem,
+        setting.frame,
+        bounds,
+        datum=request.dem_datum,
+        spare_m=spare_m,
+        needed=(
+            f"the area and {math.ceil(beyond_m)} m beyond it, where lines and turns and the ways "
+            "to the take-off are, or take off nearer to it (--takeoff)"
+        ),
+    )
     return replace(setting, terrain=terrain)
 
 

@@ -138,6 +138,13 @@ class Certificate:
             return "FAIL"
         return "if level" if self.level_assumed else "pass"
 
+    @property
+    def verdict(self) -> str:
+        """The outcome in a word or two, as in the lines of `line_of`."""
+        if not self.passed:
+            return "FAILS"
+        return "if level" if self.level_assumed else "proved"
+
     def line_of(self, check: Check) -> str:
         """Return a check as a line for a terminal."""
         word = self.word_for(check)

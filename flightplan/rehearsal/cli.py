@@ -15,6 +15,7 @@ from tmp.files import nearest
 
 if TYPE_CHECKING:
     from flightplan.rehearsal.photographs import Gnss
+    from flightplan.rehearsal.planned import FlownPlan
     from tmp.progress import Track
     from tmp.survey import Survey
 
@@ -109,14 +110,17 @@ def _rehearse_plan(
 ) -> None:
     from flightplan.equipment.catalogue import read_catalogue, user_files
     from flightplan.rehearsal.farm import render_plan
-    from flightplan.rehearsal.planned import prove_flown, read_plan
+    from flightplan.rehearsal.planned import prove_flown, read_plans
 
-    plan = read_plan(survey, read_catalogue(user_files(survey.folder)))
+    plans = read_plans(survey, read_catalogue(user_files(survey.folder)))
+    plan, *others = plans
     certificate, coverage = prove_flown(plan, workers=workers, track=track)
+    click.echo(f"read     {plan.title}")
     for check in certificate.checks:
         click.echo(certificate.line_of(check))
     for views, share in coverage.shares():
         click.echo(f"{100 * share:5.1f} %  of the area is seen by {views}")
+    good = certificate.passed & _judge(others, workers, track) & _agree(plans, survey)
     if photos:
         made = render_plan(
             plan,
@@ -127,6 +131,42 @@ def _rehearse_plan(
             track=track,
         )
         click.echo(f"{len(made.shots)} photographs in {made.photos}, truth in {made.truth}")
+    if not good:
+        raise click.exceptions.Exit(1)
+
+
+def _judge(others: list[FlownPlan], workers: int, track: Track) -> bool:
+    """Say what files other than the drone's own come to; tell whether all pass that it flies."""
+    from flightplan.rehearsal.planned import prove_flown
+
+    good = True
+    for other in others:
+        if not other.flown:
+            click.echo(f"read     {other.title}; to look at, not judged")
+            continue
+        judged, _ = prove_flown(other, workers=workers, track=track)
+        good &= judged.passed
+        click.echo(f"read     {other.title}")
+        click.echo(f"{judged.verdict:8s} {judged.sentence}")
+        for check in judged.checks:
+            if not check.passed:
+                click.echo(judged.line_of(check))
+    return good
+
+
+def _agree(plans: tuple[FlownPlan, ...], survey: Survey) -> bool:
+    """Say which files do not fly the way of the drone's own, and which were edited."""
+    from flightplan.rehearsal.planned import disagreements, edited_files
+
+    apart = list(disagreements(plans))
+    for name, own, apart_m in apart:
+        said = f"goes up to {apart_m:.1f} m beside, above or below" if apart_m < 1e6 else "is not"
+        click.echo(f"DIFFERS  {name} {said} the way of {own}: fly neither before you know why")
+    if edited := edited_files(survey.plan_dir):
+        click.echo(f"edited since the plan was made: {', '.join(edited)}")
+    if not apart:
+        click.echo("all files fly the same way")
+    return not apart
 
 
 def _rehearse_farm(folder: Path, given: dict[str, Any], workers: int, track: Track) -> None:

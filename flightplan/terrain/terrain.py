@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -334,7 +334,13 @@ class Terrain:
 
 
 def read_terrain(
-    path: Path, frame: PlanFrame, bounds: Bounds, *, datum: str | None = None
+    path: Path,
+    frame: PlanFrame,
+    bounds: Bounds,
+    *,
+    datum: str | None = None,
+    spare_m: float = 0.0,
+    needed: str = "the area and its margin",
 ) -> Terrain:
     """Read the ground of a plan from a user's elevation model, of any of the `ELEVATION_DRIVERS`.
 
@@ -346,6 +352,10 @@ def read_terrain(
         What the heights are measured from, in words: ``"EGM2008"``, ``"ellipsoid"``,
         ``"local"``.  Needed if neither the file's CRS has a vertical part nor its tag
         VERTICAL_DATUM says so, as those of the platform's own surfaces do; overrules both.
+    spare_m : float
+        How far beyond the bounds ground is read as well, as far as the model knows it.
+    needed : str
+        What the bounds hold, in a user's words.
 
     Returns
     -------
@@ -377,14 +387,18 @@ def read_terrain(
             source = open_elevation(path)
         with source:
             model = ElevationModel.of(path, source, datum)
-            grid = _grid(model, frame, bounds)
+            x_min, y_min, x_max, y_max = bounds
+            wider = (x_min - spare_m, y_min - spare_m, x_max + spare_m, y_max + spare_m)
+            grid = _grid(model, frame, wider)
             heights, off = model.sample(frame, grid)
     except RasterioError as error:
         said = " ".join(str(error.__cause__ or error).split())
         raise InputError(f"{path}: cannot be read as a raster; {said}") from error
+    known = _known(~np.isfinite(heights), math.floor(spare_m / grid.cell_m))
+    grid, heights, off = _cropped(grid, known), heights[known], off[known]
     unknown = ~np.isfinite(heights)
     if unknown.any():
-        _refuse_gaps(path, frame, grid, unknown, off)
+        _refuse_gaps(path, frame, grid, unknown, off, needed)
     low_m, high_m = float(heights.min()), float(heights.max())
     if low_m < PLAUSIBLE_M[0] or high_m > PLAUSIBLE_M[1]:
         raise InputError(
@@ -413,8 +427,56 @@ def _grid(model: ElevationModel, frame: PlanFrame, bounds: Bounds) -> Grid:
     )
 
 
+def _known(unknown: NDArray[np.bool_], spare: int) -> tuple[slice, slice]:
+    """Return the rows and columns that are left where a rim of `spare` cells is cut to known ones.
+
+    What is unknown farther in stays.
+    """
+    inner = slice(spare, unknown.shape[0] - spare)
+    left, right = _rim(np.any(unknown[inner], axis=0), spare)
+    top, bottom = _rim(np.any(unknown[:, left:right], axis=1), spare)
+    return slice(top, bottom), slice(left, right)
+
+
+def _rim(unknown: NDArray[np.bool_], spare: int) -> tuple[int, int]:
+    """Return first and last plus one of lines without unknown ones in a rim at either end."""
+    before, after = np.flatnonzero(unknown[:spare]), np.flatnonzero(unknown[::-1][:spare])
+    first = int(before[-1]) + 1 if before.size else 0
+    return first, len(unknown) - (int(after[-1]) + 1 if after.size else 0)
+
+
+def _cropped(grid: Grid, known: tuple[slice, slice]) -> Grid:
+    rows, cols = known
+    return replace(
+        grid,
+        x_min=grid.x_min + cols.start * grid.cell_m,
+        y_max=grid.y_max - rows.start * grid.cell_m,
+        rows=rows.stop - rows.start,
+        cols=cols.stop - cols.start,
+    )
+
+
+def _short_of(grid: Grid, off: NDArray[np.bool_]) -> str:
+    """Return on which sides, and by how much, a model ends within a grid, in words."""
+    height, width = grid.shape
+    rows, cols = np.flatnonzero(~off.all(axis=1)), np.flatnonzero(~off.all(axis=0))
+    if not rows.size:
+        return "it lies elsewhere"
+    ends = {
+        "north": rows[0], "south": height - 1 - rows[-1],
+        "west": cols[0], "east": width - 1 - cols[-1],
+    }  # fmt: skip
+    short = [f"{math.ceil(n * grid.cell_m)} m in the {side}" for side, n in ends.items() if n]
+    return f"it ends too early by {' and '.join(short)}" if short else "it lies askew"
+
+
 def _refuse_gaps(
-    path: Path, frame: PlanFrame, grid: Grid, unknown: NDArray[np.bool_], off: NDArray[np.bool_]
+    path: Path,
+    frame: PlanFrame,
+    grid: Grid,
+    unknown: NDArray[np.bool_],
+    off: NDArray[np.bool_],
+    needed: str,
 ) -> None:
     """Say how much of the ground is unknown, and about where."""
     missing = unknown & off if (unknown & off).any() else unknown
@@ -426,6 +488,6 @@ def _refuse_gaps(
     if missing is unknown:
         raise InputError(f"{path}: has gaps (nodata) in {place}; fill them first")
     raise InputError(
-        f"{path}: does not cover {place}; give an elevation model that covers the area and its "
-        "margin"
+        f"{path}: does not cover {place}: {_short_of(grid, off)}; give an elevation model that "
+        f"covers {needed}"
     )

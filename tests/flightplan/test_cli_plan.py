@@ -1,7 +1,9 @@
 """The commands of a plan, as a person calls them."""
 
 import json
+import re
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -243,7 +245,49 @@ def test_the_rehearsal_of_a_mission_cut_short_fails_its_proof(survey: Path, tmp_
             del items[len(items) // 2 :]
     path.write_text(json.dumps(plan))
     result = tmp("rehearse", copy)
+    assert result.exit_code == 1
     assert "FAILS" in result.output
+    assert "edited since the plan was made: sortie-1.plan" in result.output
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_every_mission_file_is_read_and_one_that_was_edited_is_told(tmp_path: Path) -> None:
+    area = "POLYGON ((8 47, 8.002 47, 8.002 47.001, 8 47.001, 8 47))"
+    words = ("--crs", "EPSG:4326", "--drone", "mini 4 pro", "--gsd", "3cm")
+    assert tmp("plan", area, "-o", tmp_path / "s", *words).exit_code == 0
+    folder = tmp_path / "s" / "plan"
+    result = tmp("rehearse", tmp_path / "s")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"read     (.*)", result.output)[1].startswith("DJI Fly, the camera's own")
+    files = [one.relative_to(folder).as_posix() for one in folder.rglob("sortie-*")]
+    assert len(files) >= 7
+    assert all(file in result.output for file in files)
+    assert "all files fly the same way" in result.output
+    path = folder / "dji-timer" / "sortie-1.kmz"
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name).decode() for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            higher = re.sub(r"(?<=executeHeight>)[0-9.]+", lambda m: f"{float(m[0]) + 25}", text)
+            archive.writestr(name, higher)
+    result = tmp("rehearse", tmp_path / "s")
+    assert result.exit_code == 1
+    assert "FAILS    The best view of each place" in result.output
+    assert "DIFFERS  sortie-1.kml goes up to 25.0 m beside, above or below" in result.output
+    assert "edited since the plan was made: dji-timer/sortie-1.kmz\n" in result.output
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_files_that_the_app_would_not_open_are_not_written(tmp_path: Path) -> None:
+    area = "POLYGON ((8 47, 8.004 47, 8.004 47.002, 8 47.002, 8 47))"
+    words = ("--crs", "EPSG:4326", "--drone", "mini 4 pro", "--gsd", "2cm")
+    assert tmp("plan", area, "-o", tmp_path / "s", *words).exit_code == 0
+    folder = tmp_path / "s" / "plan"
+    assert (folder / "dji-timer" / "sortie-1.kmz").is_file()
+    assert not (folder / "dji-photo").exists()
+    notes = (folder / "notes.txt").read_text()
+    assert "DJI Fly opens 90 without trouble; use DJI Fly, the camera's own timer" in notes
+    assert "dji-photo/sortie-N.kmz" not in notes
 
 
 def test_photographs_of_a_plan_are_rendered_where_it_takes_them(

@@ -11,9 +11,9 @@ from shapely import MultiPolygon, box
 from shapely.geometry import Polygon
 
 from flightplan.coverage.spacing import Overlap
-from flightplan.equipment.catalogue import Catalogue, read_catalogue
+from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
-from flightplan.formats.mission import Role
+from flightplan.formats.mission import LATE_M, ReleasedBy, Role, photos_along
 from flightplan.outputs.plan_folder import missions_of
 from flightplan.plan.planning import FlightPlan, make_plan
 from flightplan.plan.request import PlanRequest
@@ -123,7 +123,9 @@ def test_spacings_are_true_on_the_ellipsoid_at_any_latitude(
     for number, line in enumerate(plan.sorties.lines):
         ours = places[lines == number]
         apart = GEOD.inv(*ours[:-1].T, *ours[1:].T)[2]
-        np.testing.assert_allclose(apart, line.spacing_m, rtol=1e-3)
+        # The timer goes on at both ends, where the drone halts.
+        np.testing.assert_allclose(apart[:-1], plan.release.flown_m(line), rtol=1e-3)
+        assert apart[-1] <= plan.release.flown_m(line) <= line.spacing_m
 
 
 def test_wind_that_the_drone_cannot_stand_is_refused(
@@ -229,3 +231,67 @@ def test_a_takeoff_with_latitude_first_is_recognised(request_: PlanRequest) -> N
         make_plan(replace(request_, takeoffs=[(lat, lon)]))
     with pytest.raises(InputError, match="km from the area; give --takeoff LON,LAT"):
         make_plan(replace(request_, takeoffs=[(lon + 20.0, lat)]))
+
+
+def with_hole(drone: str, catalogue: Catalogue, gsd_m: float) -> PlanRequest:
+    frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
+    ring = Polygon(
+        [(-150, -120), (150, -120), (150, 120), (-150, 120)],
+        [[(-45, -40), (45, -40), (45, 40), (-45, 40)]],
+    )
+    area = SurveyArea(polygons=MultiPolygon([frame.to_geodetic(ring)]), source="a field")
+    found = catalogue.drone(drone)
+    cameras = catalogue.cameras_of(found)
+    return PlanRequest(area=area, drone=found, cameras=cameras, gsd_m=gsd_m)
+
+
+@pytest.fixture(scope="module", params=["arducopter", "mini 4 pro"])
+def round_a_hole(request: pytest.FixtureRequest, catalogue: Catalogue) -> FlightPlan:
+    return make_plan(with_hole(request.param, catalogue, 0.04))
+
+
+def test_the_last_photograph_of_every_line_is_taken_however_late(round_a_hole: FlightPlan) -> None:
+    plan = round_a_hole
+    assert plan.release.by is ReleasedBy.TIMER or min(x.run_out_m for x in plan.sorties.lines) == 0
+    for line in plan.sorties.lines:
+        asked_m = plan.release.spacing_m(line)
+        assert asked_m <= line.spacing_m or line.photos == 1
+        last_m = (line.photos - 1) * (asked_m + LATE_M)
+        assert last_m < line.length_m + line.run_out_m - 0.01 or line.photos == 1
+
+
+def test_photographs_proved_are_those_that_the_missions_take(round_a_hole: FlightPlan) -> None:
+    plan = round_a_hole
+    if plan.release.by is not ReleasedBy.DISTANCE:
+        pytest.skip("a timer's file does not say where lines are")
+    for mission, way in zip(missions_of(plan), plan.ways, strict=True):
+        taken = list(photos_along(mission, plan.release.by))
+        assert len(taken) == len(way.photos) == len(mission.photos)
+        frame = plan.layout.setting.frame
+        at = frame.plan_from_geodetic([(one.lon_deg, one.lat_deg) for one in taken])
+        np.testing.assert_allclose(at, way.photos[:, :2], atol=0.02)
+        np.testing.assert_allclose(
+            [one.height_m for one in taken], [one.height_m for one in mission.photos], atol=0.02
+        )
+    assert plan.photos == plan.certificate.photographs
+
+
+def test_the_profile_on_the_map_passes_every_waypoint(plan: FlightPlan) -> None:
+    for mission, profile in zip(missions_of(plan), plan.profiles, strict=True):
+        assert mission.takeoff is not None
+        places = plan.layout.setting.frame.plan_from_geodetic(
+            [(one.lon_deg, one.lat_deg) for one in mission.waypoints]
+        )
+        along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(places, axis=0).T))])
+        drawn = np.interp(along, profile.distance_m, profile.flight_m)
+        flown = [mission.takeoff.ground_m + one.height_m for one in mission.waypoints]
+        np.testing.assert_allclose(drawn, flown, atol=0.5)
+
+
+def test_a_drone_whose_app_flies_no_waypoints_is_refused(
+    request_: PlanRequest, catalogue: Catalogue
+) -> None:
+    drone = catalogue.drone("mini 3 pro")
+    assert drone.app is App.LITCHI
+    with pytest.raises(InputError, match=r"DJI Fly flies no waypoints .* plan it for Litchi"):
+        replace(request_, drone=replace(drone, app=App.DJI_FLY))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shapely import Polygon, box
 
 from flightplan.coverage.routes import Airspace, Line, Route
-from flightplan.coverage.sorties import Prices, SortieRules, Sorties, split_route
+from flightplan.coverage.sorties import Prices, SortieRules, Sorties, card_gb, split_route
 from flightplan.equipment.catalogue import read_catalogue
 from flightplan.equipment.flight_model import Battery, Motion, Wind
 from tmp.errors import InputError
@@ -92,7 +92,7 @@ def test_a_large_field_takes_the_fewest_batteries_that_its_energy_allows() -> No
     cameras = read_catalogue().cameras_of(MINI)
     assert [camera.photo_mb > 0 for camera in cameras] == [True]
     known = sum(camera.photo_mb for camera in cameras)
-    assert result.card_gb(cameras) == pytest.approx(40 * 62 * known / 1000)
+    assert card_gb(result.photos, cameras) == pytest.approx(40 * 62 * known / 1000)
     unknown = replace(cameras[0], photo_mb=math.nan)
     assert result.card_gb([unknown]) == 0.0
 

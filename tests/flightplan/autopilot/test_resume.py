@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from shapely import box
 
 from flightplan.autopilot.logbook import remaining, resume_from
-from flightplan.formats.geometry import photo_runs, photo_ways
-from flightplan.formats.mission import Mission, Place, Waypoint
+from flightplan.formats.geometry import photo_runs
+from flightplan.formats.mission import Mission, Place, Waypoint, photo_ways
 from tmp.errors import InputError
 
 HOME = Place(lon_deg=0.0, lat_deg=0.0)

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from flightplan.formats.geometry import (
     leg,
     photo_runs,
-    photo_ways,
     place,
     turn_deg,
     with_guards,
     with_photo_points,
 )
-from flightplan.formats.mission import Role, Waypoint, photos_along
+from flightplan.formats.mission import Role, Waypoint, photo_ways, photos_along
 from tmp.errors import InputError
 
 
@@ -52,11 +51,14 @@ def test_photo_points_are_evenly_spaced_along_lines(flown, data):
         replace(w, photo_spacing_m=spacing) if w.role is Role.LINE else w for w in mission.waypoints
     )
     points, photos = with_photo_points(waypoints)
-    assert len(photos) == 4 * (1 + math.floor((120.0 + 0.5) / spacing))
+    # One more where a line's last waypoint is not near a photograph: it costs no waypoint.
+    rest = (120.0 + 0.5) % spacing - 0.5
+    more = 0.5 < rest < spacing - 0.5
+    assert len(photos) == 4 * (1 + math.floor((120.0 + 0.5) / spacing) + more)
     order = sorted(photos)
     for one, two in pairwise(order):
         if two - one == 1 and points[one].role is Role.LINE:
-            assert leg(points[one], points[two])[1] == pytest.approx(spacing, abs=0.51)
+            assert leg(points[one], points[two])[1] <= spacing + 0.51
 
 
 def test_run_ins_and_run_outs_need_no_guards(mission):

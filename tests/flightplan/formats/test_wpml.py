@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from flightplan.equipment.catalogue import read_catalogue
 from flightplan.formats.geometry import leg
-from flightplan.formats.mission import HeightReference
+from flightplan.formats.mission import HeightReference, ReleasedBy
 from flightplan.formats.mission_files import Format, decode_mission, encode_mission
-from flightplan.formats.wpml import ReleasedBy, to_consumer, to_enterprise
+from flightplan.formats.wpml import to_consumer, to_enterprise
 from tmp.errors import InputError
 
 KML = "{http://www.opengis.net/kml/2.2}"
@@ -179,12 +179,17 @@ def test_drones_without_a_number_are_refused_for_pilot_2(mission, drone):
 
 @pytest.mark.parametrize(
     ("drone", "number", "guessed"),
-    [("dji-mini-4-pro", "68", False), ("DJI Mini 3 Pro", "97", True), ("Air 3", "68", True)],
+    [("dji-mini-4-pro", "68", False), ("Air 3", "68", True)],
 )
 def test_consumer_numbers_say_when_they_are_a_guess(mission, drone, number, guessed):
     written = to_consumer(replace(mission, drone=drone), ReleasedBy.POINT, catalogue=CATALOGUE)
     assert texts(members(written.content)[1], "droneEnumValue") == [number]
     assert any("guess" in note for note in written.notes) == guessed
+
+
+def test_dji_fly_is_refused_for_drones_without_waypoints(mission):
+    with pytest.raises(InputError, match="DJI Fly flies no waypoints with a DJI Mini 3 Pro"):
+        to_consumer(replace(mission, drone="mini 3 pro"), ReleasedBy.POINT, catalogue=CATALOGUE)
 
 
 def shoots(content):
@@ -222,9 +227,14 @@ def test_photographs_by_distance_run_from_line_start_to_the_end_of_the_run_out(m
 
 def test_photographs_by_time_and_the_speed_that_fits(mini):
     content = to_consumer(mini, ReleasedBy.INTERVAL, catalogue=CATALOGUE).content
-    assert shoots(content) == [("multipleTiming", 2.5, i, i + 2) for i in (1, 5, 9, 13)]
+    found = [shoot for shoot in shoots(content) if shoot[0] == "multipleTiming"]
+    assert found == [("multipleTiming", 2.5, i, i + 2) for i in (1, 5, 9, 13)]
+    # One more where each line ends, however long ago the last one by time was.
+    ends = [first for kind, _, first, _ in shoots(content) if kind == "reachPoint"]
+    assert ends == [3, 7, 11, 15]
     speeds = [float(speed) for speed in texts(members(content)[1], "waypointSpeed")]
-    assert speeds[:3] == [6.0, 6.0, 6.0]
+    asked = mini.waypoints[1].speed_m_s
+    assert speeds[:3] == [min(6.0, asked)] * 3
 
 
 def test_the_timer_variant_takes_none_and_flies_spacing_over_interval(mini):

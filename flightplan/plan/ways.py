@@ -1,0 +1,227 @@
+"""The way of a sortie over the ground, and where its file takes the photographs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flightplan.coverage.routes import Line
+from flightplan.coverage.sorties import Sortie
+from flightplan.coverage.spacing import KEEPS_UP, Spacing
+from flightplan.equipment.catalogue import App, Drone
+from flightplan.formats.mission import ReleasedBy, Role, releases, spacing_in_file
+from flightplan.formats.mission_files import released_by
+from flightplan.plan.request import CORRIDOR_M, PlanRequest
+from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
+from flightplan.terrain.profiles import ground_profile
+from flightplan.terrain.terrain import Terrain
+
+Float = NDArray[np.float64]
+SAME_M = 0.05
+"""Points closer than this are one."""
+SHORTEST_M = 0.5
+"""Shortest stretch on which photographs are taken."""
+SPARE = 0.5
+"""Photographs up to this part of their spacing beyond the ends of a line count as on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A stretch of a sortie's way that serves one purpose."""
+
+    way: Float
+    """Corners, plan metres (N, 2)."""
+    role: Role
+    line: Line | None = None
+    """The line it belongs to; None for transits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlightWay:
+    """A sortie's way from above its take-off to above its landing."""
+
+    points: Float
+    """Waypoints: plan x, y and height in the terrain's datum, (N, 3)."""
+    legs: tuple[Leg, ...]
+    """The stretch that begins at each waypoint but the last, (N - 1)."""
+    begins: NDArray[np.bool_]
+    """Whether a waypoint begins a stretch, or only bends it, (N,)."""
+    photos: Float
+    """Plan x, y and height of every photograph as the drone's own file takes it, (M, 3)."""
+    photo_lines: NDArray[np.int_]
+    """Number within the sortie of the line each belongs to, (M,)."""
+    on_line: NDArray[np.bool_]
+    """Which of them are taken on the line itself, and not on its run-in or run-out, (M,)."""
+    profile: FlightProfile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """How the file of a drone takes the photographs of its lines."""
+
+    by: ReleasedBy
+    spacing: Spacing
+    request: PlanRequest
+    interval_s: float
+    """Of the camera's timer, as the pilot sets it: whole seconds, too short for no line."""
+
+    @classmethod
+    def of(cls, lines: Iterable[Line], spacing: Spacing, request: PlanRequest) -> Release:
+        """Return how the drone of a plan releases along its lines."""
+        release = cls(
+            by=released_by(request.drone), spacing=spacing, request=request, interval_s=1.0
+        )
+        waits = [release.spacing_m(one) / release.speed_m_s(one) for one in lines]
+        return replace(release, interval_s=float(max(math.floor(min(waits) + 1e-6), 1)))
+
+    def spacing_m(self, line: Line) -> float:
+        """Return the spacing in the file of a line."""
+        camera_on_m = line.length_m + line.run_out_m
+        wanted_m = line.spacing_m or self.spacing.photo_m
+        return spacing_in_file(wanted_m, line.photos, camera_on_m)
+
+    def flown_m(self, line: Line) -> float:
+        """Return the way from one photograph of a line to the next, as the file has it."""
+        if self.by is not ReleasedBy.TIMER:
+            return self.spacing_m(line)
+        return self.interval_s * self.speed_m_s(line)
+
+    def speed_m_s(self, line: Line) -> float:
+        """Return the ground speed on a line, its run-in and its run-out."""
+        return line_speed(line, self.spacing, self.request)
+
+    def along(self, line: Line) -> Float:
+        """Return where photographs are taken on a line, metres from its first, run-out included.
+
+        A timer takes some on the run-in too, at less than nothing.
+        """
+        entry, start, _, leave = _flown(line)
+        begin = entry if self.by is ReleasedBy.TIMER else start
+        before_m, after_m = np.hypot(*(start - begin)), np.hypot(*(leave - begin))
+        return np.asarray(releases(float(after_m), self.flown_m(line), self.by) - before_m)
+
+
+def points_of(way: FlightWay, drone: Drone) -> int:
+    """Return the waypoints of a way in the drone's own file.
+
+    In DJI Fly's a point more keeps the drone straight at each end of a line without a run.
+    """
+    lines = {id(leg.line): leg.line for leg in way.legs if leg.line is not None}.values()
+    bare = sum((one.run_in_m < SAME_M) + (one.run_out_m < SAME_M) for one in lines)
+    return len(way.points) + bare * (drone.app is App.DJI_FLY)
+
+
+def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release) -> FlightWay:
+    """Return the way of a sortie inside a height band above the ground.
+
+    Over level ground it is level.  Waypoints are where the way turns, where its purpose changes,
+    and where the band asks for one.
+    """
+    legs, way = list(_legs(sortie)), way_of(sortie)
+    steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
+    at = np.cumsum(np.concatenate([[0.0], *steps]))
+    leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
+    profile = _heights(way, at, terrain, band)
+    distance = np.sort(np.concatenate([at, profile.distance_m]))
+    distance = distance[np.append(True, np.diff(distance) > SAME_M)]
+    place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
+    which = np.searchsorted(leg_start, distance[:-1] + SAME_M / 2, side="right") - 1
+    photos, photo_lines, on_line = _photos(legs, leg_start, profile, release)
+    return FlightWay(
+        points=np.column_stack([place, profile.at(distance)]),
+        legs=tuple(legs[number] for number in which),
+        begins=np.append(np.abs(distance[:-1] - leg_start[which]) < SAME_M, True),
+        photos=photos,
+        photo_lines=photo_lines,
+        on_line=on_line,
+        profile=profile,
+    )
+
+
+def way_of(sortie: Sortie) -> Float:
+    """Return the corners of a sortie's way over the ground, plan metres (N, 2)."""
+    legs = list(_legs(sortie))
+    return np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
+
+
+def _heights(way: Float, at: Float, terrain: Terrain, band: HeightBand) -> FlightProfile:
+    if float(np.ptp(terrain.heights)) == 0.0:
+        level = float(terrain.heights.flat[0]) + band.height_m
+        return FlightProfile(distance_m=at[[0, -1]], height_m=np.array([level, level]))
+    ground = ground_profile(terrain, way, half_width_m=CORRIDOR_M)
+    return fit_heights(ground.distance_m, ground.lowest_m, band, highest_m=ground.highest_m)
+
+
+def _legs(sortie: Sortie) -> Iterator[Leg]:
+    """Yield the parts of a sortie in order; none is shorter than a step."""
+    yield from _transit(sortie.way_out)
+    for number, line in enumerate(sortie.lines):
+        entry, start, end, leave = _flown(line)
+        for here, there, role in (
+            (entry, start, Role.RUN_IN),
+            (start, end, Role.LINE),
+            (end, leave, Role.RUN_OUT),
+        ):
+            if role is Role.LINE or np.hypot(*(there - here)) > SAME_M:
+                yield Leg(way=np.array([here, there]), role=role, line=line)
+        if number < len(sortie.transits):
+            # A transit begins and ends with the run-out and run-in that the lines have already.
+            after = _flown(sortie.lines[number + 1])[0]
+            inner = [
+                point
+                for point in sortie.transits[number][1:-1]
+                if min(np.hypot(*(point - leave)), np.hypot(*(point - after))) > SAME_M
+            ]
+            yield from _transit(np.array([leave, *inner, after]))
+    yield from _transit(sortie.way_home)
+
+
+def _flown(line: Line) -> Float:
+    """Return a line's four corners; even a single photograph has a stretch on which it is taken."""
+    corners = line.flown
+    if line.length_m >= SHORTEST_M:
+        return corners
+    course = corners[3] - corners[0]
+    length = float(np.hypot(*course))
+    along = (course / length if length > SAME_M else np.array([0.0, 1.0])) * SHORTEST_M / 2
+    start, end = corners[1] - along, corners[2] + along
+    entry = corners[0] if line.run_in_m > SHORTEST_M else start
+    leave = corners[3] if line.run_out_m > SHORTEST_M else end
+    return np.array([entry, start, end, leave])
+
+
+def _transit(way: Float) -> Iterator[Leg]:
+    if float(np.hypot(*np.diff(way, axis=0).T).sum()) > SAME_M:
+        yield Leg(way=np.asarray(way, float), role=Role.TRANSIT)
+
+
+def _photos(
+    legs: Sequence[Leg], leg_start: Float, profile: FlightProfile, release: Release
+) -> tuple[Float, NDArray[np.int_], NDArray[np.bool_]]:
+    places, on_line = [np.empty((0, 3))], [np.empty(0, bool)]
+    spare_m = release.spacing.photo_m * SPARE
+    for start, leg in zip(leg_start, legs, strict=True):
+        if leg.role is Role.LINE and leg.line is not None:
+            along = release.along(leg.line)
+            first, last = leg.way
+            stations = first + along[:, None] * (last - first) / np.hypot(*(last - first))
+            places.append(np.column_stack([stations, profile.at(start + along)]))
+            on_line.append((along >= -spare_m) & (along <= leg.line.length_m + spare_m))
+    counts = [len(each) for each in places[1:]]
+    lines = np.repeat(np.arange(len(counts)), counts)
+    return np.concatenate(places), lines, np.concatenate(on_line)
+
+
+def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
+    """Return the ground speed in m/s at which drone and cameras keep up on a line."""
+    slowest = max(camera.least_interval_s for camera in request.cameras)
+    keeps_up = KEEPS_UP * line.spacing_m / slowest
+    speed_m_s = min(spacing.speed_m_s, keeps_up if line.spacing_m else math.inf)
+    if released_by(request.drone) is ReleasedBy.TIMER:
+        # DJI's files say hundredths: so flown, photographs are where they are proved.
+        return math.floor(100 * speed_m_s) / 100
+    return speed_m_s
