@@ -30,6 +30,8 @@ NODES = 300
 """Branches of the search for the fewest places, at most: a bound that is the same everywhere."""
 NEARER = 0.2
 """Weight of nearness among as few places."""
+MOVES = 10
+"""Most times that places are moved to the middle of what is theirs."""
 CUT = 0.6
 """What cutting a line counts, in photographs taken as far away as one sees."""
 
@@ -83,10 +85,25 @@ def fewest_places(
         chosen = _cover(sees[np.unique(looked_at)], price)
         unseen = np.flatnonzero(~sees[:, chosen].any(axis=1))
         if not unseen.size:
-            return [int(number) for number in chosen]
+            return _settled([int(number) for number in chosen], away_m, sees)
         # What is in sight of fewest binds most.
         binding = unseen[np.argsort(sees[unseen].sum(axis=1), kind="stable")]
         looked_at = np.append(looked_at, binding[:: max(len(binding) // MORE, 1)])
+
+
+def _settled(chosen: list[int], away_m: Float, sees: NDArray[np.bool_]) -> list[int]:
+    """Return as many places, each moved to the middle of the stations that are nearest to it."""
+    for _ in range(MOVES):
+        nearest = np.where(sees[:, chosen], away_m[:, chosen], np.inf).argmin(axis=1)
+        moved = []
+        for number in range(len(chosen)):
+            mine = nearest == number
+            serves = sees[mine].all(axis=0)
+            moved.append(int(np.where(serves, away_m[mine].sum(axis=0), np.inf).argmin()))
+        if moved == chosen:
+            break
+        chosen = moved
+    return chosen
 
 
 def _cover(seen: NDArray[np.bool_], price: Float) -> NDArray[np.intp]:

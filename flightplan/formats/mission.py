@@ -367,7 +367,10 @@ def photos_along(mission: Mission, by: ReleasedBy = ReleasedBy.DISTANCE) -> Iter
     places = frame.plan_from_geodetic([(p.lon_deg, p.lat_deg) for p in mission.waypoints])
     late_m = LATE_M if by is ReleasedBy.DISTANCE else 0.0
     line, left_m = -1, math.nan
-    spacings = [*photo_ways(mission.waypoints), 0.0]
+    ways = photo_ways(mission.waypoints)
+    if by is ReleasedBy.POINT:
+        ways = [max(np.nan_to_num(one.photo_spacing_m), 0.0) for one in mission.waypoints[:-1]]
+    spacings = [*ways, 0.0]
     for index, (here, there) in enumerate(pairwise(mission.waypoints)):
         spacing_m = spacings[index]
         if not spacing_m > 0:

@@ -303,7 +303,7 @@ def _along(edges: BaseGeometry, steps: Float) -> Float:
     """Return points at distances along edges, which may be in parts."""
     parts = shapely.get_parts(shapely.line_merge(edges))
     starts = np.cumsum([0.0, *(part.length for part in parts)])
-    which = np.searchsorted(starts, steps, side="right") - 1
+    which = np.minimum(np.searchsorted(starts, steps, side="right"), len(parts)) - 1
     return np.asarray(shapely.line_interpolate_point(parts[which], steps - starts[which]))
 
 

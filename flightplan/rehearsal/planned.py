@@ -60,7 +60,7 @@ APART_M = 0.5
 """Ways of two files farther apart than this disagree."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLines:
     """The lines that a plan was made of."""
 

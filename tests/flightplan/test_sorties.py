@@ -94,7 +94,7 @@ def test_a_large_field_takes_the_fewest_batteries_that_its_energy_allows() -> No
     known = sum(camera.photo_mb for camera in cameras)
     assert card_gb(result.photos, cameras) == pytest.approx(40 * 62 * known / 1000)
     unknown = replace(cameras[0], photo_mb=math.nan)
-    assert result.card_gb([unknown]) == 0.0
+    assert card_gb(result.photos, [unknown]) == 0.0
 
 
 def test_a_launch_near_by_saves_batteries_and_is_chosen() -> None:

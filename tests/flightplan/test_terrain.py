@@ -275,3 +275,25 @@ def test_marburg_model_is_read_about_its_plan(real_data: Path) -> None:
     with rasterio.open(path) as model:
         expected = next(model.sample([(8.68, 50.857)]))[0]
     assert terrain.at([[0.0, 0.0]])[0] == pytest.approx(expected, abs=10)
+
+
+def test_ground_beyond_what_is_needed_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    path = plane_model(tmp_path / "dem.tif", "EPSG:32632+3855", 4.0, "EPSG:32632", size=350.0)
+    needed = read_terrain(path, FRAME, AREA)
+    wider = read_terrain(path, FRAME, AREA, spare_m=100.0)
+    x_min, y_min, x_max, y_max = wider.bounds
+    assert -350 <= x_min < -330
+    assert 330 < x_max <= 350
+    assert -300.1 <= y_min < -250
+    assert 250 < y_max <= 300.1
+    places = centres(needed)[::97]
+    np.testing.assert_allclose(wider.at(places), needed.at(places), atol=0.05)
+
+
+def test_a_model_that_ends_too_early_is_told_by_side_and_metres(tmp_path: Path) -> None:
+    path = plane_model(tmp_path / "dem.tif", "EPSG:32632+3855", 4.0, "EPSG:32632", size=350.0)
+    bounds = (-300.0, -200.0, 420.0, 200.0)
+    with pytest.raises(
+        InputError, match=r"ends too early by [67]\d m in the east; .* covers the area"
+    ):
+        read_terrain(path, FRAME, bounds)

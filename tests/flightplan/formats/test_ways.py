@@ -16,7 +16,16 @@ from flightplan.formats.geometry import (
     with_guards,
     with_photo_points,
 )
-from flightplan.formats.mission import Role, Waypoint, photo_ways, photos_along
+from flightplan.formats.mission import (
+    LATE_M,
+    ReleasedBy,
+    Role,
+    Waypoint,
+    photo_ways,
+    photos_along,
+    releases,
+    spacing_in_file,
+)
 from tmp.errors import InputError
 
 
@@ -31,7 +40,7 @@ def test_photo_points_fall_where_the_plan_takes_photographs(mission):
 
 def test_photographs_lie_on_the_line_between_its_waypoints_heights_too(mission):
     """The mission's own are worked out apart: every 15 m on lines that rise by 1 m in 50."""
-    found = list(photos_along(mission))
+    found = list(photos_along(mission, ReleasedBy.POINT))
     assert len(found) == len(mission.photos)
     for photo, wanted in zip(found, mission.photos, strict=True):
         here, there = (
@@ -97,3 +106,38 @@ def test_longitudes_may_be_counted_once_round_the_earth_and_no_further():
     for lon_deg, lat_deg in ((360.01, 0.0), (0.0, 90.01), (math.nan, 0.0), (0.0, math.inf)):
         with pytest.raises(InputError, match=r"waypoint 1 at latitude .* is not on Earth"):
             place(lon_deg, lat_deg, "waypoint 1")
+
+
+def test_lateness_adds_up_and_nothing_is_taken_where_the_camera_goes_off():
+    # 20 photographs after the first are 7 cm later each: 5.93 m in the file come every 6 m.
+    assert releases(121.0, 5.93, ReleasedBy.DISTANCE)[-1] == pytest.approx(120.0)
+    assert len(releases(120.0, 6.0, ReleasedBy.DISTANCE)) == 20
+    assert len(releases(120.0, 6.0, ReleasedBy.POINT)) == 21
+    assert len(releases(0.0, 6.0, ReleasedBy.DISTANCE)) == 1
+    # A timer goes on where the drone halts.
+    assert releases(20.0, 6.0, ReleasedBy.TIMER).tolist() == [0.0, 6.0, 12.0, 18.0, 20.0]
+
+
+@given(
+    photos=st.integers(2, 300),
+    spacing=st.floats(1.0, 60.0),
+    run_out=st.floats(0.0, 30.0),
+)
+def test_the_last_photograph_of_a_line_comes_before_the_camera_goes_off(photos, spacing, run_out):
+    length = (photos - 1) * spacing
+    asked = spacing_in_file(spacing, photos, length + run_out)
+    assert spacing / 2 - 0.001 <= asked <= spacing
+    late = releases(length + run_out, asked, ReleasedBy.DISTANCE)
+    assert len(late) >= photos or asked < spacing / 2 + 0.001
+
+
+def test_photographs_along_a_mission_are_late_and_go_on_over_the_run_out(mission):
+    late, exact = list(photos_along(mission)), list(photos_along(mission, ReleasedBy.INTERVAL))
+    assert len(late) <= len(exact)
+    ours = [[one for one in found if one.line == 0] for found in (late, exact)]
+    number = min(map(len, ours)) - 1
+    places = [
+        replace(mission.waypoints[0], lon_deg=one[number].lon_deg, lat_deg=one[number].lat_deg)
+        for one in ours
+    ]
+    assert leg(*places)[1] == pytest.approx(LATE_M * number, abs=0.02)
