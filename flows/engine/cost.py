@@ -53,7 +53,7 @@ MOST_HALVINGS = 3
 """That a decoder of JPEG files knows."""
 BLOCK_WORK = {Quality.FAST: 0.35}
 """Work on a photograph when the block is solved; goes with its tie points."""
-FEATURE_WORK = {Quality.FAST: 0.5, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
+FEATURE_WORK = {Quality.FAST: 0.25, Quality.NORMAL: 1.0, Quality.HIGH: 2.3}
 """Work on a photograph for its keypoints; goes with the area that is searched."""
 NO_CAMERAS: Mapping[str, Camera] = MappingProxyType({})
 START_MINUTES = 10.0

@@ -45,8 +45,8 @@ PREVIEWS = "preview"
 """Folder in it of what a preview is drawn of."""
 FEATURE_SIZES = {
     Quality.FAST: (600, 3000),
-    Quality.NORMAL: (1000, 5000),
-    Quality.HIGH: (1500, 8000),
+    Quality.NORMAL: (1600, 5000),
+    Quality.HIGH: (2400, 8000),
 }
 """Long side in pixels of the picture searched for keypoints, and their number."""
 DECODED_SIZES = {

@@ -73,7 +73,7 @@ class Features(Stage):
         cpus=2,
         base_gb=0.4,
         gb_per_cpu=0.6,
-        cpu_s_per_photograph=0.5,
+        cpu_s_per_photograph=0.8,
         work=FEATURE_WORK,
         shared=True,
     )

@@ -82,11 +82,12 @@ def read_digest(path: Path) -> str | None:
 class FeatureOptions:
     """How many keypoints are sought, and on how large a picture."""
 
-    long_side_px: int = 1000
+    long_side_px: int = 1600
     """Size the picture is reduced to; smaller pictures are left as they are.
 
-    SIFT doubles it, so that its smallest keypoints are those that it would call the second smallest
-    in a picture of twice the size, where they cost four times as much.
+    SIFT doubles it for the smallest keypoints, which are the best placed: sought in 1000 pixels,
+    they cost half, and the ground of a block whose photographs hardly fix its vertical scale comes
+    out by 1.4 pixels higher.
     """
     decoded_px: int = 1600
     """Longer side that a photograph keeps when it is halved while it is decoded, ..."""
