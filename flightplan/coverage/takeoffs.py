@@ -98,6 +98,9 @@ def _settled(chosen: list[int], away_m: Float, sees: NDArray[np.bool_]) -> list[
         moved = []
         for number in range(len(chosen)):
             mine = nearest == number
+            if not mine.any():
+                moved.append(chosen[number])
+                continue
             serves = sees[mine].all(axis=0)
             moved.append(int(np.where(serves, away_m[mine].sum(axis=0), np.inf).argmin()))
         if moved == chosen:

@@ -101,15 +101,15 @@ def add_photographs(
 
 
 def close_gaps(
-    layout: Layout, laps: Laps, lines: Sequence[Line], coverage: Coverage
+    layout: Layout, sidelap: float, laps: Laps, lines: Sequence[Line], coverage: Coverage
 ) -> tuple[Route, tuple[str, ...]]:
-    """Add lines half way between neighbours that overlap less than was asked.
+    """Add lines half way between neighbours that overlap less than `sidelap`.
 
     Returns the same route if none do over the area, or no line helps, and what was added in words.
     """
     route, airspace = layout.route, layout.setting.airspace
     over = coverage.over_area(laps.side_at)
-    short = over & (laps.side < layout.request.overlap.side - LAP_HAIR)
+    short = over & (laps.side < sidelap - LAP_HAIR)
     new = []
     for first, second in np.unique(laps.side_lines[short], axis=0):
         here = short & (laps.side_lines == (first, second)).all(axis=1)

@@ -171,10 +171,12 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         if spare == PROOFS - 1:
             break
         # What is added moves the rest a little; a photograph to spare keeps that from mattering.
+        route, more = layout.route, tuple[str, ...]()
         if coverage.share_below(request.asked_views) > 0:
             route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
-        else:
-            route, more = close_gaps(layout, laps, sorties.lines, coverage)
+        if not more:
+            sidelap = request.overlap.side
+            route, more = close_gaps(layout, sidelap, laps, sorties.lines, coverage)
         if not more:
             break
         layout, words = replace(layout, route=route), words + more
