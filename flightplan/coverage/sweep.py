@@ -56,7 +56,9 @@ class Edges:
 def in_axes(cell: BaseGeometry, axes: Axes) -> BaseGeometry:
     """Return a geometry with the sweep's along and across as x and y."""
     (ax, ay), (bx, by) = axes.along, axes.across
-    return affine_transform(cell, [ax, ay, bx, by, 0.0, 0.0])
+    turned = affine_transform(cell, [ax, ay, bx, by, 0.0, 0.0])
+    # A cell cut through a corner of a hole may cross itself by a hair once it is turned.
+    return turned if turned.is_valid else shapely.make_valid(turned)
 
 
 def views_per_line(pattern: Pattern, spacing_m: float) -> int:

@@ -11,6 +11,7 @@ from flightplan.coverage.sweep import (
     OUTERMOST,
     Edges,
     edge_choices,
+    in_axes,
     lay_strips,
     offsets,
     sweep_extent,
@@ -89,3 +90,19 @@ def test_a_cell_without_width_gets_one_row_when_one_line_suffices() -> None:
 def test_the_extent_of_a_rectangle_is_its_rows() -> None:
     length, strips = sweep_extent(shapely.box(0, 0, 300, 90), EAST, PATTERN)
     assert (length, strips) == (pytest.approx(1200.0), 4)
+
+
+def test_a_cell_cut_at_a_hole_stays_proper_however_it_is_turned() -> None:
+    """A corner of this hole lies on the cut; turned by 15° it lay a hair beyond."""
+    cell = shapely.from_wkt(
+        "POLYGON ((218.96142050145156 -40.16182396991355, 197.0931573248085 -76.49879689029936, "
+        "-5.1383515092652114 -131.28729608842332, 26.562795429410688 142.2786442638697, "
+        "138.5783835798343 59.97556507138966, 169.26591176310762 31.567192947373268, "
+        "218.96142050145156 -40.16182396991355), (4.432356476713775 -48.69660196980543, "
+        "-1.1592799919099803 -96.94978636109309, 46.00251950595906 -102.41495184760909, "
+        "51.59415597513768 -54.16176745915389, 4.432356476713775 -48.69660196980543))"
+    )
+    for heading_deg in range(180):
+        turned = in_axes(cell, Axes(heading_deg=heading_deg))
+        assert turned.is_valid
+        assert turned.area == pytest.approx(cell.area)
