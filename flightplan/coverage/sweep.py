@@ -58,7 +58,7 @@ def in_axes(cell: BaseGeometry, axes: Axes) -> BaseGeometry:
     (ax, ay), (bx, by) = axes.along, axes.across
     turned = affine_transform(cell, [ax, ay, bx, by, 0.0, 0.0])
     # A cell cut through a corner of a hole may cross itself by a hair once it is turned.
-    return turned if turned.is_valid else shapely.make_valid(turned)
+    return turned if turned.is_valid else turned.buffer(0)
 
 
 def views_per_line(pattern: Pattern, spacing_m: float) -> int:
