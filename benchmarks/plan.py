@@ -24,7 +24,7 @@ from shapely import MultiPolygon, box
 from shapely.geometry import mapping
 
 from flightplan.equipment.catalogue import read_catalogue
-from flightplan.outputs.plan_folder import missions_of
+from flightplan.plan.missions import missions_of
 from flightplan.plan.planning import make_plan
 from flightplan.plan.request import PlanRequest
 from tmp.geo.areas import SurveyArea

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from pyproj import Geod
 
-from flightplan.autopilot.link import Link, LinkError, Message, RefusedError
+from flightplan.autopilot.link import Link, LinkError, RefusedError
 from flightplan.autopilot.protocol import UNITS_PER_DEG
+from flightplan.autopilot.texts import Message
 from flightplan.formats.mavlink_items import Autopilot
 from flightplan.formats.mission import Mission, Place
 from flightplan.formats.mission_files import PLAN_FILE

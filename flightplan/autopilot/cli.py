@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from flightplan.autopilot.checks import PlannedSortie, VehicleState
     from flightplan.autopilot.link import Link
     from flightplan.autopilot.logbook import Logbook
-    from flightplan.autopilot.parameters import Needs
+    from flightplan.autopilot.needs import Needs
     from flightplan.autopilot.upload import Loaded
     from flightplan.formats.mission import Mission
 
@@ -188,7 +188,7 @@ def _needs(
 ) -> Needs:
     """Return what the part of a sortie that is flown needs of the autopilot's parameters."""
     from flightplan.autopilot.checks import PlannedSortie, share_from
-    from flightplan.autopilot.parameters import needs_of
+    from flightplan.autopilot.needs import needs_of
 
     planned = planned or PlannedSortie()
     charge = state.battery_percent / 100 if state.battery_percent >= 0 else 1.0

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Link, LinkError, Message, MessageQueue, RefusedError
+from flightplan.autopilot.link import Link, LinkError, MessageQueue, RefusedError
 from flightplan.autopilot.logbook import MESSAGES, PhotographList, read_trigger
 from flightplan.autopilot.protocol import waypoints_passed
+from flightplan.autopilot.texts import Message
 from flightplan.autopilot.upload import Loaded
 from flightplan.formats.mavlink_items import Autopilot
 

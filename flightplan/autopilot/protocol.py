@@ -20,7 +20,8 @@ from typing import Any
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot.link import Link, LinkError, Message, MessageQueue, RefusedError
+from flightplan.autopilot.link import Link, LinkError, MessageQueue, RefusedError
+from flightplan.autopilot.texts import Message
 from flightplan.formats.geometry import corners, fence_of
 from flightplan.formats.mavlink_items import (
     Autopilot,

@@ -14,7 +14,7 @@ from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
 from flightplan.formats.mission import LATE_M, ReleasedBy, Role, photos_along
-from flightplan.outputs.plan_folder import missions_of
+from flightplan.plan.missions import missions_of
 from flightplan.plan.planning import FlightPlan, make_plan
 from flightplan.plan.request import PlanRequest
 from flightplan.proof.rules import RuleLimits

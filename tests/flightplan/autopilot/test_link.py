@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from flightplan.autopilot import link as link_module
+from flightplan.autopilot import texts
 from flightplan.autopilot.link import LinkError, Patience, RefusedError, open_link
 from flightplan.formats.mavlink_items import Autopilot
 
@@ -124,7 +124,7 @@ def test_texts_of_the_autopilot_are_shown_whole_once_and_with_their_severity(mee
 def test_a_text_that_lost_a_packet_is_shown_with_a_gap(
     meet: Meet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "CHUNK_S", 0.1)
+    monkeypatch.setattr(texts, "CHUNK_S", 0.1)
     said: list[str] = []
     vehicle, _ = meet(say=said.append)
     make = mavlink.MAVLink(None)
@@ -141,7 +141,7 @@ def test_a_repeated_text_is_shown_again_after_a_while(
     for _ in range(2):
         vehicle.tell(2, "PreArm: RC not found")
     heard(said, 1)
-    monkeypatch.setattr(link_module, "SAID_AGAIN_S", -1.0)
+    monkeypatch.setattr(texts, "SAID_AGAIN_S", -1.0)
     vehicle.tell(2, "PreArm: RC not found")
     assert heard(said, 2) == ["autopilot, critical: PreArm: RC not found"] * 2
 

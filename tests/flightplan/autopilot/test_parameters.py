@@ -9,15 +9,12 @@ from typing import Any
 import pytest
 
 from flightplan.autopilot.link import LinkError, Patience, RefusedError
+from flightplan.autopilot.needs import Needs, misfits, needs_of, remarks
 from flightplan.autopilot.parameters import (
     CHANGED_FILE,
     READ,
-    Needs,
     check_parameters,
-    misfits,
-    needs_of,
     read_parameters,
-    remarks,
     set_back,
     set_for_flight,
 )
