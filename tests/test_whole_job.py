@@ -10,6 +10,7 @@ import laspy
 import numpy as np
 import pytest
 import rasterio
+import trimesh
 from rasterio.features import geometry_mask
 from shapely import Polygon, box, contains_xy
 
@@ -102,6 +103,30 @@ def test_the_cloud_has_a_point_for_every_measured_cell_with_a_picture(demo: Demo
         count = int(file.read(1, masked=True).count())
     with laspy.open(products / "cloud.laz") as cloud:
         assert 0.999 * count < cloud.header.point_count <= count
+
+
+def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
+    demo: DemoResult,
+) -> None:
+    products = demo.map.survey.products_dir
+    scene = trimesh.load(products / "model.glb")
+    said = scene.metadata
+    with rasterio.open(products / "dsm.tif") as file:
+        heights, inverse = file.read(1, masked=True), ~file.transform
+        assert said["crs"] == file.crs.to_string()
+    origin = said["origin"]
+    meshes = scene.geometry.values()
+    ground = [mesh for mesh in meshes if "continued" not in mesh.visual.material.name]
+    points = np.concatenate([mesh.vertices for mesh in ground])
+    assert 1000 < len(points) < 320_000
+    col, row = inverse * (origin["easting"] + points[:, 0], origin["northing"] - points[:, 2])
+    known = heights[row.astype(int), col.astype(int)]
+    off = np.abs(known - origin["height"] - points[:, 1])
+    assert off.count() > 0.9 * len(off)
+    assert np.percentile(off.compressed(), 99) < 0.002
+    steep = [mesh for mesh in ground if mesh.visual.material.name.startswith("steep")]
+    area = sum(mesh.area_faces[np.abs(mesh.face_normals[:, 1]) < 0.3].sum() for mesh in steep)
+    assert area > 50  # of walls: the house is 12 m by 7 m, its eaves 2.4 m high
 
 
 def test_a_stopped_surface_goes_on_at_the_first_missing_tile(

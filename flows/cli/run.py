@@ -94,6 +94,13 @@ MAP_CHOICES = (
     click.option("--ortho-gsd", type=float, metavar="M", help="Cell of the orthomosaic in metres."),
     click.option("--fill", is_flag=True, help="Close holes in the surface by interpolation."),
     click.option(
+        "--model",
+        type=click.Choice(["none", "low", "normal", "high"]),
+        default="normal",
+        show_default=True,
+        help="Detail of the 3D model.",
+    ),
+    click.option(
         "--heights",
         type=click.Choice(["auto", "trust", "ignore"]),
         default="auto",
@@ -137,6 +144,7 @@ def map_options(**chosen: Any) -> MapOptions:
         water_file=chosen["water"],
         ortho_gsd_m=chosen["ortho_gsd"],
         fill=chosen["fill"],
+        model_detail=chosen["model"],
         heights=HeightUse(chosen["heights"]),
         position_sigma_m=chosen["position_sigma"],
         place=chosen.get("place"),
@@ -150,7 +158,9 @@ def tell_map(result: SurveyResult, *, show: bool) -> None:
     for line in result.verdict.in_words(result.report_path):
         click.echo(_wrapped(line))
     products = result.survey.products_dir
-    made = [path.name for kind in ("*.tif", "*.laz") for path in sorted(products.glob(kind))]
+    made = [
+        path.name for kind in ("*.tif", "*.laz", "*.glb") for path in sorted(products.glob(kind))
+    ]
     click.echo(_wrapped(f"products: {products}: {', '.join(made)}"))
     if show:
         open_page(result.report_path)
@@ -194,7 +204,7 @@ def _wrapped(line: str) -> str:
 @place_choice
 @open_option
 def map_(survey: Path, show: bool, **chosen: Any) -> None:
-    """Make orthomosaic, surface, point cloud and report of SURVEY.
+    """Make orthomosaic, surface, point cloud, 3D model and report of SURVEY.
 
     Run it again after a change, or after an interruption: what is done already is not done again.
     """

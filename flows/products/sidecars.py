@@ -264,7 +264,7 @@ def _file_fields(path: Path) -> dict[str, Any]:
 
 def _asset(path: Path, product: Product) -> pystac.Asset:
     fields = _file_fields(path)
-    if product.kind is not Kind.CLOUD:
+    if product.is_raster:
         fields |= _raster_fields(path, product)
     fields |= {f"{PREFIX}{topic.replace(' ', '_')}": said for topic, said in product.told.items()}
     return pystac.Asset(

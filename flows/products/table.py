@@ -26,6 +26,7 @@ class Kind(StrEnum):
     SHARE = "share"
     CLASS = "class"
     CLOUD = "cloud"
+    MODEL = "model"
     INDEX = "index"
     BANDS = "bands"
 
@@ -81,10 +82,17 @@ class Product:
         return "units" if self.unit == "m" and not crs else self.unit
 
     @property
+    def is_raster(self) -> bool:
+        """Whether it is a GeoTIFF."""
+        return self.kind not in (Kind.CLOUD, Kind.MODEL)
+
+    @property
     def media_type(self) -> str:
         """IANA media type, for the catalogue."""
         if self.kind is Kind.CLOUD:
             return "application/vnd.laszip"
+        if self.kind is Kind.MODEL:
+            return "model/gltf-binary"
         return "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
@@ -164,6 +172,12 @@ CLOUD = Product(
     purpose="The surface as coloured points with normals, for CloudCompare and its like.",
     kind=Kind.CLOUD,
 )
+MODEL = Product(
+    file="model.glb",
+    title="3D model",
+    purpose="The ground with its picture on it, to turn around in any viewer of 3D models.",
+    kind=Kind.MODEL,
+)
 
 PRODUCTS = (
     ORTHOMOSAIC,
@@ -174,6 +188,7 @@ PRODUCTS = (
     DSM_VIEWS,
     DSM_CONFIDENCE,
     CLOUD,
+    MODEL,
 )
 
 

@@ -18,8 +18,9 @@ from flows.engine.cost import Quality, SurveySize, survey_size
 from flows.engine.result import digest_of
 from flows.engine.stage import Recipe, Stage
 from flows.engine.store import Input, Known, Result, StageStore
-from flows.run.request import ORIENTED, MapOptions
+from flows.run.request import NO_MODEL, ORIENTED, MapOptions
 from flows.stages.inputs import FARTHEST_M, SURVEY, refuse_distant_area
+from flows.stages.model import Model
 from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
@@ -41,6 +42,7 @@ STAGES: tuple[type[Stage], ...] = (
     Elevation,
     Orthomosaic,
     Cloud,
+    Model,
 )
 """Of the map of any survey, in their order."""
 BAND_STAGES: tuple[type[Stage], ...] = (Reflectance,)
@@ -48,11 +50,17 @@ BAND_STAGES: tuple[type[Stage], ...] = (Reflectance,)
 
 
 def stages_for(
-    captures: Sequence[Capture], quality: Quality = Quality.NORMAL
+    captures: Sequence[Capture], quality: Quality = Quality.NORMAL, *, model: bool = True
 ) -> tuple[type[Stage], ...]:
-    """Return the stages of a survey's map, in their order; a preview has no point cloud."""
+    """Return the stages of a survey's map, in their order.
+
+    A preview has no point cloud and no model; other maps have a model if it is asked for.
+    """
     preview = quality == Quality.FAST
-    stages = tuple(stage for stage in STAGES if not (preview and stage is Cloud))
+    left_out: tuple[type[Stage], ...] = (Cloud, Model) if preview else ()
+    if not model:
+        left_out = (*left_out, Model)
+    stages = tuple(stage for stage in STAGES if stage not in left_out)
     return stages + (BAND_STAGES if has_bands(captures) else ())
 
 
@@ -137,7 +145,9 @@ def plan_map(
         survey=survey,
         settings=settings,
         captures=captures,
-        stages=stages_for(captures, options.quality) if stages is None else stages,
+        stages=stages_for(captures, options.quality, model=options.model_detail != NO_MODEL)
+        if stages is None
+        else stages,
         values=values,
         digest=survey_digest(settings, captures),
         retry_holes=retry_holes,
@@ -181,6 +191,7 @@ def _option_values(
         "water_wkt": _polygons_wkt("water", options.water_file, settings, captures),
         "ortho_gsd_m": options.ortho_gsd_m,
         "fill": options.fill,
+        "model_detail": options.model_detail,
         "heights": str(options.heights),
         "position_sigma_m": None
         if options.position_sigma_m is None

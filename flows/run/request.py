@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from flows.report.verdict import Verdict
 
 
+NO_MODEL = "none"
+MODEL_DETAILS = (NO_MODEL, "low", "normal", "high")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapOptions:
     """What is asked of a map."""
@@ -39,6 +43,8 @@ class MapOptions:
     """Whether recorded GNSS heights give the map its tilt and height."""
     position_sigma_m: tuple[float, float] | None = None
     """Standard deviation of positions, horizontal and vertical; None for those recorded."""
+    model_detail: str = "normal"
+    """How much of the detail the 3D model keeps, of `MODEL_DETAILS`; ``none`` makes no model."""
     place: int | None = None
     """Of several places that the photographs are of, the one to map; None for the one chosen
     before."""
@@ -57,6 +63,10 @@ class MapOptions:
                 f"position sigma of {self.position_sigma_m!r} m; give two values between 0.001 and "
                 "10000, horizontal and vertical"
             )
+        if self.model_detail not in MODEL_DETAILS:
+            raise InputError(
+                f"model detail {self.model_detail!r}; give one of {', '.join(MODEL_DETAILS)}"
+            )
         if self.workers < 1:
             raise InputError(f"{self.workers} workers; give at least 1")
 
@@ -69,6 +79,7 @@ class MapOptions:
             "water": "none given" if self.water_file is None else self.water_file.name,
             "cell of the orthomosaic": "as the photographs" if gsd is None else f"{100 * gsd:g} cm",
             "holes": "filled" if self.fill else "left empty",
+            "3D model": f"{self.model_detail} detail" if self.model_detail != NO_MODEL else "none",
             "recorded heights": str(self.heights),
             "accuracy of positions": "as recorded"
             if self.position_sigma_m is None

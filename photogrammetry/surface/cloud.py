@@ -7,7 +7,6 @@ does not grow with the survey.
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from pyproj.crs import CompoundCRS
 from pyproj.exceptions import CRSError
-from rasterio.enums import Resampling
 
 from tmp.captures import HeightDatum
 from tmp.errors import InputError, SpaceError
 from tmp.files import replacing
 from tmp.geo.grids import Grid, Tile
-from tmp.geo.rasters import FULL_BYTES, TILE_CELLS, read_grid, read_window
+from tmp.geo.rasters import FULL_BYTES, TILE_CELLS, read_grid, read_over, read_window
 
 log = logging.getLogger(__name__)
 
@@ -286,22 +284,7 @@ def _read_known(path: Path, tile: Tile) -> Float32:
 
 def _colours(orthomosaic: Path, window: Grid) -> tuple[Bytes, NDArray[np.bool_]]:
     """Return the mean colour (rows, cols, 3) of a picture in each cell, and where it has one."""
-    rgba = np.zeros((4, *window.shape), np.uint8)
-    with rasterio.open(orthomosaic, driver="GTiff") as file:
-        west, south, east, north = file.bounds
-        # Whole cells that lie inside, a hair of tolerance for edges that coincide.
-        col0 = max(0, math.ceil((west - window.x_min) / window.cell_m - 1e-3))
-        row0 = max(0, math.ceil((window.y_max - north) / window.cell_m - 1e-3))
-        col1 = min(window.cols, math.floor((east - window.x_min) / window.cell_m + 1e-3))
-        row1 = min(window.rows, math.floor((window.y_max - south) / window.cell_m + 1e-3))
-        if col1 > col0 and row1 > row0:
-            inside = window.window(Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0))
-            # Overviews of the file are averages, so the nearest one spares reading every pixel.
-            rgba[:, row0:row1, col0:col1] = file.read(
-                window=file.window(*inside.bounds),
-                out_shape=(4, *inside.shape),
-                resampling=Resampling.average,
-            )
+    rgba = read_over(orthomosaic, window)
     pictured = rgba[3] >= LEAST_ALPHA
     return np.moveaxis(rgba[:3], 0, 2), pictured
 

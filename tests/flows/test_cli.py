@@ -58,7 +58,7 @@ def test_status_and_last_lines_say_how_the_map_came_out(
     monkeypatch: pytest.MonkeyPatch, survey: Survey, command: str, mapped_ha: float, status: int
 ) -> None:
     survey.products_dir.mkdir()
-    for name in ("dsm.tif", "cloud.laz"):
+    for name in ("dsm.tif", "cloud.laz", "model.glb"):
         (survey.products_dir / name).touch()
     for function in ("flows.pipeline.map_survey", "flows.pipeline.run_survey"):
         monkeypatch.setattr(function, lambda *_, **__: ended(survey, mapped_ha))
@@ -68,7 +68,7 @@ def test_status_and_last_lines_say_how_the_map_came_out(
     assert paragraph.startswith("The map is complete" if status == 0 else "This is a partial map")
     assert f"9 of 9 photographs give heights of {mapped_ha:.2f} ha" in paragraph
     assert f"Open {survey.report_path}" in paragraph
-    assert products == f"products: {survey.products_dir}: dsm.tif, cloud.laz"
+    assert products == f"products: {survey.products_dir}: dsm.tif, cloud.laz, model.glb"
 
 
 def test_run_that_ends_before_the_products_has_no_verdict(

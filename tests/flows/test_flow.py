@@ -27,6 +27,7 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "elevation",
         "orthomosaic",
         "cloud",
+        "model",
     ]
     assert not (record.survey.work_dir / "stages").exists()
 
@@ -42,7 +43,7 @@ def test_dry_run_goes_as_far_as_is_asked_and_counts_what_runs_side_by_side_once(
         return describe_run_plan(record.survey, request, run)[-2:]
 
     assert last(until=Part.ORIENT)[0].split()[0] == "orientation"
-    assert last(until=Part.PRODUCTS)[0].split()[0] == "cloud"
+    assert last(until=Part.PRODUCTS)[0].split()[0] == "model"
     assert last(indices=IndexOptions(indices=("VARI",)))[0].split()[:2] == [
         "indices",
         "orthomosaic",

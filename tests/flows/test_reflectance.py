@@ -7,6 +7,7 @@ import pytest
 
 from flows.engine.cost import Quality
 from flows.run.plan import BAND_STAGES, STAGES, stages_for
+from flows.stages.model import Model
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
 from flows.stages.surface import Cloud
 from photogrammetry.ortho.mosaic import BandLayer
@@ -81,8 +82,12 @@ def test_a_map_of_colour_photographs_has_no_reflectance_stage():
     assert stages_for([capture(""), capture("nir")]) == STAGES + BAND_STAGES
 
 
-def test_a_preview_has_no_point_cloud():
-    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {Cloud}
+def test_a_preview_has_no_point_cloud_and_no_model():
+    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {Cloud, Model}
+
+
+def test_a_map_has_no_model_if_none_is_asked_for():
+    assert set(STAGES) - set(stages_for([capture("")], model=False)) == {Model}
 
 
 def test_a_band_photograph_that_is_not_used_counts_for_nothing():

@@ -353,6 +353,29 @@ def read_window(path: Path, tile: Tile, *, fill: float | None = None) -> Array:
         return out
 
 
+def read_over(path: Path, window: Grid) -> Array:
+    """Return a raster file's means in the cells of any grid in its CRS (bands, rows, cols).
+
+    Overviews that are means spare reading every cell. Cells that reach beyond the raster are 0.
+    """
+    with _open(path) as file:
+        out = np.zeros((file.count, *window.shape), file.dtypes[0])
+        west, south, east, north = file.bounds
+        # Whole cells that lie inside, a hair of tolerance for edges that coincide.
+        col0 = max(0, math.ceil((west - window.x_min) / window.cell_m - 1e-3))
+        row0 = max(0, math.ceil((window.y_max - north) / window.cell_m - 1e-3))
+        col1 = min(window.cols, math.floor((east - window.x_min) / window.cell_m + 1e-3))
+        row1 = min(window.rows, math.floor((window.y_max - south) / window.cell_m + 1e-3))
+        if col1 > col0 and row1 > row0:
+            inside = window.window(Tile(row=row0, col=col0, rows=row1 - row0, cols=col1 - col0))
+            out[:, row0:row1, col0:col1] = file.read(
+                window=file.window(*inside.bounds),
+                out_shape=(file.count, *inside.shape),
+                resampling=Resampling.average,
+            )
+        return out
+
+
 def _copy(file: Any, source: Tile, out: Array, tile: Tile) -> None:
     """Read what a file of the cells `source` holds of a tile into the tile's cells `out`."""
     row0, col0 = max(source.row, tile.row), max(source.col, tile.col)

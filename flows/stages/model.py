@@ -1,0 +1,157 @@
+"""The stage that makes the 3D model of the ground and the picture on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.engine.cost import OfTiles, Raster
+from flows.engine.stage import Figures, Stage
+from flows.products.ground import GROUND, Water, read_continued, read_water
+from flows.products.table import GROUND_CLASSES, MODEL, ORTHOMOSAIC, GroundClass
+from flows.stages.inputs import read_survey, read_surveying, require_space
+from flows.stages.orthomosaic import Exposure, read_gains
+from tmp.geo.grids import Grid, Tile
+from tmp.geo.rasters import TiledRaster, open_tiled, read_grid, read_over, read_window
+from tmp.survey import Settings
+
+if TYPE_CHECKING:
+    from photogrammetry.model.relief_model import HeightField, ReliefModel, Sources
+
+MOST_CELLS = 2**24
+"""Cells of the ground that a model is made of; of a larger survey several are taken as one."""
+SPECKS = 5
+"""Side in cells of the squares within which single cells of another kind are passed over."""
+
+
+class Model(Stage):
+    """Make the textured mesh of a survey."""
+
+    name = "model"
+    version = "1"
+    after = ("orientation", "exposure", "surface", "orthomosaic")
+    options = ("water_wkt", "model_detail")
+    label = "Making the model"
+    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.5, cpu_s_per_tile=4.0)
+
+    def finish(self) -> Figures:
+        """Write the model as GLB."""
+        from photogrammetry.model.glb import glb_bytes, write_glb
+        from photogrammetry.model.relief_model import BUDGETS, Detail, build_relief_model
+
+        space = self.space
+        _, settings, _ = read_survey(space)
+        budget = BUDGETS[Detail(space.options["model_detail"])]
+        require_space(space.out, budget.megabytes * 1e6, "writing the model")
+        ground = open_tiled(space.inputs["surface"] / GROUND)
+        water = read_water(ground, space.options["water_wkt"])
+        field = read_field(ground, space.inputs["orthomosaic"] / GROUND_CLASSES.file, water)
+        found = build_relief_model(field, self._sources(), budget, track=space.track)
+        write_glb(space.out / MODEL.file, found.model, about=_about(found, settings))
+        return {
+            "corners": found.model.corners,
+            "faces": found.model.faces,
+            "allowed": found.allowed,
+            "pixel_m": found.pixel_m,
+            "charts": found.charts,
+            "bytes": glb_bytes(found.model),
+        }
+
+    def _sources(self) -> Sources:
+        """Return the pictures that the model is drawn from."""
+        from photogrammetry.model.relief_model import Sources
+        from photogrammetry.pictures import read_photograph
+        from photogrammetry.views import views_of
+
+        space = self.space
+        survey, _, _ = read_survey(space)
+        reconstruction = read_surveying(space)
+        orthomosaic = space.inputs["orthomosaic"] / ORTHOMOSAIC.file
+        return Sources(
+            orthomosaic=lambda window: np.moveaxis(read_over(orthomosaic, window)[:3], 0, 2),
+            gsd_m=read_grid(orthomosaic).cell_m,
+            views=views_of(reconstruction),
+            frame=reconstruction.frame,
+            gains=read_gains(space.inputs[Exposure.name]),
+            photograph=lambda name: read_photograph(survey.photos_dir / name),
+        )
+
+
+def read_field(ground: TiledRaster, classes: Path, water: Water) -> HeightField:
+    """Return the ground under the orthomosaic, of whose `classes` a raster tells.
+
+    Of a large survey several cells are taken as one: the mean height of those in the picture.
+    """
+    from photogrammetry.model.relief_model import CONTINUED, MEASURED, NOTHING, HeightField
+
+    grid = ground.grid
+    times = 1
+    while grid.rows * grid.cols > MOST_CELLS * times**2:
+        times *= 2
+    rows, cols = (-(-side // times) for side in grid.shape)
+    height, sigma = np.zeros((2, rows, cols), np.float32)
+    kind = np.full((rows, cols), NOTHING, np.uint8)
+    for tile in ground.tiles():
+        found = read_continued(ground, tile, water)
+        of_tile = _classes_over(classes, grid.window(tile))
+        known = of_tile != GroundClass.NOTHING
+        share = _means(known, times)
+        heights = _means(np.where(known, found.height, 0), times) / np.maximum(share, 1e-6)
+        # Where nothing is drawn the height still blocks the sight.
+        heights = np.where(share > 0, heights, _means(found.height, times))
+        continued = _means(of_tile == GroundClass.CONTINUED, times) > share / 2
+        kinds = np.where(continued, CONTINUED, MEASURED)
+        at = np.s_[tile.row // times :, tile.col // times :]
+        size = np.s_[: share.shape[0], : share.shape[1]]
+        height[at][size] = heights
+        sigma[at][size] = _means(np.where(found.measured, found.sigma, 0), times)
+        kind[at][size] = np.where(share > 0, kinds, NOTHING)
+    # Single cells of another kind would cost the mesh more corners than a person can see.
+    smooth = cv2.medianBlur(kind, SPECKS)
+    kind = np.where((kind != NOTHING) & (smooth != NOTHING), smooth, kind)
+    coarse = replace(grid, cell_m=grid.cell_m * times, rows=rows, cols=cols)
+    return HeightField(grid=coarse, height=height, sigma=sigma, kind=np.asarray(kind, np.uint8))
+
+
+def _classes_over(classes: Path, window: Grid) -> NDArray[np.uint8]:
+    """Return the class of the orthomosaic's ground at the cells of a window (rows, cols)."""
+    grid = read_grid(classes)
+    x, y = window.cell_centres()
+    row = np.floor((grid.y_max - y) / grid.cell_m).astype(int)
+    col = np.floor((x - grid.x_min) / grid.cell_m).astype(int)
+    part = Tile(
+        row=int(row[0]), col=int(col[0]), rows=int(np.ptp(row)) + 1, cols=int(np.ptp(col)) + 1
+    )
+    values = read_window(classes, part)[0]
+    return np.asarray(values[np.ix_(row - row[0], col - col[0])], np.uint8)
+
+
+def _means(values: NDArray[Any], times: int) -> NDArray[np.float32]:
+    """Return the means of squares of cells; those at the far edges may be narrower."""
+    rows, cols = (-(-side // times) for side in values.shape)
+    pad = ((0, rows * times - values.shape[0]), (0, cols * times - values.shape[1]))
+    wide = np.pad(values.astype(np.float32), pad, mode="edge")
+    return np.asarray(wide.reshape(rows, times, cols, times).mean(axis=(1, 3)), np.float32)
+
+
+def _about(found: ReliefModel, settings: Settings) -> dict[str, Any]:
+    """Return what a model says of its place and its heights, JSON-able."""
+    frame = settings.frame
+    east_m, north_m, up_m = found.origin
+    said: dict[str, Any] = {
+        "axes": "x east, y up, z south",
+        "unit": "metre" if frame.referenced else "arbitrary",
+        "crs": frame.crs,
+        "origin": {"easting": east_m, "northing": north_m, "height": up_m},
+        "vertical_datum": str(settings.vertical_datum),
+    }
+    if frame.referenced:
+        world = frame.world_from_map(np.array([found.origin]))
+        longitude_deg, latitude_deg, _ = frame.geodetic_from_world(world)[0]
+        said["longitude"], said["latitude"] = round(longitude_deg, 8), round(latitude_deg, 8)
+    return said
