@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import rasterio
 import trimesh
+from cv2 import erode
 from rasterio.features import geometry_mask
+from rasterio.warp import reproject
 from shapely import Polygon, box, contains_xy
 
 from flows.demo import DemoResult, run_demo
@@ -105,12 +107,37 @@ def test_the_cloud_has_a_point_for_every_measured_cell_with_a_picture(demo: Demo
         assert 0.999 * count < cloud.header.point_count <= count
 
 
+def test_the_terrain_has_no_house_and_all_turf_walls(demo: DemoResult) -> None:
+    products, truth = demo.map.survey.products_dir, demo.map.survey.folder.parent / "card" / "truth"
+    layers = {}
+    for name in ("dsm", "dtm", "dtm_sigma"):
+        with rasterio.open(products / f"{name}.tif") as file:
+            layers[name] = file.read(1, masked=True)
+            grid = file.transform, file.shape, file.crs
+    with rasterio.open(truth / "masks.tif") as file:
+        masks = np.zeros((4, *grid[1]), np.uint8)
+        for band in range(4):
+            reproject(
+                rasterio.band(file, band + 1), masks[band], dst_transform=grid[0], dst_crs=grid[2]
+            )
+    house = erode(masks[2], np.ones((9, 9))) > 0
+    assert house.sum() > 1000
+    lower = layers["dsm"] - layers["dtm"]
+    # The map lies up to a metre from the truth: within the masks less their rims.
+    assert np.percentile(lower[house].compressed(), 10) > 1.5
+    wide = (masks[1] > 0) & ~(masks[2] > 0)
+    assert np.abs(lower[wide]).mean() < 0.01
+    assert layers["dtm_sigma"][house].mean() > 3 * layers["dtm_sigma"][wide].mean()
+    assert not np.ma.getmaskarray(layers["dtm"])[~np.ma.getmaskarray(layers["dsm"])].any()
+
+
 def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
     demo: DemoResult,
 ) -> None:
     products = demo.map.survey.products_dir
     scene = trimesh.load(products / "model.glb")
-    said = scene.metadata
+    data = (products / "model.glb").read_bytes()
+    said = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])["asset"]["extras"]
     with rasterio.open(products / "dsm.tif") as file:
         heights, inverse = file.read(1, masked=True), ~file.transform
         assert said["crs"] == file.crs.to_string()

@@ -166,6 +166,24 @@ DSM_CONFIDENCE = Product(
     kind=Kind.SHARE,
     bands=("correlation",),
 )
+DTM = Product(
+    file="dtm.tif",
+    title="Terrain model",
+    purpose="Height of the bare ground: houses, cars, trees and bushes are taken away, and the "
+    "ground below them is interpolated.",
+    kind=Kind.HEIGHT,
+    bands=("height",),
+    unit="m",
+)
+DTM_SIGMA = Product(
+    file="dtm_sigma.tif",
+    title="Doubt of the terrain",
+    purpose="Standard deviation of each height of the terrain model; it grows with the distance "
+    "over which the ground was interpolated.",
+    kind=Kind.DOUBT,
+    bands=("standard deviation",),
+    unit="m",
+)
 CLOUD = Product(
     file="cloud.laz",
     title="Point cloud",
@@ -178,6 +196,8 @@ MODEL = Product(
     purpose="The ground with its picture on it, to turn around in any viewer of 3D models.",
     kind=Kind.MODEL,
 )
+MODEL_SIDES = "sides.jpg"
+"""File in the results of the model: how it looks from its four sides, one below the other."""
 
 PRODUCTS = (
     ORTHOMOSAIC,
@@ -187,6 +207,8 @@ PRODUCTS = (
     DSM_SIGMA,
     DSM_VIEWS,
     DSM_CONFIDENCE,
+    DTM,
+    DTM_SIGMA,
     CLOUD,
     MODEL,
 )

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from flows.engine.result import summed
 from flows.products.band_stack import read_index_products
 from flows.products.cameras import COLMAP, CSV, GEOJSON
-from flows.products.table import DSM, DSM_SIGMA, ORTHOMOSAIC, PRODUCTS
+from flows.products.table import DSM, DSM_SIGMA, DTM, MODEL_SIDES, ORTHOMOSAIC, PRODUCTS
 from flows.report import block_figures, figures, findings
 from flows.report.findings import gnss_residuals, say_firmness
 from flows.report.photographs import PhotoRow, picture_address
@@ -25,6 +25,7 @@ from flows.report.verdict import Verdict, say_cm, say_ha
 from tmp.files import replacing
 from tmp.geo.frames import position_in_words
 from tmp.geo.rasters import read_grid
+from tmp.plotting import data_uri
 from tmp.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ def _pictures(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
         ),
         "cameras_figure": figures.draw_cameras(block, ground.overlap, ground.sheet, assessed.holes),
         "maps": _maps(record),
+        "sides": _model_sides(record),
     }
 
 
@@ -182,13 +184,29 @@ def _present(record: MapRecord, file: str) -> Path | None:
 def _maps(record: MapRecord) -> list[tuple[str, str, figures.Drawn]]:
     """Return title, caption and drawing of each map beside the orthomosaic."""
     drawn = []
-    for product, draw in ((DSM, figures.draw_surface), (DSM_SIGMA, figures.draw_sigma)):
+    for product, draw in (
+        (DSM, figures.draw_surface),
+        (DSM_SIGMA, figures.draw_sigma),
+        (DTM, figures.draw_surface),
+    ):
         if (path := _present(record, product.file)) is not None:
             drawn.append((product.title, product.purpose, draw(path)))
     for product in read_index_products(record.survey.products_dir):
         path = record.survey.products_dir / product.file
         drawn.append((product.title, product.purpose, figures.draw_index(path, product)))
     return drawn
+
+
+def _model_sides(record: MapRecord) -> list[tuple[str, str]]:
+    """Return where one stands before the 3D model, and the address of the picture from there."""
+    from photogrammetry.model.portrait import SIDES
+    from photogrammetry.pictures import read_photograph
+
+    folders = [result.folder for result in record.results if MODEL_SIDES in result.files]
+    if not folders:
+        return []
+    pictures = np.split(read_photograph(folders[0] / MODEL_SIDES)[..., ::-1], len(SIDES))
+    return [(side, data_uri(one)) for side, one in zip(SIDES, pictures, strict=True)]
 
 
 def _block(record: MapRecord, assessed: Assessment) -> dict[str, Any]:

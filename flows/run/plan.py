@@ -25,6 +25,7 @@ from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
 from flows.stages.surface import Cloud, Elevation, Surface
+from flows.stages.terrain import Terrain
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.places import refuse_several_places, settle
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
@@ -40,6 +41,7 @@ STAGES: tuple[type[Stage], ...] = (
     Exposure,
     Surface,
     Elevation,
+    Terrain,
     Orthomosaic,
     Cloud,
     Model,
@@ -54,10 +56,11 @@ def stages_for(
 ) -> tuple[type[Stage], ...]:
     """Return the stages of a survey's map, in their order.
 
-    A preview has no point cloud and no model; other maps have a model if it is asked for.
+    A preview has no terrain, no point cloud and no model; other maps have a model if one is asked
+    for.
     """
     preview = quality == Quality.FAST
-    left_out: tuple[type[Stage], ...] = (Cloud, Model) if preview else ()
+    left_out: tuple[type[Stage], ...] = (Terrain, Cloud, Model) if preview else ()
     if not model:
         left_out = (*left_out, Model)
     stages = tuple(stage for stage in STAGES if stage not in left_out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +12,19 @@ from numpy.typing import NDArray
 from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage
 from flows.products.ground import GROUND, Water, read_continued, read_water
-from flows.products.table import GROUND_CLASSES, MODEL, ORTHOMOSAIC, GroundClass
+from flows.products.table import GROUND_CLASSES, MODEL, MODEL_SIDES, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import read_survey, read_surveying, require_space
 from flows.stages.orthomosaic import Exposure, read_gains
-from tmp.geo.grids import Grid, Tile
+from tmp.files import replacing
+from tmp.geo.grids import Grid, Tile, means_of_squares
 from tmp.geo.rasters import TiledRaster, open_tiled, read_grid, read_over, read_window
 from tmp.survey import Settings
 
 if TYPE_CHECKING:
     from photogrammetry.model.relief_model import HeightField, ReliefModel, Sources
 
+SIDE_PX = 900
+"""Width of each."""
 MOST_CELLS = 2**24
 """Cells of the ground that a model is made of; of a larger survey several are taken as one."""
 SPECKS = 5
@@ -41,7 +43,8 @@ class Model(Stage):
 
     def finish(self) -> Figures:
         """Write the model as GLB."""
-        from photogrammetry.model.glb import glb_bytes, write_glb
+        from photogrammetry.model.glb import as_jpeg, glb_bytes, write_glb
+        from photogrammetry.model.portrait import portray
         from photogrammetry.model.relief_model import BUDGETS, Detail, build_relief_model
 
         space = self.space
@@ -53,6 +56,8 @@ class Model(Stage):
         field = read_field(ground, space.inputs["orthomosaic"] / GROUND_CLASSES.file, water)
         found = build_relief_model(field, self._sources(), budget, track=space.track)
         write_glb(space.out / MODEL.file, found.model, about=_about(found, settings))
+        with replacing(space.out / MODEL_SIDES) as temporary:
+            temporary.write_bytes(as_jpeg(np.concatenate(portray(found.model, SIDE_PX))))
         return {
             "corners": found.model.corners,
             "faces": found.model.faces,
@@ -93,28 +98,28 @@ def read_field(ground: TiledRaster, classes: Path, water: Water) -> HeightField:
     times = 1
     while grid.rows * grid.cols > MOST_CELLS * times**2:
         times *= 2
-    rows, cols = (-(-side // times) for side in grid.shape)
-    height, sigma = np.zeros((2, rows, cols), np.float32)
-    kind = np.full((rows, cols), NOTHING, np.uint8)
+    coarse = grid.coarser(times)
+    height, sigma = np.zeros((2, *coarse.shape), np.float32)
+    kind = np.full(coarse.shape, NOTHING, np.uint8)
     for tile in ground.tiles():
         found = read_continued(ground, tile, water)
         of_tile = _classes_over(classes, grid.window(tile))
         known = of_tile != GroundClass.NOTHING
-        share = _means(known, times)
-        heights = _means(np.where(known, found.height, 0), times) / np.maximum(share, 1e-6)
+        share = means_of_squares(known, times)
+        total = means_of_squares(np.where(known, found.height, 0), times)
+        own = total / np.maximum(share, 1e-6)
         # Where nothing is drawn the height still blocks the sight.
-        heights = np.where(share > 0, heights, _means(found.height, times))
-        continued = _means(of_tile == GroundClass.CONTINUED, times) > share / 2
+        heights = np.where(share > 0, own, means_of_squares(found.height, times))
+        continued = means_of_squares(of_tile == GroundClass.CONTINUED, times) > share / 2
         kinds = np.where(continued, CONTINUED, MEASURED)
         at = np.s_[tile.row // times :, tile.col // times :]
         size = np.s_[: share.shape[0], : share.shape[1]]
         height[at][size] = heights
-        sigma[at][size] = _means(np.where(found.measured, found.sigma, 0), times)
+        sigma[at][size] = means_of_squares(np.where(found.measured, found.sigma, 0), times)
         kind[at][size] = np.where(share > 0, kinds, NOTHING)
     # Single cells of another kind would cost the mesh more corners than a person can see.
     smooth = cv2.medianBlur(kind, SPECKS)
     kind = np.where((kind != NOTHING) & (smooth != NOTHING), smooth, kind)
-    coarse = replace(grid, cell_m=grid.cell_m * times, rows=rows, cols=cols)
     return HeightField(grid=coarse, height=height, sigma=sigma, kind=np.asarray(kind, np.uint8))
 
 
@@ -129,14 +134,6 @@ def _classes_over(classes: Path, window: Grid) -> NDArray[np.uint8]:
     )
     values = read_window(classes, part)[0]
     return np.asarray(values[np.ix_(row - row[0], col - col[0])], np.uint8)
-
-
-def _means(values: NDArray[Any], times: int) -> NDArray[np.float32]:
-    """Return the means of squares of cells; those at the far edges may be narrower."""
-    rows, cols = (-(-side // times) for side in values.shape)
-    pad = ((0, rows * times - values.shape[0]), (0, cols * times - values.shape[1]))
-    wide = np.pad(values.astype(np.float32), pad, mode="edge")
-    return np.asarray(wide.reshape(rows, times, cols, times).mean(axis=(1, 3)), np.float32)
 
 
 def _about(found: ReliefModel, settings: Settings) -> dict[str, Any]:

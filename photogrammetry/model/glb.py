@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.pictures import Picture
 from tmp.files import replacing
 
 Float32 = NDArray[np.float32]
@@ -27,6 +29,7 @@ _FLOAT, _UNSIGNED_INT = 5126, 5125
 _VERTICES, _INDICES = 34962, 34963
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
 _LINEAR, _TRILINEAR, _CLAMP = 9729, 9987, 33071
+JPEG_QUALITY = 85
 GENERATOR = "Terrestrial Mapping Platform"
 
 
@@ -66,6 +69,15 @@ class Model:
     def faces(self) -> int:
         """Triangles of all parts."""
         return sum(len(part.faces) for part in self.parts)
+
+
+def as_jpeg(picture: Picture) -> bytes:
+    """Compress blue, green and red (rows, cols, 3)."""
+    done, data = cv2.imencode(
+        ".jpg", np.ascontiguousarray(picture), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    assert done
+    return bytes(data)
 
 
 def glb_bytes(model: Model) -> int:

@@ -25,7 +25,7 @@ from photogrammetry.model.charts import (
     lay_out,
     places_on_pages,
 )
-from photogrammetry.model.glb import Model, Part, glb_bytes
+from photogrammetry.model.glb import Model, Part, as_jpeg, glb_bytes
 from photogrammetry.model.triangulation import Triangulation, triangulate
 from photogrammetry.pictures import Picture
 from photogrammetry.views import View, place_views
@@ -54,7 +54,6 @@ MARGIN = 2
 """Pixels about a square's picture."""
 PICTURE_SIDE = 4096
 LEAST_BLOCK = 32
-JPEG_QUALITY = 85
 ATTEMPTS = 3
 """How often pictures are drawn anew, coarser, if the file is too large."""
 SHRINK = 0.8
@@ -302,7 +301,7 @@ def _steep_parts(
         parts.append(
             mesh.part(f"steep {n + 1}", charts.faces[here], uv[here], key[here], picture=n)
         )
-    return parts, [_jpeg(page) for page in pages]
+    return parts, [as_jpeg(page) for page in pages]
 
 
 def _steep_charts(mesh: _Mesh, field: HeightField, faces: Ints, sources: Sources) -> Charts:
@@ -398,7 +397,7 @@ def _ground_parts(
         axis=-1,
     ).astype(np.float32)
     number = len(pictures)
-    pictures.append(_jpeg(_picture(sources, window, pixel_m)))
+    pictures.append(as_jpeg(_picture(sources, window, pixel_m)))
     measured = _is_measured(mesh, field, faces)
     kinds = (
         ("ground", measured, WHITE),
@@ -426,12 +425,3 @@ def _picture(sources: Sources, window: Grid, pixel_m: float) -> Picture:
         return picture
     size = (max(round(window.cols * share), 1), max(round(window.rows * share), 1))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _jpeg(picture: Picture) -> bytes:
-    """Compress blue, green and red (rows, cols, 3)."""
-    done, data = cv2.imencode(
-        ".jpg", np.ascontiguousarray(picture), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    assert done
-    return bytes(data)

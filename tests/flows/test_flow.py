@@ -25,6 +25,7 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "exposure",
         "surface",
         "elevation",
+        "terrain",
         "orthomosaic",
         "cloud",
         "model",

@@ -10,6 +10,7 @@ from flows.run.plan import BAND_STAGES, STAGES, stages_for
 from flows.stages.model import Model
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
 from flows.stages.surface import Cloud
+from flows.stages.terrain import Terrain
 from photogrammetry.ortho.mosaic import BandLayer
 from photogrammetry.views import View
 from tmp.cameras import Camera, Pose
@@ -82,8 +83,8 @@ def test_a_map_of_colour_photographs_has_no_reflectance_stage():
     assert stages_for([capture(""), capture("nir")]) == STAGES + BAND_STAGES
 
 
-def test_a_preview_has_no_point_cloud_and_no_model():
-    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {Cloud, Model}
+def test_a_preview_is_of_surface_and_picture_alone():
+    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {Terrain, Cloud, Model}
 
 
 def test_a_map_has_no_model_if_none_is_asked_for():

@@ -18,6 +18,7 @@ from matplotlib.tri import Triangulation as Triangles
 
 from photogrammetry.model.charts import Charts, lay_out
 from photogrammetry.model.glb import Model, Part, glb_bytes, write_glb
+from photogrammetry.model.portrait import SIDES, portray
 from photogrammetry.model.relief_model import (
     CONTINUED,
     CONTINUED_TINT,
@@ -303,3 +304,67 @@ def test_a_glb_is_read_by_others_with_its_place_picture_and_axes(tmp_path) -> No
     assert abs(green - 120) < 6
     assert abs(blue - 10) < 6
     assert not list(path.parent.glob(".*"))
+
+
+def standing(at: tuple[float, float], east: bool, colour: tuple[int, int, int]) -> Model:
+    """Return a wall 2 m wide and 1 m high that runs east or north, in one colour (red first)."""
+    along = np.array([1.0, 0, 0] if east else [0, 1.0, 0])
+    foot = np.array([*at, 0.0])
+    corners = [foot - along, foot + along, foot + along + (0, 0, 1), foot - along + (0, 0, 1)]
+    _, jpeg = cv2.imencode(".jpg", np.full((16, 16, 3), colour[::-1], np.uint8))
+    part = replace(
+        one_part().parts[0],
+        points=np.array(corners, np.float32),
+        normals=np.zeros((4, 3), np.float32),
+        uv=np.full((4, 2), 0.5, np.float32),
+        faces=np.uint32([[0, 1, 2], [0, 2, 3]]),
+    )
+    return Model(parts=[part], pictures=[bytes(jpeg)])
+
+
+def joined(models: list[Model]) -> Model:
+    parts = [replace(one.parts[0], picture=n) for n, one in enumerate(models)]
+    return Model(parts=parts, pictures=[one.pictures[0] for one in models])
+
+
+def test_each_side_shows_what_stands_in_front_there() -> None:
+    """Two walls, red in the south and blue in the north of it, a green one in the east, yellow beyond."""
+    red, green, blue, yellow = (230, 0, 0), (0, 230, 0), (0, 0, 230), (230, 230, 0)
+    model = joined(
+        [
+            standing((0, -1), True, red),
+            standing((0, 1), True, blue),
+            standing((6, 0), False, green),
+            standing((9, -1), True, yellow),
+        ]
+    )
+    south, west, north, east = portray(model, 400)
+    assert list(SIDES) == ["the south", "the west", "the north", "the east"]
+    assert all(one.shape == south.shape and one.shape[1] == 400 for one in (west, north, east))
+
+    def place(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[float, float]:
+        shown = np.abs(picture[..., ::-1].astype(int) - colour).max(axis=2) < 25
+        assert shown.sum() > 50, colour
+        row, col = np.nonzero(shown)
+        return float(row.mean()), float(col.mean())
+
+    for picture, front, back in ((south, red, blue), (north, blue, red)):
+        assert place(picture, front)[0] > place(picture, back)[0]  # lower in the picture
+    assert place(south, yellow)[1] > place(south, red)[1]  # east is on the right
+    assert place(north, yellow)[1] < place(north, red)[1]
+    area = {
+        name: int((np.abs(one[..., ::-1].astype(int) - green).max(axis=2) < 25).sum())
+        for name, one in zip("swne", (south, west, north, east), strict=True)
+    }
+    assert min(area["w"], area["e"]) > 5 * max(area["s"], area["n"], 1)
+
+
+def test_what_is_nearer_hides_what_is_behind_it_in_whatever_order_it_is_drawn() -> None:
+    far, near = standing((0, 0.1), True, (230, 0, 0)), standing((0, -0.1), True, (0, 0, 230))
+    for order in ([far, near], [near, far]):
+        south = portray(joined(order), 200)[0]
+        red, blue = (
+            (np.abs(south[..., ::-1].astype(int) - colour).max(axis=2) < 25).sum()
+            for colour in ((230, 0, 0), (0, 0, 230))
+        )
+        assert blue > 8 * red

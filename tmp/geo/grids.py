@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -130,9 +131,35 @@ class Grid:
         y_max = self.y_max - tile.row * self.cell_m
         return replace(self, x_min=x_min, y_max=y_max, rows=tile.rows, cols=tile.cols)
 
+    def coarser(self, times: int) -> Grid:
+        """Return the grid whose cells are squares of so many cells, the last ones reaching beyond.
+
+        Examples
+        --------
+        >>> Grid.from_bounds((0, 0, 10, 5), 0.5, None).coarser(4).shape
+        (3, 5)
+        """
+        rows, cols = -(-self.rows // times), -(-self.cols // times)
+        return replace(self, cell_m=self.cell_m * times, rows=rows, cols=cols)
+
     def cell_centres(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return x of each column (cols,) and y of each row (rows,), at cell centres."""
         return (
             self.x_min + (np.arange(self.cols, dtype=np.float64) + 0.5) * self.cell_m,
             self.y_max - (np.arange(self.rows, dtype=np.float64) + 0.5) * self.cell_m,
         )
+
+
+def means_of_squares(values: NDArray[Any], times: int) -> NDArray[np.float32]:
+    """Return the means of squares of `times` cells; those at the far edges are of what is there.
+
+    Examples
+    --------
+    >>> means_of_squares(np.array([[1, 3, 5], [1, 3, 5]]), 2)
+    array([[2., 5.]], dtype=float32)
+    """
+    rows, cols = (-(-side // times) for side in values.shape)
+    pad = ((0, rows * times - values.shape[0]), (0, cols * times - values.shape[1]))
+    wide = np.pad(values.astype(np.float32), pad, constant_values=np.nan)
+    squares = wide.reshape(rows, times, cols, times)
+    return np.asarray(np.nanmean(squares, axis=(1, 3)) if times > 1 else values, np.float32)
