@@ -64,7 +64,9 @@ class SortieRules:
     drone: Drone
     motion: Motion
     line_speed: Callable[[Line], float]
-    """Ground speed in m/s at which the camera keeps up on a line."""
+    """Ground speed in m/s at which camera and drone keep up on a line."""
+    way_speed: Callable[[Float], float] = field(default=lambda way: math.inf)
+    """Ground speed in m/s at which the drone keeps up on a way between lines (N, 2)."""
     launches: tuple[Point, ...]
     """Where one may take off and land, plan metres; the fewest that do are taken."""
     height_m: float
@@ -156,6 +158,10 @@ class Prices:
             points=max(len(points) - 2, 0),
         )
 
+    def way(self, points: Float) -> SortieCost:
+        """Return the cost of a way (N, 2) between lines or the launch."""
+        return self.path(points, cap_m_s=self.rules.way_speed(points))
+
     def line(self, line: Line) -> SortieCost:
         """Return the cost of a line with its run-in and run-out."""
         cost = self.path(line.flown, cap_m_s=self.rules.line_speed(line))
@@ -178,7 +184,7 @@ class Prices:
                 f"--sight {math.ceil(away_m / 10) * 10}"
             )
         way_out, way_home = rules.way(place, line.entry), rules.way(line.exit, place)
-        sortie = self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
+        sortie = self.fixed + self.line(line) + self.way(way_out) + self.way(way_home)
         if self.affords(sortie):
             return None
         if sortie.points > rules.drone.max_points:
@@ -399,11 +405,11 @@ class _Legs:
             transits=tuple(transits[:-1]),
             line_costs=tuple(prices.line(line) for line in lines),
             transit_costs=tuple(
-                nothing if way is None else prices.path(_between(way, before, after))
+                nothing if way is None else prices.way(_between(way, before, after))
                 for way, (before, after) in zip(transits[:-1], pairwise(lines), strict=True)
             ),
-            out=tuple(prices.path(rules.way(place, line.entry)) for place, line in ends),
-            home=tuple(prices.path(rules.way(line.exit, place)) for place, line in ends),
+            out=tuple(prices.way(rules.way(place, line.entry)) for place, line in ends),
+            home=tuple(prices.way(rules.way(line.exit, place)) for place, line in ends),
         )
 
     def fewest(self) -> list[_Flown]:

@@ -256,6 +256,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "line_spacing_m": round(plan.layout.spacing.line_m, 3),
         "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
         "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
+        "slowest_m_s": round(min(map(plan.release.speed_m_s, sorties.lines)), 3),
         "speed_limit": plan.layout.spacing.speed_limit,
         "timer_s": plan.release.interval_s,
         "sorties": [
@@ -378,7 +379,7 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("ground sampling distance", f"{100 * gsd:.2f} cm"),
         ("lines apart", f"{spacing.line_m:.1f} m"),
         ("photographs apart", photographs_apart(plan)),
-        ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
+        ("speed", speed_in_words(plan)),
         ("photographs", f"{plan.photos}"),
         ("card space", f"{card_gb(plan.photos, request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
@@ -386,6 +387,17 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("take-off places", _say_places(sorties)),
         ("batteries", f"{sorties.batteries}"),
     ]
+
+
+def speed_in_words(plan: FlightPlan) -> str:
+    """Return the ground speed on lines and what limits it, on steep ground too."""
+    spacing = plan.layout.spacing
+    words = f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"
+    steep = plan.release.speeds.on_steep_lines(plan.sorties.lines)
+    if not steep:
+        return words
+    count = f"{len(steep)} line{'s' * (len(steep) > 1)}"
+    return f"{words}; down to {min(steep):.1f} m/s on {count}, where the ground is steep"
 
 
 def photographs_apart(plan: FlightPlan) -> str:

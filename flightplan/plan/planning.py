@@ -29,11 +29,12 @@ from flightplan.plan.layout import (
     reaching,
 )
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
-from flightplan.plan.ways import SAME_M, FlightWay, Release, lay_way, line_speed, points_of, way_of
+from flightplan.plan.ways import SAME_M, FlightWay, Release, Speeds, lay_way, points_of, way_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
+from flightplan.terrain.height_band import Excess
 from flightplan.terrain.profiles import Profile, profile_along
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
@@ -213,7 +214,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         certificate=certificate,
         profiles=profiles,
         findings=findings,
-        warnings=_warnings(layout, sorties, ways, guessed),
+        warnings=_warnings(layout, sorties, ways, profiles, guessed),
     )
 
 
@@ -228,11 +229,8 @@ def _flights(layout: Layout) -> tuple[Layout, Sorties, tuple[FlightWay, ...], Re
     for _ in range(SHORTENINGS):
         sorties, guessed = _sorties(layout, most)
         layout = reaching(layout, np.concatenate([way_of(one) for one in sorties.flights]))
-        release = Release.of(sorties.lines, layout.spacing, layout.request)
-        ways = tuple(
-            lay_way(flight, layout.setting.terrain, layout.band, release)
-            for flight in sorties.flights
-        )
+        release = Release.of(sorties.lines, speeds_over(layout))
+        ways = tuple(lay_way(flight, release) for flight in sorties.flights)
         points = max(points_of(way, drone) for way in ways)
         if points <= drone.max_points:
             break
@@ -254,16 +252,28 @@ def sortie_rules(
 ) -> SortieRules:
     """Return what sorties over a layout may take, from where they may start."""
     request, setting, spacing = layout.request, layout.setting, layout.spacing
+    speeds = speeds_over(layout)
     return SortieRules(
         drone=replace(request.drone, max_points=most_points or request.drone.max_points),
         motion=layout.motion,
-        line_speed=lambda line: line_speed(line, spacing, request),
+        line_speed=speeds.on_line,
+        way_speed=speeds.on_way,
         launches=launches,
         height_m=spacing.height_agl_m,
         battery=request.battery,
         sight_m=request.sight_m,
         airspace=setting.airspace,
         climb_m=lambda path: _climb_m(path, setting),
+    )
+
+
+def speeds_over(layout: Layout) -> Speeds:
+    """Return how fast a layout's lines and ways are flown."""
+    return Speeds(
+        spacing=layout.spacing,
+        request=layout.request,
+        terrain=layout.setting.terrain,
+        band=layout.band,
     )
 
 
@@ -378,7 +388,11 @@ def _facts(
 
 
 def _warnings(
-    layout: Layout, sorties: Sorties, ways: Sequence[FlightWay], guessed: bool
+    layout: Layout,
+    sorties: Sorties,
+    ways: Sequence[FlightWay],
+    profiles: Sequence[Profile],
+    guessed: bool,
 ) -> tuple[str, ...]:
     said = []
     if layout.request.dem is None:
@@ -415,10 +429,17 @@ def _warnings(
         f"sortie {number}: the ground rises or falls faster than the drone can; from "
         f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
         f"{excess.most_m:.1f} m above the band"
-        for number, way in enumerate(ways, start=1)
+        for number, (way, profile) in enumerate(zip(ways, profiles, strict=True), start=1)
         for excess in way.profile.excesses
+        if _surveyed(profile, excess)
     ]
     return tuple(said)
+
+
+def _surveyed(profile: Profile, excess: Excess) -> bool:
+    """Tell whether a stretch above the band belongs to a line; between lines it does no harm."""
+    within = (profile.distance_m >= excess.start_m) & (profile.distance_m <= excess.end_m)
+    return bool(profile.surveying[within].any())
 
 
 def _if_swapped(area: SurveyArea) -> list[str]:
