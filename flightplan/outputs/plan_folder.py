@@ -247,6 +247,8 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "frontlap": request.overlap.front,
         "sidelap": request.overlap.side,
         "views": request.asked_views,
+        "oblique_deg": request.oblique_deg,
+        "oblique": plan.asked.oblique,
         "dem": str(request.dem) if request.dem else None,
         "dem_datum": plan.layout.setting.terrain.datum if request.dem else None,
         "frame": [plan.layout.setting.frame.lon_deg, plan.layout.setting.frame.lat_deg],
@@ -380,13 +382,29 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("lines apart", f"{spacing.line_m:.1f} m"),
         ("photographs apart", photographs_apart(plan)),
         ("speed", speed_in_words(plan)),
-        ("photographs", f"{plan.photos}"),
+        ("photographs", photographs_in_words(plan)),
         ("card space", f"{card_gb(plan.photos, request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
         ("in the field", f"about {hours(sorties.field_s)}, walking and changes of battery counted"),
         ("take-off places", _say_places(sorties)),
         ("batteries", f"{sorties.batteries}"),
     ]
+
+
+def photographs_in_words(plan: FlightPlan) -> str:
+    """Return the number of photographs, and how many of them look aslant."""
+    lines = [
+        (flight.lines[number].pitch_deg != NADIR_DEG, flight.first + number)
+        for flight, way in zip(plan.sorties.flights, plan.ways, strict=True)
+        for number in way.photo_lines
+    ]
+    aslant = [number for oblique, number in lines if oblique]
+    if not aslant:
+        return f"{plan.photos}"
+    count = len(set(aslant))
+    return (
+        f"{plan.photos}, {len(aslant)} of them oblique, on {count} line{'s' * (count > 1)} across"
+    )
 
 
 def speed_in_words(plan: FlightPlan) -> str:

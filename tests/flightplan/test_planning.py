@@ -14,6 +14,7 @@ from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
 from flightplan.formats.mission import LATE_M, ReleasedBy, Role, photos_along
+from flightplan.outputs.plan_folder import facts_of
 from flightplan.plan.missions import missions_of
 from flightplan.plan.planning import FlightPlan, make_plan
 from flightplan.plan.request import PlanRequest
@@ -173,6 +174,23 @@ def test_an_oblique_set_of_lines_looks_ahead(request_: PlanRequest) -> None:
     assert pitches == {-90.0, -65.0}
     (mission,) = missions_of(made)
     assert {photo.gimbal_pitch_deg for photo in mission.photos} == pitches
+
+
+def test_few_oblique_photographs_see_every_place_from_the_proof_s_view(
+    request_: PlanRequest,
+) -> None:
+    """A small share is what ends the doming; a second whole survey is not wanted."""
+    plain = make_plan(replace(request_, dem=None))
+    made = make_plan(replace(request_, dem=None, oblique_deg=25.0))
+    (mission,) = missions_of(made)
+    oblique = sum(photo.gimbal_pitch_deg > -90.0 for photo in mission.photos)
+    assert 0 < oblique <= 0.4 * plain.photos
+    assert made.certificate.passed
+    (check,) = [one for one in made.certificate.checks if one.name == "oblique photographs"]
+    assert check.share_failing <= 0.05
+    inside = made.coverage.inside
+    assert (made.coverage.oblique[inside] >= 1).mean() == pytest.approx(1 - check.share_failing)
+    assert f"{oblique} of them oblique" in dict(facts_of(made))["photographs"]
 
 
 def test_a_large_area_is_split_into_sorties_that_come_home(catalogue: Catalogue) -> None:
