@@ -103,6 +103,11 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     "--exclude", "exclusions", multiple=True, callback=_areas, help="Polygons not to be flown over."
 )
 @click.option(
+    "--overfly-holes",
+    is_flag=True,
+    help="Holes of the area are merely not wanted: fly over them, and leave them out of the fence.",
+)
+@click.option(
     "--takeoff",
     "takeoffs",
     multiple=True,

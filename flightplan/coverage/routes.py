@@ -346,13 +346,17 @@ def rings(geometry: BaseGeometry) -> Iterator[tuple[Float, Float, Float]]:
             yield points, points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
 
 
-def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:
-    """Return what may not be flown over: the area's holes and the exclusions.
-
-    What of another polygon of the area lies in a hole stays open.
-    """
+def holes_of(area: Polygon | MultiPolygon) -> BaseGeometry:
+    """Return the holes of an area, without what of its other polygons lies in them."""
     holes = [Polygon(ring) for part in shapely.get_parts(area) for ring in part.interiors]
-    solid = shapely.union_all(holes).difference(area) if holes else Polygon()
+    return shapely.union_all(holes).difference(area) if holes else Polygon()
+
+
+def obstacles_of(
+    area: Polygon | MultiPolygon, exclusions: BaseGeometry | None, *, overfly_holes: bool = False
+) -> BaseGeometry:
+    """Return what may not be flown over: exclusions, and the area's holes unless they may be."""
+    solid = Polygon() if overfly_holes else holes_of(area)
     return solid if exclusions is None else solid.union(exclusions)
 
 

@@ -158,7 +158,7 @@ def _draw_legend(
         ]
     marks = [
         key("area", "#000000", "line"),
-        *([key("exclusion", BAD, "hatch")] if plan.exclusions else []),
+        *([key("not to be flown over", BAD, "hatch")] if plan.exclusions else []),
         key("A, B … take-off", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
         *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),

@@ -239,6 +239,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "software": version("terrestrial-mapping-platform"),
         "area": shapely.geometry.mapping(request.area.polygons),
         "exclusions": [shapely.geometry.mapping(one.polygons) for one in request.exclusions],
+        "overfly_holes": request.overfly_holes,
         "drone": request.drone.key,
         "cameras": [camera.key for camera in request.cameras],
         "gsd_m": request.gsd_m,
@@ -371,12 +372,15 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     """Return the plan's figures as a person reads them: name and value."""
     spacing, sorties, request = plan.layout.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
+    holes = shapely.get_num_interior_rings(shapely.get_parts(request.area.polygons)).any()
+    flown = "may be flown over" if request.overfly_holes else "not flown over, and fenced"
     return [
         ("place", place_of(plan)),
         ("take-off", "as you gave it" if request.takeoffs else "assumed; give yours, --takeoff"),
         ("drone", request.drone.name),
         ("camera", " and ".join(camera.name for camera in request.cameras)),
         ("area", f"{plan.coverage.area_m2 / 1e4:.2f} ha"),
+        *([("holes of the area", flown)] if holes else []),
         ("height above ground", f"{spacing.height_agl_m:.1f} m"),
         ("ground sampling distance", f"{100 * gsd:.2f} cm"),
         ("lines apart", f"{spacing.line_m:.1f} m"),
@@ -393,15 +397,13 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
 
 def photographs_in_words(plan: FlightPlan) -> str:
     """Return the number of photographs, and how many of them look aslant."""
-    lines = [
-        (flight.lines[number].pitch_deg != NADIR_DEG, flight.first + number)
-        for flight, way in zip(plan.sorties.flights, plan.ways, strict=True)
-        for number in way.photo_lines
-    ]
-    aslant = [number for oblique, number in lines if oblique]
-    if not aslant:
+    flown = zip(plan.sorties.flights, plan.ways, strict=True)
+    numbers = np.concatenate([flight.first + way.photo_lines for flight, way in flown])
+    oblique = [line.pitch_deg != NADIR_DEG for line in plan.sorties.lines]
+    aslant = numbers[np.array(oblique)[numbers]]
+    if not aslant.size:
         return f"{plan.photos}"
-    count = len(set(aslant))
+    count = len(np.unique(aslant))
     return (
         f"{plan.photos}, {len(aslant)} of them oblique, on {count} line{'s' * (count > 1)} across"
     )

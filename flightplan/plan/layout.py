@@ -284,6 +284,7 @@ def _lay(request: PlanRequest) -> Layout:
         views=request.asked_views,
         heading_deg=request.heading_deg,
         keep_inside=request.keep_inside,
+        overfly_holes=request.overfly_holes,
         clearance_m=CLEARANCE_M,
         run_in_m=run_in_m,
         double_grid=request.double_grid,

@@ -17,10 +17,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import Geod
-from shapely import MultiPolygon, Point
+from shapely import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.routes import Airspace, obstacles_of, without
+from flightplan.coverage.routes import Airspace, holes_of, without
 from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest, no_waypoints
 from flightplan.equipment.flight_model import Battery, Wind
@@ -71,6 +71,8 @@ class PlanRequest:
     """Photographs that shall see every place; by default what the overlaps make possible, up to
     `MOST_VIEWS`."""
     exclusions: Sequence[SurveyArea] = ()
+    overfly_holes: bool = False
+    """Whether holes of the area are merely not wanted; else they are exclusions."""
     dem: Path | None = None
     dem_datum: str | None = None
     takeoffs: Sequence[tuple[float, float]] = ()
@@ -131,6 +133,7 @@ class PlanOptions(TypedDict, total=False):
     height_agl_m: float | None
     overlap: Overlap
     views: int | None
+    overfly_holes: bool
     dem: Path | None
     dem_datum: str | None
     takeoffs: Sequence[tuple[float, float]]
@@ -153,6 +156,7 @@ class Setting:
     area: MultiPolygon
     """What is surveyed: the area asked for without the exclusions."""
     exclusions: tuple[BaseGeometry, ...]
+    """Polygons not to be flown over, holes of the area among them unless these may be."""
     terrain: Terrain
     airspace: Airspace
     takeoffs: tuple[Place, ...]
@@ -160,7 +164,7 @@ class Setting:
 
     @property
     def forbidden(self) -> BaseGeometry | None:
-        """What may not be flown over, beyond the area's own holes."""
+        """What may not be flown over."""
         return shapely.union_all(self.exclusions) if self.exclusions else None
 
 
@@ -170,7 +174,7 @@ def set_plan(request: PlanRequest) -> Setting:
     Raises
     ------
     InputError
-        If a take-off lies in an exclusion, or exclusions cover the area.
+        If a take-off lies in a hole or an exclusion, or exclusions cover the area.
     """
     lon_deg, lat_deg = request.area.centre
     frame = PlanFrame(lon_deg=lon_deg, lat_deg=lat_deg)
@@ -180,6 +184,8 @@ def set_plan(request: PlanRequest) -> Setting:
         for each in request.exclusions
         for part in shapely.get_parts(frame.to_plan(each.polygons))
     )
+    if not request.overfly_holes:
+        exclusions += tuple(one for one in shapely.get_parts(holes_of(whole)) if one.area > 0)
     for place in request.takeoffs:
         _refuse_far(place, request.area.centre)
     solid = shapely.union_all(exclusions) if exclusions else None
@@ -189,7 +195,7 @@ def set_plan(request: PlanRequest) -> Setting:
         area=without(whole, solid),
         exclusions=exclusions,
         terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
-        airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
+        airspace=Airspace(solid or Polygon(), clearance_m=CLEARANCE_M),
         takeoffs=takeoffs,
     )
 
@@ -250,7 +256,8 @@ def _takeoff(place: tuple[float, float], frame: PlanFrame, solid: BaseGeometry |
     (point,) = frame.plan_from_geodetic([place])
     if solid is not None and solid.contains(Point(point)):
         raise InputError(
-            f"take-off {place[0]:.6f},{place[1]:.6f} lies inside an exclusion; "
-            "choose another with --takeoff"
+            f"take-off {place[0]:.6f},{place[1]:.6f} lies inside an exclusion or a hole of the "
+            "area; choose another with --takeoff, or say --overfly-holes if it is a hole that may "
+            "be flown over"
         )
     return float(point[0]), float(point[1])

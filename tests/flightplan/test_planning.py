@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 from pyproj import Geod
-from shapely import MultiPolygon, box
+from shapely import LineString, MultiPolygon, box
 from shapely.geometry import Polygon
 
+from flightplan.autopilot.protocol import wire_fence
 from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
@@ -163,8 +165,6 @@ def test_nothing_is_flown_over_an_exclusion(request_: PlanRequest) -> None:
     )
     solid = made.layout.setting.exclusions[0].buffer(-0.1)
     for way in made.ways:
-        from shapely import LineString
-
         assert not LineString(way.points[:, :2]).intersects(solid)
 
 
@@ -249,6 +249,34 @@ def test_a_takeoff_with_latitude_first_is_recognised(request_: PlanRequest) -> N
         make_plan(replace(request_, takeoffs=[(lat, lon)]))
     with pytest.raises(InputError, match="km from the area; give --takeoff LON,LAT"):
         make_plan(replace(request_, takeoffs=[(lon + 20.0, lat)]))
+
+
+def test_a_hole_is_fenced_unless_it_may_be_flown_over(
+    round_a_hole: FlightPlan, catalogue: Catalogue
+) -> None:
+    request = round_a_hole.request
+    over = make_plan(replace(request, overfly_holes=True))
+    assert round_a_hole.certificate.passed
+    assert over.certificate.passed
+    (hole,) = (Polygon(ring) for ring in round_a_hole.layout.setting.area.geoms[0].interiors)
+    for plan, fenced in ((round_a_hole, 1), (over, 0)):
+        missions = missions_of(plan)
+        assert [len(one.exclusions) for one in missions] == [fenced] * len(missions)
+        assert sum(item.command == 5002 for item in wire_fence(missions[0])) == 4 * fenced
+        flown_m = sum(LineString(way.points[:, :2]).intersection(hole).length for way in plan.ways)
+        assert (flown_m == 0) == bool(fenced)
+        facts = dict(facts_of(plan))
+        assert facts["holes of the area"].startswith("not flown over" if fenced else "may be")
+    assert over.coverage.area_m2 == pytest.approx(round_a_hole.coverage.area_m2)
+    assert over.sorties.time_s < round_a_hole.sorties.time_s
+
+
+def test_a_takeoff_in_a_hole_needs_leave_to_fly_over_it(round_a_hole: FlightPlan) -> None:
+    (lon, lat) = shapely.Polygon(
+        round_a_hole.request.area.polygons.geoms[0].interiors[0]
+    ).centroid.coords[0]
+    with pytest.raises(InputError, match=r"a hole of the area; choose another .* --overfly-holes"):
+        make_plan(replace(round_a_hole.request, takeoffs=((lon, lat),)))
 
 
 def with_hole(drone: str, catalogue: Catalogue, gsd_m: float) -> PlanRequest:
