@@ -183,7 +183,7 @@ def check_row(check: Check) -> dict[str, str]:
         if np.isnan(value):
             return "none"
         if check.unit:
-            return f"{value:.2f} cm" if check.unit == "cm" else f"{value:.1f} m"
+            return f"{value:.{2 if check.unit == 'cm' else 1}f} {check.unit}"
         return f"{value:.1%}" if check.name.endswith("lap") else f"{value:.0f}"
 
     return {

@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from flightplan.coverage.routes import NADIR_DEG, Line, Route
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.equipment.catalogue import App, read_catalogue, user_files
+from flightplan.formats.geometry import MOST_CORNERS
 from flightplan.plan.layout import (
     Layout,
     add_photographs,
@@ -417,6 +418,12 @@ def _warnings(
             f"{len(sorties.places)} take-off places, with {sorties.walk_m / 1000:.1f} km between "
             f"them: a pilot sees {layout.request.bounds.sight_m:g} m. Where your rules allow more, "
             "say --sight METRES; or plan the area in parts, one for each day"
+        )
+    if unfenced := layout.setting.unfenced:
+        said.append(
+            f"{unfenced} of the area's holes, the smallest, are not in the fence, which holds "
+            f"{MOST_CORNERS} corners; the way keeps clear of them. If holes may be flown over, say "
+            "--overfly-holes"
         )
     drone = layout.request.drone
     if drone.no_waypoints_in and drone.app is App.LITCHI:

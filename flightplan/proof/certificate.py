@@ -90,7 +90,7 @@ class Check:
 
     name: str
     unit: str
-    """``""``, ``"m"`` or ``"cm"``; overlaps are fractions."""
+    """``""``, ``"m"``, ``"cm"`` or ``"%"``; overlaps are fractions."""
     asked: float
     at_most: bool
     """Whether the value must not exceed what is asked, instead of reaching it."""
@@ -285,14 +285,17 @@ class _Checker:
 
     def oblique(self, asked: int) -> Check:
         seen, inside = self.coverage.oblique, self.coverage.inside
-        count = seen[inside].astype(float)
-        share = float((count < asked).mean())
+        share = float((seen[inside] < asked).mean())
+        least = 1 - OBLIQUE_SPARE_SHARE
         found = (
             f"{_percent(1 - share)} of the area is seen by {asked} or more of the photographs that "
-            f"look aslant; {1 - OBLIQUE_SPARE_SHARE:.0%} were asked"
+            f"look aslant; {least:.0%} were asked"
         )
         places = self.patches(inside & (seen < asked), seen, worst_is_most=False)
-        return _check("oblique photographs", "", asked, count, False, share, found, places)
+        return _check(
+            "oblique photographs", "%", 100 * least, np.array([100 * (1 - share)]), False, share,
+            found, places,
+        )  # fmt: skip
 
     def gsd(self, asked_m: float) -> Check:
         gsd_m = self.coverage.gsd_m[self.coverage.inside].astype(float)
