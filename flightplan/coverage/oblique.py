@@ -17,13 +17,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import NADIR_DEG, Airspace, Line, Pattern, Route, route_over
+from flightplan.coverage.routes import NADIR_DEG, Airspace, Axes, Line, Pattern, Route, route_over
 from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.flight_model import Motion
+
+Float = NDArray[np.float64]
 
 OBLIQUE_VIEWS = 1
 """Oblique photographs that shall see every place."""
@@ -60,8 +64,16 @@ def lay_oblique(
         options=replace(options, views=OBLIQUE_VIEWS, double_grid=False),
     )
     ahead_m = 0.0 if options.keep_inside else height_m * math.tan(math.radians(tilt_deg))
+    # A line of one photograph has no course of its own.
+    course = Axes(heading_deg=options.heading_deg or 0.0).along
     longer = [
-        _prolonged(line, airspace, ahead_m, line.spacing_m or pattern.photo_spacing_m)
+        _prolonged(
+            line,
+            airspace,
+            line.course if line.photos > 1 else course,
+            ahead_m,
+            line.spacing_m or pattern.photo_spacing_m,
+        )
         for line in across.lines
     ]
     lines = [
@@ -71,9 +83,11 @@ def lay_oblique(
     return route_over(lines, airspace, motion)
 
 
-def _prolonged(line: Line, airspace: Airspace, ahead_m: float, each_m: float) -> Line:
+def _prolonged(
+    line: Line, airspace: Airspace, course: Float, ahead_m: float, each_m: float
+) -> Line:
     """Return a line with photographs added at both ends, over a length or up to an obstacle."""
-    course, most = line.course, math.ceil(ahead_m / each_m)
+    most = math.ceil(ahead_m / each_m)
 
     def room(place: tuple[float, float], sign: int) -> int:
         room_m = airspace.room_m(place, sign * course, most * each_m)

@@ -42,7 +42,7 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         takeoff_height_m=round(float(way.points[0, 2]) - home_m, 2),
         return_height_m=return_m,
         speed_m_s=plan.layout.spacing.speed_m_s,
-        transit_speed_m_s=plan.layout.spacing.speed_m_s,
+        transit_speed_m_s=float(way.speeds_m_s[0]),
         drone=request.drone.key,
         camera=plan.request.proving_camera.key,
         photo_interval_s=_interval_s(plan),

@@ -259,6 +259,7 @@ def sortie_rules(
         motion=layout.motion,
         line_speed=speeds.on_line,
         way_speed=speeds.on_way,
+        home_speed=speeds.on_way_home,
         launches=launches,
         height_m=spacing.height_agl_m,
         battery=request.battery,
@@ -270,12 +271,7 @@ def sortie_rules(
 
 def speeds_over(layout: Layout) -> Speeds:
     """Return how fast a layout's lines and ways are flown."""
-    return Speeds(
-        spacing=layout.spacing,
-        request=layout.request,
-        terrain=layout.setting.terrain,
-        band=layout.band,
-    )
+    return Speeds.of(layout.spacing, layout.request, layout.setting.terrain, layout.band)
 
 
 def _stands(route: Route, setting: Setting, sight_m: float) -> tuple[Place, ...]:

@@ -13,6 +13,7 @@ from flightplan.coverage.routes import Line
 from flightplan.coverage.sorties import Sortie
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import App, Drone
+from flightplan.equipment.flight_model import airframe_of, economical_m_s
 from flightplan.formats.mission import ReleasedBy, Role, releases, spacing_in_file
 from flightplan.formats.mission_files import released_by
 from flightplan.plan.request import CORRIDOR_M, PlanRequest
@@ -81,8 +82,20 @@ class Speeds:
     terrain: Terrain
     band: HeightBand
     """With slopes at the greatest speed of lines."""
+    home_m_s: float
+    """On level ways from the launch and to it."""
     known: dict[bytes, float] = field(default_factory=dict, compare=False)
-    """Parts of that speed for ways looked at before."""
+    """Speeds over ways looked at before."""
+
+    @classmethod
+    def of(
+        cls, spacing: Spacing, request: PlanRequest, terrain: Terrain, band: HeightBand
+    ) -> Speeds:
+        """Return the speeds of a plan: from the launch and to it, that which saves most energy."""
+        drone = request.drone
+        economical = economical_m_s(airframe_of(drone), drone.mission_speed_m_s)
+        home_m_s = max(economical, spacing.speed_m_s)
+        return cls(spacing=spacing, request=request, terrain=terrain, band=band, home_m_s=home_m_s)
 
     def on_line(self, line: Line) -> float:
         """Return the ground speed in m/s on a line, its run-in and its run-out."""
@@ -91,7 +104,7 @@ class Speeds:
         speed_m_s = min(
             self.spacing.speed_m_s,
             keeps_up if line.spacing_m else math.inf,
-            self._over_ground(_flown(line), only_ends=False),
+            self._over_ground(_flown(line), self.spacing.speed_m_s, only_ends=False),
         )
         if released_by(self.request.drone) is ReleasedBy.TIMER:
             # DJI's files say hundredths: so flown, photographs are where they are proved.
@@ -100,36 +113,43 @@ class Speeds:
 
     def on_steep_lines(self, lines: Iterable[Line]) -> list[float]:
         """Return the ground speeds in m/s of those lines that the ground slows down."""
-        over = (self._over_ground(_flown(line), only_ends=False) for line in lines)
-        return [speed_m_s for speed_m_s in over if speed_m_s < self.spacing.speed_m_s]
+        most_m_s = self.spacing.speed_m_s
+        over = (self._over_ground(_flown(line), most_m_s, only_ends=False) for line in lines)
+        return [speed_m_s for speed_m_s in over if speed_m_s < most_m_s]
 
     def on_way(self, way: Float) -> float:
         """Return the ground speed in m/s on a way between lines, (N, 2)."""
-        return min(self.spacing.speed_m_s, self._over_ground(way, only_ends=True))
+        return self._over_ground(way, self.spacing.speed_m_s, only_ends=True)
 
-    def _over_ground(self, way: Float, *, only_ends: bool) -> float:
-        """Return the greatest speed with which the drone keeps its height over a way (N, 2)."""
+    def on_way_home(self, way: Float) -> float:
+        """Return the ground speed in m/s on a way from the launch or to it, (N, 2)."""
+        return self._over_ground(way, self.home_m_s, only_ends=True)
+
+    def _over_ground(self, way: Float, most_m_s: float, *, only_ends: bool) -> float:
+        """Return the speed, up to a bound, at which a drone keeps its height over a way (N, 2)."""
         x0, y0, x1, y1 = self.terrain.bounds
         # Beyond the ground known so far it is taken to go on level.
         way = np.clip(way, (x0, y0), (x1, y1))
         length_m = float(np.hypot(*np.diff(way, axis=0).T).sum())
         if length_m < SAME_M or float(np.ptp(self.terrain.heights)) == 0.0:
-            return math.inf
-        key = np.round(way, 2).tobytes() + bytes([only_ends])
+            return most_m_s
+        key = np.round(way, 2).tobytes() + f"{most_m_s} {only_ends}".encode()
         if key not in self.known:
             ground = ground_profile(self.terrain, way, half_width_m=CORRIDOR_M)
-            self.known[key] = following_share(
+            slower = self.spacing.speed_m_s / most_m_s
+            share = following_share(
                 ground.distance_m,
                 ground.lowest_m,
-                self.band,
+                replace(
+                    self.band, climb=slower * self.band.climb, descent=slower * self.band.descent
+                ),
                 highest_m=ground.highest_m,
-                least=min(SLOWEST_M_S / self.spacing.speed_m_s, 1.0),
+                least=min(SLOWEST_M_S / most_m_s, 1.0),
                 only_ends=only_ends,
             )
-        if self.known[key] == 1.0:
-            return math.inf
-        steps = math.floor(self.known[key] * self.spacing.speed_m_s / SPEED_STEP_M_S)
-        return round(steps * SPEED_STEP_M_S, 6)
+            steps = math.floor(share * most_m_s / SPEED_STEP_M_S)
+            self.known[key] = most_m_s if share == 1.0 else round(steps * SPEED_STEP_M_S, 6)
+        return self.known[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +217,7 @@ def lay_way(sortie: Sortie, release: Release) -> FlightWay:
     steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
     at = np.cumsum(np.concatenate([[0.0], *steps]))
     leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
-    speeds_m_s = np.array([_speed(leg, release.speeds) for leg in legs])
+    speeds_m_s = np.array(_speeds(legs, release.speeds))
     profile = _heights(way, at, np.repeat(speeds_m_s, list(map(len, steps))), release.speeds)
     distance = np.sort(np.concatenate([at, profile.distance_m]))
     distance = distance[np.append(True, np.diff(distance) > SAME_M)]
@@ -222,8 +242,15 @@ def way_of(sortie: Sortie) -> Float:
     return np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
 
 
-def _speed(leg: Leg, speeds: Speeds) -> float:
-    return speeds.on_way(leg.way) if leg.line is None else speeds.on_line(leg.line)
+def _speeds(legs: Sequence[Leg], speeds: Speeds) -> list[float]:
+    """Return the ground speed of each leg; the first and last may lead from and to the launch."""
+    ends = 0, len(legs) - 1
+    return [
+        speeds.on_line(leg.line)
+        if leg.line is not None
+        else (speeds.on_way_home if number in ends else speeds.on_way)(leg.way)
+        for number, leg in enumerate(legs)
+    ]
 
 
 def _heights(way: Float, at: Float, speeds_m_s: Float, speeds: Speeds) -> FlightProfile:

@@ -231,6 +231,8 @@ def test_lines_on_steep_ground_are_flown_as_slowly_as_the_drone_climbs(
         assert (rise >= -drone.descent_m_s * seconds - 0.01).all()
         assert [one.speed_m_s for one in mission.waypoints[:-1]] == way.speeds_m_s.tolist()
         assert flight.time_s > seconds.sum()
+        # Out and home at the speed that saves most energy, where the ground allows it.
+        assert mission.transit_speed_m_s == way.speeds_m_s[0] <= 11.5
 
 
 def test_a_large_area_is_split_into_sorties_that_come_home(catalogue: Catalogue) -> None:
