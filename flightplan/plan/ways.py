@@ -74,7 +74,7 @@ class Speeds:
     """How fast a drone flies: as its cameras keep up, and as it rises and falls with the ground.
 
     Each line and each way between lines has one speed, at which the drone can follow the ground
-    below it from the wanted height at one end to that at the other.
+    below it, see `following_share`.
     """
 
     spacing: Spacing

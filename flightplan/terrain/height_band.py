@@ -160,8 +160,9 @@ def following_share(
 ) -> float:
     """Return the part of its speed at which a drone can follow the ground inside its band.
 
-    The ground is given as for `fit_heights`.  The way begins and ends at the wanted height, so that
-    ways of which each can be followed can be flown one after the other, each at its own speed.
+    The ground is given as for `fit_heights`.  The way begins and ends in the middle of the band's
+    upper half, so that ways of which each can be followed can be flown one after the other, each at
+    its own speed, also where the ground beside the one before is a little higher.
     `least` is the lowest part allowed; where not even that will do, the way is flown at full speed,
     above the band.  With `only_ends` it may lie above the band between its ends.
 
@@ -179,7 +180,7 @@ def following_share(
     x, ground, highest = _samples(distance_m, ground_m, highest_m)
     floor = highest + band.height_m - band.below_m
     most = np.maximum(ground + band.height_m + band.above_m, floor)
-    ends = np.maximum(ground[[0, -1]] + band.height_m, floor[[0, -1]])
+    ends = np.maximum(ground[[0, -1]] + band.height_m + band.above_m / 2, floor[[0, -1]])
     floor[[0, -1]] = ends
     if only_ends:
         most[1:-1] = np.inf
