@@ -121,7 +121,7 @@ def plan_fields(folder: Path) -> None:
                     print(f"{head}  {kind}: {error}")
                 else:
                     kind = "proved" if plan.certificate.passed else "FAILS"
-                    print(f"{head}  {said(plan)}")
+                    print(f"{head}  {said(plan)}", flush=True)
                 outcome[kind] += 1
     print(", ".join(f"{count} {kind}" for kind, count in sorted(outcome.items())))
     judge(not outcome["FAILS"] + outcome["REFUSED"], "all proved that may be flown so high")

@@ -31,6 +31,8 @@ NADIR_DEG = -90.0
 """Pitch of a gimbal that looks straight down."""
 NOTHING_M, NOTHING_M2 = 1e-6, 1e-6
 """Shorter ways are none, and slivers of less area are no ground."""
+LEAST_ROOM_M = 0.06
+"""Shortest way worth a waypoint at its end."""
 TOUCH_M = 0.01
 """A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 
@@ -247,10 +249,14 @@ class Airspace:
         return np.asarray(np.sort(np.hypot(*np.moveaxis(ends - start, 2, 0)), axis=1))
 
     def room_m(self, place: ArrayLike, course: ArrayLike, most_m: float) -> float:
-        """Return how far one can fly from a place on a course, a unit vector, up to a bound."""
+        """Return how far one can fly from a place on a course, a unit vector, up to a bound.
+
+        Less than `LEAST_ROOM_M` is none: a waypoint so near to another is the same.
+        """
         parts = self.open_parts(place, np.asarray(place) + most_m * np.asarray(course))
         starts_here = parts[parts[:, 0] < NOTHING_M]
-        return float(starts_here[0, 1]) if len(starts_here) else 0.0
+        room_m = float(starts_here[0, 1]) if len(starts_here) else 0.0
+        return room_m if room_m >= LEAST_ROOM_M else 0.0
 
     def with_runs(self, line: Line, run_m: float) -> Line:
         """Return a line with as much run-in and run-out as asked, and there is room for."""
