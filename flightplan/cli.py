@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,12 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 @click.option("--height-limit", type=click.FloatRange(min=10), help="Metres.  [default: 120]")
 @click.option("--sight", type=click.FloatRange(min=10), help="Metres from the pilot.")
 @click.option("--allow", "allowed", multiple=True, metavar="RULE", help="Override a rule.")
+@click.option(
+    "--width",
+    "width_m",
+    callback=_length,
+    help="Whole width of the corridor to survey along a line, such as 60m.",
+)
 @click.option("--layer", help="Of the area's file, if it holds several.")
 @click.option("--crs", help="Of the area's file, if it does not say.")
 @click.option("--equipment", type=FILE, help="Own cameras and drones.")
@@ -153,6 +160,8 @@ def plan(
     survey: Path, equipment: Path | None, elsewhere: bool, workers: int | None, **options: Any
 ) -> None:
     """Plan a survey of AREA (GeoJSON, KML, KMZ, GeoPackage, shapefile or WKT) into a survey.
+
+    AREA is a polygon, or with --width a line, such as a road or a GPX track.
 
     Writes the missions for your drone's app, a map to look at before take-off, a page to print,
     and the proof that every place is photographed as often and as sharply as asked.  A former plan
@@ -185,14 +194,16 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
     from flightplan.coverage.spacing import Overlap
     from flightplan.equipment.flight_model import Battery
     from flightplan.proof.rules import RuleLimits
-    from tmp.geo.areas import read_area
+    from tmp.geo.areas import read_area, read_corridor
 
     take = options.pop
     if options["gsd_m"] and options["height_agl_m"]:
         raise InputError("--gsd and --height each fix the height; give one of them")
     day, limits = take("day"), {"height_agl_m": take("height_limit"), "sight_m": take("sight")}
+    width_m = take("width_m")
+    read = partial(read_corridor, width_m=width_m) if width_m else read_area
     joined = {
-        "area": read_area(_source(take("area")), layer=take("layer"), crs=take("crs")),
+        "area": read(_source(take("area")), layer=take("layer"), crs=take("crs")),
         "overlap": Overlap(front=take("frontlap"), side=take("sidelap")),
         "day": day.date() if day else date.today(),
         "battery": Battery(reserve=take("reserve") / 100),

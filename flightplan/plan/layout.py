@@ -279,6 +279,7 @@ def _lay(request: PlanRequest) -> Layout:
         clearance_m=CLEARANCE_M,
         run_in_m=run_in_m,
         double_grid=request.double_grid,
+        middle=setting.middle,
         home=setting.takeoffs[0] if setting.takeoffs else None,
     )
     route = plan_path(
@@ -462,6 +463,7 @@ def _oblique(
             views=OBLIQUE_VIEWS,
             heading_deg=(longest.heading_deg + 90.0) % 180.0,
             double_grid=False,
+            middle=None,
         ),
     )
     lines = tuple(replace(line, pitch_deg=pitch_deg) for line in across.lines)

@@ -152,6 +152,8 @@ class Setting:
     frame: PlanFrame
     area: MultiPolygon
     """What is surveyed: the area asked for without the exclusions."""
+    middle: BaseGeometry | None
+    """Line of the corridor that it is, if it is one."""
     exclusions: tuple[BaseGeometry, ...]
     terrain: Terrain
     airspace: Airspace
@@ -187,6 +189,7 @@ def set_plan(request: PlanRequest) -> Setting:
     return Setting(
         frame=frame,
         area=without(whole, solid),
+        middle=frame.to_plan(request.area.middle) if request.area.middle is not None else None,
         exclusions=exclusions,
         terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
         airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
