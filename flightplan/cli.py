@@ -28,6 +28,18 @@ def _length(_: click.Context, option: click.Parameter, text: str | None) -> floa
     return length_from_text(text, option.opts[0]) if text else None
 
 
+def _speed(_: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    from flightplan.coverage.spacing import speed_from_text
+
+    return speed_from_text(text, option.opts[0]) if text else None
+
+
+def _exposure(_: click.Context, option: click.Parameter, text: str) -> float:
+    from flightplan.coverage.spacing import exposure_from_text
+
+    return exposure_from_text(text, option.opts[0])
+
+
 def _overlap(_: click.Context, option: click.Parameter, text: str) -> float:
     from flightplan.coverage.spacing import overlap_from_text
 
@@ -90,6 +102,20 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 )
 @click.option(
     "--height", "height_agl_m", callback=_length, help="Height above ground instead, such as 60m."
+)
+@click.option(
+    "--speed",
+    "speed_m_s",
+    callback=_speed,
+    help="On lines not to be exceeded, such as 6m/s.  [default: the fastest that serves]",
+)
+@click.option(
+    "--shutter",
+    "exposure_s",
+    default="1/800",
+    show_default=True,
+    callback=_exposure,
+    help="Longest time of exposure: blur bounds the speed.",
 )
 @click.option("--frontlap", default="80", show_default=True, callback=_overlap, help="Per cent.")
 @click.option("--sidelap", default="70", show_default=True, callback=_overlap, help="Per cent.")

@@ -256,6 +256,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "line_spacing_m": round(plan.layout.spacing.line_m, 3),
         "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
         "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
+        "exposure_s": plan.layout.spacing.exposure_s,
         "speed_limit": plan.layout.spacing.speed_limit,
         "timer_s": plan.release.interval_s,
         "sorties": [
@@ -440,6 +441,7 @@ def _briefing(
         sidelap=request.overlap.side,
         least_views=int(plan.coverage.count[plan.coverage.inside].min()),
         card_gb=card_gb(plan.photos, request.cameras),
+        exposure_s=request.exposure_s,
         wind=f"{wind.speed_m_s:g} m/s from {wind.from_deg:g}°" if wind else "",
         light=light,
         warnings=(*plan.warnings, *(finding.message for finding in plan.findings)),

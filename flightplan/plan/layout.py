@@ -214,6 +214,7 @@ def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[Layout, tuple[st
     every photograph at the edge of the height band where it is worst; the proof of the finished
     plan comes later.
     """
+    _refuse_speed(request)
     layout, words = _lay(request), tuple[str, ...]()
     if request.dem is None:
         return layout, words
@@ -314,6 +315,25 @@ def _lay(request: PlanRequest) -> Layout:
         ),
         route=route,
         oblique=oblique,
+    )
+
+
+def _refuse_speed(request: PlanRequest) -> None:
+    """Raise `InputError` for a speed asked for that drone, shutter or blur forbid."""
+    if request.speed_m_s is None:
+        return
+    free = _spacing(replace(request, speed_m_s=None), _band_m(request))
+    if request.speed_m_s <= free.speed_m_s:
+        return
+    remedy = ""
+    if free.speed_limit.startswith("blur"):
+        shorter = request.speed_m_s / free.speed_m_s / request.exposure_s
+        remedy = f", or expose shorter, --shutter 1/{math.ceil(shorter / 100) * 100}"
+    elif free.speed_limit.endswith("photographs"):
+        remedy = ", or ask for less frontlap or detail"
+    raise InputError(
+        f"--speed {request.speed_m_s:g}m/s is more than the {free.speed_m_s:.1f} m/s that "
+        f"{free.speed_limit} leaves; ask for less, or leave it out{remedy}"
     )
 
 
@@ -421,6 +441,8 @@ def _spacing(request: PlanRequest, band_m: float, pitch_deg: float = -90.0) -> S
         below_m=band_m,
         above_m=band_m,
         pitch_deg=pitch_deg,
+        exposure_s=request.exposure_s,
+        speed_m_s=request.speed_m_s or math.inf,
     )
     return choose_spacing(request.cameras, wanted, max_speed_m_s=request.drone.mission_speed_m_s)
 

@@ -361,6 +361,7 @@ def _facts(
         speed_m_s=spacing.speed_m_s,
         photo_m=spacing.photo_m,
         least_interval_s=max(camera.least_interval_s for camera in request.cameras),
+        blur_px=spacing.speed_m_s * max(one.blur_px_per_m_s for one in spacing.cameras),
         rolling_px=spacing.speed_m_s
         * max(np.nan_to_num([one.rolling_px_per_m_s for one in spacing.cameras])),
         frontlap=request.overlap.front,

@@ -225,6 +225,17 @@ def test_an_area_with_latitude_and_longitude_swapped_is_recognised(tmp_path: Pat
     assert "swapped it would lie in or near Iceland" in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_plan_flies_no_faster_than_asked_and_says_the_shutter(tmp_path: Path) -> None:
+    words = ("--drone", "mini 4 pro", "--gsd", "2.5cm", "--speed", "3m/s", "--shutter", "1/1000")
+    result = tmp("plan", SAMPLE / "farm_area.geojson", "-o", tmp_path / "s", *words)
+    assert result.exit_code == 0, result.output
+    assert "3.0 m/s, limited by --speed" in result.output
+    mission = read_mission(tmp_path / "s" / "plan" / "sortie-1.plan")
+    assert max(one.speed_m_s for one in mission.waypoints if one.photo_spacing_m > 0) <= 3.0
+    assert "shutter 1/1000 s or faster" in (tmp_path / "s/plan/briefing.html").read_text()
+
+
 def test_the_rehearsal_proves_what_the_mission_file_says(survey: Path) -> None:
     result = tmp("rehearse", survey)
     assert result.exit_code == 0, result.output
@@ -322,6 +333,8 @@ def test_photographs_of_a_plan_are_rendered_where_it_takes_them(
         (["--takeoff", "64.1"], "--takeoff '64.1' is no place"),
         (["--gsd", "0.2cm"], "ask for"),
         (["--allow", "gravity"], "gravity"),
+        (["--speed", "25m/s"], "leaves; ask for less, or leave it out"),
+        (["--shutter", "1/100", "--speed", "5m/s"], "or expose shorter, --shutter 1/"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line(
