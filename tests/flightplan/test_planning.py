@@ -245,9 +245,10 @@ def with_hole(drone: str, catalogue: Catalogue, gsd_m: float) -> PlanRequest:
     return PlanRequest(area=area, drone=found, cameras=cameras, gsd_m=gsd_m)
 
 
-@pytest.fixture(scope="module", params=["arducopter", "mini 4 pro"])
+@pytest.fixture(scope="module", params=[("arducopter", 4.66), ("mini 4 pro", None)])
 def round_a_hole(request: pytest.FixtureRequest, catalogue: Catalogue) -> FlightPlan:
-    return make_plan(with_hole(request.param, catalogue, 0.04))
+    drone, speed_m_s = request.param
+    return make_plan(replace(with_hole(drone, catalogue, 0.04), speed_m_s=speed_m_s))
 
 
 def test_the_last_photograph_of_every_line_is_taken_however_late(round_a_hole: FlightPlan) -> None:
