@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tmp.errors import InputError
 
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from flightplan.equipment.flight_model import Wind
     from flightplan.outputs.plan_folder import PlanFiles
     from flightplan.plan.planning import FlightPlan
+    from flightplan.plan.rest import MarkedFlown
     from tmp.geo.areas import SurveyArea
 
 DEFAULT_GSD_M = 0.025
+OF_A_DAY = ("takeoffs", "wind", "day", "reserve", "dem", "dem_datum", "allowed")
+"""What may change between the parts of a survey."""
 FILE = click.Path(path_type=Path)
 
 
@@ -38,6 +42,14 @@ def _exposure(_: click.Context, option: click.Parameter, text: str) -> float:
     from flightplan.coverage.spacing import exposure_from_text
 
     return exposure_from_text(text, option.opts[0])
+
+
+def _flown(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> tuple[MarkedFlown, ...]:
+    from flightplan.plan.rest import marked_from_text
+
+    return tuple(map(marked_from_text, texts))
 
 
 def _overlap(_: click.Context, option: click.Parameter, text: str) -> float:
@@ -90,9 +102,9 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     short_help="Plan a survey of a polygon, and prove that it covers.",
     epilog="Example: tmp plan dig.kml -o dig --drone 'DJI Mini 4 Pro' --gsd 2.5cm",
 )
-@click.argument("area")
+@click.argument("area", required=False)
 @click.option("-o", "--to", "survey", required=True, type=FILE, help="Folder of the survey.")
-@click.option("--drone", required=True, help="As 'tmp cameras' lists them.")
+@click.option("--drone", help="As 'tmp cameras' lists them.")
 @click.option("--camera", "cameras", multiple=True, help="Flown instead of the drone's own.")
 @click.option(
     "--gsd",
@@ -179,11 +191,29 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 )
 @click.option("--layer", help="Of the area's file, if it holds several.")
 @click.option("--crs", help="Of the area's file, if it does not say.")
+@click.option(
+    "--rest",
+    is_flag=True,
+    help="Plan only what of the survey's plan was not flown: no AREA, as it was asked then.",
+)
+@click.option(
+    "--flown",
+    multiple=True,
+    metavar="SORTIE[:LINES]",
+    callback=_flown,
+    help="With --rest: flown though no photograph says so, such as 1 or 2:1-5.",
+)
 @click.option("--equipment", type=FILE, help="Own cameras and drones.")
 @click.option("--elsewhere", is_flag=True, help="Though photographs or former plan lie far away.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: one per core]")
 def plan(
-    survey: Path, equipment: Path | None, elsewhere: bool, workers: int | None, **options: Any
+    survey: Path,
+    equipment: Path | None,
+    elsewhere: bool,
+    workers: int | None,
+    rest: bool,
+    flown: tuple[MarkedFlown, ...],
+    **options: Any,
 ) -> None:
     """Plan a survey of AREA (GeoJSON, KML, KMZ, GeoPackage, shapefile or WKT) into a survey.
 
@@ -195,17 +225,19 @@ def plan(
     """
     from flightplan.equipment.catalogue import user_files
     from flightplan.outputs.plan_folder import write_plan
-    from flightplan.plan.planning import plan_survey
+    from flightplan.plan.planning import plan_rest, plan_survey
     from tmp.progress import bar
 
-    asked = _asked(options)
+    if flown and not rest:
+        raise InputError("--flown says what was flown of a plan; give it with --rest")
+    asked = _given_of_rest(click.get_current_context()) if rest else _asked(options)
+    catalogues = [*user_files(survey), *([equipment] if equipment else [])]
     with bar() as track:
-        made = plan_survey(
-            equipment=[*user_files(survey), *([equipment] if equipment else [])],
-            workers=workers,
-            track=track,
-            **asked,
-        )
+        common: Any = {"equipment": catalogues, "workers": workers, "track": track}
+        if rest:
+            made = plan_rest(survey, flown=flown, **common, **asked)
+        else:
+            made = plan_survey(**common, **asked)
         files = write_plan(made, survey, elsewhere=elsewhere)
     _say(made, files)
     if not made.certificate.passed:
@@ -215,6 +247,46 @@ def plan(
         )
 
 
+def _given_of_rest(context: click.Context) -> dict[str, Any]:
+    """Return what is to be otherwise in the rest of a plan than in the former one.
+
+    Raises
+    ------
+    InputError
+        If more is given than a new day can change.
+    """
+    said = {
+        name: context.params[name]
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    for name in ("survey", "equipment", "elsewhere", "workers", "rest", "flown"):
+        said.pop(name, None)
+    changed = {name: said.pop(name) for name in OF_A_DAY if name in said}
+    if said:
+        option = next(one for one in context.command.params if one.name in said)
+        raise InputError(
+            f"{option.opts[0] if option.param_type_name == 'option' else 'AREA'} is as it was "
+            "asked: with --rest only take-off, wind, day, reserve, elevation model and --allow "
+            "may change"
+        )
+    return _joined(changed)
+
+
+def _joined(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as fields of `PlanRequest`, of those that are given."""
+    from flightplan.equipment.flight_model import Battery
+
+    joined = dict(options)
+    if "day" in joined:
+        joined["day"] = joined["day"].date()
+    if "allowed" in joined:
+        joined["allowed"] = frozenset(joined["allowed"])
+    if "reserve" in joined:
+        joined["battery"] = Battery(reserve=joined.pop("reserve") / 100)
+    return joined
+
+
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     """Return what `plan_survey` takes, with the options put together that belong together."""
     from flightplan.coverage.spacing import Overlap
@@ -222,6 +294,9 @@ def _asked(options: dict[str, Any]) -> dict[str, Any]:
     from flightplan.proof.rules import RuleLimits
     from tmp.geo.areas import read_area, read_corridor
 
+    for name, what in (("area", "AREA"), ("drone", "--drone")):
+        if not options[name]:
+            raise InputError(f"{what} is missing; or say --rest for the rest of the survey's plan")
     take = options.pop
     if options["gsd_m"] and options["height_agl_m"]:
         raise InputError("--gsd and --height each fix the height; give one of them")

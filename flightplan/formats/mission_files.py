@@ -30,6 +30,8 @@ _ROUTES = re.compile(r"(^|/)(waylines\.wpml|[^/]*\.kml)$")
 
 PLAN_FILE, PLAN_VERSION = "plan.json", 1
 """What was asked of a plan and what came of it, beside its missions."""
+TAKEN = "taken.csv"
+"""Photographs taken before, of a plan that is the rest of another."""
 SUMS = "plan.sha256"
 """Digests of what was written, by which files edited since are told."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flightplan.outputs.briefing import write_page
 from flightplan.outputs.plan_map import (
+    BEFORE,
     CONTOUR,
     DrawnSortie,
     PlanPicture,
@@ -159,6 +160,7 @@ def _draw_legend(
     marks = [
         key("area", "#000000", "line"),
         *([key("exclusion", BAD, "hatch")] if plan.exclusions else []),
+        *([key("photographs taken before", BEFORE, "o")] if len(plan.before) else []),
         key("A, B … take-off", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
         *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,7 @@ from flightplan.formats.mission_files import (
     PLAN_FILE,
     PLAN_VERSION,
     SUMS,
+    TAKEN,
     file_below,
     formats_of,
     points_too_many,
@@ -50,7 +51,7 @@ from flightplan.plan.planning import FlightPlan
 from flightplan.proof.certificate import write_certificate, write_rasters
 from flightplan.terrain.terrain import bounds_about, read_terrain
 from tmp.errors import InputError
-from tmp.files import read_json, replacing_folder
+from tmp.files import read_json, replacing_folder, write_json
 from tmp.geo.frames import country_near, position_in_words
 from tmp.lock import locked_survey
 from tmp.survey import StrPath, Survey, create_survey, read_settings, refuse_other_folder
@@ -62,11 +63,12 @@ AROUND_M, AROUND_STEPS = 25.0, 2
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
 CERTIFICATE = "certificate.json"
 PROOF, NOTES = "proof", "notes.txt"
+PROGRESS = "flights.json"
 FORMER = "previous-"
 """A plan that another took the place of, whole: ``previous-20261130T120305Z``."""
 FAR_M = 5000.0
 """Farther than this from the survey's photographs or former plan another place is meant."""
-FLOWN = ("flown-*", "flights.json", "replaced-*")
+FLOWN = ("flown-*", PROGRESS, "replaced-*")
 """Records of flights, which outlive a plan."""
 
 
@@ -115,6 +117,10 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         notes = _write_missions(folder, missions, plan)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
+        if plan.before.lines:
+            layout = plan.layout
+            taken = plan.before.taken(layout.setting.terrain, layout.spacing.height_agl_m)
+            taken.write(folder / TAKEN, layout.setting.frame)
         (folder / PLAN_FILE).write_text(
             json.dumps(summary(plan, missions), indent=2) + "\n", "utf-8"
         )
@@ -126,6 +132,7 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         lines = (f"{digest}  {file}\n" for file, digest in sums.items())
         (folder / SUMS).write_text("".join(lines), "utf-8", newline="\n")
         kept = _carry_on(survey.plan_dir, folder) if former else ""
+    _forget_progress(survey.plan_dir / PROGRESS)
     for older in survey.plan_dir.glob(f"{FORMER}*/{FORMER}*"):
         older.replace(survey.plan_dir / older.name)
     return PlanFiles(
@@ -135,6 +142,13 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         notes=notes,
         kept=f"the former plan is kept in {survey.plan_dir / former}{kept}" if former else "",
     )
+
+
+def _forget_progress(path: Path) -> None:
+    """Take out of the records how far former sorties got: those of the new plan are others."""
+    if path.is_file():
+        content = read_json(path, remedy="move it away")
+        write_json(path, content | {"sorties": {}}, indent=1, for_people=True)
 
 
 def _refuse_elsewhere(survey: Survey, plan: FlightPlan) -> None:
@@ -273,20 +287,48 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
             }
             for flight, way, mission in zip(sorties.flights, plan.ways, missions, strict=True)
         ],
-        "lines": [_flown_line(plan, line) for line in sorties.lines],
+        "lines": [
+            *(
+                _flown_line(plan, line, number)
+                for number, flight in enumerate(sorties.flights, start=1)
+                for line in flight.lines
+            ),
+            *(_flown_line(plan, line, None) for line in plan.before.lines),
+        ],
+        "asked": {
+            "source": request.area.source,
+            "height_agl_m": request.height_agl_m,
+            "speed_m_s": request.speed_m_s,
+            "takeoffs": [list(place) for place in request.takeoffs],
+            "wind": asdict(request.wind) if request.wind else None,
+            "bounds": asdict(request.bounds),
+            "allowed": sorted(request.allowed),
+        },
+        "laid_out": {
+            "gsd_m": plan.layout.request.gsd_m,
+            "frontlap": plan.layout.request.overlap.front,
+            "sidelap": plan.layout.request.overlap.side,
+        },
         "passed": plan.certificate.passed,
         "warnings": list(plan.warnings),
         "findings": [finding.line for finding in plan.findings],
     }
 
 
-def _flown_line(plan: FlightPlan, line: Line) -> dict[str, Any]:
-    """Return where a line is flown and photographed: what its photographs are told by."""
+def _flown_line(plan: FlightPlan, line: Line, sortie: int | None) -> dict[str, Any]:
+    """Return where a line is flown and photographed: what its photographs are told by.
+
+    `sortie` is None for what was flown before.
+    """
     entry, start, end, leave = _lon_lat(plan, line.flown)
     return {
         "flown": [entry, leave],
         "photographed": [start, end],
+        "photographs": line.photos,
+        "pitch_deg": line.pitch_deg,
+        "extra": line.extra,
         "regular": line.pitch_deg == NADIR_DEG and not line.extra,
+        "sortie": sortie,
     }
 
 
@@ -341,6 +383,7 @@ def picture_of(
         exclusions=plan.layout.setting.exclusions,
         facts=dict(facts_of(plan)) | {one.what: one.when for one in light},
         files=files,
+        before=plan.before.places,
         warnings=[*plan.warnings, *(finding.message for finding in plan.findings)],
     )
 
@@ -369,6 +412,8 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     """Return the plan's figures as a person reads them: name and value."""
     spacing, sorties, request = plan.layout.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
+    before = plan.before
+    flown = f"{len(before.lines)} lines or parts of lines, {len(before.places)} photographs"
     return [
         ("place", place_of(plan)),
         ("take-off", "as you gave it" if request.takeoffs else "assumed; give yours, --takeoff"),
@@ -380,6 +425,7 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("lines apart", f"{spacing.line_m:.1f} m"),
         ("photographs apart", photographs_apart(plan)),
         ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
+        *([("flown before", flown)] if before.lines else []),
         ("photographs", f"{plan.photos}"),
         ("card space", f"{card_gb(plan.photos, request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),

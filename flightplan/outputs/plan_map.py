@@ -44,6 +44,8 @@ SHARPNESS = ((0.0, "#b5dcc4"), (0.8, "#e3f1e6"), (1.01, "#f9c58d"), (1.2, "#e060
              (1.6, "#8c0d25"))  # fmt: skip
 """Fraction of the ground sampling distance asked from which each colour holds."""
 UNSEEN = "#4a4a4a"
+BEFORE = "#5c6670"
+"""Of photographs taken before."""
 OPACITY = 205
 MOST_CELLS = 1400
 """Longest side of a raster on the map."""
@@ -90,6 +92,8 @@ class PlanPicture:
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the head of the page says: name to value."""
     warnings: Sequence[str] = ()
+    before: Float = field(default_factory=lambda: np.empty((0, 2)))
+    """Where photographs were taken before, (K, 2)."""
     files: Sequence[tuple[str, str]] = ()
     """Which files go where: path in the plan's folder, and device and program."""
 
@@ -135,6 +139,7 @@ class Layer:
 def plan_layers(plan: PlanPicture) -> list[Layer]:
     """Return the layers that a reader can switch."""
     photographs = sum(len(sortie.photos) for sortie in plan.sorties)
+    before = [Layer(name="before", label="Photographs taken before")]
     sharp = [Layer(name="gsd", label="Ground sampling distance", shown=False)]
     return [
         Layer(name="count", label="Photographs of each place"),
@@ -144,6 +149,7 @@ def plan_layers(plan: PlanPicture) -> list[Layer]:
         Layer(name="ways", label="Ways between lines"),
         Layer(name="lines", label="Flight lines"),
         Layer(name="photos", label="Photographs", shown=photographs <= MANY_PHOTOGRAPHS),
+        *(before if len(plan.before) else []),
         Layer(name="failing", label="Worst places"),
     ]
 
@@ -165,6 +171,7 @@ def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) ->
         plotting.draw_area(
             axes, plan.area, fc="none", ec=css, lw=width, zorder=2.1, gid="layer-area"
         )  # fmt: skip
+    plotting.draw_dots(axes, plan.before, 3, BEFORE, zorder=2.5, gid="layer-before")
     for number, sortie in enumerate(plan.sorties):
         _draw_sortie(axes, sortie, SORTIES[number % len(SORTIES)])
     _draw_badges(axes, plan)

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.path import PathOptions, plan_path
-from flightplan.coverage.routes import Airspace, Line, Pattern, Route, route_over, route_path
+from flightplan.coverage.routes import (
+    NADIR_DEG,
+    Airspace,
+    Line,
+    Pattern,
+    Route,
+    route_over,
+    route_path,
+)
 from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
@@ -260,7 +268,12 @@ def asked_of(request: PlanRequest, layout: Layout) -> Asked:
     )
 
 
-def _lay(request: PlanRequest) -> Layout:
+def lay_lines(request: PlanRequest, lines: Sequence[Line]) -> Layout:
+    """Lay out lines that are known already, in the order given; those cut short get new runs."""
+    return _lay(request, lines)
+
+
+def _lay(request: PlanRequest, known: Sequence[Line] | None = None) -> Layout:
     band_m = _band_m(request)
     spacing = _spacing(request, band_m)
     motion = Motion(
@@ -272,7 +285,8 @@ def _lay(request: PlanRequest) -> Layout:
     )
     run_in_m = motion.stopping_m + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
-    _refuse_out_of_reach(request, setting, spacing)
+    if known is None:
+        _refuse_out_of_reach(request, setting, spacing)
     options = PathOptions(
         views=request.asked_views,
         heading_deg=request.heading_deg,
@@ -283,14 +297,26 @@ def _lay(request: PlanRequest) -> Layout:
         middle=setting.middle,
         home=setting.takeoffs[0] if setting.takeoffs else None,
     )
-    route = plan_path(
-        setting.area,
-        _pattern(spacing, request),
-        motion,
-        exclusions=setting.forbidden,
-        options=options,
-    )
-    oblique = _oblique(route, request, setting, motion, options, band_m)
+    oblique = None
+    if known is None:
+        route = plan_path(
+            setting.area,
+            _pattern(spacing, request),
+            motion,
+            exclusions=setting.forbidden,
+            options=options,
+        )
+        oblique = _oblique(route, request, setting, motion, options, band_m)
+    else:
+        airspace = setting.airspace
+        lines = [
+            line if line.run_in_m and line.run_out_m else airspace.with_runs(line, run_in_m)
+            for line in known
+        ]
+        down = [line for line in lines if line.pitch_deg == NADIR_DEG]
+        ahead = [line for line in lines if line.pitch_deg != NADIR_DEG]
+        route = route_over(down or ahead, airspace, motion)
+        oblique = route_over(ahead, airspace, motion) if down and ahead else None
     way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
     reach_m = max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2
     setting = with_terrain(setting, request, way, MARGIN_M, spare_m=reach_m + run_in_m)

@@ -25,10 +25,12 @@ from flightplan.plan.layout import (
     asked_of,
     close_gaps,
     join_routes,
+    lay_lines,
     lay_out,
     reaching,
 )
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
+from flightplan.plan.rest import Before, MarkedFlown, left_of, read_former
 from flightplan.plan.ways import SAME_M, FlightWay, Release, lay_way, line_speed, points_of, way_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
@@ -40,7 +42,7 @@ from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import country_near, position_in_words
 from tmp.progress import Track, silent
-from tmp.survey import StrPath
+from tmp.survey import StrPath, Survey
 
 Float = NDArray[np.float64]
 
@@ -76,6 +78,8 @@ class FlightPlan:
     coverage: Coverage
     asked: Asked
     certificate: Certificate
+    before: Before
+    """What was flown before, of a plan that is the rest of another."""
     profiles: tuple[Profile, ...]
     """The whole way of each sortie over the ground."""
     findings: tuple[Finding, ...]
@@ -149,6 +153,43 @@ def _area(given: StrPath | SurveyArea) -> SurveyArea:
     return given if isinstance(given, SurveyArea) else read_area(os.fspath(given))
 
 
+def plan_rest(
+    survey: StrPath,
+    *,
+    flown: Sequence[MarkedFlown] = (),
+    equipment: Iterable[Path] | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+    **options: Unpack[PlanOptions],
+) -> FlightPlan:
+    """Plan the lines of a survey's plan that were not flown, and prove both parts together.
+
+    Parameters
+    ----------
+    survey : path or Survey
+        With a plan, and the photographs of its flights or what ``tmp fly`` recorded of them.
+    flown : sequence of MarkedFlown
+        What was flown though no photograph says so.
+    equipment, workers, track
+        As `plan_survey` takes them.
+    **options : PlanOptions
+        What is to be otherwise than in the former plan; detail and overlap are as they were.
+
+    Raises
+    ------
+    InputError, VersionError
+        As `make_plan` does, and if there is no plan, nothing of it was flown, or all was.
+    """
+    home = Survey(folder=Path(survey))
+    files = user_files(home.folder) if equipment is None else equipment
+    former = read_former(home, read_catalogue(files), **options)
+    left, before = left_of(former, home, flown)
+    layout = lay_lines(former.laid_out, left)
+    return _proved(
+        former.request, layout, before, workers=workers or os.cpu_count() or 1, track=track
+    )
+
+
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
     """Plan a survey and prove it.
 
@@ -159,15 +200,33 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         `flightplan.coverage.sorties` and `flightplan.proof.rules`.
     """
     layout, words = lay_out(request, workers=workers)
-    setting = layout.setting
+    return _proved(request, layout, Before.nothing(), words, workers=workers, track=track)
+
+
+def _proved(
+    request: PlanRequest,
+    layout: Layout,
+    before: Before,
+    words: tuple[str, ...] = (),
+    *,
+    workers: int,
+    track: Track,
+) -> FlightPlan:
+    """Return the plan over a layout, proved together with what was flown before."""
+    setting, height_m = layout.setting, layout.spacing.height_agl_m
     camera = request.proving_camera.camera()
     for spare in range(PROOFS):
         layout, sorties, ways, release, guessed = _flights(layout)
         setting = layout.setting
         photos = photos_of(sorties, ways)
-        coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
-        taken = regular(photos, sorties.lines) & np.concatenate([way.on_line for way in ways])
-        laps = measure_laps(photos, camera, setting.terrain, regular=taken)
+        lines, first = (*sorties.lines, *before.lines), len(sorties.lines)
+        seen = Photos.joined(photos, before.taken(setting.terrain, height_m, first))
+        coverage = prove(seen, camera, layout.ground, workers=workers, track=track)
+        pattern = Photos.joined(photos, before.planned(setting.terrain, height_m, first))
+        on_line = np.concatenate([way.on_line for way in ways])
+        taken = regular(pattern, lines)
+        taken[: len(photos)] &= on_line
+        laps = measure_laps(pattern, camera, setting.terrain, regular=taken)
         if spare == PROOFS - 1:
             break
         # What is added moves the rest a little; a photograph to spare keeps that from mattering.
@@ -176,7 +235,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
             route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
         if not more:
             sidelap = request.overlap.side
-            route, more = close_gaps(layout, sidelap, laps, sorties.lines, coverage)
+            route, more = close_gaps(layout, sidelap, laps, lines, coverage)
         if not more:
             break
         layout, words = replace(layout, route=route), words + more
@@ -211,6 +270,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         coverage=coverage,
         asked=asked,
         certificate=certificate,
+        before=before,
         profiles=profiles,
         findings=findings,
         warnings=_warnings(layout, sorties, ways, guessed),
