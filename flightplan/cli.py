@@ -330,18 +330,17 @@ def _say(plan: FlightPlan, files: PlanFiles) -> None:
             f"{minutes(flight.time_s)}, {100 * flight.energy_share:.0f} % of battery "
             f"{flight.battery}, {flight.farthest_m:.0f} m away at the most"
         )
-    for check in plan.certificate.checks:
-        click.echo(plan.certificate.line_of(check))
-    for words in plan.certificate.repairs:
-        click.echo(f"repaired {words}")
-    for finding in plan.findings:
-        click.echo(finding.line)
-    for warning in plan.warnings:
-        click.echo(f"warning: {warning}")
-    if files.notes:
-        click.echo(f"of the files for {files.own}, which your drone flies:")
-    for note in files.notes:
-        click.echo(f"  {note}")
+    own = [f"of the files for {files.own}, which your drone flies:"] if files.notes else []
+    for line in (
+        *map(plan.certificate.line_of, plan.certificate.checks),
+        *(f"repaired {words}" for words in plan.certificate.repairs),
+        *(finding.line for finding in plan.findings),
+        *(f"warning: {warning}" for warning in plan.warnings),
+        *own,
+        *(f"  {note}" for note in files.notes),
+        *files.left_out,
+    ):
+        click.echo(line)
     click.echo(f"which file goes where, and notes on the other files: {files.folder / NOTES}")
     if files.kept:
         click.echo(files.kept)

@@ -34,16 +34,11 @@ from flightplan.formats.mission_files import (
     TAKEN,
     file_below,
     formats_of,
-    points_too_many,
+    why_not_written,
     write_mission,
 )
 from flightplan.outputs.briefing import Briefing, LightWindow, hours, minutes, write_briefing
-from flightplan.outputs.light_windows import (
-    glint_windows,
-    multispectral_windows,
-    raking_windows,
-    sun_day,
-)
+from flightplan.outputs.light_windows import light_of
 from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
 from flightplan.plan.missions import missions_of
@@ -82,6 +77,8 @@ class PlanFiles:
     """Kind of file that is the drone's own."""
     notes: tuple[str, ...]
     """What a person flying the drone's own file must know."""
+    left_out: tuple[str, ...] = ()
+    """Files that the app would not open, each with the reason."""
     kept: str = ""
     """What became of the former plan, in words; empty where there was none."""
 
@@ -140,6 +137,7 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         missions=missions,
         own=FORMATS[formats_of(plan.request.drone)[0]].title,
         notes=notes,
+        left_out=left_out(plan.request.drone, missions),
         kept=f"the former plan is kept in {survey.plan_dir / former}{kept}" if former else "",
     )
 
@@ -216,8 +214,18 @@ def _carry_on(former: Path, folder: Path) -> str:
 def files_for(drone: Drone, missions: Sequence[Mission]) -> tuple[tuple[str, str], ...]:
     """Return which files a plan for a drone has, and where each goes; the one to use first."""
     wanted = formats_of(drone)
-    written = [one for one in wanted if not points_too_many(one, missions, drone)]
+    written = [one for one in wanted if not why_not_written(one, missions, drone)]
     return tuple((file_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in written)
+
+
+def left_out(drone: Drone, missions: Sequence[Mission]) -> tuple[str, ...]:
+    """Return which files a plan for a drone lacks, each with the reason."""
+    wanted = formats_of(drone)
+    return tuple(
+        f"{file_below(one, wanted, 'sortie-N')} {reason}"
+        for one in wanted
+        if (reason := why_not_written(one, missions, drone))
+    )
 
 
 def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan) -> tuple[str, ...]:
@@ -228,8 +236,8 @@ def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan)
     notes: dict[str, dict[str, None]] = {}
     for format_ in wanted:
         said = notes.setdefault(FORMATS[format_].title, {})
-        if too_many := points_too_many(format_, missions, drone):
-            said[too_many] = None
+        if reason := why_not_written(format_, missions, drone):
+            said[reason] = None
             continue
         for mission in missions:
             file = folder / file_below(format_, wanted, mission.name)
@@ -309,6 +317,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
             "frontlap": plan.layout.request.overlap.front,
             "sidelap": plan.layout.request.overlap.side,
         },
+        "left_out": list(left_out(request.drone, missions)),
         "passed": plan.certificate.passed,
         "warnings": list(plan.warnings),
         "findings": [finding.line for finding in plan.findings],
@@ -336,31 +345,6 @@ def _lon_lat(plan: FlightPlan, places: Iterable[tuple[float, float]] | Float) ->
     """Return longitude and latitude of plan points, as JSON takes them."""
     found = plan.layout.setting.frame.geodetic_from_plan(np.asarray(places))
     return [[float(lon), float(lat)] for lon, lat in np.round(found, 9)]
-
-
-def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
-    """Return when the light serves on the day of the plan."""
-    lon_deg, lat_deg = plan.request.area.centre
-    day = sun_day((lon_deg + 180.0) % 360.0 - 180.0, lat_deg, plan.request.day)
-    high, remark = multispectral_windows(day)
-    found = [LightWindow(what="sun", when=day.said.removeprefix("sun "))]
-    for what, windows in (
-        (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
-        ("raking light, for earthworks", raking_windows(day)),
-        (
-            "sun mirrored by water and wet ice: avoid",
-            glint_windows(day, plan.request.proving_camera.camera()),
-        ),
-    ):
-        said = "; ".join(window.said(day.zone) for window in windows)
-        found.append(LightWindow(what=what, when=said or "not on this day"))
-    found.append(
-        LightWindow(
-            what="local time",
-            when=f"{day.zone}, from the longitude; clocks there may differ by 1 or 2 h",
-        )
-    )
-    return tuple(found)
 
 
 def picture_of(

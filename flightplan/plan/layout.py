@@ -21,6 +21,7 @@ from flightplan.coverage.routes import (
     Line,
     Pattern,
     Route,
+    inserted,
     route_over,
     route_path,
 )
@@ -105,7 +106,7 @@ def add_photographs(
         for line in repaired.lines[len(old) :]
     ]
     new = [line for line in new if airspace.reaches(old[0].entry, line, layout.motion)]
-    return route_over(_inserted(old, new), airspace, layout.motion), repaired.words
+    return route_over(inserted(old, new), airspace, layout.motion), repaired.words
 
 
 def close_gaps(
@@ -138,7 +139,7 @@ def close_gaps(
         f"{len(new)} {'line' if len(new) == 1 else 'lines'} of "
         f"{sum(line.photos for line in new)} photographs added between neighbours too far apart.",
     )
-    return route_over(_inserted(list(route.lines), new), airspace, layout.motion), words
+    return route_over(inserted(list(route.lines), new), airspace, layout.motion), words
 
 
 def _filling(
@@ -160,28 +161,6 @@ def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
     known = shapely.box(*setting.terrain.bounds).buffer(-run_in_m, join_style="mitre")
     beyond = shapely.box(*setting.terrain.bounds).buffer(FAR_M).difference(known)
     return setting.airspace.solid.union(beyond)
-
-
-def _inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:
-    """Return lines with new ones put where they cost the shortest detour."""
-    ordered = list(lines)
-    for line in new:
-        best = math.inf, 0, line
-        for place in range(len(ordered) + 1):
-            for turned in (line, line.reversed()):
-                before = ordered[place - 1] if place else None
-                after = ordered[place] if place < len(ordered) else None
-                detour = _gap(before, turned) + _gap(turned, after) - _gap(before, after)
-                if detour < best[0]:
-                    best = detour, place, turned
-        ordered.insert(best[1], best[2])
-    return ordered
-
-
-def _gap(before: Line | None, after: Line | None) -> float:
-    if before is None or after is None:
-        return 0.0
-    return float(math.dist(before.exit, after.entry))
 
 
 def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion) -> Route:

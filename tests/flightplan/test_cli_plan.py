@@ -292,8 +292,11 @@ def test_every_mission_file_is_read_and_one_that_was_edited_is_told(tmp_path: Pa
 def test_files_that_the_app_would_not_open_are_not_written(tmp_path: Path) -> None:
     area = "POLYGON ((8 47, 8.004 47, 8.004 47.002, 8 47.002, 8 47))"
     words = ("--crs", "EPSG:4326", "--drone", "mini 4 pro", "--gsd", "2cm")
-    assert tmp("plan", area, "-o", tmp_path / "s", *words).exit_code == 0
+    result = tmp("plan", area, "-o", tmp_path / "s", *words)
+    assert result.exit_code == 0, result.output
+    assert "dji-photo/sortie-N.kmz not written: a sortie takes" in result.output
     folder = tmp_path / "s" / "plan"
+    assert len(json.loads((folder / "plan.json").read_text())["left_out"]) == 1
     assert (folder / "dji-timer" / "sortie-1.kmz").is_file()
     assert not (folder / "dji-photo").exists()
     notes = (folder / "notes.txt").read_text()
