@@ -172,6 +172,9 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     is_flag=True,
     help="Stay over the area; its edges are seen less often.",
 )
+@click.option(
+    "--basemap", type=FILE, help="Your own GeoTIFF or MBTiles, drawn below the map of the plan."
+)
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the flight.  [default: today]")
 @click.option(
     "--reserve",
@@ -210,6 +213,7 @@ def plan(
     survey: Path,
     equipment: Path | None,
     elsewhere: bool,
+    basemap: Path | None,
     workers: int | None,
     rest: bool,
     flown: tuple[MarkedFlown, ...],
@@ -224,12 +228,15 @@ def plan(
     is kept.
     """
     from flightplan.equipment.catalogue import user_files
+    from flightplan.outputs.basemap import open_basemap
     from flightplan.outputs.plan_folder import write_plan
     from flightplan.plan.planning import plan_rest, plan_survey
     from tmp.progress import bar
 
     if flown and not rest:
         raise InputError("--flown says what was flown of a plan; give it with --rest")
+    if basemap:
+        open_basemap(basemap).close()
     asked = _given_of_rest(click.get_current_context()) if rest else _asked(options)
     catalogues = [*user_files(survey), *([equipment] if equipment else [])]
     with bar() as track:
@@ -238,7 +245,7 @@ def plan(
             made = plan_rest(survey, flown=flown, **common, **asked)
         else:
             made = plan_survey(**common, **asked)
-        files = write_plan(made, survey, elsewhere=elsewhere)
+        files = write_plan(made, survey, elsewhere=elsewhere, basemap=basemap)
     _say(made, files)
     if not made.certificate.passed:
         raise InputError(
@@ -260,7 +267,7 @@ def _given_of_rest(context: click.Context) -> dict[str, Any]:
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    for name in ("survey", "equipment", "elsewhere", "workers", "rest", "flown"):
+    for name in ("survey", "equipment", "elsewhere", "basemap", "workers", "rest", "flown"):
         said.pop(name, None)
     changed = {name: said.pop(name) for name in OF_A_DAY if name in said}
     if said:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from flightplan.outputs.briefing import write_page
 from flightplan.outputs.plan_map import (
     BEFORE,
-    CONTOUR,
     DrawnSortie,
     PlanPicture,
     count_keys,
@@ -164,7 +163,7 @@ def _draw_legend(
         key("A, B … take-off", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
         *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),
-        *([key(f"heights every {contours_m:g} m", CONTOUR, "line")] if contours_m else []),
+        *([key(f"heights every {contours_m:g} m", plan.contour, "line")] if contours_m else []),
     ]
     for title, keys in (
         ("Photographs of each place (share)", [key(label, css) for label, css in counts]),

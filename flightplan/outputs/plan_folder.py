@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -83,11 +83,14 @@ class PlanFiles:
     """What became of the former plan, in words; empty where there was none."""
 
 
-def write_plan(plan: FlightPlan, to: StrPath, *, elsewhere: bool = False) -> PlanFiles:
+def write_plan(
+    plan: FlightPlan, to: StrPath, *, elsewhere: bool = False, basemap: Path | None = None
+) -> PlanFiles:
     """Write everything about a plan into the ``plan`` folder of a survey, made if need be.
 
     A former plan is kept whole in a folder within, ``previous-TIME``; what a person has put beside
-    it, and the records of flights, are in the new one too.
+    it, and the records of flights, are in the new one too.  The map shows a `basemap` below, a
+    GeoTIFF, MBTiles or GeoPackage of tiles.
 
     Raises
     ------
@@ -102,10 +105,10 @@ def write_plan(plan: FlightPlan, to: StrPath, *, elsewhere: bool = False) -> Pla
         create_survey(survey)
         if not elsewhere:
             _refuse_elsewhere(survey, plan)
-        return _write(plan, survey)
+        return _write(plan, survey, basemap)
 
 
-def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
+def _write(plan: FlightPlan, survey: Survey, basemap: Path | None) -> PlanFiles:
     """Write a plan into a survey whose lock is held."""
     missions = missions_of(plan)
     title = survey.folder.resolve().name
@@ -123,7 +126,7 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         )
         light = light_of(plan)
         picture = picture_of(plan, missions, title, light, files_for(plan.request.drone, missions))
-        write_map(folder / PICTURE, folder / MAP, picture)
+        write_map(folder / PICTURE, folder / MAP, replace(picture, basemap=basemap))
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
         sums = {file: _digest(folder / file) for file in _files(folder)}
         lines = (f"{digest}  {file}\n" for file, digest in sums.items())
