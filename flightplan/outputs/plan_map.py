@@ -189,7 +189,8 @@ def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) ->
         plotting.draw_area(
             axes, plan.area, fc="none", ec=css, lw=width, zorder=2.1, gid="layer-area"
         )  # fmt: skip
-    plotting.draw_dots(axes, plan.before, 3, BEFORE, zorder=2.5, gid="layer-before")
+    if len(plan.before):
+        plotting.draw_dots(axes, plan.before, 3, BEFORE, zorder=2.5, gid="layer-before")
     for number, sortie in enumerate(plan.sorties):
         _draw_sortie(axes, sortie, SORTIES[number % len(SORTIES)])
     _draw_badges(axes, plan)
