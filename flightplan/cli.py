@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 DEFAULT_GSD_M = 0.025
 OF_A_DAY = ("takeoffs", "wind", "day", "reserve", "dem", "dem_datum", "allowed")
 """What may change between the parts of a survey."""
+GROUPS = {
+    "What": ("survey", "drone", "cameras", "equipment"),
+    "Ground": (
+        *("width_m", "layer", "crs", "exclusions", "keep_inside", "dem", "dem_datum", "basemap"),
+    ),
+    "Detail and overlap": (
+        *("gsd_m", "height_agl_m", "frontlap", "sidelap", "views", "speed_m_s", "exposure_s"),
+    ),
+    "Lines": ("heading_deg", "double_grid", "oblique_deg"),
+    "Flight": ("takeoffs", "wind", "day", "reserve", "height_limit", "sight", "allowed"),
+    "Rest of a survey": ("rest", "flown"),
+}
+"""Options by what they are about, as the help lists them."""
 FILE = click.Path(path_type=Path)
 
 
@@ -97,8 +110,26 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     return Wind(speed_m_s=float(found[1]) * factor, from_deg=float(found[3]) % 360.0)
 
 
+class _Grouped(click.Command):
+    """A command whose help lists options by what they are about."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each of `GROUPS`, and then the others."""
+        records = {
+            option.name: record
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx))
+        }
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([records.pop(name) for name in names])
+        with formatter.section("Other options"):
+            formatter.write_dl(list(records.values()))
+
+
 # Options that stand for a field of `PlanRequest` have its name.
 @click.command(
+    cls=_Grouped,
     short_help="Plan a survey of a polygon, and prove that it covers.",
     epilog="Example: tmp plan dig.kml -o dig --drone 'DJI Mini 4 Pro' --gsd 2.5cm",
 )
@@ -129,8 +160,20 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     callback=_exposure,
     help="Longest time of exposure: blur bounds the speed.",
 )
-@click.option("--frontlap", default="80", show_default=True, callback=_overlap, help="Per cent.")
-@click.option("--sidelap", default="70", show_default=True, callback=_overlap, help="Per cent.")
+@click.option(
+    "--frontlap",
+    default="80",
+    show_default=True,
+    callback=_overlap,
+    help="Per cent, along lines.",
+)
+@click.option(
+    "--sidelap",
+    default="70",
+    show_default=True,
+    callback=_overlap,
+    help="Per cent, between lines.",
+)
 @click.option(
     "--views",
     type=click.IntRange(min=1),
@@ -147,13 +190,13 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     multiple=True,
     metavar="LON,LAT",
     callback=_places,
-    help="Several may do.",
+    help="Where you take off; several may do.",
 )
 @click.option(
     "--wind",
     metavar="SPEED@FROM",
     callback=_wind,
-    help="Such as 6m/s@240: from the south-west.",
+    help="Of the day, such as 6m/s@240: from the south-west.",
 )
 @click.option(
     "--heading", "heading_deg", type=click.FloatRange(0, 360), help="Course of the lines."
@@ -175,7 +218,12 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 @click.option(
     "--basemap", type=FILE, help="Your own GeoTIFF or MBTiles, drawn below the map of the plan."
 )
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the flight.  [default: today]")
+@click.option(
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Of the flight.  [default: today]",
+)
 @click.option(
     "--reserve",
     type=click.FloatRange(5, 80),
@@ -183,8 +231,12 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     show_default=True,
     help="Per cent of the battery kept for landing.",
 )
-@click.option("--height-limit", type=click.FloatRange(min=10), help="Metres.  [default: 120]")
-@click.option("--sight", type=click.FloatRange(min=10), help="Metres from the pilot.")
+@click.option(
+    "--height-limit", type=click.FloatRange(min=10), help="Metres above the ground.  [default: 120]"
+)
+@click.option(
+    "--sight", type=click.FloatRange(min=10), help="Metres from the pilot.  [default: 500]"
+)
 @click.option("--allow", "allowed", multiple=True, metavar="RULE", help="Override a rule.")
 @click.option(
     "--width",

@@ -374,3 +374,19 @@ def test_the_mission_reads_back_with_its_take_off(survey: Path) -> None:
     mission = read_mission(survey / "plan" / "sortie-1.plan")
     assert mission.takeoff is not None
     assert sum(p.photo_spacing_m > 0 for p in mission.waypoints) > 0
+
+
+def test_the_help_lists_every_option_once_by_what_it_is_about() -> None:
+    from flightplan.cli import GROUPS, plan
+
+    said = tmp("plan", "--help").output
+    names = [name for group in GROUPS.values() for name in group]
+    assert len(names) == len(set(names))
+    assert all(f"\n{title}:\n" in said for title in GROUPS)
+    for option in plan.params:
+        if option.param_type_name == "option":
+            assert len(re.findall(rf"^ .*{option.opts[-1]}\b(?!-)", said, re.MULTILINE)) >= 1
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
+    for option in plan.params:
+        if option.param_type_name == "option":
+            assert f"`{option.opts[-1]}" in page, option.opts
