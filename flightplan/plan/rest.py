@@ -7,6 +7,7 @@ taken into the survey, or by a person.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -36,16 +37,19 @@ from tmp.geo.frames import PlanFrame
 from tmp.survey import Survey
 
 Float = NDArray[np.float64]
+_Shot = tuple[float, float, float]
+"""Longitude and latitude of a photograph, and the yaw of its camera, degrees; NaN if not told."""
 
-BESIDE, BESIDE_M = 0.3, (3.0, 8.0)
+BESIDE, BESIDE_M = 0.5, (3.0, 10.0)
 """How far beside a line its photographs may lie, as a share of the line spacing, and the least and
-most of it: consumer GNSS."""
+most of it: consumer GNSS, whose error is that of all of a flight for the most part."""
 TURNED_DEG = 25.0
 """How far a photograph's course may be turned from its line's, either way round."""
 STILL_M = 1.0
 """Photographs nearer to one another than this tell no course."""
-NEAR = 0.75
-"""A station is flown if a photograph lies within this part of the spacing before or behind it."""
+NEAR, NEAR_M = 0.75, 3.0
+"""A station is flown if a photograph lies so near before or behind it: a part of the spacing, and
+at least so far."""
 IN_A_ROW = 2
 """Stations missing in a row from which a line is flown again there; where one is missing the proof
 tells whether that matters."""
@@ -280,25 +284,30 @@ def _told(former: FormerPlan, marked: Sequence[MarkedFlown]) -> list[bool]:
     return told
 
 
-def _recorded(survey: Survey) -> list[tuple[float, float]]:
+def _recorded(survey: Survey) -> list[_Shot]:
     """Return where photographs were triggered, as ``tmp fly`` has recorded it."""
     found = []
     for path in sorted(survey.plan_dir.glob("flown-*.csv")):
         with path.open(encoding="utf-8", errors="replace", newline="") as stream:
             for row in csv.DictReader(stream):
                 with suppress(KeyError, TypeError, ValueError):  # a row that was cut short
-                    found.append((float(row["lon_deg"]), float(row["lat_deg"])))
+                    place = float(row["lon_deg"]), float(row["lat_deg"])
+                    found.append((*place, float(row.get("yaw_deg") or "nan")))
     return found
 
 
-def _ingested(survey: Survey) -> list[tuple[float, float]]:
+def _ingested(survey: Survey) -> list[_Shot]:
     """Return where photographs of the survey were taken, one for each release, in time's order."""
     if not survey.gpkg_path.is_file():
         return []
     captures = [one for one in survey.captures if one.used and one.longitude_deg is not None]
     captures.sort(key=lambda one: (one.flight, one.time_utc.timestamp() if one.time_utc else 0.0))
     found = {
-        one.rig_id or one.name: (one.longitude_deg or 0.0, one.latitude_deg or 0.0)
+        one.rig_id or one.name: (
+            one.longitude_deg or 0.0,
+            one.latitude_deg or 0.0,
+            math.nan if one.gimbal_yaw_deg is None else one.gimbal_yaw_deg,
+        )
         for one in captures
     }
     return list(found.values())
@@ -313,11 +322,16 @@ class _Track:
     """-1 for none."""
 
     @classmethod
-    def of(cls, former: FormerPlan, lon_lat: Sequence[tuple[float, float]]) -> _Track:
-        """Return photographs with the line nearest to each, of those that run its course."""
-        if not lon_lat:
+    def of(cls, former: FormerPlan, shots: Sequence[_Shot]) -> _Track:
+        """Return photographs with the line nearest to each, of those that run its course.
+
+        The course is that of the camera where it is told, or from the photograph before to the
+        one behind; either may agree.
+        """
+        if not shots:
             return cls(places=np.empty((0, 2)), line=np.empty(0, int))
-        places = former.frame.plan_from_geodetic(lon_lat)
+        told = np.array(shots, float)
+        places = former.frame.plan_from_geodetic(told[:, :2])
         before, after = places[:1], places[-1:]
         steps = np.vstack([places[1:], after]) - np.vstack([before, places[:-1]])
         moving = np.hypot(*steps.T) > STILL_M
@@ -326,7 +340,7 @@ class _Track:
         best_m, line = np.full(len(places), most_m), np.full(len(places), -1)
         for number, one in enumerate(former.lines):
             across = np.abs((places - one.start) @ (-one.course[1], one.course[0]))
-            turned = np.abs((course - one.heading_deg + 90.0) % 180.0 - 90.0)
+            turned = np.fmin(_apart_deg(course, one), _apart_deg(told[:, 2], one))
             on = (across <= best_m) & (~moving | (turned <= TURNED_DEG))
             on &= _within(one, places, former.photo_spacing_m)
             line[on], best_m[on] = number, across[on]
@@ -335,6 +349,11 @@ class _Track:
     def on(self, number: int) -> Float:
         """Return the photographs on a line, (N, 2)."""
         return np.asarray(self.places[self.line == number])
+
+
+def _apart_deg(course_deg: Float, line: Line) -> Float:
+    """Return the angles between courses (N,) and that of a line, either way round."""
+    return np.asarray(np.abs((course_deg - line.heading_deg + 90.0) % 180.0 - 90.0))
 
 
 def _along(line: Line, places: Float) -> Float:
@@ -354,7 +373,7 @@ def _flown_stations(line: Line, places: Float, spacing_m: float) -> NDArray[np.b
         return np.full(line.photos, False)
     stations = np.linspace(0.0, line.length_m, line.photos)
     away = np.abs(stations[:, None] - _along(line, places)).min(axis=1)
-    return np.asarray(away <= NEAR * (line.spacing_m or spacing_m))
+    return np.asarray(away <= max(NEAR * (line.spacing_m or spacing_m), NEAR_M))
 
 
 def _missing(flown: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -250,3 +250,25 @@ def test_marks_are_read_as_they_are_written() -> None:
     assert marked_from_text("2:5") == MarkedFlown(sortie=2, first=5, last=5)
     with pytest.raises(InputError, match="give a sortie"):
         marked_from_text("2:")
+
+
+def test_lines_nine_metres_apart_are_told_apart_in_spite_of_gnss(
+    tmp_path: Path, undrawn: None
+) -> None:
+    plan = plan_survey(field(90, 60), drone="rehearsal", gsd_m=0.025)
+    assert plan.layout.spacing.line_m < 10.0
+    survey = Survey(folder=tmp_path / "low")
+    write_plan(plan, survey.folder)
+    (way,) = plan.ways
+    first = way.photo_lines < 3
+    places = way.photos[first, :2] + np.random.default_rng(5).normal(0, 2.0, (first.sum(), 2))
+    headings = [plan.sorties.lines[k].heading_deg for k in way.photo_lines[first]]
+    lon_lat = plan.layout.setting.frame.geodetic_from_plan(places)
+    rows = "".join(
+        f"{lon:.7f},{lat:.7f},{yaw:.1f}\n"
+        for (lon, lat), yaw in zip(lon_lat, headings, strict=True)
+    )
+    (survey.plan_dir / "flown-sortie-1.csv").write_text("lon_deg,lat_deg,yaw_deg\n" + rows)
+    left, before = left_of(read_former(survey, read_catalogue()), survey)
+    assert [line.photos for line in left] == [line.photos for line in plan.sorties.lines[3:]]
+    assert len(before.places) > 0.9 * first.sum()
