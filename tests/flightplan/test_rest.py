@@ -255,7 +255,7 @@ def test_marks_are_read_as_they_are_written() -> None:
 def test_lines_nine_metres_apart_are_told_apart_in_spite_of_gnss(
     tmp_path: Path, undrawn: None
 ) -> None:
-    plan = plan_survey(field(90, 60), drone="rehearsal", gsd_m=0.025)
+    plan = plan_survey(field(90, 60), drone="rehearsal", gsd_m=0.02)
     assert plan.layout.spacing.line_m < 10.0
     survey = Survey(folder=tmp_path / "low")
     write_plan(plan, survey.folder)
