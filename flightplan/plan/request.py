@@ -21,7 +21,7 @@ from shapely import MultiPolygon, Point
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Airspace, obstacles_of, without
-from flightplan.coverage.spacing import Overlap
+from flightplan.coverage.spacing import EXPOSURE_S, Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest, no_waypoints
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.proof.rules import RuleLimits, require_rules
@@ -67,6 +67,10 @@ class PlanRequest:
     height_agl_m: float | None = None
     """Height above ground instead: one of the two."""
     overlap: Overlap = field(default_factory=lambda: Overlap(front=0.8, side=0.7))
+    speed_m_s: float | None = None
+    """Faster than this not to fly on lines."""
+    exposure_s: float = EXPOSURE_S
+    """Longest time of exposure, which bounds the speed by blur."""
     views: int | None = None
     """Photographs that shall see every place; by default what the overlaps make possible, up to
     `MOST_VIEWS`."""
@@ -130,6 +134,8 @@ class PlanOptions(TypedDict, total=False):
     gsd_m: float | None
     height_agl_m: float | None
     overlap: Overlap
+    speed_m_s: float | None
+    exposure_s: float
     views: int | None
     dem: Path | None
     dem_datum: str | None
@@ -152,6 +158,8 @@ class Setting:
     frame: PlanFrame
     area: MultiPolygon
     """What is surveyed: the area asked for without the exclusions."""
+    middle: BaseGeometry | None
+    """Line of the corridor that it is, if it is one."""
     exclusions: tuple[BaseGeometry, ...]
     terrain: Terrain
     airspace: Airspace
@@ -187,6 +195,7 @@ def set_plan(request: PlanRequest) -> Setting:
     return Setting(
         frame=frame,
         area=without(whole, solid),
+        middle=frame.to_plan(request.area.middle) if request.area.middle is not None else None,
         exclusions=exclusions,
         terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
         airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
