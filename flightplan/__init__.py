@@ -22,6 +22,7 @@ __all__ = [
     "PlanRequest",
     "RuleLimits",
     "Wind",
+    "plan_rest",
     "plan_survey",
     "read_catalogue",
     "write_plan",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from flightplan.equipment.catalogue import read_catalogue
     from flightplan.equipment.flight_model import Battery, Wind
     from flightplan.outputs.plan_folder import PlanFiles, write_plan
-    from flightplan.plan.planning import FlightPlan, plan_survey
+    from flightplan.plan.planning import FlightPlan, plan_rest, plan_survey
     from flightplan.plan.request import PlanOptions, PlanRequest
     from flightplan.proof.rules import RuleLimits
 else:
@@ -47,6 +48,7 @@ else:
             "PlanOptions": "flightplan.plan.request",
             "PlanRequest": "flightplan.plan.request",
             "Wind": "flightplan.equipment.flight_model",
+            "plan_rest": "flightplan.plan.planning",
             "plan_survey": "flightplan.plan.planning",
             "read_catalogue": "flightplan.equipment.catalogue",
             "write_plan": "flightplan.outputs.plan_folder",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tmp.errors import InputError
 
@@ -15,9 +17,25 @@ if TYPE_CHECKING:
     from flightplan.equipment.flight_model import Wind
     from flightplan.outputs.plan_folder import PlanFiles
     from flightplan.plan.planning import FlightPlan
+    from flightplan.plan.rest import MarkedFlown
     from tmp.geo.areas import SurveyArea
 
 DEFAULT_GSD_M = 0.025
+OF_A_DAY = ("takeoffs", "wind", "day", "reserve", "dem", "dem_datum", "allowed")
+"""What may change between the parts of a survey."""
+GROUPS = {
+    "What": ("survey", "drone", "cameras", "equipment"),
+    "Ground": (
+        *("width_m", "layer", "crs", "exclusions", "keep_inside", "dem", "dem_datum", "basemap"),
+    ),
+    "Detail and overlap": (
+        *("gsd_m", "height_agl_m", "frontlap", "sidelap", "views", "speed_m_s", "exposure_s"),
+    ),
+    "Lines": ("heading_deg", "double_grid", "oblique_deg"),
+    "Flight": ("takeoffs", "wind", "day", "reserve", "height_limit", "sight", "allowed"),
+    "Rest of a survey": ("rest", "flown"),
+}
+"""Options by what they are about, as the help lists them."""
 FILE = click.Path(path_type=Path)
 
 
@@ -25,6 +43,26 @@ def _length(_: click.Context, option: click.Parameter, text: str | None) -> floa
     from flightplan.coverage.spacing import length_from_text
 
     return length_from_text(text, option.opts[0]) if text else None
+
+
+def _speed(_: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    from flightplan.coverage.spacing import speed_from_text
+
+    return speed_from_text(text, option.opts[0]) if text else None
+
+
+def _exposure(_: click.Context, option: click.Parameter, text: str) -> float:
+    from flightplan.coverage.spacing import exposure_from_text
+
+    return exposure_from_text(text, option.opts[0])
+
+
+def _flown(
+    _: click.Context, __: click.Parameter, texts: tuple[str, ...]
+) -> tuple[MarkedFlown, ...]:
+    from flightplan.plan.rest import marked_from_text
+
+    return tuple(map(marked_from_text, texts))
 
 
 def _overlap(_: click.Context, option: click.Parameter, text: str) -> float:
@@ -72,14 +110,32 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     return Wind(speed_m_s=float(found[1]) * factor, from_deg=float(found[3]) % 360.0)
 
 
+class _Grouped(click.Command):
+    """A command whose help lists options by what they are about."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of each of `GROUPS`, and then the others."""
+        records = {
+            option.name: record
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx))
+        }
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([records.pop(name) for name in names])
+        with formatter.section("Other options"):
+            formatter.write_dl(list(records.values()))
+
+
 # Options that stand for a field of `PlanRequest` have its name.
 @click.command(
+    cls=_Grouped,
     short_help="Plan a survey of a polygon, and prove that it covers.",
     epilog="Example: tmp plan dig.kml -o dig --drone 'DJI Mini 4 Pro' --gsd 2.5cm",
 )
-@click.argument("area")
+@click.argument("area", required=False)
 @click.option("-o", "--to", "survey", required=True, type=FILE, help="Folder of the survey.")
-@click.option("--drone", required=True, help="As 'tmp cameras' lists them.")
+@click.option("--drone", help="As 'tmp cameras' lists them.")
 @click.option("--camera", "cameras", multiple=True, help="Flown instead of the drone's own.")
 @click.option(
     "--gsd",
@@ -90,8 +146,34 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
 @click.option(
     "--height", "height_agl_m", callback=_length, help="Height above ground instead, such as 60m."
 )
-@click.option("--frontlap", default="80", show_default=True, callback=_overlap, help="Per cent.")
-@click.option("--sidelap", default="70", show_default=True, callback=_overlap, help="Per cent.")
+@click.option(
+    "--speed",
+    "speed_m_s",
+    callback=_speed,
+    help="On lines not to be exceeded, such as 6m/s.  [default: the fastest that serves]",
+)
+@click.option(
+    "--shutter",
+    "exposure_s",
+    default="1/800",
+    show_default=True,
+    callback=_exposure,
+    help="Longest time of exposure: blur bounds the speed.",
+)
+@click.option(
+    "--frontlap",
+    default="80",
+    show_default=True,
+    callback=_overlap,
+    help="Per cent, along lines.",
+)
+@click.option(
+    "--sidelap",
+    default="70",
+    show_default=True,
+    callback=_overlap,
+    help="Per cent, between lines.",
+)
 @click.option(
     "--views",
     type=click.IntRange(min=1),
@@ -113,13 +195,13 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     multiple=True,
     metavar="LON,LAT",
     callback=_places,
-    help="Several may do.",
+    help="Where you take off; several may do.",
 )
 @click.option(
     "--wind",
     metavar="SPEED@FROM",
     callback=_wind,
-    help="Such as 6m/s@240: from the south-west.",
+    help="Of the day, such as 6m/s@240: from the south-west.",
 )
 @click.option(
     "--heading", "heading_deg", type=click.FloatRange(0, 360), help="Course of the lines."
@@ -138,7 +220,15 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     is_flag=True,
     help="Stay over the area; its edges are seen less often.",
 )
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Of the flight.  [default: today]")
+@click.option(
+    "--basemap", type=FILE, help="Your own GeoTIFF or MBTiles, drawn below the map of the plan."
+)
+@click.option(
+    "--day",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="Of the flight.  [default: today]",
+)
 @click.option(
     "--reserve",
     type=click.FloatRange(5, 80),
@@ -146,37 +236,73 @@ def _wind(_: click.Context, __: click.Parameter, text: str | None) -> Wind | Non
     show_default=True,
     help="Per cent of the battery kept for landing.",
 )
-@click.option("--height-limit", type=click.FloatRange(min=10), help="Metres.  [default: 120]")
-@click.option("--sight", type=click.FloatRange(min=10), help="Metres from the pilot.")
+@click.option(
+    "--height-limit", type=click.FloatRange(min=10), help="Metres above the ground.  [default: 120]"
+)
+@click.option(
+    "--sight", type=click.FloatRange(min=10), help="Metres from the pilot.  [default: 500]"
+)
 @click.option("--allow", "allowed", multiple=True, metavar="RULE", help="Override a rule.")
+@click.option(
+    "--width",
+    "width_m",
+    callback=_length,
+    help="Whole width of the corridor to survey along a line, such as 60m.",
+)
 @click.option("--layer", help="Of the area's file, if it holds several.")
 @click.option("--crs", help="Of the area's file, if it does not say.")
+@click.option(
+    "--rest",
+    is_flag=True,
+    help="Plan only what of the survey's plan was not flown: no AREA, as it was asked then.",
+)
+@click.option(
+    "--flown",
+    multiple=True,
+    metavar="SORTIE[:LINES]",
+    callback=_flown,
+    help="With --rest: flown though no photograph says so, such as 1 or 2:1-5.",
+)
 @click.option("--equipment", type=FILE, help="Own cameras and drones.")
 @click.option("--elsewhere", is_flag=True, help="Though photographs or former plan lie far away.")
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: one per core]")
 def plan(
-    survey: Path, equipment: Path | None, elsewhere: bool, workers: int | None, **options: Any
+    survey: Path,
+    equipment: Path | None,
+    elsewhere: bool,
+    basemap: Path | None,
+    workers: int | None,
+    rest: bool,
+    flown: tuple[MarkedFlown, ...],
+    **options: Any,
 ) -> None:
     """Plan a survey of AREA (GeoJSON, KML, KMZ, GeoPackage, shapefile or WKT) into a survey.
+
+    AREA is a polygon, or with --width a line, such as a road or a GPX track.
 
     Writes the missions for your drone's app, a map to look at before take-off, a page to print,
     and the proof that every place is photographed as often and as sharply as asked.  A former plan
     is kept.
     """
     from flightplan.equipment.catalogue import user_files
+    from flightplan.outputs.basemap import open_basemap
     from flightplan.outputs.plan_folder import write_plan
-    from flightplan.plan.planning import plan_survey
+    from flightplan.plan.planning import plan_rest, plan_survey
     from tmp.progress import bar
 
-    asked = _asked(options)
+    if flown and not rest:
+        raise InputError("--flown says what was flown of a plan; give it with --rest")
+    if basemap:
+        open_basemap(basemap).close()
+    asked = _given_of_rest(click.get_current_context()) if rest else _asked(options)
+    catalogues = [*user_files(survey), *([equipment] if equipment else [])]
     with bar() as track:
-        made = plan_survey(
-            equipment=[*user_files(survey), *([equipment] if equipment else [])],
-            workers=workers,
-            track=track,
-            **asked,
-        )
-        files = write_plan(made, survey, elsewhere=elsewhere)
+        common: Any = {"equipment": catalogues, "workers": workers, "track": track}
+        if rest:
+            made = plan_rest(survey, flown=flown, **common, **asked)
+        else:
+            made = plan_survey(**common, **asked)
+        files = write_plan(made, survey, elsewhere=elsewhere, basemap=basemap)
     _say(made, files)
     if not made.certificate.passed:
         raise InputError(
@@ -185,19 +311,64 @@ def plan(
         )
 
 
+def _given_of_rest(context: click.Context) -> dict[str, Any]:
+    """Return what is to be otherwise in the rest of a plan than in the former one.
+
+    Raises
+    ------
+    InputError
+        If more is given than a new day can change.
+    """
+    said = {
+        name: context.params[name]
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    for name in ("survey", "equipment", "elsewhere", "basemap", "workers", "rest", "flown"):
+        said.pop(name, None)
+    changed = {name: said.pop(name) for name in OF_A_DAY if name in said}
+    if said:
+        option = next(one for one in context.command.params if one.name in said)
+        raise InputError(
+            f"{option.opts[0] if option.param_type_name == 'option' else 'AREA'} is as it was "
+            "asked: with --rest only take-off, wind, day, reserve, elevation model and --allow "
+            "may change"
+        )
+    return _joined(changed)
+
+
+def _joined(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as fields of `PlanRequest`, of those that are given."""
+    from flightplan.equipment.flight_model import Battery
+
+    joined = dict(options)
+    if "day" in joined:
+        joined["day"] = joined["day"].date()
+    if "allowed" in joined:
+        joined["allowed"] = frozenset(joined["allowed"])
+    if "reserve" in joined:
+        joined["battery"] = Battery(reserve=joined.pop("reserve") / 100)
+    return joined
+
+
 def _asked(options: dict[str, Any]) -> dict[str, Any]:
     """Return what `plan_survey` takes, with the options put together that belong together."""
     from flightplan.coverage.spacing import Overlap
     from flightplan.equipment.flight_model import Battery
     from flightplan.proof.rules import RuleLimits
-    from tmp.geo.areas import read_area
+    from tmp.geo.areas import read_area, read_corridor
 
+    for name, what in (("area", "AREA"), ("drone", "--drone")):
+        if not options[name]:
+            raise InputError(f"{what} is missing; or say --rest for the rest of the survey's plan")
     take = options.pop
     if options["gsd_m"] and options["height_agl_m"]:
         raise InputError("--gsd and --height each fix the height; give one of them")
     day, limits = take("day"), {"height_agl_m": take("height_limit"), "sight_m": take("sight")}
+    width_m = take("width_m")
+    read = partial(read_corridor, width_m=width_m) if width_m else read_area
     joined = {
-        "area": read_area(_source(take("area")), layer=take("layer"), crs=take("crs")),
+        "area": read(_source(take("area")), layer=take("layer"), crs=take("crs")),
         "overlap": Overlap(front=take("frontlap"), side=take("sidelap")),
         "day": day.date() if day else date.today(),
         "battery": Battery(reserve=take("reserve") / 100),
@@ -223,18 +394,17 @@ def _say(plan: FlightPlan, files: PlanFiles) -> None:
             f"{minutes(flight.time_s)}, {100 * flight.energy_share:.0f} % of battery "
             f"{flight.battery}, {flight.farthest_m:.0f} m away at the most"
         )
-    for check in plan.certificate.checks:
-        click.echo(plan.certificate.line_of(check))
-    for words in plan.certificate.repairs:
-        click.echo(f"repaired {words}")
-    for finding in plan.findings:
-        click.echo(finding.line)
-    for warning in plan.warnings:
-        click.echo(f"warning: {warning}")
-    if files.notes:
-        click.echo(f"of the files for {files.own}, which your drone flies:")
-    for note in files.notes:
-        click.echo(f"  {note}")
+    own = [f"of the files for {files.own}, which your drone flies:"] if files.notes else []
+    for line in (
+        *map(plan.certificate.line_of, plan.certificate.checks),
+        *(f"repaired {words}" for words in plan.certificate.repairs),
+        *(finding.line for finding in plan.findings),
+        *(f"warning: {warning}" for warning in plan.warnings),
+        *own,
+        *(f"  {note}" for note in files.notes),
+        *files.left_out,
+    ):
+        click.echo(line)
     click.echo(f"which file goes where, and notes on the other files: {files.folder / NOTES}")
     if files.kept:
         click.echo(files.kept)

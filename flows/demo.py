@@ -387,8 +387,7 @@ def compare_with_truth(
     mine, its = _camera_centres(reconstruction, truth_dir)
     fit = fit_similarity(mine, its) if fitted else AS_IT_IS
     places = _places_in_map(grid, true, fit)
-    heights = _resampled(products_dir / DSM.file, places)[..., 0]
-    measured = true + fit.scale * (heights - places[..., 2])
+    measured = heights_on_truth(products_dir / DSM.file, grid, true, fit)
     ground = masks[GROUND]
     edges = np.abs(edge_displacements(measured, true, _house_outlines(truth_dir, grid)))
     rgba = np.moveaxis(_resampled(products_dir / ORTHOMOSAIC.file, places), 2, 0)
@@ -408,6 +407,25 @@ def compare_with_truth(
         ortho_m=_median_and_p95(shifts.lengths * grid.cell_m),
         ortho_believed=len(shifts.cells) / max(shifts.tried, 1),
     )
+
+
+def fit_to_truth(reconstruction: Reconstruction, truth_dir: Path) -> Similarity:
+    """Return the similarity from a map to the truth of its rehearsal, by its camera positions."""
+    return fit_similarity(*_camera_centres(reconstruction, truth_dir))
+
+
+def values_on_truth(raster: Path, grid: Grid, true: Float32, truth_from_map: Similarity) -> Float32:
+    """Return a map's raster (rows, cols) where a true surface (rows, cols) lies in it."""
+    return np.asarray(_resampled(raster, _places_in_map(grid, true, truth_from_map))[..., 0])
+
+
+def heights_on_truth(
+    raster: Path, grid: Grid, true: Float32, truth_from_map: Similarity
+) -> Float32:
+    """Return a map's heights (rows, cols) as `values_on_truth` does, in the frame of the truth."""
+    places = _places_in_map(grid, true, truth_from_map)
+    heights = _resampled(raster, places)[..., 0]
+    return np.asarray(true + truth_from_map.scale * (heights - places[..., 2]), np.float32)
 
 
 def _camera_centres(reconstruction: Reconstruction, truth_dir: Path) -> tuple[Float, Float]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 Float = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -353,6 +354,14 @@ def picture(axes: Axes, pixels: Pixels, box: Box, *, cells: bool = False, layer:
         aspect=axes.get_aspect(),
         gid=layer or None,
     )
+
+
+def halo(texts: Sequence[Text]) -> None:
+    """Give texts a white rim, so that they are read on any ground."""
+    from matplotlib.patheffects import withStroke
+
+    for text in texts:
+        text.set_path_effects([withStroke(linewidth=2.5, foreground=WHITE)])
 
 
 def draw_area(axes: Axes, area: BaseGeometry, **style: Any) -> None:

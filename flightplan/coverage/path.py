@@ -38,6 +38,7 @@ from flightplan.coverage.routes import (
 from flightplan.coverage.sweep import (
     Cell,
     Division,
+    along_line,
     divisions,
     edge_choices,
     lay_strips,
@@ -65,6 +66,9 @@ HEADING_STEP_DEG = 3.0
 HEATS = ((8, 1.2, 200), (4, 1.05, 400), (2, 1.02, 2000))
 """How many divisions of the field are searched in each round, up to which time against the
 quickest one's, and with how many moves."""
+CORRIDOR_BENDS = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Bends of a corridor at which lines may turn, the smallest of each try, as shares of the line
+spacing."""
 LACK_S_M2 = 0.02
 """Time it takes, roughly, to see a square metre that is still seen too rarely."""
 
@@ -88,6 +92,8 @@ class PathOptions:
     drone is level and at speed; shorter where an obstacle is in the way."""
     double_grid: bool = False
     """Whether to fly a second set of lines across the first, each for half of the views."""
+    middle: BaseGeometry | None = None
+    """Line in plan metres along which the area lies, whose bends its lines may follow."""
     home: tuple[float, float] | None = None
     """Plan metres; the way from here to the first line and back from the last counts too."""
     effort: float = 1.0
@@ -247,13 +253,19 @@ def _candidates(task: _Task) -> list[Division]:
         length, strips = sweep_extent(ground, axes, pattern)
         return length * float((1 / there_and_back).mean()) + strips * (turn_s + brake_s)
 
-    return divisions(
+    middle = task.options.middle
+    bends = [
+        along_line(task.ground, middle, share * pattern.line_spacing_m)
+        for share in (CORRIDOR_BENDS if middle is not None else ())
+    ]
+    found = divisions(
         task.ground,
         cost,
         step_deg=HEADING_STEP_DEG,
         tolerance_m=pattern.line_spacing_m / 3,
         least_m2=pattern.line_spacing_m**2,
     )[: HEATS[0][0]]
+    return [*bends, *found]
 
 
 def _best_solution(task: _Task, candidates: Sequence[Division]) -> _Solution:

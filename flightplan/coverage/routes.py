@@ -192,6 +192,28 @@ def _parts(route: Route) -> Iterator[tuple[Float, int | None]]:
             yield route.transits[number], None
 
 
+def inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:
+    """Return lines with new ones put where they cost the shortest detour."""
+    ordered = list(lines)
+    for line in new:
+        best = math.inf, 0, line
+        for place in range(len(ordered) + 1):
+            for turned in (line, line.reversed()):
+                before = ordered[place - 1] if place else None
+                after = ordered[place] if place < len(ordered) else None
+                detour = _gap(before, turned) + _gap(turned, after) - _gap(before, after)
+                if detour < best[0]:
+                    best = detour, place, turned
+        ordered.insert(best[1], best[2])
+    return ordered
+
+
+def _gap(before: Line | None, after: Line | None) -> float:
+    if before is None or after is None:
+        return 0.0
+    return float(math.dist(before.exit, after.entry))
+
+
 class Airspace:
     """The plane without obstacles, which no way may enter, and `within` an area none may leave.
 

@@ -2,8 +2,8 @@
 
 Between the lowest and the highest clearance above the ground, overlap binds at the lowest, where
 footprints are smallest, and ground sample distance at the highest.  Cameras released together
-each set their own bounds: lines and photographs follow the tighter footprint, the height the
-coarser pixels, the speed the slower shutter.
+each set their own bounds: lines and photographs follow the tighter footprint, height and blur the
+coarser pixels, which are those asked for, the speed the slower shutter.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ from dataclasses import dataclass
 from flightplan.equipment.catalogue import CameraModel
 from tmp.errors import InputError
 
+EXPOSURE_S = 1 / 800
+"""What a camera needs on an overcast day."""
+ASKED_SPEED = "--speed"
+"""Limit of the speed where it was asked for."""
+SPEEDS_M_S = (0.5, 30.0)
+"""Slowest and fastest that can be meant."""
+EXPOSURES_S = (1 / 32_000, 1 / 50)
 LEAST_HEIGHT_M = 10.0
 """Lower than this above the ground, rotor wash, obstacles and height errors spoil a survey."""
 KEEPS_UP = 0.95
@@ -55,10 +62,12 @@ class Wanted:
     """Of the camera; -90 looks straight down."""
     raw: bool = False
     """Whether raw files are written, which takes longer."""
-    exposure_s: float = 1 / 800
+    exposure_s: float = EXPOSURE_S
     """Assumed time of exposure."""
     blur_px: float = 0.5
-    """How far a point may move over the picture during exposure."""
+    """How far a point may move over the picture of the coarsest camera during exposure."""
+    speed_m_s: float = math.inf
+    """Faster than this not to fly, whatever is possible."""
     least_height_m: float = LEAST_HEIGHT_M
     """Clearance below which not to go."""
 
@@ -108,8 +117,8 @@ class CameraSpacing:
     sidelap: float
     speed_by_interval_m_s: float
     """Highest at which the shutter keeps up, with a little to spare."""
-    speed_by_blur_m_s: float
-    """Highest at which exposure blurs no more than allowed, at the lowest clearance."""
+    blur_px_per_m_s: float
+    """Way of a point over the picture during exposure for each m/s, at the lowest clearance."""
     rolling_px_per_m_s: float
     """Shift between first and last row for each m/s; NaN where the readout is not known."""
 
@@ -130,6 +139,8 @@ class Spacing:
     """Highest allowed."""
     speed_limit: str
     """What sets it, in words."""
+    exposure_s: float
+    """For which blur was reckoned."""
     cameras: tuple[CameraSpacing, ...]
 
 
@@ -183,8 +194,7 @@ def choose_spacing(
     line_m = (1 - wanted.overlap.side) * lowest_m * min(p.across for p in prints)
     photo_m = (1 - wanted.overlap.front) * lowest_m * min(p.along for p in prints)
     single = []
-    limits = [(max_speed_m_s, "the drone")]
-    blur = f"blur in 1/{1 / wanted.exposure_s:.0f} s of exposure"
+    limits = [(max_speed_m_s, "the drone"), (wanted.speed_m_s, ASKED_SPEED)]
     for camera, seen in zip(cameras, prints, strict=True):
         pixel_m = lowest_m * seen.near / camera.f_px
         interval_s = camera.interval_s(raw=wanted.raw)
@@ -197,13 +207,14 @@ def choose_spacing(
                 frontlap=1 - photo_m / (lowest_m * seen.along),
                 sidelap=1 - line_m / (lowest_m * seen.across),
                 speed_by_interval_m_s=KEEPS_UP * photo_m / interval_s,
-                speed_by_blur_m_s=wanted.blur_px * pixel_m / wanted.exposure_s,
+                blur_px_per_m_s=wanted.exposure_s / pixel_m,
                 rolling_px_per_m_s=camera.readout_s / pixel_m,
             )
         )
         interval = f"{interval_s:g} s between photographs"
         limits.append((single[-1].speed_by_interval_m_s, interval))
-        limits.append((single[-1].speed_by_blur_m_s, blur))
+    coarsest = min(one.blur_px_per_m_s for one in single)
+    limits.append((wanted.blur_px / coarsest, f"blur in {exposure_text(wanted.exposure_s)}"))
     speed_m_s, speed_limit = min(limits)
     return Spacing(
         height_agl_m=height_m,
@@ -213,6 +224,7 @@ def choose_spacing(
         photo_m=photo_m,
         speed_m_s=speed_m_s,
         speed_limit=speed_limit,
+        exposure_s=wanted.exposure_s,
         cameras=tuple(single),
     )
 
@@ -239,6 +251,59 @@ def _height(cameras: Sequence[CameraModel], prints: Sequence[Footprint], wanted:
         f"{height_m - wanted.below_m:.1f} m above ground, and {wanted.least_height_m:g} m is the "
         f"least; ask for {math.ceil(best_m * 1e4 - 1e-9) / 100:g} cm or more"
     )
+
+
+def exposure_text(exposure_s: float) -> str:
+    """Return a time of exposure in words.
+
+    Examples
+    --------
+    >>> exposure_text(1 / 800)
+    '1/800 s of exposure'
+    """
+    return f"1/{1 / exposure_s:.0f} s of exposure"
+
+
+def exposure_from_text(text: str, name: str = "exposure") -> float:
+    """Return a time of exposure in seconds, from one over a number such as 1/2000.
+
+    Raises
+    ------
+    InputError
+        If it is none, or cannot be meant.
+    """
+    found = re.fullmatch(r"\s*1\s*/\s*([0-9]+)\s*s?\s*", text)
+    least_s, most_s = EXPOSURES_S
+    if not found or not least_s <= 1 / max(int(found[1]), 1) <= most_s:
+        raise InputError(
+            f"{name} {text!r} is no time of exposure; give one over a number, such as 1/2000, "
+            f"from 1/{1 / most_s:.0f} to 1/{1 / least_s:.0f}"
+        )
+    return 1 / int(found[1])
+
+
+def speed_from_text(text: str, name: str = "speed") -> float:
+    """Return a speed in m/s, from a number with its unit: m/s, km/h or kn.
+
+    Raises
+    ------
+    InputError
+        If it is not a number with a unit, or cannot be meant.
+
+    Examples
+    --------
+    >>> speed_from_text("6m/s"), speed_from_text("18 km/h")
+    (6.0, 5.0)
+    """
+    units = {"m/s": 1.0, "km/h": 1 / 3.6, "kn": 0.514444}
+    found = re.fullmatch(r"\s*([0-9]*[.,]?[0-9]+)\s*(m/s|km/h|kn)\s*", text)
+    if not found:
+        raise InputError(f"{name} {text!r} needs a number and a unit, such as 6m/s or 20km/h")
+    speed_m_s = round(float(found[1].replace(",", ".")) * units[found[2]], 9)
+    slowest, fastest = SPEEDS_M_S
+    if not slowest <= speed_m_s <= fastest:
+        raise InputError(f"{name} {text!r} cannot be meant; give {slowest:g} to {fastest:g} m/s")
+    return speed_m_s
 
 
 def overlap_from_text(text: str, name: str = "overlap") -> float:

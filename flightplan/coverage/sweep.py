@@ -353,6 +353,51 @@ class _Pieces:
         return self._known[key]
 
 
+def along_line(ground: BaseGeometry, line: BaseGeometry, tolerance_m: float) -> Division:
+    """Return a corridor divided at the bends of its line, with the courses of its legs.
+
+    Parameters
+    ----------
+    ground : shapely geometry
+        What of the corridor is to be seen, plan metres.
+    line : LineString or MultiLineString
+        Its middle.
+    tolerance_m : float
+        Bends smaller than this are none.
+
+    Examples
+    --------
+    >>> bent = shapely.LineString([(0, 0), (100, 0), (100, 80)])
+    >>> [cell.heading_deg for cell in along_line(bent.buffer(10), bent, 5.0)]
+    [90.0, 0.0]
+    """
+    corners = shapely.get_coordinates(shapely.boundary(ground))
+    half_m = float(np.median(shapely.distance(shapely.points(corners), line))) + tolerance_m
+    legs = [
+        shapely.linestrings(pair)
+        for part in shapely.get_parts(line.simplify(tolerance_m))
+        for pair in itertools.pairwise(shapely.get_coordinates(part))
+    ]
+    grounds: list[BaseGeometry] = []
+    left = ground
+    for leg in legs:
+        beside = leg.buffer(half_m, cap_style="square")
+        grounds.append(left.intersection(beside))
+        left = left.difference(beside)
+    # The outermost corners of sharp bends go with the nearest leg.
+    for part in shapely.get_parts(left):
+        nearest = int(np.argmin(shapely.distance(legs, part)))
+        grounds[nearest] = grounds[nearest].union(part)
+    headings = (
+        math.degrees(math.atan2(*np.diff(shapely.get_coordinates(leg), axis=0)[0])) for leg in legs
+    )
+    return tuple(
+        Cell(ground=each, heading_deg=round(heading, 6) % 180.0)
+        for each, heading in zip(grounds, headings, strict=True)
+        if each.area > 0
+    )
+
+
 def _key(division: Division) -> tuple[tuple[int, ...], ...]:
     rounded = np.round([[*cell.ground.bounds, cell.heading_deg] for cell in division])
     return tuple(sorted(map(tuple, rounded.astype(int).tolist())))

@@ -50,7 +50,8 @@ COLUMNS = (
 MOST_WAYPOINTS = 99
 """What DJI's waypoint missions, which Litchi flies, take at once."""
 
-_LOWEST_M, _HIGHEST_M = -200.0, 500.0
+LOWEST_M, HIGHEST_M = -200.0, 500.0
+"""Heights above the take-off point that Litchi takes."""
 _STAY, _PHOTO = 0, 1
 _STAY_MS = 1000
 _INTERPOLATE = 2
@@ -78,7 +79,7 @@ def to_litchi(mission: Mission) -> Written:
     rows = csv.writer(target, lineterminator="\n")
     rows.writerow(COLUMNS)
     for index, waypoint in enumerate(mission.waypoints):
-        if not _LOWEST_M <= waypoint.height_m <= _HIGHEST_M:
+        if not LOWEST_M <= waypoint.height_m <= HIGHEST_M:
             raise InputError(
                 f"waypoint {index} is {waypoint.height_m:.0f} m above the take-off point; Litchi "
                 "takes -200 to 500 m; take off nearer to its height"

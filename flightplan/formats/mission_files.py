@@ -30,6 +30,8 @@ _ROUTES = re.compile(r"(^|/)(waylines\.wpml|[^/]*\.kml)$")
 
 PLAN_FILE, PLAN_VERSION = "plan.json", 1
 """What was asked of a plan and what came of it, beside its missions."""
+TAKEN = "taken.csv"
+"""Photographs taken before, of a plan that is the rest of another."""
 SUMS = "plan.sha256"
 """Digests of what was written, by which files edited since are told."""
 
@@ -172,8 +174,19 @@ def file_below(format_: Format, wanted: Sequence[Format], name: str) -> str:
     return f"{format_.value}/{name}{suffix}" if alike else f"{name}{suffix}"
 
 
-def points_too_many(format_: Format, missions: Sequence[Mission], drone: Drone) -> str:
-    """Say why DJI Fly would not open a format's files; empty where it would, and for others."""
+def why_not_written(format_: Format, missions: Sequence[Mission], drone: Drone) -> str:
+    """Say why an app would not open a format's files; empty where it would.
+
+    What the drone flies with is written all the same, or its writer refuses it.
+    """
+    heights = [point.height_m for one in missions for point in one.waypoints]
+    beyond = [one for one in heights if not litchi.LOWEST_M <= one <= litchi.HIGHEST_M]
+    if format_ is Format.LITCHI and beyond and drone.app is not App.LITCHI:
+        return (
+            f"not written: a waypoint is {max(beyond, key=abs):.0f} m above the take-off point, "
+            f"and Litchi takes {litchi.LOWEST_M:g} to {litchi.HIGHEST_M:g} m; take off nearer to "
+            "the height of the area for it"
+        )
     if not FORMATS[format_].title.startswith("DJI Fly"):
         return ""
     most = max(wpml.consumer_points(one, FORMATS[format_].by) for one in missions)

@@ -17,6 +17,7 @@ import shapely
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
+from flightplan.coverage.spacing import EXPOSURE_S
 from flightplan.formats.geometry import near, polygons_of, way_speed
 from flightplan.formats.mission import Mission, Place, Role, photo_ways
 from flightplan.formats.mission_files import FORMATS, Format
@@ -43,7 +44,7 @@ _FLATTEST = 0.42
 BEFORE_ANY = (
     "Airspace, permission and landowner asked; people and animals clear of the area",
     "Batteries full, propellers whole, memory card empty and in the drone",
-    "Lens clean; focus at infinity; shutter 1/800 s or faster; exposure and white balance fixed",
+    "Lens clean; focus at infinity; {shutter}; exposure and white balance fixed",
     "Return height set in the app; home point recorded at the take-off place",
 )
 AFTER_ANY = (
@@ -231,6 +232,8 @@ class Briefing:
     """Photographs that see each place of the area at least; 0 if not proven."""
     card_gb: float = math.nan
     """Space the photographs need."""
+    exposure_s: float = EXPOSURE_S
+    """Longest time of exposure, for which the speed was chosen."""
     wind: str = ""
     light: tuple[LightWindow, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -257,6 +260,7 @@ def write_briefing(path: Path, briefing: Briefing) -> None:
     InputError
         If the folder cannot be written to.
     """
+    shutter = f"shutter 1/{1 / briefing.exposure_s:.0f} s or faster"
     write_page(
         path,
         "briefing.html.j2",
@@ -268,7 +272,7 @@ def write_briefing(path: Path, briefing: Briefing) -> None:
         map=draw_briefing_map(briefing.missions),
         colours=SORTIES,
         file_format=FORMATS[briefing.format].title,
-        before=BEFORE_ANY,
+        before=[step.format(shutter=shutter) for step in BEFORE_ANY],
         steps=CHECKLISTS[briefing.format],
         after=AFTER_ANY,
     )

@@ -13,9 +13,11 @@ from datetime import UTC, date, datetime, tzinfo
 import numpy as np
 from numpy.typing import NDArray
 
+from flightplan.outputs.briefing import LightWindow
+from flightplan.plan.planning import FlightPlan
 from tmp.cameras import Camera
 from tmp.errors import InputError
-from tmp.geo.frames import sun_position, zone_of_longitude
+from tmp.geo.frames import RISEN_DEG, sun_position, zone_of_longitude
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -29,8 +31,6 @@ NEAR_HIGHEST = 0.95
 TOO_LOW_DEG = 10.0
 """Highest elevation of a day on which reflectance work is not worth a try."""
 STEP_MIN = 2
-RISEN_DEG = -0.833
-"""Elevation of the sun's centre when its upper edge touches the horizon, refraction included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +100,31 @@ class SunDay:
             f"sun up {' and '.join(window.said(self.zone) for window in up)}; "
             f"highest {top_deg:.1f}° at {when:%H:%M} UTC ({local:%H:%M} local)"
         )
+
+
+def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
+    """Return when the light serves on the day of the plan."""
+    lon_deg, lat_deg = plan.request.area.centre
+    day = sun_day((lon_deg + 180.0) % 360.0 - 180.0, lat_deg, plan.request.day)
+    high, remark = multispectral_windows(day)
+    found = [LightWindow(what="sun", when=day.said.removeprefix("sun "))]
+    for what, windows in (
+        (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
+        ("raking light, for earthworks", raking_windows(day)),
+        (
+            "sun mirrored by water and wet ice: avoid",
+            glint_windows(day, plan.request.proving_camera.camera()),
+        ),
+    ):
+        said = "; ".join(window.said(day.zone) for window in windows)
+        found.append(LightWindow(what=what, when=said or "not on this day"))
+    found.append(
+        LightWindow(
+            what="local time",
+            when=f"{day.zone}, from the longitude; clocks there may differ by 1 or 2 h",
+        )
+    )
+    return tuple(found)
 
 
 def sun_day(lon_deg: float, lat_deg: float, day: date, *, zone: tzinfo | None = None) -> SunDay:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flightplan.outputs.briefing import write_page
 from flightplan.outputs.plan_map import (
-    CONTOUR,
+    BEFORE,
     DrawnSortie,
     PlanPicture,
     count_keys,
@@ -159,10 +159,11 @@ def _draw_legend(
     marks = [
         key("area", "#000000", "line"),
         *([key("not to be flown over", BAD, "hatch")] if plan.exclusions else []),
+        *([key("photographs taken before", BEFORE, "o")] if len(plan.before) else []),
         key("A, B … take-off", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
         *([key("sortie, where its lines begin", SORTIES[0], "o")] if len(plan.sorties) > 1 else []),
-        *([key(f"heights every {contours_m:g} m", CONTOUR, "line")] if contours_m else []),
+        *([key(f"heights every {contours_m:g} m", plan.contour, "line")] if contours_m else []),
     ]
     for title, keys in (
         ("Photographs of each place (share)", [key(label, css) for label, css in counts]),

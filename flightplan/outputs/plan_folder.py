@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,18 +31,14 @@ from flightplan.formats.mission_files import (
     PLAN_FILE,
     PLAN_VERSION,
     SUMS,
+    TAKEN,
     file_below,
     formats_of,
-    points_too_many,
+    why_not_written,
     write_mission,
 )
 from flightplan.outputs.briefing import Briefing, LightWindow, hours, minutes, write_briefing
-from flightplan.outputs.light_windows import (
-    glint_windows,
-    multispectral_windows,
-    raking_windows,
-    sun_day,
-)
+from flightplan.outputs.light_windows import light_of
 from flightplan.outputs.map_page import write_map
 from flightplan.outputs.plan_map import DrawnSortie, PlanPicture
 from flightplan.plan.missions import missions_of
@@ -50,7 +46,7 @@ from flightplan.plan.planning import FlightPlan
 from flightplan.proof.certificate import write_certificate, write_rasters
 from flightplan.terrain.terrain import bounds_about, read_terrain
 from tmp.errors import InputError
-from tmp.files import read_json, replacing_folder
+from tmp.files import read_json, replacing_folder, write_json
 from tmp.geo.frames import country_near, position_in_words
 from tmp.lock import locked_survey
 from tmp.survey import StrPath, Survey, create_survey, read_settings, refuse_other_folder
@@ -62,11 +58,12 @@ AROUND_M, AROUND_STEPS = 25.0, 2
 MAP, PICTURE, BRIEFING = "map.html", "map.png", "briefing.html"
 CERTIFICATE = "certificate.json"
 PROOF, NOTES = "proof", "notes.txt"
+PROGRESS = "flights.json"
 FORMER = "previous-"
 """A plan that another took the place of, whole: ``previous-20261130T120305Z``."""
 FAR_M = 5000.0
 """Farther than this from the survey's photographs or former plan another place is meant."""
-FLOWN = ("flown-*", "flights.json", "replaced-*")
+FLOWN = ("flown-*", PROGRESS, "replaced-*")
 """Records of flights, which outlive a plan."""
 
 
@@ -80,15 +77,20 @@ class PlanFiles:
     """Kind of file that is the drone's own."""
     notes: tuple[str, ...]
     """What a person flying the drone's own file must know."""
+    left_out: tuple[str, ...] = ()
+    """Files that the app would not open, each with the reason."""
     kept: str = ""
     """What became of the former plan, in words; empty where there was none."""
 
 
-def write_plan(plan: FlightPlan, to: StrPath, *, elsewhere: bool = False) -> PlanFiles:
+def write_plan(
+    plan: FlightPlan, to: StrPath, *, elsewhere: bool = False, basemap: Path | None = None
+) -> PlanFiles:
     """Write everything about a plan into the ``plan`` folder of a survey, made if need be.
 
     A former plan is kept whole in a folder within, ``previous-TIME``; what a person has put beside
-    it, and the records of flights, are in the new one too.
+    it, and the records of flights, are in the new one too.  The map shows a `basemap` below, a
+    GeoTIFF, MBTiles or GeoPackage of tiles.
 
     Raises
     ------
@@ -103,10 +105,10 @@ def write_plan(plan: FlightPlan, to: StrPath, *, elsewhere: bool = False) -> Pla
         create_survey(survey)
         if not elsewhere:
             _refuse_elsewhere(survey, plan)
-        return _write(plan, survey)
+        return _write(plan, survey, basemap)
 
 
-def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
+def _write(plan: FlightPlan, survey: Survey, basemap: Path | None) -> PlanFiles:
     """Write a plan into a survey whose lock is held."""
     missions = missions_of(plan)
     title = survey.folder.resolve().name
@@ -115,17 +117,22 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         notes = _write_missions(folder, missions, plan)
         write_rasters(folder / PROOF, plan.coverage, terrain=plan.layout.setting.terrain.datum)
         write_certificate(folder / CERTIFICATE, plan.certificate)
+        if plan.before.lines:
+            layout = plan.layout
+            taken = plan.before.taken(layout.setting.terrain, layout.spacing.height_agl_m)
+            taken.write(folder / TAKEN, layout.setting.frame)
         (folder / PLAN_FILE).write_text(
             json.dumps(summary(plan, missions), indent=2) + "\n", "utf-8"
         )
         light = light_of(plan)
         picture = picture_of(plan, missions, title, light, files_for(plan.request.drone, missions))
-        write_map(folder / PICTURE, folder / MAP, picture)
+        write_map(folder / PICTURE, folder / MAP, replace(picture, basemap=basemap))
         write_briefing(folder / BRIEFING, _briefing(plan, missions, title, light))
         sums = {file: _digest(folder / file) for file in _files(folder)}
         lines = (f"{digest}  {file}\n" for file, digest in sums.items())
         (folder / SUMS).write_text("".join(lines), "utf-8", newline="\n")
         kept = _carry_on(survey.plan_dir, folder) if former else ""
+    _forget_progress(survey.plan_dir / PROGRESS)
     for older in survey.plan_dir.glob(f"{FORMER}*/{FORMER}*"):
         older.replace(survey.plan_dir / older.name)
     return PlanFiles(
@@ -133,8 +140,16 @@ def _write(plan: FlightPlan, survey: Survey) -> PlanFiles:
         missions=missions,
         own=FORMATS[formats_of(plan.request.drone)[0]].title,
         notes=notes,
+        left_out=left_out(plan.request.drone, missions),
         kept=f"the former plan is kept in {survey.plan_dir / former}{kept}" if former else "",
     )
+
+
+def _forget_progress(path: Path) -> None:
+    """Take out of the records how far former sorties got: those of the new plan are others."""
+    if path.is_file():
+        content = read_json(path, remedy="move it away")
+        write_json(path, content | {"sorties": {}}, indent=1, for_people=True)
 
 
 def _refuse_elsewhere(survey: Survey, plan: FlightPlan) -> None:
@@ -202,8 +217,18 @@ def _carry_on(former: Path, folder: Path) -> str:
 def files_for(drone: Drone, missions: Sequence[Mission]) -> tuple[tuple[str, str], ...]:
     """Return which files a plan for a drone has, and where each goes; the one to use first."""
     wanted = formats_of(drone)
-    written = [one for one in wanted if not points_too_many(one, missions, drone)]
+    written = [one for one in wanted if not why_not_written(one, missions, drone)]
     return tuple((file_below(one, wanted, "sortie-N"), FORMATS[one].goes_to) for one in written)
+
+
+def left_out(drone: Drone, missions: Sequence[Mission]) -> tuple[str, ...]:
+    """Return which files a plan for a drone lacks, each with the reason."""
+    wanted = formats_of(drone)
+    return tuple(
+        f"{file_below(one, wanted, 'sortie-N')} {reason}"
+        for one in wanted
+        if (reason := why_not_written(one, missions, drone))
+    )
 
 
 def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan) -> tuple[str, ...]:
@@ -214,8 +239,8 @@ def _write_missions(folder: Path, missions: Sequence[Mission], plan: FlightPlan)
     notes: dict[str, dict[str, None]] = {}
     for format_ in wanted:
         said = notes.setdefault(FORMATS[format_].title, {})
-        if too_many := points_too_many(format_, missions, drone):
-            said[too_many] = None
+        if reason := why_not_written(format_, missions, drone):
+            said[reason] = None
             continue
         for mission in missions:
             file = folder / file_below(format_, wanted, mission.name)
@@ -260,6 +285,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
         "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
         "slowest_m_s": round(min(map(plan.release.speed_m_s, sorties.lines)), 3),
+        "exposure_s": plan.layout.spacing.exposure_s,
         "speed_limit": plan.layout.spacing.speed_limit,
         "timer_s": plan.release.interval_s,
         "sorties": [
@@ -276,20 +302,49 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
             }
             for flight, way, mission in zip(sorties.flights, plan.ways, missions, strict=True)
         ],
-        "lines": [_flown_line(plan, line) for line in sorties.lines],
+        "lines": [
+            *(
+                _flown_line(plan, line, number)
+                for number, flight in enumerate(sorties.flights, start=1)
+                for line in flight.lines
+            ),
+            *(_flown_line(plan, line, None) for line in plan.before.lines),
+        ],
+        "asked": {
+            "source": request.area.source,
+            "height_agl_m": request.height_agl_m,
+            "speed_m_s": request.speed_m_s,
+            "takeoffs": [list(place) for place in request.takeoffs],
+            "wind": asdict(request.wind) if request.wind else None,
+            "bounds": asdict(request.bounds),
+            "allowed": sorted(request.allowed),
+        },
+        "laid_out": {
+            "gsd_m": plan.layout.request.gsd_m,
+            "frontlap": plan.layout.request.overlap.front,
+            "sidelap": plan.layout.request.overlap.side,
+        },
+        "left_out": list(left_out(request.drone, missions)),
         "passed": plan.certificate.passed,
         "warnings": list(plan.warnings),
         "findings": [finding.line for finding in plan.findings],
     }
 
 
-def _flown_line(plan: FlightPlan, line: Line) -> dict[str, Any]:
-    """Return where a line is flown and photographed: what its photographs are told by."""
+def _flown_line(plan: FlightPlan, line: Line, sortie: int | None) -> dict[str, Any]:
+    """Return where a line is flown and photographed: what its photographs are told by.
+
+    `sortie` is None for what was flown before.
+    """
     entry, start, end, leave = _lon_lat(plan, line.flown)
     return {
         "flown": [entry, leave],
         "photographed": [start, end],
+        "photographs": line.photos,
+        "pitch_deg": line.pitch_deg,
+        "extra": line.extra,
         "regular": line.pitch_deg == NADIR_DEG and not line.extra,
+        "sortie": sortie,
     }
 
 
@@ -297,31 +352,6 @@ def _lon_lat(plan: FlightPlan, places: Iterable[tuple[float, float]] | Float) ->
     """Return longitude and latitude of plan points, as JSON takes them."""
     found = plan.layout.setting.frame.geodetic_from_plan(np.asarray(places))
     return [[float(lon), float(lat)] for lon, lat in np.round(found, 9)]
-
-
-def light_of(plan: FlightPlan) -> tuple[LightWindow, ...]:
-    """Return when the light serves on the day of the plan."""
-    lon_deg, lat_deg = plan.request.area.centre
-    day = sun_day((lon_deg + 180.0) % 360.0 - 180.0, lat_deg, plan.request.day)
-    high, remark = multispectral_windows(day)
-    found = [LightWindow(what="sun", when=day.said.removeprefix("sun "))]
-    for what, windows in (
-        (f"high sun, for reflectance ({remark})" if remark else "high sun, for reflectance", high),
-        ("raking light, for earthworks", raking_windows(day)),
-        (
-            "sun mirrored by water and wet ice: avoid",
-            glint_windows(day, plan.request.proving_camera.camera()),
-        ),
-    ):
-        said = "; ".join(window.said(day.zone) for window in windows)
-        found.append(LightWindow(what=what, when=said or "not on this day"))
-    found.append(
-        LightWindow(
-            what="local time",
-            when=f"{day.zone}, from the longitude; clocks there may differ by 1 or 2 h",
-        )
-    )
-    return tuple(found)
 
 
 def picture_of(
@@ -344,6 +374,7 @@ def picture_of(
         exclusions=plan.layout.setting.exclusions,
         facts=dict(facts_of(plan)) | {one.what: one.when for one in light},
         files=files,
+        before=plan.before.places,
         warnings=[*plan.warnings, *(finding.message for finding in plan.findings)],
     )
 
@@ -374,6 +405,8 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     gsd = max(one.gsd_m for one in spacing.cameras)
     holes = shapely.get_num_interior_rings(shapely.get_parts(request.area.polygons)).any()
     flown = "may be flown over" if request.overfly_holes else "not flown over, and fenced"
+    before = plan.before
+    gone = f"{len(before.lines)} lines or parts of lines, {len(before.places)} photographs"
     return [
         ("place", place_of(plan)),
         ("take-off", "as you gave it" if request.takeoffs else "assumed; give yours, --takeoff"),
@@ -386,6 +419,7 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
         ("lines apart", f"{spacing.line_m:.1f} m"),
         ("photographs apart", photographs_apart(plan)),
         ("speed", speed_in_words(plan)),
+        *([("flown before", gone)] if before.lines else []),
         ("photographs", photographs_in_words(plan)),
         ("card space", f"{card_gb(plan.photos, request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
@@ -472,6 +506,7 @@ def _briefing(
         sidelap=request.overlap.side,
         least_views=int(plan.coverage.count[plan.coverage.inside].min()),
         card_gb=card_gb(plan.photos, request.cameras),
+        exposure_s=request.exposure_s,
         wind=f"{wind.speed_m_s:g} m/s from {wind.from_deg:g}°" if wind else "",
         light=light,
         warnings=(*plan.warnings, *(finding.message for finding in plan.findings)),

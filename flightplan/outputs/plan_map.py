@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from flightplan.outputs.basemap import read_basemap
 from flightplan.proof.certificate import Asked, Certificate, Spot
 from flightplan.proof.footprints import height_below
 from flightplan.proof.prove import Coverage
@@ -44,14 +46,23 @@ SHARPNESS = ((0.0, "#b5dcc4"), (0.8, "#e3f1e6"), (1.01, "#f9c58d"), (1.2, "#e060
              (1.6, "#8c0d25"))  # fmt: skip
 """Fraction of the ground sampling distance asked from which each colour holds."""
 UNSEEN = "#4a4a4a"
+BEFORE = "#5c6670"
+"""Of photographs taken before."""
 OPACITY = 205
 MOST_CELLS = 1400
 """Longest side of a raster on the map."""
+BASEMAP_PX = 0.8
+"""Pixels of the map for one of a base map."""
+WASH = 0.3
+"""Share of white in a base map as it is drawn."""
+SEEN_THROUGH = 130
+"""Opacity of classes over a base map."""
 GROUND_PX = 2.0
 """Pixels of the map between the places where its ground is looked up."""
 CONTOURS = 9
 """About how many contour lines cross the relief shown."""
-CONTOUR = "#8a7d62"
+CONTOUR, CONTOUR_ON_MAP = "#8a7d62", "#4a3b1e"
+"""On the shaded ground, and on a base map."""
 LEVEL_M = 0.5
 """Relief up to which ground is level and has no contour lines."""
 
@@ -90,6 +101,10 @@ class PlanPicture:
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the head of the page says: name to value."""
     warnings: Sequence[str] = ()
+    before: Float = field(default_factory=lambda: np.empty((0, 2)))
+    """Where photographs were taken before, (K, 2)."""
+    basemap: FilePath | None = None
+    """A map or orthophoto drawn below."""
     files: Sequence[tuple[str, str]] = ()
     """Which files go where: path in the plan's folder, and device and program."""
 
@@ -106,6 +121,11 @@ class PlanPicture:
         margin = MARGIN * float((high - low).max()) + 5.0
         (west, south), (east, north) = (low - margin).tolist(), (high + margin).tolist()
         return west, south, east, north
+
+    @property
+    def contour(self) -> str:
+        """Colour of the contour lines."""
+        return CONTOUR if self.basemap is None else CONTOUR_ON_MAP
 
     @property
     def scale(self) -> float:
@@ -135,6 +155,7 @@ class Layer:
 def plan_layers(plan: PlanPicture) -> list[Layer]:
     """Return the layers that a reader can switch."""
     photographs = sum(len(sortie.photos) for sortie in plan.sorties)
+    before = [Layer(name="before", label="Photographs taken before")]
     sharp = [Layer(name="gsd", label="Ground sampling distance", shown=False)]
     return [
         Layer(name="count", label="Photographs of each place"),
@@ -144,6 +165,7 @@ def plan_layers(plan: PlanPicture) -> list[Layer]:
         Layer(name="ways", label="Ways between lines"),
         Layer(name="lines", label="Flight lines"),
         Layer(name="photos", label="Photographs", shown=photographs <= MANY_PHOTOGRAPHS),
+        *(before if len(plan.before) else []),
         Layer(name="failing", label="Worst places"),
     ]
 
@@ -154,17 +176,21 @@ def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) ->
     Returns its axes, in plan metres, and the interval of contour lines; 0 where there are none.
     """
     axes = plotting.map_axes(figure, plan.box, left, top, plan.scale)
-    contours_m = _draw_ground(axes, plan.terrain)
+    contours_m = _draw_ground(axes, plan)
     coverage = plan.coverage
-    _draw_classes(axes, "count", coverage, coverage.count, count_classes(plan.asked.photographs))
+    opacity = OPACITY if plan.basemap is None else SEEN_THROUGH
+    counts = count_classes(plan.asked.photographs)
+    _draw_classes(axes, "count", coverage, coverage.count, counts, opacity)
     if plan.asked.gsd_m is not None:
-        _draw_classes(axes, "gsd", coverage, coverage.gsd_m, gsd_classes(plan.asked.gsd_m))
+        _draw_classes(axes, "gsd", coverage, coverage.gsd_m, gsd_classes(plan.asked.gsd_m), opacity)
     for zone in plan.exclusions:
         plotting.draw_closed(axes, zone, gid="layer-exclusions")
     for css, width in ((WHITE, 4.8), ("#000000", 2.4)):
         plotting.draw_area(
             axes, plan.area, fc="none", ec=css, lw=width, zorder=2.1, gid="layer-area"
         )  # fmt: skip
+    if len(plan.before):
+        plotting.draw_dots(axes, plan.before, 3, BEFORE, zorder=2.5, gid="layer-before")
     for number, sortie in enumerate(plan.sorties):
         _draw_sortie(axes, sortie, SORTIES[number % len(SORTIES)])
     _draw_badges(axes, plan)
@@ -175,24 +201,35 @@ def draw_plan_map(figure: Figure, plan: PlanPicture, left: float, top: float) ->
     return axes, contours_m
 
 
-def _draw_ground(axes: Axes, terrain: Terrain) -> float:
-    """Draw the ground shaded from the north-west with contour lines; returns their interval."""
+def _draw_ground(axes: Axes, plan: PlanPicture) -> float:
+    """Draw the ground shaded from the north-west with contour lines; returns their interval.
+
+    A base map is drawn over the shades, paler than it is, so that all else stays readable.
+    """
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    step = GROUND_PX * plotting.pixel_of(axes)
+    terrain, paler = plan.terrain, plan.basemap is not None
+    step = (BASEMAP_PX if paler else GROUND_PX) * plotting.pixel_of(axes)
     x, y = np.arange(west + step / 2, east, step), np.arange(north - step / 2, south, -step)
     ground = height_below(terrain, np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1))
     # Level ground is 0.71; the shades are spread about it and kept pale.
     shade = np.clip(0.97 + 0.5 * (plotting.hillshade(ground, step) - np.sqrt(0.5)), 0.45, 1.0)
     tinted = (shade[..., None] * (250, 248, 243)).astype(np.uint8)
-    plotting.picture(axes, tinted, (west, north - len(y) * step, west + len(x) * step, north))
+    box = (west, north - len(y) * step, west + len(x) * step, north)
+    if plan.basemap is not None:
+        below = read_basemap(plan.basemap, plan.frame.crs, box, (len(y), len(x)))
+        pale = WASH * 255 + (1 - WASH) * below[..., :3]
+        tinted = np.where(below[..., 3:] > 0, pale, tinted).astype(np.uint8)
+    plotting.picture(axes, tinted, box)
     relief = float(np.ptp(ground))
     if relief <= LEVEL_M:
         return 0.0
     interval = plotting.round_step(2 * relief / CONTOURS)
     first, last = np.ceil(ground.min() / interval), ground.max() / interval
     levels = np.arange(first, last) * interval + 0.0
-    lines = axes.contour(x, y, ground, levels, colors=CONTOUR, linewidths=0.8, zorder=1)
-    axes.clabel(lines, fontsize=11, fmt="%g", zorder=1)
+    lines = axes.contour(x, y, ground, levels, colors=plan.contour, linewidths=0.8, zorder=1)
+    plates = axes.clabel(lines, fontsize=11, fmt="%g", zorder=1)
+    if paler:
+        plotting.halo(plates)
     return interval
 
 
@@ -249,15 +286,20 @@ def _class_of(values: NDArray[np.generic], classes: Classes) -> NDArray[np.intp]
 
 
 def _draw_classes(
-    axes: Axes, layer: str, coverage: Coverage, values: NDArray[np.generic], classes: Classes
+    axes: Axes,
+    layer: str,
+    coverage: Coverage,
+    values: NDArray[np.generic],
+    classes: Classes,
+    opacity: int,
 ) -> None:
     """Colour the cells of the area by class."""
     grid = coverage.grid
     each = -(-max(grid.shape) // MOST_CELLS)
     table = np.array([plotting.css_rgb(colour) for _, colour in classes])
     colours = table[_class_of(values[::each, ::each], classes)]
-    opacity = coverage.inside[::each, ::each, None] * np.uint8(OPACITY)
-    pixels = np.concatenate([colours, opacity], axis=-1).astype(np.uint8)
+    shown = coverage.inside[::each, ::each, None] * np.uint8(opacity)
+    pixels = np.concatenate([colours, shown], axis=-1).astype(np.uint8)
     tall, wide = np.array(pixels.shape[:2]) * each * grid.cell_m
     box = (grid.x_min, grid.y_max - tall, grid.x_min + wide, grid.y_max)
     plotting.picture(axes, pixels, box, cells=True, layer=f"layer-{layer}")

@@ -22,6 +22,7 @@ from flightplan.coverage.routes import (
     Line,
     Pattern,
     Route,
+    inserted,
     route_over,
     route_path,
 )
@@ -104,7 +105,7 @@ def add_photographs(
         for line in repaired.lines[len(old) :]
     ]
     new = [line for line in new if airspace.reaches(old[0].entry, line, layout.motion)]
-    return route_over(_inserted(old, new), airspace, layout.motion), repaired.words
+    return route_over(inserted(old, new), airspace, layout.motion), repaired.words
 
 
 def close_gaps(
@@ -137,7 +138,7 @@ def close_gaps(
         f"{len(new)} {'line' if len(new) == 1 else 'lines'} of "
         f"{sum(line.photos for line in new)} photographs added between neighbours too far apart.",
     )
-    return route_over(_inserted(list(route.lines), new), airspace, layout.motion), words
+    return route_over(inserted(list(route.lines), new), airspace, layout.motion), words
 
 
 def _filling(
@@ -159,28 +160,6 @@ def _forbidden(setting: Setting, run_in_m: float) -> BaseGeometry:
     known = shapely.box(*setting.terrain.bounds).buffer(-run_in_m, join_style="mitre")
     beyond = shapely.box(*setting.terrain.bounds).buffer(FAR_M).difference(known)
     return setting.airspace.solid.union(beyond)
-
-
-def _inserted(lines: list[Line], new: Sequence[Line]) -> list[Line]:
-    """Return lines with new ones put where they cost the shortest detour."""
-    ordered = list(lines)
-    for line in new:
-        best = math.inf, 0, line
-        for place in range(len(ordered) + 1):
-            for turned in (line, line.reversed()):
-                before = ordered[place - 1] if place else None
-                after = ordered[place] if place < len(ordered) else None
-                detour = _gap(before, turned) + _gap(turned, after) - _gap(before, after)
-                if detour < best[0]:
-                    best = detour, place, turned
-        ordered.insert(best[1], best[2])
-    return ordered
-
-
-def _gap(before: Line | None, after: Line | None) -> float:
-    if before is None or after is None:
-        return 0.0
-    return float(math.dist(before.exit, after.entry))
 
 
 def join_routes(first: Route, second: Route, airspace: Airspace, motion: Motion) -> Route:
@@ -221,6 +200,7 @@ def lay_out(request: PlanRequest, *, workers: int = 1) -> tuple[Layout, tuple[st
     every photograph at the edge of the height band where it is worst; the proof of the finished
     plan comes later.
     """
+    _refuse_speed(request)
     layout, words = _lay(request), tuple[str, ...]()
     if request.dem is None:
         return layout, words
@@ -267,7 +247,12 @@ def asked_of(request: PlanRequest, layout: Layout) -> Asked:
     )
 
 
-def _lay(request: PlanRequest) -> Layout:
+def lay_lines(request: PlanRequest, lines: Sequence[Line]) -> Layout:
+    """Lay out lines that are known already, in the order given; those cut short get new runs."""
+    return _lay(request, lines)
+
+
+def _lay(request: PlanRequest, known: Sequence[Line] | None = None) -> Layout:
     band_m = _band_m(request)
     spacing = _spacing(request, band_m)
     motion = Motion(
@@ -279,7 +264,8 @@ def _lay(request: PlanRequest) -> Layout:
     )
     run_in_m = motion.stopping_m + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
-    _refuse_out_of_reach(request, setting, spacing)
+    if known is None:
+        _refuse_out_of_reach(request, setting, spacing)
     options = PathOptions(
         views=request.asked_views,
         heading_deg=request.heading_deg,
@@ -288,16 +274,29 @@ def _lay(request: PlanRequest) -> Layout:
         clearance_m=CLEARANCE_M,
         run_in_m=run_in_m,
         double_grid=request.double_grid,
+        middle=setting.middle,
         home=setting.takeoffs[0] if setting.takeoffs else None,
     )
-    route = plan_path(
-        setting.area,
-        _pattern(spacing, request),
-        motion,
-        exclusions=setting.forbidden,
-        options=options,
-    )
-    oblique = _oblique(route, request, setting, motion, options, band_m)
+    oblique = None
+    if known is None:
+        route = plan_path(
+            setting.area,
+            _pattern(spacing, request),
+            motion,
+            exclusions=setting.forbidden,
+            options=options,
+        )
+        oblique = _oblique(route, request, setting, motion, options, band_m)
+    else:
+        airspace = setting.airspace
+        lines = [
+            line if line.run_in_m and line.run_out_m else airspace.with_runs(line, run_in_m)
+            for line in known
+        ]
+        down = [line for line in lines if line.pitch_deg == NADIR_DEG]
+        ahead = [line for line in lines if line.pitch_deg != NADIR_DEG]
+        route = route_over(down or ahead, airspace, motion)
+        oblique = route_over(ahead, airspace, motion) if down and ahead else None
     way = np.concatenate([route_path(each) for each in (route, oblique) if each is not None])
     reach_m = max(math.hypot(*one.footprint_m) for one in spacing.cameras) / 2
     setting = with_terrain(setting, request, way, MARGIN_M, spare_m=reach_m + run_in_m)
@@ -322,6 +321,25 @@ def _lay(request: PlanRequest) -> Layout:
         ),
         route=route,
         oblique=oblique,
+    )
+
+
+def _refuse_speed(request: PlanRequest) -> None:
+    """Raise `InputError` for a speed asked for that drone, shutter or blur forbid."""
+    if request.speed_m_s is None:
+        return
+    free = _spacing(replace(request, speed_m_s=None), _band_m(request))
+    if request.speed_m_s <= free.speed_m_s:
+        return
+    remedy = ""
+    if free.speed_limit.startswith("blur"):
+        shorter = request.speed_m_s / free.speed_m_s / request.exposure_s
+        remedy = f", or expose shorter, --shutter 1/{math.ceil(shorter / 100) * 100}"
+    elif free.speed_limit.endswith("photographs"):
+        remedy = ", or ask for less frontlap or detail"
+    raise InputError(
+        f"--speed {request.speed_m_s:g}m/s is more than the {free.speed_m_s:.1f} m/s that "
+        f"{free.speed_limit} leaves; ask for less, or leave it out{remedy}"
     )
 
 
@@ -429,6 +447,8 @@ def _spacing(request: PlanRequest, band_m: float, pitch_deg: float = -90.0) -> S
         below_m=band_m,
         above_m=band_m,
         pitch_deg=pitch_deg,
+        exposure_s=request.exposure_s,
+        speed_m_s=request.speed_m_s or math.inf,
     )
     return choose_spacing(request.cameras, wanted, max_speed_m_s=request.drone.mission_speed_m_s)
 
@@ -475,5 +495,5 @@ def _oblique(
         tilt_deg=request.oblique_deg,
         height_m=height_m,
         exclusions=setting.forbidden,
-        options=replace(options, heading_deg=(longest.heading_deg + 90.0) % 180.0),
+        options=replace(options, heading_deg=(longest.heading_deg + 90.0) % 180.0, middle=None),
     )

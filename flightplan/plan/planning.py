@@ -7,16 +7,14 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.routes import NADIR_DEG, Line, Route
+from flightplan.coverage.routes import NADIR_DEG, Line
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.equipment.catalogue import App, read_catalogue, user_files
 from flightplan.formats.geometry import MOST_CORNERS
@@ -26,35 +24,31 @@ from flightplan.plan.layout import (
     asked_of,
     close_gaps,
     join_routes,
+    lay_lines,
     lay_out,
     reaching,
 )
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
-from flightplan.plan.ways import SAME_M, FlightWay, Release, Speeds, lay_way, points_of, way_of
+from flightplan.plan.rest import Before, MarkedFlown, left_of, read_former
+from flightplan.plan.stands import LEVEL_ENOUGH, slopes_at, stands
+from flightplan.plan.ways import FlightWay, Release, Speeds, lay_way, points_of, way_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.height_band import Excess
 from flightplan.terrain.profiles import Profile, profile_along
-from flightplan.terrain.terrain import Terrain
-from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
-from tmp.geo.frames import country_near, position_in_words
+from tmp.geo.frames import RISEN_DEG, country_near, position_in_words, sun_position
 from tmp.progress import Track, silent
-from tmp.survey import StrPath
+from tmp.survey import StrPath, Survey
 
 Float = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 DEFAULT_GSD_M = 0.025
-MOST_STANDS = 400
-"""Places on the edge of the area, and in it, that are looked at for taking off."""
 MANY_PLACES = 6
 """Take-off places up to which a plan is an ordinary day's work."""
-LEVEL_ENOUGH, SLOPE_OVER_M = (0.10, 0.15, 0.25, math.inf), 6.0
-"""Slopes on which one may take off and land, steeper ones only where the gentler do not see all,
-and the length over which they are measured."""
 PROOFS = 4
 """Most times that a plan is proved with photographs added in between."""
 SHORTENINGS = 3
@@ -63,6 +57,10 @@ LEAST_POINTS = 8
 CLIMB_STEP_M = 20.0
 """Way between places whose heights tell the climb: shorter rises are flown through."""
 LEVEL = "level ground, assumed"
+LOW_SUN_DEG = 5.0
+"""Elevation of the sun below which a day is too dark for a survey."""
+DAYS_AHEAD = 366
+"""How far ahead the next light day is looked for: anywhere on Earth there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +76,8 @@ class FlightPlan:
     coverage: Coverage
     asked: Asked
     certificate: Certificate
+    before: Before
+    """What was flown before, of a plan that is the rest of another."""
     profiles: tuple[Profile, ...]
     """The whole way of each sortie over the ground."""
     findings: tuple[Finding, ...]
@@ -151,6 +151,43 @@ def _area(given: StrPath | SurveyArea) -> SurveyArea:
     return given if isinstance(given, SurveyArea) else read_area(os.fspath(given))
 
 
+def plan_rest(
+    survey: StrPath,
+    *,
+    flown: Sequence[MarkedFlown] = (),
+    equipment: Iterable[Path] | None = None,
+    workers: int | None = None,
+    track: Track = silent,
+    **options: Unpack[PlanOptions],
+) -> FlightPlan:
+    """Plan the lines of a survey's plan that were not flown, and prove both parts together.
+
+    Parameters
+    ----------
+    survey : path or Survey
+        With a plan, and the photographs of its flights or what ``tmp fly`` recorded of them.
+    flown : sequence of MarkedFlown
+        What was flown though no photograph says so.
+    equipment, workers, track
+        As `plan_survey` takes them.
+    **options : PlanOptions
+        What is to be otherwise than in the former plan; detail and overlap are as they were.
+
+    Raises
+    ------
+    InputError, VersionError
+        As `make_plan` does, and if there is no plan, nothing of it was flown, or all was.
+    """
+    home = Survey(folder=Path(survey))
+    files = user_files(home.folder) if equipment is None else equipment
+    former = read_former(home, read_catalogue(files), **options)
+    left, before = left_of(former, home, flown)
+    layout = lay_lines(former.laid_out, left)
+    return _proved(
+        former.request, layout, before, workers=workers or os.cpu_count() or 1, track=track
+    )
+
+
 def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) -> FlightPlan:
     """Plan a survey and prove it.
 
@@ -161,15 +198,33 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         `flightplan.coverage.sorties` and `flightplan.proof.rules`.
     """
     layout, words = lay_out(request, workers=workers)
-    setting = layout.setting
+    return _proved(request, layout, Before.nothing(), words, workers=workers, track=track)
+
+
+def _proved(
+    request: PlanRequest,
+    layout: Layout,
+    before: Before,
+    words: tuple[str, ...] = (),
+    *,
+    workers: int,
+    track: Track,
+) -> FlightPlan:
+    """Return the plan over a layout, proved together with what was flown before."""
+    setting, height_m = layout.setting, layout.spacing.height_agl_m
     camera = request.proving_camera.camera()
     for spare in range(PROOFS):
         layout, sorties, ways, release, guessed = _flights(layout)
         setting = layout.setting
         photos = photos_of(sorties, ways)
-        coverage = prove(photos, camera, layout.ground, workers=workers, track=track)
-        taken = regular(photos, sorties.lines) & np.concatenate([way.on_line for way in ways])
-        laps = measure_laps(photos, camera, setting.terrain, regular=taken)
+        lines, first = (*sorties.lines, *before.lines), len(sorties.lines)
+        seen = Photos.joined(photos, before.taken(setting.terrain, height_m, first))
+        coverage = prove(seen, camera, layout.ground, workers=workers, track=track)
+        pattern = Photos.joined(photos, before.planned(setting.terrain, height_m, first))
+        on_line = np.concatenate([way.on_line for way in ways])
+        taken = regular(pattern, lines)
+        taken[: len(photos)] &= on_line
+        laps = measure_laps(pattern, camera, setting.terrain, regular=taken)
         if spare == PROOFS - 1:
             break
         # What is added moves the rest a little; a photograph to spare keeps that from mattering.
@@ -178,7 +233,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
             route, more = add_photographs(layout, request.asked_views + min(spare, 1), coverage)
         if not more:
             sidelap = request.overlap.side
-            route, more = close_gaps(layout, sidelap, laps, sorties.lines, coverage)
+            route, more = close_gaps(layout, sidelap, laps, lines, coverage)
         if not more:
             break
         layout, words = replace(layout, route=route), words + more
@@ -213,6 +268,7 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         coverage=coverage,
         asked=asked,
         certificate=certificate,
+        before=before,
         profiles=profiles,
         findings=findings,
         warnings=_warnings(layout, sorties, ways, profiles, guessed),
@@ -243,7 +299,7 @@ def _sorties(layout: Layout, most_points: int) -> tuple[Sorties, bool]:
     route, setting = layout.route, layout.setting
     if layout.oblique is not None:
         route = join_routes(route, layout.oblique, setting.airspace, layout.motion)
-    launches = setting.takeoffs or _stands(route, setting, layout.request.sight_m)
+    launches = setting.takeoffs or stands(route, setting, layout.request.sight_m)
     rules = sortie_rules(layout, launches, most_points=most_points)
     return split_route(route, rules), not setting.takeoffs
 
@@ -272,60 +328,6 @@ def sortie_rules(
 def speeds_over(layout: Layout) -> Speeds:
     """Return how fast a layout's lines and ways are flown."""
     return Speeds.of(layout.spacing, layout.request, layout.setting.terrain, layout.band)
-
-
-def _stands(route: Route, setting: Setting, sight_m: float) -> tuple[Place, ...]:
-    """Return where a team may take off that was told no place.
-
-    On the edge of the area, where it is nearest to both ends of the route, if all is in sight from
-    there; else anywhere on the edge and in the area.  Not on slopes, where there is a better place.
-    """
-    outer = shapely.union_all([shapely.Polygon(part.exterior) for part in setting.area.geoms])
-    edges = outer.boundary.difference(setting.airspace.solid)
-    if edges.is_empty:
-        raise InputError("no place on the edge of the area to take off from; give --takeoff")
-    steps = np.arange(0.0, edges.length, min(max(edges.length / MOST_STANDS, SAME_M), sight_m / 8))
-    around = shapely.get_coordinates(_along(edges, steps))
-    slopes = _slopes(around, setting.terrain)
-    gentle = around[slopes <= max(LEVEL_ENOUGH[0], float(slopes.min()))]
-    ends = np.mean([route.lines[0].entry, route.lines[-1].exit], axis=0)
-    near = gentle[np.argmin(np.hypot(*(gentle - ends).T))]
-    flown = np.concatenate([line.flown for line in route.lines])
-    if np.hypot(*(flown - near).T).max() <= sight_m:
-        return ((float(near[0]), float(near[1])),)
-    within = outer.difference(setting.airspace.solid)
-    step_m = max(sight_m / 8, math.sqrt(within.area / MOST_STANDS))
-    x_min, y_min, x_max, y_max = within.bounds
-    x, y = np.meshgrid(np.arange(x_min, x_max, step_m), np.arange(y_min, y_max, step_m))
-    x, y = x.ravel() + step_m / 2, y.ravel() + step_m / 2
-    inner = np.column_stack([x, y])[shapely.contains_xy(within, x, y)]
-    places = np.concatenate([around, inner])
-    slopes = np.concatenate([slopes, _slopes(inner, setting.terrain)])
-    for steepest in LEVEL_ENOUGH:
-        chosen = places[slopes <= steepest]
-        if len(chosen) and cKDTree(chosen).query(flown)[0].max() <= sight_m:
-            break
-    return tuple((float(x), float(y)) for x, y in chosen)
-
-
-def _along(edges: BaseGeometry, steps: Float) -> Float:
-    """Return points at distances along edges, which may be in parts."""
-    parts = shapely.get_parts(shapely.line_merge(edges))
-    starts = np.cumsum([0.0, *(part.length for part in parts)])
-    which = np.minimum(np.searchsorted(starts, steps, side="right"), len(parts)) - 1
-    return np.asarray(shapely.line_interpolate_point(parts[which], steps - starts[which]))
-
-
-def _slopes(places: Float, terrain: Terrain) -> Float:
-    """Return the rise over run about places (N, 2), as (N,)."""
-    half_m = SLOPE_OVER_M / 2
-    if not len(places):
-        return np.empty(0)
-    east, north = (
-        (terrain.at(places + step) - terrain.at(places - step)) / SLOPE_OVER_M
-        for step in ((half_m, 0.0), (0.0, half_m))
-    )
-    return np.asarray(np.hypot(east, north))
 
 
 def _climb_m(path: Float, setting: Setting) -> float:
@@ -368,6 +370,7 @@ def _facts(
         speed_m_s=spacing.speed_m_s,
         photo_m=spacing.photo_m,
         least_interval_s=max(camera.least_interval_s for camera in request.cameras),
+        blur_px=spacing.speed_m_s * max(one.blur_px_per_m_s for one in spacing.cameras),
         rolling_px=spacing.speed_m_s
         * max(np.nan_to_num([one.rolling_px_per_m_s for one in spacing.cameras])),
         frontlap=request.overlap.front,
@@ -403,7 +406,7 @@ def _warnings(
             for lon, lat in layout.setting.frame.geodetic_from_plan(sorties.places)
         )
         said.append(f"take-off assumed at {where}; give yours with --takeoff LON,LAT")
-        steepest = float(_slopes(np.array(sorties.places), layout.setting.terrain).max())
+        steepest = float(slopes_at(np.array(sorties.places), layout.setting.terrain).max())
         if steepest > LEVEL_ENOUGH[0] + 0.01:
             said.append(
                 f"a take-off lies on a slope of {steepest:.0%}, as no gentler place sees all: look "
@@ -428,6 +431,7 @@ def _warnings(
             "sticks, which needs a good link to the controller all the way"
         )
     said += _if_swapped(layout.request.area)
+    said += _if_dark(layout.request)
     said += [
         f"sortie {number}: the ground rises or falls faster than the drone can; from "
         f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
@@ -443,6 +447,31 @@ def _surveyed(profile: Profile, excess: Excess) -> bool:
     """Tell whether a stretch above the band belongs to a line; between lines it does no harm."""
     within = (profile.distance_m >= excess.start_m) & (profile.distance_m <= excess.end_m)
     return bool(profile.surveying[within].any())
+
+
+def _if_dark(request: PlanRequest) -> list[str]:
+    """Return a warning for a day on which the sun stays low, with the next on which it does not.
+
+    Elevations are those at 12 h of the longitude's own time, a quarter of an hour from the
+    highest.
+    """
+    lon_deg, lat_deg = request.area.centre
+    lon_deg = (lon_deg + 180.0) % 360.0 - 180.0
+    noon = np.datetime64(request.day, "s") + np.timedelta64(round(43_200 - 240 * lon_deg), "s")
+    days = np.arange(DAYS_AHEAD)
+    highest_deg = np.degrees(
+        sun_position(lon_deg, lat_deg, noon + days * np.timedelta64(1, "D"))[0]
+    )
+    if highest_deg[0] >= LOW_SUN_DEG:
+        return []
+    found = f"reaches only {highest_deg[0]:.0f}°"
+    if highest_deg[0] < RISEN_DEG:
+        found = "does not rise"
+    enough = request.day + timedelta(days=int(np.argmax(highest_deg >= LOW_SUN_DEG)))
+    return [
+        f"the sun {found} on {request.day:%-d %B %Y}: photographs are dark or shadows long; "
+        f"it stands above {LOW_SUN_DEG:g}° at noon from {enough:%-d %B %Y} on"
+    ]
 
 
 def _if_swapped(area: SurveyArea) -> list[str]:

@@ -21,7 +21,7 @@ from shapely import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import NOTHING_M2, Airspace, holes_of, without
-from flightplan.coverage.spacing import Overlap
+from flightplan.coverage.spacing import EXPOSURE_S, Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest, no_waypoints
 from flightplan.equipment.flight_model import Battery, Wind
 from flightplan.formats.geometry import MOST_CORNERS
@@ -72,6 +72,10 @@ class PlanRequest:
     height_agl_m: float | None = None
     """Height above ground instead: one of the two."""
     overlap: Overlap = field(default_factory=lambda: Overlap(front=0.8, side=0.7))
+    speed_m_s: float | None = None
+    """Faster than this not to fly on lines."""
+    exposure_s: float = EXPOSURE_S
+    """Longest time of exposure, which bounds the speed by blur."""
     views: int | None = None
     """Photographs that shall see every place; by default what the overlaps make possible, up to
     `MOST_VIEWS`."""
@@ -137,6 +141,8 @@ class PlanOptions(TypedDict, total=False):
     gsd_m: float | None
     height_agl_m: float | None
     overlap: Overlap
+    speed_m_s: float | None
+    exposure_s: float
     views: int | None
     overfly_holes: bool
     dem: Path | None
@@ -160,6 +166,8 @@ class Setting:
     frame: PlanFrame
     area: MultiPolygon
     """What is surveyed: the area asked for without the exclusions."""
+    middle: BaseGeometry | None
+    """Line of the corridor that it is, if it is one."""
     exclusions: tuple[BaseGeometry, ...]
     """Polygons not to be flown over and fenced, holes of the area among them unless these may be;
     holes perhaps a little larger, so that a fence holds their corners."""
@@ -205,6 +213,7 @@ def set_plan(request: PlanRequest) -> Setting:
     return Setting(
         frame=frame,
         area=without(whole, solid),
+        middle=frame.to_plan(request.area.middle) if request.area.middle is not None else None,
         exclusions=(*exclusions, *fenced),
         unfenced=unfenced,
         obstacles=obstacles,

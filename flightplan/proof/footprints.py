@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -20,6 +21,7 @@ from flightplan.coverage.routes import Line
 from flightplan.terrain.terrain import Terrain
 from tmp.cameras import Camera
 from tmp.errors import InputError
+from tmp.geo.frames import PlanFrame
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -87,6 +89,45 @@ class Photos:
             heading_deg=np.repeat(np.array([line.heading_deg for line in lines]), each),
             pitch_deg=np.repeat(np.array([line.pitch_deg for line in lines]), each),
             line=np.repeat(np.arange(len(lines)), each),
+        )
+
+    @classmethod
+    def joined(cls, *parts: Photos) -> Photos:
+        """Return several lists of photographs as one."""
+        return cls(
+            position=np.concatenate([part.position for part in parts]),
+            heading_deg=np.concatenate([part.heading_deg for part in parts]),
+            pitch_deg=np.concatenate([part.pitch_deg for part in parts]),
+            line=np.concatenate([part.line for part in parts]),
+        )
+
+    @classmethod
+    def read(cls, path: Path, frame: PlanFrame) -> Photos:
+        """Read what `write` wrote; raises `InputError` if it is damaged."""
+        try:
+            rows = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2).reshape(-1, 6)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); plan again") from error
+        lon, lat, height, heading, pitch, line = rows.T
+        places = frame.plan_from_geodetic(np.column_stack([lon, lat]))
+        return cls(
+            position=np.column_stack([places, height]),
+            heading_deg=heading,
+            pitch_deg=pitch,
+            line=line.astype(int),
+        )
+
+    def write(self, path: Path, frame: PlanFrame) -> None:
+        """Write one photograph a row: place on WGS 84, height in the terrain's datum, angles."""
+        lon_lat = frame.geodetic_from_plan(self.position[:, :2])
+        angles = self.position[:, 2], self.heading_deg, self.pitch_deg, self.line
+        np.savetxt(
+            path,
+            np.column_stack([lon_lat, *angles]),
+            fmt=["%.9f", "%.9f", "%.3f", "%.3f", "%.3f", "%d"],
+            delimiter=",",
+            header="lon_deg,lat_deg,height_m,heading_deg,pitch_deg,line",
+            comments="",
         )
 
     def some(self, which: NDArray[np.bool_]) -> Photos:

@@ -103,7 +103,10 @@ _TABLE = {
         "photographs; {limit:.1f} m/s is safe",
     ),
     "blur": _Rule(
-        Severity.WARN, _GOOD, "exposure blurs {value:.1f} px; fly slower or expose shorter"
+        Severity.WARN,
+        _GOOD,
+        "exposure blurs {value:.1f} px of the finest camera; if its detail is wanted fly slower "
+        "(--speed) or expose shorter (--shutter)",
     ),
     "rolling-shutter": _Rule(
         Severity.WARN,

@@ -31,6 +31,7 @@ from flightplan.formats.mission_files import (
     PLAN_FILE,
     PLAN_VERSION,
     SUMS,
+    TAKEN,
     Format,
     file_below,
     flown_by,
@@ -38,6 +39,7 @@ from flightplan.formats.mission_files import (
     read_mission,
 )
 from flightplan.plan.request import FLAT_CELL_M
+from flightplan.plan.rest import Before, line_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
 from flightplan.proof.prove import Coverage, prove
@@ -117,6 +119,10 @@ class FlownPlan:
     terrain: Terrain
     camera: CameraModel
     lines: PlannedLines
+    taken: Photos
+    """Photographs taken before, of a plan that is the rest of another."""
+    before: Photos
+    """The same as they were planned."""
     summary: dict[str, Any]
     """What was asked, see `flightplan.outputs.plan_folder.summary`."""
 
@@ -162,6 +168,9 @@ def read_plans(survey: Survey, catalogue: Catalogue) -> tuple[FlownPlan, ...]:
     else:
         terrain = read_terrain(Path(summary["dem"]), frame, bounds, datum=summary["dem_datum"])
     lines = _lines(summary, frame)
+    flown = (one for one in summary["lines"] if one.get("sortie", 1) is None)
+    before = replace(Before.nothing(), lines=tuple(line_of(one, frame) for one in flown))
+    taken = Photos.read(folder / TAKEN, frame) if before.lines else before.taken(terrain, 0.0)
     plans = []
     for format_, by_name in found.items():
         by = FORMATS[format_].by
@@ -179,6 +188,8 @@ def read_plans(survey: Survey, catalogue: Catalogue) -> tuple[FlownPlan, ...]:
                 terrain=terrain,
                 camera=narrowest(catalogue.camera(key) for key in summary["cameras"]),
                 lines=lines,
+                taken=taken,
+                before=before.planned(terrain, summary["height_agl_m"]),
                 summary=summary,
             )
         )
@@ -314,7 +325,12 @@ def prove_flown(
     camera = plan.camera.camera()
     cell_m = cell_m or choose_cell(summary["photo_spacing_m"], area)
     ground = GroundCells.over(area, terrain, cell_m, crs=frame.crs)
-    coverage = prove(photos, camera, ground, workers=workers, track=track)
+    seen = Photos.joined(photos, plan.taken)
+    coverage = prove(seen, camera, ground, workers=workers, track=track)
+    # Other lines than those of the files, whatever their numbers are.
+    before = replace(plan.before, line=plan.before.line + photos.line.max() + 1)
+    pattern = Photos.joined(photos, before)
+    regular = np.append(regular, before.pitch_deg == NADIR_DEG)
     height, band = summary["height_agl_m"], summary["band_m"]
     asked = Asked(
         photographs=summary["views"],
@@ -329,7 +345,7 @@ def prove_flown(
     certificate = certify(
         asked,
         coverage,
-        laps=measure_laps(photos, camera, terrain, regular=regular),
+        laps=measure_laps(pattern, camera, terrain, regular=regular),
         profiles=[
             profile_along(
                 _way(plan, mission),

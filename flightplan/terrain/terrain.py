@@ -47,6 +47,8 @@ Bounds = tuple[float, float, float, float]
 FINEST_M = 1.0
 MOST_CELLS = 16_000_000
 """64 MB of heights; beyond this, cells are made coarser."""
+KNOWN_DATUMS = "EGM2008 for Copernicus GLO-30, ellipsoid for ArcticDEM and REMA"
+"""What heights of models are measured from whose files do not say it."""
 PLAUSIBLE_M = (-500.0, 9000.0)
 """From below the shore of the Dead Sea to above the highest mountain, in any datum."""
 
@@ -91,7 +93,7 @@ class ElevationModel:
         if not (datum or said):
             raise InputError(
                 f"{path}: does not say what its heights are measured from; pass --dem-datum with "
-                "it, such as EGM2008, EGM96, ellipsoid or local"
+                f"it: {KNOWN_DATUMS}, else what its provider says, such as EGM96 or local"
             )
         if datum and said and datum.lower() not in said.lower():
             log.warning("%s: heights taken as %s, though the file says %s", path, datum, said)

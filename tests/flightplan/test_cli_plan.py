@@ -225,6 +225,17 @@ def test_an_area_with_latitude_and_longitude_swapped_is_recognised(tmp_path: Pat
     assert "swapped it would lie in or near Iceland" in result.output
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_plan_flies_no_faster_than_asked_and_says_the_shutter(tmp_path: Path) -> None:
+    words = ("--drone", "mini 4 pro", "--gsd", "2.5cm", "--speed", "3m/s", "--shutter", "1/1000")
+    result = tmp("plan", SAMPLE / "farm_area.geojson", "-o", tmp_path / "s", *words)
+    assert result.exit_code == 0, result.output
+    assert "3.0 m/s, limited by --speed" in result.output
+    mission = read_mission(tmp_path / "s" / "plan" / "sortie-1.plan")
+    assert max(one.speed_m_s for one in mission.waypoints if one.photo_spacing_m > 0) <= 3.0
+    assert "shutter 1/1000 s or faster" in (tmp_path / "s/plan/briefing.html").read_text()
+
+
 def test_the_rehearsal_proves_what_the_mission_file_says(survey: Path) -> None:
     result = tmp("rehearse", survey)
     assert result.exit_code == 0, result.output
@@ -281,8 +292,11 @@ def test_every_mission_file_is_read_and_one_that_was_edited_is_told(tmp_path: Pa
 def test_files_that_the_app_would_not_open_are_not_written(tmp_path: Path) -> None:
     area = "POLYGON ((8 47, 8.004 47, 8.004 47.002, 8 47.002, 8 47))"
     words = ("--crs", "EPSG:4326", "--drone", "mini 4 pro", "--gsd", "2cm")
-    assert tmp("plan", area, "-o", tmp_path / "s", *words).exit_code == 0
+    result = tmp("plan", area, "-o", tmp_path / "s", *words)
+    assert result.exit_code == 0, result.output
+    assert "dji-photo/sortie-N.kmz not written: a sortie takes" in result.output
     folder = tmp_path / "s" / "plan"
+    assert len(json.loads((folder / "plan.json").read_text())["left_out"]) == 1
     assert (folder / "dji-timer" / "sortie-1.kmz").is_file()
     assert not (folder / "dji-photo").exists()
     notes = (folder / "notes.txt").read_text()
@@ -322,6 +336,8 @@ def test_photographs_of_a_plan_are_rendered_where_it_takes_them(
         (["--takeoff", "64.1"], "--takeoff '64.1' is no place"),
         (["--gsd", "0.2cm"], "ask for"),
         (["--allow", "gravity"], "gravity"),
+        (["--speed", "25m/s"], "leaves; ask for less, or leave it out"),
+        (["--shutter", "1/100", "--speed", "5m/s"], "or expose shorter, --shutter 1/"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line(
@@ -358,3 +374,19 @@ def test_the_mission_reads_back_with_its_take_off(survey: Path) -> None:
     mission = read_mission(survey / "plan" / "sortie-1.plan")
     assert mission.takeoff is not None
     assert sum(p.photo_spacing_m > 0 for p in mission.waypoints) > 0
+
+
+def test_the_help_lists_every_option_once_by_what_it_is_about() -> None:
+    from flightplan.cli import GROUPS, plan
+
+    said = tmp("plan", "--help").output
+    names = [name for group in GROUPS.values() for name in group]
+    assert len(names) == len(set(names))
+    assert all(f"\n{title}:\n" in said for title in GROUPS)
+    for option in plan.params:
+        if option.param_type_name == "option":
+            assert len(re.findall(rf"^ .*{option.opts[-1]}\b(?!-)", said, re.MULTILINE)) >= 1
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
+    for option in plan.params:
+        if option.param_type_name == "option":
+            assert f"`{option.opts[-1]}" in page, option.opts

@@ -1,7 +1,8 @@
 """A request becomes a plan that is proved, and files that say the same."""
 
+import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
 from flightplan.formats.mission import LATE_M, ReleasedBy, Role, photos_along
+from flightplan.outputs.light_windows import sun_day
 from flightplan.outputs.plan_folder import facts_of
 from flightplan.plan.missions import missions_of
-from flightplan.plan.planning import FlightPlan, make_plan
+from flightplan.plan.planning import FlightPlan, _if_dark, make_plan
 from flightplan.plan.request import PlanRequest, set_plan
 from flightplan.proof.rules import RuleLimits
 from tmp.errors import InputError
@@ -350,6 +352,34 @@ def test_a_takeoff_in_a_hole_needs_leave_to_fly_over_it(round_a_hole: FlightPlan
         make_plan(replace(round_a_hole.request, takeoffs=((lon, lat),)))
 
 
+@pytest.mark.parametrize(
+    ("lat_deg", "day", "said"),
+    [
+        (64.0, date(2026, 6, 21), None),
+        (64.0, date(2026, 12, 21), "reaches only 3° on 21 December 2026: "),
+        (78.2, date(2026, 11, 30), "does not rise on 30 November 2026: "),
+        (-77.0, date(2026, 6, 21), "does not rise on 21 June 2026: "),
+    ],
+)
+def test_a_day_without_light_is_warned_of_with_the_next_that_has_some(
+    request_: PlanRequest, lat_deg: float, day: date, said: str | None
+) -> None:
+    found = _if_dark(replace(request_, area=field(lat_deg), day=day))
+    if said is None:
+        assert not found
+        return
+    assert said in found[0]
+    told = re.search(r"at noon from (.*) on$", found[0])
+    assert told is not None
+    light = datetime.strptime(told[1], "%d %B %Y").date()
+    highest = [
+        sun_day(-20.0, lat_deg, day).highest[1]
+        for day in (light - timedelta(days=1), light, light + timedelta(days=1))
+    ]
+    assert highest[0] < 5.1
+    assert highest[2] > 5.0
+
+
 def with_hole(drone: str, catalogue: Catalogue, gsd_m: float) -> PlanRequest:
     frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
     ring = Polygon(
@@ -362,9 +392,10 @@ def with_hole(drone: str, catalogue: Catalogue, gsd_m: float) -> PlanRequest:
     return PlanRequest(area=area, drone=found, cameras=cameras, gsd_m=gsd_m)
 
 
-@pytest.fixture(scope="module", params=["arducopter", "mini 4 pro"])
+@pytest.fixture(scope="module", params=[("arducopter", 4.66), ("mini 4 pro", None)])
 def round_a_hole(request: pytest.FixtureRequest, catalogue: Catalogue) -> FlightPlan:
-    return make_plan(with_hole(request.param, catalogue, 0.04))
+    drone, speed_m_s = request.param
+    return make_plan(replace(with_hole(drone, catalogue, 0.04), speed_m_s=speed_m_s))
 
 
 def test_the_last_photograph_of_every_line_is_taken_however_late(round_a_hole: FlightPlan) -> None:

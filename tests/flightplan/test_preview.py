@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
+from affine import Affine
 from PIL import Image
 
 from flightplan.coverage.routes import Line
@@ -84,6 +86,28 @@ def plan() -> PlanPicture:
         facts={"Drone": "Mini", "Photographs": "55"},
         warnings=["The wind is strong."],
     )
+
+
+def test_a_base_map_lies_below_and_the_page_stays_small(plan: PlanPicture, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    bands = rng.integers(0, 255, (3, 700, 700)).astype(np.uint8)
+    bands[2] = 0
+    with rasterio.open(
+        tmp_path / "base.tif", "w", driver="GTiff", count=3, width=700, height=700, dtype="uint8",
+        crs=plan.frame.crs, transform=Affine(1, 0, -200, 0, -1, 400),
+    ) as target:  # fmt: skip
+        target.write(bands)
+    over = replace(plan, basemap=tmp_path / "base.tif")
+    write_map(tmp_path / "a.png", tmp_path / "a.html", over)
+    assert (tmp_path / "a.html").stat().st_size < 3e6
+    write_map(tmp_path / "b.png", tmp_path / "b.html", plan)
+    pixels = [np.asarray(Image.open(tmp_path / name).convert("RGB")) for name in ("a.png", "b.png")]
+    assert pixels[0].shape == pixels[1].shape
+    # Noise of red and green, paler by the wash, without its blue.
+    apart = (pixels[0] != pixels[1]).any(axis=-1)
+    colours = pixels[0][apart].astype(float)
+    assert colours[:, 0].std() > 20
+    assert np.median(colours[:, 2]) < np.median(colours[:, 0]) - 30
 
 
 class Page(HTMLParser):

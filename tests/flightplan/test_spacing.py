@@ -1,6 +1,7 @@
 """Height, distances and speed for the detail and overlap asked."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,11 @@ from flightplan.coverage.spacing import (
     Overlap,
     Wanted,
     choose_spacing,
+    exposure_from_text,
     footprint,
     length_from_text,
     overlap_from_text,
+    speed_from_text,
 )
 from flightplan.equipment.catalogue import CameraModel, read_catalogue
 from flightplan.rehearsal.photographs import Station
@@ -64,6 +67,49 @@ def test_blur_and_the_drone_bound_the_speed_too() -> None:
     assert slow.speed_m_s == pytest.approx(0.5 * 60 / 2800 * 100)
     assert slow.speed_limit == "blur in 1/100 s of exposure"
     assert choose_spacing([MINI], wanted, max_speed_m_s=0.5).speed_limit == "the drone"
+
+
+def test_blur_is_that_of_the_detail_asked_for_and_not_of_a_finer_camera() -> None:
+    bands, colour = (CATALOGUE.cameras[f"parrot-sequoia{part}"] for part in ("", "-rgb"))
+    wanted = Wanted(overlap=LAPS, gsd_m=0.04, exposure_s=1 / 800)
+    both = choose_spacing([bands, colour], wanted)
+    # Half a pixel of 4 cm in 1/800 s is 16 m/s; of the colour camera's 1.16 cm it was 4.7 m/s.
+    assert both.speed_limit == "1 s between photographs"
+    assert both.speed_m_s > 7.0
+    alone = choose_spacing([colour], replace(wanted, gsd_m=0.0116, overlap=Overlap(front=0.1)))
+    assert alone.speed_m_s == pytest.approx(0.5 * 0.0116 * 800)
+    fine = both.cameras[1].blur_px_per_m_s * both.speed_m_s
+    assert fine == pytest.approx(both.speed_m_s / 800 / (0.04 * 1061.3 / 3645))
+
+
+def test_a_speed_asked_for_is_a_ceiling() -> None:
+    wanted = Wanted(overlap=LAPS, height_agl_m=60.0)
+    free, slow, fast = (
+        choose_spacing([MINI], replace(wanted, speed_m_s=speed)) for speed in (math.inf, 2.0, 20.0)
+    )
+    assert (slow.speed_m_s, slow.speed_limit) == (2.0, "--speed")
+    assert (fast.speed_m_s, fast.speed_limit) == (free.speed_m_s, free.speed_limit)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "reason"),
+    [
+        (speed_from_text, "6", "needs a number and a unit"),
+        (speed_from_text, "600km/h", "cannot be meant; give 0.5 to 30 m/s"),
+        (exposure_from_text, "2000", "give one over a number, such as 1/2000"),
+        (exposure_from_text, "1/0", "is no time of exposure"),
+        (exposure_from_text, "1/100000", "from 1/50 to 1/32000"),
+    ],
+)
+def test_what_is_no_speed_or_exposure_is_refused(
+    read: Callable[[str], float], text: str, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        read(text)
+
+
+def test_an_exposure_is_read_as_cameras_show_it() -> None:
+    assert exposure_from_text("1/2000") == exposure_from_text(" 1 / 2000 s") == 0.0005
 
 
 def test_raw_files_slow_the_flight() -> None:

@@ -182,7 +182,10 @@ def test_model_without_vertical_datum_needs_one_in_words(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = plane_model(tmp_path / "dem.tif", "EPSG:32632", 10.0, "EPSG:32632")
-    with pytest.raises(InputError, match="pass --dem-datum with it, such as EGM2008"):
+    with pytest.raises(
+        InputError,
+        match="pass --dem-datum with it: EGM2008 for Copernicus GLO-30, ellipsoid for ArcticDEM",
+    ):
         read_terrain(path, FRAME, AREA)
     assert read_terrain(path, FRAME, AREA, datum="EGM96").datum == "EGM96"
     path = plane_model(tmp_path / "dem2.tif", "EPSG:32632+3855", 10.0, "EPSG:32632")

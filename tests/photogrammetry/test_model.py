@@ -328,7 +328,7 @@ def joined(models: list[Model]) -> Model:
 
 
 def test_each_side_shows_what_stands_in_front_there() -> None:
-    """Two walls, red in the south and blue in the north of it, a green one in the east, yellow beyond."""
+    """Two walls, red in the south and blue in the north, a green one in the east, yellow beyond."""
     red, green, blue, yellow = (230, 0, 0), (0, 230, 0), (0, 0, 230), (230, 230, 0)
     model = joined(
         [

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
 from tmp.errors import InputError
-from tmp.geo.areas import BEND_M, read_area
+from tmp.geo.areas import BEND_M, read_area, read_corridor
 
 UTM = "EPSG:32627"
 SQUARE = [[-21.0, 64.0], [-20.998, 64.0], [-20.998, 64.001], [-21.0, 64.001], [-21.0, 64.0]]
@@ -314,7 +314,7 @@ def test_area_is_that_of_the_ellipsoid() -> None:
         ("POINT (8 47)", "only 1 Point"),
         ("LINESTRING (8 47, 9 47)", "only 1 LineString"),
         ("POLYGON ((8 47, 8.1 47.1, 8.2 47.2, 8 47))", "has no area"),
-        ("POLYGON ((8 47, 8.0000001 47, 8.0000001 47.0000001, 8 47))", "has no area"),
+        ("POLYGON ((8 47, 8.0000001 47, 8.0000001 47.0000001, 8 47))", "too small an area"),
         (shapely.Polygon(BOW_TIE).wkt, "crosses itself"),
         ("POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))", "12,308 km², too large"),
         ("POLYGON ((64 -121, 65 -121, 65 -120, 64 -121))", "seem to be swapped"),
@@ -347,10 +347,84 @@ def test_polygon_without_crs_is_refused(driver: str, name: str, tmp_path: Path) 
         read_area(path)
 
 
-def test_line_is_refused(tmp_path: Path) -> None:
+def test_line_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = write_geojson(tmp_path / "l.geojson", SQUARE, kind="LineString")
-    with pytest.raises(InputError, match="holds no polygon, only 1 LineString"):
+    with pytest.raises(InputError, match=r"holds no polygon, only 1 LineString; .* --width"):
         read_area(path)
+
+
+ROAD = [[-21.0, 64.0], [-20.998, 64.0], [-20.998, 64.001]]
+ROAD_M2 = (97.9 + 111.5) * 20.0
+"""Of a corridor 20 m wide: at the right angle it counts a square twice and has its corner."""
+KML_LINE = (
+    "<LineString><coordinates>-21,64,5 -20.998, 64,5 -20.998,64.001</coordinates></LineString>"
+)
+GPX_POINTS = "".join(f'<{{0}} lat="{lat}" lon="{lon}"><ele>3</ele></{{0}}>' for lon, lat in ROAD)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.kml", f"<kml><Placemark>{KML_LINE}</Placemark></kml>"),
+        ("a.gpx", f"<gpx><trk><trkseg>{GPX_POINTS.format('trkpt')}</trkseg></trk></gpx>"),
+        ("a.gpx", f"<gpx><rte><name>road</name>{GPX_POINTS.format('rtept')}</rte></gpx>"),
+        ("a.wkt", "SRID=4326;LINESTRING Z (-21 64 9, -20.998 64 9, -20.998 64.001 9)"),
+        ("a.wkt", "SRID=4326;MULTILINESTRING ((-21 64, -20.998 64), (-20.998 64, -20.998 64.001))"),
+    ],
+)
+def test_corridor_along_a_line_that_is_written(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    corridor = read_corridor(tmp_path / name, width_m=20)
+    # Two lines that meet have no outer corner: 100 m² less.
+    assert corridor.area_m2 == pytest.approx(ROAD_M2, abs=110)
+    assert corridor.middle is not None
+    assert shapely.get_coordinates(corridor.middle)[[0, -1]] == pytest.approx(
+        np.array([ROAD[0], ROAD[-1]])
+    )
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"), [("ESRI Shapefile", "a.shp"), ("GPKG", "a.gpkg"), ("GeoJSON", "a.geojson")]
+)
+def test_corridor_along_a_line_in_a_layer(driver: str, name: str, tmp_path: Path) -> None:
+    line = shapely.LineString(ROAD)
+    path = write_layer(tmp_path / name, [line], geometry_type="LineString", driver=driver)
+    assert read_corridor(path, width_m=20).area_m2 == pytest.approx(ROAD_M2, abs=10)
+
+
+def test_corridor_in_a_projected_crs_has_its_width_on_the_ground() -> None:
+    line = "LINESTRING (300000 7100000, 300000 7101000)"
+    # UTM is 0.04 % short at its meridian, and as much too long 250 km beside it.
+    area = read_corridor(line, width_m=50, crs=UTM)
+    assert area.area_m2 == pytest.approx(50_000, rel=6e-4)
+
+
+def test_corridor_of_a_loop_leaves_its_middle_out_and_open() -> None:
+    ring = shapely.Point(0, 0).buffer(0.002).exterior
+    corridor = read_corridor(f"SRID=4326;{shapely.LineString(ring.coords).wkt}", width_m=20)
+    assert not any(part.interiors for part in corridor.polygons.geoms)
+    length_m = Geod(ellps="WGS84").geometry_length(ring)
+    assert corridor.area_m2 == pytest.approx(20 * length_m, rel=2e-3)
+
+
+def test_corridor_across_the_antimeridian_is_in_one_piece() -> None:
+    corridor = read_corridor("SRID=4326;LINESTRING (179.999 10, -179.999 10)", width_m=30)
+    assert corridor.polygons.bounds[2] - corridor.polygons.bounds[0] < 0.003
+    assert -180 <= corridor.centre[0] < 180
+
+
+@pytest.mark.parametrize(
+    ("text", "width_m", "reason"),
+    [
+        ("POLYGON ((8 47, 9 47, 9 48, 8 47))", 60.0, "holds no line, only 1 Polygon; a width is"),
+        ("LINESTRING (8 47, 8 47)", 60.0, "the line has no length"),
+        ("LINESTRING (47 8, 8 147)", 60.0, "seem to be swapped"),
+        ("LINESTRING (8 47, 8.1 47)", math.nan, "a corridor nan m wide is none"),
+    ],
+)
+def test_what_is_no_corridor_is_refused(text: str, width_m: float, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        read_corridor(text, width_m=width_m, crs="EPSG:4326")
 
 
 def test_other_file_is_refused(tmp_path: Path) -> None:

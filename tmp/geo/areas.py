@@ -1,48 +1,35 @@
 """The ground that is to be surveyed, as someone drew it, and as a shape on Earth.
 
-Polygons come out of the files people draw them in, in the coordinates they were drawn in.
+What is drawn in files comes from `tmp.geo.drawings`, in the coordinates it was drawn in.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import Element
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import CRSError, ProjError
+from pyproj.exceptions import ProjError
 from shapely.affinity import translate
 from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from tmp.errors import InputError
-from tmp.geo.vectors import list_layers, read_kml, read_layer, read_whole
+from tmp.geo.drawings import WGS84, Drawing, DrawnKind, one_line, parts_of, read_drawing
+from tmp.geo.frames import PlanFrame
 
 log = logging.getLogger(__name__)
 
-WGS84 = "EPSG:4326"
-MOST_WKT_DEPTH = 16
-"""Brackets in brackets; a collection of polygons with holes has 4."""
 MOST_POINTS = 5_000_000
 """Of one polygon with the points that bring its long edges onto the ellipsoid."""
-
-_WKT = re.compile(
-    r"^\s*(?:SRID\s*=\s*(?P<srid>\d+)\s*;)?\s*"
-    r"(?P<wkt>(?:POINT|LINESTRING|POLYGON|MULTI\w+|GEOMETRYCOLLECTION)\b.*)$",
-    re.IGNORECASE | re.DOTALL,
-)
-_LAYER_TYPES = ("polygon", "surface", "unknown", "collection")
 
 Float = NDArray[np.float64]
 LEAST_M2 = 1.0
@@ -52,210 +39,12 @@ BEND_M = 0.1
 """How far the edge of an area may lie beside the straight edge that was drawn."""
 SNAP_DEG = 1e-10
 """Hundredth of a millimetre, to join polygons that share an edge."""
+SLIT_M = 0.01
+"""Width of the cut that opens the corridor of a loop: what it goes round may be flown over, and a
+hole may not."""
+MITRE = 2.0
+"""Farthest corner of a corridor from a bend of its line, as a share of half its width."""
 _ELLIPSOID = Geod(ellps="WGS84")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Drawing:
-    """What a file holds of polygons."""
-
-    polygons: tuple[shapely.Polygon, ...]
-    """As drawn, without heights; not checked for crossings; at least one."""
-    crs: CRS
-    """Of the coordinates: x or longitude first."""
-    source: str
-    """The file's name, or a word for text, for messages."""
-
-
-def _read_polygons(source: Path | str, layer: str | None, crs: str | None) -> _Drawing:
-    """Read the polygons of one layer; points and lines beside them are left out, and logged."""
-    text = _WKT.match(source) if isinstance(source, str) else None
-    if text is not None:
-        return _read_wkt(text, "WKT", crs)
-    path = Path(source)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; give the area as a polygon file")
-    suffix = path.suffix.lower()
-    found: str | None
-    if suffix in (".wkt", ".ewkt"):
-        text = _WKT.match(_read_text(path))
-        if text is None:
-            raise InputError(f"{path}: does not begin as WKT does; write POLYGON ((…))")
-        return _read_wkt(text, str(path), crs)
-    if suffix in (".kml", ".kmz"):
-        layers, found = _read_kml(path), WGS84
-    else:
-        layers, found = _read_gdal(path, layer)
-    polygons = _one_layer(path, layers, layer)
-    return _Drawing(polygons=polygons, crs=_known_crs(str(path), found, crs), source=str(path))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return read_whole(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read as text; {error}") from error
-
-
-def _read_wkt(text: re.Match[str], source: str, crs: str | None) -> _Drawing:
-    depth = 0
-    for bracket in re.finditer(r"[()]", text["wkt"]):  # GEOS overflows the stack
-        depth += 1 if bracket[0] == "(" else -1
-        if depth > MOST_WKT_DEPTH:
-            raise InputError(f"{source}: WKT nested too deep; draw the area again")
-    try:
-        shape = shapely.from_wkt(text["wkt"].strip())
-    except GEOSException as error:
-        raise InputError(f"{source}: cannot be read as WKT; {_one_line(error)}") from error
-    found = f"EPSG:{text['srid']}" if text["srid"] else None
-    return _Drawing(
-        polygons=_polygons_of(source, [shape]), crs=_known_crs(source, found, crs), source=source
-    )
-
-
-def _read_gdal(path: Path, layer: str | None) -> tuple[dict[str, list[BaseGeometry]], str | None]:
-    """Return the shapes of each layer, empty for those passed over, and the CRS."""
-    layers: dict[str, list[BaseGeometry]] = {}
-    found: str | None = None
-    kinds = list_layers(path)
-    wanted = [name for name in kinds if any(word in kinds[name] for word in _LAYER_TYPES)]
-    if layer is not None:
-        wanted = [layer] if layer in kinds else []
-    for name in kinds:
-        layers[name] = []
-        # With nothing else, what there is gets read to say what it is.
-        if name in wanted or (not wanted and kinds[name]):
-            shapes, crs, _ = read_layer(path, name, columns=[])
-            layers[name] = list(shapes)
-            found = crs or found
-    return layers, found
-
-
-def _one_layer(
-    path: Path, layers: Mapping[str, list[BaseGeometry]], layer: str | None
-) -> tuple[shapely.Polygon, ...]:
-    names = ", ".join(repr(name) for name in layers)
-    if layer is not None:
-        if layer not in layers:
-            raise InputError(f"{path}: has no layer {layer!r}; it has {names or 'none'}")
-        return _polygons_of(f"{path}, layer {layer!r}", layers[layer])
-    holding = {name: shapes for name, shapes in layers.items() if any(map(_parts, shapes))}
-    if len(holding) > 1:
-        names = ", ".join(repr(name) for name in holding)
-        raise InputError(f"{path}: layers {names} hold polygons; name one of them with --layer")
-    shapes = next(iter(holding.values()), [shape for all_ in layers.values() for shape in all_])
-    return _polygons_of(str(path), shapes)
-
-
-def _polygons_of(source: str, shapes: Iterable[BaseGeometry | None]) -> tuple[shapely.Polygon, ...]:
-    drawn = [shape for shape in shapes if shape is not None and not shape.is_empty]
-    polygons = tuple(part for shape in drawn for part in _parts(shape))
-    others = Counter(shape.geom_type for shape in drawn if not _parts(shape))
-    said = ", ".join(f"{number} {kind}" for kind, number in others.items())
-    if not polygons:
-        raise InputError(
-            f"{source}: holds no polygon{', only ' + said if said else ''}; "
-            "draw a polygon round the area"
-        )
-    if others:
-        log.warning("%s: left out what is not a polygon: %s", source, said)
-    return polygons
-
-
-def _parts(shape: BaseGeometry | None) -> list[shapely.Polygon]:
-    """Return the polygons that a geometry is made of."""
-    if isinstance(shape, shapely.Polygon):
-        return [] if shape.is_empty else [shape]
-    if isinstance(shape, shapely.GeometryCollection | shapely.MultiPolygon):
-        return [part for member in shape.geoms for part in _parts(member)]
-    return []
-
-
-def _known_crs(source: str, found: str | None, given: str | None) -> CRS:
-    try:
-        said = CRS.from_user_input(found) if found else None
-    except CRSError:
-        said = None
-    # A GeoPackage without a CRS carries one that is called undefined.
-    if said is not None and (
-        not (said.is_geographic or said.is_projected) or "undefined" in said.name.lower()
-    ):
-        said = None
-    if given is not None:
-        try:
-            wanted = CRS.from_user_input(given)
-        except CRSError as error:
-            raise InputError(f"{given!r} is not a CRS; give one such as EPSG:4326") from error
-        if said is not None and said != wanted:
-            log.warning("%s: taken to be in %s, though it says %s", source, given, said.name)
-        said = wanted
-    if said is None:
-        raise InputError(
-            f"{source}: does not say its CRS; save it again with one, or pass --crs EPSG:4326 "
-            "if it is in degrees"
-        )
-    return said.sub_crs_list[0] if said.is_compound else said
-
-
-def _read_kml(path: Path) -> dict[str, list[BaseGeometry]]:
-    """Return the shapes of each folder of a KML or KMZ."""
-    folders: dict[str, list[BaseGeometry]] = {}
-    _collect(path, read_kml(path), "", folders)
-    return folders
-
-
-def _collect(
-    path: Path, element: Element, folder: str, found: dict[str, list[BaseGeometry]]
-) -> None:
-    """Add the shapes below an element to the folder they lie in."""
-    for child in element:
-        kind = _tag(child)
-        if kind in ("Folder", "Document"):
-            name = next((part.text for part in child if _tag(part) == "name"), None)
-            _collect(path, child, (name or "").strip() or folder, found)
-        elif kind == "Polygon":
-            found.setdefault(folder, []).append(_kml_polygon(path, child))
-        elif kind in ("Point", "LineString", "LinearRing"):
-            # Only counted, to say what there is instead of a polygon.
-            shape = shapely.Point(0, 0) if kind == "Point" else shapely.LineString([(0, 0), (1, 1)])
-            found.setdefault(folder, []).append(shape)
-        else:
-            _collect(path, child, folder, found)
-
-
-def _kml_polygon(path: Path, polygon: Element) -> shapely.Polygon:
-    rings: dict[str, list[list[tuple[float, float]]]] = {}
-    for boundary in polygon:
-        for place in boundary.iter():
-            if _tag(place) == "coordinates":
-                rings.setdefault(_tag(boundary), []).append(_kml_ring(path, place.text or ""))
-    outer = rings.get("outerBoundaryIs", [])
-    if len(outer) != 1:
-        raise InputError(f"{path}: a polygon has {len(outer)} outer boundaries; draw it again")
-    return shapely.Polygon(outer[0], rings.get("innerBoundaryIs", []))
-
-
-def _kml_ring(path: Path, text: str) -> list[tuple[float, float]]:
-    # Blanks part places and commas their numbers, but people write blanks after commas too.
-    places = re.sub(r"\s*,\s*", ",", text).split()
-    try:
-        ring = [tuple(map(float, place.split(",")[:2])) for place in places]
-        if len(ring) < 3:
-            raise ValueError(f"only {len(ring)} places")
-        if not np.isfinite(ring).all():
-            raise ValueError("a coordinate that is no number")
-        return [(lon, lat) for lon, lat in ring]
-    except ValueError as error:
-        raise InputError(f"{path}: a ring cannot be read ({error}); draw it again") from error
-
-
-def _tag(element: Element) -> str:
-    """Return an element's name without its namespace, which programs write differently."""
-    return str(element.tag).rpartition("}")[2]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +56,8 @@ class SurveyArea:
     antimeridian goes on beyond 180 instead of jumping, so that it is in one piece."""
     source: str
     """Where it came from, for messages."""
+    middle: shapely.MultiLineString | None = None
+    """Of a corridor, the lines along which it was laid, as the polygons; else None."""
 
     @cached_property
     def area_m2(self) -> float:
@@ -326,34 +117,107 @@ def read_area(
     >>> round(area.area_m2), [round(degrees, 4) for degrees in area.centre]
     (845443, [8.005, 47.005])
     """
-    drawing = _read_polygons(source, layer, crs)
-    name, several = drawing.source, len(drawing.polygons) > 1
-    try:
-        to_wgs84 = Transformer.from_crs(drawing.crs, WGS84, always_xy=True)
-    except ProjError as error:
-        raise InputError(f"{name}: no way leads from its CRS to the Earth; check it") from error
+    drawing = read_drawing(source, DrawnKind.POLYGON, layer=layer, crs=crs)
+    to_wgs84 = _to_wgs84(drawing)
     placed = [
-        _place(polygon, drawing.crs, to_wgs84, name + (f", polygon {number}" if several else ""))
-        for number, polygon in enumerate(drawing.polygons, start=1)
+        _place(polygon, drawing.crs, to_wgs84, name)
+        for polygon, name in zip(drawing.shapes, _names(drawing), strict=True)
     ]
-    area = SurveyArea(polygons=_join(placed, name), source=name)
+    area = SurveyArea(polygons=_join(placed, drawing.source), source=drawing.source)
+    _refuse_size(area, most_m2)
+    return area
+
+
+def read_corridor(
+    source: Path | str, *, width_m: float, layer: str | None = None, crs: str | None = None
+) -> SurveyArea:
+    """Read the lines of a file, or of WKT, and return the ground within half a width of them.
+
+    Files are those of `read_area`, and GPX with its tracks and routes.  The corridor ends square
+    where a line ends, and has the corners of its bends up to `MITRE`.  Where a line goes round
+    ground, that is left out; it may be flown over, as the corridor is cut open there.
+
+    Raises `InputError` as `read_area` does, and if the source has no line or the width is none.
+
+    Examples
+    --------
+    >>> road = read_corridor("SRID=4326;LINESTRING (8 47, 8.01 47)", width_m=60)
+    >>> round(road.area_m2 / 760.6)  # a hundredth of a degree of longitude at 47° N is 760.6 m
+    60
+    """
+    if not 0 < width_m < math.inf:
+        raise InputError(f"a corridor {width_m!r} m wide is none; give its whole width in metres")
+    drawing = read_drawing(source, DrawnKind.LINE, layer=layer, crs=crs)
+    to_wgs84 = _to_wgs84(drawing)
+    placed = [
+        _place_line(line, drawing.crs, to_wgs84, name)
+        for line, name in zip(drawing.shapes, _names(drawing), strict=True)
+    ]
+    home = placed[0].centroid.x
+    lines = [translate(line, xoff=_turns_deg(home - line.centroid.x)) for line in placed]
+    x_min, y_min, x_max, y_max = shapely.MultiLineString(lines).bounds
+    turn = _half_turn((x_min + x_max) / 2) - (x_min + x_max) / 2
+    middle = shapely.MultiLineString([translate(line, xoff=turn) for line in lines])
+    frame = PlanFrame(lon_deg=(x_min + x_max) / 2 + turn, lat_deg=(y_min + y_max) / 2)
+    strips = [
+        line.simplify(BEND_M).buffer(
+            width_m / 2, cap_style="flat", join_style="mitre", mitre_limit=MITRE
+        )
+        for line in shapely.get_parts(frame.to_plan(middle))
+    ]
+    parts = [_opened(part) for part in parts_of(shapely.union_all(strips))]
+    ground = frame.to_geodetic(shapely.MultiPolygon([orient(part) for part in parts]))
+    area = SurveyArea(polygons=ground, source=drawing.source, middle=middle)
+    _refuse_size(area, MOST_M2)
+    return area
+
+
+def _opened(corridor: shapely.Polygon) -> shapely.Polygon:
+    """Return a corridor, plan metres, with a cut from each ground it goes round to its outside."""
+    ways = shapely.shortest_line(np.array(corridor.interiors), corridor.exterior)
+    # A hair longer at both ends, so that the cut goes through.
+    slits = [way.buffer(SLIT_M / 2, cap_style="square") for way in ways]
+    parts = parts_of(corridor.difference(shapely.union_all(slits)))
+    return max(parts, key=lambda part: part.area)
+
+
+def _names(drawing: Drawing) -> list[str]:
+    """Return what messages call each shape of a drawing."""
+    count, kind = len(drawing.shapes), DrawnKind.POLYGON
+    if count == 1:
+        return [drawing.source]
+    if isinstance(drawing.shapes[0], shapely.LineString):
+        kind = DrawnKind.LINE
+    return [f"{drawing.source}, {kind} {number}" for number in range(1, count + 1)]
+
+
+def _to_wgs84(drawing: Drawing) -> Transformer:
+    try:
+        return Transformer.from_crs(drawing.crs, WGS84, always_xy=True)
+    except ProjError as error:
+        raise InputError(
+            f"{drawing.source}: no way leads from its CRS to the Earth; check it"
+        ) from error
+
+
+def _refuse_size(area: SurveyArea, most_m2: float) -> None:
     if not area.area_m2 >= LEAST_M2:
-        raise InputError(f"{name}: the polygon has no area; draw it round the ground to survey")
+        raise InputError(
+            f"{area.source}: {area.area_m2:.2g} m² are too small an area; draw it round the ground "
+            "to survey"
+        )
     if not area.area_m2 < most_m2:
         raise InputError(
-            f"{name}: the area is {area.area_m2 / 1e6:,.0f} km², too large for a drone "
+            f"{area.source}: the area is {area.area_m2 / 1e6:,.0f} km², too large for a drone "
             f"(below {most_m2 / 1e6:,.0f} km²); check the file and its CRS"
         )
-    return area
 
 
 def _place(polygon: shapely.Polygon, crs: CRS, to_wgs84: Transformer, name: str) -> shapely.Polygon:
     """Bring a polygon to WGS 84, with continuous longitudes."""
-    degrees = crs.is_geographic and crs.axis_info[0].unit_name == "degree"
     rings = [np.asarray(ring.coords)[:, :2] for ring in (polygon.exterior, *polygon.interiors)]
-    if not np.isfinite(np.vstack(rings)).all():
-        raise InputError(f"{name}: a corner whose coordinates are no numbers; draw it again")
-    if degrees:
+    _refuse_no_numbers(np.vstack(rings), name)
+    if _in_degrees(crs):
         _refuse_no_degrees(np.vstack(rings), name)
         rings = _continuous(rings, name)
     drawn = shapely.Polygon(rings[0], rings[1:])
@@ -364,12 +228,46 @@ def _place(polygon: shapely.Polygon, crs: CRS, to_wgs84: Transformer, name: str)
             f"{name}: the polygon crosses itself or is broken ({shapely.is_valid_reason(drawn)}); "
             "draw it again"
         )
-    placed = [np.column_stack(to_wgs84.transform(*_bend(ring, to_wgs84, name).T)) for ring in rings]
-    # Some projections turn far-away coordinates into latitudes that no place has.
-    if not (np.abs(np.vstack(placed)[:, 1]) <= 90).all() or not np.isfinite(placed[0]).all():
-        raise InputError(f"{name}: the area has no place on Earth in {crs.name}; check its CRS")
+    placed = [_placed(ring, crs, to_wgs84, name) for ring in rings]
     placed = _continuous(placed, name)
     return shapely.Polygon(placed[0], placed[1:])
+
+
+def _place_line(
+    line: shapely.LineString, crs: CRS, to_wgs84: Transformer, name: str
+) -> shapely.LineString:
+    """Bring a line to WGS 84, with continuous longitudes."""
+    points = np.asarray(line.coords)[:, :2]
+    _refuse_no_numbers(points, name)
+    if _in_degrees(crs):
+        _refuse_no_degrees(points, name)
+        points = _unwound(points)
+    if not np.ptp(points, axis=0).any():
+        raise InputError(f"{name}: the line has no length; draw it along the ground to survey")
+    return shapely.LineString(_unwound(_placed(points, crs, to_wgs84, name)))
+
+
+def _in_degrees(crs: CRS) -> bool:
+    return bool(crs.is_geographic and crs.axis_info[0].unit_name == "degree")
+
+
+def _refuse_no_numbers(points: Float, name: str) -> None:
+    if not np.isfinite(points).all():
+        raise InputError(f"{name}: a corner whose coordinates are no numbers; draw it again")
+
+
+def _placed(points: Float, crs: CRS, to_wgs84: Transformer, name: str) -> Float:
+    """Return points (N, 2) of a ring or line in degrees, with those that its long edges need."""
+    placed = np.column_stack(to_wgs84.transform(*_bend(points, to_wgs84, name).T))
+    # Some projections turn far-away coordinates into latitudes that no place has.
+    if not (np.abs(placed[:, 1]) <= 90).all() or not np.isfinite(placed).all():
+        raise InputError(f"{name}: the area has no place on Earth in {crs.name}; check its CRS")
+    return placed
+
+
+def _unwound(points: Float) -> Float:
+    """Return points (N, 2) without jumps of a whole turn in longitude."""
+    return np.column_stack([np.unwrap(points[:, 0], period=360.0), points[:, 1]])
 
 
 def _refuse_no_degrees(points: Float, name: str) -> None:
@@ -443,8 +341,8 @@ def _join(polygons: list[shapely.Polygon], name: str) -> shapely.MultiPolygon:
     try:
         united = shapely.union_all(shapes[~alone], grid_size=SNAP_DEG)
     except GEOSException as error:
-        raise InputError(f"{name}: its polygons cannot be joined; {_one_line(error)}") from error
-    parts = [*shapes[alone], *_parts(united)]
+        raise InputError(f"{name}: its polygons cannot be joined; {one_line(error)}") from error
+    parts = [*shapes[alone], *parts_of(united)]
     whole = shapely.MultiPolygon([orient(part) for part in parts])
     middle = (whole.bounds[0] + whole.bounds[2]) / 2
     turn = _half_turn(middle) - middle

@@ -39,6 +39,8 @@ Float = NDArray[np.float64]
 ECEF = "EPSG:4978"
 GEODETIC = "EPSG:4979"
 
+RISEN_DEG = -0.833
+"""Elevation of the sun's centre when its upper edge touches the horizon, refraction included."""
 WORTH_M = 0.5
 """Gain in accuracy below which a better transformation is not worth a word."""
 LOOSE_M = 2.0

@@ -304,17 +304,26 @@ def read_grid(path: Path) -> Grid:
 def open_elevation(path: Path) -> rasterio.DatasetReader:
     """Open a raster of heights of one of the `ELEVATION_DRIVERS`, and no other.
 
-    A virtual raster, which may fetch others from the web, is none of them, whatever its name.
     Raises `InputError` if it cannot be read as any, or its CRS cannot.
     """
-    said = "it is no GeoTIFF, ASCII grid or the like; save it as a GeoTIFF"
-    for driver in ELEVATION_DRIVERS:
+    source = open_raster(
+        path, ELEVATION_DRIVERS, "it is no GeoTIFF, ASCII grid or the like; save it as a GeoTIFF"
+    )
+    if source.driver == "AAIGrid":
+        _refuse_broken_figures(path, source.width * source.height)
+    return source
+
+
+def open_raster(path: Path, drivers: Sequence[str], said: str) -> rasterio.DatasetReader:
+    """Open a raster with one of some of GDAL's drivers, and no other.
+
+    A virtual raster, which may fetch others from the web, is none of them, whatever its name.
+    Raises `InputError` if it cannot be read as any, `said` if none knows it, or its CRS cannot.
+    """
+    for driver in drivers:
         try:
             # Made absolute: what looks like an address is one to rasterio.
-            source = rasterio.open(path.resolve(), driver=driver)
-            if driver == "AAIGrid":
-                _refuse_broken_figures(path, source.width * source.height)
-            return source
+            return rasterio.open(path.resolve(), driver=driver)
         except CRSError as error:
             raise InputError(f"{path}: its CRS cannot be read; save it again with one") from error
         except RasterioError as error:

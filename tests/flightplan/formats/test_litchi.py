@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from flightplan.equipment.catalogue import read_catalogue
 from flightplan.formats.litchi import COLUMNS, from_litchi, to_litchi
 from flightplan.formats.mission import HeightReference
+from flightplan.formats.mission_files import Format, why_not_written
 from tmp.errors import InputError
 
 
@@ -27,6 +29,21 @@ def test_the_header_is_litchis_own(mission):
         *("altitudemode", "speed(m/s)", "poi_latitude", "poi_longitude", "poi_altitude(m)"),
         *("poi_altitudemode", "photo_timeinterval", "photo_distinterval"),
     ]
+
+
+def test_heights_that_litchi_does_not_take_are_told_and_not_written(mission):
+    drones = read_catalogue()
+    deep = replace(
+        mission, waypoints=(*mission.waypoints, replace(mission.waypoints[0], height_m=-230.0))
+    )
+    said = why_not_written(Format.LITCHI, [mission, deep], drones.drone("Mini 4 Pro"))
+    assert said.startswith("not written: a waypoint is -230 m above the take-off point")
+    assert why_not_written(Format.LITCHI, [mission], drones.drone("Mini 4 Pro")) == ""
+    assert why_not_written(Format.WPL, [deep], drones.drone("Mini 4 Pro")) == ""
+    # A drone that Litchi flies has no other file: its writer refuses the plan.
+    assert why_not_written(Format.LITCHI, [deep], drones.drone("Mini 3 Pro")) == ""
+    with pytest.raises(InputError, match="take off nearer to its height"):
+        to_litchi(deep)
 
 
 def test_rows_say_height_above_takeoff_speed_and_spacing(mission):
