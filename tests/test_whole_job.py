@@ -13,6 +13,7 @@ import rasterio
 import trimesh
 from cv2 import erode
 from rasterio.features import geometry_mask
+from rasterio.transform import rowcol
 from rasterio.warp import reproject
 from shapely import Polygon, box, contains_xy
 
@@ -139,15 +140,16 @@ def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
     data = (products / "model.glb").read_bytes()
     said = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])["asset"]["extras"]
     with rasterio.open(products / "dsm.tif") as file:
-        heights, inverse = file.read(1, masked=True), ~file.transform
+        heights, transform = file.read(1, masked=True), file.transform
         assert said["crs"] == file.crs.to_string()
     origin = said["origin"]
     meshes = scene.geometry.values()
     ground = [mesh for mesh in meshes if "continued" not in mesh.visual.material.name]
     points = np.concatenate([mesh.vertices for mesh in ground])
     assert 1000 < len(points) < 320_000
-    col, row = inverse * (origin["easting"] + points[:, 0], origin["northing"] - points[:, 2])
-    known = heights[row.astype(int), col.astype(int)]
+    east, north = origin["easting"] + points[:, 0], origin["northing"] - points[:, 2]
+    row, col = rowcol(transform, east, north)
+    known = heights[np.asarray(row), np.asarray(col)]
     off = np.abs(known - origin["height"] - points[:, 1])
     assert off.count() > 0.9 * len(off)
     assert np.percentile(off.compressed(), 99) < 0.002
