@@ -30,10 +30,18 @@ from flightplan.plan.layout import (
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
 from flightplan.plan.rest import Before, MarkedFlown, left_of, read_former
 from flightplan.plan.stands import LEVEL_ENOUGH, slopes_at, stands
-from flightplan.plan.ways import FlightWay, Release, lay_way, line_speed, points_of, way_of
+from flightplan.plan.ways import (
+    FlightWay,
+    Release,
+    lay_way,
+    line_speed,
+    points_of,
+    rephased,
+    way_of,
+)
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
-from flightplan.proof.prove import Coverage, prove
+from flightplan.proof.prove import Coverage, prove_phases
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.profiles import Profile, profile_along
 from tmp.geo.areas import SurveyArea, read_area
@@ -216,8 +224,16 @@ def _proved(
         setting = layout.setting
         photos = photos_of(sorties, ways)
         lines, first = (*sorties.lines, *before.lines), len(sorties.lines)
-        seen = Photos.joined(photos, before.taken(setting.terrain, height_m, first))
-        coverage = prove(seen, camera, layout.ground, workers=workers, track=track)
+        flown = before.taken(setting.terrain, height_m, first)
+        others = ([rephased(way, other) for way in ways] for other in release.phases())
+        phases = [photos, *(photos_of(sorties, one) for one in others)]
+        coverage = prove_phases(
+            [Photos.joined(one, flown) for one in phases],
+            camera,
+            layout.ground,
+            workers=workers,
+            track=track,
+        )
         pattern = Photos.joined(photos, before.planned(setting.terrain, height_m, first))
         on_line = np.concatenate([way.on_line for way in ways])
         taken = regular(pattern, lines)

@@ -13,7 +13,13 @@ from flightplan.coverage.routes import Line
 from flightplan.coverage.sorties import Sortie
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import App, Drone
-from flightplan.formats.mission import ReleasedBy, Role, releases, spacing_in_file
+from flightplan.formats.mission import (
+    TIMER_PHASES,
+    ReleasedBy,
+    Role,
+    releases,
+    spacing_in_file,
+)
 from flightplan.formats.mission_files import released_by
 from flightplan.plan.request import CORRIDOR_M, PlanRequest
 from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
@@ -68,6 +74,8 @@ class Release:
     request: PlanRequest
     interval_s: float
     """Of the camera's timer, as the pilot sets it: whole seconds, too short for no line."""
+    phase: float = 0.0
+    """Of the timer where a line begins, see `flightplan.formats.mission.releases`."""
 
     @classmethod
     def of(cls, lines: Iterable[Line], spacing: Spacing, request: PlanRequest) -> Release:
@@ -102,7 +110,13 @@ class Release:
         entry, start, _, leave = _flown(line)
         begin = entry if self.by is ReleasedBy.TIMER else start
         before_m, after_m = np.hypot(*(start - begin)), np.hypot(*(leave - begin))
-        return np.asarray(releases(float(after_m), self.flown_m(line), self.by) - before_m)
+        found = releases(float(after_m), self.flown_m(line), self.by, self.phase)
+        return np.asarray(found - before_m)
+
+    def phases(self) -> Iterator[Release]:
+        """Yield the other ways in which the photographs may come."""
+        if self.by is ReleasedBy.TIMER:
+            yield from (replace(self, phase=one) for one in TIMER_PHASES if one != self.phase)
 
 
 def points_of(way: FlightWay, drone: Drone) -> int:
@@ -140,6 +154,15 @@ def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release
         on_line=on_line,
         profile=profile,
     )
+
+
+def rephased(way: FlightWay, release: Release) -> FlightWay:
+    """Return a way with the photographs that another phase of the timer gives."""
+    begin = np.flatnonzero(way.begins[:-1])
+    along = np.cumsum(np.concatenate([[0.0], np.hypot(*np.diff(way.points[:, :2], axis=0).T)]))
+    legs = [way.legs[number] for number in begin]
+    photos, photo_lines, on_line = _photos(legs, along[begin], way.profile, release)
+    return replace(way, photos=photos, photo_lines=photo_lines, on_line=on_line)
 
 
 def way_of(sortie: Sortie) -> Float:
