@@ -184,6 +184,19 @@ class Drone:
     """In a mission, level."""
     climb_m_s: float
     descent_m_s: float
+    acceleration_m_s2: float = 2.0
+    """Of speeding up and of braking in a mission."""
+    jerk_m_s3: float = math.nan
+    """How fast that is reached; NaN where it is not known, and taken to be reached at once."""
+    legs_alone: bool = False
+    """Whether the autopilot shapes each leg of a mission by itself."""
+    landing_m_s: float = math.nan
+    """Descent below `landing_below_m`; NaN where it is as above."""
+    landing_below_m: float = 10.0
+    home_s: float = 0.0
+    """Wait over home before the descent."""
+    ground_s: float = 0.0
+    """Motors running besides climb and descent: before lifting off and after touching down."""
     max_tilt_deg: float = 30.0
     top_speed_m_s: float
     """Airspeed at `max_tilt_deg`."""
@@ -212,7 +225,10 @@ class Drone:
     def __post_init__(self) -> None:
         speeds = ("max_speed_m_s", "climb_m_s", "descent_m_s", "top_speed_m_s", "wind_m_s")
         require_range(self, *speeds, above=0, most=350)
-        require_range(self, "cruise_m_s", above=0, most=350, or_nan=True)
+        require_range(self, "cruise_m_s", "landing_m_s", above=0, most=350, or_nan=True)
+        require_range(self, "acceleration_m_s2", above=0, most=100)
+        require_range(self, "jerk_m_s3", above=0, most=1000, or_nan=True)
+        require_range(self, "landing_below_m", "home_s", "ground_s", least=0, most=1000)
         require_range(self, "mass_kg", "rotor_m", above=0, most=1000)
         require_range(self, "battery_wh", above=0, most=100_000)
         require_range(self, "hover_min", above=0, most=10_000)
