@@ -46,7 +46,7 @@ ARDUPILOT_KEEPS = {
     5002: ("p1", "x", "y"),
 }
 LONG_FRAMES = {0: 5, 3: 6}
-INT8, INT32, REAL32 = 2, 6, 9
+INT8, INT16, INT32, REAL32 = 2, 4, 6, 9
 COPTER_PARAMETERS = {
     # AC_Fence.cpp: AC_FENCE_TYPE_DEFAULT is greatest height, circle and polygon.
     "FENCE_ENABLE": (0, INT8),
@@ -57,7 +57,16 @@ COPTER_PARAMETERS = {
     "FENCE_RADIUS": (300, REAL32),
     # ArduCopter/config.h and Parameters.cpp, of versions before 4.7.
     "RTL_ALT": (1500, INT32),
+    "RTL_SPEED": (0, INT16),  # 0 is WPNAV_SPEED
+    "RTL_LOIT_TIME": (5000, INT32),
+    "LAND_SPEED": (50, INT16),
+    "LAND_ALT_LOW": (1000, INT16),
+    # AC_WPNav.cpp.
     "WPNAV_SPEED": (1000, REAL32),
+    "WPNAV_SPEED_UP": (250, REAL32),
+    "WPNAV_SPEED_DN": (150, REAL32),
+    "WPNAV_ACCEL": (250, REAL32),
+    "WPNAV_JERK": (1, REAL32),
     "FS_GCS_ENABLE": (0, INT8),
     "FS_THR_ENABLE": (1, INT8),
     "FS_OPTIONS": (16, INT32),
@@ -77,6 +86,14 @@ PX4_PARAMETERS = {
     # mc_pos_control: multicopter_position_control_limits_params.c and _auto_.
     "MPC_XY_VEL_MAX": (12, REAL32),
     "MPC_XY_CRUISE": (5, REAL32),
+    "MPC_ACC_HOR": (3, REAL32),
+    "MPC_JERK_AUTO": (4, REAL32),
+    "MPC_Z_V_AUTO_UP": (3, REAL32),
+    "MPC_Z_V_AUTO_DN": (1.5, REAL32),
+    "MPC_LAND_SPEED": (0.7, REAL32),
+    # rtl_params.c, mission_params.c.
+    "RTL_LAND_DELAY": (0, REAL32),
+    "MIS_DIST_1WP": (10_000, REAL32),
     # commander_params.yaml, lib/battery.
     "NAV_DLL_ACT": (0, INT32),
     "NAV_RCL_ACT": (2, INT32),
