@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -250,7 +250,24 @@ class Drone:
         return self.max_speed_m_s
 
 
-_KINDS: Mapping[str, type[CameraModel | Drone]] = {"camera": CameraModel, "drone": Drone}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplanned:
+    """A drone whose missions are not written here."""
+
+    key: str
+    name: str
+    also: tuple[str, ...] = ()
+    """Other names."""
+    why: str
+    """Why not, and what to do instead."""
+    source: str = ""
+
+
+_KINDS: Mapping[str, type[CameraModel | Drone | Unplanned]] = {
+    "camera": CameraModel,
+    "drone": Drone,
+    "unplanned": Unplanned,
+}
 
 
 class _Named(Protocol):
@@ -271,6 +288,8 @@ class Catalogue:
 
     cameras: Mapping[str, CameraModel]
     drones: Mapping[str, Drone]
+    unplanned: Mapping[str, Unplanned] = field(default_factory=dict)
+    """Drones that are known not to be plannable."""
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera by a name in loose spelling.
@@ -288,14 +307,23 @@ class Catalogue:
         return _find(name, self.cameras, "camera")
 
     def drone(self, name: str) -> Drone:
-        """Return a drone by a name in loose spelling, as `camera` does.
+        """Return a drone by a name in loose spelling; raises as `camera` does.
+
+        A drone whose missions are not written here is refused with the reason.
 
         Examples
         --------
         >>> read_catalogue().drone("Mini 4 Pro").name
         'DJI Mini 4 Pro'
         """
-        return _find(name, self.drones, "drone")
+        try:
+            return _find(name, self.drones, "drone")
+        except InputError:
+            meant = _meant(name, self.unplanned)
+            if len(meant) != 1:
+                raise
+        other = self.unplanned[meant.pop()]
+        raise InputError(f"no missions are written for the {other.name}: {other.why}")
 
     def cameras_of(self, drone: Drone) -> tuple[CameraModel, ...]:
         """Return the cameras that a drone releases together."""
@@ -341,7 +369,11 @@ def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
                     f"{where['drone', drone.key]}: carries camera {camera!r}, which is not in the "
                     f"catalogue{nearest(camera, cameras)}"
                 )
-    return Catalogue(cameras=cameras, drones=drones)
+    unplanned = {
+        key: build(Unplanned, entry, where["unplanned", key], key=key)
+        for key, entry in tables["unplanned"].items()
+    }
+    return Catalogue(cameras=cameras, drones=drones, unplanned=unplanned)
 
 
 def _read_tables(path: Path) -> Tables:
@@ -350,7 +382,7 @@ def _read_tables(path: Path) -> Tables:
     refuse_unknown(document, _KINDS, str(path))
     tables = {kind: subtables(document, kind, str(path)) for kind in _KINDS}
     for kind, cls in _KINDS.items():
-        known = {field.name for field in fields(cls)} - {"key"}
+        known = {one.name for one in fields(cls)} - {"key"}
         for key, entry in tables[kind].items():
             refuse_unknown(entry, known, f"{path}: [{kind}.{key}]")
     return tables
@@ -378,14 +410,7 @@ def _lay_over(below: Tables, above: Tables, path: Path) -> Tables:
 
 def _find(name: str, entries: Mapping[str, Entry], kind: str) -> Entry:
     """Return the entry whose name is the same but for spelling, or holds all the words."""
-    wanted = words(name)
-    spellings = [
-        (entry.key, words(spelt))
-        for entry in entries.values()
-        for spelt in (entry.key, entry.name, *entry.also)
-    ]
-    meant = {key for key, spelt in spellings if wanted and "".join(spelt) == "".join(wanted)}
-    meant = meant or {key for key, spelt in spellings if wanted and set(wanted) <= set(spelt)}
+    meant = _meant(name, entries)
     if len(meant) == 1:
         return entries[meant.pop()]
     if meant:
@@ -396,3 +421,15 @@ def _find(name: str, entries: Mapping[str, Entry], kind: str) -> Entry:
         f"{kind} {name!r} is not in the catalogue{nearest(name, entries)}; "
         "tmp cameras lists all, an equipment.toml of your own adds more"
     )
+
+
+def _meant(name: str, entries: Mapping[str, _Named]) -> set[str]:
+    """Return the keys of all entries that a name may mean."""
+    wanted = words(name)
+    spellings = [
+        (entry.key, words(spelt))
+        for entry in entries.values()
+        for spelt in (entry.key, entry.name, *entry.also)
+    ]
+    meant = {key for key, spelt in spellings if wanted and "".join(spelt) == "".join(wanted)}
+    return meant or {key for key, spelt in spellings if wanted and set(wanted) <= set(spelt)}
