@@ -282,9 +282,10 @@ def round_a_hole(request: pytest.FixtureRequest, catalogue: Catalogue) -> Flight
 
 def test_the_last_photograph_of_every_line_is_taken_however_late(round_a_hole: FlightPlan) -> None:
     plan = round_a_hole
-    # By distance no line ends without a run-out.
+    # Some line ends at the hole with hardly a run-out: its photographs are late by more than that.
+    short = min(plan.sorties.lines, key=lambda line: line.run_out_m)
     by_distance = plan.release.by is ReleasedBy.DISTANCE
-    assert not by_distance or min(line.run_out_m for line in plan.sorties.lines) < LATE_M
+    assert not by_distance or short.run_out_m < short.photos * LATE_M
     for line in plan.sorties.lines:
         asked_m = plan.release.spacing_m(line)
         assert asked_m <= line.spacing_m or line.photos == 1
