@@ -136,7 +136,7 @@ def plan_survey(
     --------
     >>> plan = plan_survey("field.geojson", drone="mini 4 pro", height_agl_m=60.0)
     >>> f"{plan.coverage.area_m2 / 1e4:.2f} ha with {plan.certificate.photographs} photographs"
-    '0.56 ha with 30 photographs'
+    '0.56 ha with 28 photographs'
     """
     catalogue = read_catalogue(user_files() if equipment is None else equipment)
     chosen = catalogue.drone(drone)
