@@ -185,6 +185,11 @@ class _Grouped(click.Command):
     "--exclude", "exclusions", multiple=True, callback=_areas, help="Polygons not to be flown over."
 )
 @click.option(
+    "--overfly-holes",
+    is_flag=True,
+    help="Holes of the area are merely not wanted: fly over them, and leave them out of the fence.",
+)
+@click.option(
     "--takeoff",
     "takeoffs",
     multiple=True,

@@ -83,6 +83,8 @@ class PathOptions:
     """Course of all lines, clockwise from north; None lets time decide, cell by cell."""
     keep_inside: bool = False
     """Whether the drone must stay over the area; the edges are then seen less often."""
+    overfly_holes: bool = False
+    """Whether holes of the area are merely not wanted, and may be flown over."""
     clearance_m: float = 2.0
     """Distance kept from holes and exclusions."""
     run_in_m: float = 0.0
@@ -170,7 +172,8 @@ def plan_path(
     Parameters
     ----------
     area : shapely Polygon or MultiPolygon
-        Plan metres.  Its holes are not flown over; several polygons are flown in one tour.
+        Plan metres.  Its holes are not flown over, unless the options say so; several polygons are
+        flown in one tour.
     exclusions : shapely geometry, optional
         Polygons not to be flown over, inside the area or outside; what of the area they cover
         need not be seen.
@@ -201,9 +204,9 @@ def plan_path(
         pattern=pattern,
         motion=motion,
         airspace=Airspace(
-            obstacles_of(area, exclusions),
+            obstacles_of(area, exclusions, overfly_holes=options.overfly_holes),
             clearance_m=options.clearance_m,
-            within=ground if options.keep_inside else None,
+            within=_within(ground, options) if options.keep_inside else None,
         ),
         options=options,
     )
@@ -226,6 +229,13 @@ def _ground(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> Ba
     if area.area <= NOTHING_M2:
         raise InputError("the area has no extent; give a polygon of at least three corners")
     return area if exclusions is None else without(area, exclusions)
+
+
+def _within(ground: BaseGeometry, options: PathOptions) -> BaseGeometry:
+    """Return what the drone must stay over."""
+    if not options.overfly_holes:
+        return ground
+    return shapely.union_all([Polygon(part.exterior) for part in shapely.get_parts(ground)])
 
 
 def _candidates(task: _Task) -> list[Division]:
@@ -293,6 +303,8 @@ def _laid(task: _Task, division: Division, places: Places) -> _Solution | None:
     pricing, lacks = task.pricing(axes), task.lacks(axes, places)
     pattern, views = task.pattern, task.options.views
     per_line = views_per_line(pattern, pattern.photo_spacing_m)
+    # Over a narrow hole it is quicker to photograph on than to leave the line and come back to it.
+    gap_m = 2 * task.options.run_in_m + pattern.along_m if task.options.overfly_holes else 0.0
     solutions = []
     for edges in edge_choices(views, pattern):
         at_ends = min(math.ceil(views / edges.lines), per_line)
@@ -306,6 +318,7 @@ def _laid(task: _Task, division: Division, places: Places) -> _Solution | None:
                 task.airspace,
                 edges=edges,
                 photos_at_ends=at_ends,
+                gap_m=gap_m,
             )
         if len(strips) > 1:  # a line of one photograph has no course to fly it on
             longer = [strip.grown(0, 1) if strip.photos == 1 else strip for strip in strips]

@@ -31,6 +31,8 @@ NADIR_DEG = -90.0
 """Pitch of a gimbal that looks straight down."""
 NOTHING_M, NOTHING_M2 = 1e-6, 1e-6
 """Shorter ways are none, and slivers of less area are no ground."""
+LEAST_ROOM_M = 0.06
+"""Shortest way worth a waypoint at its end."""
 TOUCH_M = 0.01
 """A way may run along an obstacle's rim; only what goes deeper than this is in it."""
 
@@ -269,10 +271,14 @@ class Airspace:
         return np.asarray(np.sort(np.hypot(*np.moveaxis(ends - start, 2, 0)), axis=1))
 
     def room_m(self, place: ArrayLike, course: ArrayLike, most_m: float) -> float:
-        """Return how far one can fly from a place on a course, a unit vector, up to a bound."""
+        """Return how far one can fly from a place on a course, a unit vector, up to a bound.
+
+        Less than `LEAST_ROOM_M` is none: a waypoint so near to another is the same.
+        """
         parts = self.open_parts(place, np.asarray(place) + most_m * np.asarray(course))
         starts_here = parts[parts[:, 0] < NOTHING_M]
-        return float(starts_here[0, 1]) if len(starts_here) else 0.0
+        room_m = float(starts_here[0, 1]) if len(starts_here) else 0.0
+        return room_m if room_m >= LEAST_ROOM_M else 0.0
 
     def with_runs(self, line: Line, run_m: float) -> Line:
         """Return a line with as much run-in and run-out as asked, and there is room for."""
@@ -368,13 +374,17 @@ def rings(geometry: BaseGeometry) -> Iterator[tuple[Float, Float, Float]]:
             yield points, points - np.roll(points, 1, 0), np.roll(points, -1, 0) - points
 
 
-def obstacles_of(area: Polygon | MultiPolygon, exclusions: BaseGeometry | None) -> BaseGeometry:
-    """Return what may not be flown over: the area's holes and the exclusions.
-
-    What of another polygon of the area lies in a hole stays open.
-    """
+def holes_of(area: Polygon | MultiPolygon) -> BaseGeometry:
+    """Return the holes of an area, without what of its other polygons lies in them."""
     holes = [Polygon(ring) for part in shapely.get_parts(area) for ring in part.interiors]
-    solid = shapely.union_all(holes).difference(area) if holes else Polygon()
+    return shapely.union_all(holes).difference(area) if holes else Polygon()
+
+
+def obstacles_of(
+    area: Polygon | MultiPolygon, exclusions: BaseGeometry | None, *, overfly_holes: bool = False
+) -> BaseGeometry:
+    """Return what may not be flown over: exclusions, and the area's holes unless they may be."""
+    solid = Polygon() if overfly_holes else holes_of(area)
     return solid if exclusions is None else solid.union(exclusions)
 
 

@@ -64,7 +64,11 @@ class SortieRules:
     drone: Drone
     motion: Motion
     line_speed: Callable[[Line], float]
-    """Ground speed in m/s at which the camera keeps up on a line."""
+    """Ground speed in m/s at which camera and drone keep up on a line."""
+    way_speed: Callable[[Float], float] = field(default=lambda way: math.inf)
+    """Ground speed in m/s at which the drone keeps up on a way between lines (N, 2)."""
+    home_speed: Callable[[Float], float] | None = None
+    """Ground speed in m/s on a way (N, 2) from or to the launch; by default that of other ways."""
     launches: tuple[Point, ...]
     """Where one may take off and land, plan metres; the fewest that do are taken."""
     height_m: float
@@ -143,9 +147,16 @@ class Prices:
             fixed=SortieCost(seconds=seconds, joules=joules),
         )
 
-    def path(self, points: Float, *, cap_m_s: float = math.inf, corners: int = 1) -> SortieCost:
+    def path(
+        self,
+        points: Float,
+        *,
+        cap_m_s: float = math.inf,
+        corners: int = 1,
+        motion: Motion | None = None,
+    ) -> SortieCost:
         """Return the cost of a path (N, 2), with `corners` more where it joins others."""
-        motion = self.rules.motion
+        motion = motion or self.rules.motion
         caps = np.full(max(len(points) - 1, 0), cap_m_s)
         standing = standing_w(self.frame, motion.wind)
         return SortieCost(
@@ -155,6 +166,17 @@ class Prices:
             + climb_joules(self.frame, self.rules.climb_m(points)),
             points=max(len(points) - 2, 0),
         )
+
+    def way(self, points: Float) -> SortieCost:
+        """Return the cost of a way (N, 2) between lines."""
+        return self.path(points, cap_m_s=self.rules.way_speed(points))
+
+    def home(self, points: Float) -> SortieCost:
+        """Return the cost of a way (N, 2) from the launch or to it."""
+        if self.rules.home_speed is None:
+            return self.way(points)
+        motion = replace(self.rules.motion, cruise_m_s=self.rules.home_speed(points))
+        return self.path(points, motion=motion)
 
     def line(self, line: Line) -> SortieCost:
         """Return the cost of a line with its run-in and run-out."""
@@ -181,7 +203,7 @@ class Prices:
                 f"--sight {math.ceil(away_m / 10) * 10}"
             )
         way_out, way_home = rules.way(place, line.entry), rules.way(line.exit, place)
-        sortie = self.fixed + self.line(line) + self.path(way_out) + self.path(way_home)
+        sortie = self.fixed + self.line(line) + self.home(way_out) + self.home(way_home)
         if self.affords(sortie):
             return None
         if sortie.points > rules.drone.max_points:
@@ -402,11 +424,11 @@ class _Legs:
             transits=tuple(transits[:-1]),
             line_costs=tuple(prices.line(line) for line in lines),
             transit_costs=tuple(
-                nothing if way is None else prices.path(_between(way, before, after))
+                nothing if way is None else prices.way(_between(way, before, after))
                 for way, (before, after) in zip(transits[:-1], pairwise(lines), strict=True)
             ),
-            out=tuple(prices.path(rules.way(place, line.entry)) for place, line in ends),
-            home=tuple(prices.path(rules.way(line.exit, place)) for place, line in ends),
+            out=tuple(prices.home(rules.way(place, line.entry)) for place, line in ends),
+            home=tuple(prices.home(rules.way(line.exit, place)) for place, line in ends),
         )
 
     def fewest(self) -> list[_Flown]:

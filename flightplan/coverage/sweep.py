@@ -132,18 +132,19 @@ def lay_strips(
     *,
     edges: Edges,
     photos_at_ends: int,
+    gap_m: float = 0.0,
 ) -> list[Strip]:
     """Return the strips of a sweep over a cell, row by row.
 
     Each row covers the ground nearer to it than to the other rows; where an obstacle stands in
-    the row, or the cell has a gap there, the row falls into several strips.  `photos_at_ends`
-    photographs of a row are to see the cell's edge at its ends.
+    the row, or the cell has a gap there of more than `gap_m`, the row falls into several strips.
+    `photos_at_ends` photographs of a row are to see the cell's edge at its ends.
     """
     turned = in_axes(cell, axes)
     _, low, _, high = turned.bounds
     rows = low + offsets(high - low, pattern, edges.lines)
     strips: list[Strip] = []
-    for number, (row, spans) in enumerate(zip(rows, _spans(turned, rows), strict=True)):
+    for number, (row, spans) in enumerate(zip(rows, _spans(turned, rows, gap_m), strict=True)):
         dense = edges.dense and number in (0, len(rows) - 1)
         spacing = pattern.photo_spacing_m * (DENSER if dense else 1.0)
         beyond = (photos_at_ends - 1) * spacing - pattern.along_m / 2 + MARGIN_M
@@ -152,8 +153,13 @@ def lay_strips(
     return strips
 
 
-def _spans(turned: BaseGeometry, rows: Float) -> list[list[tuple[float, float]]]:
-    """Return from where to where along the sweep the ground nearest to each row extends."""
+def _spans(
+    turned: BaseGeometry, rows: Float, gap_m: float = 0.0
+) -> list[list[tuple[float, float]]]:
+    """Return from where to where along the sweep the ground nearest to each row extends.
+
+    Gaps of up to `gap_m` are passed over.
+    """
     x_min, y_min, x_max, y_max = turned.bounds
     middles = (rows[1:] + rows[:-1]) / 2
     lows = np.concatenate([[y_min - 1], middles])
@@ -165,7 +171,7 @@ def _spans(turned: BaseGeometry, rows: Float) -> list[list[tuple[float, float]]]
             near = shapely.box(x_min - 1, lows[row] - 1, x_max + 1, highs[row] + 1)
             band = shapely.intersection(turned, near)
         parts = [part.bounds for part in shapely.get_parts(band) if part.area > 0]
-        spans.append(_joined(sorted((part[0], part[2]) for part in parts)))
+        spans.append(_joined(sorted((part[0], part[2]) for part in parts), gap_m))
     filled = [index for index, span in enumerate(spans) if span]
     return [
         span or spans[min(filled, key=lambda index: abs(index - row))] if filled else []
@@ -173,11 +179,11 @@ def _spans(turned: BaseGeometry, rows: Float) -> list[list[tuple[float, float]]]
     ]
 
 
-def _joined(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return sorted spans with those that overlap made one."""
+def _joined(spans: list[tuple[float, float]], gap_m: float) -> list[tuple[float, float]]:
+    """Return sorted spans with those made one that overlap, or lie no farther apart."""
     joined: list[tuple[float, float]] = []
     for start, end in spans:
-        if joined and start <= joined[-1][1]:
+        if joined and start <= joined[-1][1] + gap_m:
             joined[-1] = joined[-1][0], max(joined[-1][1], end)
         else:
             joined.append((start, end))

@@ -37,6 +37,8 @@ SHARES = (0.2, 1.0)
 """Bounds of that share, for figures that would put it elsewhere."""
 BISECTIONS = 30
 """Halve the interval of the induced speed to a billionth of it."""
+SPEED_STEP_M_S = 0.5
+"""Steps in which the most economical speed is looked for."""
 EFFICIENCY = 0.5
 """Of turning the battery's energy into height or into way against the drag: about 0.75 for motor
 and controller, 0.7 for the rotor."""
@@ -302,6 +304,12 @@ def power_w(frame: Airframe, airspeed_m_s: ArrayLike) -> Float:
     """
     held_up = frame.hover_w * (1 - frame.share + frame.share * _induced(frame, airspeed_m_s))
     return np.asarray(held_up + _drag_w(frame, airspeed_m_s))
+
+
+def economical_m_s(frame: Airframe, most_m_s: float) -> float:
+    """Return the airspeed up to a bound at which a metre of level way takes least energy."""
+    speeds = np.arange(SPEED_STEP_M_S, most_m_s + SPEED_STEP_M_S / 2, SPEED_STEP_M_S)
+    return float(speeds[np.argmin(power_w(frame, speeds) / speeds)])
 
 
 def _drag_w(frame: Airframe, airspeed_m_s: ArrayLike) -> Float:

@@ -158,7 +158,7 @@ def _draw_legend(
         ]
     marks = [
         key("area", "#000000", "line"),
-        *([key("exclusion", BAD, "hatch")] if plan.exclusions else []),
+        *([key("not to be flown over", BAD, "hatch")] if plan.exclusions else []),
         *([key("photographs taken before", BEFORE, "o")] if len(plan.before) else []),
         key("A, B … take-off", INK, "s"),
         *([key("worst places, numbered", BAD, "s")] if worst_places(plan.certificate) else []),
@@ -184,7 +184,7 @@ def check_row(check: Check) -> dict[str, str]:
         if np.isnan(value):
             return "none"
         if check.unit:
-            return f"{value:.2f} cm" if check.unit == "cm" else f"{value:.1f} m"
+            return f"{value:.{2 if check.unit == 'cm' else 1}f} {check.unit}"
         return f"{value:.1%}" if check.name.endswith("lap") else f"{value:.0f}"
 
     return {

@@ -264,6 +264,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "software": version("terrestrial-mapping-platform"),
         "area": shapely.geometry.mapping(request.area.polygons),
         "exclusions": [shapely.geometry.mapping(one.polygons) for one in request.exclusions],
+        "overfly_holes": request.overfly_holes,
         "drone": request.drone.key,
         "cameras": [camera.key for camera in request.cameras],
         "gsd_m": request.gsd_m,
@@ -272,6 +273,8 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "frontlap": request.overlap.front,
         "sidelap": request.overlap.side,
         "views": request.asked_views,
+        "oblique_deg": request.oblique_deg,
+        "oblique": plan.asked.oblique,
         "dem": str(request.dem) if request.dem else None,
         "dem_datum": plan.layout.setting.terrain.datum if request.dem else None,
         "frame": [plan.layout.setting.frame.lon_deg, plan.layout.setting.frame.lat_deg],
@@ -281,6 +284,7 @@ def summary(plan: FlightPlan, missions: Sequence[Mission]) -> dict[str, Any]:
         "line_spacing_m": round(plan.layout.spacing.line_m, 3),
         "photo_spacing_m": round(plan.layout.spacing.photo_m, 3),
         "speed_m_s": round(plan.layout.spacing.speed_m_s, 3),
+        "slowest_m_s": round(min(map(plan.release.speed_m_s, sorties.lines)), 3),
         "exposure_s": plan.layout.spacing.exposure_s,
         "speed_limit": plan.layout.spacing.speed_limit,
         "timer_s": plan.release.interval_s,
@@ -399,27 +403,55 @@ def facts_of(plan: FlightPlan) -> list[tuple[str, str]]:
     """Return the plan's figures as a person reads them: name and value."""
     spacing, sorties, request = plan.layout.spacing, plan.sorties, plan.request
     gsd = max(one.gsd_m for one in spacing.cameras)
+    holes = shapely.get_num_interior_rings(shapely.get_parts(request.area.polygons)).any()
+    flown = "may be flown over" if request.overfly_holes else "not flown over, and fenced"
     before = plan.before
-    flown = f"{len(before.lines)} lines or parts of lines, {len(before.places)} photographs"
+    gone = f"{len(before.lines)} lines or parts of lines, {len(before.places)} photographs"
     return [
         ("place", place_of(plan)),
         ("take-off", "as you gave it" if request.takeoffs else "assumed; give yours, --takeoff"),
         ("drone", request.drone.name),
         ("camera", " and ".join(camera.name for camera in request.cameras)),
         ("area", f"{plan.coverage.area_m2 / 1e4:.2f} ha"),
+        *([("holes of the area", flown)] if holes else []),
         ("height above ground", f"{spacing.height_agl_m:.1f} m"),
         ("ground sampling distance", f"{100 * gsd:.2f} cm"),
         ("lines apart", f"{spacing.line_m:.1f} m"),
         ("photographs apart", photographs_apart(plan)),
-        ("speed", f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"),
-        *([("flown before", flown)] if before.lines else []),
-        ("photographs", f"{plan.photos}"),
+        ("speed", speed_in_words(plan)),
+        *([("flown before", gone)] if before.lines else []),
+        ("photographs", photographs_in_words(plan)),
         ("card space", f"{card_gb(plan.photos, request.cameras):.1f} GB"),
         ("in the air", minutes(sorties.time_s)),
         ("in the field", f"about {hours(sorties.field_s)}, walking and changes of battery counted"),
         ("take-off places", _say_places(sorties)),
         ("batteries", f"{sorties.batteries}"),
     ]
+
+
+def photographs_in_words(plan: FlightPlan) -> str:
+    """Return the number of photographs, and how many of them look aslant."""
+    flown = zip(plan.sorties.flights, plan.ways, strict=True)
+    numbers = np.concatenate([flight.first + way.photo_lines for flight, way in flown])
+    oblique = [line.pitch_deg != NADIR_DEG for line in plan.sorties.lines]
+    aslant = numbers[np.array(oblique)[numbers]]
+    if not aslant.size:
+        return f"{plan.photos}"
+    count = len(np.unique(aslant))
+    return (
+        f"{plan.photos}, {len(aslant)} of them oblique, on {count} line{'s' * (count > 1)} across"
+    )
+
+
+def speed_in_words(plan: FlightPlan) -> str:
+    """Return the ground speed on lines and what limits it, on steep ground too."""
+    spacing = plan.layout.spacing
+    words = f"{spacing.speed_m_s:.1f} m/s, limited by {spacing.speed_limit}"
+    steep = plan.release.speeds.on_steep_lines(plan.sorties.lines)
+    if not steep:
+        return words
+    count = f"{len(steep)} line{'s' * (len(steep) > 1)}"
+    return f"{words}; down to {min(steep):.1f} m/s on {count}, where the ground is steep"
 
 
 def photographs_apart(plan: FlightPlan) -> str:

@@ -14,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from flightplan.coverage.oblique import OBLIQUE_OVERLAP, OBLIQUE_VIEWS, lay_oblique
 from flightplan.coverage.path import PathOptions, plan_path
 from flightplan.coverage.routes import (
     NADIR_DEG,
@@ -25,7 +26,7 @@ from flightplan.coverage.routes import (
     route_over,
     route_path,
 )
-from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing
+from flightplan.coverage.spacing import Spacing, Wanted, choose_spacing, footprint
 from flightplan.equipment.flight_model import Motion
 from flightplan.plan.request import (
     CLEARANCE_M,
@@ -59,8 +60,6 @@ MARGIN_M = 10.0
 read as far as the elevation model goes."""
 APART = 3.0
 """Photographs in a row without a fault that part two faults of the same line."""
-OBLIQUE_VIEWS = 3
-"""Oblique photographs that shall see every place."""
 LAYOUTS = 3
 """Most times that lines are laid out, each time more closely."""
 MOST_PHOTOGRAPHS, MOST_PLACES = 50_000, 16
@@ -245,6 +244,7 @@ def asked_of(request: PlanRequest, layout: Layout) -> Asked:
         least_height_agl_m=spacing.lowest_m,
         most_height_agl_m=spacing.highest_m,
         clearance_m=layout.band.height_m - layout.band.below_m,
+        oblique=0 if request.oblique_deg is None else OBLIQUE_VIEWS,
     )
 
 
@@ -273,6 +273,7 @@ def _lay(request: PlanRequest, known: Sequence[Line] | None = None) -> Layout:
         views=request.asked_views,
         heading_deg=request.heading_deg,
         keep_inside=request.keep_inside,
+        overfly_holes=request.overfly_holes,
         clearance_m=CLEARANCE_M,
         run_in_m=run_in_m,
         double_grid=request.double_grid,
@@ -478,23 +479,24 @@ def _oblique(
     """Return lines across a route's own on which the camera looks ahead; None if not asked for."""
     if request.oblique_deg is None:
         return None
-    pitch_deg = -90.0 + request.oblique_deg
     height_m = _spacing(request, band_m).height_agl_m
-    level = replace(request, gsd_m=None, height_agl_m=height_m)
-    spacing = _spacing(level, band_m, pitch_deg)
+    level = replace(request, gsd_m=None, height_agl_m=height_m, overlap=OBLIQUE_OVERLAP)
+    spacing = _spacing(level, band_m, NADIR_DEG + request.oblique_deg)
     longest = max(route.lines, key=lambda line: line.length_m)
-    across = plan_path(
+    near = _pattern(spacing, request)
+    seen = footprint(request.proving_camera, pitch_deg=NADIR_DEG + request.oblique_deg)
+    wider = seen.distance / seen.near
+    return lay_oblique(
         setting.area,
-        _pattern(spacing, request),
-        motion,
-        exclusions=setting.forbidden,
-        options=replace(
-            options,
-            views=OBLIQUE_VIEWS,
-            heading_deg=(longest.heading_deg + 90.0) % 180.0,
-            double_grid=False,
-            middle=None,
+        replace(
+            near,
+            across_m=wider * near.across_m,
+            line_spacing_m=wider * near.line_spacing_m,
         ),
+        motion,
+        setting.airspace,
+        tilt_deg=request.oblique_deg,
+        height_m=height_m,
+        exclusions=setting.forbidden,
+        options=replace(options, heading_deg=(longest.heading_deg + 90.0) % 180.0, middle=None),
     )
-    lines = tuple(replace(line, pitch_deg=pitch_deg) for line in across.lines)
-    return replace(across, lines=lines)

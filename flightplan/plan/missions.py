@@ -42,7 +42,7 @@ def _mission(plan: FlightPlan, number: int, flight: Sortie, way: FlightWay) -> M
         takeoff_height_m=round(float(way.points[0, 2]) - home_m, 2),
         return_height_m=return_m,
         speed_m_s=plan.layout.spacing.speed_m_s,
-        transit_speed_m_s=plan.layout.spacing.speed_m_s,
+        transit_speed_m_s=float(way.speeds_m_s[0]),
         drone=request.drone.key,
         camera=plan.request.proving_camera.key,
         photo_interval_s=_interval_s(plan),
@@ -71,7 +71,6 @@ def _place(point: tuple[float, float], plan: FlightPlan) -> Place:
 def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoint, ...]:
     lon_lat = plan.layout.setting.frame.geodetic_from_plan(way.points[:, :2])
     ground = plan.layout.setting.terrain.at(way.points[:, :2])
-    spacing = plan.layout.spacing
     waypoints: list[Waypoint] = []
     last = len(way.points) - 1
     for index, (x, y, z) in enumerate(way.points):
@@ -89,7 +88,7 @@ def _waypoints(plan: FlightPlan, way: FlightWay, home_m: float) -> tuple[Waypoin
                 lat_deg=float(lon_lat[index, 1]),
                 height_m=round(float(z) - home_m, 3),
                 ground_m=float(ground[index]),
-                speed_m_s=plan.release.speed_m_s(line) if line else spacing.speed_m_s,
+                speed_m_s=float(way.speeds_m_s[min(index, last - 1)]),
                 heading_deg=line.heading_deg if line is not None else course,
                 gimbal_pitch_deg=line.pitch_deg if line is not None else -90.0,
                 role=leg.role if index < last else Role.TRANSIT,

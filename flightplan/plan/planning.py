@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from flightplan.coverage.routes import NADIR_DEG, Line
 from flightplan.coverage.sorties import SortieRules, Sorties, split_route
 from flightplan.equipment.catalogue import App, read_catalogue, user_files
+from flightplan.formats.geometry import MOST_CORNERS
 from flightplan.plan.layout import (
     Layout,
     add_photographs,
@@ -33,8 +34,8 @@ from flightplan.plan.stands import LEVEL_ENOUGH, slopes_at, stands
 from flightplan.plan.ways import (
     FlightWay,
     Release,
+    Speeds,
     lay_way,
-    line_speed,
     points_of,
     rephased,
     way_of,
@@ -43,6 +44,7 @@ from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
 from flightplan.proof.prove import Coverage, prove_phases
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
+from flightplan.terrain.height_band import Excess
 from flightplan.terrain.profiles import Profile, profile_along
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import RISEN_DEG, country_near, position_in_words, sun_position
@@ -285,7 +287,7 @@ def _proved(
         before=before,
         profiles=profiles,
         findings=findings,
-        warnings=_warnings(layout, sorties, ways, guessed),
+        warnings=_warnings(layout, sorties, ways, profiles, guessed),
     )
 
 
@@ -300,11 +302,8 @@ def _flights(layout: Layout) -> tuple[Layout, Sorties, tuple[FlightWay, ...], Re
     for _ in range(SHORTENINGS):
         sorties, guessed = _sorties(layout, most)
         layout = reaching(layout, np.concatenate([way_of(one) for one in sorties.flights]))
-        release = Release.of(sorties.lines, layout.spacing, layout.request)
-        ways = tuple(
-            lay_way(flight, layout.setting.terrain, layout.band, release)
-            for flight in sorties.flights
-        )
+        release = Release.of(sorties.lines, speeds_over(layout))
+        ways = tuple(lay_way(flight, release) for flight in sorties.flights)
         points = max(points_of(way, drone) for way in ways)
         if points <= drone.max_points:
             break
@@ -326,10 +325,13 @@ def sortie_rules(
 ) -> SortieRules:
     """Return what sorties over a layout may take, from where they may start."""
     request, setting, spacing = layout.request, layout.setting, layout.spacing
+    speeds = speeds_over(layout)
     return SortieRules(
         drone=replace(request.drone, max_points=most_points or request.drone.max_points),
         motion=layout.motion,
-        line_speed=lambda line: line_speed(line, spacing, request),
+        line_speed=speeds.on_line,
+        way_speed=speeds.on_way,
+        home_speed=speeds.on_way_home,
         launches=launches,
         height_m=spacing.height_agl_m,
         battery=request.battery,
@@ -337,6 +339,11 @@ def sortie_rules(
         airspace=setting.airspace,
         climb_m=lambda path: _climb_m(path, setting),
     )
+
+
+def speeds_over(layout: Layout) -> Speeds:
+    """Return how fast a layout's lines and ways are flown."""
+    return Speeds.of(layout.spacing, layout.request, layout.setting.terrain, layout.band)
 
 
 def _climb_m(path: Float, setting: Setting) -> float:
@@ -397,7 +404,11 @@ def _facts(
 
 
 def _warnings(
-    layout: Layout, sorties: Sorties, ways: Sequence[FlightWay], guessed: bool
+    layout: Layout,
+    sorties: Sorties,
+    ways: Sequence[FlightWay],
+    profiles: Sequence[Profile],
+    guessed: bool,
 ) -> tuple[str, ...]:
     said = []
     if layout.request.dem is None:
@@ -423,6 +434,12 @@ def _warnings(
             f"them: a pilot sees {layout.request.bounds.sight_m:g} m. Where your rules allow more, "
             "say --sight METRES; or plan the area in parts, one for each day"
         )
+    if unfenced := layout.setting.unfenced:
+        said.append(
+            f"{unfenced} of the area's holes, the smallest, are not in the fence, which holds "
+            f"{MOST_CORNERS} corners; the way keeps clear of them. If holes may be flown over, say "
+            "--overfly-holes"
+        )
     drone = layout.request.drone
     if drone.no_waypoints_in and drone.app is App.LITCHI:
         said.append(
@@ -435,10 +452,17 @@ def _warnings(
         f"sortie {number}: the ground rises or falls faster than the drone can; from "
         f"{excess.start_m:.0f} to {excess.end_m:.0f} m along the way it flies up to "
         f"{excess.most_m:.1f} m above the band"
-        for number, way in enumerate(ways, start=1)
+        for number, (way, profile) in enumerate(zip(ways, profiles, strict=True), start=1)
         for excess in way.profile.excesses
+        if _surveyed(profile, excess)
     ]
     return tuple(said)
+
+
+def _surveyed(profile: Profile, excess: Excess) -> bool:
+    """Tell whether a stretch above the band belongs to a line; between lines it does no harm."""
+    within = (profile.distance_m >= excess.start_m) & (profile.distance_m <= excess.end_m)
+    return bool(profile.surveying[within].any())
 
 
 def _if_dark(request: PlanRequest) -> list[str]:

@@ -17,13 +17,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import Geod
-from shapely import MultiPolygon, Point
+from shapely import MultiPolygon, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.coverage.routes import Airspace, obstacles_of, without
+from flightplan.coverage.routes import NOTHING_M2, Airspace, holes_of, without
 from flightplan.coverage.spacing import EXPOSURE_S, Overlap
 from flightplan.equipment.catalogue import CameraModel, Drone, narrowest, no_waypoints
 from flightplan.equipment.flight_model import Battery, Wind
+from flightplan.formats.geometry import MOST_CORNERS
 from flightplan.proof.rules import RuleLimits, require_rules
 from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
 from tmp.errors import InputError
@@ -48,6 +49,10 @@ CLEARANCE_M = 5.0
 """Distance kept from holes and exclusions: consumer GNSS and gusts."""
 CORRIDOR_M = 5.0
 """How far beside the way the drone may come: consumer GNSS and gusts."""
+CORNERS_OF_WAY = 18
+"""Corners of the fence round a way at the most; what an autopilot holds more is for exclusions."""
+GROWTH_M = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""By how much a hole may grow in the fence to have fewer corners; the way keeps clear of it."""
 FLAT_CELL_M = 50.0
 FARTHEST_M = 20_000.0
 """No drone of the catalogue flies farther from where it takes off."""
@@ -75,6 +80,8 @@ class PlanRequest:
     """Photographs that shall see every place; by default what the overlaps make possible, up to
     `MOST_VIEWS`."""
     exclusions: Sequence[SurveyArea] = ()
+    overfly_holes: bool = False
+    """Whether holes of the area are merely not wanted; else they are exclusions."""
     dem: Path | None = None
     dem_datum: str | None = None
     takeoffs: Sequence[tuple[float, float]] = ()
@@ -137,6 +144,7 @@ class PlanOptions(TypedDict, total=False):
     speed_m_s: float | None
     exposure_s: float
     views: int | None
+    overfly_holes: bool
     dem: Path | None
     dem_datum: str | None
     takeoffs: Sequence[tuple[float, float]]
@@ -161,6 +169,12 @@ class Setting:
     middle: BaseGeometry | None
     """Line of the corridor that it is, if it is one."""
     exclusions: tuple[BaseGeometry, ...]
+    """Polygons not to be flown over and fenced, holes of the area among them unless these may be;
+    holes perhaps a little larger, so that a fence holds their corners."""
+    unfenced: int = 0
+    """Holes that no fence has room for, which the way keeps clear of all the same."""
+    obstacles: BaseGeometry
+    """All that may not be flown over, in one."""
     terrain: Terrain
     airspace: Airspace
     takeoffs: tuple[Place, ...]
@@ -168,8 +182,8 @@ class Setting:
 
     @property
     def forbidden(self) -> BaseGeometry | None:
-        """What may not be flown over, beyond the area's own holes."""
-        return shapely.union_all(self.exclusions) if self.exclusions else None
+        """What may not be flown over."""
+        return None if self.obstacles.is_empty else self.obstacles
 
 
 def set_plan(request: PlanRequest) -> Setting:
@@ -178,7 +192,7 @@ def set_plan(request: PlanRequest) -> Setting:
     Raises
     ------
     InputError
-        If a take-off lies in an exclusion, or exclusions cover the area.
+        If a take-off lies in a hole or an exclusion, or exclusions cover the area.
     """
     lon_deg, lat_deg = request.area.centre
     frame = PlanFrame(lon_deg=lon_deg, lat_deg=lat_deg)
@@ -188,19 +202,54 @@ def set_plan(request: PlanRequest) -> Setting:
         for each in request.exclusions
         for part in shapely.get_parts(frame.to_plan(each.polygons))
     )
+    holes = Polygon() if request.overfly_holes else holes_of(whole)
+    spare = MOST_CORNERS - CORNERS_OF_WAY - sum(map(_corners, exclusions))
+    fenced, unfenced = _fenced(holes, spare)
+    obstacles = shapely.union_all([*exclusions, *fenced, holes])
     for place in request.takeoffs:
         _refuse_far(place, request.area.centre)
     solid = shapely.union_all(exclusions) if exclusions else None
-    takeoffs = tuple(_takeoff(place, frame, solid) for place in request.takeoffs)
+    takeoffs = tuple(_takeoff(place, frame, obstacles) for place in request.takeoffs)
     return Setting(
         frame=frame,
         area=without(whole, solid),
         middle=frame.to_plan(request.area.middle) if request.area.middle is not None else None,
-        exclusions=exclusions,
+        exclusions=(*exclusions, *fenced),
+        unfenced=unfenced,
+        obstacles=obstacles,
         terrain=Terrain.flat(whole.bounds, cell_m=FLAT_CELL_M),
-        airspace=Airspace(obstacles_of(whole, solid), clearance_m=CLEARANCE_M),
+        airspace=Airspace(obstacles, clearance_m=CLEARANCE_M),
         takeoffs=takeoffs,
     )
+
+
+def _fenced(holes: BaseGeometry, corners: int) -> tuple[tuple[Polygon, ...], int]:
+    """Return holes as a fence takes them, the largest first, and how many it has no room for.
+
+    With no more corners than given, they grow rather than shrink.
+    """
+    drawn = [Polygon(one.exterior) for one in shapely.get_parts(holes) if one.area > NOTHING_M2]
+    drawn.sort(key=lambda one: -one.area)
+    for growth_m in GROWTH_M:
+        grown = [_grown(one, growth_m) for one in drawn]
+        if sum(map(_corners, grown)) <= corners:
+            return tuple(grown), 0
+    most = np.cumsum([_corners(one) for one in grown])
+    room = int(np.searchsorted(most, corners, side="right"))
+    return tuple(grown[:room]), len(grown) - room
+
+
+def _grown(hole: Polygon, growth_m: float) -> Polygon:
+    """Return a polygon of fewer corners round a hole, at most so much larger."""
+    if growth_m == 0:
+        return hole
+    larger = hole.buffer(growth_m, join_style="mitre").simplify(0.8 * growth_m)
+    simpler = isinstance(larger, Polygon) and _corners(larger) < _corners(hole)
+    return Polygon(larger.exterior) if simpler and larger.covers(hole) else hole
+
+
+def _corners(polygon: BaseGeometry) -> int:
+    return int(shapely.get_num_coordinates(polygon)) - 1
 
 
 def with_terrain(
@@ -255,11 +304,12 @@ def _refuse_far(place: tuple[float, float], centre: tuple[float, float]) -> None
     raise InputError(f"{said}; {'longitude comes first: ' if swapped else ''}{remedy}")
 
 
-def _takeoff(place: tuple[float, float], frame: PlanFrame, solid: BaseGeometry | None) -> Place:
+def _takeoff(place: tuple[float, float], frame: PlanFrame, solid: BaseGeometry) -> Place:
     (point,) = frame.plan_from_geodetic([place])
-    if solid is not None and solid.contains(Point(point)):
+    if solid.contains(Point(point)):
         raise InputError(
-            f"take-off {place[0]:.6f},{place[1]:.6f} lies inside an exclusion; "
-            "choose another with --takeoff"
+            f"take-off {place[0]:.6f},{place[1]:.6f} lies inside an exclusion or a hole of the "
+            "area; choose another with --takeoff, or say --overfly-holes if it is a hole that may "
+            "be flown over"
         )
     return float(point[0]), float(point[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from flightplan.coverage.routes import Line
 from flightplan.coverage.sorties import Sortie
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import App, Drone
+from flightplan.equipment.flight_model import airframe_of, economical_m_s
 from flightplan.formats.mission import (
     TIMER_PHASES,
     ReleasedBy,
@@ -22,7 +23,12 @@ from flightplan.formats.mission import (
 )
 from flightplan.formats.mission_files import released_by
 from flightplan.plan.request import CORRIDOR_M, PlanRequest
-from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
+from flightplan.terrain.height_band import (
+    FlightProfile,
+    HeightBand,
+    fit_heights,
+    following_share,
+)
 from flightplan.terrain.profiles import ground_profile
 from flightplan.terrain.terrain import Terrain
 
@@ -33,6 +39,8 @@ SHORTEST_M = 0.5
 """Shortest stretch on which photographs are taken."""
 SPARE = 0.5
 """Photographs up to this part of their spacing beyond the ends of a line count as on it."""
+SLOWEST_M_S, SPEED_STEP_M_S = 1.5, 0.1
+"""Lowest speed on steep ground, and the steps in which it is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +64,8 @@ class FlightWay:
     """The stretch that begins at each waypoint but the last, (N - 1)."""
     begins: NDArray[np.bool_]
     """Whether a waypoint begins a stretch, or only bends it, (N,)."""
+    speeds_m_s: Float
+    """Ground speed from each waypoint but the last, (N - 1,)."""
     photos: Float
     """Plan x, y and height of every photograph as the drone's own file takes it, (M, 3)."""
     photo_lines: NDArray[np.int_]
@@ -66,23 +76,105 @@ class FlightWay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Speeds:
+    """How fast a drone flies: as its cameras keep up, and as it rises and falls with the ground.
+
+    Each line and each way between lines has one speed, at which the drone can follow the ground
+    below it, see `following_share`.
+    """
+
+    spacing: Spacing
+    request: PlanRequest
+    terrain: Terrain
+    band: HeightBand
+    """With slopes at the greatest speed of lines."""
+    home_m_s: float
+    """On level ways from the launch and to it."""
+    known: dict[bytes, float] = field(default_factory=dict, compare=False)
+    """Speeds over ways looked at before."""
+
+    @classmethod
+    def of(
+        cls, spacing: Spacing, request: PlanRequest, terrain: Terrain, band: HeightBand
+    ) -> Speeds:
+        """Return the speeds of a plan: from the launch and to it, that which saves most energy."""
+        drone = request.drone
+        economical = economical_m_s(airframe_of(drone), drone.mission_speed_m_s)
+        home_m_s = max(economical, spacing.speed_m_s)
+        return cls(spacing=spacing, request=request, terrain=terrain, band=band, home_m_s=home_m_s)
+
+    def on_line(self, line: Line) -> float:
+        """Return the ground speed in m/s on a line, its run-in and its run-out."""
+        slowest = max(camera.least_interval_s for camera in self.request.cameras)
+        keeps_up = KEEPS_UP * line.spacing_m / slowest
+        speed_m_s = min(
+            self.spacing.speed_m_s,
+            keeps_up if line.spacing_m else math.inf,
+            self._over_ground(_flown(line), self.spacing.speed_m_s, only_ends=False),
+        )
+        if released_by(self.request.drone) is ReleasedBy.TIMER:
+            # DJI's files say hundredths: so flown, photographs are where they are proved.
+            return math.floor(100 * speed_m_s) / 100
+        return speed_m_s
+
+    def on_steep_lines(self, lines: Iterable[Line]) -> list[float]:
+        """Return the ground speeds in m/s of those lines that the ground slows down."""
+        most_m_s = self.spacing.speed_m_s
+        over = (self._over_ground(_flown(line), most_m_s, only_ends=False) for line in lines)
+        return [speed_m_s for speed_m_s in over if speed_m_s < most_m_s]
+
+    def on_way(self, way: Float) -> float:
+        """Return the ground speed in m/s on a way between lines, (N, 2)."""
+        return self._over_ground(way, self.spacing.speed_m_s, only_ends=True)
+
+    def on_way_home(self, way: Float) -> float:
+        """Return the ground speed in m/s on a way from the launch or to it, (N, 2)."""
+        return self._over_ground(way, self.home_m_s, only_ends=True)
+
+    def _over_ground(self, way: Float, most_m_s: float, *, only_ends: bool) -> float:
+        """Return the speed, up to a bound, at which a drone keeps its height over a way (N, 2)."""
+        x0, y0, x1, y1 = self.terrain.bounds
+        # Beyond the ground known so far it is taken to go on level.
+        way = np.clip(way, (x0, y0), (x1, y1))
+        length_m = float(np.hypot(*np.diff(way, axis=0).T).sum())
+        if length_m < SAME_M or float(np.ptp(self.terrain.heights)) == 0.0:
+            return most_m_s
+        key = np.round(way, 2).tobytes() + f"{most_m_s} {only_ends}".encode()
+        if key not in self.known:
+            ground = ground_profile(self.terrain, way, half_width_m=CORRIDOR_M)
+            slower = self.spacing.speed_m_s / most_m_s
+            share = following_share(
+                ground.distance_m,
+                ground.lowest_m,
+                replace(
+                    self.band, climb=slower * self.band.climb, descent=slower * self.band.descent
+                ),
+                highest_m=ground.highest_m,
+                least=min(SLOWEST_M_S / most_m_s, 1.0),
+                only_ends=only_ends,
+            )
+            steps = math.floor(share * most_m_s / SPEED_STEP_M_S)
+            self.known[key] = most_m_s if share == 1.0 else round(steps * SPEED_STEP_M_S, 6)
+        return self.known[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """How the file of a drone takes the photographs of its lines."""
 
     by: ReleasedBy
     spacing: Spacing
-    request: PlanRequest
+    speeds: Speeds
     interval_s: float
     """Of the camera's timer, as the pilot sets it: whole seconds, too short for no line."""
     phase: float = 0.0
     """Of the timer where a line begins, see `flightplan.formats.mission.releases`."""
 
     @classmethod
-    def of(cls, lines: Iterable[Line], spacing: Spacing, request: PlanRequest) -> Release:
+    def of(cls, lines: Iterable[Line], speeds: Speeds) -> Release:
         """Return how the drone of a plan releases along its lines."""
-        release = cls(
-            by=released_by(request.drone), spacing=spacing, request=request, interval_s=1.0
-        )
+        by = released_by(speeds.request.drone)
+        release = cls(by=by, spacing=speeds.spacing, speeds=speeds, interval_s=1.0)
         waits = [release.spacing_m(one) / release.speed_m_s(one) for one in lines]
         return replace(release, interval_s=float(max(math.floor(min(waits) + 1e-6), 1)))
 
@@ -100,7 +192,7 @@ class Release:
 
     def speed_m_s(self, line: Line) -> float:
         """Return the ground speed on a line, its run-in and its run-out."""
-        return line_speed(line, self.spacing, self.request)
+        return self.speeds.on_line(line)
 
     def along(self, line: Line) -> Float:
         """Return where photographs are taken on a line, metres from its first, run-out included.
@@ -129,7 +221,7 @@ def points_of(way: FlightWay, drone: Drone) -> int:
     return len(way.points) + bare * (drone.app is App.DJI_FLY)
 
 
-def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release) -> FlightWay:
+def lay_way(sortie: Sortie, release: Release) -> FlightWay:
     """Return the way of a sortie inside a height band above the ground.
 
     Over level ground it is level.  Waypoints are where the way turns, where its purpose changes,
@@ -139,7 +231,8 @@ def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release
     steps = [np.hypot(*np.diff(leg.way, axis=0).T) for leg in legs]
     at = np.cumsum(np.concatenate([[0.0], *steps]))
     leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
-    profile = _heights(way, at, terrain, band)
+    speeds_m_s = np.array(_speeds(legs, release.speeds))
+    profile = _heights(way, at, np.repeat(speeds_m_s, list(map(len, steps))), release.speeds)
     distance = np.sort(np.concatenate([at, profile.distance_m]))
     distance = distance[np.append(True, np.diff(distance) > SAME_M)]
     place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
@@ -149,6 +242,7 @@ def lay_way(sortie: Sortie, terrain: Terrain, band: HeightBand, release: Release
         points=np.column_stack([place, profile.at(distance)]),
         legs=tuple(legs[number] for number in which),
         begins=np.append(np.abs(distance[:-1] - leg_start[which]) < SAME_M, True),
+        speeds_m_s=speeds_m_s[which],
         photos=photos,
         photo_lines=photo_lines,
         on_line=on_line,
@@ -171,12 +265,51 @@ def way_of(sortie: Sortie) -> Float:
     return np.concatenate([legs[0].way[:1], *(leg.way[1:] for leg in legs)])
 
 
-def _heights(way: Float, at: Float, terrain: Terrain, band: HeightBand) -> FlightProfile:
+def _speeds(legs: Sequence[Leg], speeds: Speeds) -> list[float]:
+    """Return the ground speed of each leg; the first and last may lead from and to the launch."""
+    ends = 0, len(legs) - 1
+    return [
+        speeds.on_line(leg.line)
+        if leg.line is not None
+        else (speeds.on_way_home if number in ends else speeds.on_way)(leg.way)
+        for number, leg in enumerate(legs)
+    ]
+
+
+def _heights(way: Float, at: Float, speeds_m_s: Float, speeds: Speeds) -> FlightProfile:
+    """Return the heights along a way (N, 2) with corners at distances (N,), at speeds (N - 1,).
+
+    The slower the drone, the more it climbs for each metre along: heights are fitted over the
+    distances at which the way would be flown at one speed in the same time.
+    """
+    terrain, band = speeds.terrain, speeds.band
     if float(np.ptp(terrain.heights)) == 0.0:
         level = float(terrain.heights.flat[0]) + band.height_m
         return FlightProfile(distance_m=at[[0, -1]], height_m=np.array([level, level]))
     ground = ground_profile(terrain, way, half_width_m=CORRIDOR_M)
-    return fit_heights(ground.distance_m, ground.lowest_m, band, highest_m=ground.highest_m)
+    slower = speeds.spacing.speed_m_s / speeds_m_s
+    evenly = np.concatenate([[0.0], np.cumsum(np.diff(at) * slower)])
+    fitted = fit_heights(
+        np.interp(ground.distance_m, at, evenly),
+        ground.lowest_m,
+        band,
+        highest_m=ground.highest_m,
+    )
+    # Straight at one speed is bent where the speed changes.
+    changes = np.flatnonzero(np.diff(slower)) + 1
+    places = np.union1d(fitted.distance_m, evenly[changes])
+    return FlightProfile(
+        distance_m=np.interp(places, evenly, at),
+        height_m=fitted.at(places),
+        excesses=tuple(
+            replace(
+                one,
+                start_m=float(np.interp(one.start_m, evenly, at)),
+                end_m=float(np.interp(one.end_m, evenly, at)),
+            )
+            for one in fitted.excesses
+        ),
+    )
 
 
 def _legs(sortie: Sortie) -> Iterator[Leg]:
@@ -237,14 +370,3 @@ def _photos(
     counts = [len(each) for each in places[1:]]
     lines = np.repeat(np.arange(len(counts)), counts)
     return np.concatenate(places), lines, np.concatenate(on_line)
-
-
-def line_speed(line: Line, spacing: Spacing, request: PlanRequest) -> float:
-    """Return the ground speed in m/s at which drone and cameras keep up on a line."""
-    slowest = max(camera.least_interval_s for camera in request.cameras)
-    keeps_up = KEEPS_UP * line.spacing_m / slowest
-    speed_m_s = min(spacing.speed_m_s, keeps_up if line.spacing_m else math.inf)
-    if released_by(request.drone) is ReleasedBy.TIMER:
-        # DJI's files say hundredths: so flown, photographs are where they are proved.
-        return math.floor(100 * speed_m_s) / 100
-    return speed_m_s

@@ -30,6 +30,8 @@ SPARE_SHARE = 0.005
 """Share of the area, or of neighbours, that may be coarser or overlap less: the steepest places.
 How often each place is seen, and heights, are judged everywhere."""
 SPARING = ("GSD", "frontlap", "sidelap")
+OBLIQUE_SPARE_SHARE = 0.05
+"""Share of the area that no oblique photograph need see: they fix the lens, not the place."""
 HEIGHT_HAIR_M = 0.05
 MOST_PLACES = 3
 """Places named for each line that fails."""
@@ -53,6 +55,8 @@ class Asked:
     """Band above the ground on flight lines."""
     clearance_m: float | None = None
     """Least height above the ground on the whole way."""
+    oblique: int = 0
+    """Fewest of the photographs of each place that look aslant."""
 
     def __post_init__(self) -> None:
         if self.photographs < 1:
@@ -86,7 +90,7 @@ class Check:
 
     name: str
     unit: str
-    """``""``, ``"m"`` or ``"cm"``; overlaps are fractions."""
+    """``""``, ``"m"``, ``"cm"`` or ``"%"``; overlaps are fractions."""
     asked: float
     at_most: bool
     """Whether the value must not exceed what is asked, instead of reaching it."""
@@ -237,6 +241,8 @@ def certify(
     """
     judge = _Checker(coverage=coverage, frame=frame)
     checks = [judge.photographs(asked.photographs)]
+    if asked.oblique:
+        checks.append(judge.oblique(asked.oblique))
     if asked.gsd_m is not None:
         checks.append(judge.gsd(asked.gsd_m))
     if laps is not None and asked.frontlap is not None and laps.front.size:
@@ -275,6 +281,20 @@ class _Checker:
         return _check(
             "photographs of each place", "", asked, count, False, share, found,
             self.patches(failing, self.coverage.count, worst_is_most=False),
+        )  # fmt: skip
+
+    def oblique(self, asked: int) -> Check:
+        seen, inside = self.coverage.oblique, self.coverage.inside
+        share = float((seen[inside] < asked).mean())
+        least = 1 - OBLIQUE_SPARE_SHARE
+        found = (
+            f"{_percent(1 - share)} of the area is seen by {asked} or more of the photographs that "
+            f"look aslant; {least:.0%} were asked"
+        )
+        places = self.patches(inside & (seen < asked), seen, worst_is_most=False)
+        return _check(
+            "oblique photographs", "%", 100 * least, np.array([100 * (1 - share)]), False, share,
+            found, places,
         )  # fmt: skip
 
     def gsd(self, asked_m: float) -> Check:
@@ -395,6 +415,7 @@ def _check(
     places: tuple[Spot, ...],
 ) -> Check:
     spare = SPARE_SHARE if name in SPARING else 0.0
+    spare = OBLIQUE_SPARE_SHARE if name == "oblique photographs" else spare
     if values.size:
         worst = float(values.max() if at_most else values.min())
         first, fifth = np.percentile(values, (99, 95) if at_most else (1, 5)).tolist()

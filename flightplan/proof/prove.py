@@ -59,6 +59,8 @@ class Coverage:
     ground_m: Float32
     count: NDArray[np.uint16]
     """Photographs that see the cell."""
+    oblique: NDArray[np.uint16]
+    """Those of them that do not look straight down."""
     gsd_m: Float32
     """Ground sampling distance of the best view: the longer side of a pixel laid on the ground's
     slope; infinite where no photograph sees the cell."""
@@ -71,6 +73,7 @@ class Coverage:
         return replace(
             self,
             count=self.count + other.count,
+            oblique=self.oblique + other.oblique,
             gsd_m=np.where(better, other.gsd_m, self.gsd_m),
             height_agl_m=np.where(better, other.height_agl_m, self.height_agl_m),
         )
@@ -192,7 +195,7 @@ def prove(
     the terrain model: trees and houses that it does not hold hide nothing.
     """
     rows, cols = ground.grid.shape
-    count = np.zeros((rows, cols), np.uint16)
+    count, oblique = np.zeros((rows, cols), np.uint16), np.zeros((rows, cols), np.uint16)
     gsd = np.full((rows, cols), np.inf, np.float32)
     height = np.full((rows, cols), np.nan, np.float32)
     see = sights(photos, camera, ground)
@@ -204,6 +207,8 @@ def prove(
                 continue
             window = sight.rows, sight.cols
             count[window] += sight.seen
+            if photos.pitch_deg[number] != -90.0:
+                oblique[window] += sight.seen
             best = gsd[window][sight.seen]
             better = sight.gsd_m < best
             gsd[window][sight.seen] = np.where(better, sight.gsd_m, best)
@@ -222,6 +227,7 @@ def prove(
         inside=ground.inside,
         ground_m=ground.ground_m,
         count=count,
+        oblique=oblique,
         gsd_m=gsd,
         height_agl_m=height,
     )

@@ -349,6 +349,7 @@ def prove_flown(
         least_height_agl_m=height - band,
         most_height_agl_m=height + band,
         clearance_m=height - band,
+        oblique=summary.get("oblique", 0),
     )
     certificate = certify(
         asked,

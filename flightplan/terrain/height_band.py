@@ -25,6 +25,8 @@ HAIR = 1e-6
 """Part of the way between two samples that is too short for another between them."""
 ROUNDS = 4
 """Halvings of the search for the narrowest part of the band that needs no more waypoints."""
+SPEED_ROUNDS = 10
+"""Halvings of the search for a speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,55 @@ def fit_heights(
             excess.most_m,
         )
     return FlightProfile(distance_m=way, height_m=height, excesses=excesses)
+
+
+def following_share(
+    distance_m: ArrayLike,
+    ground_m: ArrayLike,
+    band: HeightBand,
+    *,
+    highest_m: ArrayLike | None = None,
+    least: float,
+    only_ends: bool = False,
+) -> float:
+    """Return the part of its speed at which a drone can follow the ground inside its band.
+
+    The ground is given as for `fit_heights`.  The way begins and ends in the middle of the band's
+    upper half, so that ways of which each can be followed can be flown one after the other, each at
+    its own speed, also where the ground beside the one before is a little higher.
+    `least` is the lowest part allowed; where not even that will do, the way is flown at full speed,
+    above the band.  With `only_ends` it may lie above the band between its ends.
+
+    Notes
+    -----
+    Rates of climb and descent are given by the drone: at half the speed it rises and falls twice as
+    much for each metre along.
+
+    Examples
+    --------
+    >>> band = HeightBand(height_m=50, below_m=5, above_m=5, climb=0.375, descent=0.375)
+    >>> round(following_share([0, 100], [0, 75], band, least=0.1), 2)  # 0.75 m for each metre
+    0.5
+    """
+    x, ground, highest = _samples(distance_m, ground_m, highest_m)
+    floor = highest + band.height_m - band.below_m
+    most = np.maximum(ground + band.height_m + band.above_m, floor)
+    ends = np.maximum(ground[[0, -1]] + band.height_m + band.above_m / 2, floor[[0, -1]])
+    floor[[0, -1]] = ends
+    if only_ends:
+        most[1:-1] = np.inf
+    most[[0, -1]] = ends
+
+    def keeps(share: float) -> bool:
+        return bool((_lowest_flyable(x / share, floor, band) <= most + ROOM_M).all())
+
+    if keeps(1.0) or not keeps(least):
+        return 1.0
+    slow, fast = least, 1.0
+    for _ in range(SPEED_ROUNDS):
+        share = (slow + fast) / 2
+        slow, fast = (share, fast) if keeps(share) else (slow, share)
+    return slow
 
 
 def _samples(

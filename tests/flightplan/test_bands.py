@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
-from flightplan.terrain.height_band import FlightProfile, HeightBand, fit_heights
+from flightplan.terrain.height_band import (
+    FlightProfile,
+    HeightBand,
+    fit_heights,
+    following_share,
+)
 from flightplan.terrain.profiles import ground_profile
 from flightplan.terrain.terrain import Terrain
 from tmp.errors import InputError
@@ -183,6 +188,45 @@ def test_excess_is_no_more_than_slope_limits_force(seed: int) -> None:
     flight = fit_heights(x, ground, BAND)
     assert (flight.at(dense) <= upper + 1e-6).all()
     assert (flight.at(dense) >= lowest - 1e-6).all()
+
+
+def test_a_slope_twice_as_steep_as_the_drone_climbs_is_flown_at_half_the_speed() -> None:
+    x = np.arange(0.0, 201.0, 10.0)
+    share = following_share(x, 2 * BAND.climb * x, BAND, least=0.1)
+    assert share == pytest.approx(0.5, abs=0.002)
+
+
+def test_a_rise_that_fits_into_the_band_slows_nothing() -> None:
+    x = np.arange(0.0, 201.0, 10.0)
+    assert following_share(x, np.where(x == 100, 9.0, 0.0), BAND, least=0.1) == 1.0
+
+
+def test_a_cliff_that_no_speed_follows_is_flown_over_at_full_speed() -> None:
+    assert following_share(SAMPLES / 30, PROFILES["cliff up"], BAND, least=0.2) == 1.0
+
+
+def test_a_way_need_only_arrive_at_the_wanted_height() -> None:
+    """A pit between its ends is flown over; one at its end is not."""
+    x = np.arange(0.0, 401.0, 10.0)
+    pit, end = np.where(abs(x - 200) < 60, -60.0, 0.0), np.where(x > 340, -60.0, 0.0)
+    assert following_share(x, pit, BAND, least=0.05, only_ends=True) == 1.0
+    assert following_share(x, pit, BAND, least=0.05) < 0.5
+    assert following_share(x, end, BAND, least=0.05, only_ends=True) < 1.0
+
+
+@given(seed=st.integers(0, 10_000))
+def test_at_the_speed_found_two_ways_in_a_row_stay_in_the_band(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.arange(0.0, 301.0, 5.0)
+    ground = np.cumsum(rng.normal(0, rng.uniform(0.2, 2.5), len(x)))
+    cut = int(rng.integers(10, 50))
+    parts = slice(0, cut + 1), slice(cut, None)
+    shares = [following_share(x[one], ground[one], BAND, least=0.02) for one in parts]
+    slower = np.where(np.arange(len(x) - 1) < cut, 1 / shares[0], 1 / shares[1])
+    evenly = np.concatenate([[0.0], np.cumsum(np.diff(x) * slower)])
+    flight = fit_heights(evenly, ground, BAND)
+    most = max((excess.most_m for excess in flight.excesses), default=0.0)
+    assert most < 0.05 or 1.0 in shares
 
 
 def test_flight_over_rough_terrain_is_safe_on_a_dense_resample_of_it() -> None:

@@ -18,6 +18,7 @@ from flightplan.equipment.flight_model import (
     Wind,
     airframe_of,
     climb_joules,
+    economical_m_s,
     leg_airspeeds,
     path_joules,
     path_seconds,
@@ -49,6 +50,15 @@ def test_cruise_lasts_as_long_as_published(drone) -> None:
     minutes = drone.battery_wh * 60 / power_w(frame, drone.cruise_m_s)
     assert minutes == pytest.approx(drone.cruise_min, rel=1e-6)
     assert 0.25 < frame.share < 0.7
+
+
+@pytest.mark.parametrize("drone", DRONES, ids=lambda drone: drone.key)
+def test_no_speed_flies_a_way_with_less_energy_than_the_economical_one(drone) -> None:
+    frame = airframe_of(drone)
+    best = economical_m_s(frame, 30.0)
+    joules = [power_w(frame, v) / v for v in (best - 1.0, best, best + 1.0)]
+    assert min(joules) == joules[1]
+    assert economical_m_s(frame, 4.0) == 4.0
 
 
 def test_the_induced_speed_at_hover_is_that_of_the_paper() -> None:

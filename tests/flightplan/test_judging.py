@@ -27,6 +27,7 @@ def coverage(count: np.ndarray, gsd_m: float = 0.02) -> Coverage:
         inside=np.ones(count.shape, bool),
         ground_m=np.zeros(count.shape, np.float32),
         count=count.astype(np.uint16),
+        oblique=np.zeros(count.shape, np.uint16),
         gsd_m=np.where(count > 0, gsd_m, np.inf).astype(np.float32),
         height_agl_m=np.full(count.shape, 60, np.float32),
     )

@@ -7,18 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import shapely
 from pyproj import Geod
-from shapely import MultiPolygon, box
+from shapely import LineString, MultiPolygon, box
 from shapely.geometry import Polygon
 
+from flightplan.autopilot.protocol import wire_fence
 from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
 from flightplan.formats.mission import LATE_M, ReleasedBy, Role, photos_along
 from flightplan.outputs.light_windows import sun_day
+from flightplan.outputs.plan_folder import facts_of
 from flightplan.plan.missions import missions_of
 from flightplan.plan.planning import FlightPlan, _if_dark, make_plan
-from flightplan.plan.request import PlanRequest
+from flightplan.plan.request import PlanRequest, set_plan
 from flightplan.proof.rules import RuleLimits
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
@@ -163,8 +167,6 @@ def test_nothing_is_flown_over_an_exclusion(request_: PlanRequest) -> None:
     )
     solid = made.layout.setting.exclusions[0].buffer(-0.1)
     for way in made.ways:
-        from shapely import LineString
-
         assert not LineString(way.points[:, :2]).intersects(solid)
 
 
@@ -174,6 +176,64 @@ def test_an_oblique_set_of_lines_looks_ahead(request_: PlanRequest) -> None:
     assert pitches == {-90.0, -65.0}
     (mission,) = missions_of(made)
     assert {photo.gimbal_pitch_deg for photo in mission.photos} == pitches
+
+
+def test_few_oblique_photographs_see_every_place_from_the_proof_s_view(
+    request_: PlanRequest,
+) -> None:
+    """A small share is what ends the doming; a second whole survey is not wanted."""
+    plain = make_plan(replace(request_, dem=None))
+    made = make_plan(replace(request_, dem=None, oblique_deg=25.0))
+    (mission,) = missions_of(made)
+    oblique = sum(photo.gimbal_pitch_deg > -90.0 for photo in mission.photos)
+    assert 0 < oblique <= 0.4 * plain.photos
+    assert made.certificate.passed
+    (check,) = [one for one in made.certificate.checks if one.name == "oblique photographs"]
+    assert check.share_failing <= 0.05
+    inside = made.coverage.inside
+    assert (made.coverage.oblique[inside] >= 1).mean() == pytest.approx(1 - check.share_failing)
+    assert f"{oblique} of them oblique" in dict(facts_of(made))["photographs"]
+
+
+def test_lines_on_steep_ground_are_flown_as_slowly_as_the_drone_climbs(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """ArduCopter descends 1.5 m/s: over 50 % of slope it cannot fly faster than 3 m/s along it."""
+    frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
+    east = np.arange(-397.5, 400.0, 5.0)
+    heights = np.broadcast_to(200.0 + 0.5 * east, (len(east), len(east))).astype(np.float32)
+    with rasterio.open(
+        tmp_path / "wall.tif", "w", driver="GTiff", width=len(east), height=len(east), count=1,
+        dtype="float32", crs=frame.crs, transform=rasterio.Affine(5, 0, -400, 0, -5, 400),
+    ) as file:  # fmt: skip
+        file.write(heights, 1)
+    drone = catalogue.drone("arducopter")
+    plan = make_plan(
+        PlanRequest(
+            area=field(size_m=120.0),
+            drone=drone,
+            cameras=catalogue.cameras_of(drone),
+            gsd_m=0.06,
+            heading_deg=90.0,
+            dem=tmp_path / "wall.tif",
+            dem_datum="ellipsoid",
+        )
+    )
+    assert plan.certificate.passed
+    down = [one for one in plan.sorties.lines if abs(one.heading_deg - 270.0) < 1]
+    assert down
+    assert max(map(plan.release.speed_m_s, down)) <= 3.2
+    assert "where the ground is steep" in dict(facts_of(plan))["speed"]
+    missions = missions_of(plan)
+    for mission, way, flight in zip(missions, plan.ways, plan.sorties.flights, strict=True):
+        metres = np.hypot(*np.diff(way.points[:, :2], axis=0).T)
+        seconds, rise = metres / way.speeds_m_s, np.diff(way.points[:, 2])
+        assert (rise <= drone.climb_m_s * seconds + 0.01).all()
+        assert (rise >= -drone.descent_m_s * seconds - 0.01).all()
+        assert [one.speed_m_s for one in mission.waypoints[:-1]] == way.speeds_m_s.tolist()
+        assert flight.time_s > seconds.sum()
+        # Out and home at the speed that saves most energy, where the ground allows it.
+        assert mission.transit_speed_m_s == way.speeds_m_s[0] <= 11.5
 
 
 def test_a_large_area_is_split_into_sorties_that_come_home(catalogue: Catalogue) -> None:
@@ -232,6 +292,63 @@ def test_a_takeoff_with_latitude_first_is_recognised(request_: PlanRequest) -> N
         make_plan(replace(request_, takeoffs=[(lat, lon)]))
     with pytest.raises(InputError, match="km from the area; give --takeoff LON,LAT"):
         make_plan(replace(request_, takeoffs=[(lon + 20.0, lat)]))
+
+
+def test_a_hole_is_fenced_unless_it_may_be_flown_over(
+    round_a_hole: FlightPlan, catalogue: Catalogue
+) -> None:
+    request = round_a_hole.request
+    over = make_plan(replace(request, overfly_holes=True))
+    assert round_a_hole.certificate.passed
+    assert over.certificate.passed
+    (hole,) = (Polygon(ring) for ring in round_a_hole.layout.setting.area.geoms[0].interiors)
+    for plan, fenced in ((round_a_hole, 1), (over, 0)):
+        missions = missions_of(plan)
+        assert [len(one.exclusions) for one in missions] == [fenced] * len(missions)
+        assert sum(item.command == 5002 for item in wire_fence(missions[0])) == 4 * fenced
+        flown_m = sum(LineString(way.points[:, :2]).intersection(hole).length for way in plan.ways)
+        assert (flown_m == 0) == bool(fenced)
+        facts = dict(facts_of(plan))
+        assert facts["holes of the area"].startswith("not flown over" if fenced else "may be")
+    assert over.coverage.area_m2 == pytest.approx(round_a_hole.coverage.area_m2)
+    assert over.sorties.time_s < round_a_hole.sorties.time_s
+
+
+def ragged(x_m: float, y_m: float, radius_m: float, corners: int) -> Polygon:
+    """A hole as people draw it on a screen, with a corner every few metres."""
+    angle = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    radii = radius_m + np.random.default_rng(corners).uniform(-0.5, 0.5, corners)
+    return Polygon(np.column_stack([x_m + radii * np.cos(angle), y_m + radii * np.sin(angle)]))
+
+
+def test_a_hole_of_many_corners_is_fenced_a_little_larger(catalogue: Catalogue) -> None:
+    hole = ragged(0, 0, 40, 200)
+    whole = box(-150, -120, 150, 120).difference(hole)
+    frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
+    area = SurveyArea(polygons=MultiPolygon([frame.to_geodetic(whole)]), source="a field")
+    request = replace(with_hole("arducopter", catalogue, 0.08), area=area)
+    setting = set_plan(request)
+    (fenced,) = setting.exclusions
+    assert len(fenced.exterior.coords) - 1 <= 42
+    assert fenced.covers(hole)
+    assert fenced.area < 1.25 * hole.area
+    assert setting.area.area == pytest.approx(whole.area)
+    assert setting.unfenced == 0
+    many = whole.difference(shapely.union_all([ragged(x, 90, 8, 30) for x in range(-130, 131, 20)]))
+    area = SurveyArea(polygons=MultiPolygon([frame.to_geodetic(many)]), source="a field")
+    setting = set_plan(replace(request, area=area))
+    assert len(setting.exclusions) + setting.unfenced == 15
+    assert sum(len(one.exterior.coords) - 1 for one in setting.exclusions) <= 42
+    assert setting.exclusions[0].covers(hole)
+    assert setting.airspace.solid.covers(ragged(130, 90, 8, 30))
+
+
+def test_a_takeoff_in_a_hole_needs_leave_to_fly_over_it(round_a_hole: FlightPlan) -> None:
+    (lon, lat) = shapely.Polygon(
+        round_a_hole.request.area.polygons.geoms[0].interiors[0]
+    ).centroid.coords[0]
+    with pytest.raises(InputError, match=r"a hole of the area; choose another .* --overfly-holes"):
+        make_plan(replace(round_a_hole.request, takeoffs=((lon, lat),)))
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,19 @@ def test_lines_of_closer_photographs_are_flown_more_slowly() -> None:
     assert slowed.time_s - fast.time_s == pytest.approx(2 * line_s)
 
 
+def test_only_the_ways_out_and_home_are_flown_at_their_own_speed() -> None:
+    far = replace(RULES, launches=((0.0, -400.0),))
+    usual = split_route(lawn(2), far)
+    faster = split_route(lawn(2), replace(far, home_speed=lambda way: 12.0))
+    out_m, home_m = (
+        float(np.hypot(*np.diff(way, axis=0).T).sum())
+        for way in (usual.flights[0].way_out, usual.flights[0].way_home)
+    )
+    # A way of L takes L / v + v / a.
+    saved_s = sum(way_m / 8 - way_m / 12 + (8 - 12) / 2 for way_m in (out_m, home_m))
+    assert usual.time_s - faster.time_s == pytest.approx(saved_s)
+
+
 def test_climbs_along_the_way_are_paid() -> None:
     hilly = replace(RULES, climb_m=lambda path: 20.0)
     assert (
