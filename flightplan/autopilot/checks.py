@@ -78,6 +78,8 @@ class Limits:
 class PlannedSortie:
     """What the plan says of a sortie, beside its mission file."""
 
+    seconds: float = math.nan
+    """Of the flight."""
     share: float = math.nan
     """Of the battery's rated capacity that it takes."""
     reserve: float = USUAL_RESERVE
@@ -134,6 +136,7 @@ def read_planned(folder: Path, name: str) -> PlannedSortie | None:
         ground = said.get("ground", {})
         level = summary.get("dem") is None
         return PlannedSortie(
+            seconds=float(said.get("seconds", math.nan)),
             share=float(said["battery"]),
             reserve=float(summary.get("reserve", USUAL_RESERVE)),
             return_m=math.nan if level else float(said.get("return_m", math.nan)),

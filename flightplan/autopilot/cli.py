@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +136,8 @@ def _fly(
     changes = {}
     if state and not flying:
         needs = _needs(part, mission, planned, first, state)
+        if options["battery"] is not None:
+            needs = replace(needs, reserve=0.0)
         may_set = options["set_parameters"]
         changes = check_parameters(link, needs, may_set=may_set, say=click.echo)
     with bar() as track:
@@ -192,12 +196,14 @@ def _needs(
 
     planned = planned or PlannedSortie()
     charge = state.battery_percent / 100 if state.battery_percent >= 0 else 1.0
-    return needs_of(
-        part,
-        state.place,
-        return_m=planned.return_m,
-        left=charge - planned.share * share_from(mission, first),
-        battery_v=state.battery_v,
+    rest = share_from(mission, first)
+    needs = needs_of(part, state.place, return_m=planned.return_m, battery_v=state.battery_v)
+    return replace(
+        needs,
+        left=charge - planned.share * rest,
+        share=planned.share * rest,
+        reserve=planned.reserve,
+        planned_s=planned.seconds if first == 0 else math.nan,
     )
 
 

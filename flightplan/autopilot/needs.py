@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from pyproj import Geod
 
+from flightplan.autopilot.pace import NOTABLE, Way, flight_seconds, home_speed, pace_of, way_through
 from flightplan.formats.mavlink_items import Autopilot
 from flightplan.formats.mission import HeightReference, Mission, Place
 
@@ -43,8 +44,17 @@ class Needs:
     """Whether the plan's own fence is loaded, and switched on at the start."""
     terrain: bool = False
     """Whether heights are above the autopilot's own terrain model."""
+    first_m: float = 0.0
+    """From where it takes off to the first waypoint."""
     left: float = math.nan
     """Fraction of the battery that is left after the landing."""
+    share: float = math.nan
+    """Fraction of it that the plan says it takes."""
+    reserve: float = 0.0
+    """Fraction that has to be left; 0 where a person has said what charge will do."""
+    planned_s: float = math.nan
+    """Time that the plan says it takes."""
+    way: Way | None = None
     battery_v: float = math.nan
     """Voltage now."""
 
@@ -65,7 +75,6 @@ def needs_of(
     home: Place,
     *,
     return_m: float = math.nan,
-    left: float = math.nan,
     battery_v: float = math.nan,
 ) -> Needs:
     """Return what a mission needs when it takes off from `home`.
@@ -92,15 +101,50 @@ def needs_of(
         speed_m_s=max((speed for speed in speeds if math.isfinite(speed)), default=math.nan),
         fence=mission.fence is not None or bool(mission.exclusions),
         terrain=mission.height_reference is HeightReference.TERRAIN,
-        left=left,
         battery_v=battery_v,
+        first_m=float(
+            earth.inv(
+                home.lon_deg,
+                home.lat_deg,
+                mission.waypoints[0].lon_deg,
+                mission.waypoints[0].lat_deg,
+            )[2]
+        ),
+        way=way_through(mission, home),
     )
 
 
 def misfits(values: Mapping[str, float], needs: Needs, autopilot: Autopilot) -> list[Misfit]:
     """Return the parameters that would end or bend a mission, each with what the sortie needs."""
     rules = _ardupilot if autopilot is Autopilot.ARDUPILOT else _px4
-    return list(rules(values, needs))
+    return [*rules(values, needs), *_too_long(values, needs, autopilot)]
+
+
+def longer_s(values: Mapping[str, float], needs: Needs, autopilot: Autopilot) -> float:
+    """Return how long the sortie takes by the autopilot's settings; NaN if about as planned."""
+    if needs.way is None or not needs.planned_s > 0 or not values:
+        return math.nan
+    takes_s = flight_seconds(needs.way, pace_of(values, autopilot))
+    return takes_s if takes_s > NOTABLE * needs.planned_s else math.nan
+
+
+def _too_long(values: Mapping[str, float], needs: Needs, autopilot: Autopilot) -> Iterator[Misfit]:
+    """Yield a flight that takes so much longer than planned that the battery does not suffice."""
+    takes_s = longer_s(values, needs, autopilot)
+    more = (takes_s / needs.planned_s - 1) * needs.share
+    if needs.left - more < needs.reserve:
+        held = needs.left + needs.share
+        said = (
+            f"takes {_minutes(takes_s)} by the autopilot's own speeds and accelerations, and "
+            f"{_minutes(needs.planned_s)} were planned: {100 * (needs.share + more):.0f} % of a "
+            f"battery that holds {100 * held:.0f} %, with {100 * needs.reserve:.0f} % to be left; "
+            "put in a full one, set them back, or plan with yours (equipment.toml)"
+        )
+        yield Misfit(name="the flight", said=said)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
 
 
 def _ardupilot(values: Mapping[str, float], needs: Needs) -> Iterator[Misfit]:
@@ -168,7 +212,9 @@ def _px4(values: Mapping[str, float], needs: Needs) -> Iterator[Misfit]:
     """Yield what does not fit.
 
     GF_ACTION 0 and 1 only warn; distances of 0 are no fence (`geofence_params.c`).  MPC_XY_VEL_MAX
-    caps what a mission asks for.  COM_LOW_BAT_ACT acts at BAT_CRIT_THR (`commander_params.yaml`).
+    caps what a mission asks for.  MIS_DIST_1WP keeps versions before 1.14 from starting, and makes
+    later ones warn (`mission_params.c`).  COM_LOW_BAT_ACT acts at BAT_CRIT_THR
+    (`commander_params.yaml`).
     """
     return_m = values.get("RTL_RETURN_ALT", math.inf)
     if return_m < needs.return_m - 0.5:
@@ -183,6 +229,9 @@ def _px4(values: Mapping[str, float], needs: Needs) -> Iterator[Misfit]:
         ):
             if 0 < values.get(name, 0) < need_m:
                 yield _too_small(name, values[name], need_m, why)
+    if 0 < values.get("MIS_DIST_1WP", 0) < needs.first_m:
+        why = f"the first waypoint is {needs.first_m:.0f} m from the vehicle, and it may not start"
+        yield _too_small("MIS_DIST_1WP", values["MIS_DIST_1WP"], needs.first_m, why)
     if values.get("MPC_XY_VEL_MAX", math.inf) < needs.speed_m_s - 0.05:
         why = "the flight would take longer than its battery was planned for"
         yield _too_small(
@@ -224,7 +273,14 @@ def remarks(values: Mapping[str, float], needs: Needs, autopilot: Autopilot) -> 
     if not values:
         return ["the autopilot tells none of its parameters: look yourself at fences and failsafes"]
     rules = _ardupilot_remarks if autopilot is Autopilot.ARDUPILOT else _px4_remarks
-    return list(rules(values, needs))
+    found = list(rules(values, needs))
+    if (takes_s := longer_s(values, needs, autopilot)) > 0:
+        share = f", {100 * needs.share * takes_s / needs.planned_s:.0f} % of the battery"
+        found.append(
+            f"by the autopilot's own speeds and accelerations the sortie takes {_minutes(takes_s)}"
+            f"{share if needs.share > 0 else ''}; {_minutes(needs.planned_s)} were planned"
+        )
+    return found
 
 
 def _ardupilot_remarks(values: Mapping[str, float], needs: Needs) -> Iterator[str]:
@@ -247,8 +303,7 @@ def _ardupilot_remarks(values: Mapping[str, float], needs: Needs) -> Iterator[st
         yield f"FENCE_TYPE {values['FENCE_TYPE']:g} leaves polygons out: the plan's is not watched"
     elif needs.fence and values.get("FENCE_ACTION") == 0:
         yield "FENCE_ACTION is 0: leaving the plan's fence is reported, and nothing done"
-    usual = values.get("WP_SPD", values.get("WPNAV_SPEED", math.nan) / 100.0)
-    yield from _speed(usual, needs, "WP_SPD" if "WP_SPD" in values else "WPNAV_SPEED")
+    yield from _speed(*home_speed(values), needs)
 
 
 def _px4_remarks(values: Mapping[str, float], needs: Needs) -> Iterator[str]:
@@ -271,7 +326,7 @@ def _px4_remarks(values: Mapping[str, float], needs: Needs) -> Iterator[str]:
         yield f"GF_ACTION is {values['GF_ACTION']:g}: leaving the plan's fence is only reported"
     elif values.get("GF_ACTION") == 4:
         yield "GF_ACTION is 4: leaving the fence stops the motors in the air"
-    yield from _speed(values.get("MPC_XY_CRUISE", math.nan), needs, "MPC_XY_CRUISE")
+    yield from _speed(values.get("MPC_XY_CRUISE", math.nan), "MPC_XY_CRUISE", needs)
 
 
 def _ends(ends: Sequence[str]) -> Iterator[str]:
@@ -279,7 +334,7 @@ def _ends(ends: Sequence[str]) -> Iterator[str]:
         yield f"the autopilot ends the sortie by itself when {', or '.join(ends)}"
 
 
-def _speed(usual_m_s: float, needs: Needs, name: str) -> Iterator[str]:
+def _speed(usual_m_s: float, name: str, needs: Needs) -> Iterator[str]:
     if usual_m_s < needs.speed_m_s - 0.05:
         yield (
             f"{name} is {usual_m_s:g} m/s: it comes home slower than the {needs.speed_m_s:g} m/s "

@@ -50,20 +50,30 @@ _INTEGERS = {
 }
 READ = {
     Autopilot.ARDUPILOT: (
+        *("RTL_ALT", "RTL_ALT_M", "RTL_SPEED", "RTL_SPEED_MS", "WPNAV_SPEED", "WP_SPD"),
+        *("WPNAV_ACCEL", "WP_ACC", "WPNAV_JERK", "WP_JERK", "WPNAV_SPEED_UP", "WP_SPD_UP"),
+        *("WPNAV_SPEED_DN", "WP_SPD_DN", "LAND_SPEED", "LAND_SPD_MS"),
+        *("LAND_ALT_LOW", "LAND_ALT_LOW_M", "RTL_LOIT_TIME"),
         *("FENCE_ENABLE", "FENCE_TYPE", "FENCE_ACTION", "FENCE_RADIUS", "FENCE_ALT_MAX"),
-        *("FENCE_ALT_MIN", "RTL_ALT", "RTL_ALT_M", "WPNAV_SPEED", "WP_SPD"),
-        *("FS_GCS_ENABLE", "FS_THR_ENABLE", "FS_OPTIONS", "TERRAIN_ENABLE"),
+        *("FENCE_ALT_MIN", "FS_GCS_ENABLE", "FS_THR_ENABLE", "FS_OPTIONS", "TERRAIN_ENABLE"),
         *("BATT_FS_LOW_ACT", "BATT_LOW_VOLT", "BATT_LOW_MAH", "BATT_CAPACITY"),
     ),
     Autopilot.PX4: (
         *("GF_ACTION", "GF_MAX_HOR_DIST", "GF_MAX_VER_DIST", "RTL_RETURN_ALT"),
         *("MPC_XY_CRUISE", "MPC_XY_VEL_MAX", "NAV_DLL_ACT", "NAV_RCL_ACT", "COM_LOW_BAT_ACT"),
-        *("COM_DLL_EXCEPT", "COM_RCL_EXCEPT", "BAT_CRIT_THR"),
+        *("COM_DLL_EXCEPT", "COM_RCL_EXCEPT", "BAT_CRIT_THR", "MIS_DIST_1WP"),
+        *("MPC_ACC_HOR", "MPC_JERK_AUTO", "MPC_Z_V_AUTO_UP", "MPC_Z_V_AUTO_DN"),
+        *("MPC_LAND_SPEED", "RTL_LAND_DELAY"),
     ),
 }
 """What is read of each; versions differ, and those that one does not have are passed over."""
-_EITHER = ({"RTL_ALT", "RTL_ALT_M"}, {"WPNAV_SPEED", "WP_SPD"})
-"""Old and new names of one parameter; no version has both."""
+_EITHER = (
+    *({"RTL_ALT", "RTL_ALT_M"}, {"RTL_SPEED", "RTL_SPEED_MS"}, {"WPNAV_SPEED", "WP_SPD"}),
+    *({"WPNAV_ACCEL", "WP_ACC"}, {"WPNAV_JERK", "WP_JERK"}, {"WPNAV_SPEED_UP", "WP_SPD_UP"}),
+    *({"WPNAV_SPEED_DN", "WP_SPD_DN"}, {"LAND_SPEED", "LAND_SPD_MS"}),
+    {"LAND_ALT_LOW", "LAND_ALT_LOW_M"},
+)
+"""Old and new names of one parameter; no version has both.  Both are asked for in one batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +87,7 @@ class Parameter:
 
 
 def read_parameters(link: Link, names: Iterable[str]) -> dict[str, Parameter]:
-    """Ask for parameters by name; those that do not come after three tries are not there.
+    """Ask for parameters by name; when three tries in a row bring none, the rest are not there.
 
     Neither firmware answers to a name that it does not know.
 
@@ -91,8 +101,9 @@ def read_parameters(link: Link, names: Iterable[str]) -> dict[str, Parameter]:
     for start in range(0, len(wanted), BATCH):
         batch = wanted[start : start + BATCH]
         with link.listening("PARAM_VALUE") as inbox:
-            for _ in range(TRIES):
-                missing = _not_found(batch, found)
+            silent = 0
+            while (missing := _not_found(batch, found)) and silent < TRIES:
+                silent += 1
                 for name in missing:
                     ask = link.make.param_request_read_encode(*link.target, name.encode(), -1)
                     link.send(ask)
@@ -100,7 +111,7 @@ def read_parameters(link: Link, names: Iterable[str]) -> dict[str, Parameter]:
                 while missing and (message := inbox.take(until_s - time.monotonic())) is not None:
                     parameter = _parameter(message, link.autopilot)
                     if parameter.name in missing:
-                        found[parameter.name] = parameter
+                        found[parameter.name], silent = parameter, 0
                         missing = _not_found(missing, found)
                 if not link.open:
                     raise LinkError(f"{link.address}: the link was closed while reading parameters")

@@ -245,7 +245,7 @@ def _candidates(task: _Task) -> list[Division]:
         return [(Cell(ground=task.ground, heading_deg=task.options.heading_deg % 180.0),)]
     # A turn is the way to the next line and two corners; each line brakes and speeds up once.
     turn_s = float(motion.leg_seconds([pattern.line_spacing_m, 0.0])) + 2 * motion.corner_s
-    brake_s = motion.cruise_m_s / motion.acceleration_m_s2
+    brake_s = float(motion.ramp_s(motion.cruise_m_s))
 
     def cost(ground: BaseGeometry, heading_deg: float) -> float:
         axes = Axes(heading_deg=heading_deg)

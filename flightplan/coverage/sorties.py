@@ -180,8 +180,11 @@ class Prices:
 
     def line(self, line: Line) -> SortieCost:
         """Return the cost of a line with its run-in and run-out."""
-        cost = self.path(line.flown, cap_m_s=self.rules.line_speed(line))
-        return replace(cost, points=POINTS_OF_LINE)
+        motion = self.rules.motion
+        speed_m_s = min(self.rules.line_speed(line), motion.cruise_m_s)
+        lost_s = sum(motion.run_lost_s(run, speed_m_s) for run in (line.run_in_m, line.run_out_m))
+        lost = SortieCost(seconds=lost_s, joules=lost_s * standing_w(self.frame, motion.wind))
+        return replace(self.path(line.flown, cap_m_s=speed_m_s) + lost, points=POINTS_OF_LINE)
 
     def affords(self, cost: SortieCost) -> bool:
         """Tell whether a battery and the controller allow a sortie of this cost."""

@@ -318,7 +318,7 @@ class Pricing:
         if not on.any():
             return np.full(gaps.shape, np.inf)
         speed = self.motion.ground_speed(hops)
-        return np.where(on, gaps / speed - speed / self.motion.acceleration_m_s2, np.inf)
+        return np.where(on, gaps / speed - self.motion.ramp_s(speed), np.inf)
 
     def _detour(self, leave: Float, enter: Float) -> float:
         key = *leave.tolist(), *enter.tolist()

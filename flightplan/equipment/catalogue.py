@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -184,6 +184,19 @@ class Drone:
     """In a mission, level."""
     climb_m_s: float
     descent_m_s: float
+    acceleration_m_s2: float = 2.0
+    """Of speeding up and of braking in a mission."""
+    jerk_m_s3: float = math.nan
+    """How fast that is reached; NaN where it is not known, and taken to be reached at once."""
+    legs_alone: bool = False
+    """Whether the autopilot shapes each leg of a mission by itself."""
+    landing_m_s: float = math.nan
+    """Descent below `landing_below_m`; NaN where it is as above."""
+    landing_below_m: float = 10.0
+    home_s: float = 0.0
+    """Wait over home before the descent."""
+    ground_s: float = 0.0
+    """Motors running besides climb and descent: before lifting off and after touching down."""
     max_tilt_deg: float = 30.0
     top_speed_m_s: float
     """Airspeed at `max_tilt_deg`."""
@@ -212,7 +225,10 @@ class Drone:
     def __post_init__(self) -> None:
         speeds = ("max_speed_m_s", "climb_m_s", "descent_m_s", "top_speed_m_s", "wind_m_s")
         require_range(self, *speeds, above=0, most=350)
-        require_range(self, "cruise_m_s", above=0, most=350, or_nan=True)
+        require_range(self, "cruise_m_s", "landing_m_s", above=0, most=350, or_nan=True)
+        require_range(self, "acceleration_m_s2", above=0, most=100)
+        require_range(self, "jerk_m_s3", above=0, most=1000, or_nan=True)
+        require_range(self, "landing_below_m", "home_s", "ground_s", least=0, most=1000)
         require_range(self, "mass_kg", "rotor_m", above=0, most=1000)
         require_range(self, "battery_wh", above=0, most=100_000)
         require_range(self, "hover_min", above=0, most=10_000)
@@ -234,7 +250,24 @@ class Drone:
         return self.max_speed_m_s
 
 
-_KINDS: Mapping[str, type[CameraModel | Drone]] = {"camera": CameraModel, "drone": Drone}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplanned:
+    """A drone whose missions are not written here."""
+
+    key: str
+    name: str
+    also: tuple[str, ...] = ()
+    """Other names."""
+    why: str
+    """Why not, and what to do instead."""
+    source: str = ""
+
+
+_KINDS: Mapping[str, type[CameraModel | Drone | Unplanned]] = {
+    "camera": CameraModel,
+    "drone": Drone,
+    "unplanned": Unplanned,
+}
 
 
 class _Named(Protocol):
@@ -255,6 +288,8 @@ class Catalogue:
 
     cameras: Mapping[str, CameraModel]
     drones: Mapping[str, Drone]
+    unplanned: Mapping[str, Unplanned] = field(default_factory=dict)
+    """Drones that are known not to be plannable."""
 
     def camera(self, name: str) -> CameraModel:
         """Return a camera by a name in loose spelling.
@@ -272,14 +307,23 @@ class Catalogue:
         return _find(name, self.cameras, "camera")
 
     def drone(self, name: str) -> Drone:
-        """Return a drone by a name in loose spelling, as `camera` does.
+        """Return a drone by a name in loose spelling; raises as `camera` does.
+
+        A drone whose missions are not written here is refused with the reason.
 
         Examples
         --------
         >>> read_catalogue().drone("Mini 4 Pro").name
         'DJI Mini 4 Pro'
         """
-        return _find(name, self.drones, "drone")
+        try:
+            return _find(name, self.drones, "drone")
+        except InputError:
+            meant = _meant(name, self.unplanned)
+            if len(meant) != 1:
+                raise
+        other = self.unplanned[meant.pop()]
+        raise InputError(f"no missions are written for the {other.name}: {other.why}")
 
     def cameras_of(self, drone: Drone) -> tuple[CameraModel, ...]:
         """Return the cameras that a drone releases together."""
@@ -325,7 +369,11 @@ def read_catalogue(user: Iterable[Path] = ()) -> Catalogue:
                     f"{where['drone', drone.key]}: carries camera {camera!r}, which is not in the "
                     f"catalogue{nearest(camera, cameras)}"
                 )
-    return Catalogue(cameras=cameras, drones=drones)
+    unplanned = {
+        key: build(Unplanned, entry, where["unplanned", key], key=key)
+        for key, entry in tables["unplanned"].items()
+    }
+    return Catalogue(cameras=cameras, drones=drones, unplanned=unplanned)
 
 
 def _read_tables(path: Path) -> Tables:
@@ -334,7 +382,7 @@ def _read_tables(path: Path) -> Tables:
     refuse_unknown(document, _KINDS, str(path))
     tables = {kind: subtables(document, kind, str(path)) for kind in _KINDS}
     for kind, cls in _KINDS.items():
-        known = {field.name for field in fields(cls)} - {"key"}
+        known = {one.name for one in fields(cls)} - {"key"}
         for key, entry in tables[kind].items():
             refuse_unknown(entry, known, f"{path}: [{kind}.{key}]")
     return tables
@@ -362,14 +410,7 @@ def _lay_over(below: Tables, above: Tables, path: Path) -> Tables:
 
 def _find(name: str, entries: Mapping[str, Entry], kind: str) -> Entry:
     """Return the entry whose name is the same but for spelling, or holds all the words."""
-    wanted = words(name)
-    spellings = [
-        (entry.key, words(spelt))
-        for entry in entries.values()
-        for spelt in (entry.key, entry.name, *entry.also)
-    ]
-    meant = {key for key, spelt in spellings if wanted and "".join(spelt) == "".join(wanted)}
-    meant = meant or {key for key, spelt in spellings if wanted and set(wanted) <= set(spelt)}
+    meant = _meant(name, entries)
     if len(meant) == 1:
         return entries[meant.pop()]
     if meant:
@@ -380,3 +421,15 @@ def _find(name: str, entries: Mapping[str, Entry], kind: str) -> Entry:
         f"{kind} {name!r} is not in the catalogue{nearest(name, entries)}; "
         "tmp cameras lists all, an equipment.toml of your own adds more"
     )
+
+
+def _meant(name: str, entries: Mapping[str, _Named]) -> set[str]:
+    """Return the keys of all entries that a name may mean."""
+    wanted = words(name)
+    spellings = [
+        (entry.key, words(spelt))
+        for entry in entries.values()
+        for spelt in (entry.key, entry.name, *entry.also)
+    ]
+    meant = {key for key, spelt in spellings if wanted and "".join(spelt) == "".join(wanted)}
+    return meant or {key for key, spelt in spellings if wanted and set(wanted) <= set(spelt)}

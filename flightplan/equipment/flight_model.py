@@ -5,7 +5,9 @@ power at no airspeed.  Momentum theory says how the power to hold the drone up f
 the tilt at top speed how much drag there is to work against, and the cruise figure how much of the
 power at hover follows momentum theory and how much is spent whatever the drone does.
 
-The time of a way counts legs with a full stop at both ends, corners, and wind.
+The time of a way counts legs with a full stop at both ends, corners, and wind.  How speed is
+gained and lost, and what take-off and landing take besides climb and descent, is the firmware's;
+the catalogue has it for ArduCopter and PX4.
 """
 
 from __future__ import annotations
@@ -69,6 +71,10 @@ class Motion:
     """Ground speed the drone is told to fly."""
     acceleration_m_s2: float = 2.0
     """Of speeding up and of braking."""
+    jerk_m_s3: float = math.inf
+    """How fast that acceleration is reached; infinity for at once."""
+    legs_alone: bool = False
+    """Whether the autopilot shapes each leg by itself, see `run_lost_s`."""
     corner_s: float = 1.0
     """Time lost at a corner besides braking and speeding up."""
     wind: Wind | None = None
@@ -79,6 +85,7 @@ class Motion:
         for name, value in (
             ("cruise speed", self.cruise_m_s),
             ("acceleration", self.acceleration_m_s2),
+            ("jerk", self.jerk_m_s3),
             ("airspeed", self.max_airspeed_m_s),
         ):
             if not value > 0:
@@ -116,20 +123,49 @@ class Motion:
         `cap_m_s` (...) is a ground speed not to be exceeded, such as that at which the camera
         keeps up.
 
-        Speed against time is a trapezoid, or a triangle where the leg is too short to reach
-        cruise: ``L / v + v / a`` for ``L ≥ v² / a``, else ``2 √(L / a)``.
+        A leg of length L takes ``L / v + t(v)``, with v the speed that it reaches and t the time
+        to reach it, see `ramp_s`; the ways of speeding up and of braking are each ``v t / 2``.
         """
         vectors = np.asarray(vectors, float)
         length = np.hypot(vectors[..., 0], vectors[..., 1])
         speed = np.minimum(self.ground_speed(vectors), cap_m_s)
-        long = length >= speed**2 / self.acceleration_m_s2
-        cruising = length / speed + speed / self.acceleration_m_s2
-        return np.asarray(np.where(long, cruising, 2 * np.sqrt(length / self.acceleration_m_s2)))
+        speed = np.minimum(speed, self.reached_m_s(length))
+        level = np.divide(length, speed, out=np.zeros_like(length), where=speed > 0)
+        return np.asarray(level + self.ramp_s(speed))
 
-    @property
-    def stopping_m(self) -> float:
-        """The way needed to reach cruise, or to brake from it."""
-        return self.cruise_m_s**2 / (2 * self.acceleration_m_s2)
+    def ramp_s(self, speed_m_s: ArrayLike) -> Float:
+        """Return the time (...) to reach a speed from rest, or to brake from it.
+
+        ``v / a + a / j``, or ``2 √(v / j)`` where the acceleration a is not reached at jerk j:
+        speed against time is an S, a straight line at infinite jerk.
+        """
+        speed = np.asarray(speed_m_s, float)
+        a, j = self.acceleration_m_s2, self.jerk_m_s3
+        return np.asarray(np.where(speed < a * a / j, 2 * np.sqrt(speed / j), speed / a + a / j))
+
+    def reached_m_s(self, length_m: ArrayLike) -> Float:
+        """Return the speed (...) reached half way between two stops so far apart."""
+        length = np.asarray(length_m, float)
+        a, j = self.acceleration_m_s2, self.jerk_m_s3
+        full = a / 2 * (np.sqrt((a / j) ** 2 + 4 * length / a) - a / j)
+        if math.isinf(j):
+            return np.asarray(full)
+        return np.asarray(np.where(full < a * a / j, (length * math.sqrt(j) / 2) ** (2 / 3), full))
+
+    def run_lost_s(self, run_m: float, speed_m_s: float) -> float:
+        """Return the time lost on a run-in or run-out of a line.
+
+        ArduCopter shapes each leg by itself: it gains on its first half only what it could lose
+        on the second (`SCurve::add_segments`), flies the rest of a short run-in at that, and goes
+        on speeding up on the line.
+        """
+        reached = float(self.reached_m_s(max(run_m, 0.0)))
+        if not self.legs_alone or not 0 < reached < speed_m_s:
+            return 0.0
+        more_s = float(self.ramp_s(speed_m_s - reached))
+        took_s = float(self.ramp_s(reached)) + run_m / 2 / reached + more_s
+        way_m = run_m + (reached + speed_m_s) / 2 * more_s
+        return max(took_s - way_m / speed_m_s - float(self.ramp_s(speed_m_s)) / 2, 0.0)
 
 
 def merged(points: ArrayLike, caps_m_s: ArrayLike | None = None) -> tuple[Float, Float]:
@@ -326,7 +362,7 @@ def path_joules(
     seconds = motion.leg_seconds(vectors, cap_m_s=caps)
     ground = np.minimum(motion.ground_speed(vectors), caps)
     length = np.hypot(vectors[:, 0], vectors[:, 1])
-    cruising = np.maximum(length / ground - ground / motion.acceleration_m_s2, 0.0)
+    cruising = np.maximum(length / ground - motion.ramp_s(ground), 0.0)
     standing = standing_w(frame, motion.wind)
     moving = power_w(frame, leg_airspeeds(vectors, ground, motion.wind))
     joules = float((cruising * moving + (seconds - cruising) * np.maximum(moving, standing)).sum())
@@ -351,6 +387,14 @@ def climb_joules(frame: Airframe, height_m: float) -> float:
 def vertical(
     drone: Drone, frame: Airframe, height_m: float, wind: Wind | None = None
 ) -> tuple[float, float]:
-    """Return seconds and joules of climbing to a height over the take-off and landing again."""
-    seconds = height_m / drone.climb_m_s + height_m / drone.descent_m_s
+    """Return seconds and joules of climbing to a height over the take-off and landing again.
+
+    Some firmware lands slowly from a height on, waits over home before it, and runs the motors on
+    the ground before and after.
+    """
+    slow_m = min(height_m, drone.landing_below_m) if drone.landing_m_s > 0 else 0.0
+    seconds = height_m / drone.climb_m_s + (height_m - slow_m) / drone.descent_m_s
+    seconds += drone.ground_s + drone.home_s
+    if slow_m:
+        seconds += slow_m / drone.landing_m_s
     return seconds, seconds * standing_w(frame, wind) + climb_joules(frame, height_m)

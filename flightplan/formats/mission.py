@@ -27,6 +27,8 @@ LATE_M = 0.07
 """Way by which an autopilot that releases by distance is late at each photograph; it adds up."""
 END_M = 0.5
 """Way between the last photograph of a line and the place where the camera goes off."""
+TIMER_PHASES = (0.0, 0.25, 0.5, 0.75)
+"""Fractions of its interval at which a timer may stand where a line begins: nobody can set it."""
 _MOST_M, _MOST_M_S, _MOST_S = 100_000.0, 400.0, 1e7
 
 
@@ -345,20 +347,29 @@ def spacing_in_file(spacing_m: float, photos: int, camera_on_m: float) -> float:
     return math.floor(max(asked_m, spacing_m / 2) * 1000 + 1e-6) / 1000
 
 
-def releases(way_m: float, spacing_m: float, by: ReleasedBy) -> NDArray[np.float64]:
+def releases(
+    way_m: float, spacing_m: float, by: ReleasedBy, phase: float = 0.0
+) -> NDArray[np.float64]:
     """Return where on a way with the camera on photographs are taken, metres from its start.
 
     By distance the first is taken at once and each later one `LATE_M` late; none at the very end,
-    where the camera goes off.  By interval and by point there is no lateness.  A timer goes on
-    while the drone halts at both ends, so that there is one at the end, too.
+    where the camera goes off.  By interval and by point there is no lateness.  By a timer the
+    first comes at a `phase` of the spacing, one of `TIMER_PHASES`.  What it takes while the drone
+    halts at an end is not counted: the drone may be turning.
+
+    Examples
+    --------
+    >>> releases(10.0, 4.0, ReleasedBy.TIMER, 0.5).tolist()
+    [2.0, 6.0, 10.0]
     """
     late = by is ReleasedBy.DISTANCE
-    end_m = max(way_m - HAIR_M if late else way_m + HAIR_M, HAIR_M)
-    found = np.arange(0.0, end_m, spacing_m + LATE_M * late)
-    return np.append(found, way_m) if by is ReleasedBy.TIMER else found
+    end_m = max(way_m - HAIR_M if late else way_m + HAIR_M, phase * spacing_m + HAIR_M)
+    return np.arange(phase * spacing_m, end_m, spacing_m + LATE_M * late)
 
 
-def photos_along(mission: Mission, by: ReleasedBy = ReleasedBy.DISTANCE) -> Iterator[Photo]:
+def photos_along(
+    mission: Mission, by: ReleasedBy = ReleasedBy.DISTANCE, phase: float = 0.0
+) -> Iterator[Photo]:
     """Yield where a drone that follows a mission takes photographs, as `releases` has them.
 
     All ways that follow one another with the camera on are one line.
@@ -379,7 +390,7 @@ def photos_along(mission: Mission, by: ReleasedBy = ReleasedBy.DISTANCE) -> Iter
         step = places[index + 1] - places[index]
         length = float(np.hypot(*step))
         if math.isnan(left_m):
-            line, left_m = line + 1, 0.0
+            line, left_m = line + 1, phase * spacing_m
         course = math.degrees(math.atan2(step[0], step[1])) % 360.0
         goes_off = not spacings[index + 1] > 0
         end_m = length + (HAIR_M if goes_off and not late_m else -HAIR_M)
@@ -387,8 +398,6 @@ def photos_along(mission: Mission, by: ReleasedBy = ReleasedBy.DISTANCE) -> Iter
         while left_m <= end_m or (left_m == 0 and goes_off):
             at_m.append(left_m)
             left_m += spacing_m + late_m
-        if by is ReleasedBy.TIMER and goes_off:
-            at_m.append(length)
         for part in np.clip(np.array(at_m) / max(length, HAIR_M), 0.0, 1.0).tolist():
             ((lon, lat),) = frame.geodetic_from_plan([places[index] + part * step])
             yield Photo(

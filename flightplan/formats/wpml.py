@@ -108,7 +108,6 @@ class Shoot:
 _OTHERS = {
     "m30t": Wpml(drone=67, drone_sub=1, payload=53),
     "m30": Wpml(drone=67, payload=52),
-    "m3t": Wpml(drone=77, drone_sub=1, payload=67),
     "m3td": Wpml(drone=91, drone_sub=1, payload=81),
     "m3d": Wpml(drone=91, payload=80),
 }

@@ -49,7 +49,8 @@ FAR_M = 1000.0
 """Farther than this beyond the known ground no photograph is tried anyway."""
 
 Float = NDArray[np.float64]
-ACCELERATION_M_S2 = 2.0
+RUN_M_S2 = 2.0
+"""Speeding up and braking for which run-ins and run-outs have room."""
 CORNER_S = 1.0
 """Time to turn on the spot at a waypoint."""
 SETTLE_S = 1.0
@@ -257,12 +258,14 @@ def _lay(request: PlanRequest, known: Sequence[Line] | None = None) -> Layout:
     spacing = _spacing(request, band_m)
     motion = Motion(
         cruise_m_s=spacing.speed_m_s,
-        acceleration_m_s2=ACCELERATION_M_S2,
+        acceleration_m_s2=request.drone.acceleration_m_s2,
+        jerk_m_s3=request.drone.jerk_m_s3 if request.drone.jerk_m_s3 > 0 else math.inf,
+        legs_alone=request.drone.legs_alone,
         corner_s=CORNER_S,
         wind=request.wind,
         max_airspeed_m_s=request.drone.top_speed_m_s,
     )
-    run_in_m = motion.stopping_m + SETTLE_S * spacing.speed_m_s
+    run_in_m = spacing.speed_m_s**2 / (2 * RUN_M_S2) + SETTLE_S * spacing.speed_m_s
     setting = set_plan(request)
     if known is None:
         _refuse_out_of_reach(request, setting, spacing)

@@ -31,10 +31,18 @@ from flightplan.plan.layout import (
 from flightplan.plan.request import Place, PlanOptions, PlanRequest, Setting
 from flightplan.plan.rest import Before, MarkedFlown, left_of, read_former
 from flightplan.plan.stands import LEVEL_ENOUGH, slopes_at, stands
-from flightplan.plan.ways import FlightWay, Release, Speeds, lay_way, points_of, way_of
+from flightplan.plan.ways import (
+    FlightWay,
+    Release,
+    Speeds,
+    lay_way,
+    points_of,
+    rephased,
+    way_of,
+)
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import Photos, measure_laps
-from flightplan.proof.prove import Coverage, prove
+from flightplan.proof.prove import Coverage, prove_phases
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.height_band import Excess
 from flightplan.terrain.profiles import Profile, profile_along
@@ -130,7 +138,7 @@ def plan_survey(
     --------
     >>> plan = plan_survey("field.geojson", drone="mini 4 pro", height_agl_m=60.0)
     >>> f"{plan.coverage.area_m2 / 1e4:.2f} ha with {plan.certificate.photographs} photographs"
-    '0.56 ha with 30 photographs'
+    '0.56 ha with 28 photographs'
     """
     catalogue = read_catalogue(user_files() if equipment is None else equipment)
     chosen = catalogue.drone(drone)
@@ -218,8 +226,16 @@ def _proved(
         setting = layout.setting
         photos = photos_of(sorties, ways)
         lines, first = (*sorties.lines, *before.lines), len(sorties.lines)
-        seen = Photos.joined(photos, before.taken(setting.terrain, height_m, first))
-        coverage = prove(seen, camera, layout.ground, workers=workers, track=track)
+        flown = before.taken(setting.terrain, height_m, first)
+        others = ([rephased(way, other) for way in ways] for other in release.phases())
+        phases = [photos, *(photos_of(sorties, one) for one in others)]
+        coverage = prove_phases(
+            [Photos.joined(one, flown) for one in phases],
+            camera,
+            layout.ground,
+            workers=workers,
+            track=track,
+        )
         pattern = Photos.joined(photos, before.planned(setting.terrain, height_m, first))
         on_line = np.concatenate([way.on_line for way in ways])
         taken = regular(pattern, lines)

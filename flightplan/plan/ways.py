@@ -14,7 +14,13 @@ from flightplan.coverage.sorties import Sortie
 from flightplan.coverage.spacing import KEEPS_UP, Spacing
 from flightplan.equipment.catalogue import App, Drone
 from flightplan.equipment.flight_model import airframe_of, economical_m_s
-from flightplan.formats.mission import ReleasedBy, Role, releases, spacing_in_file
+from flightplan.formats.mission import (
+    TIMER_PHASES,
+    ReleasedBy,
+    Role,
+    releases,
+    spacing_in_file,
+)
 from flightplan.formats.mission_files import released_by
 from flightplan.plan.request import CORRIDOR_M, PlanRequest
 from flightplan.terrain.height_band import (
@@ -161,6 +167,8 @@ class Release:
     speeds: Speeds
     interval_s: float
     """Of the camera's timer, as the pilot sets it: whole seconds, too short for no line."""
+    phase: float = 0.0
+    """Of the timer where a line begins, see `flightplan.formats.mission.releases`."""
 
     @classmethod
     def of(cls, lines: Iterable[Line], speeds: Speeds) -> Release:
@@ -194,7 +202,13 @@ class Release:
         entry, start, _, leave = _flown(line)
         begin = entry if self.by is ReleasedBy.TIMER else start
         before_m, after_m = np.hypot(*(start - begin)), np.hypot(*(leave - begin))
-        return np.asarray(releases(float(after_m), self.flown_m(line), self.by) - before_m)
+        found = releases(float(after_m), self.flown_m(line), self.by, self.phase)
+        return np.asarray(found - before_m)
+
+    def phases(self) -> Iterator[Release]:
+        """Yield the other ways in which the photographs may come."""
+        if self.by is ReleasedBy.TIMER:
+            yield from (replace(self, phase=one) for one in TIMER_PHASES if one != self.phase)
 
 
 def points_of(way: FlightWay, drone: Drone) -> int:
@@ -234,6 +248,15 @@ def lay_way(sortie: Sortie, release: Release) -> FlightWay:
         on_line=on_line,
         profile=profile,
     )
+
+
+def rephased(way: FlightWay, release: Release) -> FlightWay:
+    """Return a way with the photographs that another phase of the timer gives."""
+    begin = np.flatnonzero(way.begins[:-1])
+    along = np.cumsum(np.concatenate([[0.0], np.hypot(*np.diff(way.points[:, :2], axis=0).T)]))
+    legs = [way.legs[number] for number in begin]
+    photos, photo_lines, on_line = _photos(legs, along[begin], way.profile, release)
+    return replace(way, photos=photos, photo_lines=photo_lines, on_line=on_line)
 
 
 def way_of(sortie: Sortie) -> Float:

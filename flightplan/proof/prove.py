@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -75,6 +76,16 @@ class Coverage:
             oblique=self.oblique + other.oblique,
             gsd_m=np.where(better, other.gsd_m, self.gsd_m),
             height_agl_m=np.where(better, other.height_agl_m, self.height_agl_m),
+        )
+
+    def least(self, other: Coverage) -> Coverage:
+        """Return what is sure to be seen where either these or other photographs are taken."""
+        coarser = other.gsd_m > self.gsd_m
+        return replace(
+            self,
+            count=np.minimum(self.count, other.count),
+            gsd_m=np.where(coarser, other.gsd_m, self.gsd_m),
+            height_agl_m=np.where(coarser, other.height_agl_m, self.height_agl_m),
         )
 
     @property
@@ -209,8 +220,8 @@ def prove(
     done = map_threads(work, bands, workers=workers)
     for _ in track(done, "casting photographs", len(bands)):
         pass
-    log.info("%d photographs cast on %d cells of %.2f m", len(photos), rows * cols,
-             ground.grid.cell_m)  # fmt: skip
+    log.debug("%d photographs cast on %d cells of %.2f m", len(photos), rows * cols,
+              ground.grid.cell_m)  # fmt: skip
     return Coverage(
         grid=ground.grid,
         inside=ground.inside,
@@ -220,6 +231,33 @@ def prove(
         gsd_m=gsd,
         height_agl_m=height,
     )
+
+
+def prove_phases(
+    phases: Sequence[Photos],
+    camera: Camera,
+    ground: GroundCells,
+    *,
+    workers: int = 1,
+    track: Track = silent,
+) -> Coverage:
+    """Return what is sure to be seen where the photographs of each line come at one of some phases.
+
+    A timer stands differently at the beginning of every line, so that each line counts with the
+    phase by which a place is seen least.  Of one phase it is what `prove` returns.
+    """
+    if len(phases) == 1:
+        return prove(phases[0], camera, ground, workers=workers, track=track)
+    found: Coverage | None = None
+    lines = np.unique(phases[0].line)
+    for number in track(lines.tolist(), "casting photographs", len(lines)):
+        ways = [
+            prove(one.some(one.line == number), camera, ground, workers=workers) for one in phases
+        ]
+        least = reduce(Coverage.least, ways)
+        found = least if found is None else found.plus(least)
+    assert found is not None
+    return found
 
 
 def _reach(rotations: Float, camera: Camera) -> Float:

@@ -18,6 +18,7 @@ from shapely.geometry import shape
 from flightplan.coverage.routes import NADIR_DEG
 from flightplan.equipment.catalogue import CameraModel, Catalogue, Drone, narrowest
 from flightplan.formats.mission import (
+    TIMER_PHASES,
     HeightReference,
     Mission,
     Photo,
@@ -42,7 +43,7 @@ from flightplan.plan.request import FLAT_CELL_M
 from flightplan.plan.rest import Before, line_of
 from flightplan.proof.certificate import Asked, Certificate, certify
 from flightplan.proof.footprints import GroundCells, Photos, choose_cell, measure_laps
-from flightplan.proof.prove import Coverage, prove
+from flightplan.proof.prove import Coverage, prove_phases
 from flightplan.terrain.profiles import profile_along
 from flightplan.terrain.terrain import Terrain, bounds_about, read_terrain
 from tmp.errors import InputError, VersionError
@@ -202,6 +203,12 @@ def _photos(mission: Mission, by: ReleasedBy) -> tuple[Photo, ...]:
     return along if by in (ReleasedBy.DISTANCE, ReleasedBy.TIMER) else (*along, *mission.photos)
 
 
+def _phased(plan: FlownPlan, phase: float) -> FlownPlan:
+    """Return a plan with the photographs that another phase of the timer gives."""
+    photos = (tuple(photos_along(one, ReleasedBy.TIMER, phase)) for one in plan.missions)
+    return replace(plan, photos=tuple(photos))
+
+
 def _summary(survey: Survey) -> dict[str, Any]:
     path = survey.plan_dir / PLAN_FILE
     try:
@@ -325,8 +332,10 @@ def prove_flown(
     camera = plan.camera.camera()
     cell_m = cell_m or choose_cell(summary["photo_spacing_m"], area)
     ground = GroundCells.over(area, terrain, cell_m, crs=frame.crs)
-    seen = Photos.joined(photos, plan.taken)
-    coverage = prove(seen, camera, ground, workers=workers, track=track)
+    timed = FORMATS[plan.format].by is ReleasedBy.TIMER
+    others = (_phased(plan, phase) for phase in TIMER_PHASES[1:] if timed)
+    phases = [Photos.joined(one, plan.taken) for one in (photos, *(_placed(p)[0] for p in others))]
+    coverage = prove_phases(phases, camera, ground, workers=workers, track=track)
     # Other lines than those of the files, whatever their numbers are.
     before = replace(plan.before, line=plan.before.line + photos.line.max() + 1)
     pattern = Photos.joined(photos, before)

@@ -54,6 +54,9 @@ def cameras(ctx: click.Context, equipment: tuple[Path, ...]) -> None:
     click.echo(_table(camera_rows(catalogue), left=(0, 7)))
     click.echo("\nDrones\n")
     click.echo(_table(drone_rows(catalogue), left=(0, 1, 7)))
+    click.echo("\nNot planned\n")
+    for one in catalogue.unplanned.values():
+        click.echo(f"{one.name}: {one.why}")
 
 
 @cameras.command(

@@ -168,3 +168,38 @@ def test_the_file_beside_the_survey_counts_most(
     assert user_files(survey) == (home,)
     beside = written(survey, "")
     assert user_files(survey) == (home, beside)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("EVO Max 4T", "Autel EVO Max: it flies Autel's own WPML"),
+        ("autel evo ii pro", "Autel EVO II: its app takes missions in no published format"),
+        ("Skydio X10", "Skydio X10: the X10D speaks a MAVLink dialect"),
+    ],
+)
+def test_a_drone_whose_missions_are_not_written_is_refused_with_the_reason(
+    name: str, why: str
+) -> None:
+    with pytest.raises(InputError, match=f"no missions are written for the {why}"):
+        CATALOGUE.drone(name)
+
+
+def test_a_users_own_entry_counts_more_than_that_a_drone_is_not_planned(tmp_path: Path) -> None:
+    entry = "\n".join(
+        (
+            '[drone.my-x10]\nname = "Skydio X10"\ncameras = ["rehearsal"]\nmass_kg = 2.1',
+            "rotor_m = 0.3\nmax_speed_m_s = 10.0\nclimb_m_s = 3.0\ndescent_m_s = 2.0",
+            "top_speed_m_s = 16.0\nwind_m_s = 10.0\nbattery_wh = 150.0\nhover_min = 30.0\n",
+        )
+    )
+    assert read_catalogue([written(tmp_path, entry)]).drone("skydio x10").key == "my-x10"
+
+
+def test_read_outs_are_of_rolling_shutters_and_say_who_measured_them() -> None:
+    known = [one for one in CATALOGUE.cameras.values() if one.readout_s > 0]
+    assert len(known) >= 12
+    for camera in known:
+        assert camera.shutter is Shutter.ROLLING, camera.key
+        assert 0.005 < camera.readout_s < 0.1, camera.key
+        assert "OpenDroneMap" in camera.source, camera.key

@@ -92,3 +92,37 @@ def test_wind_stronger_than_the_drone_is_refused() -> None:
         Motion(max_airspeed_m_s=10.0, wind=Wind(speed_m_s=10.0, from_deg=0.0))
     with pytest.raises(InputError, match="wind of -1"):
         Wind(speed_m_s=-1.0, from_deg=0.0)
+
+
+@pytest.mark.parametrize("speed", [1.0, 2.9, 6.25, 8.0])
+@pytest.mark.parametrize("length", [3.0, 9.6, 40.0, 200.0])
+def test_a_leg_with_a_jerk_takes_what_integrating_it_takes(speed: float, length: float) -> None:
+    """The acceleration rises at the jerk, is held, and falls again; so does the braking."""
+    motion = Motion(cruise_m_s=speed, acceleration_m_s2=2.5, jerk_m_s3=1.0)
+    top = min(speed, float(motion.reached_m_s(length)))
+    peak = min(2.5, math.sqrt(top))
+    ramp = top / peak + peak
+    t = np.linspace(0.0, ramp, 100_001)
+    acceleration = np.minimum(np.minimum(t, ramp - t), peak)
+    v = np.concatenate([[0.0], np.cumsum((acceleration[1:] + acceleration[:-1]) / 2)]) * t[1]
+    way = float(((v[1:] + v[:-1]) / 2).sum() * t[1])
+    assert v[-1] == pytest.approx(top, rel=1e-4)
+    assert motion.ramp_s(top) == pytest.approx(ramp)
+    expected = 2 * ramp + (length - 2 * way) / top
+    assert float(motion.leg_seconds([length, 0.0])) == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_infinite_jerk_is_none() -> None:
+    stiff = Motion(jerk_m_s3=1e9)
+    for length in (0.0, 3.0, 32.0, 200.0):
+        expected = float(STILL.leg_seconds([length, 0.0]))
+        assert float(stiff.leg_seconds([length, 0.0])) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_short_run_in_costs_time_only_where_legs_are_shaped_alone() -> None:
+    alone = Motion(acceleration_m_s2=2.5, jerk_m_s3=1.0, legs_alone=True)
+    # Half of 5 m: 1.84 m/s by an acceleration that rises and falls for 1.36 s each.
+    assert float(alone.reached_m_s(5.0)) == pytest.approx(2.5 ** (2 / 3))
+    assert 0.5 < alone.run_lost_s(5.0, 2.9) < 1.5
+    assert alone.run_lost_s(100.0, 2.9) == alone.run_lost_s(0.0, 2.9) == 0.0
+    assert Motion(acceleration_m_s2=2.5, jerk_m_s3=1.0).run_lost_s(5.0, 2.9) == 0.0

@@ -191,7 +191,7 @@ def test_a_photograph_missed_here_or_there_is_no_reason_to_fly_again(
 ) -> None:
     plan, _ = flown
     places = taken(plan, 1)
-    record(survey, 1, np.delete(places, np.arange(4, len(places), 9), axis=0))
+    record(survey, 1, np.delete(places, np.arange(4, len(places) - 8, 9), axis=0))
     left, _ = left_of(read_former(survey, read_catalogue()), survey)
     assert len(left) == len(plan.sorties.lines) - len(plan.sorties.flights[0].lines)
 

@@ -41,6 +41,14 @@ COPTER = {
     "BATT_LOW_VOLT": 10.5,
     "BATT_LOW_MAH": 0,
     "BATT_CAPACITY": 3300,
+    "RTL_SPEED": 0,
+    "RTL_LOIT_TIME": 5000,
+    "LAND_SPEED": 50,
+    "LAND_ALT_LOW": 1000,
+    "WPNAV_SPEED_UP": 250,
+    "WPNAV_SPEED_DN": 150,
+    "WPNAV_ACCEL": 250,
+    "WPNAV_JERK": 1,
 }
 PX4 = {
     "GF_ACTION": 2,
@@ -55,6 +63,13 @@ PX4 = {
     "NAV_RCL_ACT": 2,
     "COM_DLL_EXCEPT": 0,
     "COM_RCL_EXCEPT": 0,
+    "MPC_ACC_HOR": 3,
+    "MPC_JERK_AUTO": 4,
+    "MPC_Z_V_AUTO_UP": 3,
+    "MPC_Z_V_AUTO_DN": 1.5,
+    "MPC_LAND_SPEED": 0.7,
+    "RTL_LAND_DELAY": 0,
+    "MIS_DIST_1WP": 10_000,
 }
 
 

@@ -4,7 +4,8 @@ ArduPilot asks for items with MISSION_REQUEST, keeps its own home as item 0, dro
 its source drops, and takes a mission item by item.  PX4 asks with MISSION_REQUEST_INT, keeps all
 values, names frames by their long names, and takes a mission when it is complete.
 
-Each has its parameters, with the values as delivered, and its fence.
+Each has its parameters, with the values as delivered, and acts on them: fences, failsafes of
+battery and ground station, height of the way home, speeds; the sources are named where it does.
 """
 
 from __future__ import annotations
@@ -28,9 +29,16 @@ from flightplan.autopilot.protocol import WireItem
 HOME = (641234567, -219876543, 31.25)
 """Latitude and longitude in 1e-7 degrees, and height above the sea in metres."""
 
-COPTER_AUTO, COPTER_GUIDED, COPTER_RTL = 3, 4, 6
+COPTER_AUTO, COPTER_GUIDED, COPTER_RTL, COPTER_LAND = 3, 4, 6, 9
 PX4_LOITER = (4 << 16) | (3 << 24)
 PX4_MISSION = (4 << 16) | (4 << 24)
+PX4_RTL = (4 << 16) | (5 << 24)
+PX4_LAND = (4 << 16) | (6 << 24)
+LATE_M = 0.07
+"""By which a photograph by distance comes late: the camera is looked at as positions come in, and a
+step of the flight lies between them; seen so in ArduCopter 4.7 on its simulator."""
+FULL_V, EMPTY_V = 16.8, 13.2
+"""Of a battery of four cells."""
 
 ARDUPILOT_KEEPS = {
     16: ("p1", "x", "y", "z"),
@@ -46,7 +54,7 @@ ARDUPILOT_KEEPS = {
     5002: ("p1", "x", "y"),
 }
 LONG_FRAMES = {0: 5, 3: 6}
-INT8, INT32, REAL32 = 2, 6, 9
+INT8, INT16, INT32, REAL32 = 2, 4, 6, 9
 COPTER_PARAMETERS = {
     # AC_Fence.cpp: AC_FENCE_TYPE_DEFAULT is greatest height, circle and polygon.
     "FENCE_ENABLE": (0, INT8),
@@ -57,7 +65,16 @@ COPTER_PARAMETERS = {
     "FENCE_RADIUS": (300, REAL32),
     # ArduCopter/config.h and Parameters.cpp, of versions before 4.7.
     "RTL_ALT": (1500, INT32),
+    "RTL_SPEED": (0, INT16),  # 0 is WPNAV_SPEED
+    "RTL_LOIT_TIME": (5000, INT32),
+    "LAND_SPEED": (50, INT16),
+    "LAND_ALT_LOW": (1000, INT16),
+    # AC_WPNav.cpp.
     "WPNAV_SPEED": (1000, REAL32),
+    "WPNAV_SPEED_UP": (250, REAL32),
+    "WPNAV_SPEED_DN": (150, REAL32),
+    "WPNAV_ACCEL": (250, REAL32),
+    "WPNAV_JERK": (1, REAL32),
     "FS_GCS_ENABLE": (0, INT8),
     "FS_THR_ENABLE": (1, INT8),
     "FS_OPTIONS": (16, INT32),
@@ -77,6 +94,14 @@ PX4_PARAMETERS = {
     # mc_pos_control: multicopter_position_control_limits_params.c and _auto_.
     "MPC_XY_VEL_MAX": (12, REAL32),
     "MPC_XY_CRUISE": (5, REAL32),
+    "MPC_ACC_HOR": (3, REAL32),
+    "MPC_JERK_AUTO": (4, REAL32),
+    "MPC_Z_V_AUTO_UP": (3, REAL32),
+    "MPC_Z_V_AUTO_DN": (1.5, REAL32),
+    "MPC_LAND_SPEED": (0.7, REAL32),
+    # rtl_params.c, mission_params.c.
+    "RTL_LAND_DELAY": (0, REAL32),
+    "MIS_DIST_1WP": (10_000, REAL32),
     # commander_params.yaml, lib/battery.
     "NAV_DLL_ACT": (0, INT32),
     "NAV_RCL_ACT": (2, INT32),
@@ -121,6 +146,13 @@ class Habits:
     """Values it stores wrongly, by the mission's item."""
     fix_type: int = 3
     battery: int = 90
+    uses: int = 0
+    """Per cent of the battery that it uses from one waypoint to the next."""
+    by_distance: bool = False
+    """Whether it takes photographs by distance, late at each, instead of `photos_per_item`."""
+    station_lost_s: float = 5.0
+    """Without a heartbeat of the ground station for so long it is lost: FS_GCS_TIMEOUT 5 s, in
+    PX4 COM_DL_LOSS_T 10 s."""
     at: tuple[int, int] = HOME[:2]
     photos_per_item: int = 1
     pause_at: int | None = None
@@ -173,6 +205,15 @@ class Vehicle:
         }
         self.parameters = {name: one for name, one in own.items() if one[0] is not None}
         self.sets: list[tuple[str, float]] = []
+        self.speeds: list[float] = []
+        """At which it flew to each waypoint, m/s."""
+        self.home_at_m = math.nan
+        """Height of its way home above the take-off, if it was turned home."""
+        self.station_s = time.monotonic()
+        """When a ground station was heard last."""
+        self._speed = math.nan
+        self._since_m, self._spacing_m, self._from = 0.0, 0.0, habits.at
+        self._height_m = 0.0
         self.fence_on = self._homeward = False
         self._texts = 0
         self._drops = False
@@ -330,6 +371,9 @@ class Vehicle:
 
     def _hear(self, data: bytes) -> None:
         for message in self._mav.parse_buffer(data) or []:
+            if message.get_type() == "HEARTBEAT":
+                self.station_s = time.monotonic()
+                continue
             self._partner = (message.get_srcSystem(), message.get_srcComponent())
             answer = getattr(self, "_on_" + message.get_type().lower(), None)
             if answer is not None and message.target_system == 7:
@@ -365,7 +409,9 @@ class Vehicle:
             self._say(self._estimate(age_s >= self.habits.estimates_after_s))
         self._say(make.global_position_int_encode(0, lat, lon, millimetres, 0, 0, 0, 0, 9000))
         self._say(
-            make.sys_status_encode(0, 0, 0, 0, 15800, 900, self.habits.battery, 0, 0, 0, 0, 0, 0)
+            make.sys_status_encode(
+                0, 0, 0, 0, int(self._volts() * 1000), 900, self.habits.battery, 0, 0, 0, 0, 0, 0
+            )
         )
         self._say(make.mission_current_encode(self.current))
 
@@ -576,34 +622,138 @@ class Vehicle:
                 self._flying_s = now_s + self.habits.pause_s
         self._say(self._mav.mission_current_encode(self.current))
         self._say(self._mav.mission_item_reached_encode(self.current))
-        item = self.mission[self.current]
+        self._do(self.mission[self.current])
+
+    def _do(self, item: WireItem) -> None:
+        """Fly to an item, or do it, unless a fence or a failsafe ends the mission there."""
         if self.current in self.habits.says:
             self.tell(*self.habits.says[self.current])
-        if self._breached(item):
-            self.tell(mavlink.MAV_SEVERITY_WARNING, "Circle fence breached")
-            self.mode, self._homeward = COPTER_RTL, True
+        if item.command == 178:
+            self._speed = item.p2
+        if item.command == 16:
+            self._pass(item)
+        if ended := self._breached(item) or self._failsafe():
+            self._turn(*ended)
             return
-        if item.command == 206 and item.p1 > 0:
-            for _ in range(self.habits.photos_per_item):
-                self._photograph()
+        if item.command != 206:
+            return
+        self._spacing_m, self._since_m = item.p1, 0.0
+        if not item.p1 > 0:
+            return
+        if self.habits.by_distance:
+            self._photograph(self._from)
+            return
+        for _ in range(self.habits.photos_per_item):
+            self._photograph()
 
-    def _breached(self, item: WireItem) -> bool:
-        """Whether ArduPilot's fence turns it home at an item (AC_Fence::check_fence_circle)."""
-        if self.habits.px4 or not self.fence_on or item.command != 16:
-            return False
-        kinds, action, radius_m, top_m = (
-            self.parameters[name][0]
-            for name in ("FENCE_TYPE", "FENCE_ACTION", "FENCE_RADIUS", "FENCE_ALT_MAX")
-        )
-        north = (item.x - self.habits.at[0]) * METRES_PER_UNIT
-        east = (item.y - self.habits.at[1]) * METRES_PER_UNIT
-        east *= math.cos(math.radians(HOME[0] / 1e7))
-        out = int(kinds) & 2 and math.hypot(north, east) > radius_m
-        return bool(action and (out or (int(kinds) & 1 and item.z > top_m)))
+    def _value(self, name: str, otherwise: float = 0.0) -> float:
+        return self.parameters.get(name, (otherwise, 0))[0]
 
-    def _photograph(self) -> None:
+    def _volts(self) -> float:
+        return EMPTY_V + (FULL_V - EMPTY_V) * self.habits.battery / 100
+
+    def _pass(self, item: WireItem) -> None:
+        """Fly to a waypoint: at the mission's speed, or that of WPNAV_SPEED or MPC_XY_CRUISE.
+
+        PX4 flies no faster than MPC_XY_VEL_MAX (mc_pos_control), ArduPilot what is asked
+        (AC_WPNav::set_speed_NE).
+        """
+        usual = self._value("MPC_XY_CRUISE" if self.habits.px4 else "WPNAV_SPEED")
+        speed = self._speed if self._speed > 0 else usual / (1 if self.habits.px4 else 100)
+        self.speeds.append(min(speed, self._value("MPC_XY_VEL_MAX", math.inf)))
+        self.habits.battery = max(self.habits.battery - self.habits.uses, 0)
+        start, self._from, self._height_m = self._from, (item.x, item.y), item.z
+        if not (self.habits.by_distance and self._spacing_m > 0):
+            return
+        way_m = math.hypot(*self._metres(start, self._from))
+        at_m = self._spacing_m + LATE_M - self._since_m
+        while at_m < way_m:
+            part = at_m / way_m
+            here = (round(a + part * (b - a)) for a, b in zip(start, self._from, strict=True))
+            self._photograph(tuple(here))
+            self._since_m, at_m = -at_m, at_m + self._spacing_m + LATE_M
+        self._since_m += way_m
+
+    @staticmethod
+    def _metres(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, float]:
+        """Return how far north and east one place is of another."""
+        north, east = ((b - a) * METRES_PER_UNIT for a, b in zip(one, other, strict=True))
+        return north, east * math.cos(math.radians(HOME[0] / 1e7))
+
+    def _turn(self, text: str, mode: int) -> None:
+        """Leave the mission; on the way home at the height that the parameters give.
+
+        ArduPilot comes home at RTL_ALT or as high as it is (mode_rtl.cpp, compute_return_target),
+        PX4 at RTL_RETURN_ALT or as high as it is (rtl.cpp).
+        """
+        self.tell(mavlink.MAV_SEVERITY_WARNING, text)
+        self.mode, self._homeward = mode, True
+        if mode in (COPTER_RTL, PX4_RTL):
+            name, scale = ("RTL_RETURN_ALT", 1) if self.habits.px4 else ("RTL_ALT", 100)
+            self.home_at_m = max(self._value(name) / scale, self._height_m)
+
+    def _breached(self, item: WireItem) -> tuple[str, int] | None:
+        """Return what a fence says and does at an item, if it is left.
+
+        ArduPilot (AC_Fence.cpp, fence.cpp): of FENCE_TYPE the bits 1 greatest height, 2 circle, 8
+        least height; FENCE_ACTION 0 reports, 1 comes home, 2 lands.  PX4 (geofence.cpp): distances
+        of 0 are no fence; GF_ACTION 0 nothing, 1 warns, 2 holds, 3 comes home, 5 lands.
+        """
+        if item.command != 16:
+            return None
+        away_m = math.hypot(*self._metres(self.habits.at, (item.x, item.y)))
+        if self.habits.px4:
+            far, high = self._value("GF_MAX_HOR_DIST"), self._value("GF_MAX_VER_DIST")
+            left = 0 < far < away_m or 0 < high < item.z
+            modes = {2: PX4_LOITER, 3: PX4_RTL, 5: PX4_LAND}
+            action = int(self._value("GF_ACTION"))
+            return ("Geofence violation", modes[action]) if left and action in modes else None
+        if not self.fence_on:
+            return None
+        kinds = int(self._value("FENCE_TYPE"))
+        name = ""
+        if kinds & 8 and item.z < self._value("FENCE_ALT_MIN"):
+            name = "Min Alt"
+        if kinds & 1 and item.z > self._value("FENCE_ALT_MAX"):
+            name = "Max Alt"
+        if kinds & 2 and away_m > self._value("FENCE_RADIUS"):
+            name = "Circle"
+        action = int(self._value("FENCE_ACTION"))
+        if name and action:
+            return f"{name} fence breached", COPTER_LAND if action == 2 else COPTER_RTL
+        return None
+
+    def _failsafe(self) -> tuple[str, int] | None:
+        """Return what a failsafe says and does now, if one acts.
+
+        ArduPilot (events.cpp): BATT_FS_LOW_ACT 1 lands, 2 comes home, below BATT_LOW_VOLT or
+        BATT_LOW_MAH; FS_GCS_ENABLE 1 comes home, but for bit 1 of FS_OPTIONS in missions.  PX4
+        (Commander, failsafe.cpp): COM_LOW_BAT_ACT 2 lands and 3 comes home at BAT_CRIT_THR;
+        NAV_DLL_ACT 2 comes home, but for bit 0 of COM_DLL_EXCEPT in missions.
+        """
+        lost = time.monotonic() - self.station_s > self.habits.station_lost_s
+        if self.habits.px4:
+            action = int(self._value("COM_LOW_BAT_ACT"))
+            if action > 1 and self.habits.battery / 100 < self._value("BAT_CRIT_THR"):
+                return "Critical battery level", PX4_LAND if action == 2 else PX4_RTL
+            excepted = int(self._value("COM_DLL_EXCEPT")) & 1
+            if lost and self._value("NAV_DLL_ACT") == 2 and not excepted:
+                return "Connection to ground control lost", PX4_RTL
+            return None
+        action, capacity = int(self._value("BATT_FS_LOW_ACT")), self._value("BATT_CAPACITY")
+        low = self._volts() < self._value("BATT_LOW_VOLT")
+        low |= capacity * self.habits.battery / 100 < self._value("BATT_LOW_MAH")
+        if low and action in (1, 2):
+            used = capacity * (1 - self.habits.battery / 100)
+            said = f"Battery 1 is low {self._volts():.2f}V used {used:.0f} mAh"
+            return said, COPTER_LAND if action == 1 else COPTER_RTL
+        if lost and self._value("FS_GCS_ENABLE") == 1 and not int(self._value("FS_OPTIONS")) & 2:
+            return "GCS Failsafe", COPTER_RTL
+        return None
+
+    def _photograph(self, at: tuple[int, ...] = ()) -> None:
         self.photos += 1
-        lat, lon = HOME[0] + 10 * self.photos, HOME[1]
+        lat, lon = at or (HOME[0] + 10 * self.photos, HOME[1])
         when_us = 1_790_000_000_000_000 + self.photos * 2_000_000
         if self.habits.px4:
             looking_down = [math.sqrt(0.5), 0.0, -math.sqrt(0.5), 0.0]

@@ -114,8 +114,9 @@ def test_lateness_adds_up_and_nothing_is_taken_where_the_camera_goes_off():
     assert len(releases(120.0, 6.0, ReleasedBy.DISTANCE)) == 20
     assert len(releases(120.0, 6.0, ReleasedBy.POINT)) == 21
     assert len(releases(0.0, 6.0, ReleasedBy.DISTANCE)) == 1
-    # A timer goes on where the drone halts.
-    assert releases(20.0, 6.0, ReleasedBy.TIMER).tolist() == [0.0, 6.0, 12.0, 18.0, 20.0]
+    # Nobody can set a timer to begin with a line.
+    assert releases(20.0, 6.0, ReleasedBy.TIMER).tolist() == [0.0, 6.0, 12.0, 18.0]
+    assert releases(20.0, 6.0, ReleasedBy.TIMER, 0.75).tolist() == [4.5, 10.5, 16.5]
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.equipment.catalogue import read_catalogue
+from flightplan.equipment.catalogue import Catalogue, read_catalogue
 from flightplan.formats.geometry import leg
 from flightplan.formats.mission import HeightReference, ReleasedBy
 from flightplan.formats.mission_files import Format, decode_mission, encode_mission
@@ -150,6 +150,10 @@ def test_dampings_of_neighbours_are_shorter_than_the_way_between(mission):
         ("dji-mavic-3m", ("77", "2", "68")),
         ("Mavic 3E", ("77", "0", "66")),
         ("M30T", ("67", "1", "53")),
+        ("Mavic 3T", ("77", "1", "67")),
+        ("M4T", ("99", "1", "89")),
+        ("M300", ("60", "0", "43")),
+        ("M350", ("89", "0", "50")),
         ("Matrice 30", ("67", "0", "52")),
     ],
 )
@@ -167,8 +171,11 @@ def test_the_multispectral_drone_stores_all_its_bands(mission):
 
 
 def test_a_drone_whose_camera_has_no_number_is_refused_for_pilot_2(mission):
+    drone = CATALOGUE.drone("M350")
+    bare = replace(drone, wpml=replace(drone.wpml, payload=None))
+    catalogue = Catalogue(cameras={}, drones={drone.key: bare})
     with pytest.raises(InputError, match=r"add payload to its \[drone.KEY.wpml\]"):
-        to_enterprise(replace(mission, drone="M350"), catalogue=CATALOGUE)
+        to_enterprise(replace(mission, drone="M350"), catalogue=catalogue)
 
 
 @pytest.mark.parametrize("drone", ["Mini 4 Pro", "Phantom 9", ""])
