@@ -233,7 +233,9 @@ def lay_way(sortie: Sortie, release: Release) -> FlightWay:
     leg_start = at[np.cumsum([0, *map(len, steps[:-1])])]
     speeds_m_s = np.array(_speeds(legs, release.speeds))
     profile = _heights(way, at, np.repeat(speeds_m_s, list(map(len, steps))), release.speeds)
-    distance = np.sort(np.concatenate([at, profile.distance_m]))
+    # A bend that all but meets a corner is the corner, whose stretch has a speed of its own.
+    bends = profile.distance_m[np.abs(profile.distance_m[:, None] - at).min(axis=1) > SAME_M]
+    distance = np.sort(np.concatenate([at, bends]))
     distance = distance[np.append(True, np.diff(distance) > SAME_M)]
     place = np.column_stack([np.interp(distance, at, way[:, axis]) for axis in (0, 1)])
     which = np.searchsorted(leg_start, distance[:-1] + SAME_M / 2, side="right") - 1
