@@ -185,7 +185,7 @@ def fill_gaps(height: Float32, known: Mask) -> Float32:
     weight = known.astype(np.float32)
     value = np.where(known, height, 0).astype(np.float32)
     levels = [(value, weight)]
-    while min(levels[-1][0].shape) > 1:
+    while not weight.all() and max(weight.shape) > 1:
         shape = tuple(-(-side // 2) for side in reversed(levels[-1][0].shape))
         total, share = (_halved(part, shape) for part in (value * weight, weight))
         value = np.where(share > 0, total / np.maximum(share, 1e-12), 0).astype(np.float32)
