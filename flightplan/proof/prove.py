@@ -84,6 +84,7 @@ class Coverage:
         return replace(
             self,
             count=np.minimum(self.count, other.count),
+            oblique=np.minimum(self.oblique, other.oblique),
             gsd_m=np.where(coarser, other.gsd_m, self.gsd_m),
             height_agl_m=np.where(coarser, other.height_agl_m, self.height_agl_m),
         )

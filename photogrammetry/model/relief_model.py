@@ -53,6 +53,8 @@ SIGMAS = 2.0
 MARGIN = 2
 """Pixels about a square's picture."""
 PICTURE_SIDE = 4096
+STEEP_MEGAPIXELS = 100
+"""Most pixels of charts in all, so that memory does not grow with the survey."""
 LEAST_BLOCK = 32
 ATTEMPTS = 3
 """How often pictures are drawn anew, coarser, if the file is too large."""
@@ -173,13 +175,23 @@ def _drawn(
     track: Track,
 ) -> Model:
     """Return the mesh with its pictures, of pixels of a size on the ground."""
-    parts, pictures = _steep_parts(mesh, charts, sources, min(1.0, sources.gsd_m / pixel_m))
+    scale = min(1.0, sources.gsd_m / pixel_m, _steep_scale(charts))
+    parts, pictures = _steep_parts(mesh, charts, sources, scale)
     level = np.ones(len(mesh.faces), np.bool_)
     level[charts.faces] = False
     squares = mesh.squares()
     for faces in track(squares, "Drawing the model", len(squares)):
         parts += _ground_parts(mesh, field, faces[level[faces]], sources, pixel_m, pictures)
     return Model(parts=parts, pictures=pictures)
+
+
+def _steep_scale(charts: Charts) -> float:
+    """Return the scale of photographs at which a survey's charts have `STEEP_MEGAPIXELS`.
+
+    A wood has more of them than a model has room for.
+    """
+    sides = charts.boxes[:, 2:] - charts.boxes[:, :2]
+    return float(np.sqrt(STEEP_MEGAPIXELS * 1e6 / max(sides.prod(axis=1).sum(), 1)))
 
 
 def _pixel_m(field: HeightField, gsd_m: float, megapixels: float) -> float:

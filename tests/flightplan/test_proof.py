@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -225,3 +226,9 @@ def test_a_place_counts_with_the_phase_by_which_each_line_sees_it_least() -> Non
     # In one phase or another each place may be missed by both, as their phases are not tied.
     assert (found.count < np.min([one.count for one in ones], axis=0)).any()
     assert np.array_equal(prove_phases(phases[:1], CAMERA, sheet).count, ones[0].count)
+    tilted = [replace(phase, pitch_deg=np.array([-90.0, -65.0])) for phase in phases]
+    aslant = [prove(phase, CAMERA, sheet).oblique for phase in tilted]
+    sure = prove_phases(tilted, CAMERA, sheet).oblique
+    assert np.array_equal(sure, np.min(aslant, axis=0))
+    assert sure.max() == 1
+    assert (sure < aslant[0]).any()
