@@ -180,9 +180,9 @@ def wall_planes(scene: Scene) -> list[WallPlane]:
 def sample_truth(scene: Scene, spacing_m: float, *, bounds: Bounds | None = None) -> TruePoints:
     """Return places all over the surface of a scene, about one to each square of `spacing_m`.
 
-    What lies within another body or in the ground is left out; what no photograph sees, such as
-    the underside of a low slab, is not.  `bounds` (x_min, y_min, x_max, y_max) are in map
-    coordinates; without them all of the scene is sampled.
+    What lies within another body or in the ground, by more than 2 mm, is left out; what no
+    photograph sees, such as the underside of a low slab, is not.  `bounds` (x_min, y_min, x_max,
+    y_max) are in map coordinates; without them all of the scene is sampled.
 
     Raises
     ------

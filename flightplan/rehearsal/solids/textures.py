@@ -41,7 +41,7 @@ def _tinted(tone: float, red: float, green: float, blue: float, nir: float) -> C
 def _of_leaves(place: Triple, seed: int, shrub: bool) -> Colour:
     """Return the reflectance of foliage: clumps with dark gaps between them, and leaves."""
     clumps = octaves_3(place, 0.55, 2, seed + 50)
-    leaves = octaves_3(place, 0.17, 3, seed + 60)
+    leaves = octaves_3(place, 0.13, 3, seed + 60)
     tone = min(max(0.85 + 0.75 * clumps + 0.85 * leaves, 0.12), 2.2)
     dry = min(max(0.3 + 0.8 * octaves_3(place, 1.4, 2, seed + 70), 0.0), 1.0)
     if shrub:
