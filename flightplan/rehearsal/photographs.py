@@ -31,7 +31,7 @@ from flightplan.rehearsal.camera import (
 )
 from flightplan.rehearsal.ray_tracing import BLOCK, Triple, photograph
 from flightplan.rehearsal.scene import Scene
-from flightplan.rehearsal.solids.tracing import photograph_solids
+from flightplan.rehearsal.solids.pictures import photograph_solids
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
 from tmp.files import replacing, write_json

@@ -20,7 +20,8 @@ from flightplan.rehearsal.ground import BOULDER, shape_ground, turned
 from flightplan.rehearsal.lighting import illuminate_ground, paint_ground, sun_and_sky, upper_bounds
 from flightplan.rehearsal.ray_tracing import BLOCK, Ground, look_down
 from flightplan.rehearsal.solids.bodies import SPHERE, Solids, needs_solids, stand
-from flightplan.rehearsal.solids.tracing import cast_shadows, look_down_solids
+from flightplan.rehearsal.solids.pictures import look_down_solids
+from flightplan.rehearsal.solids.tracing import cast_shadows
 from tmp.errors import InputError
 from tmp.geo.grids import Grid
 from tmp.threads import map_threads
