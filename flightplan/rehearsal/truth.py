@@ -19,10 +19,12 @@ from flightplan.rehearsal.features import FarmFeatures
 from flightplan.rehearsal.photographs import lattice_from_cam
 from flightplan.rehearsal.ray_tracing import (
     Ground,
+    Lens,
     Triple,
     bilinear,
     hit_ground,
     skip_ahead,
+    undistorted,
 )
 from flightplan.rehearsal.scene import Scene
 from flightplan.rehearsal.solids.bodies import (
@@ -40,7 +42,7 @@ from flightplan.rehearsal.solids.bodies import (
     stand,
 )
 from flightplan.rehearsal.solids.distances import block_bounds, measure_distances
-from flightplan.rehearsal.solids.tracing import hit_solid, meets_sphere
+from flightplan.rehearsal.solids.tracing import hit_solid, hit_solids, meets_sphere
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame
@@ -50,8 +52,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Bounds = tuple[float, float, float, float]
 
-CHUNK = 20_000
-"""Places that a thread works on at a time."""
+CHUNK, STRIP = 20_000, 32
+"""Places, and rows of a picture, that a thread works on at a time."""
 GROWN_M = 0.01
 """Grass this high above the ground is no longer counted as ground."""
 OFF_M = 0.002
@@ -270,6 +272,64 @@ def seen_by(
     for _ in map_threads(fill, range(0, len(places), CHUNK), workers=workers):
         pass
     return counts
+
+
+def true_depth(
+    scene: Scene, frame: LocalFrame, camera: Camera, pose: Pose, *, workers: int = 2
+) -> F32:
+    """Return the depth (rows, cols) that a camera sees at its pixels' centres, in metres.
+
+    It is counted along the optical axis, as z of the camera's coordinates; NaN where a ray ends
+    nowhere.  The pose is in the world of `frame`.
+    """
+    matrix, centre = lattice_from_cam(scene, frame, pose)
+    lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px)
+    brown = (camera.k1, camera.k2, camera.p1, camera.p2, camera.k3)
+    solids = scene.solids or stand(FarmFeatures(), scene.ground.height, scene.grid, np.zeros(11))
+    out = np.empty((camera.height_px, camera.width_px), np.float32)
+
+    def fill(row: int) -> None:
+        part = out[row : row + STRIP]
+        _measure_depth(scene.ground, solids, (*lens, *brown), matrix, centre, row, part)
+
+    for _ in map_threads(fill, range(0, camera.height_px, STRIP), workers=workers):
+        pass
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _measure_depth(
+    ground: Ground,
+    solids: Solids,
+    lens: Lens,
+    matrix: F64,
+    centre: Triple,
+    first_row: int,
+    out: F32,
+) -> None:
+    """Fill the depth of some rows of a picture."""
+    table, faces, scale = solids.table, solids.faces, 1.0 / ground.cell_m
+    candidates = np.empty(table.shape[0], np.int64)
+    for row in range(out.shape[0]):
+        for col in range(out.shape[1]):
+            u, v = undistorted(lens, col + 0.5, first_row + row + 0.5)
+            ray = (
+                matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2],
+                matrix[1, 0] * u + matrix[1, 1] * v + matrix[1, 2],
+                matrix[2, 0] * u + matrix[2, 1] * v + matrix[2, 2],
+            )
+            count = 0
+            for k in range(table.shape[0]):
+                if meets_sphere(table, k, centre, ray):
+                    candidates[count] = k
+                    count += 1
+            depth, _, _ = hit_solids(table, faces, candidates[:count], centre, ray)
+            if ray[2] < 0:
+                start = skip_ahead(ground, centre, ray)
+                if start >= 0 and (depth < 0 or depth > start):
+                    t = hit_ground(ground.height, scale, centre, ray, start)
+                    depth = t if t >= 0 and (depth < 0 or t < depth) else depth
+            out[row, col] = depth if depth >= 0 else np.nan
 
 
 Samples = tuple[F64, F64, NDArray[np.int8]]

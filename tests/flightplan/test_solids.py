@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flightplan.rehearsal.features import Block, Bush, FarmFeatures, House, Pole, Tree
+from flightplan.rehearsal.features import Block, Bush, FarmFeatures, House, Pole, Tree, read_farm
 from flightplan.rehearsal.hamlet import CAMERA, HamletOptions, plan_hamlet
 from flightplan.rehearsal.photographs import Station, render
 from flightplan.rehearsal.scene import Scene
 from flightplan.rehearsal.solids.bodies import SLAB_M, Kind, stand
+from flightplan.rehearsal.solids.pictures import find_candidates
 from flightplan.rehearsal.solids.tracing import hit_solids
 from flightplan.rehearsal.truth import (
     crowns,
@@ -18,6 +19,7 @@ from flightplan.rehearsal.truth import (
     roof_edges,
     sample_truth,
     seen_by,
+    true_depth,
     wall_planes,
 )
 from tmp.errors import InputError
@@ -274,6 +276,42 @@ def test_a_photograph_shows_each_thing_where_the_camera_projects_it(scene: Scene
         assert edges.mean() == pytest.approx(middle, abs=1.0)
 
 
+def test_true_depth_leads_back_to_the_surface(scene: Scene) -> None:
+    camera = CAMERA.scaled(136, 102)
+    for station in (over(2.0, 1.0), over(-10.0, 0.0, -55.0, 80.0)):
+        depth = true_depth(scene, FRAME, camera, station.pose)
+        rows, cols = np.indices(depth.shape)
+        pixels = np.column_stack([cols.ravel() + 0.5, rows.ravel() + 0.5])
+        rays = camera.ray_from_pixel(pixels) * depth.ravel()[:, None]
+        places = FRAME.map_from_world(rays @ station.pose.rotation + station.pose.centre)
+        seen = np.isfinite(depth.ravel())
+        assert seen.mean() > 0.8
+        # Depths are of single precision, and the camera's affine map is good to 0.2 mm.
+        assert distance_to_truth(scene, places[seen]).max() < 1e-3
+        assert np.ptp(depth[np.isfinite(depth)]) > 5
+
+
+def test_no_body_is_missing_among_those_that_a_square_may_show(scene: Scene) -> None:
+    assert scene.solids is not None
+    rng, table = np.random.default_rng(1), scene.solids.table
+    every, found = np.arange(len(table)), np.empty(len(table), np.int64)
+    hits = 0
+    for _ in range(400):
+        centre = (*rng.uniform(5, 35, 2).tolist(), GROUND_M + 15.0)
+        axis = np.array([*rng.normal(0, 0.6, 2), -1.0])
+        across = np.cross(axis, rng.normal(size=3))
+        across *= 0.02 / np.linalg.norm(across)
+        down = np.cross(axis, across) / np.linalg.norm(axis)
+        corners = np.array([axis, axis + across, axis + down, axis + across + down])
+        count = find_candidates(scene.solids, centre, corners, found)
+        for u, v in rng.uniform(0, 1, (5, 2)):
+            ray = tuple((axis + u * across + v * down).tolist())
+            expected = hit_solids(table, scene.solids.faces, every, centre, ray)
+            assert hit_solids(table, scene.solids.faces, found[:count], centre, ray) == expected
+            hits += expected[1] >= 0
+    assert hits > 150
+
+
 def test_bodies_cast_shadows_on_the_ground_and_on_one_another() -> None:
     low = replace(SLAB, centre=np.array([-10.0, 3.0]), bottom_m=0.5, top_m=0.6, kind="wall")
     lonely = scene_of(blocks=(low,))
@@ -289,6 +327,47 @@ def test_bodies_cast_shadows_on_the_ground_and_on_one_another() -> None:
     # The shadow of a slab at 2 m falls 1.5 m to the west of it.
     assert ground[row, col] == pytest.approx(8000 * 0.2, rel=0.02)
     assert ground[10, 10] == pytest.approx(8000 * 1.0, rel=0.02)
+
+
+def test_the_ground_below_grass_is_known() -> None:
+    hamlet = read_farm("hamlet")
+    patch = hamlet.features.grass[1]
+    x, y = np.array(hamlet.corner) + patch.centre
+    bounds = (x - 6.0, y - 6.0, x + 6.0, y + 6.0)
+    grown = Scene.build(hamlet, bounds)
+    mown = Scene.build(replace(hamlet, features=replace(hamlet.features, grass=())), bounds)
+    assert grown.bare == pytest.approx(mown.ground.height, abs=1e-4)
+    assert mown.bare is mown.ground.height
+    assert grown.grass is not None
+    assert 0.7 * patch.height_m < grown.grass.max() <= 1.1 * patch.height_m
+    assert 0.05 < grown.grass[100:140, 100:140].mean() < patch.height_m
+    assert grown.grass[0].max() == 0
+    kinds = sample_truth(grown, 0.1).kind
+    assert 25 < (kinds == Kind.GRASS).sum() * 0.1**2 < 60
+    open_ground = grown.masks(grown.grid)["open_ground"]
+    assert not (open_ground & (grown.grass > 0.01)).any()
+
+
+def test_two_trees_of_the_hamlet_touch_and_two_grow_into_each_other() -> None:
+    hamlet = read_farm("hamlet")
+    trees, corner = hamlet.features.trees, np.array(hamlet.corner)
+    assert len(trees) == 6
+    low = corner + np.min([tree.centre for tree in trees], axis=0) - 5
+    high = corner + np.max([tree.centre for tree in trees], axis=0) + 5
+    scene = Scene.build(hamlet, (*low, *high), cell_m=0.25)
+    found = crowns(scene)
+    assert len(found) == 6
+    apart = np.linalg.norm(found[2].centre[:2] - found[3].centre[:2])
+    assert apart == pytest.approx(found[2].half_axes_m[0] + found[3].half_axes_m[0], abs=0.01)
+    apart = np.linalg.norm(found[4].centre[:2] - found[5].centre[:2])
+    assert apart < found[4].half_axes_m[0] + found[5].half_axes_m[0] - 0.5
+    assert len(scene.houses) == 3
+    assert {edge.house for edge in roof_edges(scene)} == {0, 1, 2}
+
+
+def test_a_country_of_no_known_name_is_refused() -> None:
+    with pytest.raises(InputError, match="give 'farm' or 'hamlet'"):
+        read_farm("city")
 
 
 def test_the_hamlet_is_looked_at_from_four_sides() -> None:
