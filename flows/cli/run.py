@@ -101,6 +101,11 @@ MAP_CHOICES = (
         help="Detail of the 3D model.",
     ),
     click.option(
+        "--no-sides",
+        is_flag=True,
+        help="Model walls and trees as seen from above alone: quicker, without eaves or trunks.",
+    ),
+    click.option(
         "--heights",
         type=click.Choice(["auto", "trust", "ignore"]),
         default="auto",
@@ -145,6 +150,7 @@ def map_options(**chosen: Any) -> MapOptions:
         ortho_gsd_m=chosen["ortho_gsd"],
         fill=chosen["fill"],
         model_detail=chosen["model"],
+        model_sides=not chosen["no_sides"],
         heights=HeightUse(chosen["heights"]),
         position_sigma_m=chosen["position_sigma"],
         place=chosen.get("place"),

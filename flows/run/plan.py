@@ -24,6 +24,7 @@ from flows.stages.model import Model
 from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
+from flows.stages.solids import Sides, Solids, Standing
 from flows.stages.surface import Cloud, Elevation, Surface
 from flows.stages.terrain import Terrain
 from ingest.metadata.bands import FILE as CAMERAS_FILE
@@ -44,9 +45,14 @@ STAGES: tuple[type[Stage], ...] = (
     Terrain,
     Orthomosaic,
     Cloud,
+    Standing,
+    Sides,
+    Solids,
     Model,
 )
 """Of the map of any survey, in their order."""
+MODEL_STAGES: tuple[type[Stage], ...] = (Standing, Sides, Solids, Model)
+"""Those of the 3D model alone."""
 BAND_STAGES: tuple[type[Stage], ...] = (Reflectance,)
 """What follows for a survey with photographs of single bands."""
 
@@ -60,9 +66,9 @@ def stages_for(
     for.
     """
     preview = quality == Quality.FAST
-    left_out: tuple[type[Stage], ...] = (Terrain, Cloud, Model) if preview else ()
+    left_out: tuple[type[Stage], ...] = (Terrain, Cloud, *MODEL_STAGES) if preview else ()
     if not model:
-        left_out = (*left_out, Model)
+        left_out = (*left_out, *MODEL_STAGES)
     stages = tuple(stage for stage in STAGES if stage not in left_out)
     return stages + (BAND_STAGES if has_bands(captures) else ())
 
@@ -195,6 +201,7 @@ def _option_values(
         "ortho_gsd_m": options.ortho_gsd_m,
         "fill": options.fill,
         "model_detail": options.model_detail,
+        "model_sides": options.model_sides,
         "heights": str(options.heights),
         "position_sigma_m": None
         if options.position_sigma_m is None

@@ -45,6 +45,8 @@ class MapOptions:
     """Standard deviation of positions, horizontal and vertical; None for those recorded."""
     model_detail: str = "normal"
     """How much of the detail the 3D model keeps, of `MODEL_DETAILS`; ``none`` makes no model."""
+    model_sides: bool = True
+    """Whether what stands is measured from its sides as well; else it goes straight down."""
     place: int | None = None
     """Of several places that the photographs are of, the one to map; None for the one chosen
     before."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,16 @@ from flows.products.ground import GROUND, Water, read_continued, read_water
 from flows.products.table import GROUND_CLASSES, MODEL, MODEL_SIDES, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import read_survey, read_surveying, require_space
 from flows.stages.orthomosaic import Exposure, read_gains
+from flows.stages.solids import read_sites, read_solids
 from tmp.files import replacing
 from tmp.geo.grids import Grid, Tile, means_of_squares
 from tmp.geo.rasters import TiledRaster, open_tiled, read_grid, read_over, read_window
 from tmp.survey import Settings
 
 if TYPE_CHECKING:
-    from photogrammetry.model.relief_model import HeightField, ReliefModel, Sources
+    from photogrammetry.model.mesh import HeightField
+    from photogrammetry.model.relief_model import ReliefModel, Sources
+    from photogrammetry.solid.sites import Site
 
 SIDE_PX = 900
 """Width of each."""
@@ -35,8 +40,8 @@ class Model(Stage):
     """Make the textured mesh of a survey."""
 
     name = "model"
-    version = "1"
-    after = ("orientation", "exposure", "surface", "orthomosaic")
+    version = "2"
+    after = ("orientation", "exposure", "surface", "orthomosaic", "standing", "solids")
     options = ("water_wkt", "model_detail")
     label = "Making the model"
     needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.5, cpu_s_per_tile=4.0)
@@ -54,7 +59,11 @@ class Model(Stage):
         ground = open_tiled(space.inputs["surface"] / GROUND)
         water = read_water(ground, space.options["water_wkt"])
         field = read_field(ground, space.inputs["orthomosaic"] / GROUND_CLASSES.file, water)
-        found = build_relief_model(field, self._sources(), budget, track=space.track)
+        solids = read_solids(space.inputs["solids"])
+        if solids:
+            sites = read_sites(space.inputs["standing"])
+            field = replace(field, replaced=_replaced(sites, ground.grid, field.grid))
+        found = build_relief_model(field, self._sources(), budget, solids=solids, track=space.track)
         write_glb(space.out / MODEL.file, found.model, about=_about(found, settings))
         with replacing(space.out / MODEL_SIDES) as temporary:
             temporary.write_bytes(as_jpeg(np.concatenate(portray(found.model, SIDE_PX))))
@@ -92,7 +101,7 @@ def read_field(ground: TiledRaster, classes: Path, water: Water) -> HeightField:
 
     Of a large survey several cells are taken as one: the mean height of those in the picture.
     """
-    from photogrammetry.model.relief_model import CONTINUED, MEASURED, NOTHING, HeightField
+    from photogrammetry.model.mesh import CONTINUED, MEASURED, NOTHING, HeightField
 
     grid = ground.grid
     times = 1
@@ -121,6 +130,22 @@ def read_field(ground: TiledRaster, classes: Path, water: Water) -> HeightField:
     smooth = cv2.medianBlur(kind, SPECKS)
     kind = np.where((kind != NOTHING) & (smooth != NOTHING), smooth, kind)
     return HeightField(grid=coarse, height=height, sigma=sigma, kind=np.asarray(kind, np.uint8))
+
+
+def _replaced(sites: Sequence[Site], grid: Grid, coarse: Grid) -> NDArray[np.bool_]:
+    """Tell which squares between a coarser grid's cell centres lie whole within sites."""
+    from photogrammetry.solid.sites import replaced_squares
+
+    fine = replaced_squares(sites, grid)
+    times = round(coarse.cell_m / grid.cell_m)
+    if times == 1:
+        return fine
+    whole = means_of_squares(fine, times) == 1
+    return np.asarray(
+        (whole[:-1, :-1] & whole[1:, :-1] & whole[:-1, 1:] & whole[1:, 1:])[
+            : coarse.rows - 1, : coarse.cols - 1
+        ]
+    )
 
 
 def _classes_over(classes: Path, window: Grid) -> NDArray[np.uint8]:

@@ -1,6 +1,6 @@
-"""What stands steep in a model, pictured by the photographs that face it.
+"""What the orthomosaic does not show of a model, pictured by the photographs that face it.
 
-From above a wall is a line, so the orthomosaic has no picture of it; the photographs have.  Each
+From above a wall is a line, and what lies below an eave is hidden; the photographs show them.  Each
 triangle takes the view that has the most pixels of it, or nearly the most if its neighbours take
 that one; neighbours with one view make a chart, which is cut out of the photograph as it is and
 laid beside others on a page.  Nothing is unwrapped, so nothing is warped twice.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from photogrammetry.kernels.facing import rate_faces
+from photogrammetry.kernels.facing import draw_depths, rate_faces
 from photogrammetry.pictures import Picture
 from photogrammetry.views import TileViews, geometry_row
 
@@ -31,14 +31,16 @@ Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-STEEP = 0.5
-"""Upward part of the unit normal below which a triangle is steep: 60° and more."""
 NEAR_BEST = 0.6
 """Share of the most pixels of a triangle that another view may have and be taken instead."""
 ROUNDS = 4
 """How often triangles look at what their neighbours take."""
 CHART_CELLS = 64
-"""Side in cells of the squares that charts are cut at: a long wall has little in its own frame."""
+"""Side in cells of the cubes that charts are cut at: a long wall has little in its own frame."""
+DEPTH_CELLS = 1.5
+"""Pixel, in cells, of the pictures of what each view sees first."""
+GRACE_CELLS = 2.0
+"""Cells behind that by which a triangle is not yet hidden."""
 LEAST_PIXELS = 100.0
 """Pixels of a chart below which the orthomosaic does as well."""
 PAD = 2
@@ -77,50 +79,83 @@ class Charts:
 
 
 def choose_charts(
-    corners: Float32, faces: Ints, start: Ints, sheet: Float32, cell_m: float, placed: TileViews
+    corners: Float32,
+    faces: Ints,
+    wanted: Ints,
+    placed: TileViews,
+    *,
+    cell_m: float,
+    pixel_m: float,
 ) -> Charts:
-    """Return the charts of steep triangles within a square of the ground.
+    """Return the charts of some triangles of a square of the ground.
 
     Parameters
     ----------
     corners : ndarray of shape (N, 3), float32
         In tile coordinates of the placed views.
     faces : ndarray of shape (F, 3), int
-        Anticlockwise seen from outside.
-    start : ndarray of shape (F, 2), int
-        Row and column of the sheet's cell before each triangle.
-    sheet : ndarray of shape (rows, cols), float32
-        Heights about them in tile coordinates, which block the sight.
-    cell_m : float
-        Side of the sheet's cells.
+        Anticlockwise seen from outside: those that are pictured, and what may stand before them.
+    wanted : ndarray of shape (W,), int
+        Which of them are pictured.
     placed : TileViews
         Views that may see any of it.
+    cell_m : float
+        Side of the surface's cells: what is told apart along a ray.
+    pixel_m : float
+        Side on the ground of a photograph's pixel.
     """
-    if len(faces) == 0 or len(placed) == 0:
+    if len(wanted) == 0 or len(placed) == 0:
         return Charts()
-    ratings = np.zeros((len(faces), len(placed)), np.float32)
-    cameras = [view.camera for view in placed.views]
-    rate_faces(
-        np.array([geometry_row(placed, i, 1.0) for i in range(len(placed))], np.float32),
-        np.array([(camera.height_px, camera.width_px) for camera in cameras], np.float32),
-        placed.centres.astype(np.float32),
-        np.ascontiguousarray(corners[faces]),
-        np.ascontiguousarray(start),
-        np.ascontiguousarray(sheet),
-        np.float32(cell_m),
-        ratings,
-    )
-    pairs = _neighbours(faces)
+    pictured = faces[wanted]
+    ratings = _rated(corners, faces, pictured, placed, cell_m, pixel_m)
+    pairs = _neighbours(pictured)
     view = _agree(ratings, pairs)
-    label = np.column_stack([view, start // CHART_CELLS])
+    square = np.rint(corners[pictured].mean(axis=1) / (CHART_CELLS * cell_m)).astype(np.int64)
+    label = np.column_stack([view, square])
     same = (label[pairs[:, 0]] == label[pairs[:, 1]]).all(axis=1)
-    links = coo_matrix((np.ones(same.sum()), pairs[same].T), shape=(len(faces), len(faces)))
+    links = coo_matrix((np.ones(same.sum()), pairs[same].T), shape=(len(pictured),) * 2)
     _, component = connected_components(links, directed=False)
-    shown = np.where(view >= 0, ratings[np.arange(len(faces)), view], 0)
+    shown = np.where(view >= 0, ratings[np.arange(len(pictured)), view], 0)
     large = np.bincount(component, weights=shown) >= LEAST_PIXELS
     kept = np.flatnonzero((view >= 0) & large[component])
     kept = kept[np.argsort(component[kept], kind="stable")]
-    return _charts_of(kept, component[kept], view[kept], corners[faces[kept]], placed)
+    charts = _charts_of(kept, component[kept], view[kept], corners[pictured[kept]], placed)
+    return replace(charts, faces=wanted[charts.faces])
+
+
+def _rated(
+    corners: Float32,
+    faces: Ints,
+    pictured: Ints,
+    placed: TileViews,
+    cell_m: float,
+    pixel_m: float,
+) -> Float32:
+    """Return the pixels (F, V) that each view has of each pictured triangle."""
+    times = 2.0 ** max(np.floor(np.log2(DEPTH_CELLS * cell_m / pixel_m) + 1e-6), 0.0)
+    whole, scaled = (
+        np.array([geometry_row(placed, i, scale) for i in range(len(placed))], np.float32)
+        for scale in (1.0, 1 / times)
+    )
+    sizes = np.array([(view.camera.height_px, view.camera.width_px) for view in placed.views])
+    shapes = np.ceil(sizes / times).astype(np.int64)
+    offsets = np.cumsum(np.concatenate([[0], shapes.prod(axis=1)]))
+    layout = np.column_stack([offsets[:-1], shapes])
+    depths = np.empty(offsets[-1], np.float32)
+    draw_depths(scaled, layout, corners, faces, depths)
+    ratings = np.zeros((len(pictured), len(placed)), np.float32)
+    rate_faces(
+        whole,
+        sizes.astype(np.float32),
+        placed.centres.astype(np.float32),
+        np.ascontiguousarray(corners[pictured]),
+        scaled,
+        layout,
+        depths,
+        np.float32(GRACE_CELLS * cell_m),
+        ratings,
+    )
+    return ratings
 
 
 def _charts_of(

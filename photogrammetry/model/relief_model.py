@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from photogrammetry.kernels.projection import FARTHEST_SLANT
 from photogrammetry.model.charts import (
-    STEEP,
     Charts,
     chart_sizes,
     choose_charts,
@@ -26,11 +26,11 @@ from photogrammetry.model.charts import (
     places_on_pages,
 )
 from photogrammetry.model.glb import Model, Part, as_jpeg, glb_bytes
-from photogrammetry.model.triangulation import Triangulation, triangulate
+from photogrammetry.model.mesh import NOTHING, WHITE, HeightField, Mesh, Solid, Tint, thinned
 from photogrammetry.pictures import Picture
 from photogrammetry.views import View, place_views
 from tmp.geo.frames import LocalFrame
-from tmp.geo.grids import Grid, Tile
+from tmp.geo.grids import Grid
 from tmp.progress import Track, silent
 
 log = logging.getLogger(__name__)
@@ -40,16 +40,14 @@ Float32 = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-NOTHING, MEASURED, CONTINUED = range(3)
-"""Kinds of cells: outside the model; measured; ground that goes on beyond what was measured."""
-Tint = tuple[float, float, float]
-WHITE: Tint = (1.0, 1.0, 1.0)
 CONTINUED_TINT: Tint = (0.55, 0.55, 0.6)
 """What the colours of continued ground are multiplied by, so that nobody takes it for measured."""
-SIGHT_CELLS = 192
-"""Cells about a square that may block the sight on what stands in it."""
-SIGMAS = 2.0
-"""Standard deviations of a height by which the mesh may lie off it: nobody knows it better."""
+LEAST_SIGHT_M, MOST_SIGHT_M = 5.0, 40.0
+"""Distance about a square within which what stands may block the sight on what is in it."""
+SOLID_SHARE = 0.6
+"""Most of the corners that go to what stands."""
+LEAST_CORNERS = 20_000
+"""Corners that the ground keeps, however much stands on it."""
 MARGIN = 2
 """Pixels about a square's picture."""
 PICTURE_SIDE = 4096
@@ -90,19 +88,6 @@ BUDGETS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeightField:
-    """The ground that a model is made of."""
-
-    grid: Grid
-    height: Float32
-    """Map heights in metres (rows, cols)."""
-    sigma: Float32
-    """Standard deviation of the heights in metres (rows, cols); 0 where it is not known."""
-    kind: Bytes
-    """(rows, cols): `NOTHING`, `MEASURED` or `CONTINUED`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
     """What pictures a model."""
 
@@ -134,19 +119,33 @@ class ReliefModel:
 
 
 def build_relief_model(
-    field: HeightField, sources: Sources, budget: Budget, *, track: Track = silent
+    field: HeightField,
+    sources: Sources,
+    budget: Budget,
+    *,
+    solids: Sequence[Solid] = (),
+    track: Track = silent,
 ) -> ReliefModel:
-    """Make the textured mesh of a ground.
+    """Make the textured mesh of a ground, and of what stands on it.
 
     Raises `tmp.errors.InputError` if there is no ground.
     """
     pixel_m = _pixel_m(field, sources.gsd_m, budget.megapixels)
-    mesh = _Mesh.of(field, _block_cells(field.grid.cell_m / pixel_m), budget)
+    cell_m = field.grid.cell_m
+    solids = thinned(solids, cell_m, int(SOLID_SHARE * budget.corners))
+    corners = budget.corners - sum(len(solid.points) for solid in solids)
+    mesh = Mesh.of(
+        field,
+        solids,
+        block_cells=_block_cells(field.grid.cell_m / pixel_m),
+        error_cells=budget.error_cells,
+        most_corners=max(corners, LEAST_CORNERS),
+    )
     squares = mesh.squares()
     charts = Charts.joined(
         [
-            _steep_charts(mesh, field, faces, sources)
-            for faces in track(squares, "Finding what stands steep", len(squares))
+            _charts_aside(mesh, faces, sources, field.grid.cell_m)
+            for faces in track(squares, "Finding what is seen from aside", len(squares))
         ]
     )
     model = _drawn(mesh, charts, field, sources, pixel_m, track)
@@ -167,7 +166,7 @@ def build_relief_model(
 
 
 def _drawn(
-    mesh: _Mesh,
+    mesh: Mesh,
     charts: Charts,
     field: HeightField,
     sources: Sources,
@@ -206,99 +205,8 @@ def _block_cells(pixels_per_cell: float) -> int:
     return int(2 ** max(np.floor(np.log2(most)), np.log2(LEAST_BLOCK)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Mesh:
-    """The triangulated ground."""
-
-    points: Float32
-    """(N, 3), about the origin."""
-    normals: Float32
-    faces: Ints
-    block: Ints
-    row: Ints
-    col: Ints
-    upward: Float32
-    """Upward part of each triangle's unit normal, (F,)."""
-    outward: Float32
-    """Horizontal direction that each triangle faces, east and north, (F, 2); unit, or 0 if level"""
-    origin: tuple[float, float, float]
-    allowed: float
-
-    @classmethod
-    def of(cls, field: HeightField, block_cells: int, budget: Budget) -> _Mesh:
-        """Triangulate a ground."""
-        grid = field.grid
-        found: Triangulation = triangulate(
-            field.height,
-            field.kind,
-            np.maximum(budget.error_cells * grid.cell_m, SIGMAS * field.sigma),
-            block_cells=block_cells,
-            most_corners=budget.corners,
-        )
-        x, y = grid.cell_centres()
-        z = field.height[found.row, found.col].astype(float)
-        origin = (
-            float(np.round((x[0] + x[-1]) / 2)),
-            float(np.round((y[0] + y[-1]) / 2)),
-            float(np.floor(z.min())),
-        )
-        points = np.column_stack([x[found.col], y[found.row], z]) - origin
-        corners = points[found.faces]
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        length = np.linalg.norm(cross, axis=1)
-        level = np.maximum(np.hypot(cross[:, 0], cross[:, 1]), 1e-12)
-        return cls(
-            points=points.astype(np.float32),
-            normals=_corner_normals(found.faces, cross, len(points)),
-            faces=found.faces,
-            block=found.block,
-            row=found.row,
-            col=found.col,
-            upward=(cross[:, 2] / length).astype(np.float32),
-            outward=(cross[:, :2] / level[:, None]).astype(np.float32),
-            origin=origin,
-            allowed=found.factor,
-        )
-
-    def squares(self) -> list[Ints]:
-        """Return the triangles of each square that has any."""
-        order = np.argsort(self.block, kind="stable")
-        cuts = np.flatnonzero(np.diff(self.block[order])) + 1
-        return [np.asarray(part, np.int64) for part in np.split(order, cuts)]
-
-    def part(
-        self, name: str, faces: Ints, uv: Float32, key: Ints, *, picture: int, tint: Tint = WHITE
-    ) -> Part:
-        """Return triangles as a part of the model.
-
-        Their corners' places in its picture are (F, 3, 2); those with one key (F, 3) are the same.
-        """
-        _, first, number = np.unique(key, return_index=True, return_inverse=True)
-        corner = self.faces[faces].ravel()[first]
-        return Part(
-            name=name,
-            points=self.points[corner],
-            normals=self.normals[corner],
-            uv=uv.reshape(-1, 2)[first].astype(np.float32),
-            faces=number.reshape(-1, 3).astype(np.uint32),
-            picture=picture,
-            tint=tint,
-        )
-
-
-def _corner_normals(faces: Ints, cross: Float, count: int) -> Float32:
-    """Return the mean unit normals (N, 3) of the triangles about corners, by area."""
-    total = np.column_stack(
-        [
-            sum(np.bincount(faces[:, k], weights=cross[:, axis], minlength=count) for k in range(3))
-            for axis in range(3)
-        ]
-    )
-    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
-
-
 def _steep_parts(
-    mesh: _Mesh, charts: Charts, sources: Sources, scale: float
+    mesh: Mesh, charts: Charts, sources: Sources, scale: float
 ) -> tuple[list[Part], list[bytes]]:
     """Return the parts that photographs picture, at a scale of theirs, and their pictures."""
     if not charts.views:
@@ -316,65 +224,47 @@ def _steep_parts(
     return parts, [as_jpeg(page) for page in pages]
 
 
-def _steep_charts(mesh: _Mesh, field: HeightField, faces: Ints, sources: Sources) -> Charts:
-    """Return the charts of what stands steep in a square."""
-    steep = faces[(mesh.upward[faces] < STEEP) & _is_measured(mesh, field, faces)]
-    if len(steep) == 0:
+def _charts_aside(mesh: Mesh, faces: Ints, sources: Sources, cell_m: float) -> Charts:
+    """Return the charts of what the orthomosaic does not show of a square."""
+    wanted = faces[mesh.aside[faces] & mesh.measured[faces]]
+    if len(wanted) == 0:
         return Charts()
-    grid = field.grid
-    rows, cols = mesh.row[mesh.faces[steep]], mesh.col[mesh.faces[steep]]
-    low, high = (rows.min(), cols.min()), (rows.max(), cols.max())
-    around = grid.clip(
-        Tile(
-            row=int(low[0]), col=int(low[1]), rows=int(np.ptp(rows)) + 1, cols=int(np.ptp(cols)) + 1
-        ).grown(SIGHT_CELLS)
-    )
-    assert around is not None
-    sheet = field.height[
-        around.row : around.row + around.rows, around.col : around.col + around.cols
-    ]
-    x, y = grid.cell_centres()
-    z = field.height[rows, cols]
-    west, east = x[low[1]], x[high[1]]
-    south, north = y[high[0]], y[low[0]]
-    centre = np.array([(west + east) / 2, (south + north) / 2, float(np.median(z))])
+    corners = mesh.points[mesh.faces[wanted]].reshape(-1, 3).astype(float)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    around = _may_hide(mesh, low, high)
+    centre = (low + high) / 2
+    half = np.maximum((high - low) / 2, cell_m)
+    up_m = centre[2] + mesh.origin[2]
     placed = place_views(
         sources.views,
         sources.frame,
-        centre,
-        (max((east - west) / 2, grid.cell_m), max((north - south) / 2, grid.cell_m)),
-        (float(z.min()), float(z.max())),
+        centre + mesh.origin,
+        (float(half[0]), float(half[1])),
+        (up_m - float(half[2]), up_m + float(half[2])),
     )
-    used, local = np.unique(mesh.faces[steep], return_inverse=True)
-    corners = mesh.points[used] + np.asarray(mesh.origin) - centre
-    ahead = np.rint(mesh.outward[steep]).astype(np.int64)  # one of the eight cells about it
-    start = np.column_stack(
-        [
-            np.rint(rows.mean(axis=1)).astype(np.int64) - around.row - ahead[:, 1],
-            np.rint(cols.mean(axis=1)).astype(np.int64) - around.col + ahead[:, 0],
-        ]
-    )
-    start = np.clip(start, 0, (around.rows - 1, around.cols - 1))
+    used, number = np.unique(mesh.faces[around], return_inverse=True)
     charts = choose_charts(
-        corners.astype(np.float32),
-        local.reshape(-1, 3),
-        start,
-        (sheet - np.float32(centre[2])).astype(np.float32),
-        grid.cell_m,
+        (mesh.points[used] - centre).astype(np.float32),
+        number.reshape(-1, 3),
+        np.searchsorted(around, wanted),
         placed,
+        cell_m=cell_m,
+        pixel_m=sources.gsd_m,
     )
-    return replace(charts, faces=steep[charts.faces])
+    return replace(charts, faces=around[charts.faces])
 
 
-def _is_measured(mesh: _Mesh, field: HeightField, faces: Ints) -> NDArray[np.bool_]:
-    """Tell which triangles have at least two corners that were measured."""
-    corner = mesh.faces[faces]
-    kinds = field.kind[mesh.row[corner], mesh.col[corner]]
-    return np.asarray((kinds == MEASURED).sum(axis=1) >= 2)
+def _may_hide(mesh: Mesh, low: Float, high: Float) -> Ints:
+    """Return the triangles in a box, and those about it that may stand before them, in order."""
+    x, y, z = mesh.points[mesh.faces[:, 0]].T
+    reach_m = np.clip(FARTHEST_SLANT * (z - low[2]), LEAST_SIGHT_M, MOST_SIGHT_M)
+    near = (x > low[0] - reach_m) & (x < high[0] + reach_m)
+    near &= (y > low[1] - reach_m) & (y < high[1] + reach_m)
+    return np.flatnonzero(near)
 
 
 def _ground_parts(
-    mesh: _Mesh,
+    mesh: Mesh,
     field: HeightField,
     faces: Ints,
     sources: Sources,
@@ -384,33 +274,26 @@ def _ground_parts(
     """Return the parts of a square that the orthomosaic pictures; adds their picture."""
     if len(faces) == 0:
         return []
-    grid = field.grid
-    corner = mesh.faces[faces]
-    rows, cols = mesh.row[corner], mesh.col[corner]
-    x, y = grid.cell_centres()
+    places = mesh.points[mesh.faces[faces]][..., :2] + np.array(mesh.origin[:2])
+    low, high = places.min(axis=(0, 1)), places.max(axis=(0, 1))
     margin_m = MARGIN * pixel_m
     # The orthomosaic's own pixels, or those of an overview, so that they are not resampled twice.
     times = 2.0 ** np.floor(np.log2(pixel_m / sources.gsd_m) + 1e-6)
     window = Grid.from_bounds(
-        (
-            float(x[cols.min()]) - margin_m,
-            float(y[rows.max()]) - margin_m,
-            float(x[cols.max()]) + margin_m,
-            float(y[rows.min()]) + margin_m,
-        ),
+        (*(low - margin_m).tolist(), *(high + margin_m).tolist()),
         sources.gsd_m * times,
-        grid.crs,
+        field.grid.crs,
     )
     uv = np.stack(
         [
-            (x[cols] - window.x_min) / (window.cell_m * window.cols),
-            (window.y_max - y[rows]) / (window.cell_m * window.rows),
+            (places[..., 0] - window.x_min) / (window.cell_m * window.cols),
+            (window.y_max - places[..., 1]) / (window.cell_m * window.rows),
         ],
         axis=-1,
     ).astype(np.float32)
     number = len(pictures)
     pictures.append(as_jpeg(_picture(sources, window, pixel_m)))
-    measured = _is_measured(mesh, field, faces)
+    measured = mesh.measured[faces] & ~mesh.below[faces]
     kinds = (
         ("ground", measured, WHITE),
         ("continued, not measured", ~measured, CONTINUED_TINT),

@@ -1,0 +1,349 @@
+"""The stages that measure what stands on the ground from its sides, and join them to solids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.engine.cost import OfTiles, Raster
+from flows.engine.stage import Figures, Stage, Workspace
+from flows.products.ground import GROUND, NODATA, Water, read_continued, read_water
+from flows.stages.inputs import complete_pictures, picture_store, read_survey, read_surveying
+from tmp.files import replacing
+from tmp.geo.grids import Tile
+from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
+
+if TYPE_CHECKING:
+    from photogrammetry.model.mesh import Solid
+    from photogrammetry.solid.sides import Side, SiteFrame
+    from photogrammetry.solid.sites import Site
+
+Float32 = NDArray[np.float32]
+
+SITES = "sites.json"
+SIDES = "sides"
+"""Folder of the sides' tiles in the results of the stage that measures them."""
+GROUP_BLOCKS = 8
+"""Side in blocks of the squares whose surface is triangulated at a time."""
+MARGIN_CELLS = 16
+"""Cells about a tile within which jumps tell of what stands in it."""
+SIMPLIFIED_CELLS = 0.4
+"""Cells by which a simplified surface may lie off what was measured."""
+
+
+class Standing(Stage):
+    """Find where something stands on the ground."""
+
+    name = "standing"
+    version = "1"
+    after = ("orientation", "surface")
+    options = ("water_wkt", "model_sides")
+    label = "Finding what stands on the ground"
+    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.0, cpu_s_per_tile=0.5)
+
+    def finish(self) -> Figures:
+        """Write the sites, and what each is expected to look like from its sides."""
+        from photogrammetry.solid.sides import SiteFrame, lay_sides
+        from photogrammetry.solid.sites import BLOCK, sites_of
+        from photogrammetry.solid.sites import Standing as Found
+
+        space = self.space
+        ground = open_tiled(space.inputs["surface"] / GROUND)
+        grid = ground.grid
+        found = Found.empty(*grid.shape)
+        if space.options["model_sides"]:
+            water = read_water(ground, space.options["water_wkt"])
+            tiles = ground.tiles()
+            for tile in space.track(tiles, self.label, len(tiles)):
+                wide = read_continued(ground, tile.grown(MARGIN_CELLS), water)
+                found.add(tile, wide.height, wide.mapped & ~wide.water, MARGIN_CELLS, grid.cell_m)
+            frame = read_surveying(space).frame
+        sites = sites_of(found, grid)
+        for site in sites:
+            height, sigma = _ground_of(ground, water, site)
+            about = SiteFrame.of(site, grid.window(site.tile), height, frame)
+            _write_sides(space.out / f"{site.name}.npz", lay_sides(about, height, sigma))
+        with replacing(space.out / SITES) as partial:
+            partial.write_text(json.dumps([site.as_json() for site in sites]), encoding="utf-8")
+        area_m2 = (BLOCK * grid.cell_m) ** 2
+        return {
+            "sites": len(sites),
+            "area_m2": area_m2 * sum(int(site.blocks.sum()) for site in sites),
+        }
+
+
+class _OfSites(Stage):
+    """A stage whose items are parts of sites."""
+
+    def __init__(self, space: Workspace) -> None:
+        """Read the sites."""
+        from photogrammetry.solid.sites import Site
+
+        super().__init__(space)
+        said = json.loads((space.inputs["standing"] / SITES).read_text(encoding="utf-8"))
+        self._sites = {one["name"]: Site.from_json(one) for one in said}
+        self._ground = open_tiled(space.inputs["surface"] / GROUND)
+
+    def _sides_of(self, name: str) -> list[Side]:
+        return _read_sides(self.space.inputs["standing"] / f"{name}.npz")
+
+    @cached_property
+    def _frames(self) -> Mapping[str, SiteFrame]:
+        """The frames of the sites."""
+        from photogrammetry.solid.sides import SiteFrame
+
+        frame = read_surveying(self.space).frame
+        return {
+            name: SiteFrame.of(
+                site,
+                self._ground.grid.window(site.tile),
+                _ground_of(self._ground, self._water, site)[0],
+                frame,
+            )
+            for name, site in self._sites.items()
+        }
+
+    @cached_property
+    def _water(self) -> Water:
+        return read_water(self._ground, self.space.options["water_wkt"])
+
+
+class Sides(_OfSites):
+    """Measure what stands on the ground from its sides, tile by tile."""
+
+    name = "sides"
+    version = "1"
+    after = ("orientation", "surface", "standing")
+    options = ("quality", "water_wkt")
+    label = "Measuring from the sides"
+    needs = OfTiles(
+        cpus=2,
+        raster=Raster.SURFACE,
+        base_gb=0.8,
+        gb_per_cpu=0.2,
+        cpu_s_per_tile=9.0,
+        end_s_per_tile=0.1,
+        shared_side=256,
+    )
+
+    def __init__(self, space: Workspace) -> None:
+        """Lay the tiles of all sides."""
+        from photogrammetry.solid.sides import SIDE_TILE
+
+        super().__init__(space)
+        self._tiles: dict[str, tuple[str, Side, Tile, TiledRaster]] = {}
+        for name in self._sites:
+            for side in self._sides_of(name):
+                raster = create_tiled(
+                    space.out / SIDES / f"{name}{side.name}",
+                    side.grid,
+                    bands=3,
+                    nodata=NODATA,
+                    tile_cells=SIDE_TILE,
+                )
+                for tile in side.tiles():
+                    self._tiles[f"{name}{side.name}-{tile.name}"] = name, side, tile, raster
+
+    def items(self) -> Sequence[str]:
+        """Name the tiles that show any of a site."""
+        return list(self._tiles)
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether a tile has been measured."""
+        _, _, tile, raster = self._tiles[item]
+        return raster.has(tile)
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Have the pictures at hand."""
+        from photogrammetry.views import views_of
+
+        if items:
+            _, _, captures = read_survey(self.space)
+            complete_pictures(self.space, captures)
+            self._views = views_of(read_surveying(self.space))
+            self._store = picture_store(self.space)
+            _ = self._frames
+        yield
+
+    def make(self, item: str) -> None:
+        """Measure a tile of a side."""
+        from photogrammetry.solid.sides import measure_side, turned_views
+        from photogrammetry.surface.measure import SurfaceOptions
+
+        name, side, tile, raster = self._tiles[item]
+        views = turned_views(self._views, self._frames[name], side)
+        found = measure_side(side, tile, views, self._store, options=SurfaceOptions())
+        raster.write(tile, np.nan_to_num(found, nan=NODATA))
+
+    def finish(self) -> Figures:
+        """Tell how much of the sides was measured."""
+        looked_at = measured = 0
+        for _, _, tile, raster in self._tiles.values():
+            _, sigma, _ = raster.read(tile)
+            looked_at += sigma.size
+            measured += int((sigma != NODATA).sum())
+        return {"measured": measured / looked_at if looked_at else None}
+
+
+class Solids(_OfSites):
+    """Join the sides of what stands to one surface, and triangulate it."""
+
+    name = "solids"
+    version = "1"
+    after = ("orientation", "surface", "standing", "sides")
+    options = ("water_wkt",)
+    label = "Joining the sides"
+    needs = OfTiles(
+        cpus=2,
+        raster=Raster.SURFACE,
+        base_gb=0.8,
+        gb_per_cpu=0.3,
+        cpu_s_per_tile=4.0,
+        end_s_per_tile=0.1,
+        shared_side=256,
+    )
+
+    def __init__(self, space: Workspace) -> None:
+        """Lay the groups of blocks of all sites."""
+        from photogrammetry.solid.sites import groups_of
+
+        super().__init__(space)
+        self._groups = {
+            f"{name}-g{i}.{j}": (name, (i, j))
+            for name, site in self._sites.items()
+            for i, j in groups_of(site, GROUP_BLOCKS)
+        }
+
+    def items(self) -> Sequence[str]:
+        """Name the groups of blocks."""
+        return list(self._groups)
+
+    def _path(self, item: str) -> Path:
+        return self.space.out / f"{item}.npz"
+
+    def is_made(self, item: str) -> bool:
+        """Tell whether a group has been triangulated."""
+        return self._path(item).exists()
+
+    @contextmanager
+    def prepared(self, items: Sequence[str]) -> Iterator[None]:
+        """Have the sites' sides and outlines at hand."""
+        from photogrammetry.solid.fusion import fade_of
+
+        if items:
+            self._sides = {name: self._sides_of(name) for name in self._sites}
+            self._fades = {name: fade_of(site) for name, site in self._sites.items()}
+            _ = self._frames
+        yield
+
+    def make(self, item: str) -> None:
+        """Triangulate a group of blocks."""
+        from photogrammetry.solid.fusion import (
+            fuse_group,
+            group_box,
+            group_outline,
+            simplified,
+            without_specks,
+        )
+
+        name, group = self._groups[item]
+        frame = self._frames[name]
+        box = group_box(frame.site, group, GROUP_BLOCKS)
+        sheets = self._sheets(name, box)
+        mesh = fuse_group(frame, group, GROUP_BLOCKS, sheets, self._fades[name])
+        mesh = without_specks(mesh, frame.grid.cell_m, group_outline(mesh, box))
+        nodes, faces, seen = simplified(mesh.points, mesh.faces, mesh.seen, SIMPLIFIED_CELLS)
+        points = np.column_stack([nodes, np.ones(len(nodes))]) @ frame.node_axes.T
+        with replacing(self._path(item)) as partial, partial.open("wb") as file:
+            np.savez(file, points=points + frame.centre, faces=faces, seen=seen)
+
+    def _sheets(self, name: str, box: tuple[int, int, int, int]) -> list[Any]:
+        """Return the ground and the sides about a box of a site's nodes."""
+        from photogrammetry.kernels.fusion import AROUND
+        from photogrammetry.solid.fusion import ground_sheet, side_sheet, side_window
+
+        frame = self._frames[name]
+        row, col = frame.site.first_cell
+        margin = 2 * AROUND
+        first = box[1] - margin, box[0] - margin
+        tile = Tile(
+            row=row + first[0],
+            col=col + first[1],
+            rows=box[3] - box[1] + 1 + 2 * margin,
+            cols=box[2] - box[0] + 1 + 2 * margin,
+        )
+        height, sigma = _read_ground(self._ground, self._water, tile)
+        sheets = [ground_sheet(frame, first, height, sigma)]
+        for side in self._sides[name]:
+            window = side_window(side, frame, box)
+            raster = open_tiled(self.space.inputs["sides"] / SIDES / f"{name}{side.name}")
+            bands = raster.read(window)
+            bands = np.where(bands == NODATA, np.nan, bands).astype(np.float32)
+            sheets.append(side_sheet(side, frame, (window.row, window.col), bands))
+        return sheets
+
+    def finish(self) -> Figures:
+        """Count the triangles."""
+        counts = [len(solid.faces) for solid in read_solids(self.space.out)]
+        return {"solids": len(counts), "faces": sum(counts)}
+
+
+def read_solids(folder: Path) -> list[Solid]:
+    """Return what stands, of the stage's results in a folder."""
+    from photogrammetry.model.mesh import Solid
+
+    found = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as file:
+            found.append(Solid(points=file["points"], faces=file["faces"], seen=file["seen"]))
+    return found
+
+
+def read_sites(folder: Path) -> list[Site]:
+    """Return the sites, of the results in a folder of the stage that finds them."""
+    from photogrammetry.solid.sites import Site
+
+    said = json.loads((folder / SITES).read_text(encoding="utf-8"))
+    return [Site.from_json(one) for one in said]
+
+
+def _ground_of(ground: TiledRaster, water: Water, site: Site) -> tuple[Float32, Float32]:
+    return _read_ground(ground, water, site.tile)
+
+
+def _read_ground(ground: TiledRaster, water: Water, tile: Tile) -> tuple[Float32, Float32]:
+    """Return heights of the ground and their standard deviations, NaN where not measured."""
+    found = read_continued(ground, tile, water)
+    sigma = np.where(found.measured, found.sigma, np.nan)
+    return found.height.astype(np.float32), sigma.astype(np.float32)
+
+
+def _write_sides(path: Path, sides: Sequence[Side]) -> None:
+    """Write what is known of a site's sides."""
+    stored: dict[str, Any] = {}
+    for side in sides:
+        stored |= {f"{side.name}.{key}": value for key, value in side.as_arrays().items()}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **stored)
+
+
+def _read_sides(path: Path) -> list[Side]:
+    from photogrammetry.solid.sides import TURNS_DEG, Side
+
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    return [
+        Side.from_arrays(
+            name,
+            {key[len(name) + 1 :]: value for key, value in arrays.items() if key[0] == name},
+        )
+        for name in TURNS_DEG
+    ]
