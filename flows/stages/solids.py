@@ -63,13 +63,20 @@ class Standing(Stage):
             tiles = ground.tiles()
             for tile in space.track(tiles, self.label, len(tiles)):
                 wide = read_continued(ground, tile.grown(MARGIN_CELLS), water)
-                found.add(tile, wide.height, wide.mapped & ~wide.water, MARGIN_CELLS, grid.cell_m)
+                found.add(
+                    tile,
+                    wide.height,
+                    np.where(wide.measured, wide.sigma, np.nan),
+                    wide.mapped & ~wide.water,
+                    margin=MARGIN_CELLS,
+                    cell_m=grid.cell_m,
+                )
             frame = read_surveying(space).frame
         sites = sites_of(found, grid)
         for site in sites:
-            height, sigma = _ground_of(ground, water, site)
+            height, _ = _read_ground(ground, water, site.tile)
             about = SiteFrame.of(site, grid.window(site.tile), height, frame)
-            _write_sides(space.out / f"{site.name}.npz", lay_sides(about, height, sigma))
+            _write_sides(space.out / f"{site.name}.npz", lay_sides(about, height))
         with replacing(space.out / SITES) as partial:
             partial.write_text(json.dumps([site.as_json() for site in sites]), encoding="utf-8")
         area_m2 = (BLOCK * grid.cell_m) ** 2
@@ -104,7 +111,7 @@ class _OfSites(Stage):
             name: SiteFrame.of(
                 site,
                 self._ground.grid.window(site.tile),
-                _ground_of(self._ground, self._water, site)[0],
+                _read_ground(self._ground, self._water, site.tile)[0],
                 frame,
             )
             for name, site in self._sites.items()
@@ -313,10 +320,6 @@ def read_sites(folder: Path) -> list[Site]:
 
     said = json.loads((folder / SITES).read_text(encoding="utf-8"))
     return [Site.from_json(one) for one in said]
-
-
-def _ground_of(ground: TiledRaster, water: Water, site: Site) -> tuple[Float32, Float32]:
-    return _read_ground(ground, water, site.tile)
 
 
 def _read_ground(ground: TiledRaster, water: Water, tile: Tile) -> tuple[Float32, Float32]:

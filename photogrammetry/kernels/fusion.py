@@ -28,6 +28,8 @@ SMOOTH_CELLS = 3.0
 """Range of a sheet's heights, in nodes' spacings, up to which it is interpolated between cells."""
 LEAST_SAY = 1e-4
 """Weight up to which a sheet's cell was not measured, and speaks only where no other does."""
+ON_SURFACE_M = 1e-6
+HALF_WAY = 0.5 + 1e-6
 SEEN_COSINE = 0.35
 """A steeper slope of a sheet is what lies between two surfaces that were seen."""
 LEAST_COSINE = 0.2
@@ -125,7 +127,8 @@ def _fused(
         fu, fv = u - c0, v - r0
         n = layout[s, 0] + r0 * layout[s, 2] + c0
         below = n + layout[s, 2]
-        nearest = (below if fv > 0.5 else n) + (1 if fu > 0.5 else 0)
+        # Half way between two cells the last bit must not decide: it differs between windows.
+        nearest = (below if fv > HALF_WAY else n) + (1 if fu > HALF_WAY else 0)
         share = float(weight[nearest]) * (1.0 if s == 0 else fade)
         if share <= 0.0:
             continue
@@ -149,4 +152,6 @@ def _fused(
         say += share
     if say <= 0.0:
         return np.float32(-tau), np.uint8(0)
-    return np.float32(total / say), np.uint8(seen)
+    # A node on the surface would make triangles without area.
+    mean = total / say
+    return np.float32(mean if abs(mean) > ON_SURFACE_M else ON_SURFACE_M), np.uint8(seen)

@@ -101,7 +101,7 @@ def ground_sheet(
     return Sheet(
         placing=placing,
         height=height.astype(np.float32),
-        weight=weight.astype(np.float32),
+        weight=np.asarray(weight, np.float32),
         cosine=_cosine(height, cell_m),
     )
 
@@ -123,8 +123,8 @@ def side_sheet(side: Side, frame: SiteFrame, first: tuple[int, int], bands: Floa
     placing[2] = onto[2]
     placing[0, 3] -= side.grid.x_min / cell_m + 0.5 + first[1]
     placing[1, 3] += side.grid.y_max / cell_m - 0.5 - first[0]
-    lowest = height[known].min() if known.any() else 0.0
-    surface = np.where(known, height, lowest).astype(np.float32)
+    # Beyond what was looked at a sheet lies behind all, whichever window of it is read.
+    surface = np.where(known, height, -2 * cell_m * frame.levels).astype(np.float32)
     measured = known & np.isfinite(sigma) & (views >= LEAST_VIEWS)
     return Sheet(
         placing=placing,
@@ -184,7 +184,17 @@ def _say(surface: Float32, sigma: Float32, measured: Mask, cell_m: float) -> Flo
 
 
 def _cosine(surface: Float32, cell_m: float) -> Float32:
-    smooth = cv2.GaussianBlur(surface, (0, 0), 1.0)
+    """Return the cosine of the slope of a sheet (rows, cols), smoothed over its neighbours.
+
+    Plain sums, the same to the last bit in whichever window a cell lies: the surfaces of
+    neighbouring groups have to meet.
+    """
+    smooth = np.pad(surface, 2, mode="edge")
+    for _ in range(2):
+        smooth = (smooth[:-1] + smooth[1:]) / 2
+        smooth = (smooth[:-1] + smooth[1:]) / 2
+        smooth = (smooth[:, :-1] + smooth[:, 1:]) / 2
+        smooth = (smooth[:, :-1] + smooth[:, 1:]) / 2
     down, right = np.gradient(smooth, cell_m)
     return np.asarray(1 / np.sqrt(1 + down**2 + right**2), np.float32)
 

@@ -49,12 +49,6 @@ ABOVE_M = 3.0
 """Room above a site for what is too thin to be seen from above."""
 SIDE_TILE = 256
 """Side in cells of the tiles that a side is measured in."""
-ROUGH_CELLS = 3.0
-"""Standard deviation of a height from above, in cells, from which it is rough, as leaves are."""
-COARSE = 2
-"""Times as large that cells are where most is rough: a wood's sides know no more."""
-WOOD_BLOCKS = 300
-"""Blocks of a site from which what is rough is a wood, and no single tree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +120,6 @@ class Side:
     """How far behind it and before it the surface is looked for."""
     wanted: NDArray[np.bool_]
     """Which of its tiles show any of the site, (tile rows, tile cols)."""
-    rough: NDArray[np.bool_]
-    """Which of them show mostly what is rough."""
 
     def tiles(self) -> list[Tile]:
         """Return the tiles that show any of the site."""
@@ -144,7 +136,6 @@ class Side:
             "trend": trend.height,
             "reach": np.array(self.reach_m),
             "wanted": self.wanted,
-            "rough": self.rough,
         }
 
     @classmethod
@@ -162,7 +153,6 @@ class Side:
             ),
             reach_m=(low_m, high_m),
             wanted=arrays["wanted"],
-            rough=arrays["rough"],
         )
 
 
@@ -182,36 +172,24 @@ def side_rotation(azimuth_deg: float, tilt_deg: float = TILT_DEG) -> Float:
     return np.vstack([right, np.cross(towards, right), towards])
 
 
-def lay_sides(frame: SiteFrame, height: Float32, sigma: Float32) -> list[Side]:
-    """Return the sides of a site.
-
-    Map heights and their standard deviations, NaN where not measured, are of its nodes (rows,
-    cols).
-    """
-    points, rough = _surface_points(frame, height, sigma)
+def lay_sides(frame: SiteFrame, height: Float32) -> list[Side]:
+    """Return the sides of a site; map heights are of its nodes (rows, cols)."""
+    points = _surface_points(frame, height)
     relief_m = min(max(frame.relief_m, 0.0), MOST_REACH_M)
     reach_m = -(LEAST_REACH_M + relief_m), LEAST_REACH_M + relief_m / 2
     return [
-        _lay_side(
-            name, side_rotation(frame.site.azimuth_deg + turn_deg), points, rough, frame, reach_m
-        )
+        _lay_side(name, side_rotation(frame.site.azimuth_deg + turn_deg), points, frame, reach_m)
         for name, turn_deg in TURNS_DEG.items()
     ]
 
 
-def _surface_points(
-    frame: SiteFrame, height: Float32, sigma: Float32
-) -> tuple[Float, NDArray[np.bool_]]:
-    """Return points (N, 3) on a site's surface, walls included, about its centre (world).
-
-    With them comes which are rough, (N,).
-    """
+def _surface_points(frame: SiteFrame, height: Float32) -> Float:
+    """Return points (N, 3) on a site's surface, walls included, about its centre (world)."""
     nodes = frame.site.nodes()
     x, y = frame.grid.cell_centres()
     row, col = np.nonzero(nodes)
     z = height[row, col].astype(float)
     parts = [np.column_stack([x[col], y[row], z])]
-    rough = [~(sigma[row, col] < ROUGH_CELLS * frame.grid.cell_m)]
     for down, right in ((0, 1), (1, 0)):
         ahead = (row + down < nodes.shape[0]) & (col + right < nodes.shape[1])
         r, c, low = row[ahead], col[ahead], z[ahead]
@@ -221,15 +199,13 @@ def _surface_points(
             on = steps >= step
             share = step / (steps[on] + 1)
             parts.append(np.column_stack([x[c[on]], y[r[on]], low[on] + share * rise[on]]))
-            rough.append(rough[0][ahead][on])
-    return (np.concatenate(parts) - frame.centre) @ frame.matrix.T, np.concatenate(rough)
+    return np.asarray((np.concatenate(parts) - frame.centre) @ frame.matrix.T)
 
 
 def _lay_side(
     name: str,
     rotation: Float,
     points: Float,
-    rough: NDArray[np.bool_],
     frame: SiteFrame,
     reach_m: tuple[float, float],
 ) -> Side:
@@ -248,18 +224,15 @@ def _lay_side(
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     height = cv2.GaussianBlur(height[tuple(nearest)], (0, 0), 1.0)
     tiles = -(-grid.rows // SIDE_TILE), -(-grid.cols // SIDE_TILE)
-    total, of_rough = np.zeros(tiles), np.zeros(tiles)
-    tile = row * TREND_CELLS // SIDE_TILE, col * TREND_CELLS // SIDE_TILE
-    np.add.at(total, tile, 1)
-    np.add.at(of_rough, tile, rough)
+    wanted = np.zeros(tiles, np.bool_)
+    wanted[row * TREND_CELLS // SIDE_TILE, col * TREND_CELLS // SIDE_TILE] = True
     return Side(
         name=name,
         rotation=rotation,
         grid=grid,
         trend=Trend(x_min=coarse.x_min, y_max=coarse.y_max, cell_m=coarse.cell_m, height=height),
         reach_m=reach_m,
-        wanted=total > 0,
-        rough=(of_rough > total / 2) & bool(frame.site.blocks.sum() > WOOD_BLOCKS),
+        wanted=wanted,
     )
 
 
@@ -290,18 +263,10 @@ def measure_side(
     Returns its height, sigma (NaN where it was not measured) and number of agreeing photographs,
     (3, rows, cols).
     """
-    times = COARSE if side.rough[tile.row // SIDE_TILE, tile.col // SIDE_TILE] else 1
-    part = Tile(
-        row=tile.row // times,
-        col=tile.col // times,
-        rows=-(-tile.rows // times),
-        cols=-(-tile.cols // times),
-        name=tile.name,
-    )
     low_m, high_m = side.reach_m
     found = measure_tile(
-        side.grid.coarser(times),
-        part,
+        side.grid,
+        tile,
         views,
         LocalFrame(origin=None, crs=None),
         store,
@@ -309,10 +274,4 @@ def measure_side(
         options=options,
     )
     sigma = np.where(found.measured, found.sigma, np.nan)
-    bands = np.stack([found.height, sigma, found.views]).astype(np.float32)
-    if times == 1:
-        return bands
-    whole = np.repeat(np.repeat(bands, times, axis=1), times, axis=2)
-    size = part.cols * times, part.rows * times
-    whole[0] = cv2.resize(bands[0], size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(whole[:, : tile.rows, : tile.cols])
+    return np.stack([found.height, sigma, found.views]).astype(np.float32)

@@ -25,6 +25,11 @@ LEAST_JUMP_M = 0.6
 """Jump over which something stands: turf walls and banks do as well with one height."""
 MARGIN_M = 0.8
 """Ground about what stands that belongs to its site, so that its edge is plain."""
+ROUGH_CELLS = 3.0
+"""Standard deviation of a height, in cells, from which it is rough, as leaves are."""
+WOOD_M = 10.0
+"""Side of a square of nothing but what is rough, from which it is a wood and no single tree: of a
+wood the sides show little, and its crowns hang together."""
 LARGEST_BLOCKS = 128
 """Longer side of a site; what stands farther is another one."""
 
@@ -87,6 +92,8 @@ class Standing:
     """What is known of the blocks of a ground; arrays (block rows, block cols)."""
 
     stands: Mask
+    rough: NDArray[np.float64]
+    """Share of cells whose height nobody knows well."""
     turn: NDArray[np.complex128]
     """Sum over jumps of their size times their direction, turned four times as fast."""
 
@@ -94,12 +101,26 @@ class Standing:
     def empty(cls, rows: int, cols: int) -> Standing:
         """Return what is known of a ground of so many rows and columns of cells at first."""
         shape = -(-rows // BLOCK), -(-cols // BLOCK)
-        return cls(stands=np.zeros(shape, np.bool_), turn=np.zeros(shape, np.complex128))
+        return cls(
+            stands=np.zeros(shape, np.bool_),
+            rough=np.zeros(shape),
+            turn=np.zeros(shape, np.complex128),
+        )
 
-    def add(self, tile: Tile, height: Float32, known: Mask, margin: int, cell_m: float) -> None:
-        """Add a tile of the ground that begins at a block: heights, and where they are known.
+    def add(
+        self,
+        tile: Tile,
+        height: Float32,
+        sigma: Float32,
+        known: Mask,
+        *,
+        margin: int,
+        cell_m: float,
+    ) -> None:
+        """Add a tile of the ground that begins at a block.
 
-        Both (rows, cols) reach so many cells beyond the tile on every side.
+        Heights, their standard deviations (NaN where not measured) and where they are known
+        (rows, cols) reach so many cells beyond the tile on every side.
         """
         jumps, turn = _jumps(height.astype(np.float32), known, cell_m)
         around = min(math.ceil(MARGIN_M / cell_m), margin)
@@ -109,6 +130,7 @@ class Standing:
         row, col = tile.row // BLOCK, tile.col // BLOCK
         part = np.s_[row : row + stands.shape[0], col : col + stands.shape[1]]
         self.stands[part] |= stands
+        self.rough[part] = _of_blocks(~(sigma[core] < ROUGH_CELLS * cell_m)) / BLOCK**2
         self.turn[part] += turns
 
 
@@ -137,11 +159,15 @@ def _of_blocks(values: NDArray[Any]) -> NDArray[Any]:
 def sites_of(standing: Standing, grid: Grid) -> list[Site]:
     """Return the sites of a ground: blocks that touch are one, up to a size.
 
-    A block whose nodes do not all lie on the grid belongs to none.
+    A block in a wood, or whose nodes do not all lie on the grid, belongs to none.
     """
     whole = (grid.rows - 1) // BLOCK, (grid.cols - 1) // BLOCK
+    side = max(2, round(WOOD_M / (BLOCK * grid.cell_m)))
+    rough = (standing.rough > 0.5).astype(np.uint8)
+    wood = cv2.morphologyEx(rough, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
+    stands = standing.stands & ~wood
     found = []
-    for row, col, blocks in _pieces(standing.stands[: whole[0], : whole[1]]):
+    for row, col, blocks in _pieces(stands[: whole[0], : whole[1]]):
         rows, cols = np.s_[row : row + blocks.shape[0]], np.s_[col : col + blocks.shape[1]]
         turn = complex(standing.turn[rows, cols][blocks].sum())
         east_deg = math.degrees(np.angle(turn)) / 4

@@ -18,8 +18,8 @@ from matplotlib.tri import Triangulation as Triangles
 
 from photogrammetry.model.charts import Charts, lay_out
 from photogrammetry.model.glb import Model, Part, glb_bytes, write_glb
-from photogrammetry.model.portrait import SIDES, portray
 from photogrammetry.model.mesh import CONTINUED, MEASURED, NOTHING, HeightField
+from photogrammetry.model.portrait import SIDES, portray
 from photogrammetry.model.relief_model import (
     CONTINUED_TINT,
     Budget,
