@@ -27,6 +27,28 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "day"))
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Where tests run side by side, ``pytest -n auto``, hand them out as is said below."""
+    if getattr(config.option, "numprocesses", None):
+        config.option.dist, config.option.loadscopereorder = "loadgroup", False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and those on a cluster.
+
+    The files with slow tests come first, so that none is left to run alone at the end.
+    """
+    if getattr(config.option, "dist", "no") != "loadgroup":
+        return
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    for item in items:
+        alone = "slurm" if item.get_closest_marker("slurm") else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(alone))
+    items.sort(key=lambda item: item.path not in slow)
+
+
 REAL = Path(__file__).parent.parent.parent / "shared" / "data"
 
 

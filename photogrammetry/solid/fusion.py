@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import cv2
 import fast_simplification
@@ -189,11 +190,9 @@ def _cosine(surface: Float32, cell_m: float) -> Float32:
     Plain sums, the same to the last bit in whichever window a cell lies: the surfaces of
     neighbouring groups have to meet.
     """
-    smooth = np.pad(surface, 2, mode="edge")
-    for _ in range(2):
+    smooth: NDArray[Any] = np.pad(surface, 2, mode="edge")
+    for _ in range(4):
         smooth = (smooth[:-1] + smooth[1:]) / 2
-        smooth = (smooth[:-1] + smooth[1:]) / 2
-        smooth = (smooth[:, :-1] + smooth[:, 1:]) / 2
         smooth = (smooth[:, :-1] + smooth[:, 1:]) / 2
     down, right = np.gradient(smooth, cell_m)
     return np.asarray(1 / np.sqrt(1 + down**2 + right**2), np.float32)
@@ -232,7 +231,7 @@ def fuse_group(
     return joined(meshes)
 
 
-def _packed(sheets: Sequence[Sheet]) -> tuple[NDArray[np.generic], ...]:
+def _packed(sheets: Sequence[Sheet]) -> tuple[Any, ...]:
     """Return layout, placing, height, weight, cosine, lowest and highest of sheets."""
     around = np.ones((2 * AROUND + 1,) * 2, np.uint8)
     sizes = [sheet.height.shape for sheet in sheets]
