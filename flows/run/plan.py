@@ -25,7 +25,7 @@ from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
 from flows.stages.surface import Cloud, Elevation, Surface
-from flows.stages.terrain import Terrain
+from flows.stages.terrain import AboveGround, Terrain
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.places import refuse_several_places, settle
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
@@ -42,6 +42,7 @@ STAGES: tuple[type[Stage], ...] = (
     Surface,
     Elevation,
     Terrain,
+    AboveGround,
     Orthomosaic,
     Cloud,
     Model,
@@ -60,7 +61,7 @@ def stages_for(
     for.
     """
     preview = quality == Quality.FAST
-    left_out: tuple[type[Stage], ...] = (Terrain, Cloud, Model) if preview else ()
+    left_out: tuple[type[Stage], ...] = (Terrain, AboveGround, Cloud, Model) if preview else ()
     if not model:
         left_out = (*left_out, Model)
     stages = tuple(stage for stage in STAGES if stage not in left_out)

@@ -26,6 +26,7 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "surface",
         "elevation",
         "terrain",
+        "above_ground",
         "orthomosaic",
         "cloud",
         "model",
