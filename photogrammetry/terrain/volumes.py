@@ -333,10 +333,10 @@ def _closed(height: Float, sigma: Float, known: Mask, cell_m: float) -> tuple[Fl
         return height, doubt
     middle = float(np.nanmedian(height))
     filled = fill_gaps(np.where(known, height - middle, 0).astype(np.float32), known)
-    closed: Float = np.where(known, height, filled.astype(np.float64) + middle)
+    closed = np.where(known, height, filled.astype(np.float64) + middle)
     away = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    grown: Float = np.hypot(usual, DOUBT_SLOPE * cell_m * away.astype(np.float64))
-    return closed, np.asarray(np.where(known, doubt, grown), np.float64)
+    grown = np.hypot(usual, DOUBT_SLOPE * cell_m * away.astype(np.float64))
+    return closed.astype(np.float64), np.where(known, doubt, grown).astype(np.float64)
 
 
 def _excess(above: Float, sigma: Float) -> Float:
@@ -349,9 +349,9 @@ def _excess(above: Float, sigma: Float) -> Float:
 def _offsets(shape: tuple[int, int], cell_m: float) -> tuple[Float, Float]:
     """Return how far cells lie east (cols,) and north (rows, 1) of the middle of their window."""
     rows, cols = shape
-    x = (np.arange(cols) - (cols - 1) / 2) * cell_m
-    y = ((rows - 1) / 2 - np.arange(rows)) * cell_m
-    return x, y[:, None]
+    x: Float = np.arange(cols, dtype=np.float64)
+    y: Float = np.arange(rows, dtype=np.float64)
+    return (x - (cols - 1) / 2) * cell_m, ((rows - 1) / 2 - y[:, None]) * cell_m
 
 
 def _length_together(off: Float, step_m: float) -> float:
