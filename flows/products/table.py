@@ -95,7 +95,7 @@ class Product:
     def media_type(self) -> str:
         """IANA media type, for the catalogue."""
         if self.kind is Kind.CLOUD:
-            return "application/vnd.laszip"
+            return f"application/vnd.laszip{'+copc' if '.copc.' in self.file else ''}"
         if self.kind is Kind.MODEL:
             return "model/gltf-binary"
         if self.kind is Kind.LINES:
@@ -228,7 +228,14 @@ CONTOURS = Product(
 CLOUD = Product(
     file="cloud.laz",
     title="Point cloud",
-    purpose="The surface as coloured points with normals, for CloudCompare and its like.",
+    purpose="The surface as coloured points with normals, and whether each is ground, a plant or a "
+    "building; for CloudCompare and its like.",
+    kind=Kind.CLOUD,
+)
+CLOUD_COPC = Product(
+    file="cloud.copc.laz",
+    title="Point cloud in levels",
+    purpose="The point cloud as COPC, of which QGIS and web viewers read only what they show.",
     kind=Kind.CLOUD,
 )
 MODEL = Product(
@@ -253,6 +260,7 @@ PRODUCTS = (
     HEIGHT_ABOVE_GROUND,
     HEIGHT_ABOVE_GROUND_SIGMA,
     CLOUD,
+    CLOUD_COPC,
     MODEL,
 )
 ON_REQUEST = (SLOPE, CONTOURS)

@@ -24,7 +24,7 @@ from flows.stages.model import Model
 from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
-from flows.stages.surface import Cloud, Elevation, Surface
+from flows.stages.surface import Cloud, CloudLevels, Elevation, Surface
 from flows.stages.terrain import AboveGround, Terrain
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.places import refuse_several_places, settle
@@ -45,6 +45,7 @@ STAGES: tuple[type[Stage], ...] = (
     AboveGround,
     Orthomosaic,
     Cloud,
+    CloudLevels,
     Model,
 )
 """Of the map of any survey, in their order."""
@@ -61,7 +62,9 @@ def stages_for(
     for.
     """
     preview = quality == Quality.FAST
-    left_out: tuple[type[Stage], ...] = (Terrain, AboveGround, Cloud, Model) if preview else ()
+    left_out: tuple[type[Stage], ...] = ()
+    if preview:
+        left_out = (Terrain, AboveGround, Cloud, CloudLevels, Model)
     if not model:
         left_out = (*left_out, Model)
     stages = tuple(stage for stage in STAGES if stage not in left_out)

@@ -9,7 +9,7 @@ from flows.engine.cost import Quality
 from flows.run.plan import BAND_STAGES, STAGES, stages_for
 from flows.stages.model import Model
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
-from flows.stages.surface import Cloud
+from flows.stages.surface import Cloud, CloudLevels
 from flows.stages.terrain import AboveGround, Terrain
 from photogrammetry.ortho.mosaic import BandLayer
 from photogrammetry.views import View
@@ -85,7 +85,7 @@ def test_a_map_of_colour_photographs_has_no_reflectance_stage():
 
 def test_a_preview_is_of_surface_and_picture_alone():
     assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {
-        *(Terrain, AboveGround, Cloud, Model),
+        *(Terrain, AboveGround, Cloud, CloudLevels, Model),
     }
 
 
