@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -253,7 +254,9 @@ def _write_lines(
     import pyogrio
     import shapely
 
-    with replacing(path) as temporary, _undated():
+    with replacing(path) as temporary, _undated(), warnings.catch_warnings():
+        # A map without a place has no CRS, and is told so elsewhere.
+        warnings.filterwarnings("ignore", "'crs' was not provided")
         pyogrio.raw.write(
             temporary,
             shapely.to_wkb(shapes),

@@ -203,6 +203,7 @@ def _columns(
     if split == 0:
         yield iter([reader.read_points(-1).array])
         return
+    scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="columns-", dir=scratch) as folder:
         names: set[tuple[int, int]] = set()
         for record in reader.chunk_iterator(READ_POINTS):

@@ -30,7 +30,7 @@ from flows.run.publish import publish, publish_map, remember_map
 from flows.run.request import TerrainOptions
 from flows.run.terrain import make_terrain, measure_in_polygons
 from flows.stages.surface import Elevation
-from flows.stages.terrain import AboveGround, ContourLines, Slope, Terrain
+from flows.stages.terrain import AboveGround, ContourLines, Slope, Terrain, _write_lines
 from tmp.captures import write_captures
 from tmp.errors import InputError
 from tmp.geo.rasters import read_grid
@@ -176,6 +176,13 @@ def test_contours_are_the_same_whatever_the_tiles(
         shapely.hausdorff_distance(shapely.multilinestrings(whole), shapely.multilinestrings(tiled))
         < 0.3 * 0.25
     )
+
+
+def test_a_map_without_a_place_has_contours_without_one(tmp_path: Path) -> None:
+    path, line = tmp_path / "contours.gpkg", shapely.linestrings([[0, 0], [1, 1]])
+    _write_lines(path, np.array([line], object), np.array([2.0]), np.array([True]), None)
+    meta, _, _, (heights, bold) = pyogrio.raw.read(path)
+    assert (meta["crs"], heights.tolist(), bold.tolist()) == (None, [2.0], [1])
 
 
 def test_the_slope_is_that_of_the_ground(mapped: MapRecord) -> None:
