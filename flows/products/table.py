@@ -198,7 +198,7 @@ HEIGHT_ABOVE_GROUND = Product(
     kind=Kind.FIXED,
     bands=("height above ground",),
     unit="m",
-    ramp="plain",
+    ramp="rising",
     steps=(0.0, 0.25, 0.5, 1.0, 3.0, 10.0),
 )
 HEIGHT_ABOVE_GROUND_SIGMA = Product(
@@ -216,7 +216,7 @@ SLOPE = Product(
     kind=Kind.FIXED,
     bands=("slope",),
     unit="°",
-    ramp="plain",
+    ramp="rising",
     steps=(0.0, 5.0, 10.0, 20.0, 35.0, 60.0),
 )
 CONTOURS = Product(
