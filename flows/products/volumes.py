@@ -42,6 +42,8 @@ NAMED = ("name", "label", "id", "title")
 """Columns that may say what a polygon is called, the first one that is there."""
 METRES = ("", "m", "metre", "metres", "meter", "meters")
 UNKNOWN = "unknown"
+MOST_NOTES = 12
+"""That are told of single polygons."""
 RECEIVERS = 9
 """Photographs beyond which more do not better the mean of their positions' errors."""
 
@@ -139,7 +141,12 @@ def measure_volumes(
     )
     if all(row.volume is None for row in rows):
         raise InputError(f"{zones.source}: no polygon has a volume; {rows[0].name} {rows[0].base}")
-    return Volumes(zones=zones, rows=rows, surface=surface, notes=(*notes, *_notes(rows, scale)))
+    notes += _notes(rows)
+    if len(notes) > MOST_NOTES:
+        left = len(notes) - MOST_NOTES
+        notes = [*notes[:MOST_NOTES], f"and {left} more such notes; {CSV} has the figures"]
+    notes += _general_notes(scale, grid.cell_m)
+    return Volumes(zones=zones, rows=rows, surface=surface, notes=tuple(notes))
 
 
 def _names(zones: Zones) -> list[str]:
@@ -382,8 +389,25 @@ def _scale_of(products_dir: Path) -> Scale:
     )
 
 
-def _notes(rows: Sequence[Row], scale: Scale) -> list[str]:
-    """Say what to mind of volumes."""
+def _general_notes(scale: Scale, cell_m: float) -> list[str]:
+    """Say what to mind of all volumes of a map."""
+    from photogrammetry.terrain.volumes import RANGES
+
+    lengths = " and ".join(f"{reach * cell_m:.2g}" for _, reach in RANGES)
+    notes = [
+        f"errors of heights are taken to go together over {lengths} m, as measured against the "
+        "rehearsed farm's exact ground"
+    ]
+    if scale.sigma > 0.01:
+        notes.append(
+            f"the map's own scale is part of every ±: {100 * scale.sigma:.2g} % of a volume; it is "
+            "the same for all of them, and falls out where they are compared within this map"
+        )
+    return notes
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """Say what to mind of each volume."""
     notes = []
     for row in rows:
         volume = row.volume
@@ -401,15 +425,21 @@ def _notes(rows: Sequence[Row], scale: Scale) -> list[str]:
             )
         if volume.base_sigma_m3 > volume.heights_sigma_m3 and "plane" in row.base:
             notes.append(
-                f"{row.name}: {row.base}; that is ± {volume.base_sigma_m3:.2g} m³ of it, and less "
-                "where the edge is drawn on even ground"
+                f"{row.name}: {row.base}; that is ± {_short(volume.base_sigma_m3)} m³ of it, and "
+                "less where the edge is drawn on even ground"
             )
-    if scale.sigma > 0.01:
-        notes.append(
-            f"the map's own scale is part of every ±: {100 * scale.sigma:.2g} % of a volume; it is "
-            "the same for all of them, and falls out where they are compared within this map"
-        )
     return notes
+
+
+def _short(value: float) -> str:
+    """Return a figure with two digits, or whole.
+
+    Examples
+    --------
+    >>> _short(0.1234), _short(45678.9)
+    ('0.12', '45,679')
+    """
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
 
 
 def write_volumes(found: Volumes, products_dir: Path) -> tuple[Path, Path]:

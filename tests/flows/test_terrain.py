@@ -15,6 +15,7 @@ import rasterio
 import shapely
 from affine import Affine
 from click.testing import CliRunner
+from pyproj import Transformer
 from rasterio.warp import Resampling, reproject, transform_bounds
 from shapely import Point, Polygon, box
 
@@ -360,6 +361,22 @@ def test_the_terrain_below_its_own_surface_is_no_volume(mapped: MapRecord, tmp_p
     assert not any("heights count from" in note for note in found.notes)
     ground = measure_volumes(polygons, products, base="lowest", surface=Surface.DTM)
     assert ground.rows[0].volume.fill_m3 == pytest.approx(0, abs=0.01)
+
+
+def test_polygons_may_be_kml(mapped: MapRecord, tmp_path: Path) -> None:
+    x, y = middle(mapped)
+    to_wgs84 = Transformer.from_crs("EPSG:32627", "EPSG:4326", always_xy=True).transform
+    ring = shapely.get_coordinates(Point(x, y).buffer(5))
+    corners = " ".join(f"{lon:.9f},{lat:.9f}" for lon, lat in zip(*to_wgs84(*ring.T), strict=True))
+    file = tmp_path / "heap.kml"
+    file.write_text(
+        '<?xml version="1.0"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark>'
+        "<name>heap</name><Polygon><outerBoundaryIs><LinearRing><coordinates>"
+        f"{corners}</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></Document></kml>"
+    )
+    (row,) = measure_in_polygons(mapped.survey, file).found.rows
+    assert row.name == "heap"
+    assert row.volume.area_m2 == pytest.approx(shapely.area(Point(x, y).buffer(5)), rel=0.001)
 
 
 def test_one_bad_polygon_does_not_spoil_the_others(mapped: MapRecord, tmp_path: Path) -> None:
