@@ -25,6 +25,7 @@ from flows.products.table import DSM, DSM_SIGMA, DTM, DTM_SIGMA
 from flows.products.zones import Zones, shapes_on_map
 from tmp.errors import InputError
 from tmp.files import read_json, replacing
+from tmp.geo.drawings import parts_of
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import open_elevation, read_grid
 
@@ -125,6 +126,8 @@ def measure_volumes(
         if surface is Surface.DTM and (products_dir / DSM.file).exists():
             said = "a preview has no bare ground; map with --quality normal, or take --surface dsm"
         raise InputError(f"{path}: no such product yet; {said}")
+    if not sigma_path.exists():
+        raise InputError(f"{sigma_path}: is missing; 'tmp map' puts it back")
     if read_grid(path).crs is None:
         raise InputError(
             f"{path}: the map has no scale, so nothing in it is a volume; photographs with "
@@ -172,7 +175,10 @@ def _row(
 ) -> Row:
     """Measure one polygon; says why where it cannot be."""
     try:
-        if shapely.area(shape) <= 0 or not shape.intersects(shapely.box(*grid.bounds)):
+        if not np.isfinite(shape.bounds).all():
+            raise InputError("has no place in the map's CRS")
+        shape = shapely.MultiPolygon(parts_of(shape))  # mending a crossing may leave lines
+        if shape.area <= 0 or not shape.intersects(shapely.box(*grid.bounds)):
             raise InputError("lies beside the map")
         volume, said = _measure(shape, path, sigma_path, grid, base, scale)
     except InputError as error:
@@ -453,10 +459,7 @@ def write_volumes(found: Volumes, products_dir: Path) -> tuple[Path, Path]:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows([{key: _cell(value) for key, value in row.items()} for row in rows])
-    shapes = [
-        shape if shape.geom_type == "MultiPolygon" else shapely.MultiPolygon([shape])
-        for shape in found.zones.shapes
-    ]
+    shapes = [shapely.MultiPolygon(parts_of(shape)) for shape in found.zones.shapes]
     columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
     columns |= {
         key: values for key, values in found.zones.columns.items() if key.lower() not in columns

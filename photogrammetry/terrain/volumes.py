@@ -84,7 +84,9 @@ class Rim:
                 f"only {100 * known.mean():.0f} % of its edge has a height to lay a base on; "
                 "draw it over measured ground, or give a surface with --base FILE"
             )
-        sigma = np.where(np.isfinite(self.sigma), self.sigma, np.nanmedian(self.sigma))
+        sure = np.isfinite(self.sigma)
+        usual = float(np.median(self.sigma[sure])) if sure.any() else 0.0
+        sigma = np.where(sure, self.sigma, usual)
         return Rim(x=self.x[known], y=self.y[known], height=self.height[known], sigma=sigma[known])
 
 

@@ -391,6 +391,15 @@ def test_one_bad_polygon_does_not_spoil_the_others(mapped: MapRecord, tmp_path: 
     assert csv_path.read_text(encoding="utf-8").splitlines()[2].startswith("far,,,")
 
 
+def test_a_polygon_that_crosses_itself_counts_once(mapped: MapRecord, tmp_path: Path) -> None:
+    x, y = middle(mapped)
+    bow = Polygon([(x - 4, y - 4), (x + 4, y + 4), (x + 4, y - 4), (x - 4, y + 4), (x - 9, y + 4)])
+    file = write_polygons(tmp_path / "bow.gpkg", {"bow": bow})
+    found = measure_volumes(read_zones(file), mapped.survey.products_dir)
+    assert found.rows[0].volume.area_m2 == pytest.approx(shapely.make_valid(bow).area, rel=0.001)
+    write_volumes(found, tmp_path)
+
+
 def test_volumes_are_refused_in_one_line(
     mapped: MapRecord, unscaled: MapRecord, tmp_path: Path
 ) -> None:
