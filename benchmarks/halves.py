@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from flows.demo import spread
 from flows.products.table import DSM, DSM_SIGMA, DSM_VIEWS
+from photogrammetry.terrain.volumes import correlation
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -146,7 +147,39 @@ def compare(fixed: Surface, moving: Surface) -> None:
         np.hypot(moving.sigma[measured], its_sigma),
         moving.views[measured],
     )
+    sure = both & known & ground & its_ground
+    left = np.full(moving.height.shape, np.nan)
+    left[measured] = np.where(sure, difference, np.nan) / np.hypot(
+        moving.sigma[measured], its_sigma
+    )
+    print_correlation(left)
     judge(found.nmad <= MOST_CELLS * cell_m, "NMAD of 2 cells or less on open ground")
+
+
+def print_correlation(left: Float32) -> None:
+    """Print how differences (rows, cols), in their own doubt, go together, as volumes count it."""
+    known = np.isfinite(left)
+    near = np.clip(np.where(known, left - np.median(left[known]), 0), -4, 4)
+    size = [2 * side for side in left.shape]
+    together, pairs = (
+        np.fft.irfft2(np.abs(np.fft.rfft2(layer, size)) ** 2, size)
+        for layer in (near, known.astype(float))
+    )
+    row, col = (np.minimum(np.arange(n), n - np.arange(n)) for n in size)
+    apart = np.hypot(row[:, None], col)
+    enough = pairs > 0.5
+    steps = (1, 2, 3, 5, 10, 20, 45)
+    found = []
+    for step in steps:
+        ring = (np.abs(apart - step) < 0.5) & enough
+        found.append(together[ring].sum() / pairs[ring].sum())
+    whole = together[0, 0] / pairs[0, 0]
+    for said, values in (
+        ("go together over cells", steps),
+        ("  correlation", np.round(np.array(found) / whole, 2)),
+        ("  taken for volumes", np.round(correlation(np.array(steps, float)), 2)),
+    ):
+        print(f"{said:24s} " + " ".join(f"{value:>5}" for value in values))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -198,8 +198,8 @@ class ContourLines(Stage):
         space = self.space
         source = space.inputs["terrain"] / DTM.file
         grid = read_grid(source)
-        low, high, sigma_m = _relief(source, space.inputs["terrain"] / DTM_SIGMA.file)
-        interval_m = space.options["interval_m"] or choose_interval(high - low, sigma_m)
+        low, high, relief_m, sigma_m = _relief(source, space.inputs["terrain"] / DTM_SIGMA.file)
+        interval_m = space.options["interval_m"] or choose_interval(relief_m, sigma_m)
         heights = contour_heights(low, high, interval_m)
 
         def draw(tile: Tile) -> Mapping[float, Sequence[NDArray[np.float64]]]:
@@ -228,19 +228,24 @@ def read_known(path: Path, tile: Tile) -> NDArray[np.float32]:
     return values
 
 
-def _relief(heights: Path, sigmas: Path) -> tuple[float, float, float]:
-    """Return the lowest and highest height, and the median standard deviation."""
+def _relief(heights: Path, sigmas: Path) -> tuple[float, float, float, float]:
+    """Return the lowest and highest height, the relief, and the median standard deviation.
+
+    The relief is that of all but a hundredth of the ground at either end.
+    """
     grid = read_grid(heights)
-    low, high, doubts = np.inf, -np.inf, []
+    low, high, doubts, some = np.inf, -np.inf, [], []
     for tile in grid.tiles(TILE_CELLS):
         values = read_known(heights, tile)
         known = np.isfinite(values)
         if known.any():
             low, high = min(low, float(values[known].min())), max(high, float(values[known].max()))
             doubts.append(read_known(sigmas, tile)[known][::16])
+            some.append(values[known][::16])
     if not doubts:
-        return 0.0, 0.0, 0.0
-    return low, high, float(np.nanmedian(np.concatenate(doubts)))
+        return 0.0, 0.0, 0.0, 0.0
+    ends = np.percentile(np.concatenate(some), (1, 99))
+    return low, high, float(np.ptp(ends)), float(np.nanmedian(np.concatenate(doubts)))
 
 
 def _write_lines(
