@@ -195,11 +195,11 @@ def _measure(
     times = max(1, math.ceil(math.sqrt(tile.rows * tile.cols / MOST_CELLS)))
     window = grid.window(tile).coarser(times)
     height, sigma = (_read(one, grid, tile, window) for one in (path, sigma_path))
-    share = _share_within(shape, window)
+    share = share_within(shape, window)
     if base == BaseKind.PLANE:
-        laid = plane_through(_rim(shape, window, height, sigma), window.shape, window.cell_m)
+        laid = plane_through(rim_of(shape, window, height, sigma), window.shape, window.cell_m)
     elif base == BaseKind.LOWEST:
-        rim = _rim(shape, window, height, sigma)
+        rim = rim_of(shape, window, height, sigma)
         laid = lowest_of(rim, window.shape, cell_m=grid.cell_m, tilt_rad=scale.tilt_rad)
     else:
         laid = _base_of(Path(base), window, path.parent, scale)
@@ -235,7 +235,7 @@ def _read(path: Path, grid: Grid, tile: Tile, window: Grid) -> Float:
     return values
 
 
-def _share_within(shape: shapely.Geometry, window: Grid) -> Float:
+def share_within(shape: shapely.Geometry, window: Grid) -> Float:
     """Return the share of each cell of a window that lies in a polygon (rows, cols).
 
     Of cells on its edge it is exact (Baston's exactextract).
@@ -254,7 +254,7 @@ def _share_within(shape: shapely.Geometry, window: Grid) -> Float:
     return share.reshape(window.shape)
 
 
-def _rim(shape: shapely.Geometry, window: Grid, height: Float, sigma: Float) -> Rim:
+def rim_of(shape: shapely.Geometry, window: Grid, height: Float, sigma: Float) -> Rim:
     """Return the heights along a polygon's edge, a cell apart; no closer where cells overlap."""
     from scipy.ndimage import map_coordinates
 
