@@ -14,6 +14,7 @@ from tmp.errors import InputError
 from tmp.files import nearest
 
 if TYPE_CHECKING:
+    from flightplan.rehearsal.farm import Rehearsal
     from flightplan.rehearsal.photographs import Gnss
     from flightplan.rehearsal.planned import FlownPlan
     from tmp.progress import Track
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 PHOTOGRAPHS = "rehearsal"
 """Folder of a survey that the rehearsed photographs of its plan go into."""
+FARM_ONLY = ("second_height", "oblique", "nir")
+"""Options that say what to fly over the farm."""
 
 
 @click.command(
@@ -37,6 +40,11 @@ PHOTOGRAPHS = "rehearsal"
     help="Errors of the recorded positions: 2 m (3 m in height), or 2 cm.",
 )
 @click.option("--farm", is_flag=True, help="Rehearse an invented farm; SURVEY is a new folder.")
+@click.option(
+    "--hamlet",
+    is_flag=True,
+    help="Rehearse an invented hamlet from above and four sides; SURVEY is a new folder.",
+)
 @click.option("--second-height", is_flag=True, help="Add cross lines at 1.35 times the height.")
 @click.option("--oblique", is_flag=True, help="Add lines that look 28° ahead.")
 @click.option("--nir", is_flag=True, help="Add a near infrared camera, and grey targets.")
@@ -51,8 +59,10 @@ PHOTOGRAPHS = "rehearsal"
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Threads to use.  [default: one per core]"
 )
-def rehearse(folder: Path, photos: bool, farm: bool, workers: int | None, **given: Any) -> None:
-    """Rehearse the plan of SURVEY, or, with --farm, a survey of an invented farm.
+def rehearse(
+    folder: Path, photos: bool, farm: bool, hamlet: bool, workers: int | None, **given: Any
+) -> None:
+    """Rehearse the plan of SURVEY, or, with --farm or --hamlet, a survey of an invented place.
 
     With a plan, its mission files are read as they are, edited or not, and what they would
     photograph is judged by what was asked.  --photos renders those photographs over the farm into
@@ -61,6 +71,9 @@ def rehearse(folder: Path, photos: bool, farm: bool, workers: int | None, **give
     With --farm, --second-height, --oblique, --nir and --scale say what to fly.  photos/ gets
     the photographs, with metadata as wrong as a drone's; truth/ gets the exact poses, surface,
     orthomosaic, NDVI and masks, and with --nir the grey targets on the ground.
+
+    The hamlet has houses with eaves, trees, a wall with an overhang, a thin pole and a car, for
+    models in three dimensions; its lines are its own, --gnss and --seed apply.
     """
     from tmp.lock import locked_survey
     from tmp.progress import bar
@@ -68,13 +81,20 @@ def rehearse(folder: Path, photos: bool, farm: bool, workers: int | None, **give
 
     threads = workers or os.cpu_count() or 1
     survey = Survey(folder=folder)
-    if farm:
+    if farm or hamlet:
         _refuse_used(survey)
+        if hamlet and (farm or any(given[name] for name in FARM_ONLY) or given["scale"] != 1):
+            raise InputError(
+                "--hamlet has lines of its own; leave --farm, --second-height, --oblique, --nir "
+                "and --scale out"
+            )
     elif not survey.plan_dir.is_dir():
         raise _no_plan(survey)
-    writes = photos or farm
+    writes = photos or farm or hamlet
     with locked_survey(survey, "'tmp rehearse'") if writes else nullcontext(), bar() as track:
-        if farm:
+        if hamlet:
+            _rehearse_hamlet(folder, given, threads, track)
+        elif farm:
             _rehearse_farm(folder, given, threads, track)
         else:
             _rehearse_plan(survey, photos, given, threads, track)
@@ -176,7 +196,17 @@ def _rehearse_farm(folder: Path, given: dict[str, Any], workers: int, track: Tra
         gnss=_gnss(given),
         **{name: given[name] for name in ("second_height", "oblique", "nir", "scale", "seed")},
     )
-    made = farm_rehearsal(folder, options, workers=workers, track=track)
+    _tell(farm_rehearsal(folder, options, workers=workers, track=track))
+
+
+def _rehearse_hamlet(folder: Path, given: dict[str, Any], workers: int, track: Track) -> None:
+    from flightplan.rehearsal.hamlet import HamletOptions, hamlet_rehearsal
+
+    options = HamletOptions(gnss=_gnss(given), seed=given["seed"])
+    _tell(hamlet_rehearsal(folder, options, workers=workers, track=track))
+
+
+def _tell(made: Rehearsal) -> None:
     click.echo(f"{len(made.shots)} photographs in {made.photos}")
     click.echo(f"truth in {made.truth}, {made.grid.cell_m * 100:g} cm cells, {made.grid.crs}")
 

@@ -176,7 +176,7 @@ def farm_rehearsal(
         If an option is out of range, or the folder already holds photographs.
     """
     options = options or FarmOptions()
-    _refuse_photographs(folder)
+    refuse_photographs(folder)
     farm = read_farm()
     if options.nir:
         farm = replace(farm, features=replace(farm.features, plates=PLATES))
@@ -191,7 +191,8 @@ def farm_rehearsal(
     )
 
 
-def _refuse_photographs(folder: Path) -> None:
+def refuse_photographs(folder: Path) -> None:
+    """Raise `InputError` where a rehearsal would be mixed with photographs that are there."""
     photos = folder / "photos"
     if photos.is_dir() and any(photos.iterdir()):
         raise InputError(f"{photos}: already holds files; move or delete the folder first")
@@ -222,11 +223,14 @@ def _render(
 
 
 def seen_bounds(
-    stations: list[Station], cameras: list[Camera], frame: LocalFrame
+    stations: Sequence[Station],
+    cameras: Sequence[Camera],
+    frame: LocalFrame,
+    lowest_m: float = LOWEST_GROUND_M,
 ) -> tuple[float, float, float, float]:
     """Return map bounds of all the ground that the photographs can see, with a margin.
 
-    The ground is taken to lie no more than `LOWEST_GROUND_M` below the world's origin.
+    The ground is taken to lie no more than `lowest_m` below the world's origin.
     """
     reached = []
     for camera in cameras:
@@ -235,7 +239,7 @@ def seen_bounds(
         for station in stations:
             pose = station.pose
             world = rays @ pose.rotation
-            fall = (pose.centre[2] + LOWEST_GROUND_M) / np.maximum(-world[:, 2], 0.2)
+            fall = (pose.centre[2] + lowest_m) / np.maximum(-world[:, 2], 0.2)
             reached.append(pose.centre + world * fall[:, None])
     return bounds_about(frame.map_from_world(np.concatenate(reached))[:, :2], 2.0)
 
@@ -268,7 +272,7 @@ def render_plan(
     InputError
         If the folder already holds photographs.
     """
-    _refuse_photographs(folder)
+    refuse_photographs(folder)
     farm = read_farm()
     frame, camera = farm_frame(farm), plan.camera.camera()
     stations = flown(

@@ -1,4 +1,4 @@
-"""What stands on the rehearsal's ground: walls, a house, boulders, a stream, read from a file.
+"""What stands on the rehearsal's ground: walls, houses, trees, a stream, read from a file.
 
 The file gives metres from the terrain's south-west corner, x east and y north.  A survey larger
 than the terrain is laid over mirrored copies of it, so that ground and features go on without a
@@ -74,14 +74,94 @@ class House:
     length_m: float
     width_m: float
     eaves_m: float
-    """Height of the eaves above the lowest ground at the house."""
+    """Height of the roof over the long walls, above the lowest ground at the house."""
     ridge_m: float
     heading_deg: float
+    overhang_m: float = 0.0
+    """How far the roof stands out over all four walls; its eaves are lower by as much of its fall.
+
+    A roof that stands out is a slab; one that does not closes the house.
+    """
+    walls: str = "boards"
+    """What the walls are of, see `flightplan.rehearsal.solids.bodies.MATERIALS`."""
+    roof: str = "iron"
 
     @property
     def outline(self) -> Float:
         """Corners of the footprint, (4, 2), in the frame of `centre`."""
         return _rectangle(self.centre, self.length_m, self.width_m, self.heading_deg)
+
+    @property
+    def roof_outline(self) -> Float:
+        """Corners of the house as seen from above, (4, 2), in the frame of `centre`."""
+        more = 2 * self.overhang_m
+        return _rectangle(self.centre, self.length_m + more, self.width_m + more, self.heading_deg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A box, or one that narrows upwards: a wall, a slab that stands out of it, part of a car."""
+
+    centre: Float
+    length_m: float
+    """At its bottom, along the heading."""
+    width_m: float
+    heading_deg: float
+    bottom_m: float
+    """Height above the ground at `foot`; of things that stand on the ground below 0."""
+    top_m: float
+    foot: Float
+    """The place on whose ground it stands, with others."""
+    kind: str
+    """``wall``, ``overhang`` or ``car``."""
+    material: str
+    taper_m: float = 0.0
+    """How far each side leans in from bottom to top."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A crown, which is an ellipsoid, on a round trunk."""
+
+    centre: Float
+    trunk_m: float
+    """Diameter of the trunk."""
+    crown_m: tuple[float, float]
+    """Diameter of the crown along the heading and across it."""
+    bottom_m: float
+    """Height of the crown's lowest point above the ground at `centre`."""
+    top_m: float
+    heading_deg: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pole:
+    """An upright round pole."""
+
+    centre: Float
+    diameter_m: float
+    height_m: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bush:
+    """The upper half of an ellipsoid on the ground."""
+
+    centre: Float
+    length_m: float
+    width_m: float
+    height_m: float
+    heading_deg: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grass:
+    """A round patch of tall grass above the ground, in tufts."""
+
+    centre: Float
+    radius_m: float
+    height_m: float
+    """Of the highest tufts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +187,20 @@ def _rectangle(centre: Float, length_m: float, width_m: float, heading_deg: floa
     return np.asarray(centre + signs[:, :1] * along * length_m + signs[:, 1:] * across * width_m)
 
 
-T = TypeVar("T", LineFeature, RoundFeature, Boulder, Trench, House, Plate)
+T = TypeVar(
+    "T",
+    LineFeature,
+    RoundFeature,
+    Boulder,
+    Trench,
+    House,
+    Plate,
+    Block,
+    Tree,
+    Pole,
+    Bush,
+    Grass,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +216,11 @@ class FarmFeatures:
     trenches: tuple[Trench, ...] = ()
     houses: tuple[House, ...] = ()
     plates: tuple[Plate, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    trees: tuple[Tree, ...] = ()
+    poles: tuple[Pole, ...] = ()
+    bushes: tuple[Bush, ...] = ()
+    grass: tuple[Grass, ...] = ()
     homefields: tuple[Float, ...] = ()
     """Outlines of the manured, greener land, each (N, 2)."""
 
@@ -186,7 +284,7 @@ def _mapped(features: FarmFeatures, place: Callable[[Float], Float], turn: float
     def turned(item: T) -> T:
         changes: dict[str, Any] = {}
         for name in item.__dataclass_fields__:
-            if name in ("centre", "line"):
+            if name in ("centre", "line", "foot"):
                 changes[name] = place(getattr(item, name))
             elif name == "heading_deg":
                 changes[name] = turn * getattr(item, name)
@@ -200,18 +298,21 @@ def _mapped(features: FarmFeatures, place: Callable[[Float], Float], turn: float
     return FarmFeatures(**mapped, homefields=tuple(map(place, features.homefields)))
 
 
-def read_farm() -> Farm:
-    """Read the farm in `sample_data`.
+def read_farm(name: str = "farm") -> Farm:
+    """Read a piece of country in `sample_data`: ``farm`` or ``hamlet``.
 
     Raises
     ------
     InputError
-        If the description lacks an entry or has one of the wrong kind.
+        If there is none of that name, or its description lacks an entry or has one of the wrong
+        kind.
     """
     sample = files("sample_data")
-    description = sample.joinpath("farm.json")
+    description = sample.joinpath(f"{name}.json")
+    if not description.is_file():
+        raise InputError(f"{description}: is not there; give 'farm' or 'hamlet'")
     given: dict[str, Any] = json.loads(description.read_text(encoding="utf-8"))
-    with rasterio.open(str(sample.joinpath("farm_terrain.tif"))) as raster:
+    with rasterio.open(str(sample.joinpath(f"{name}_terrain.tif"))) as raster:
         heights, bounds = raster.read(1), raster.bounds
         crs, cell_m = raster.crs.to_string(), raster.res[0]
     try:
@@ -232,6 +333,10 @@ def read_farm() -> Farm:
         ) from error
 
 
+PLACES = ("centre", "foot")
+"""Entries that are places."""
+
+
 def _features(given: dict[str, Any]) -> FarmFeatures:
     def strip(entry: dict[str, Any]) -> LineFeature:
         return LineFeature(
@@ -240,16 +345,23 @@ def _features(given: dict[str, Any]) -> FarmFeatures:
             height_m=entry.get("height_m", entry.get("depth_m", 0.0)),
         )
 
-    kinds = {
+    kinds: dict[str, Any] = {
         "mounds": RoundFeature,
         "bare": RoundFeature,
         "boulders": Boulder,
         "trenches": Trench,
         "houses": House,
+        "blocks": Block,
+        "trees": Tree,
+        "poles": Pole,
+        "bushes": Bush,
+        "grass": Grass,
     }
+    always = ("mounds", "bare", "boulders", "trenches", "houses")
     placed: dict[str, Any] = {
         name: tuple(
-            kind(**{**one, "centre": np.array(one["centre"], float)}) for one in given[name]
+            kind(**one | {place: np.array(one[place], float) for place in PLACES if place in one})
+            for one in (given[name] if name in always else given.get(name, ()))
         )
         for name, kind in kinds.items()
     }

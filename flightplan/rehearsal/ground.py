@@ -19,6 +19,7 @@ from flightplan.rehearsal.features import (
     Boulder,
     Farm,
     FarmFeatures,
+    Grass,
     LineFeature,
     Plate,
     RoundFeature,
@@ -81,6 +82,34 @@ def octaves(x: float, y: float, wavelength_m: float, count: int, seed: int) -> f
 
 
 @njit(cache=True, nogil=True)
+def value_noise_3(x: float, y: float, z: float, seed: int) -> float:
+    """Return smooth noise of unit wavelength in space, as `value_noise` does in the plane."""
+    k = math.floor(z)
+    w = z - k
+    w = w * w * (3.0 - 2.0 * w)
+    # Each level is a plane of its own; a prime keeps levels and octaves from sharing seeds.
+    below, above = value_noise(x, y, seed + 7919 * k), value_noise(x, y, seed + 7919 * (k + 1))
+    return below + w * (above - below)
+
+
+@njit(cache=True, nogil=True)
+def octaves_3(
+    place: tuple[float, float, float], wavelength_m: float, count: int, seed: int
+) -> float:
+    """Return the sum of `count` octaves of noise at a place in space, as `octaves` does."""
+    total = 0.0
+    u, v, w = place[0] / wavelength_m, place[1] / wavelength_m, place[2] / wavelength_m
+    for octave in range(count):
+        total += value_noise_3(u, v, w, seed + octave)
+        u, v, w = (
+            1.6 * u - 1.2 * v + 17.3,
+            0.72 * u + 0.96 * v - 1.6 * w + 5.1,
+            0.96 * u + 1.28 * v + 1.2 * w + 3.7,
+        )
+    return total / math.sqrt(count)
+
+
+@njit(cache=True, nogil=True)
 def scattered(x: float, y: float, cell_m: float, seed: int) -> tuple[float, float]:
     """Return the distance to the nearest of randomly scattered points, and that point's number.
 
@@ -119,6 +148,8 @@ class Shape:
     """0, `BOULDER` or `TRENCH`."""
     plate: F32
     """Reflectance of the plates that lie on the ground, 0 elsewhere."""
+    grass: F32
+    """How much of the height is tall grass."""
 
 
 def shape_ground(farm: Farm, features: FarmFeatures, grid: Grid) -> Shape:
@@ -139,7 +170,22 @@ def shape_ground(farm: Farm, features: FarmFeatures, grid: Grid) -> Shape:
     plates = np.zeros(grid.shape, np.float32)
     for plate in features.plates:
         _lay_plate(height, plates, plate, grid)
-    return Shape(height=height, wall=wall, stream=stream, path=path, stone=stone, plate=plates)
+    # Where none grows, one zero stands for all.
+    grass: F32 = np.broadcast_to(np.float32(0), grid.shape)
+    if features.grass:
+        grass = np.zeros(grid.shape, np.float32)
+        for patch in features.grass:
+            _sow_grass(grass, patch, grid)
+        height += grass
+    return Shape(
+        height=height,
+        wall=wall,
+        stream=stream,
+        path=path,
+        stone=stone,
+        plate=plates,
+        grass=grass,
+    )
 
 
 def _bare_terrain(farm: Farm, grid: Grid) -> F32:
@@ -273,3 +319,28 @@ def _lay_plate(height: F32, plates: F32, plate: Plate, grid: Grid) -> None:
     if inside.any():
         height[window][inside] = height[window].max(where=inside, initial=-np.inf)
         plates[window][inside] = np.float32(plate.reflectance)
+
+
+def _sow_grass(grass: F32, patch: Grass, grid: Grid) -> None:
+    if (found := _window(patch.centre, 1.3 * patch.radius_m, grid)) is None:
+        return
+    window, east, north = found
+    grown = np.empty(east.shape, np.float32)
+    place = (patch.centre[0] % 10000.0, patch.centre[1] % 10000.0)
+    _grow(grown, east, north, place, patch.radius_m)
+    grass[window] = np.maximum(grass[window], patch.height_m * grown)
+
+
+@njit(cache=True, nogil=True)
+def _grow(grown: F32, east: F64, north: F64, place: tuple[float, float], radius_m: float) -> None:
+    """Fill the height of grass, 0 … 1: round tufts of 0.3 m that thin out towards the edge."""
+    for row in range(grown.shape[0]):
+        for col in range(grown.shape[1]):
+            x, y = east[row, col], north[row, col]
+            there_x, there_y = place[0] + x, place[1] + y
+            ragged = 0.3 * octaves(there_x, there_y, 2.3, 3, 73)
+            edge = min(max(4.0 * (1.0 - math.hypot(x, y) / radius_m + ragged), 0.0), 1.0)
+            distance, number = scattered(there_x, there_y, 0.3, 74)
+            tuft = max(1.0 - (distance / 0.75) ** 2, 0.0)
+            rough = 0.15 * octaves(there_x, there_y, 0.2, 2, 77)
+            grown[row, col] = max(edge * (0.25 + 0.6 * tuft * (0.4 + 0.6 * number) + rough), 0.0)

@@ -90,17 +90,26 @@ def paint_ground(
 
 
 def illuminate_ground(
-    layers: NDArray[np.uint16], height: F32, top: F32, light: F64, grid: Grid, *, workers: int
+    layers: NDArray[np.uint16],
+    height: F32,
+    top: F32,
+    light: F64,
+    grid: Grid,
+    *,
+    shaded: NDArray[np.uint8] | None = None,
+    workers: int,
 ) -> None:
     """Turn reflectance (rows, cols, 5) into radiance in place: sunlight, shadows, open sky.
 
     `height` is the ground's, `top` that of the highest surface, which casts the shadows, both
-    (rows, cols); `light` is from `sun_and_sky`.
+    (rows, cols); `light` is from `sun_and_sky`.  What else is shaded, `shaded` says by four bits,
+    one for each quarter of a cell.
     """
     upper = upper_bounds(top)
+    bits = np.broadcast_to(np.uint8(0), height.shape) if shaded is None else shaded
 
     def finish(rows: tuple[int, int]) -> None:
-        _illuminate(layers, height, top, upper, light, grid.cell_m, rows)
+        _illuminate(layers, height, top, upper, bits, light, grid.cell_m, rows)
 
     for _ in map_threads(finish, _strips(grid), workers=workers):
         pass
@@ -206,6 +215,7 @@ def _illuminate(
     height: F32,
     top: F32,
     upper: F32,
+    shaded: NDArray[np.uint8],
     light: F64,
     cell_m: float,
     rows: tuple[int, int],
@@ -222,6 +232,10 @@ def _illuminate(
             lit = max((nx * light[0] + ny * light[1] + light[2]) / steep, 0.0)
             if lit > 0 and not _in_sun(top, upper, row, col, light, cell_m):
                 lit = 0.0
+            full = lit
+            for quarter in range(4):
+                if shaded[row, col] >> quarter & 1:
+                    lit -= 0.25 * full
             sky = 0.5 + 0.5 / steep
             for band in range(4):
                 radiance = layers[row, col, band] * (light[3 + band] * lit + light[7 + band] * sky)

@@ -31,6 +31,7 @@ from flightplan.rehearsal.camera import (
 )
 from flightplan.rehearsal.ray_tracing import BLOCK, Triple, photograph
 from flightplan.rehearsal.scene import Scene
+from flightplan.rehearsal.solids.pictures import photograph_solids
 from tmp.cameras import Camera, Pose
 from tmp.errors import InputError
 from tmp.files import replacing, write_json
@@ -221,10 +222,11 @@ def render(
     InputError
         If the photograph sees beyond the scene.
     """
-    lattice_from_cam, centre = _lattice_from_cam(scene, frame, station)
+    matrix, centre = lattice_from_cam(scene, frame, station.pose)
     out = np.zeros((camera.height_px, camera.width_px, BANDS[band]), np.float32)
     brown = (camera.k1, camera.k2, camera.p1, camera.p2, camera.k3)
-    patch = _patch_px(scene, camera, lattice_from_cam, centre)
+    lowest_m = float(scene.ground.height.min())
+    patch = 1 if scene.solids else _patch_px(scene, camera, matrix, centre)
     strip = LARGEST_PATCH_PX if sweep_m else camera.height_px
     misses = 0
     for row in range(0, camera.height_px, strip):
@@ -232,9 +234,13 @@ def render(
         if sweep_m:
             share = (row + len(part) / 2) / camera.height_px - 0.5
             here = _moved(station, share * sweep_m)
-            lattice_from_cam, centre = _lattice_from_cam(scene, frame, here)
+            matrix, centre = lattice_from_cam(scene, frame, here.pose)
         lens = (camera.fx_px, camera.fy_px, camera.cx_px, camera.cy_px - row)
-        misses += photograph(scene.ground, lens + brown, lattice_from_cam, centre, patch, part)
+        seen = lens + brown, matrix, centre
+        if scene.solids:
+            misses += photograph_solids(scene.ground, scene.solids, *seen, lowest_m, part)
+        else:
+            misses += photograph(scene.ground, *seen, patch, part)
     if misses:
         raise InputError(
             f"the photograph at {np.round(station.position, 1).tolist()} m sees beyond the scene "
@@ -251,9 +257,8 @@ def _moved(station: Station, ahead_m: float) -> Station:
     return replace(station, position=ahead)
 
 
-def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tuple[F64, Triple]:
+def lattice_from_cam(scene: Scene, frame: LocalFrame, pose: Pose) -> tuple[F64, Triple]:
     """Return the matrix from rays to lattice metres, and the projection centre there."""
-    pose = station.pose
     forward = pose.rotation[2]
     ground_m = float(np.median(scene.ground.height[::50, ::50]))
     # Where the optical axis meets the mean ground; oblique views are kept from running away.
@@ -268,7 +273,7 @@ def _lattice_from_cam(scene: Scene, frame: LocalFrame, station: Station) -> tupl
     return flip @ map_from_world @ pose.rotation.T, (x, y, z)
 
 
-def _patch_px(scene: Scene, camera: Camera, lattice_from_cam: F64, centre: Triple) -> int:
+def _patch_px(scene: Scene, camera: Camera, matrix: F64, centre: Triple) -> int:
     """Return how many pixels a side of a square may have so that its ground stays in one block.
 
     The picture's corners see the farthest; the lowest ground is the farthest away.
@@ -277,7 +282,7 @@ def _patch_px(scene: Scene, camera: Camera, lattice_from_cam: F64, centre: Tripl
     pixels = np.array(
         [[x, y] for x in (0, 1, width - 1, width) for y in (0, 1, height - 1, height)]
     )
-    rays = camera.ray_from_pixel(pixels) @ lattice_from_cam.T
+    rays = camera.ray_from_pixel(pixels) @ matrix.T
     fall = float(scene.ground.height.min()) - centre[2]
     ground = (rays[:, :2] * (fall / np.minimum(rays[:, 2], -0.05))[:, None]).reshape(4, 4, 2)
     # Of the steps between those sixteen points every other one is a single pixel.
@@ -370,8 +375,8 @@ def write_truth(
 
     ``poses.json``, ``dsm.tif`` (highest surface at cell centres), ``wall_height.tif`` (turf walls
     above the ground beside them), ``orthomosaic.tif`` (seen from straight above), ``ndvi.tif``,
-    ``masks.tif`` (0 or 1: open ground, turf wall, house, boulder), ``houses.geojson`` (footprints
-    in the CRS of the rasters) and, if plates of known reflectance lie in the scene,
+    ``masks.tif`` (0 or 1: open ground, turf wall, house, boulder), ``houses.geojson`` (roofs seen
+    from above, in the CRS of the rasters) and, if plates of known reflectance lie in the scene,
     ``targets.geojson`` (corners with height, and reflectance).
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -386,7 +391,7 @@ def write_truth(
     stacked = np.stack(list(masks.values())).astype(np.uint8)
     _write_raster(folder / "masks.tif", stacked, grid, list(masks))
     houses = [
-        _feature({"ridge_m": house.ridge_m, "eaves_m": house.eaves_m}, house.outline.tolist())
+        _feature({"ridge_m": house.ridge_m, "eaves_m": house.eaves_m}, house.roof_outline.tolist())
         for house in scene.houses
     ]
     targets = [

@@ -215,8 +215,13 @@ def hit_houses(houses: F64, origin: Triple, direction: Triple) -> tuple[float, i
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def see_ground(layers: NDArray[np.uint16], scale: float, x: float, y: float) -> Colour:
-    """Return the radiance of the ground at (x, y) in four bands; `scale` is nodes per metre."""
+def see_ground(
+    layers: NDArray[np.uint16], scale: float, x: float, y: float, count: int = 3
+) -> Colour:
+    """Return the radiance of the ground at (x, y) in four bands; `scale` is nodes per metre.
+
+    The finest detail has `count` octaves from 9 cm down.
+    """
     gx, gy = x * scale - 0.5, y * scale - 0.5
     i = min(max(int(gx), 0), layers.shape[1] - 2)
     j = min(max(int(gy), 0), layers.shape[0] - 2)
@@ -225,7 +230,7 @@ def see_ground(layers: NDArray[np.uint16], scale: float, x: float, y: float) -> 
     p, q, r, s = layers[j, i], layers[j, i + 1], layers[j + 1, i], layers[j + 1, i + 1]
     contrast = (a * p[4] + b * q[4] + c * r[4] + d * s[4]) / FULL_SCALE
     # The rasters end at two cells; below that the detail is made where the ray lands.
-    tone = max(1.0 + contrast * octaves(x, y, 0.09, 3, 11), 0.1) / FULL_SCALE
+    tone = max(1.0 + contrast * octaves(x, y, 0.09, count, 11), 0.1) / FULL_SCALE
     return (
         tone * (a * p[0] + b * q[0] + c * r[0] + d * s[0]),
         tone * (a * p[1] + b * q[1] + c * r[1] + d * s[1]),

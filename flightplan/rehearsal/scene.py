@@ -1,8 +1,9 @@
 """The ground a rehearsal flies over, and the exact truth about it.
 
-The surface is the bilinear interpolation of a height raster together with gabled houses; its
-radiance is a raster in four bands with procedural detail below the raster's cell.  Photographs
-and truth rasters ask the same functions, so the truth is that of the geometry rendered.
+The surface is the bilinear interpolation of a height raster together with gabled houses, or with
+the bodies of `flightplan.rehearsal.solids` where there are things of other shapes.  Its radiance is
+a raster in four bands with procedural detail below the raster's cell; bodies have textures.
+Photographs and truth rasters ask the same functions, so the truth is that of the geometry rendered.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from flightplan.rehearsal.features import Farm, House, Plate
 from flightplan.rehearsal.ground import BOULDER, shape_ground, turned
 from flightplan.rehearsal.lighting import illuminate_ground, paint_ground, sun_and_sky, upper_bounds
 from flightplan.rehearsal.ray_tracing import BLOCK, Ground, look_down
+from flightplan.rehearsal.solids.bodies import SPHERE, Solids, needs_solids, stand
+from flightplan.rehearsal.solids.pictures import look_down_solids
+from flightplan.rehearsal.solids.tracing import cast_shadows
 from tmp.errors import InputError
 from tmp.geo.grids import Grid
 from tmp.threads import map_threads
@@ -47,6 +51,10 @@ class Scene:
     """In map coordinates."""
     plates: tuple[Plate, ...] = ()
     """In map coordinates."""
+    solids: Solids | None = None
+    """All that stands on the ground, houses too, if it takes more than plain houses."""
+    grass: F32 | None = None
+    """How much of the ground's height is tall grass, (rows, cols); None where none grows."""
     wall: F32
     """Height of turf walls above the ground they stand on, (rows, cols)."""
     stone: NDArray[np.uint8]
@@ -68,17 +76,22 @@ class Scene:
         """
         grid = Grid.from_bounds(bounds, cell_m, farm.crs)
         features = farm.features_over(bounds)
-        shape = shape_ground(farm, features, grid)
+        shape, light = shape_ground(farm, features, grid), sun_and_sky(farm)
+        solids = None
+        if needs_solids(features):
+            solids = stand(features, shape.height - shape.grass, grid, light)
         scene = cls.lit(
             grid,
             shape.height,
             paint_ground(shape, features, grid, workers=workers),
-            sun_and_sky(farm),
+            light,
             houses=features.houses,
+            solids=solids,
             workers=workers,
         )
         return replace(
             scene,
+            grass=shape.grass if features.grass else None,
             plates=tuple(p for p in features.plates if _on(grid, p)),
             wall=shape.wall,
             stone=shape.stone,
@@ -94,9 +107,12 @@ class Scene:
         light: F64,
         *,
         houses: tuple[House, ...] = (),
+        solids: Solids | None = None,
         workers: int = 2,
     ) -> Scene:
         """Return bare ground of any shape and colour, with houses, in a given light.
+
+        With `solids` the houses are among them.
 
         Heights (rows, cols) are above the ellipsoid, houses in map coordinates, those off the
         grid left out.  Reflectance (rows, cols, 5) is as
@@ -104,9 +120,13 @@ class Scene:
         place; `light` (11,) is from `flightplan.rehearsal.lighting.sun_and_sky`.
         """
         standing = tuple(house for house in houses if _on(grid, house))
-        table = _house_table(standing, height, grid)
+        table = _house_table(() if solids else standing, height, grid)
         top = _with_roofs(height, table, grid.cell_m)
-        illuminate_ground(reflectance, height, top, light, grid, workers=workers)
+        shaded = None
+        if solids:
+            shaded = np.zeros(grid.shape, np.uint8)
+            cast_shadows(solids.table, solids.faces, height, light, grid.cell_m, shaded)
+        illuminate_ground(reflectance, height, top, light, grid, shaded=shaded, workers=workers)
         return cls(
             grid=grid,
             ground=Ground(
@@ -119,10 +139,16 @@ class Scene:
                 cell_m=grid.cell_m,
             ),
             houses=standing,
+            solids=solids,
             wall=np.zeros(grid.shape, np.float32),
             stone=np.zeros(grid.shape, np.uint8),
             water=np.zeros(grid.shape, bool),
         )
+
+    @property
+    def bare(self) -> F32:
+        """Heights of the ground below tall grass, (rows, cols)."""
+        return self.ground.height if self.grass is None else self.ground.height - self.grass
 
     def lattice_from_map(self, points: ArrayLike) -> F64:
         """Return lattice metres (x east, y south, z) of map coordinates (N, 3)."""
@@ -148,7 +174,11 @@ class Scene:
         def fill(row: int) -> None:
             part = slice(row, row + 128)
             y = y0 + row * grid.cell_m
-            look_down(self.ground, x0, y, grid.cell_m, samples, height[part], radiance[part])
+            if self.solids:
+                corner, out = (x0, y), (height[part], radiance[part])
+                look_down_solids(self.ground, self.solids, corner, grid.cell_m, samples, *out)
+            else:
+                look_down(self.ground, x0, y, grid.cell_m, samples, height[part], radiance[part])
 
         for _ in map_threads(fill, range(0, grid.rows, 128), workers=workers):
             pass
@@ -175,8 +205,9 @@ class Scene:
     def masks(self, grid: Grid) -> dict[str, Mask]:
         """Return ``open_ground``, ``turf_wall``, ``house`` and ``boulder`` on a grid.
 
-        Open ground keeps clear of houses, boulders, trenches and water, and of turf walls by
-        half a metre from where they have levelled out.
+        Open ground keeps clear of houses, boulders, trenches and water, of turf walls and tall
+        grass by half a metre from where they have levelled out, and of the bounding spheres of
+        all that stands.
         """
         wall = self._resampled(self.wall, grid)
         stone = self._resampled((self.stone > 0).astype(np.float32), grid) > 0.25
@@ -185,10 +216,15 @@ class Scene:
         house = np.zeros(grid.shape, bool)
         for each in self.houses:
             house |= _covers(each, grid)
+        grown = np.zeros(grid.shape, bool)
+        if self.grass is not None:
+            grown = self._resampled(self.grass, grid) > 0.01
         near = (
             _within(house, CLEAR_OF_HOUSES_M / grid.cell_m)
             | _within(stone, CLEAR_OF_STONES_M / grid.cell_m)
             | _within(wall > 0.01, CLEAR_OF_WALLS_M / grid.cell_m)
+            | _within(grown, CLEAR_OF_WALLS_M / grid.cell_m)
+            | self._about_solids(grid)
         )
         return {
             "open_ground": ~near & ~water,
@@ -196,6 +232,17 @@ class Scene:
             "house": house,
             "boulder": boulder,
         }
+
+    def _about_solids(self, grid: Grid) -> Mask:
+        """Return the cells below the bounding spheres of bodies."""
+        covered = np.zeros(grid.shape, bool)
+        x, y = grid.cell_centres()
+        for east, south, _, radius in (
+            self.solids.table[:, SPHERE : SPHERE + 4] if self.solids else ()
+        ):
+            away_x, away_y = x - self.grid.x_min - east, self.grid.y_max - y - south
+            covered |= away_x[None, :] ** 2 + away_y[:, None] ** 2 < radius**2
+        return covered
 
     def _require_crs(self, grid: Grid) -> None:
         if grid.crs != self.grid.crs:
@@ -222,11 +269,14 @@ def _within(mask: Mask, cells: float) -> Mask:
 
 
 def _covers(house: House, grid: Grid) -> Mask:
-    """Return the cells whose centre lies in a house's footprint."""
+    """Return the cells whose centre lies below a house's roof."""
     x, y = grid.cell_centres()
     east, north = x[None, :] - house.centre[0], y[:, None] - house.centre[1]
     along, across = turned(east, north, house.heading_deg)
-    return np.asarray((abs(along) <= house.length_m / 2) & (abs(across) <= house.width_m / 2))
+    return np.asarray(
+        (abs(along) <= house.length_m / 2 + house.overhang_m)
+        & (abs(across) <= house.width_m / 2 + house.overhang_m)
+    )
 
 
 def _on(grid: Grid, thing: House | Plate) -> bool:

@@ -36,3 +36,11 @@ def test_help_names_the_options() -> None:
     result = CliRunner().invoke(main, ["rehearse", "--help"])
     for option in ("--gnss", "--second-height", "--oblique", "--nir", "--scale", "--seed"):
         assert option in result.output
+
+
+def test_the_hamlet_takes_no_options_of_the_farm(tmp_path: Path) -> None:
+    for words in (["--farm"], ["--nir"], ["--scale", "4"]):
+        result = CliRunner().invoke(main, ["rehearse", str(tmp_path / "new"), "--hamlet", *words])
+        assert result.exit_code == 1
+        assert "--hamlet has lines of its own" in result.output
+        assert not (tmp_path / "new").exists()
