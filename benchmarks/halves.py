@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import shapely
 from ground import open_ground, print_within_sigma, read_heights, read_layer
 from measure import (
     ingest_and_map,
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 
 from flows.demo import spread
 from flows.products.table import DSM, DSM_SIGMA, DSM_VIEWS
+from flows.products.volumes import rim_of, share_within
+from photogrammetry.terrain.volumes import correlation, measure_volume, plane_through
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -42,6 +45,8 @@ STRIDE = 3
 ROUNDS = 25
 TUKEY = 4.685
 """Tukey's constant: residuals beyond so many standard deviations have no weight."""
+DISCS, DISCS_M, LEAST_KNOWN, SEED = 60, (1.0, 2.0, 4.0), 0.97, 1
+"""Discs in which volumes are compared, their radii, and the share of each that is compared."""
 MOST_CELLS = 2.0
 """Promised NMAD, in cells of the surface."""
 
@@ -146,7 +151,78 @@ def compare(fixed: Surface, moving: Surface) -> None:
         np.hypot(moving.sigma[measured], its_sigma),
         moving.views[measured],
     )
+    sure = both & known & ground & its_ground
+    left = np.full(moving.height.shape, np.nan)
+    left[measured] = np.where(sure, difference, np.nan) / np.hypot(
+        moving.sigma[measured], its_sigma
+    )
+    print_correlation(left)
+    flat, doubt = np.full((2, *left.shape), np.nan)
+    flat[measured] = np.where(both & ground & its_ground, difference, np.nan)
+    doubt[measured] = np.hypot(moving.sigma[measured], its_sigma)
+    print_volumes(flat, doubt, moving.grid)
     judge(found.nmad <= MOST_CELLS * cell_m, "NMAD of 2 cells or less on open ground")
+
+
+def print_correlation(left: Float32) -> None:
+    """Print how differences (rows, cols), in their own doubt, go together, as volumes count it."""
+    known = np.isfinite(left)
+    near = np.clip(np.where(known, left - np.median(left[known]), 0), -4, 4)
+    size = [2 * side for side in left.shape]
+    together, pairs = (
+        np.fft.irfft2(np.abs(np.fft.rfft2(layer, size)) ** 2, size)
+        for layer in (near, known.astype(float))
+    )
+    row, col = (np.minimum(np.arange(n), n - np.arange(n)) for n in size)
+    apart = np.hypot(row[:, None], col)
+    enough = pairs > 0.5
+    steps = (1, 2, 3, 5, 10, 20, 45)
+    found = []
+    for step in steps:
+        ring = (np.abs(apart - step) < 0.5) & enough
+        found.append(together[ring].sum() / pairs[ring].sum())
+    whole = together[0, 0] / pairs[0, 0]
+    for said, values in (
+        ("go together over cells", steps),
+        ("  correlation", np.round(np.array(found) / whole, 2)),
+        ("  taken for volumes", np.round(correlation(np.array(steps, float)), 2)),
+    ):
+        print(f"{said:24s} " + " ".join(f"{value:>5}" for value in values))
+
+
+def print_volumes(left: Float, sigma: Float, grid: Grid) -> None:
+    """Print volumes of the difference (rows, cols) in discs above planes through their edges.
+
+    There is none in truth, so they are errors.
+    """
+    known = np.isfinite(left)
+    rng = np.random.default_rng(SEED)
+    for radius_m in DISCS_M:
+        share = cv2.boxFilter(known.astype(float), -1, (round(2.2 * radius_m / grid.cell_m),) * 2)
+        rows, cols = np.nonzero(known & (share > LEAST_KNOWN))
+        off, mean_m = [], []
+        for at in rng.choice(len(rows), min(DISCS, len(rows)), replace=False):
+            x = grid.x_min + (cols[at] + 0.5) * grid.cell_m
+            y = grid.y_max - (rows[at] + 0.5) * grid.cell_m
+            disc = shapely.Point(x, y).buffer(radius_m)
+            tile = grid.clip(grid.tile_over(disc.bounds).grown(10))
+            if tile is None:
+                continue
+            window = grid.window(tile)
+            part = np.s_[tile.row : tile.row + tile.rows, tile.col : tile.col + tile.cols]
+            rim = rim_of(disc, window, left[part], sigma[part])
+            base = plane_through(rim, window.shape, window.cell_m)
+            share_in = share_within(disc, window)
+            found = measure_volume(left[part], sigma[part], share_in, base, cell_m=grid.cell_m)
+            off.append(found.net_m3 / found.net_sigma_m3)
+            mean_m.append(found.net_m3 / found.area_m2)
+        within = np.abs(off) < 1
+        print(
+            f"discs of {radius_m:g} m radius    {len(off)}, mean height off by "
+            f"{100 * np.sqrt(np.mean(np.square(mean_m))):.1f} cm (root mean square), "
+            f"{np.sqrt(np.mean(np.square(off))):.2f} of the doubt told; "
+            f"{100 * within.mean():.0f} % within it"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Stages and their runs: which stage is made when, where, and what is there already.
 
 `map_survey` is what ``tmp map`` calls, `run_survey` what ``tmp run`` does, `compute_indices` what
-``tmp indices`` does.
+``tmp indices`` does; `make_terrain` is ``tmp terrain``, `measure_in_polygons` ``tmp volume``.
 """
 
 from typing import TYPE_CHECKING
@@ -14,9 +14,12 @@ __all__ = [
     "RunOptions",
     "SurveyRequest",
     "SurveyResult",
+    "TerrainOptions",
     "Where",
     "compute_indices",
+    "make_terrain",
     "map_survey",
+    "measure_in_polygons",
     "read_profile",
     "run_survey",
 ]
@@ -31,8 +34,10 @@ if TYPE_CHECKING:
         RunOptions,
         SurveyRequest,
         SurveyResult,
+        TerrainOptions,
         Where,
     )
+    from flows.run.terrain import make_terrain, measure_in_polygons
 else:
     __getattr__ = load_on_use(
         __name__,
@@ -42,9 +47,12 @@ else:
             "RunOptions": "flows.run.request",
             "SurveyRequest": "flows.run.request",
             "SurveyResult": "flows.run.request",
+            "TerrainOptions": "flows.run.request",
             "Where": "flows.run.request",
             "compute_indices": "flows.run.indices",
+            "make_terrain": "flows.run.terrain",
             "map_survey": "flows.pipeline",
+            "measure_in_polygons": "flows.run.terrain",
             "read_profile": "flows.execution.cluster_profile",
             "run_survey": "flows.pipeline",
         },

@@ -12,21 +12,27 @@ import pytest
 import rasterio
 import trimesh
 from cv2 import erode
+from pyproj import CRS
 from rasterio.features import geometry_mask
 from rasterio.transform import rowcol
 from rasterio.warp import reproject
 from shapely import Polygon, box, contains_xy
 
-from flows.demo import DemoResult, run_demo
+from flows.demo import DemoResult, fit_to_truth, run_demo
 from flows.pipeline import map_survey
 from flows.products.ground import GROUND
 from flows.products.table import GroundClass
+from flows.products.volumes import Row, measure_volumes
+from flows.products.zones import Zones
 from flows.report.verdict import End
 from flows.run.request import MapOptions, SurveyResult
 from tmp.geo.rasters import open_tiled
 from tmp.progress import silent
+from tmp.reconstruction import read_reconstruction
 
 pytestmark = pytest.mark.slow
+
+ABOVE = ("height_above_ground", "height_above_ground_sigma")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,7 @@ def test_demonstration_is_a_complete_map_of_what_was_flown(demo: DemoResult) -> 
 
 def test_every_product_is_there_and_carries_its_datum(demo: DemoResult) -> None:
     products = demo.map.survey.products_dir
-    for name in ("orthomosaic", "dsm", "dsm_sigma", "dsm_views", "dsm_confidence"):
+    for name in ("orthomosaic", "dsm", "dsm_sigma", "dsm_views", "dsm_confidence", *ABOVE):
         with rasterio.open(products / f"{name}.tif") as file:
             assert file.crs.to_string() == "EPSG:32627"
             assert file.tags()["VERTICAL_DATUM"]
@@ -130,6 +136,59 @@ def test_the_terrain_has_no_house_and_all_turf_walls(demo: DemoResult) -> None:
     assert np.abs(lower[wide]).mean() < 0.01
     assert layers["dtm_sigma"][house].mean() > 3 * layers["dtm_sigma"][wide].mean()
     assert not np.ma.getmaskarray(layers["dtm"])[~np.ma.getmaskarray(layers["dsm"])].any()
+
+
+def test_the_cloud_tells_house_and_ground_and_is_there_in_levels(demo: DemoResult) -> None:
+    products, truth = demo.map.survey.products_dir, demo.map.survey.folder.parent / "card" / "truth"
+    cloud, levels = (laspy.read(products / name) for name in ("cloud.laz", "cloud.copc.laz"))
+    assert len(cloud) == len(levels)
+    assert (np.bincount(cloud.classification) == np.bincount(levels.classification)).all()
+    with laspy.CopcReader.open(products / "cloud.copc.laz") as reader:
+        assert 0 < len(reader.query(level=0)) < len(cloud)
+    with rasterio.open(truth / "masks.tif") as file:
+        row, col = rowcol(file.transform, np.asarray(cloud.x), np.asarray(cloud.y))
+        row, col = np.asarray(row), np.asarray(col)
+        inside = (row >= 0) & (row < file.height) & (col >= 0) & (col < file.width)
+        # The map lies up to a metre from the truth, and is 2 % larger.
+        house, wide = (erode(file.read(band), np.ones((61, 61))) > 0 for band in (3, 1))
+    classes = np.asarray(cloud.classification)[inside]
+    assert (classes[house[row[inside], col[inside]]] == 6).mean() > 0.98
+    assert (classes[wide[row[inside], col[inside]]] == 2).mean() > 0.98
+
+
+def test_the_mound_has_its_volume_to_one_percent(demo: DemoResult) -> None:
+    """In the map's own scale, and in metres within the doubt that is told."""
+    products, truth = demo.map.survey.products_dir, demo.map.survey.folder.parent / "card" / "truth"
+    fit = fit_to_truth(read_reconstruction(folder_of(demo, "orientation")), truth)
+    turn = np.linspace(0, 2 * np.pi, 97)[:-1]
+    ring = (560346.5, 7113538.5) + 5.75 * np.column_stack([np.cos(turn), np.sin(turn)])
+    with rasterio.open(truth / "dsm.tif") as file:
+        height = np.array([value[0] for value in file.sample(ring)])
+        shape, transform, bare = file.shape, file.transform, file.read(1)
+        crs, size = file.crs.to_string(), file.res[0]
+    on_map = (np.column_stack([ring, height]) - fit.translation) / fit.scale @ fit.rotation
+
+    def measured(folder: Path, corners: np.ndarray) -> Row:
+        zones = Zones(source=folder, shapes=np.array([Polygon(corners)]), crs=CRS(crs), columns={})
+        return measure_volumes(zones, folder).rows[0]
+
+    exact = products.parent / "work" / "exact"
+    exact.mkdir(exist_ok=True)
+    for name, cells in (("dsm", bare), ("dsm_sigma", np.full(shape, 1e-4))):
+        profile = {"driver": "GTiff", "count": 1, "dtype": "float32", "crs": crs}
+        with rasterio.open(
+            exact / f"{name}.tif",
+            "w",
+            **profile,
+            height=shape[0],
+            width=shape[1],
+            transform=transform,
+        ) as file:
+            file.write(cells.astype(np.float32), 1)
+    true, found = measured(exact, ring).volume.net_m3, measured(products, on_map[:, :2])
+    assert size < 0.05
+    assert found.volume.net_m3 == pytest.approx(true / fit.scale**3, rel=0.01)
+    assert abs(found.volume.net_m3 - true) < found.sigma_m3()
 
 
 def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(

@@ -23,6 +23,8 @@ RAMPS = {
     "soil": ("#1f4e79", "#6a9fc0", "#cfe0e6", "#f3ead6", "#e0b27a", "#bd6f35", "#7a3012"),
     "water": ("#7a4a1c", "#c0904c", "#ecd9b0", "#f4f4f1", "#b3d3e6", "#5a9bc8", "#12508f"),
     "ice": ("#4d3a2b", "#8d7a68", "#c9c2b8", "#eef2f4", "#a9d3e8", "#4a9cc7", "#0b4f7d"),
+    # From the colour of bare ground, so that what stands on it shows.
+    "rising": ("#f1eee2", "#d8d79b", "#8fbf7f", "#3f9a8f", "#2b6693", "#35215c"),
     "plain": ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"),
     "doubt": ("#000004", "#3b0f70", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf"),
 }

@@ -29,7 +29,7 @@ from flows.products.colours import (
     relief_stops,
     say_stops,
 )
-from flows.products.table import DSM, ORTHOMOSAIC, PRODUCTS, Kind, Product
+from flows.products.table import CONTOURS, DSM, ON_REQUEST, ORTHOMOSAIC, PRODUCTS, Kind, Product
 from tmp.captures import Capture
 from tmp.files import replacing, write_json
 from tmp.geo.rasters import read_grid, read_reduced
@@ -49,15 +49,21 @@ SHA2_256 = bytes([0x12, 0x20])
 
 
 def write_styles(products_dir: Path) -> list[Path]:
-    """Write a style beside every raster product that is there; returns their paths."""
+    """Write a style beside every raster and every lines that are there; returns their paths."""
     written = []
-    for product in (*PRODUCTS, *read_index_products(products_dir)):
+    for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(products_dir)):
         raster = products_dir / product.file
-        renderer = _renderer(raster, product) if raster.exists() else ""
-        if renderer:
+        if not raster.exists():
+            continue
+        document = ""
+        if product.kind is Kind.LINES:
+            document = _line_style()
+        elif renderer := _renderer(raster, product):
+            document = _document(renderer)
+        if document:
             path = raster.with_suffix(".qml")
             with replacing(path) as temporary:
-                temporary.write_text(_document(renderer), encoding="utf-8")
+                temporary.write_text(document, encoding="utf-8")
             written.append(path)
     return written
 
@@ -84,7 +90,29 @@ def _renderer(raster: Path, product: Product) -> str:
             return _ramp(*ramp_steps(product.ramp, product.shown), unit)
         case Kind.CLASS:
             return _classes(product)
+        case Kind.FIXED:
+            return _ramp(RAMPS[product.ramp], np.array(product.steps), unit)
     return ""
+
+
+def _line_style() -> str:
+    """Return the style of contours: thin lines, and bold ones where they are marked."""
+    symbols = "".join(
+        f'<symbol type="line" name="{marked}" alpha="1"><layer class="SimpleLine" enabled="1">'
+        f'<prop k="line_color" v="122,72,20,255"/><prop k="line_width" v="{width}"/>'
+        '<prop k="line_width_unit" v="MM"/></layer></symbol>'
+        for marked, width in ((0, 0.15), (1, 0.4))
+    )
+    categories = "".join(
+        f'<category render="true" symbol="{marked}" value="{marked}" label="{said}"/>'
+        for marked, said in ((0, CONTOURS.title.lower()), (1, "bold ones"))
+    )
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.16" styleCategories="Symbology">'
+        '<renderer-v2 type="categorizedSymbol" attr="index">'
+        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2></qgis>\n"
+    )
 
 
 def _classes(product: Product) -> str:
@@ -201,7 +229,7 @@ def _item(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> py
         | ({} if times else {"description": "Time unknown; datetime is that of the catalogue."}),
         stac_extensions=list(EXTENSIONS),
     )
-    for product in (*PRODUCTS, *read_index_products(survey.products_dir)):
+    for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(survey.products_dir)):
         path = survey.products_dir / product.file
         if path.exists():
             item.add_asset(path.stem, _asset(path, product))

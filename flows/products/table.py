@@ -29,6 +29,9 @@ class Kind(StrEnum):
     MODEL = "model"
     INDEX = "index"
     BANDS = "bands"
+    FIXED = "fixed"
+    """By fixed steps, so that colours compare from survey to survey."""
+    LINES = "lines"
 
 
 class GroundClass(IntEnum):
@@ -68,6 +71,8 @@ class Product:
     """Colours of an index; see `flows.products.colours.RAMPS`."""
     classes: tuple[ShownClass, ...] = ()
     """Of a raster of classes, 0 being nothing; or of counts, the last one and more."""
+    steps: tuple[float, ...] = ()
+    """Values that its colours stand for."""
     told: Mapping[str, str] = field(default_factory=dict)
     """What it rests on, by topic, for catalogue and report."""
 
@@ -84,15 +89,17 @@ class Product:
     @property
     def is_raster(self) -> bool:
         """Whether it is a GeoTIFF."""
-        return self.kind not in (Kind.CLOUD, Kind.MODEL)
+        return self.kind not in (Kind.CLOUD, Kind.MODEL, Kind.LINES)
 
     @property
     def media_type(self) -> str:
         """IANA media type, for the catalogue."""
         if self.kind is Kind.CLOUD:
-            return "application/vnd.laszip"
+            return f"application/vnd.laszip{'+copc' if '.copc.' in self.file else ''}"
         if self.kind is Kind.MODEL:
             return "model/gltf-binary"
+        if self.kind is Kind.LINES:
+            return "application/geopackage+sqlite3"
         return "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
@@ -184,10 +191,51 @@ DTM_SIGMA = Product(
     bands=("standard deviation",),
     unit="m",
 )
+HEIGHT_ABOVE_GROUND = Product(
+    file="height_above_ground.tif",
+    title="Height above ground",
+    purpose="How high what stands on the ground rises above it: the surface less the terrain.",
+    kind=Kind.FIXED,
+    bands=("height above ground",),
+    unit="m",
+    ramp="rising",
+    steps=(0.0, 0.25, 0.5, 1.0, 3.0, 10.0),
+)
+HEIGHT_ABOVE_GROUND_SIGMA = Product(
+    file="height_above_ground_sigma.tif",
+    title="Doubt of heights above ground",
+    purpose="Standard deviation of each height above ground, from those of surface and terrain.",
+    kind=Kind.DOUBT,
+    bands=("standard deviation",),
+    unit="m",
+)
+SLOPE = Product(
+    file="slope.tif",
+    title="Slope",
+    purpose="Slope of the terrain model in degrees.",
+    kind=Kind.FIXED,
+    bands=("slope",),
+    unit="°",
+    ramp="rising",
+    steps=(0.0, 5.0, 10.0, 20.0, 35.0, 60.0),
+)
+CONTOURS = Product(
+    file="contours.gpkg",
+    title="Contours",
+    purpose="Lines of equal height of the terrain model; bold ones are marked.",
+    kind=Kind.LINES,
+)
 CLOUD = Product(
     file="cloud.laz",
     title="Point cloud",
-    purpose="The surface as coloured points with normals, for CloudCompare and its like.",
+    purpose="The surface as coloured points with normals, and whether each is ground, a plant or a "
+    "building; for CloudCompare and its like.",
+    kind=Kind.CLOUD,
+)
+CLOUD_COPC = Product(
+    file="cloud.copc.laz",
+    title="Point cloud in levels",
+    purpose="The point cloud as COPC, of which QGIS and web viewers read only what they show.",
     kind=Kind.CLOUD,
 )
 MODEL = Product(
@@ -209,9 +257,14 @@ PRODUCTS = (
     DSM_CONFIDENCE,
     DTM,
     DTM_SIGMA,
+    HEIGHT_ABOVE_GROUND,
+    HEIGHT_ABOVE_GROUND_SIGMA,
     CLOUD,
+    CLOUD_COPC,
     MODEL,
 )
+ON_REQUEST = (SLOPE, CONTOURS)
+"""Products that ``tmp terrain`` makes of a map's terrain."""
 
 
 def product_stamps(products_dir: Path) -> Stamps:

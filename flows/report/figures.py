@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import pyogrio
 import shapely
 from numpy.typing import ArrayLike, NDArray
 from rasterio.features import shapes
@@ -83,6 +84,7 @@ MOST_CHARACTERS = 75_000
 """Of a thumbnail's address."""
 QUALITIES = (80, 60, 40, 20)
 """JPEG qualities that are tried, until the picture is small enough."""
+CONTOUR = "#5a3410"
 STRETCHED = (2.0, 98.0)
 """Percentiles of values that the ends of their colours stand for."""
 
@@ -111,8 +113,8 @@ def draw_orthomosaic(path: Path) -> Drawn:
     return _draw_raster(pixels, grid, "orthomosaic")
 
 
-def draw_surface(path: Path) -> Drawn:
-    """Draw heights as colours over a hillshade lit from the north-west."""
+def draw_surface(path: Path, contours: Path | None = None) -> Drawn:
+    """Draw heights as colours over a hillshade lit from the north-west, with contours if given."""
     height, grid = _values(path, LONGEST)
     stops = relief_stops(height)
     bar = _Bar(
@@ -121,8 +123,35 @@ def draw_surface(path: Path) -> Drawn:
         f"height in {_unit(grid)}; colours are closer where much of the ground is",
         say_stops(stops),
     )
-    drawn = _draw_raster(_shaded(height, grid), grid, "surface model", bar)
+    lines = () if contours is None else _read_lines(contours, grid.cell_m / 2)
+    drawn = _draw_raster(_shaded(height, grid), grid, "surface model", bar, lines=lines)
     return replace(drawn, note=WATER)
+
+
+def _read_lines(path: Path, tolerance_m: float) -> list[tuple[Float, bool]]:
+    """Return the points (N, 2) of contours, as many as show, and whether each is a bold one."""
+    _, _, wkb, (_, bold) = pyogrio.raw.read(path, columns=["height", "index"])
+    return [
+        (shapely.get_coordinates(line), bool(marked))
+        for line, marked in zip(
+            shapely.simplify(shapely.from_wkb(wkb), tolerance_m), bold, strict=True
+        )
+    ]
+
+
+def draw_fixed(path: Path, product: Product) -> Drawn:
+    """Draw a raster by the fixed steps of its colours."""
+    values, grid = _values(path, LONGEST)
+    unit = product.unit_in(grid.crs)
+    bar = _Bar(
+        ramp_colours(product.ramp),
+        product.steps,
+        f"{product.title.lower()} in {'degrees' if unit == '°' else _unit(grid)}",
+        say_stops(product.steps),
+    )
+    return _draw_raster(
+        colour_values(values, product.steps, product.ramp), grid, product.title, bar
+    )
 
 
 def draw_sigma(path: Path) -> Drawn:
@@ -174,11 +203,19 @@ class _Bar(NamedTuple):
 
 
 def _draw_raster(
-    pixels: plotting.Pixels, grid: Grid, title: str, bar: _Bar | None = None, above: float = 0.0
+    pixels: plotting.Pixels,
+    grid: Grid,
+    title: str,
+    bar: _Bar | None = None,
+    above: float = 0.0,
+    lines: Sequence[tuple[Float, bool]] = (),
 ) -> Drawn:
     with plotting.house_style():
         figure, axes, foot = _new_map(grid, above, BAR_HEIGHT if bar else 0.0)
         plotting.picture(axes, pixels, grid.bounds)
+        for bold, width in ((False, 0.4), (True, 1.0)):
+            some = [points for points, marked in lines if marked == bold]
+            plotting.draw_lines(axes, some, color=CONTOUR, lw=width)
         if bar:
             ends = (bar.stops[0], bar.stops[-1])
             place = (LEFT, foot, BAR_WIDTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -16,7 +17,19 @@ from markupsafe import Markup
 from flows.engine.result import summed
 from flows.products.band_stack import read_index_products
 from flows.products.cameras import COLMAP, CSV, GEOJSON
-from flows.products.table import DSM, DSM_SIGMA, DTM, MODEL_SIDES, ORTHOMOSAIC, PRODUCTS
+from flows.products.table import (
+    CONTOURS,
+    DSM,
+    DSM_SIGMA,
+    DTM,
+    HEIGHT_ABOVE_GROUND,
+    MODEL_SIDES,
+    ON_REQUEST,
+    ORTHOMOSAIC,
+    PRODUCTS,
+    SLOPE,
+)
+from flows.products.volumes import CSV as VOLUMES_CSV
 from flows.report import block_figures, figures, findings
 from flows.report.findings import gnss_residuals, say_firmness
 from flows.report.photographs import PhotoRow, picture_address
@@ -184,10 +197,13 @@ def _present(record: MapRecord, file: str) -> Path | None:
 def _maps(record: MapRecord) -> list[tuple[str, str, figures.Drawn]]:
     """Return title, caption and drawing of each map beside the orthomosaic."""
     drawn = []
+    lines = _present(record, CONTOURS.file)
     for product, draw in (
         (DSM, figures.draw_surface),
         (DSM_SIGMA, figures.draw_sigma),
-        (DTM, figures.draw_surface),
+        (DTM, partial(figures.draw_surface, contours=lines)),
+        (HEIGHT_ABOVE_GROUND, partial(figures.draw_fixed, product=HEIGHT_ABOVE_GROUND)),
+        (SLOPE, partial(figures.draw_fixed, product=SLOPE)),
     ):
         if (path := _present(record, product.file)) is not None:
             drawn.append((product.title, product.purpose, draw(path)))
@@ -379,11 +395,12 @@ def _files(record: MapRecord) -> list[_File]:
     products = survey.products_dir
     listed: list[tuple[Path, str]] = [
         (products / product.file, product.purpose)
-        for product in (*PRODUCTS, *read_index_products(products))
+        for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(products))
     ]
     listed += [
         (products / GEOJSON, "Where each photograph was taken, for a GIS."),
         (products / CSV, "Position and omega, phi, kappa of each photograph, with accuracy."),
+        (products / VOLUMES_CSV, "Volumes in polygons, cut and fill, with their doubt."),
         (products / COLMAP / "images.txt", "Poses, lenses and tie points for COLMAP."),
         (survey.quality_path, "Every figure of this report, for programs."),
         (survey.gpkg_path, "One row per photograph: position, sigma, time, verdicts."),

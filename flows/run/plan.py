@@ -25,8 +25,8 @@ from flows.stages.orientation import Features, Matches, Orientation
 from flows.stages.orthomosaic import Exposure, Orthomosaic
 from flows.stages.reflectance import Reflectance, has_bands
 from flows.stages.solids import Sides, Solids, Standing
-from flows.stages.surface import Cloud, Elevation, Surface
-from flows.stages.terrain import Terrain
+from flows.stages.surface import Cloud, CloudLevels, Elevation, Surface
+from flows.stages.terrain import AboveGround, Terrain
 from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.places import refuse_several_places, settle
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
@@ -43,8 +43,10 @@ STAGES: tuple[type[Stage], ...] = (
     Surface,
     Elevation,
     Terrain,
+    AboveGround,
     Orthomosaic,
     Cloud,
+    CloudLevels,
     Standing,
     Sides,
     Solids,
@@ -66,7 +68,9 @@ def stages_for(
     for.
     """
     preview = quality == Quality.FAST
-    left_out: tuple[type[Stage], ...] = (Terrain, Cloud, *MODEL_STAGES) if preview else ()
+    left_out: tuple[type[Stage], ...] = ()
+    if preview:
+        left_out = (Terrain, AboveGround, Cloud, CloudLevels, *MODEL_STAGES)
     if not model:
         left_out = (*left_out, *MODEL_STAGES)
     stages = tuple(stage for stage in STAGES if stage not in left_out)

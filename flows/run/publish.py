@@ -20,7 +20,7 @@ from flows.engine.result import DISTRIBUTION, content_digest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.table import EDITED, PRODUCTS, product_stamps
+from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, product_stamps
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
 from flows.report.fly_again import write_lacks
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from flows.run.plan import MapPlan
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
+REQUESTED_FILES = tuple(product.file for product in ON_REQUEST)
+ON_TOP = ("indices", "contours", "slope")
+"""Stages of what is made of a map on request: it goes without their results."""
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,7 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     """
     survey = plan.survey
     publish(results, survey.products_dir)
-    _retire(results, survey.products_dir)
+    _retire(results, survey)
     if (verdict := _up_to_date(plan, results, asked)) is not None:
         return verdict
     (oriented,) = (result for result in results if result.stage == ORIENTED)
@@ -154,17 +157,23 @@ def _set_aside(product: Path, then: str = "what was made is put back") -> None:
     )
 
 
-def _retire(results: Sequence[Result], products_dir: Path) -> None:
+def _retire(results: Sequence[Result], survey: Survey) -> None:
     """Take away the products of an earlier map that this one has not: they would pass for its own.
 
-    They come back with a map that has them; what somebody has changed is kept.
+    So would what was made on request of an earlier terrain.  They come back with a map that has
+    them; what somebody has changed is kept.
     """
+    products_dir = survey.products_dir
     made = {name for result in results for name in result.files}
     stamps = product_stamps(products_dir)
     ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
+    terrain = next((result.folder for result in results if DTM.file in result.files), None)
+    names = list(MAP_FILES)
+    if terrain is None or terrain.resolve() not in _last_folders(survey):
+        names += [name for name in REQUESTED_FILES if name in ours]
     stale = {
         name: ours.get(name, "")
-        for name in MAP_FILES
+        for name in names
         if name not in made and (products_dir / name).exists()
     }
     changed = stamps.differing(stale)
@@ -173,6 +182,15 @@ def _retire(results: Sequence[Result], products_dir: Path) -> None:
             _set_aside(products_dir / name, "this map has none")
         else:
             (products_dir / name).unlink()
+
+
+def _last_folders(survey: Survey) -> set[Path]:
+    """Return the folders of the results that the last map was made of."""
+    try:
+        document = json.loads(survey.map_path.read_text(encoding="utf-8"))
+        return {(survey.work_dir / Path(name)).resolve() for name in document["results"]}
+    except (OSError, ValueError, KeyError):
+        return set()
 
 
 def remember_map(record: MapRecord, verdict: Verdict) -> None:
@@ -247,7 +265,7 @@ def put_back_products(survey: Survey) -> None:
     made = {
         name: digest
         for name, (digest, _) in stamps.remembered().items()
-        if name in MAP_FILES and (folder / name).exists()
+        if name in (*MAP_FILES, *REQUESTED_FILES) and (folder / name).exists()
     }
     if changed := stamps.differing(made):
         publish([result for result in _last_results(survey) if result], folder, changed)
@@ -273,7 +291,12 @@ def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) 
     results = _last_results(survey)
     whole: list[Result] = [result for result in results if result is not None]
     oriented = next((result for result in whole if result.stage == ORIENTED), None)
-    if oriented is None or len(whole) < len(results):
+    gone = [
+        name
+        for name, result in zip(document["results"], results, strict=False)
+        if result is None and Path(name).parent.name not in ON_TOP
+    ]
+    if oriented is None or gone or not results:
         return None
     return MapRecord(
         survey=survey,

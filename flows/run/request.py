@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from flows.engine.cost import Quality
 from flows.execution.cluster_profile import WITHOUT_SHARES, Profile, read_profile
 from tmp.captures import HeightUse
-from tmp.errors import InputError
+from tmp.errors import InputError, require_range
 from tmp.survey import Survey
 from tmp.threads import SERVICE
 
@@ -117,6 +117,23 @@ class IndexOptions:
         """Return what is asked for, JSON-able."""
         table = [{"name": name, "formula": ""} for name in dict.fromkeys(self.indices)]
         return table + [{"name": name, "formula": text} for name, text in self.formulas]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerrainOptions:
+    """What is asked of a map's bare ground."""
+
+    contours: bool = False
+    """Whether to draw contour lines."""
+    interval_m: float | None = None
+    """Height between them; None for one that suits relief and doubt."""
+    slope: bool = False
+    """Whether to write the slope."""
+    workers: int = 1
+    """Threads; never changes the result."""
+
+    def __post_init__(self) -> None:
+        require_range(self, "interval_m", above=0, most=1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -267,7 +267,9 @@ class Solids(_OfSites):
         sheets = self._sheets(name, box)
         mesh = fuse_group(frame, group, GROUP_BLOCKS, sheets, self._fades[name])
         mesh = without_specks(mesh, frame.grid.cell_m, group_outline(mesh, box))
-        nodes, faces, seen = simplified(mesh.points, mesh.faces, mesh.seen, SIMPLIFIED_CELLS)
+        nodes, faces, seen = simplified(
+            mesh.points, mesh.faces, mesh.seen, tolerance=SIMPLIFIED_CELLS
+        )
         points = np.column_stack([nodes, np.ones(len(nodes))]) @ frame.node_axes.T
         with replacing(self._path(item)) as partial, partial.open("wb") as file:
             np.savez(file, points=points + frame.centre, faces=faces, seen=seen)

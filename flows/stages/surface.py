@@ -27,10 +27,12 @@ from flows.products.ground import (
 )
 from flows.products.table import (
     CLOUD,
+    CLOUD_COPC,
     DSM,
     DSM_CONFIDENCE,
     DSM_SIGMA,
     DSM_VIEWS,
+    DTM,
     ORTHOMOSAIC,
     SURFACE_TILE,
 )
@@ -325,9 +327,9 @@ class Cloud(Stage):
     """Write the surface model as coloured points."""
 
     name = "cloud"
-    version = "1"
-    after = ("elevation", "orthomosaic")
-    needs = OfTiles(cpus=2, raster=Raster.SURFACE, base_gb=0.7, gb_per_cpu=0.1, cpu_s_per_tile=1.0)
+    version = "2"
+    after = ("elevation", "terrain", "orthomosaic")
+    needs = OfTiles(cpus=2, raster=Raster.SURFACE, base_gb=0.8, gb_per_cpu=0.1, cpu_s_per_tile=1.5)
 
     def finish(self) -> Figures:
         """Write the points tile by tile."""
@@ -346,6 +348,7 @@ class Cloud(Stage):
             sigma=elevation / DSM_SIGMA.file,
             views=elevation / DSM_VIEWS.file,
             orthomosaic=space.inputs["orthomosaic"] / ORTHOMOSAIC.file,
+            terrain=space.inputs["terrain"] / DTM.file,
         )
         grid = read_grid(sources.dsm)
         require_space(space.out, grid.rows * grid.cols * BYTES_PER_POINT, "writing the point cloud")
@@ -359,3 +362,22 @@ class Cloud(Stage):
             workers=space.workers,
         )
         return {"points": count}
+
+
+class CloudLevels(Stage):
+    """Write the point cloud anew in levels, so that viewers read what they show."""
+
+    name = "cloud_levels"
+    version = "1"
+    after = ("cloud",)
+    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.2, cpu_s_per_tile=2.5)
+
+    def finish(self) -> Figures:
+        """Write the points node by node."""
+        from photogrammetry.surface.copc import write_copc
+
+        space = self.space
+        source = space.inputs["cloud"] / CLOUD.file
+        # Beside the file itself, its points as they are while they are sorted.
+        require_space(space.out, 10 * source.stat().st_size, "writing the point cloud in levels")
+        return {"nodes": write_copc(source, space.out / CLOUD_COPC.file, scratch=space.temporary)}

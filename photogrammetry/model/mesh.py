@@ -27,8 +27,6 @@ SIGMAS = 2.0
 """Standard deviations of a height by which the mesh may lie off it: nobody knows it better."""
 STEEP = 0.5
 """Upward part of the unit normal below which a triangle is steep: 60° and more."""
-ROUNDS, GROWTH = 8, 1.6
-"""How often solids are simplified, and how much more each time."""
 HIDDEN_CELLS = 2.0
 """Cells below the ground as seen from above from which a triangle is hidden."""
 
@@ -182,20 +180,28 @@ def _corner_normals(faces: Ints, cross: Float, count: int) -> Float32:
     return np.asarray(total / length, np.float32)
 
 
-def thinned(solids: Sequence[Solid], cell_m: float, most_corners: int) -> list[Solid]:
-    """Return solids with no more corners than wanted, as far as their open edges allow.
+def thinned(solids: Sequence[Solid], most_corners: int) -> list[Solid]:
+    """Return solids with about as many corners as wanted, as far as their open edges allow.
 
-    They are simplified the more, all by the same tolerance, until they are few enough.
+    Those with the most give the most: all that have more than a common number come down to it.
     """
     from photogrammetry.solid.fusion import simplified
 
-    found, tolerance_m = list(solids), cell_m
-    for _ in range(ROUNDS):
-        if sum(len(solid.points) for solid in found) <= most_corners:
-            break
-        meshes = [simplified(one.points, one.faces, one.seen, tolerance_m) for one in found]
-        found = [Solid(points=p, faces=f, seen=s) for p, f, s in meshes]
-        tolerance_m *= GROWTH
+    counts = np.array([len(solid.points) for solid in solids])
+    if counts.sum() <= most_corners:
+        return list(solids)
+    steps = np.sort(counts)
+    kept = np.cumsum(steps) + steps * np.arange(len(steps))[::-1]  # if each had no more than this
+    after = int(np.searchsorted(kept, most_corners))
+    before = int(steps[:after].sum())
+    most = (most_corners - before) / (len(steps) - after)
+    found = []
+    for solid in solids:
+        share = most / max(len(solid.points), 1)
+        if share < 1:
+            points, faces, seen = simplified(solid.points, solid.faces, solid.seen, share=share)
+            solid = Solid(points=points, faces=faces, seen=seen)
+        found.append(solid)
     return found
 
 

@@ -45,9 +45,7 @@ CONTINUED_TINT: Tint = (0.55, 0.55, 0.6)
 LEAST_SIGHT_M, MOST_SIGHT_M = 5.0, 40.0
 """Distance about a square within which what stands may block the sight on what is in it."""
 SOLID_SHARE = 0.6
-"""Most of the corners that go to what stands."""
-LEAST_CORNERS = 20_000
-"""Corners that the ground keeps, however much stands on it."""
+"""Of the corners that goes to what stands, at most; the ground keeps the rest."""
 MARGIN = 2
 """Pixels about a square's picture."""
 PICTURE_SIDE = 4096
@@ -131,15 +129,14 @@ def build_relief_model(
     Raises `tmp.errors.InputError` if there is no ground.
     """
     pixel_m = _pixel_m(field, sources.gsd_m, budget.megapixels)
-    cell_m = field.grid.cell_m
-    solids = thinned(solids, cell_m, int(SOLID_SHARE * budget.corners))
+    solids = thinned(solids, int(SOLID_SHARE * budget.corners))
     corners = budget.corners - sum(len(solid.points) for solid in solids)
     mesh = Mesh.of(
         field,
         solids,
         block_cells=_block_cells(field.grid.cell_m / pixel_m),
         error_cells=budget.error_cells,
-        most_corners=max(corners, LEAST_CORNERS),
+        most_corners=max(corners, int((1 - SOLID_SHARE) * budget.corners)),
     )
     squares = mesh.squares()
     charts = Charts.joined(

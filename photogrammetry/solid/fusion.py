@@ -317,9 +317,14 @@ def without_specks(mesh: SolidMesh, spacing: float, keeps: Mask) -> SolidMesh:
 
 
 def simplified(
-    points: Float, faces: Ints, seen: Mask, tolerance: float
+    points: Float,
+    faces: Ints,
+    seen: Mask,
+    *,
+    tolerance: float | None = None,
+    share: float = 1.0,
 ) -> tuple[Float, Ints, Mask]:
-    """Return a mesh with fewer triangles that lies off it by no more than a tolerance.
+    """Return a mesh with fewer triangles: that lies off it by no more than a tolerance, or a share.
 
     Corners (N, 3) and what is known of them (N,), triangles (F, 3); the tolerance is in the
     corners' unit.  Open edges stay as they are, so that the mesh fits its neighbours.
@@ -330,12 +335,13 @@ def simplified(
     if len(faces) == 0:
         return points, faces, seen
     middle = np.rint(points.mean(axis=0))
-    scale = float(np.sqrt(np.finfo(float).eps)) / tolerance
+    scale = 1.0 if tolerance is None else float(np.sqrt(np.finfo(float).eps)) / tolerance
     with _SIMPLIFYING:
         fewer, left = fast_simplification.simplify(
             (points - middle) * scale,
             faces.astype(np.int32),
-            lossless=True,
+            target_reduction=None if tolerance is not None else 1 - share,
+            lossless=tolerance is not None,
             preserve_border=True,
         )
     fewer = np.asarray(fewer / scale + middle)

@@ -7,6 +7,7 @@ does not grow with the survey.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pyproj import CRS
 from pyproj.crs import CompoundCRS
 from pyproj.exceptions import CRSError
 
+from photogrammetry.terrain.classes import HALO_M, PointClass, classify
 from tmp.captures import HeightDatum
 from tmp.errors import InputError, SpaceError
 from tmp.files import replacing
@@ -48,8 +50,6 @@ BATCH = 1 << 17
 """Points turned into records at a time: few enough for a processor's cache."""
 ONLY_RETURN = 0x11
 """LAS: return 1 of 1."""
-UNCLASSIFIED = 1
-"""LAS: class of points that no one has classified."""
 EGM96_HEIGHT = "EPSG:5773"
 ELLIPSOID_HEIGHT = (
     'VERT_CS["ellipsoidal height",VERT_DATUM["Ellipsoid",2002],UNIT["metre",1],AXIS["Up",UP]]'
@@ -79,10 +79,12 @@ class CloudTile:
     """Standard deviation of the height in metres, NaN where unknown, (rows, cols)."""
     views: Bytes
     """Number of agreeing views, (rows, cols)."""
+    classes: Bytes
+    """What each is, (rows, cols); see `photogrammetry.terrain.classes.PointClass`."""
 
     def __post_init__(self) -> None:
         shape = (len(self.y), len(self.x))
-        for name in ("height", "measured", "rgb", "normals", "sigma", "views"):
+        for name in ("height", "measured", "rgb", "normals", "sigma", "views", "classes"):
             found = getattr(self, name).shape
             if found[:2] != shape:
                 raise InputError(f"cloud tile: {name} of shape {found} where {shape} is needed")
@@ -97,6 +99,8 @@ class CloudSources:
     views: Path
     orthomosaic: Path
     """Red, green, blue and alpha, on a grid of its own in the same CRS."""
+    terrain: Path | None = None
+    """The bare ground, which tells what each point is; None to leave them without a class."""
 
 
 def write_cloud(
@@ -157,10 +161,17 @@ def read_cloud_tiles(sources: CloudSources, *, tile_cells: int = TILE_CELLS) -> 
     grid = read_grid(sources.dsm)
     for tile in grid.tiles(tile_cells):
         window = grid.window(tile)
-        # A halo of one cell gives the normals at a tile's rim their neighbours.
-        around = _read_known(sources.dsm, tile.grown(1))
-        height, sigma = around[1:-1, 1:-1], _read_known(sources.sigma, tile)
-        rgb, pictured = _colours(sources.orthomosaic, window)
+        # A halo gives the normals at a tile's rim their neighbours, and classes what is about.
+        halo = 1 if sources.terrain is None else math.ceil(HALO_M / grid.cell_m)
+        wide, own = tile.grown(halo), np.s_[halo:-halo, halo:-halo]
+        around, around_sigma = (_read_known(path, wide) for path in (sources.dsm, sources.sigma))
+        height, sigma = around[own], around_sigma[own]
+        around_rgb, around_pictured = _colours(sources.orthomosaic, grid.window(wide))
+        rgb, pictured = around_rgb[own], around_pictured[own]
+        classes = np.full(height.shape, PointClass.UNCLASSIFIED, np.uint8)
+        if sources.terrain is not None:
+            terrain = _read_known(sources.terrain, wide)
+            classes = classify(around, terrain, around_sigma, around_rgb, grid.cell_m)[own]
         x, y = window.cell_centres()
         yield CloudTile(
             x=x,
@@ -168,9 +179,10 @@ def read_cloud_tiles(sources: CloudSources, *, tile_cells: int = TILE_CELLS) -> 
             height=height,
             measured=np.isfinite(height) & np.isfinite(sigma) & pictured,
             rgb=rgb,
-            normals=normals_of(around, grid.cell_m)[1:-1, 1:-1],
+            normals=normals_of(around, grid.cell_m)[own],
             sigma=sigma,
             views=read_window(sources.views, tile)[0].astype(np.uint8),
+            classes=classes,
         )
 
 
@@ -241,6 +253,7 @@ def _points(tile: CloudTile, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwa
     """Turn the measured cells of a tile into point records, row by row."""
     measured = np.flatnonzero(tile.measured)
     colours, normals = tile.rgb.reshape(-1, 3), tile.normals.reshape(-1, 3)
+    classes = tile.classes.ravel()
     x, y = _steps(tile.x, header.offsets[0]), _steps(tile.y, header.offsets[1])
     for start in range(0, len(measured), BATCH):
         cells = measured[start : start + BATCH]
@@ -250,7 +263,7 @@ def _points(tile: CloudTile, header: laspy.LasHeader) -> Iterator[laspy.ScaleAwa
         fields["X"], fields["Y"] = x[col], y[row]
         fields["Z"] = _steps(tile.height.ravel()[cells].astype(np.float64), header.offsets[2])
         fields["bit_fields"] = ONLY_RETURN
-        fields["classification"] = UNCLASSIFIED
+        fields["classification"] = classes[cells]
         for axis in range(3):
             fields[("red", "green", "blue")[axis]] = colours[cells, axis].astype(np.uint16) << 8
             steps = np.rint(normals[cells, axis] * NORMAL_STEPS)

@@ -1,1 +1,1 @@
-"""The bare ground below what stands on it: which cells of the surface are ground, and the rest."""
+"""The bare ground below what stands on it, and what is told from it: classes, contours, volumes."""

@@ -43,6 +43,8 @@ LOW_SHARE = 0.3
 LEAST_PATCH_M2 = 1.0
 NEAR_M = 0.12
 """Height off the ground about it within which a steep place is ground, beside its own doubt."""
+MOST_NEAR_M = 0.3
+"""The most that the doubt of a place makes of that height: in a wood anything would do."""
 PATH_M = 0.4
 """Width of the narrowest path that joins two places."""
 HIGH_M = 0.5
@@ -110,12 +112,28 @@ def find_ground(height: Float32, known: Mask, sigma: Float32, cell_m: float) -> 
     ground = chosen[patch]
     # What the erosion took is given back, where it can be walked.
     ground = (cv2.dilate(ground.astype(np.uint8), path) > 0) & walkable
+    near = np.clip(2 * sigma, NEAR_M, MOST_NEAR_M)
     off = height - fill_gaps(height, ground)
-    ground |= known & (np.abs(off) < np.maximum(NEAR_M, 2 * sigma))
+    # The ground lies nowhere above what was seen: wide places below it are ground.
+    below = cv2.erode((walkable & (off < -near)).astype(np.uint8), path) > 0
+    below = (cv2.dilate(_wide(below, cell_m).astype(np.uint8), path) > 0) & walkable
+    if (below & ~ground).any():
+        ground |= below
+        off = height - fill_gaps(height, ground)
+    ground |= known & (np.abs(off) < near)
     # Beside what stands high, heights are smeared.
     high = known & ~ground & (off > HIGH_M)
     beside = cv2.dilate(high.astype(np.uint8), np.ones((2 * SMEAR_CELLS + 1,) * 2, np.uint8)) > 0
-    return np.asarray(ground & ~beside)
+    # Specks amid what is not ground are what happens to lie at the height sought.
+    return _wide(ground & ~beside, cell_m)
+
+
+def _wide(places: Mask, cell_m: float) -> Mask:
+    """Return the places that hang together over `LEAST_PATCH_M2` or more."""
+    _, patch, stats, _ = cv2.connectedComponentsWithStats(places.astype(np.uint8), connectivity=4)
+    chosen = stats[:, cv2.CC_STAT_AREA] * cell_m**2 >= LEAST_PATCH_M2
+    chosen[0] = False
+    return np.asarray(chosen[patch])
 
 
 def steepness(height: Float32, cell_m: float) -> Float32:

@@ -26,8 +26,10 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "surface",
         "elevation",
         "terrain",
+        "above_ground",
         "orthomosaic",
         "cloud",
+        "cloud_levels",
         "model",
     ]
     assert not (record.survey.work_dir / "stages").exists()

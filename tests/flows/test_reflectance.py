@@ -9,8 +9,8 @@ from flows.engine.cost import Quality
 from flows.run.plan import BAND_STAGES, STAGES, stages_for
 from flows.stages.model import Model
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
-from flows.stages.surface import Cloud
-from flows.stages.terrain import Terrain
+from flows.stages.surface import Cloud, CloudLevels
+from flows.stages.terrain import AboveGround, Terrain
 from photogrammetry.ortho.mosaic import BandLayer
 from photogrammetry.views import View
 from tmp.cameras import Camera, Pose
@@ -84,7 +84,9 @@ def test_a_map_of_colour_photographs_has_no_reflectance_stage():
 
 
 def test_a_preview_is_of_surface_and_picture_alone():
-    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {Terrain, Cloud, Model}
+    assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {
+        *(Terrain, AboveGround, Cloud, CloudLevels, Model),
+    }
 
 
 def test_a_map_has_no_model_if_none_is_asked_for():

@@ -7,7 +7,7 @@ import pytest
 import rasterio
 
 from flows.products.sidecars import _renderer, write_catalog, write_styles
-from flows.products.table import GROUND_CLASSES, Kind, Product
+from flows.products.table import GROUND_CLASSES, HEIGHT_ABOVE_GROUND, Kind, Product
 from flows.report.quality import MapRecord
 
 
@@ -51,6 +51,28 @@ def test_counts_of_photographs_are_classes_that_begin_with_none(record: MapRecor
     assert items[0] == ("0", "none: small gap, closed from about it")
     assert items[1:4] == [("2", "2"), ("3", "3"), ("4", "4")]
     assert items[-1] == ("inf", "6 or more")
+
+
+def test_heights_above_ground_have_the_same_colours_on_every_survey(record: MapRecord) -> None:
+    products = record.survey.products_dir
+    shutil.copyfile(products / "dsm.tif", products / HEIGHT_ABOVE_GROUND.file)
+    write_styles(products)
+    tree = ElementTree.parse(products / "height_above_ground.qml")
+    values = [float(item.get("value")) for item in tree.iter("item")]
+    assert values == list(HEIGHT_ABOVE_GROUND.steps)
+    assert [item.get("label") for item in tree.iter("item")][:2] == ["0 m", "0.25 m"]
+
+
+def test_marked_contours_are_drawn_bold(record: MapRecord) -> None:
+    (record.survey.products_dir / "contours.gpkg").touch()
+    assert record.survey.products_dir / "contours.qml" in write_styles(record.survey.products_dir)
+    tree = ElementTree.parse(record.survey.products_dir / "contours.qml")
+    widths = {
+        symbol.get("name"): float(symbol.find("layer/prop[@k='line_width']").get("v"))
+        for symbol in tree.iter("symbol")
+    }
+    assert tree.find("renderer-v2").get("attr") == "index"
+    assert widths["1"] > 2 * widths["0"]
 
 
 def test_labels_of_an_index_have_no_hair_off_nought(record: MapRecord) -> None:

@@ -33,6 +33,7 @@ def make_tile(rows=2, cols=3, **changes):
         "normals": np.full((rows, cols, 3), (0.6, 0.0, 0.8), np.float32),
         "sigma": np.full((rows, cols), 0.042, np.float32),
         "views": np.full((rows, cols), 5, np.uint8),
+        "classes": np.full((rows, cols), 2, np.uint8),
     }
     return CloudTile(**(values | changes))
 

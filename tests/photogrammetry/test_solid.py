@@ -305,7 +305,7 @@ def test_fewer_triangles_lie_as_near_and_keep_the_open_edge(
     house: tuple[SiteFrame, SolidMesh],
 ) -> None:
     _, mesh = house
-    points, faces, seen = simplified(mesh.points, mesh.faces, mesh.seen, 0.4)
+    points, faces, seen = simplified(mesh.points, mesh.faces, mesh.seen, tolerance=0.4)
     assert len(faces) < len(mesh.faces) / 4
     assert len(seen) == len(points)
     away, _ = cKDTree(mesh.points).query(points)
@@ -340,10 +340,17 @@ def test_specks_and_hollows_go_and_what_goes_on_elsewhere_stays() -> None:
 
 def test_solids_are_thinned_until_they_are_few_enough(house: tuple[SiteFrame, SolidMesh]) -> None:
     frame, mesh = house
-    solid = Solid(points=placed(frame, mesh), faces=mesh.faces, seen=mesh.seen)
-    (left,) = thinned([solid], CELL_M, 6_000)
-    assert len(left.points) <= 6_000
-    assert thinned([solid], CELL_M, 10**7) == [solid]
+    large = Solid(points=placed(frame, mesh), faces=mesh.faces, seen=mesh.seen)
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    small = Solid(
+        points=np.asarray(ball.vertices),
+        faces=np.asarray(ball.faces, np.int64),
+        seen=np.ones(len(ball.vertices), bool),
+    )
+    kept, less, again = thinned([small, large, large], 20_000)
+    assert kept is small
+    assert len(less.points) + len(again.points) == pytest.approx(20_000, rel=0.1)
+    assert thinned([small, large], 10**7) == [small, large]
 
 
 def test_a_solid_takes_the_place_of_its_ground(house: tuple[SiteFrame, SolidMesh]) -> None:

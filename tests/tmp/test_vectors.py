@@ -9,7 +9,7 @@ import pytest
 from tmp.errors import InputError
 from tmp.geo.areas import read_area
 from tmp.geo.rasters import open_elevation
-from tmp.geo.vectors import list_layers, parse_xml
+from tmp.geo.vectors import list_layers, parse_xml, read_layer
 
 RING = "8,47 8.01,47 8.01,47.01 8,47"
 KML = (
@@ -82,3 +82,15 @@ def test_a_raster_in_disguise_or_cut_short_is_no_elevation_model(
     path.write_bytes(content)
     with pytest.raises(InputError, match=said):
         open_elevation(path)
+
+
+def test_a_kml_without_names_is_listed_and_read_alike(tmp_path: Path) -> None:
+    file = tmp_path / "plots.kml"
+    file.write_text(
+        '<?xml version="1.0"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Placemark>'
+        "<Polygon><outerBoundaryIs><LinearRing><coordinates>8,47 8.1,47 8.1,47.1 8,47"
+        "</coordinates></LinearRing></outerBoundaryIs></Polygon></Placemark></Document></kml>"
+    )
+    assert list(list_layers(file)) == list(list_layers(file)) == ["layer 1"]
+    shapes, crs, _ = read_layer(file, "layer 1")
+    assert (len(shapes), crs) == (1, "EPSG:4326")

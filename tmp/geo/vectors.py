@@ -39,6 +39,8 @@ MOST_DEPTH = 100
 READ = "GeoPackage, GeoJSON, shapefile (zipped or not), FlatGeobuf, KML, KMZ, GML"
 """What people are told to save their polygons as."""
 
+IN_MEMORY = "pyogrio_"
+"""How the names of files in memory begin."""
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -195,7 +197,9 @@ def list_layers(path: Path) -> dict[str, str]:
     with _said(path):
         found: dict[str, str] = {}
         for source in _sources(path):
-            found |= {str(name): (kind or "").lower() for name, kind in pyogrio.list_layers(source)}
+            kinds = (kind for _, kind in pyogrio.list_layers(source))
+            names = _layer_names(source)
+            found |= {name: (kind or "").lower() for name, kind in zip(names, kinds, strict=True)}
     return found
 
 
@@ -211,14 +215,31 @@ def read_layer(
 
     with _said(path):
         for source in _sources(path):
-            if layer in (str(name) for name, _ in pyogrio.list_layers(source)):
+            names = _layer_names(source)
+            if layer in names:
                 meta, _, wkb, values = pyogrio.raw.read(
-                    source, layer=layer, columns=columns, force_2d=True
+                    source, layer=names.index(layer), columns=columns, force_2d=True
                 )
                 shapes = np.array([None]) if wkb is None else shapely.from_wkb(wkb)
                 named = dict(zip(map(str, meta["fields"]), values, strict=True))
                 return shapes, meta["crs"], named
     raise InputError(f"{path}: has no layer {layer!r}; name one that it has")
+
+
+def _layer_names(source: str | bytes) -> list[str]:
+    """Return the layers' names; one that has none in a file read from memory is named by number.
+
+    GDAL would call it by the name of the memory, which is another one each time.
+    """
+    import pyogrio
+
+    names = [str(name) for name, _ in pyogrio.list_layers(source)]
+    if isinstance(source, str):
+        return names
+    return [
+        f"layer {number}" if name.startswith(IN_MEMORY) else name
+        for number, name in enumerate(names, 1)
+    ]
 
 
 @contextmanager
