@@ -182,7 +182,7 @@ class Sides(_OfSites):
 
     def make(self, item: str) -> None:
         """Measure a tile of a side."""
-        from photogrammetry.solid.sides import measure_side, turned_views
+        from photogrammetry.solid.measure import measure_side, turned_views
         from photogrammetry.surface.measure import SurfaceOptions
 
         name, side, tile, raster = self._tiles[item]
@@ -257,9 +257,9 @@ class Solids(_OfSites):
             fuse_group,
             group_box,
             group_outline,
-            simplified,
             without_specks,
         )
+        from photogrammetry.solid.simplification import simplified
 
         name, group = self._groups[item]
         frame = self._frames[name]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.model.glb import Part
 from photogrammetry.model.triangulation import triangulate
+from photogrammetry.solid.simplification import simplified
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -185,8 +186,6 @@ def thinned(solids: Sequence[Solid], most_corners: int) -> list[Solid]:
 
     Those with the most give the most: all that have more than a common number come down to it.
     """
-    from photogrammetry.solid.fusion import simplified
-
     counts = np.array([len(solid.points) for solid in solids])
     if counts.sum() <= most_corners:
         return list(solids)

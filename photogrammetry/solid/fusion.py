@@ -6,23 +6,19 @@ Curless, B. & Levoy, M. (1996). A volumetric method for building complex models 
     SIGGRAPH.
 Lewiner, T., Lopes, H., Vieira, A. W. & Tavares, G. (2003). Efficient implementation of marching
     cubes' cases with topological guarantees. Journal of Graphics Tools 8(2).
-Garland, M. & Heckbert, P. S. (1997). Surface simplification using quadric error metrics. SIGGRAPH.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import cv2
-import fast_simplification
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from photogrammetry.kernels.fusion import AROUND, fuse_nodes
@@ -58,8 +54,6 @@ KEYS = 4096
 """Parts of a spacing that are told apart when corners are joined."""
 SLAB = 64
 """Levels that are triangulated at a time."""
-_SIMPLIFYING = Lock()
-"""Held while the library works, as it keeps its mesh where all threads find it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +225,7 @@ def fuse_group(
     return joined(meshes)
 
 
-def _packed(sheets: Sequence[Sheet]) -> tuple[Any, ...]:
+def _packed(sheets: Sequence[Sheet]) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
     """Return layout, placing, height, weight, cosine, lowest and highest of sheets."""
     around = np.ones((2 * AROUND + 1,) * 2, np.uint8)
     sizes = [sheet.height.shape for sheet in sheets]
@@ -314,36 +308,3 @@ def without_specks(mesh: SolidMesh, spacing: float, keeps: Mask) -> SolidMesh:
     kept = (((area >= LEAST_PIECE_M2) & (volume > 0)) | goes_on)[of_piece]
     used, number = np.unique(faces[kept], return_inverse=True)
     return SolidMesh(points=mesh.points[used], faces=number.reshape(-1, 3), seen=mesh.seen[used])
-
-
-def simplified(
-    points: Float,
-    faces: Ints,
-    seen: Mask,
-    *,
-    tolerance: float | None = None,
-    share: float = 1.0,
-) -> tuple[Float, Ints, Mask]:
-    """Return a mesh with fewer triangles: that lies off it by no more than a tolerance, or a share.
-
-    Corners (N, 3) and what is known of them (N,), triangles (F, 3); the tolerance is in the
-    corners' unit.  Open edges stay as they are, so that the mesh fits its neighbours.
-
-    The library collapses sides whose quadric error is below the machine's epsilon: in units in
-    which that is the square of the tolerance.
-    """
-    if len(faces) == 0:
-        return points, faces, seen
-    middle = np.rint(points.mean(axis=0))
-    scale = 1.0 if tolerance is None else float(np.sqrt(np.finfo(float).eps)) / tolerance
-    with _SIMPLIFYING:
-        fewer, left = fast_simplification.simplify(
-            (points - middle) * scale,
-            faces.astype(np.int32),
-            target_reduction=None if tolerance is not None else 1 - share,
-            lossless=tolerance is not None,
-            preserve_border=True,
-        )
-    fewer = np.asarray(fewer / scale + middle)
-    _, nearest = cKDTree(points).query(fewer)
-    return fewer, left.astype(np.int64), seen[nearest]

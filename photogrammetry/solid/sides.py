@@ -12,8 +12,8 @@ Gallup, D., Frahm, J.-M., Mordohai, P., Yang, Q. & Pollefeys, M. (2007). Real-ti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -21,13 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from photogrammetry.pictures import PictureStore
 from photogrammetry.solid.sites import Site
-from photogrammetry.surface.measure import SurfaceOptions, measure_tile
-from photogrammetry.surface.search import Sought
 from photogrammetry.surface.trend import Trend
-from photogrammetry.views import View
-from tmp.cameras import Pose
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid, Tile
 
@@ -234,44 +229,3 @@ def _lay_side(
         reach_m=reach_m,
         wanted=wanted,
     )
-
-
-def turned_views(views: Sequence[View], frame: SiteFrame, side: Side) -> list[View]:
-    """Return photographs as they stand about a site whose side is up."""
-    turn = side.rotation
-    return [
-        replace(
-            view,
-            pose=Pose.from_centre(
-                view.pose.rotation @ turn.T, turn @ (view.pose.centre - frame.offset)
-            ),
-        )
-        for view in views
-    ]
-
-
-def measure_side(
-    side: Side,
-    tile: Tile,
-    views: Sequence[View],
-    store: PictureStore,
-    *,
-    options: SurfaceOptions,
-) -> Float32:
-    """Measure one tile of a side, in photographs that are turned for it.
-
-    Returns its height, sigma (NaN where it was not measured) and number of agreeing photographs,
-    (3, rows, cols).
-    """
-    low_m, high_m = side.reach_m
-    found = measure_tile(
-        side.grid,
-        tile,
-        views,
-        LocalFrame(origin=None, crs=None),
-        store,
-        Sought(trend=side.trend, low_m=low_m, high_m=high_m),
-        options=options,
-    )
-    sigma = np.where(found.measured, found.sigma, np.nan)
-    return np.stack([found.height, sigma, found.views]).astype(np.float32)

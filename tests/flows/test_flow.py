@@ -30,6 +30,9 @@ def test_dry_run_lists_every_stage_and_runs_none(record: MapRecord) -> None:
         "orthomosaic",
         "cloud",
         "cloud_levels",
+        "standing",
+        "sides",
+        "solids",
         "model",
     ]
     assert not (record.survey.work_dir / "stages").exists()

@@ -24,17 +24,16 @@ from photogrammetry.solid.fusion import (
     joined,
     side_sheet,
     side_window,
-    simplified,
     without_specks,
 )
+from photogrammetry.solid.measure import measure_side, turned_views
 from photogrammetry.solid.sides import (
     Side,
     SiteFrame,
     lay_sides,
-    measure_side,
     side_rotation,
-    turned_views,
 )
+from photogrammetry.solid.simplification import simplified
 from photogrammetry.solid.sites import (
     BLOCK,
     Site,
