@@ -16,8 +16,9 @@ from scipy import ndimage, sparse
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Line
+from flightplan.proof.casting import sights
 from flightplan.proof.footprints import GroundCells, Photos
-from flightplan.proof.prove import Coverage, prove, sights, whereabouts
+from flightplan.proof.prove import Coverage, prove, whereabouts
 from tmp.cameras import Camera
 from tmp.errors import InputError
 
@@ -360,8 +361,8 @@ def _views(
     column = column.reshape(ground.grid.shape)
     seen = []
     for number in range(len(candidates)):
-        sight = see(number, slice(0, ground.grid.rows))
-        cells = np.empty(0, int) if sight is None else column[sight.rows, sight.cols][sight.seen]
+        sight = see(number)
+        cells = np.empty(0, int) if sight is None else column[sight[0]][sight[1]]
         seen.append(cells[cells >= 0])
     starts = np.concatenate([[0], np.cumsum([cells.size for cells in seen])])
     cells = np.concatenate(seen)
