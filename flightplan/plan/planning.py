@@ -37,7 +37,7 @@ from flightplan.plan.ways import (
     Speeds,
     lay_way,
     points_of,
-    rephased,
+    released,
     way_of,
 )
 from flightplan.proof.certificate import Asked, Certificate, certify
@@ -227,7 +227,7 @@ def _proved(
         photos = photos_of(sorties, ways)
         lines, first = (*sorties.lines, *before.lines), len(sorties.lines)
         flown = before.taken(setting.terrain, height_m, first)
-        others = ([rephased(way, other) for way in ways] for other in release.phases())
+        others = ([released(way, other) for way in ways] for other in release.others())
         phases = [photos, *(photos_of(sorties, one) for one in others)]
         coverage = prove_phases(
             [Photos.joined(one, flown) for one in phases],
