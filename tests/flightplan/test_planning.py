@@ -315,12 +315,13 @@ def test_a_hole_is_fenced_unless_it_may_be_flown_over(
         assert [len(one.exclusions) for one in missions] == [fenced] * len(missions)
         assert sum(item.command == 5002 for item in wire_fence(missions[0])) == 4 * fenced
         flown_m = sum(LineString(way.points[:, :2]).intersection(hole).length for way in plan.ways)
-        assert (flown_m == 0) == bool(fenced)
+        round_it = any("Lines go round the holes" in each for each in plan.certificate.repairs)
+        assert (flown_m == 0) == (bool(fenced) or round_it)
         facts = dict(facts_of(plan))
         assert facts["holes of the area"].startswith("not flown over" if fenced else "may be")
     assert over.coverage.area_m2 == pytest.approx(round_a_hole.coverage.area_m2)
-    # Lines over it are quicker as a rule; a slow drone's search has ended a tenth worse.
-    assert over.sorties.time_s < 1.15 * round_a_hole.sorties.time_s
+    # Lines over it are quicker as a rule, and else lines round it are flown.
+    assert over.sorties.time_s <= round_a_hole.sorties.time_s
 
 
 def ragged(x_m: float, y_m: float, radius_m: float, corners: int) -> Polygon:
