@@ -320,8 +320,9 @@ def test_a_hole_is_fenced_unless_it_may_be_flown_over(
         facts = dict(facts_of(plan))
         assert facts["holes of the area"].startswith("not flown over" if fenced else "may be")
     assert over.coverage.area_m2 == pytest.approx(round_a_hole.coverage.area_m2)
-    # Lines over it are quicker as a rule, and else lines round it are flown.
-    assert over.sorties.time_s <= round_a_hole.sorties.time_s
+    # Lines over it are quicker as a rule, and else lines round it are flown; what the proof adds
+    # to either may differ.
+    assert over.sorties.time_s < 1.01 * round_a_hole.sorties.time_s
 
 
 def ragged(x_m: float, y_m: float, radius_m: float, corners: int) -> Polygon:
