@@ -26,7 +26,7 @@ from scenes import (
 )
 
 from flightplan.coverage.spacing import Overlap
-from flightplan.proof.prove import hidden
+from flightplan.proof.casting import hidden
 from flightplan.rehearsal.camera import SensorModel, develop, expose, write_photograph
 from flightplan.rehearsal.farm import CAMERA, farm_frame
 from flightplan.rehearsal.features import Farm, read_farm
@@ -354,10 +354,9 @@ def _sees(
             points[:, 2] + 0.15,  # a place is no obstacle to itself
         ]
     )
-    behind = np.zeros(len(nodes) - 1, bool)
-    eye = (float(nodes[-1, 0]), float(nodes[-1, 1]), float(nodes[-1, 2]))
-    hidden(height, nodes[:-1], eye, float(np.nanmax(height)), behind)
-    inside[inside] = ~behind
+    *seen, eye = map(tuple, nodes.tolist())
+    highest = float(np.nanmax(height))
+    inside[inside] = [not hidden(height, place, eye, highest) for place in seen]
     return inside
 
 

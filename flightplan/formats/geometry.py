@@ -10,15 +10,17 @@ its photographs and its corners.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import shapely
 from pyproj import Geod
 from shapely import LinearRing, LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from flightplan.formats.mission import Mission, Role, Waypoint, photo_ways
+from flightplan.formats.mission import Mission, Role, Waypoint, even_stations, photo_ways
 from tmp.errors import InputError
 from tmp.geo.frames import PlanFrame
 
@@ -366,38 +368,55 @@ def with_guards(waypoints: Sequence[Waypoint]) -> tuple[Waypoint, ...]:
 
 
 def with_photo_points(waypoints: Sequence[Waypoint]) -> tuple[tuple[Waypoint, ...], set[int]]:
-    """Return waypoints with one more for each photograph, and which of them take one."""
+    """Return waypoints with one more for each photograph, and which of them take one.
+
+    Photographs stand as `flightplan.formats.mission.even_stations` has them; a bend of the way
+    close to one is left out for it.
+    """
     runs = photo_runs(
         [way.photo_spacing_m if way.photo_spacing_m > 0 else 0 for way in waypoints[:-1]]
     )
     due = {run.first: run for run in runs}
     points: list[Waypoint] = []
     photos: set[int] = set()
-    spacing, left, last = 0.0, 0.0, -1
-    for index, waypoint in enumerate(waypoints):
+    index, closes = 0, False
+    while index < len(waypoints):
+        if closes or index in due:
+            photos.add(len(points))
+        points.append(waypoints[index])
+        closes = False
         if index in due:
-            spacing, left, last = due[index].spacing_m, 0.0, due[index].last
-        points.append(waypoint)
-        if index > last:
-            continue
-        if index == last and SNAP_M < left < spacing - SNAP_M:
-            # The waypoint is there anyway; the photograph closes the line.
-            photos.add(len(points) - 1)
-            continue
-        if index == last and left > SNAP_M:
-            continue
-        if left <= SNAP_M:
-            photos.add(len(points) - 1)
-            left += spacing
-        if index == last:
-            continue
-        length = leg(waypoint, waypoints[index + 1])[1]
-        while left < length - SNAP_M:
-            points.append(_between(waypoint, waypoints[index + 1], left))
-            photos.add(len(points) - 1)
-            left += spacing
-        left -= length
+            run = due[index]
+            within, closes = _photo_points(waypoints[index : run.last + 1], run.spacing_m)
+            photos |= {len(points) + number for number, (_, taken) in enumerate(within) if taken}
+            points += [point for point, _ in within]
+            index = run.last
+        else:
+            index += 1
     return tuple(points), photos
+
+
+def _photo_points(
+    waypoints: Sequence[Waypoint], spacing_m: float
+) -> tuple[list[tuple[Waypoint, bool]], bool]:
+    """Return what lies between the ends of a run, with whether a photograph is taken there.
+
+    Also whether one is taken where the run ends.
+    """
+    ways = [leg(here, there)[1] for here, there in pairwise(waypoints)]
+    at = [0.0, *accumulate(ways)]
+    stations = even_stations(at[-1], spacing_m).tolist()
+    found = [
+        (at_m, bend, False)
+        for at_m, bend in zip(at[1:-1], waypoints[1:-1], strict=True)
+        if min(abs(station - at_m) for station in stations) > SNAP_M
+    ]
+    for station in stations[1:-1]:
+        way = bisect_right(at, station, hi=len(ways)) - 1
+        point = _between(waypoints[way], waypoints[way + 1], station - at[way])
+        found.append((station, point, True))
+    found.sort(key=lambda one: one[0])
+    return [(point, taken) for _, point, taken in found], len(stations) > 1
 
 
 def _between(start: Waypoint, end: Waypoint, way_m: float) -> Waypoint:

@@ -27,6 +27,8 @@ LATE_M = 0.07
 """Way by which an autopilot that releases by distance is late at each photograph; it adds up."""
 END_M = 0.5
 """Way between the last photograph of a line and the place where the camera goes off."""
+EVEN = 0.02
+"""Part of a way between photographs by which each may be longer, lest one more be taken."""
 TIMER_PHASES = (0.0, 0.25, 0.5, 0.75)
 """Fractions of its interval at which a timer may stand where a line begins: nobody can set it."""
 _MOST_M, _MOST_M_S, _MOST_S = 100_000.0, 400.0, 1e7
@@ -347,6 +349,23 @@ def spacing_in_file(spacing_m: float, photos: int, camera_on_m: float) -> float:
     return math.floor(max(asked_m, spacing_m / 2) * 1000 + 1e-6) / 1000
 
 
+def even_stations(way_m: float, spacing_m: float) -> NDArray[np.float64]:
+    """Return where photographs are taken that have waypoints of their own, metres from the start.
+
+    Evenly from one end of a line to the other, as far apart as a file that asks for `spacing_m`
+    brings them, or a little closer.  On a line too short for two there is one.
+
+    Examples
+    --------
+    >>> even_stations(12.0, 5.93).tolist(), even_stations(13.0, 5.93).round(2).tolist()
+    ([0.0, 6.0, 12.0], [0.0, 4.33, 8.67, 13.0])
+    """
+    if way_m <= END_M:
+        return np.zeros(1)
+    ways = math.ceil(way_m / (spacing_m + LATE_M) - EVEN)
+    return np.linspace(0.0, way_m, max(ways, 1) + 1)
+
+
 def releases(
     way_m: float, spacing_m: float, by: ReleasedBy, phase: float = 0.0
 ) -> NDArray[np.float64]:
@@ -355,16 +374,20 @@ def releases(
     By distance the first is taken at once and each later one `LATE_M` late; none at the very end,
     where the camera goes off.  By interval and by point there is no lateness.  By a timer the
     first comes at a `phase` of the spacing, one of `TIMER_PHASES`.  What it takes while the drone
-    halts at an end is not counted: the drone may be turning.
+    halts at an end is not counted: the drone may be turning.  By interval one more is taken at the
+    end, and by point they stand as `even_stations` has them.
 
     Examples
     --------
     >>> releases(10.0, 4.0, ReleasedBy.TIMER, 0.5).tolist()
     [2.0, 6.0, 10.0]
     """
+    if by is ReleasedBy.POINT:
+        return even_stations(way_m, spacing_m)
     late = by is ReleasedBy.DISTANCE
     end_m = max(way_m - HAIR_M if late else way_m + HAIR_M, phase * spacing_m + HAIR_M)
-    return np.arange(phase * spacing_m, end_m, spacing_m + LATE_M * late)
+    found = np.arange(phase * spacing_m, end_m, spacing_m + LATE_M * late)
+    return np.append(found, way_m) if by is ReleasedBy.INTERVAL else found
 
 
 def photos_along(

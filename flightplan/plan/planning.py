@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +38,7 @@ from flightplan.plan.ways import (
     Speeds,
     lay_way,
     points_of,
-    rephased,
+    released,
     way_of,
 )
 from flightplan.proof.certificate import Asked, Certificate, certify
@@ -46,6 +47,7 @@ from flightplan.proof.prove import Coverage, prove_phases
 from flightplan.proof.rules import Finding, PlanFacts, check_plan, refuse
 from flightplan.terrain.height_band import Excess
 from flightplan.terrain.profiles import Profile, profile_along
+from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import RISEN_DEG, country_near, position_in_words, sun_position
 from tmp.progress import Track, silent
@@ -205,8 +207,28 @@ def make_plan(request: PlanRequest, *, workers: int = 1, track: Track = silent) 
         If the request cannot be met: see `flightplan.coverage.spacing`, `flightplan.plan.request`,
         `flightplan.coverage.sorties` and `flightplan.proof.rules`.
     """
-    layout, words = lay_out(request, workers=workers)
+    layout, words = _laid_out(request, workers)
     return _proved(request, layout, Before.nothing(), words, workers=workers, track=track)
+
+
+def _laid_out(request: PlanRequest, workers: int) -> tuple[Layout, tuple[str, ...]]:
+    """Return the layout of a plan, with what the slopes made necessary.
+
+    Where holes may be flown over, lines round them may still be quicker: a hole may be a hill that
+    slows the drone down, or turns may be few.
+    """
+    layout, words = lay_out(request, workers=workers)
+    holes = any(part.interiors for part in request.area.polygons.geoms)
+    if not request.overfly_holes or not holes:
+        return layout, words
+    with suppress(InputError):
+        kept, more = lay_out(replace(request, overfly_holes=False), workers=workers)
+        lines = [*kept.route.lines, *(kept.oblique.lines if kept.oblique else ())]
+        round_them = lay_lines(replace(kept.request, overfly_holes=True), lines)
+        if _flights(round_them)[1].time_s < _flights(layout)[1].time_s:
+            said = "Lines go round the holes, although they may be flown over: it is quicker so."
+            return round_them, (*more, said)
+    return layout, words
 
 
 def _proved(
@@ -227,7 +249,7 @@ def _proved(
         photos = photos_of(sorties, ways)
         lines, first = (*sorties.lines, *before.lines), len(sorties.lines)
         flown = before.taken(setting.terrain, height_m, first)
-        others = ([rephased(way, other) for way in ways] for other in release.phases())
+        others = ([released(way, other) for way in ways] for other in release.others())
         phases = [photos, *(photos_of(sorties, one) for one in others)]
         coverage = prove_phases(
             [Photos.joined(one, flown) for one in phases],

@@ -21,7 +21,7 @@ from flightplan.formats.mission import (
     releases,
     spacing_in_file,
 )
-from flightplan.formats.mission_files import released_by
+from flightplan.formats.mission_files import FORMATS, flown_by, released_by
 from flightplan.plan.request import CORRIDOR_M, PlanRequest
 from flightplan.terrain.height_band import (
     FlightProfile,
@@ -186,9 +186,9 @@ class Release:
 
     def flown_m(self, line: Line) -> float:
         """Return the way from one photograph of a line to the next, as the file has it."""
-        if self.by is not ReleasedBy.TIMER:
-            return self.spacing_m(line)
-        return self.interval_s * self.speed_m_s(line)
+        if self.by in (ReleasedBy.TIMER, ReleasedBy.INTERVAL):
+            return self.interval_s * self.speed_m_s(line)
+        return self.spacing_m(line)
 
     def speed_m_s(self, line: Line) -> float:
         """Return the ground speed on a line, its run-in and its run-out."""
@@ -199,16 +199,22 @@ class Release:
 
         A timer takes some on the run-in too, at less than nothing.
         """
-        entry, start, _, leave = _flown(line)
+        entry, start, end, leave = _flown(line)
         begin = entry if self.by is ReleasedBy.TIMER else start
-        before_m, after_m = np.hypot(*(start - begin)), np.hypot(*(leave - begin))
+        goes_off = end if self.by is ReleasedBy.POINT else leave
+        before_m, after_m = np.hypot(*(start - begin)), np.hypot(*(goes_off - begin))
         found = releases(float(after_m), self.flown_m(line), self.by, self.phase)
         return np.asarray(found - before_m)
 
-    def phases(self) -> Iterator[Release]:
-        """Yield the other ways in which the photographs may come."""
+    def others(self) -> Iterator[Release]:
+        """Yield the other ways in which the photographs may come.
+
+        By other phases of a timer, and by other files of the plan that the drone flies.
+        """
         if self.by is ReleasedBy.TIMER:
             yield from (replace(self, phase=one) for one in TIMER_PHASES if one != self.phase)
+        files = dict.fromkeys(FORMATS[one].by for one in flown_by(self.speeds.request.drone))
+        yield from (replace(self, by=by, phase=0.0) for by in files if by is not self.by)
 
 
 def points_of(way: FlightWay, drone: Drone) -> int:
@@ -252,8 +258,8 @@ def lay_way(sortie: Sortie, release: Release) -> FlightWay:
     )
 
 
-def rephased(way: FlightWay, release: Release) -> FlightWay:
-    """Return a way with the photographs that another phase of the timer gives."""
+def released(way: FlightWay, release: Release) -> FlightWay:
+    """Return a way with the photographs that come in another way."""
     begin = np.flatnonzero(way.begins[:-1])
     along = np.cumsum(np.concatenate([[0.0], np.hypot(*np.diff(way.points[:, :2], axis=0).T)]))
     legs = [way.legs[number] for number in begin]

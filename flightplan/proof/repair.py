@@ -16,8 +16,9 @@ from scipy import ndimage, sparse
 from shapely.geometry.base import BaseGeometry
 
 from flightplan.coverage.routes import Line
+from flightplan.proof.casting import sights
 from flightplan.proof.footprints import GroundCells, Photos
-from flightplan.proof.prove import Coverage, prove, sights, whereabouts
+from flightplan.proof.prove import Coverage, prove, whereabouts
 from tmp.cameras import Camera
 from tmp.errors import InputError
 
@@ -76,10 +77,23 @@ class Candidate:
 
 
 def propose_photographs(
-    lines: Sequence[Line], failing: NDArray[np.bool_], ground: GroundCells, pattern: AdditionPattern
+    lines: Sequence[Line],
+    failing: NDArray[np.bool_],
+    ground: GroundCells,
+    pattern: AdditionPattern,
+    *,
+    across: bool = False,
 ) -> list[Candidate]:
-    """Return the photographs that might help: allowed, and within reach of failing ground."""
-    found = [*_continuations(lines, pattern), *_rows(lines, failing, ground, pattern)]
+    """Return the photographs that might help: allowed, and within reach of failing ground.
+
+    On rows along the longest line and in its continuations, or on rows `across`.
+    """
+    course_deg = max(lines, key=lambda line: line.length_m).heading_deg
+    if across:
+        found = [*_rows(lines, (course_deg + 90.0) % 360.0, failing, ground, pattern)]
+    else:
+        rows = _rows(lines, course_deg, failing, ground, pattern)
+        found = [*_continuations(lines, pattern), *rows]
     x, y = np.array([(one.x, one.y) for one in found]).T
     grid = ground.grid
     away_m = np.asarray(ndimage.distance_transform_edt(~failing)) * grid.cell_m
@@ -115,11 +129,15 @@ def _continuations(lines: Sequence[Line], pattern: AdditionPattern) -> Iterator[
 
 
 def _rows(
-    lines: Sequence[Line], failing: NDArray[np.bool_], ground: GroundCells, pattern: AdditionPattern
+    lines: Sequence[Line],
+    heading_deg: float,
+    failing: NDArray[np.bool_],
+    ground: GroundCells,
+    pattern: AdditionPattern,
 ) -> Iterator[Candidate]:
     """Yield photographs on rows half a line spacing apart, over the failing ground's rectangle."""
     longest = max(lines, key=lambda line: line.length_m)
-    ahead = _ahead(longest.heading_deg)
+    ahead = _ahead(heading_deg)
     right = np.array([ahead[1], -ahead[0]])
     origin = np.asarray(longest.start)
     x, y = ground.grid.cell_centres()
@@ -135,7 +153,7 @@ def _rows(
         foot = origin + beside * pattern.line_spacing_m / 2 * right
         for step in along:
             x0, y0 = (foot + step * pattern.photo_spacing_m * ahead).tolist()
-            yield Candidate(x0, y0, (number, step), longest.heading_deg)
+            yield Candidate(x0, y0, (number, step), heading_deg)
 
 
 def without_gaps(
@@ -226,9 +244,11 @@ def repair(
     Notes
     -----
     Candidates are the continuations of every line at both ends and rows parallel to the longest
-    line, half a line spacing apart.  The one that relieves most of what is missing is taken, again
-    and again (the greedy cover, within a factor ln n of the fewest).  A continuation counts
-    `JOINING` times, so that pieces grow in a row.  Ground that no candidate sees is left and said.
+    line, half a line spacing apart; where none of them helps, as beside a hole that no row along
+    the lines comes near enough, rows across.  The one that relieves most of what is missing is
+    taken, again and again (the greedy cover, within a factor ln n of the fewest).  A continuation
+    counts `JOINING` times, so that pieces grow in a row.  Ground that no candidate sees is left
+    and said.
 
     References
     ----------
@@ -242,11 +262,14 @@ def repair(
         missing = _missing(seen, photographs)
         if not missing.any():
             break
-        candidates = propose_photographs(repaired, missing > 0, ground, pattern)
-        more = _choose(candidates, missing, ground, camera, pattern)
-        more = without_gaps(more, candidates, len(repaired))
-        if not more:
+        for across in (False, True):
+            candidates = propose_photographs(repaired, missing > 0, ground, pattern, across=across)
+            more = _choose(candidates, missing, ground, camera, pattern)
+            if more:
+                break
+        else:
             break
+        more = without_gaps(more, candidates, len(repaired))
         seen = seen.plus(prove(_stand(more, pattern), camera, ground))
         repaired = join(repaired, more)
         chosen += more
@@ -255,8 +278,8 @@ def repair(
     if remaining_m2:
         words.append(
             f"{remaining_m2:.0f} m² are still seen by fewer than {photographs} photographs, and "
-            "none taken from this height along these lines would help: add lines in another "
-            "direction or tilt the camera."
+            "none taken from this height along these lines or across would help: fly higher or "
+            "tilt the camera."
         )
     for sentence in words:
         log.info("%s", sentence)
@@ -360,8 +383,8 @@ def _views(
     column = column.reshape(ground.grid.shape)
     seen = []
     for number in range(len(candidates)):
-        sight = see(number, slice(0, ground.grid.rows))
-        cells = np.empty(0, int) if sight is None else column[sight.rows, sight.cols][sight.seen]
+        sight = see(number)
+        cells = np.empty(0, int) if sight is None else column[sight[0]][sight[1]]
         seen.append(cells[cells >= 0])
     starts = np.concatenate([[0], np.cumsum([cells.size for cells in seen])])
     cells = np.concatenate(seen)

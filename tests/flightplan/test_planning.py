@@ -18,15 +18,18 @@ from flightplan.coverage.spacing import Overlap
 from flightplan.equipment.catalogue import App, Catalogue, read_catalogue
 from flightplan.equipment.flight_model import Wind
 from flightplan.formats.mission import LATE_M, ReleasedBy, Role, photos_along
+from flightplan.formats.mission_files import FORMATS
 from flightplan.outputs.light_windows import sun_day
-from flightplan.outputs.plan_folder import facts_of
+from flightplan.outputs.plan_folder import facts_of, write_plan
 from flightplan.plan.missions import missions_of
 from flightplan.plan.planning import FlightPlan, _if_dark, make_plan
 from flightplan.plan.request import PlanRequest, set_plan
 from flightplan.proof.rules import RuleLimits
+from flightplan.rehearsal.planned import disagreements, prove_flown, read_plans
 from tmp.errors import InputError
 from tmp.geo.areas import SurveyArea, read_area
 from tmp.geo.frames import PlanFrame
+from tmp.survey import Survey
 
 FARM = Path(__file__).parents[2] / "sample_data"
 GEOD = Geod(ellps="WGS84")
@@ -36,6 +39,19 @@ def field(lat_deg: float = 64.0, size_m: float = 150.0, lon_deg: float = -20.0) 
     frame = PlanFrame(lon_deg=lon_deg, lat_deg=lat_deg)
     square = frame.to_geodetic(box(-size_m / 2, -size_m / 2, size_m / 2, size_m / 2))
     return SurveyArea(polygons=MultiPolygon([square]), source="a field")
+
+
+def write_slope(path: Path, rise: float) -> Path:
+    """Write an elevation model that rises to the east, about the middle of `field`."""
+    frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
+    east = np.arange(-397.5, 400.0, 5.0)
+    heights = np.broadcast_to(200.0 + rise * east, (len(east), len(east))).astype(np.float32)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=len(east), height=len(east), count=1,
+        dtype="float32", crs=frame.crs, transform=rasterio.Affine(5, 0, -400, 0, -5, 400),
+    ) as file:  # fmt: skip
+        file.write(heights, 1)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +215,6 @@ def test_lines_on_steep_ground_are_flown_as_slowly_as_the_drone_climbs(
     catalogue: Catalogue, tmp_path: Path
 ) -> None:
     """ArduCopter descends 1.5 m/s: over 50 % of slope it cannot fly faster than 3 m/s along it."""
-    frame = PlanFrame(lon_deg=-20.0, lat_deg=64.0)
-    east = np.arange(-397.5, 400.0, 5.0)
-    heights = np.broadcast_to(200.0 + 0.5 * east, (len(east), len(east))).astype(np.float32)
-    with rasterio.open(
-        tmp_path / "wall.tif", "w", driver="GTiff", width=len(east), height=len(east), count=1,
-        dtype="float32", crs=frame.crs, transform=rasterio.Affine(5, 0, -400, 0, -5, 400),
-    ) as file:  # fmt: skip
-        file.write(heights, 1)
     drone = catalogue.drone("arducopter")
     plan = make_plan(
         PlanRequest(
@@ -215,7 +223,7 @@ def test_lines_on_steep_ground_are_flown_as_slowly_as_the_drone_climbs(
             cameras=catalogue.cameras_of(drone),
             gsd_m=0.06,
             heading_deg=90.0,
-            dem=tmp_path / "wall.tif",
+            dem=write_slope(tmp_path / "wall.tif", 0.5),
             dem_datum="ellipsoid",
         )
     )
@@ -307,12 +315,14 @@ def test_a_hole_is_fenced_unless_it_may_be_flown_over(
         assert [len(one.exclusions) for one in missions] == [fenced] * len(missions)
         assert sum(item.command == 5002 for item in wire_fence(missions[0])) == 4 * fenced
         flown_m = sum(LineString(way.points[:, :2]).intersection(hole).length for way in plan.ways)
-        assert (flown_m == 0) == bool(fenced)
+        round_it = any("Lines go round the holes" in each for each in plan.certificate.repairs)
+        assert (flown_m == 0) == (bool(fenced) or round_it)
         facts = dict(facts_of(plan))
         assert facts["holes of the area"].startswith("not flown over" if fenced else "may be")
     assert over.coverage.area_m2 == pytest.approx(round_a_hole.coverage.area_m2)
-    # Lines over it are quicker as a rule; a slow drone's search has ended a tenth worse.
-    assert over.sorties.time_s < 1.15 * round_a_hole.sorties.time_s
+    # Lines over it are quicker as a rule, and else lines round it are flown; what the proof adds
+    # to either may differ.
+    assert over.sorties.time_s < 1.01 * round_a_hole.sorties.time_s
 
 
 def ragged(x_m: float, y_m: float, radius_m: float, corners: int) -> Polygon:
@@ -425,6 +435,43 @@ def test_photographs_proved_are_those_that_the_missions_take(round_a_hole: Fligh
             [one.height_m for one in taken], [one.height_m for one in mission.photos], atol=0.02
         )
     assert plan.photos == plan.certificate.photographs
+
+
+@pytest.mark.parametrize(
+    ("corners", "rise"),
+    [
+        ([(39, 2), (10, 34), (23, 67), (53, 46), (58, 35)], 0.0),
+        ([(39, -17), (12, 41), (-39, 17), (-12, -41)], 0.0),
+        ([(60, -40), (60, 40), (-60, 40), (-60, -40)], 0.4),
+    ],
+)
+def test_every_file_that_a_timer_s_drone_flies_passes_its_rehearsal(
+    catalogue: Catalogue, tmp_path: Path, corners: list[tuple[float, float]], rise: float
+) -> None:
+    """The files differ in where they take the photographs: by clock, distance, at waypoints."""
+    frame, drone = PlanFrame(lon_deg=-20.0, lat_deg=64.0), catalogue.drone("mini 4 pro")
+    ground = MultiPolygon([frame.to_geodetic(Polygon(corners))])
+    plan = make_plan(
+        PlanRequest(
+            area=SurveyArea(polygons=ground, source="a field"),
+            drone=drone,
+            cameras=catalogue.cameras_of(drone),
+            gsd_m=0.015,
+            dem=write_slope(tmp_path / "slope.tif", rise) if rise else None,
+            dem_datum="ellipsoid",
+        )
+    )
+    assert plan.certificate.passed
+    write_plan(plan, tmp_path / "survey")
+    plans = read_plans(Survey(folder=tmp_path / "survey"), catalogue)
+    flown = [one for one in plans if one.flown]
+    by = {FORMATS[one.format].by for one in flown}
+    assert {ReleasedBy.TIMER, ReleasedBy.INTERVAL, ReleasedBy.DISTANCE} <= by
+    assert (ReleasedBy.POINT in by) == (rise == 0)
+    for one in flown:
+        certificate, _ = prove_flown(one)
+        assert certificate.passed, (one.title, certificate.checks)
+    assert not list(disagreements(plans))
 
 
 def test_the_profile_on_the_map_passes_every_waypoint(plan: FlightPlan) -> None:

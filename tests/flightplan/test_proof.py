@@ -134,6 +134,40 @@ def test_a_cell_is_seen_exactly_where_it_projects_into_the_picture(
     assert differing.mean() < 0.002
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    heading=st.floats(0, 360),
+    pitch=st.floats(-90, -55),
+    rise=st.tuples(st.floats(-0.3, 0.3), st.floats(-0.3, 0.3)),
+)
+def test_a_pixel_is_as_long_on_a_slope_as_its_projection_stretches(
+    heading: float, pitch: float, rise: tuple[float, float]
+) -> None:
+    """Two steps on the ground, one pixel between their images: the singular values tell."""
+    x, y = nodes()
+    sheet = GroundCells.over(
+        shapely.box(-60, -60, 60, 60), terrain_of(rise[0] * x + rise[1] * y), 4.0
+    )
+    coverage = prove(one(0, 0, 60, heading, pitch), CAMERA, sheet)
+    seen = coverage.count > 0
+    assert seen.any()
+    cx, cy = np.meshgrid(*sheet.grid.cell_centres())
+    cells = np.column_stack([cx[seen], cy[seen], rise[0] * cx[seen] + rise[1] * cy[seen]])
+    pose = Pose.from_gimbal(heading, pitch, 0.0, (0, 0, 60))
+
+    def pixels(places: np.ndarray) -> np.ndarray:
+        return CAMERA.pixel_from_cam(pose.cam_from_world(places))
+
+    east = np.array([1.0, 0, rise[0]]) / np.hypot(1, rise[0])
+    north = np.cross(
+        np.array([-rise[0], -rise[1], 1]) / np.sqrt(1 + rise[0] ** 2 + rise[1] ** 2), east
+    )
+    step = 1e-3
+    moved = [(pixels(cells + step * each) - pixels(cells)) / step for each in (east, north)]
+    smaller = np.linalg.svd(np.stack(moved, axis=-1), compute_uv=False)[:, 1]
+    np.testing.assert_allclose(coverage.gsd_m[seen], 1 / smaller, rtol=1e-3)
+
+
 def test_coverage_of_two_halves_adds_up_to_the_whole() -> None:
     x, y = nodes()
     ground = terrain_of(10 * np.sin(x / 25) * np.cos(y / 35))

@@ -113,6 +113,26 @@ def test_no_photograph_is_added_where_it_is_forbidden() -> None:
             assert not shapely.LineString([line.start, line.end]).crosses(closed)
 
 
+def test_an_edge_that_no_row_along_the_lines_comes_near_gets_a_row_across() -> None:
+    """Rows along x have photographs every 15 m; the hole keeps those off whose picture ends at it.
+
+    The nearest that is allowed stands at 165, 34 m from the edge at 131, and sees 30 m.
+    """
+    hole = shapely.box(60, -300, 131, 500)
+    ground, area = Terrain.flat(WIDE), shapely.box(131, 0, 220, 160)
+    sheet = GroundCells.over(area, ground, 2.0)
+    closed = hole.buffer(12)
+    form = pattern(ground, closed)
+    lines = [Line(start=(165.0, float(y)), end=(270.0, float(y)), photos=8)
+             for y in np.arange(-24, 190, 24)]  # fmt: skip
+    before = prove(Photos.on_lines(lines, form.height_at), CAMERA, sheet)
+    mended = repair(lines, before, sheet, CAMERA, photographs=9, pattern=form)
+    assert mended.remaining_m2 == 0
+    across = [line for line in mended.lines[len(lines) :] if abs(line.course[1]) > 0.9]
+    assert across
+    assert all(line.start[0] > 143 for line in across)
+
+
 def test_what_no_photograph_can_mend_is_said() -> None:
     """A pit 40 m deep and 3 m wide: only pictures straight above see its floor."""
     x = -300 + np.arange(800) + 0.5

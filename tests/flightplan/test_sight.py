@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flightplan.proof.prove import hidden
+from flightplan.proof.casting import hidden
 from flightplan.terrain.terrain import Terrain
 
 
@@ -32,10 +32,8 @@ def test_the_kernel_agrees_with_a_dense_walk(
     ground = Terrain(heights=heights, x_min=0, y_max=60, cell_m=2, datum="test")
     x, y = (place[0] + 0.5) * 2, 60 - (place[1] + 0.5) * 2
     start = np.array([place[0], place[1], float(ground.at([[x, y]])[0])])
-    out = np.zeros(1, bool)
-    hidden(heights, start[None], camera, 10.0, out)
     rise = walked(ground, start, np.array(camera))
-    if out[0]:
+    if hidden(heights, tuple(start.tolist()), camera, 10.0):
         # Where a grid line shows ground above the ray, so does the walk.
         assert rise > 0
     else:
@@ -45,17 +43,17 @@ def test_the_kernel_agrees_with_a_dense_walk(
 
 def test_level_ground_hides_nothing_and_a_wall_hides_what_is_low_behind_it() -> None:
     heights = np.zeros((9, 40), np.float32)
-    places = np.array([[30.0, 4.0, 0.0], [22.0, 4.0, 0.0], [5.0, 4.0, 0.0]])
-    out = np.ones(3, bool)
-    hidden(heights, places, (2.0, 4.0, 20.0), 0.0, out)
-    assert not out.any()
+    behind, near, before = (30.0, 4.0, 0.0), (22.0, 4.0, 0.0), (5.0, 4.0, 0.0)
+    eye = 2.0, 4.0, 20.0
+    assert not any(hidden(heights, place, eye, 0.0) for place in (behind, near, before))
     heights[:, 20] = 10
-    hidden(heights, places, (2.0, 4.0, 20.0), 10.0, out)
-    np.testing.assert_array_equal(out, [True, True, False])
+    assert [hidden(heights, place, eye, 10.0) for place in (behind, near, before)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_looking_straight_down_is_never_blocked() -> None:
     heights = np.random.default_rng(1).uniform(0, 50, (9, 9)).astype(np.float32)
-    out = np.ones(1, bool)
-    hidden(heights, np.array([[4.0, 4.0, float(heights[4, 4])]]), (4.0, 4.0, 90.0), 50.0, out)
-    assert not out[0]
+    assert not hidden(heights, (4.0, 4.0, float(heights[4, 4])), (4.0, 4.0, 90.0), 50.0)

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,14 +61,32 @@ def test_photo_points_are_evenly_spaced_along_lines(flown, data):
         replace(w, photo_spacing_m=spacing) if w.role is Role.LINE else w for w in mission.waypoints
     )
     points, photos = with_photo_points(waypoints)
-    # One more where a line's last waypoint is not near a photograph: it costs no waypoint.
-    rest = (120.0 + 0.5) % spacing - 0.5
-    more = 0.5 < rest < spacing - 0.5
-    assert len(photos) == 4 * (1 + math.floor((120.0 + 0.5) / spacing) + more)
+    ways = math.ceil(120.0 / (spacing + LATE_M) - 0.02)
+    assert len(photos) == 4 * (ways + 1)
     order = sorted(photos)
-    for one, two in pairwise(order):
-        if two - one == 1 and points[one].role is Role.LINE:
-            assert leg(points[one], points[two])[1] <= spacing + 0.51
+    for number in range(4):
+        line = order[number * (ways + 1) : (number + 1) * (ways + 1)]
+        for one, two in pairwise(line):
+            between = [points[index] for index in range(one, two + 1)]
+            length_m = sum(leg(here, there)[1] for here, there in pairwise(between))
+            assert length_m == pytest.approx(120.0 / ways, abs=0.02)
+            assert length_m < 1.021 * (spacing + LATE_M)
+
+
+def test_a_bend_of_the_way_close_to_a_photograph_gives_way_to_it():
+    """Waypoints closer than half a metre would be one to a drone, and photographs uneven."""
+    line = Waypoint(lon_deg=8.0, lat_deg=47.0, height_m=60.0, role=Role.LINE, photo_spacing_m=10.0)
+    metre = 1 / 111_194.0
+    at = (0.0, 26.4, 37.0, 61.0)
+    waypoints = [
+        replace(line, lat_deg=47.0 + way_m * metre, height_m=60.0 + way_m / 10) for way_m in at
+    ]
+    waypoints[-1] = replace(waypoints[-1], role=Role.TRANSIT, photo_spacing_m=math.nan)
+    points, photos = with_photo_points(waypoints)
+    assert len(photos) == 8
+    assert len(points) == 9  # seven ways of 8.7 m, and the bend at 37 m; not that at 26.4 m
+    heights = [points[index].height_m for index in sorted(photos)]
+    np.testing.assert_allclose(np.diff(heights), 6.1 / 7, atol=1e-3)
 
 
 def test_run_ins_and_run_outs_need_no_guards(mission):
