@@ -50,7 +50,12 @@ class Model(Stage):
         """Write the model as GLB."""
         from photogrammetry.model.glb import as_jpeg, glb_bytes, write_glb
         from photogrammetry.model.portrait import portray
-        from photogrammetry.model.relief_model import BUDGETS, Detail, build_relief_model
+        from photogrammetry.model.relief_model import (
+            BUDGETS,
+            SOLID_SHARE,
+            Detail,
+            build_relief_model,
+        )
 
         space = self.space
         _, settings, _ = read_survey(space)
@@ -59,7 +64,8 @@ class Model(Stage):
         ground = open_tiled(space.inputs["surface"] / GROUND)
         water = read_water(ground, space.options["water_wkt"])
         field = read_field(ground, space.inputs["orthomosaic"] / GROUND_CLASSES.file, water)
-        solids = read_solids(space.inputs["solids"])
+        most_corners = int(SOLID_SHARE * budget.corners)
+        solids = read_solids(space.inputs["solids"], most_corners)
         if solids:
             sites = read_sites(space.inputs["standing"])
             field = replace(field, replaced=_replaced(sites, ground.grid, field.grid))

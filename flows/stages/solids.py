@@ -301,19 +301,31 @@ class Solids(_OfSites):
 
     def finish(self) -> Figures:
         """Count the triangles."""
-        counts = [len(solid.faces) for solid in read_solids(self.space.out)]
+        counts = [len(_read_solid(path).faces) for path in _solids_in(self.space.out)]
         return {"solids": len(counts), "faces": sum(counts)}
 
 
-def read_solids(folder: Path) -> list[Solid]:
-    """Return what stands, of the stage's results in a folder."""
+def read_solids(folder: Path, most_corners: int) -> list[Solid]:
+    """Return what stands, of the stage's results in a folder, with about so many corners at most.
+
+    One is read after the other, so that memory does not grow with the survey.
+    """
+    from photogrammetry.model.mesh import fair_share, thinned
+
+    paths = _solids_in(folder)
+    most = fair_share([len(_read_solid(path).points) for path in paths], most_corners)
+    return [thinned(_read_solid(path), most) for path in paths]
+
+
+def _solids_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npz"))
+
+
+def _read_solid(path: Path) -> Solid:
     from photogrammetry.model.mesh import Solid
 
-    found = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as file:
-            found.append(Solid(points=file["points"], faces=file["faces"], seen=file["seen"]))
-    return found
+    with np.load(path) as file:
+        return Solid(points=file["points"], faces=file["faces"], seen=file["seen"])
 
 
 def read_sites(folder: Path) -> list[Site]:

@@ -181,27 +181,32 @@ def _corner_normals(faces: Ints, cross: Float, count: int) -> Float32:
     return np.asarray(total / length, np.float32)
 
 
-def thinned(solids: Sequence[Solid], most_corners: int) -> list[Solid]:
-    """Return solids with about as many corners as wanted, as far as their open edges allow.
+def fair_share(counts: Sequence[int], most: int) -> int:
+    """Return what each may have so that all together have no more than `most`.
 
-    Those with the most give the most: all that have more than a common number come down to it.
+    Those that need less have what they need, and the others share the rest.
+
+    Examples
+    --------
+    >>> fair_share([10, 100, 200], 110)
+    50
     """
-    counts = np.array([len(solid.points) for solid in solids])
-    if counts.sum() <= most_corners:
-        return list(solids)
-    steps = np.sort(counts)
-    kept = np.cumsum(steps) + steps * np.arange(len(steps))[::-1]  # if each had no more than this
-    after = int(np.searchsorted(kept, most_corners))
-    before = int(steps[:after].sum())
-    most = (most_corners - before) / (len(steps) - after)
-    found = []
-    for solid in solids:
-        share = most / max(len(solid.points), 1)
-        if share < 1:
-            points, faces, seen = simplified(solid.points, solid.faces, solid.seen, share=share)
-            solid = Solid(points=points, faces=faces, seen=seen)
-        found.append(solid)
-    return found
+    rest = most
+    for done, count in enumerate(sorted(counts)):
+        share = rest // (len(counts) - done)
+        if count > share:
+            return share
+        rest -= count
+    return max(counts, default=0)
+
+
+def thinned(solid: Solid, most_corners: int) -> Solid:
+    """Return a solid with about as many corners as wanted, as far as its open edges allow."""
+    share = most_corners / max(len(solid.points), 1)
+    if share >= 1:
+        return solid
+    points, faces, seen = simplified(solid.points, solid.faces, solid.seen, share=share)
+    return Solid(points=points, faces=faces, seen=seen)
 
 
 def _inner(replaced: Mask | None, shape: tuple[int, int]) -> Mask:

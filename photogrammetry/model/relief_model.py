@@ -26,7 +26,7 @@ from photogrammetry.model.charts import (
     places_on_pages,
 )
 from photogrammetry.model.glb import Model, Part, as_jpeg, glb_bytes
-from photogrammetry.model.mesh import NOTHING, WHITE, HeightField, Mesh, Solid, Tint, thinned
+from photogrammetry.model.mesh import NOTHING, WHITE, HeightField, Mesh, Solid, Tint
 from photogrammetry.pictures import Picture
 from photogrammetry.views import View, place_views
 from tmp.geo.frames import LocalFrame
@@ -129,7 +129,6 @@ def build_relief_model(
     Raises `tmp.errors.InputError` if there is no ground.
     """
     pixel_m = _pixel_m(field, sources.gsd_m, budget.megapixels)
-    solids = thinned(solids, int(SOLID_SHARE * budget.corners))
     corners = budget.corners - sum(len(solid.points) for solid in solids)
     mesh = Mesh.of(
         field,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from photogrammetry.kernels.fusion import AROUND, BRICK
-from photogrammetry.model.mesh import MEASURED, HeightField, Mesh, Solid, thinned
+from photogrammetry.model.mesh import MEASURED, HeightField, Mesh, Solid, fair_share, thinned
 from photogrammetry.pictures import PictureStore
 from photogrammetry.solid.fusion import (
     Sheet,
@@ -337,19 +337,22 @@ def test_specks_and_hollows_go_and_what_goes_on_elsewhere_stays() -> None:
     assert len(left.faces) == 2 * one
 
 
-def test_solids_are_thinned_until_they_are_few_enough(house: tuple[SiteFrame, SolidMesh]) -> None:
+def test_a_solid_is_thinned_to_its_share(house: tuple[SiteFrame, SolidMesh]) -> None:
     frame, mesh = house
-    large = Solid(points=placed(frame, mesh), faces=mesh.faces, seen=mesh.seen)
-    ball = trimesh.creation.icosphere(subdivisions=2)
-    small = Solid(
-        points=np.asarray(ball.vertices),
-        faces=np.asarray(ball.faces, np.int64),
-        seen=np.ones(len(ball.vertices), bool),
-    )
-    kept, less, again = thinned([small, large, large], 20_000)
-    assert kept is small
-    assert len(less.points) + len(again.points) == pytest.approx(20_000, rel=0.1)
-    assert thinned([small, large], 10**7) == [small, large]
+    solid = Solid(points=placed(frame, mesh), faces=mesh.faces, seen=mesh.seen)
+    assert len(thinned(solid, 10_000).points) == pytest.approx(10_000, rel=0.1)
+    assert thinned(solid, 10**7) is solid
+
+
+@given(st.lists(st.integers(0, 1000), max_size=9), st.integers(0, 5000))
+def test_shares_are_fair_and_leave_nothing_over(counts: list[int], most: int) -> None:
+    share = fair_share(counts, most)
+    given = [min(count, share) for count in counts]
+    assert sum(given) <= most
+    if sum(counts) > most:
+        assert sum(min(count, share + 1) for count in counts) > most
+    else:
+        assert given == counts
 
 
 def test_a_solid_takes_the_place_of_its_ground(house: tuple[SiteFrame, SolidMesh]) -> None:
