@@ -58,7 +58,9 @@ class Standing(Stage):
         ground = open_tiled(space.inputs["surface"] / GROUND)
         grid = ground.grid
         found = Found.empty(*grid.shape)
-        if space.options["model_sides"]:
+        frame = read_surveying(space).frame
+        # What stands is told by metres, which photographs without positions do not give.
+        if space.options["model_sides"] and frame.referenced:
             water = read_water(ground, space.options["water_wkt"])
             tiles = ground.tiles()
             for tile in space.track(tiles, self.label, len(tiles)):
@@ -71,7 +73,6 @@ class Standing(Stage):
                     margin=MARGIN_CELLS,
                     cell_m=grid.cell_m,
                 )
-            frame = read_surveying(space).frame
         sites = sites_of(found, grid)
         for site in sites:
             height, _ = _read_ground(ground, water, site.tile)
