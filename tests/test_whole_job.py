@@ -26,7 +26,9 @@ from flows.products.volumes import Row, measure_volumes
 from flows.products.zones import Zones
 from flows.report.verdict import End
 from flows.run.request import MapOptions, SurveyResult
-from tmp.geo.rasters import open_tiled
+from flows.stages.solids import read_sites
+from photogrammetry.solid.sites import replaced_squares
+from tmp.geo.rasters import open_tiled, read_grid
 from tmp.progress import silent
 from tmp.reconstruction import read_reconstruction
 
@@ -207,14 +209,20 @@ def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
     points = np.concatenate([mesh.vertices for mesh in ground])
     assert 1000 < len(points) < 320_000
     east, north = origin["easting"] + points[:, 0], origin["northing"] - points[:, 2]
-    row, col = rowcol(transform, east, north)
-    known = heights[np.asarray(row), np.asarray(col)]
-    off = np.abs(known - origin["height"] - points[:, 1])
+    row, col = (np.asarray(at) for at in rowcol(transform, east, north))
+    sites = read_sites(folder_of(demo, "standing"))
+    stands = np.pad(replaced_squares(sites, read_grid(products / "dsm.tif")), ((0, 1), (0, 1)))
+    plain = ~(stands[row, col] | stands[row - 1, col] | stands[row, col - 1])
+    assert 0.1 < plain.mean() < 0.9  # the house is in true 3D, and the ground is not
+    known = heights[row, col][plain]
+    off = np.abs(known - origin["height"] - points[plain, 1])
     assert off.count() > 0.9 * len(off)
     assert np.percentile(off.compressed(), 99) < 0.002
     steep = [mesh for mesh in ground if mesh.visual.material.name.startswith("steep")]
     area = sum(mesh.area_faces[np.abs(mesh.face_normals[:, 1]) < 0.3].sum() for mesh in steep)
     assert area > 50  # of walls: the house is 12 m by 7 m, its eaves 2.4 m high
+    (sides,) = (result for result in demo.map.results if result.stage == "sides")
+    assert sides.figures["measured"] > 0.7
 
 
 def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
