@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The files with slow tests come first, so that none is left to run alone at the end.
     """
-    if getattr(config.option, "dist", "no") != "loadgroup":
+    if not getattr(config.option, "loadgroup", False):  # set in the processes that run tests
         return
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     for item in items:
