@@ -28,25 +28,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "day"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Where tests run side by side, ``pytest -n auto``, hand them out as is said below."""
-    if getattr(config.option, "numprocesses", None):
-        config.option.dist, config.option.loadscopereorder = "loadgroup", False
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those on a cluster.
-
-    The files with slow tests come first, so that none is left to run alone at the end.
-    """
-    if not getattr(config.option, "loadgroup", False):  # set in the processes that run tests
-        return
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the files with slow tests come first: side by side, none is left to run alone at last."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    for item in items:
-        alone = "slurm" if item.get_closest_marker("slurm") else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(alone))
     items.sort(key=lambda item: item.path not in slow)
 
 
