@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from flows.engine.cost import Quality
-from flows.run.plan import BAND_STAGES, STAGES, stages_for
-from flows.stages.model import Model
+from flows.run.plan import BAND_STAGES, MODEL_STAGES, STAGES, stages_for
 from flows.stages.reflectance import BandValues, has_bands, stack_bands, useful_layers
 from flows.stages.surface import Cloud, CloudLevels
 from flows.stages.terrain import AboveGround, Terrain
@@ -85,12 +84,12 @@ def test_a_map_of_colour_photographs_has_no_reflectance_stage():
 
 def test_a_preview_is_of_surface_and_picture_alone():
     assert set(STAGES) - set(stages_for([capture("")], Quality.FAST)) == {
-        *(Terrain, AboveGround, Cloud, CloudLevels, Model),
+        *(Terrain, AboveGround, Cloud, CloudLevels, *MODEL_STAGES),
     }
 
 
 def test_a_map_has_no_model_if_none_is_asked_for():
-    assert set(STAGES) - set(stages_for([capture("")], model=False)) == {Model}
+    assert set(STAGES) - set(stages_for([capture("")], model=False)) == set(MODEL_STAGES)
 
 
 def test_a_band_photograph_that_is_not_used_counts_for_nothing():
