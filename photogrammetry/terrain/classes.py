@@ -6,7 +6,8 @@ plants are green, or rough and high.  What is neither, such as a car, has no cla
 
 References
 ----------
-ASPRS (2019). LAS specification 1.4 R15, table 17: standard point classes.
+ASPRS (2019). LAS specification 1.4 R15, table 17: standard
+    point classes.
 Woebbecke, D. M. et al. (1995). Color indices for weed identification under various soil, residue,
     and lighting conditions. Transactions of the ASAE 38(1): excess green.
 """
