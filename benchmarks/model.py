@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2  # before pycolmap, whose zlib breaks PNG writing in it
 import numpy as np
@@ -40,6 +42,7 @@ from flows.pipeline import map_survey
 from flows.run.request import MapOptions, SurveyResult
 from ingest.photographs import ingest_photographs
 from photogrammetry.kernels.drawing import draw_triangles
+from photogrammetry.model.relief_model import NOT_MEASURED
 from tmp.geo.frames import LocalFrame
 from tmp.progress import bar
 from tmp.survey import Survey
@@ -53,8 +56,6 @@ NEAREST = 3
 """Samples of the model whose triangles are asked how far a true place is from them."""
 NEAR_GSD = 3.0
 COMPLETE, ACCURATE, LIKE_DB, LIKE_SSIM = 0.95, 0.97, 28.0, 0.85
-CONTINUED = "continued"
-"""How the names of materials begin that are drawn on what was not measured."""
 LOOKS = ((0.0, -90.0, 36.0), (45.0, -55.0, 30.0), (200.0, -50.0, 30.0))
 """New viewpoints: heading and pitch in degrees, height above the hamlet's middle in metres."""
 
@@ -133,8 +134,8 @@ def tell_cost(made: SurveyResult) -> None:
             )
 
 
-def read_model(path: Path) -> Surface:
-    """Read a model's triangles back from its file."""
+def parts_of(path: Path) -> Iterator[tuple[Float, Any]]:
+    """Yield the corners (N, 3) of each part of a model in the map, and trimesh's part."""
     import trimesh
 
     with path.open("rb") as file:
@@ -142,22 +143,25 @@ def read_model(path: Path) -> Surface:
         head = json.loads(file.read(int.from_bytes(header[12:16], "little")))
     origin = head["asset"]["extras"]["origin"]
     scene = trimesh.load(path)
-    triangles, measured = [], []
     for node in scene.graph.nodes_geometry:
         turn, name = scene.graph[node]
         part = scene.geometry[name]
-        corners = trimesh.transform_points(part.vertices, turn)
         # Up is y in the file, and south is z.
-        east, up, south = corners.T
-        mapped = np.column_stack(
-            [
-                east + origin["easting"],
-                origin["northing"] - south,
-                up + origin["height"],
-            ]
+        east, up, south = trimesh.transform_points(part.vertices, turn).T
+        yield (
+            np.column_stack(
+                [east + origin["easting"], origin["northing"] - south, up + origin["height"]]
+            ),
+            part,
         )
-        triangles.append(mapped[part.faces])
-        known = not part.visual.material.name.startswith(CONTINUED)
+
+
+def read_model(path: Path) -> Surface:
+    """Read a model's triangles back from its file."""
+    triangles, measured = [], []
+    for corners, part in parts_of(path):
+        triangles.append(corners[part.faces])
+        known = not part.visual.material.name.startswith(NOT_MEASURED)
         measured.append(np.full(len(part.faces), known))
     return Surface(triangles=np.concatenate(triangles), measured=np.concatenate(measured))
 
@@ -233,22 +237,9 @@ def draw_model(
     path: Path, station: Station, frame: LocalFrame
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draw a model as the hamlet's camera sees it; with it comes where there is any of it."""
-    import trimesh
-
-    with path.open("rb") as file:
-        header = file.read(20)
-        head = json.loads(file.read(int.from_bytes(header[12:16], "little")))
-    origin = head["asset"]["extras"]["origin"]
     picture = np.zeros((CAMERA.height_px, CAMERA.width_px, 3), np.uint8)
     depth = np.full(picture.shape[:2], -np.inf, np.float32)
-    scene = trimesh.load(path)
-    for node in scene.graph.nodes_geometry:
-        turn, name = scene.graph[node]
-        part = scene.geometry[name]
-        east, up, south = trimesh.transform_points(part.vertices, turn).T
-        mapped = np.column_stack(
-            [east + origin["easting"], origin["northing"] - south, up + origin["height"]]
-        )
+    for mapped, part in parts_of(path):
         cam = station.pose.cam_from_world(frame.world_from_map(mapped))
         ahead = cam[:, 2] > 1.0
         pixels = np.where(ahead[:, None], CAMERA.pixel_from_cam(cam), -1e6)

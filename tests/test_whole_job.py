@@ -27,6 +27,7 @@ from flows.products.zones import Zones
 from flows.report.verdict import End
 from flows.run.request import MapOptions, SurveyResult
 from flows.stages.solids import read_sites
+from photogrammetry.model.relief_model import NOT_MEASURED
 from photogrammetry.solid.sites import replaced_squares
 from tmp.geo.rasters import open_tiled, read_grid
 from tmp.progress import silent
@@ -222,6 +223,9 @@ def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
     area = sum(mesh.area_faces[np.abs(mesh.face_normals[:, 1]) < 0.3].sum() for mesh in steep)
     # The house is 12 m by 7 m, its eaves 2.4 m high; photographs from above show some of its walls.
     assert area > 20
+    unsure = [mesh for mesh in meshes if mesh.visual.material.name.startswith(NOT_MEASURED)]
+    drawn = sum(mesh.area_faces[np.abs(mesh.face_normals[:, 1]) < 0.3].sum() for mesh in unsure)
+    assert area + drawn > 50
     (sides,) = (result for result in demo.map.results if result.stage == "sides")
     assert sides.figures["measured"] > 0.7
 

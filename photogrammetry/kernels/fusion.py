@@ -29,7 +29,10 @@ SMOOTH_CELLS = 3.0
 LEAST_SAY = 1e-4
 """Weight up to which a sheet's cell was not measured, and speaks only where no other does."""
 ON_SURFACE_M = 1e-6
+"""Distance that a node keeps from the surface: on it, triangles would have no area."""
 HALF_WAY = 0.5 + 1e-6
+"""Where the nearer cell changes: a hair past half way.  There the last bit of a node's place would
+decide, which differs between windows."""
 SEEN_COSINE = 0.35
 """A steeper slope of a sheet is what lies between two surfaces that were seen."""
 LEAST_COSINE = 0.2
@@ -47,7 +50,7 @@ def _placed(placing, s, col, row, level):
 
 
 @njit(nogil=True, cache=True)
-def _brick_lies(layout, placing, lowest, highest, spacing, tau, first, size):
+def _brick_lies(layout, placing, lowest, highest, spacing, tau, first):
     """Tell where a brick lies: 1 before all of the first sheet, -1 behind all, 0 maybe near."""
     half = (np.float64(BRICK) - 1.0) / 2.0
     radius = half * math.sqrt(3.0) * spacing + tau / LEAST_COSINE
@@ -98,9 +101,7 @@ def fuse_nodes(
         for br in range(0, rows, BRICK):
             for bk in range(0, levels, BRICK):
                 first[0], first[1], first[2] = origin[0] + bc, origin[1] + br, origin[2] + bk
-                lies = _brick_lies(
-                    layout, placing, lowest, highest, spacing, tau, first, distance.shape
-                )
+                lies = _brick_lies(layout, placing, lowest, highest, spacing, tau, first)
                 for c in range(bc, min(bc + BRICK, cols)):
                     for r in range(br, min(br + BRICK, rows)):
                         for k in range(bk, min(bk + BRICK, levels)):
@@ -127,7 +128,6 @@ def _fused(
         fu, fv = u - c0, v - r0
         n = layout[s, 0] + r0 * layout[s, 2] + c0
         below = n + layout[s, 2]
-        # Half way between two cells the last bit must not decide: it differs between windows.
         nearest = (below if fv > HALF_WAY else n) + (1 if fu > HALF_WAY else 0)
         share = float(weight[nearest]) * (1.0 if s == 0 else fade)
         if share <= 0.0:
@@ -152,6 +152,5 @@ def _fused(
         say += share
     if say <= 0.0:
         return np.float32(-tau), np.uint8(0)
-    # A node on the surface would make triangles without area.
     mean = total / say
     return np.float32(mean if abs(mean) > ON_SURFACE_M else ON_SURFACE_M), np.uint8(seen)

@@ -75,6 +75,8 @@ class Mesh:
     """Which the orthomosaic does not show: they stand steep, or below something, (F,)."""
     below: Mask
     """Which of them lie below something, (F,)."""
+    standing: Mask
+    """Which are of what stands, (F,)."""
     origin: tuple[float, float, float]
     allowed: float
     """Times what was asked that the mesh may lie off the ground."""
@@ -139,6 +141,7 @@ class Mesh:
             measured=seen[faces].sum(axis=1) >= 2,
             aside=(cross[:, 2] / length < STEEP) | below,
             below=below,
+            standing=np.arange(len(faces)) >= ground,
             origin=origin,
             allowed=found.factor,
         )

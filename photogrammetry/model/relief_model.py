@@ -42,6 +42,10 @@ Ints = NDArray[np.int64]
 
 CONTINUED_TINT: Tint = (0.55, 0.55, 0.6)
 """What the colours of continued ground are multiplied by, so that nobody takes it for measured."""
+UNSURE_TINT: Tint = (0.8, 0.8, 0.85)
+"""The same of photographs on what stands and was not measured: they show it, not where it is."""
+NOT_MEASURED = "continued, not measured"
+"""How the names begin of all that was not measured."""
 LEAST_SIGHT_M, MOST_SIGHT_M = 5.0, 40.0
 """Distance about a square within which what stands may block the sight on what is in it."""
 SOLID_SHARE = 0.6
@@ -211,18 +215,29 @@ def _steep_parts(
     pages = draw_pages(charts, placement, sources.gains, sources.photograph)
     uv = places_on_pages(charts, placement)
     key = charts.chart[:, None] * len(mesh.points) + mesh.faces[charts.faces]
+    measured = mesh.measured[charts.faces]
     parts = []
     for n in range(len(pages)):
-        here = placement.page[charts.chart] == n
-        parts.append(
-            mesh.part(f"steep {n + 1}", charts.faces[here], uv[here], key[here], picture=n)
-        )
+        for name, kind, tint in (("steep", True, WHITE), (NOT_MEASURED, False, UNSURE_TINT)):
+            here = (placement.page[charts.chart] == n) & (measured == kind)
+            if here.any():
+                parts.append(
+                    mesh.part(
+                        f"{name} {n + 1}",
+                        charts.faces[here],
+                        uv[here],
+                        key[here],
+                        picture=n,
+                        tint=tint,
+                    )
+                )
     return parts, [as_jpeg(page) for page in pages]
 
 
 def _charts_aside(mesh: Mesh, faces: Ints, sources: Sources, cell_m: float) -> Charts:
     """Return the charts of what the orthomosaic does not show of a square."""
-    wanted = faces[mesh.aside[faces] & mesh.measured[faces]]
+    # What stands is there, measured or not: where a photograph shows it, that is its picture.
+    wanted = faces[mesh.aside[faces] & (mesh.measured | mesh.standing)[faces]]
     if len(wanted) == 0:
         return Charts()
     corners = mesh.points[mesh.faces[wanted]].reshape(-1, 3).astype(float)
@@ -292,7 +307,7 @@ def _ground_parts(
     measured = mesh.measured[faces] & ~mesh.below[faces]
     kinds = (
         ("ground", measured, WHITE),
-        ("continued, not measured", ~measured, CONTINUED_TINT),
+        (NOT_MEASURED, ~measured, CONTINUED_TINT),
     )
     return [
         mesh.part(

@@ -110,12 +110,8 @@ def side_sheet(side: Side, frame: SiteFrame, first: tuple[int, int], bands: Floa
     height, sigma, views = bands
     known = np.isfinite(height)
     cell_m = side.grid.cell_m
-    onto = side.rotation @ frame.matrix @ frame.node_axes
-    onto[:, 3] = side.rotation @ frame.matrix @ frame.node_axes[:, 3]
-    placing = np.empty((3, 4))
-    placing[0] = onto[0] / cell_m
-    placing[1] = -onto[1] / cell_m
-    placing[2] = onto[2]
+    right, up, towards = side.rotation @ frame.matrix @ frame.node_axes
+    placing = np.stack([right / cell_m, -up / cell_m, towards])
     placing[0, 3] -= side.grid.x_min / cell_m + 0.5 + first[1]
     placing[1, 3] += side.grid.y_max / cell_m - 0.5 - first[0]
     # Beyond what was looked at a sheet lies behind all, whichever window of it is read.
