@@ -44,7 +44,7 @@ class Model(Stage):
     after = ("orientation", "exposure", "surface", "orthomosaic", "standing", "solids")
     options = ("water_wkt", "model_detail")
     label = "Making the model"
-    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.5, cpu_s_per_tile=4.0)
+    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.5, cpu_s_per_tile=6.0)
 
     def finish(self) -> Figures:
         """Write the model as GLB."""

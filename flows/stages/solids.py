@@ -46,7 +46,7 @@ class Standing(Stage):
     after = ("orientation", "surface")
     options = ("water_wkt", "model_sides")
     label = "Finding what stands on the ground"
-    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.0, cpu_s_per_tile=0.5)
+    needs = OfTiles(cpus=1, raster=Raster.SURFACE, base_gb=1.0, cpu_s_per_tile=0.8)
 
     def finish(self) -> Figures:
         """Write the sites, and what each is expected to look like from its sides."""
@@ -136,7 +136,7 @@ class Sides(_OfSites):
         raster=Raster.SURFACE,
         base_gb=0.8,
         gb_per_cpu=0.2,
-        cpu_s_per_tile=9.0,
+        cpu_s_per_tile=12.0,
         end_s_per_tile=0.1,
         shared_side=256,
     )
@@ -214,7 +214,7 @@ class Solids(_OfSites):
         raster=Raster.SURFACE,
         base_gb=0.8,
         gb_per_cpu=0.3,
-        cpu_s_per_tile=4.0,
+        cpu_s_per_tile=7.0,
         end_s_per_tile=0.1,
         shared_side=256,
     )

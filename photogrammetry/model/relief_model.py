@@ -48,8 +48,8 @@ NOT_MEASURED = "continued, not measured"
 """How the names begin of all that was not measured."""
 LEAST_SIGHT_M, MOST_SIGHT_M = 5.0, 40.0
 """Distance about a square within which what stands may block the sight on what is in it."""
-SOLID_SHARE = 0.6
-"""Of the corners that goes to what stands, at most; the ground keeps the rest."""
+SOLID_SHARE = 0.4
+"""Corners that go to what stands, as a share of the ground's, beside which they are."""
 MARGIN = 2
 """Pixels about a square's picture."""
 PICTURE_SIDE = 4096
@@ -75,6 +75,7 @@ class Budget:
     """What a model may take."""
 
     corners: int
+    """Of the ground."""
     megapixels: float
     error_cells: float
     """Cells of the surface by which the mesh may lie off it."""
@@ -133,13 +134,12 @@ def build_relief_model(
     Raises `tmp.errors.InputError` if there is no ground.
     """
     pixel_m = _pixel_m(field, sources.gsd_m, budget.megapixels)
-    corners = budget.corners - sum(len(solid.points) for solid in solids)
     mesh = Mesh.of(
         field,
         solids,
         block_cells=_block_cells(field.grid.cell_m / pixel_m),
         error_cells=budget.error_cells,
-        most_corners=max(corners, int((1 - SOLID_SHARE) * budget.corners)),
+        most_corners=budget.corners,
     )
     squares = mesh.squares()
     charts = Charts.joined(

@@ -79,7 +79,7 @@ def triangulate(
     kind = np.pad(kind, pad)
     weight = np.pad(np.float32(1) / allowed_m.astype(np.float32), pad)
     errors = _nested_errors(np.where(kind > 0, height, 0), weight, kind, block_cells)
-    factor = _factor(errors, most_corners)
+    factor = _factor(errors[kind > 0], most_corners)
     corners, block = _split(errors > factor, block_cells)
     whole = (kind.ravel()[corners] > 0).all(axis=1)
     if not whole.any():
