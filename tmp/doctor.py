@@ -25,7 +25,12 @@ from tmp.errors import DeviceError
 from tmp.threads import available_cores
 
 DISTRIBUTION = "terrestrial-mapping-platform"
-MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyserial": "serial"}
+MODULES = {
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "pyserial": "serial",
+    "scikit-image": "skimage",
+}
 """Modules not called like their distribution, beyond changing ``-`` to ``_``."""
 PATCHED = ("dronekit",)
 """Imported with patches by the part that uses them: here it is enough that they are there."""
@@ -71,7 +76,7 @@ def examine() -> Iterator[Finding]:
     try:
         yield Finding("open3d (optional)", f"{import_open3d().__version__}")
     except DeviceError:
-        said = "not there; needed for 3D models only"
+        said = "not there; models are made without it, it only shows and edits them"
         yield Finding("open3d (optional)", said, Verdict.ADVICE, OPEN3D_REMEDY)
 
 

@@ -33,6 +33,8 @@ def sleeper(tmp_path: Path, survey: Survey) -> Iterator[Sleeper]:
         program.write_text("import time; time.sleep(60)")
         process = subprocess.Popen([sys.executable, str(program)])
         started.append(process)
+        while not psutil.Process(process.pid).cmdline():
+            time.sleep(0.01)  # the kernel has not yet put its words in place
         began_s = psutil.Process(process.pid).create_time()
         holder = Holder(pid=process.pid, started=began_s, purpose="'tmp map'")
         (survey.work_dir / LOCK).write_text(json.dumps(asdict(holder)))

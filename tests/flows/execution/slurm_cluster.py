@@ -49,7 +49,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=100000,batch_sched_delay=0
 ReturnToService=2
-SlurmdTimeout=8
+SlurmdTimeout=20
 KillWait=3
 MinJobAge=300
 MaxArraySize=10001

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -133,6 +133,7 @@ def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
         executor.submit([unit])
         return ended(executor, unit).state, int((unit.folder / "log.txt").read_text().split()[-1])
 
+    others = set(psutil.Process().children())  # of tests before this one
     executor = LocalExecutor(cpus=1)
     first, again = done_by(executor, 1), done_by(executor, 2)
     assert first == again
@@ -142,7 +143,8 @@ def test_process_that_did_well_does_the_next_unit_and_one_that_failed_does_not(
     executor.submit([other])
     assert ended(executor, other).state is State.FAILED
     assert done_by(executor, 3)[1] != first[1]
-    processes = psutil.Process().children()
+    processes = set(psutil.Process().children()) - others
+    assert processes
     del executor
     assert all_end(processes)
 
@@ -258,7 +260,7 @@ def family(parent: psutil.Process, count: int) -> list[psutil.Process]:
     return found
 
 
-def all_end(processes: Sequence[psutil.Process]) -> bool:
+def all_end(processes: Collection[psutil.Process]) -> bool:
     """Tell whether processes end; the dead that nobody buries count as ended."""
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
