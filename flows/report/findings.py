@@ -377,7 +377,13 @@ def position_warnings(
     warnings = []
     axes = gnss_residuals(reconstruction, captures)
     said = " ".join(reconstruction.warnings)
-    if axes and axes[0].stated_sigma_m > LOOSE_POSITION_M and not any(w in said for w in WORSE):
+    held = "control" in reconstruction.figures
+    if (
+        not held
+        and axes
+        and axes[0].stated_sigma_m > LOOSE_POSITION_M
+        and not any(w in said for w in WORSE)
+    ):
         known = sum(c.positioned and c.used for c in captures)
         warnings.append(_say_loose(axes, known, reconstruction.figures))
     if datum in (HeightDatum.UNKNOWN, HeightDatum.BAROMETRIC):
@@ -395,7 +401,8 @@ def say_firmness(figures: Mapping[str, Any]) -> str:
     return (
         f"Levelled by {figures['level_from']}"
         f"{' and GNSS heights' if figures['heights_from'] == 'GNSS' else ''}, to "
-        f"{figures['tilt_sigma_deg']:.2g}°; scale by positions, to "
+        f"{figures['tilt_sigma_deg']:.2g}°; scale by "
+        f"{'ground control' if 'control' in figures else 'positions'}, to "
         f"{100 * figures['scale_sigma']:.2g} % (one standard deviation each)."
     )
 
