@@ -18,7 +18,8 @@ from pyproj.exceptions import CRSError
 from scipy.spatial import cKDTree
 
 from tmp.captures import Capture, HeightDatum
-from tmp.control import (
+from tmp.errors import InputError
+from tmp.geo.control import (
     Control,
     ControlPoint,
     Mark,
@@ -29,7 +30,6 @@ from tmp.control import (
     remove_control,
     write_control,
 )
-from tmp.errors import InputError
 from tmp.geo.frames import LocalFrame
 from tmp.geo.vectors import read_whole
 from tmp.lock import locked_survey

@@ -62,8 +62,8 @@ def control(
     """
     from flows.report.control import control_rows, say_control
     from ingest.control import SIGMA_M, ControlOptions, add_control, clear_control
-    from tmp.control import read_control
     from tmp.errors import InputError
+    from tmp.geo.control import read_control
     from tmp.survey import open_survey
 
     if clear:

@@ -31,9 +31,9 @@ from ingest.metadata.bands import FILE as CAMERAS_FILE
 from ingest.places import refuse_several_places, settle
 from ingest.radiometry.panel_table import FILE as PANELS_FILE
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
-from tmp.control import control_text, read_control
 from tmp.errors import InputError
 from tmp.geo.areas import MOST_M2, read_area
+from tmp.geo.control import control_text, read_control
 from tmp.survey import Settings, Survey, open_survey, read_settings
 
 STAGES: tuple[type[Stage], ...] = (

@@ -38,9 +38,9 @@ from flows.stages.inputs import (
     searched_halvings,
 )
 from tmp.captures import Capture, HeightUse
-from tmp.control import control_from_text
 from tmp.errors import PhotographError
 from tmp.files import replacing
+from tmp.geo.control import control_from_text
 from tmp.progress import silent
 from tmp.reconstruction import write_reconstruction
 from tmp.threads import one_thread_each

@@ -31,8 +31,8 @@ from photogrammetry.orientation.block import (
     fit_similarity_robustly,
     pixel_by_cam,
 )
-from tmp.control import Control, Role
 from tmp.errors import OrientationError
+from tmp.geo.control import Control, Role
 from tmp.geo.frames import LocalFrame
 
 log = logging.getLogger(__name__)

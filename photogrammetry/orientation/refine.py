@@ -50,8 +50,8 @@ from photogrammetry.orientation.priors import (
 )
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightUse
-from tmp.control import Control
 from tmp.errors import OrientationError
+from tmp.geo.control import Control
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import VerticalScale

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from flows.cli.control import control as command
 from ingest.control import ControlOptions, add_control, clear_control, read_control_file
 from tmp.captures import HeightDatum
-from tmp.control import Control, Role, read_control
 from tmp.errors import InputError
+from tmp.geo.control import Control, Role, read_control
 from tmp.survey import open_survey, read_settings
 
 LIST = """EPSG:32627

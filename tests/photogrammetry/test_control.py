@@ -12,8 +12,8 @@ from photogrammetry.orientation.adjust import AdjustOptions
 from photogrammetry.orientation.control import GroundControl, hold, intersect
 from photogrammetry.orientation.precision import assess_precision
 from photogrammetry.orientation.refine import RefineOptions, Solution, refine, weigh
-from tmp.control import Control, ControlPoint, Mark, Role
 from tmp.errors import OrientationError
+from tmp.geo.control import Control, ControlPoint, Mark, Role
 
 GSD_M = 40 / 700
 PLACES = np.array(

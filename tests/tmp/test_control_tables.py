@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tmp.control import (
+from tmp.errors import InputError
+from tmp.geo.control import (
     FOLDER,
     MARKS,
     POINTS,
@@ -20,7 +21,6 @@ from tmp.control import (
     remove_control,
     write_control,
 )
-from tmp.errors import InputError
 
 
 def point(name: str, **said: object) -> ControlPoint:
