@@ -1,9 +1,8 @@
-"""Disturb surveys in the ways that people, disks and clusters do, and compare what comes of it.
+"""Disturb a survey in the ways that clusters do, and compare what comes of it.
 
-python benchmarks/faults.py [SURVEY] [--quality normal] [--seed N]
+python benchmarks/faults.py SURVEY [--quality normal] [--seed N]
 
-First a small survey is disturbed on this machine alone, as `local_faults` says; the exit status is
-1 if anything is lost, made twice or not noticed.  With SURVEY one is then disturbed on Slurm.
+What goes wrong on one machine alone is tried by ``local_faults.py``.
 
 SURVEY is an ingested survey; it is copied.  One copy is run undisturbed.  While the other is run,
 a random task of an array is cancelled, the node's own disk fills up, a node dies with all that
@@ -29,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 from clusters import private_cluster, queued, write_profile
-from local_faults import try_all
 from measure import TMP, add_run_options, judge, kernels, workplace
 from runs import digests
 from tampering import Finished
@@ -125,29 +123,21 @@ class Field:
 
 
 def main() -> None:
-    """Disturb a small survey here, and one on a cluster where it is given."""
+    """Run a survey undisturbed, then one that is disturbed, and judge."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("survey", type=Path, nargs="?")
+    parser.add_argument("survey", type=Path)
     parser.add_argument("--quality", default="normal")
     parser.add_argument("--seed", type=int, default=1, help="chooses moments, files and tasks")
     add_run_options(parser)
     asked = parser.parse_args()
-    with workplace(asked.keep) as folder:
-        environment = kernels(folder, warm=asked.warm)
-        kept = try_all(folder / "local", environment, asked.seed)
-        if asked.survey is not None:
-            disturb_on_slurm(folder, asked, environment)
-        sys.exit(not kept)
-
-
-def disturb_on_slurm(folder: Path, asked: argparse.Namespace, environment: dict[str, str]) -> None:
-    """Run a survey undisturbed, then one that is disturbed, and judge."""
     with (
+        workplace(asked.keep) as folder,
         private_cluster(folder) as cluster,
         small_disk(folder / "disk"),
     ):
+        environment = kernels(folder, warm=asked.warm)
         calm, rough = (
             Field(
                 survey=copy_of(asked.survey, folder / name),

@@ -28,6 +28,7 @@ _DATUMS = {
     HeightDatum.ELLIPSOID: "the WGS 84 ellipsoid",
     HeightDatum.EGM96: "the EGM96 geoid (sea level)",
     HeightDatum.BAROMETRIC: "the barometer's zero",
+    HeightDatum.CONTROL: "the zero of the ground control",
     HeightDatum.UNKNOWN: "a level the camera does not name",
 }
 

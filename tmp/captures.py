@@ -35,6 +35,8 @@ class HeightDatum(StrEnum):
     ELLIPSOID = "ellipsoid"
     EGM96 = "egm96"
     BAROMETRIC = "barometric"
+    CONTROL = "ground control"
+    """What the heights of the survey's control points are measured from."""
     UNKNOWN = "unknown"
 
 

@@ -377,7 +377,13 @@ def position_warnings(
     warnings = []
     axes = gnss_residuals(reconstruction, captures)
     said = " ".join(reconstruction.warnings)
-    if axes and axes[0].stated_sigma_m > LOOSE_POSITION_M and not any(w in said for w in WORSE):
+    held = "control" in reconstruction.figures
+    if (
+        not held
+        and axes
+        and axes[0].stated_sigma_m > LOOSE_POSITION_M
+        and not any(w in said for w in WORSE)
+    ):
         known = sum(c.positioned and c.used for c in captures)
         warnings.append(_say_loose(axes, known, reconstruction.figures))
     if datum in (HeightDatum.UNKNOWN, HeightDatum.BAROMETRIC):
@@ -392,10 +398,13 @@ def say_firmness(figures: Mapping[str, Any]) -> str:
     """Say how well level and scale of a block are known; empty for one without a place."""
     if "tilt_sigma_deg" not in figures:
         return ""
+    if "control" in figures:
+        level = scale = "ground control"
+    else:
+        heights = " and GNSS heights" if figures["heights_from"] == "GNSS" else ""
+        level, scale = f"{figures['level_from']}{heights}", "positions"
     return (
-        f"Levelled by {figures['level_from']}"
-        f"{' and GNSS heights' if figures['heights_from'] == 'GNSS' else ''}, to "
-        f"{figures['tilt_sigma_deg']:.2g}°; scale by positions, to "
+        f"Levelled by {level}, to {figures['tilt_sigma_deg']:.2g}°; scale by {scale}, to "
         f"{100 * figures['scale_sigma']:.2g} % (one standard deviation each)."
     )
 

@@ -31,6 +31,7 @@ from flows.products.table import (
 )
 from flows.products.volumes import CSV as VOLUMES_CSV
 from flows.report import block_figures, figures, findings
+from flows.report.control import control_rows, say_control
 from flows.report.findings import gnss_residuals, say_firmness
 from flows.report.photographs import PhotoRow, picture_address
 from flows.report.provenance import installed_packages, software, stage_rows
@@ -232,6 +233,8 @@ def _block(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
     return {
         "residuals": gnss_residuals(block, record.captures),
         "firmness": say_firmness(block.figures),
+        "control_rows": control_rows(block.figures),
+        "control_said": say_control(block.figures),
         "tie_points": len(block.points),
         "mean_residual_px": findings.mean_residual_px(block),
         "histogram": _residual_histogram(block),

@@ -366,6 +366,15 @@ def shorten(warning: str) -> str:
     return first
 
 
+def _place_sigma(
+    given: Mapping[str, Any], axes: Sequence[findings.AxisResidual], positioned: int
+) -> float | None:
+    """Return how well the place of the whole is known, by ground control or else by positions."""
+    if control := given.get("control"):
+        return _number(control["sigma_m"][0])
+    return _number(findings.place_sigma_m(axes, positioned)) if axes else None
+
+
 def _figures(
     reconstruction: Reconstruction, captures: Sequence[Capture], shift: DatumShift | None
 ) -> dict[str, Any]:
@@ -382,7 +391,7 @@ def _figures(
         "mean_residual_px": _number(findings.mean_residual_px(reconstruction)),
         "tie_points": len(reconstruction.points),
         "gnss_rms_m": [_number(value) for value in rms] or None,
-        "place_sigma_m": _number(findings.place_sigma_m(axes, positioned)) if axes else None,
+        "place_sigma_m": _place_sigma(given, axes, positioned),
         "height_agl_m": _number(height_m),
         "gsd_m": _number(gsd_m),
         "vertical_scale_sigma": None if scale is None else _number(scale.sigma_scale),

@@ -33,6 +33,7 @@ from ingest.radiometry.panel_table import FILE as PANELS_FILE
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.geo.areas import MOST_M2, read_area
+from tmp.geo.control import control_text, read_control
 from tmp.survey import Settings, Survey, open_survey, read_settings
 
 STAGES: tuple[type[Stage], ...] = (
@@ -154,6 +155,7 @@ def plan_map(
     refuse_several_places(captures, str(survey.folder))
     values = _option_values(options, settings, captures)
     values["calibration"] = calibration_digest(survey, captures)
+    values["control"] = control_text(read_control(survey.folder))
     return MapPlan(
         survey=survey,
         settings=settings,

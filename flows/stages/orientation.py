@@ -40,6 +40,7 @@ from flows.stages.inputs import (
 from tmp.captures import Capture, HeightUse
 from tmp.errors import PhotographError
 from tmp.files import replacing
+from tmp.geo.control import control_from_text
 from tmp.progress import silent
 from tmp.reconstruction import write_reconstruction
 from tmp.threads import one_thread_each
@@ -251,7 +252,7 @@ class Orientation(Stage):
     name = "orientation"
     version = "4"
     after = ("features", "matches")
-    options = ("quality", "heights", "position_sigma_m")
+    options = ("quality", "heights", "position_sigma_m", "control")
     needs: ClassVar[Needs] = _of_block
 
     def finish(self) -> Figures:
@@ -317,6 +318,7 @@ def _task(space: Workspace) -> OrientTask:
             refinement=RefineOptions(
                 heights=HeightUse(space.options.get("heights", HeightUse.AUTO)),
                 position_sigma_m=None if sigma_m is None else (sigma_m[0], sigma_m[1]),
+                control=control_from_text(space.options.get("control", "")),
             ),
         ),
     )

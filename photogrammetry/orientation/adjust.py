@@ -21,13 +21,19 @@ adjustment with prior information).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.control import (
+    MARK_SIGMA_PX,
+    GroundControl,
+    intersect,
+    mark_residuals,
+)
 from photogrammetry.orientation.priors import Priors
 from tmp.cameras import Camera
 from tmp.errors import OrientationError
@@ -75,6 +81,8 @@ class AdjustOptions:
 
     gnss_loss_sigmas: float = 3.0
     """Positions further off than this many standard deviations pull less and less (Cauchy)."""
+    control_loss_sigmas: float = 3.0
+    """The same of control points and of their marks."""
     aspect_sigma: float = 0.0005
     """Of fy / fx: pixels are square."""
     centre_sigma: float = 0.005
@@ -119,6 +127,7 @@ def adjust(
     priors.add_positions(known, options)
     priors.add_rotations(known, options)
     priors.add_cameras(known, options, hold_focal=held_focal_factor is not None)
+    priors.add_control(known, start, options)
     summary = adjuster.solve()
     if not summary.is_solution_usable():
         raise OrientationError(
@@ -234,6 +243,8 @@ class _PriorCosts:
     problem: pyceres.Problem
     reconstruction: pycolmap.Reconstruction
     unit_px: float
+    places: list[Float] = field(default_factory=list)
+    """Control points as they are solved, kept for as long as the problem."""
 
     def add_positions(self, known: Priors, options: AdjustOptions) -> None:
         """Pull projection centres to their GNSS positions, robustly."""
@@ -269,6 +280,27 @@ class _PriorCosts:
             self.problem.add_residual_block(cost, pyceres.TrivialLoss(), [parameters])
             held = HELD + (FOCAL if hold_focal else ())
             self.problem.set_manifold(parameters, pyceres.SubsetManifold(len(parameters), held))
+
+    def add_control(self, known: Priors, block: Block, options: AdjustOptions) -> None:
+        """Add control points, pulled to their places, and their marks, both robustly."""
+        control = known.control
+        if control is None:
+            return
+        held, photo = control.holding(block), control.photo_in(block)
+        places = intersect(block, control, held=held)
+        loss = pyceres.CauchyLoss(options.control_loss_sigmas * self.unit_px)
+        mark = np.eye(2) * (MARK_SIGMA_PX / self.unit_px) ** 2
+        for i in np.flatnonzero(held):
+            place = np.ascontiguousarray(places[i])
+            self.places.append(place)
+            covariance = np.diag((control.sigmas[i] / self.unit_px) ** 2)
+            prior = pyceres.factors.NormalPrior(control.places[i], covariance)
+            self.problem.add_residual_block(prior, loss, [place])
+            for k in np.flatnonzero((control.point == i) & (photo >= 0)):
+                camera = self.reconstruction.camera(int(block.camera_of[photo[k]]) + 1)
+                cost = pycolmap.cost_functions.ReprojErrorCost(camera.model, mark, control.xy_px[k])
+                pose = self._pose(int(photo[k])).params
+                self.problem.add_residual_block(cost, loss, [place, pose, camera.params])
 
     def _pose(self, photo: int) -> Any:
         return cast("Any", self.reconstruction.image(photo + 1).frame).rig_from_world
@@ -328,4 +360,15 @@ def _cost(block: Block, known: Priors, weight: TieWeight, options: AdjustOptions
     off: NDArray[np.float64] = (block.centres - known.positions) / known.position_sigmas
     distance = (off[np.isfinite(off).all(axis=1)] ** 2).sum(axis=1)
     gnss = options.gnss_loss_sigmas**2 * np.log1p(distance / options.gnss_loss_sigmas**2).sum()
-    return float(ties + gnss) / 2
+    held = 0.0 if known.control is None else _control_cost(block, known.control, options)
+    return float(ties + gnss + held) / 2
+
+
+def _control_cost(block: Block, control: GroundControl, options: AdjustOptions) -> float:
+    """Return the weighted sum of squares of control points and marks, as minimised."""
+    held, scale = control.holding(block), options.control_loss_sigmas**2
+    places = intersect(block, control, held=held)
+    off: Float = ((places - control.places) / control.sigmas)[held]
+    marks = mark_residuals(block, control, places)[held[control.point]] / MARK_SIGMA_PX
+    squares = np.concatenate([(off**2).sum(axis=1), (marks**2).sum(axis=1)])
+    return float(scale * np.log1p(squares[np.isfinite(squares)] / scale).sum())

@@ -119,6 +119,19 @@ class Block:
         )
 
 
+def pixel_by_cam(camera: Camera, cam: Float) -> Float:
+    """Return the derivatives of image coordinates by camera coordinates (K, 3), (K, 2, 3)."""
+    step = 1e-6 * cam[:, 2:]
+    return np.stack(
+        [
+            (camera.pixel_from_cam(cam + step * axis) - camera.pixel_from_cam(cam - step * axis))
+            / (2 * step)
+            for axis in np.eye(3)
+        ],
+        axis=2,
+    )
+
+
 def merge(first: Block, second: Block) -> Block:
     """Return one block of two in the same frame.
 

@@ -14,7 +14,7 @@ the estimated parameters).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,8 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import block_diag, bsr_array, csr_array
 
 from photogrammetry.orientation.adjust import AdjustOptions, TieWeight, camera_covariance
-from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.block import Block, pixel_by_cam
+from photogrammetry.orientation.control import MARK_SIGMA_PX, intersect
 from photogrammetry.orientation.priors import Priors
 from tmp.cameras import Camera
 from tmp.reconstruction import InteriorPrecision
@@ -55,7 +56,7 @@ def assess_precision(
     count = len(block.names)
     if count > MOST_PHOTOGRAPHS:
         return None
-    normal = _reduced_normal(block, weight)
+    normal = _reduced_normal(*_with_control(block, known, weight))
     prior = np.zeros(len(normal))
     off: Float = (block.centres - known.positions) / known.position_sigmas
     distance: Float = (off**2).sum(axis=1)
@@ -104,13 +105,43 @@ def _interior(covariance: Float, start: int) -> InteriorPrecision:
     )
 
 
-def _reduced_normal(block: Block, weight: TieWeight) -> Float:
-    """Return the normal matrix of poses and cameras, tie points eliminated."""
-    residual = block.residuals()
-    sound = np.flatnonzero(np.isfinite(residual).all(axis=1))
-    pose, interior, ground = _derivatives(block, sound)
-    squared = (residual[sound] ** 2).sum(axis=1)
+def _with_control(block: Block, known: Priors, weight: TieWeight) -> tuple[Block, Float, Float]:
+    """Return the block with control points among its tie points.
+
+    With it come the weight of each observation (K,), as a factor of its residual, and of each
+    point's own place (M, 3), inverse variances.
+    """
+    squared = (block.residuals() ** 2).sum(axis=1)
     root = 1 / (weight.sigma_px * np.sqrt(1 + squared / weight.loss_px**2))
+    own = np.zeros((len(block.points), 3))
+    control = known.control
+    if control is None:
+        return block, root, own
+    held, photo = control.holding(block), control.photo_in(block)
+    marks = np.flatnonzero(held[control.point] & (photo >= 0))
+    number = np.cumsum(held) - 1 + len(block.points)
+    whole = replace(
+        block,
+        points=np.vstack([block.points, intersect(block, control, held=held)[held]]),
+        photo=np.concatenate([block.photo, photo[marks]]),
+        point=np.concatenate([block.point, number[control.point[marks]]]),
+        xy_px=np.vstack([block.xy_px, control.xy_px[marks]]),
+    )
+    return (
+        whole,
+        np.concatenate([root, np.full(len(marks), 1 / MARK_SIGMA_PX)]),
+        np.vstack([own, control.sigmas[held] ** -2]),
+    )
+
+
+def _reduced_normal(block: Block, root: Float, own: Float) -> Float:
+    """Return the normal matrix of poses and cameras, tie points eliminated.
+
+    Given are factors of residuals (K,) and what is known of the points' places (M, 3).
+    """
+    sound = np.flatnonzero(np.isfinite(block.residuals()).all(axis=1))
+    pose, interior, ground = _derivatives(block, sound)
+    root = root[sound]
     pose, interior, ground = (part * root[:, None, None] for part in (pose, interior, ground))
     photo, point = block.photo[sound], block.point[sound]
     count, cameras = len(block.names), len(block.cameras)
@@ -131,6 +162,7 @@ def _reduced_normal(block: Block, weight: TieWeight) -> Float:
     ).tocsr()
     ties = np.zeros((len(block.points), 3, 3))
     np.add.at(ties, point, np.einsum("kia,kib->kab", ground, ground))
+    ties += own[:, :, None] * np.eye(3)
     ties += 1e-9 * np.trace(ties, axis1=1, axis2=2)[:, None, None] * np.eye(3) + 1e-30 * np.eye(3)
     mixed = (a.T @ b).tocsr()
     return np.asarray(
@@ -150,25 +182,12 @@ def _derivatives(block: Block, sound: NDArray[np.int_]) -> tuple[Float, Float, F
     by_cam, interior = np.empty((len(sound), 2, 3)), np.empty((len(sound), 2, 9))
     for index, camera in enumerate(block.cameras):
         mine = block.camera_of[photo] == index
-        by_cam[mine] = _by_cam(camera, cam[mine])
+        by_cam[mine] = pixel_by_cam(camera, cam[mine])
         interior[mine] = _by_interior(camera, cam[mine])
     ground = by_cam @ rotation
     turned = np.cross(np.eye(3)[None], cam[:, None, :])  # row a is e_a × cam
     by_turn = np.einsum("kij,kaj->kia", by_cam, turned)
     return np.concatenate([by_turn, -ground], axis=2), interior, ground
-
-
-def _by_cam(camera: Camera, cam: Float) -> Float:
-    """Return the derivatives of image coordinates by camera coordinates, (K, 2, 3)."""
-    step = 1e-6 * cam[:, 2:]
-    return np.stack(
-        [
-            (camera.pixel_from_cam(cam + step * axis) - camera.pixel_from_cam(cam - step * axis))
-            / (2 * step)
-            for axis in np.eye(3)
-        ],
-        axis=2,
-    )
 
 
 def _by_interior(camera: Camera, cam: Float) -> Float:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.control import GroundControl
 from tmp.cameras import Camera, Pose
 from tmp.captures import Capture
 from tmp.geo.frames import LocalFrame
@@ -76,6 +77,8 @@ class Priors:
     tilt_sigmas_deg: Float
     """Standard deviation of each rotation's tilt, (N,): that of the tilt they have in common, times
     the root of their number, so that all together weigh as one."""
+    control: GroundControl | None = None
+    """Points on the ground that hold the block; None without any."""
 
 
 def collect_known(

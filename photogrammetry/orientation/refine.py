@@ -22,6 +22,13 @@ from photogrammetry.orientation.adjust import (
     height_above_ground_m,
 )
 from photogrammetry.orientation.block import Block, merge
+from photogrammetry.orientation.control import (
+    ControlFit,
+    GroundControl,
+    Held,
+    assess_control,
+    hold,
+)
 from photogrammetry.orientation.georeference import (
     Firmness,
     HeightSource,
@@ -44,6 +51,7 @@ from photogrammetry.orientation.priors import (
 from tmp.cameras import Camera
 from tmp.captures import Capture, HeightUse
 from tmp.errors import OrientationError
+from tmp.geo.control import Control
 from tmp.geo.frames import LocalFrame
 from tmp.progress import Track, silent
 from tmp.reconstruction import VerticalScale
@@ -83,6 +91,8 @@ class RefineOptions:
     """Whether recorded GNSS heights give the block its tilt."""
     position_sigma_m: tuple[float, float] | None = None
     """Standard deviation of all positions, horizontal and vertical; None for those recorded."""
+    control: Control = field(default_factory=Control)
+    """Points on the ground that hold the block, or only check it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +118,8 @@ class Solution:
     dropped: int
     """Observations taken for outliers."""
     scale: VerticalScale | None
+    control: ControlFit | None = None
+    """How the block agrees with its control; None without any."""
 
 
 def refine(
@@ -123,7 +135,8 @@ def refine(
     """Place a block in the world, other pieces beside it, and adjust all in three rounds.
 
     The first round finds the lens, robustly; the second has weights from what the first left,
-    and the flying height; the third is free of outliers.
+    and the flying height; the third is free of outliers.  Where there is ground control, the block
+    is laid on it first, and what a flight's recorded positions are off by in common is set right.
 
     Blocks are pieces that share nothing, the largest first; the others are laid beside it where
     they have positions that allow it.  Cameras are those of the metadata, by camera id.
@@ -137,8 +150,9 @@ def refine(
         return _recorded(captures_of(block), cameras, frame, options)
 
     start, placement, recorded = _place(blocks, captures_of, recorded_of, options.heights)
-    mine, known = captures_of(start.block), start.known
-    block = replace(start.block, cameras=known.cameras)
+    mine = captures_of(start.block)
+    flights = [capture.flight for capture in mine]
+    block, known, held = _hold(start, placement, options.control, frame, flights)
     settings = replace(options.adjustment, threads=threads)
     first = block.cameras[0]
     loose_px = LOOSE * max(first.width_px, first.height_px) / 2
@@ -149,16 +163,19 @@ def refine(
         block = adjust(block, known, weight, settings if last else hasty)
         block = _without_strays(block) if last else without_outliers(block, options)
         weight = weigh(block, options)
+        if held is not None:
+            held = held if last else held.judged(block)
+            known = replace(_recentred(block, known, flights), control=held.control)
         if placement is not None:
-            if number == 0:
-                known = with_flying_height(known, block, mine)
-            elif number == 1:
-                known = with_doubted_lens(known, recorded, block, mine)
+            known = _lens_told(number, known, recorded, block, mine)
             known = weigh_positions(block, known, start.known)
-    flown, firmness = None, None
-    if placement is not None:
-        flown = compare_flying_height(known, block, mine)
-        firmness = assess_firmness(block, known, placement, [c.flight for c in mine])
+    flown, firmness = _firmness(block, known, placement, mine)
+    fit = None
+    if held is not None:
+        weighing = weight, hasty
+        fit = _assess_control(
+            held, block, known, weighing, _positions_off(block, recorded, flights)
+        )
     scale = None
     if options.assess_scale:
         scale = assess_vertical_scale(block, known, weight, settings)
@@ -175,6 +192,106 @@ def refine(
         sigma_px=observation_sigma_px(block),
         dropped=len(start.block.photo) - len(block.photo),
         scale=scale,
+        control=fit,
+    )
+
+
+def _hold(
+    start: PlacedPieces,
+    placement: Placement | None,
+    control: Control,
+    frame: LocalFrame,
+    flights: Sequence[str],
+) -> tuple[Block, Priors, Held | None]:
+    """Lay a placed block on its control; returns what is known with it, and the control in use."""
+    block, known = start.block, start.known
+    if not control:
+        return replace(block, cameras=known.cameras), known, None
+    if placement is None:
+        raise OrientationError(
+            "ground control cannot yet take the place of positions, which the photographs lack; "
+            "map without it by 'tmp control SURVEY --clear'"
+        )
+    block, held = hold(block, GroundControl.of(control, frame))
+    known = replace(_recentred(block, known, flights), control=held.control)
+    return replace(block, cameras=known.cameras), known, held
+
+
+def _lens_told(
+    number: int, known: Priors, recorded: Priors, block: Block, captures: Sequence[Capture]
+) -> Priors:
+    """Return what is known of the lens after a round: from the flying height, then doubted."""
+    if number == 0:
+        return with_flying_height(known, block, captures)
+    return with_doubted_lens(known, recorded, block, captures) if number == 1 else known
+
+
+def _firmness(
+    block: Block, known: Priors, placement: Placement | None, captures: Sequence[Capture]
+) -> tuple[FlyingHeight | None, Firmness | None]:
+    """Return flying height and firmness of an adjusted block; None for one without a place."""
+    if placement is None:
+        return None, None
+    firmness = assess_firmness(block, known, placement, [capture.flight for capture in captures])
+    if known.control is not None:
+        firmness = _firmer(firmness, known.control)
+    return compare_flying_height(known, block, captures), firmness
+
+
+def _assess_control(
+    held: Held,
+    block: Block,
+    known: Priors,
+    weighing: tuple[TieWeight, AdjustOptions],
+    positions_off: Sequence[tuple[str, Float]],
+) -> ControlFit:
+    weight, options = weighing
+
+    def solve(control: GroundControl) -> Block:
+        return adjust(block, replace(known, control=control), weight, options)
+
+    return assess_control(block, held, solve=solve, positions_off=positions_off)
+
+
+def _recentred(block: Block, known: Priors, flights: Sequence[str]) -> Priors:
+    """Return what is known with the positions of each flight moved to the block as a whole.
+
+    Errors of one receiver in one flight are alike, and control knows the place better.
+    """
+    positions = known.positions.copy()
+    for flight, off in _positions_off(block, known, flights):
+        positions[[name == flight for name in flights]] -= off
+    return replace(known, positions=positions)
+
+
+def _positions_off(
+    block: Block, known: Priors, flights: Sequence[str]
+) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return each flight and what its positions are off by in common, east, north, up (3,)."""
+    off: Float = known.positions - block.centres
+    placed, found = np.isfinite(off).all(axis=1), []
+    for flight in sorted(set(flights)):
+        mine = placed & np.array([name == flight for name in flights])
+        if mine.any():
+            found.append((flight, np.median(off[mine], axis=0)))
+    return found
+
+
+def _firmer(firmness: Firmness, control: GroundControl) -> Firmness:
+    """Return how firmly a block is placed with its control counted.
+
+    A slope through points of standard deviation ``s`` whose places spread by ``d`` has
+    ``s / (d sqrt(n))``, and so has the scale.
+    """
+    places = control.places[~control.check]
+    level_m, _, up_m = np.median(control.sigmas[~control.check], axis=0)
+    spread = np.linalg.svd(places[:, :2] - places[:, :2].mean(axis=0), compute_uv=False)
+    tilt_deg = float(np.degrees(np.arctan(up_m / spread[-1])))
+    scale = float(level_m / np.linalg.norm(spread))
+    return replace(
+        firmness,
+        tilt_sigma_deg=float((firmness.tilt_sigma_deg**-2 + tilt_deg**-2) ** -0.5),
+        scale_sigma=float((firmness.scale_sigma**-2 + scale**-2) ** -0.5),
     )
 
 
@@ -303,7 +420,11 @@ def _combined(whole: Block, *parts: tuple[Block, Priors]) -> Priors:
         for key in ("positions", "position_sigmas", "rotations", "tilt_sigmas_deg")
     }
     return Priors(
-        cameras=tuple(cameras[camera.camera_id] for camera in whole.cameras), **of_photographs
+        cameras=tuple(cameras[camera.camera_id] for camera in whole.cameras),
+        positions=of_photographs["positions"],
+        position_sigmas=of_photographs["position_sigmas"],
+        rotations=of_photographs["rotations"],
+        tilt_sigmas_deg=of_photographs["tilt_sigmas_deg"],
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from photogrammetry.orientation.adjust import height_above_ground_m
 from photogrammetry.orientation.block import Block
+from photogrammetry.orientation.control import ControlFit
 from photogrammetry.orientation.georeference import Firmness, HeightSource, Placement
 from photogrammetry.orientation.matching import VerifiedPair
 from photogrammetry.orientation.refine import Solution
@@ -141,6 +142,49 @@ def _warn_of_flying_height(solution: Solution) -> list[str]:
         f"{'long' if apart_m > 0 else 'short'} and all relief stretched with it. Check the camera "
         "in survey.toml."
     ]
+
+
+def warn_of_control(fit: ControlFit) -> list[str]:
+    """Say which control is wrong, and which points lie farther off than they should."""
+    held, warnings = fit.held, []
+    if held.blunders:
+        one = len(held.blunders) == 1
+        warnings.append(
+            f"Control {_points(held.blunders)} {'contradicts' if one else 'contradict'} the "
+            f"others and {'was' if one else 'were'} left out: check the coordinates, and that the "
+            "marks show that very point."
+        )
+    if held.wrong_marks:
+        named = ", ".join(
+            f"{point} in {photograph} by {off:.0f} px"
+            for point, photograph, off in held.wrong_marks[:NAMED]
+        )
+        more = len(held.wrong_marks) - NAMED
+        one = len(held.wrong_marks) == 1
+        warnings.append(
+            f"{len(held.wrong_marks)} {'mark' if one else 'marks'} of control "
+            f"{'lies' if one else 'lie'} far from where the other photographs put the point "
+            f"({named}{f' and {more} more' if more > 0 else ''}) and "
+            f"{'was' if one else 'were'} left out: mark again."
+        )
+    map_m = float(np.linalg.norm(fit.place_sigmas_m()))
+    far = [
+        f"{name} by {np.linalg.norm(off):.2f} m"
+        for name, off, sigma, check in zip(
+            held.given.names, fit.off_m, held.given.sigmas, held.given.check, strict=True
+        )
+        if check and np.linalg.norm(off) > SURPRISE * np.hypot(np.linalg.norm(sigma), map_m)
+    ]
+    if far:
+        warnings.append(
+            f"Check {_points(far)} {'lies' if len(far) == 1 else 'lie'} farther off than points "
+            "and map can be: look at its marks and coordinates before you believe either."
+        )
+    return warnings
+
+
+def _points(names: Sequence[str]) -> str:
+    return f"point{'s' * (len(names) != 1)} {', '.join(names)}"
 
 
 def warn_of_weak_scale(scale: VerticalScale, evidence: str) -> str:
@@ -311,6 +355,7 @@ def _measure(
         "height_agl_m": height_above_ground_m(block),
         "height_takeoff_m": float(np.median(recorded)) if recorded else None,
         **_measure_placement(solution),
+        **({} if solution.control is None else {"control": solution.control.document()}),
         "gnss_rms_m": np.sqrt((off**2).mean(axis=0)).tolist() if len(off) else None,
         "residual_histogram": {"step_px": HISTOGRAM_STEP_PX, "counts": histogram.tolist()},
     }
@@ -352,6 +397,8 @@ def _warn(
             "arbitrary scale. Compare lengths in it with one another, not with metres."
         )
     warnings += warn_of_positions(solution)
+    if solution.control is not None:
+        warnings += warn_of_control(solution.control)
     if beside := solution.pieces.beside:
         counts = " and ".join(str(len(names)) for names in beside)
         warnings.append(

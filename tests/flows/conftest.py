@@ -294,7 +294,7 @@ def free_port() -> int:
     return _free_port()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it costs a tenth of a core for as long as it runs
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A private server of Prefect; the address of its API."""
     home, port = tmp_path_factory.mktemp("prefect"), _free_port()
