@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from photogrammetry.model.glb import Part
 from photogrammetry.model.triangulation import triangulate
 from photogrammetry.solid.simplification import simplified
+from tmp.errors import InputError
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -93,7 +94,7 @@ class Mesh:
     ) -> Mesh:
         """Triangulate a ground, and put in what stands on it.
 
-        Raises `tmp.errors.InputError` if there is no ground.
+        Raises `InputError` if there is neither.
         """
         grid = field.grid
         found = triangulate(
@@ -105,11 +106,6 @@ class Mesh:
         )
         x, y = grid.cell_centres()
         z = field.height[found.row, found.col].astype(float)
-        origin = (
-            float(np.round((x[0] + x[-1]) / 2)),
-            float(np.round((y[0] + y[-1]) / 2)),
-            float(np.floor(z.min())),
-        )
         kept = ~_over(field.replaced, found.row[found.faces], found.col[found.faces])
         kinds = field.kind[found.row, found.col]
         parts = [
@@ -122,6 +118,13 @@ class Mesh:
         parts += [_on_ground(solid, field) for solid in solids]
         before = np.cumsum([0] + [len(part.points) for part in parts])
         points = np.concatenate([part.points for part in parts])
+        if len(points) == 0:
+            raise InputError("model: no ground that a triangle could be laid over")
+        origin = (
+            float(np.round((x[0] + x[-1]) / 2)),
+            float(np.round((y[0] + y[-1]) / 2)),
+            float(np.floor(points[:, 2].min())),
+        )
         faces = np.concatenate([part.faces + n for part, n in zip(parts, before, strict=False)])
         seen = np.concatenate([part.seen for part in parts])
         corners = points[faces]

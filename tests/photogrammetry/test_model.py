@@ -18,7 +18,7 @@ from matplotlib.tri import Triangulation as Triangles
 
 from photogrammetry.model.charts import Charts, lay_out
 from photogrammetry.model.glb import Model, Part, glb_bytes, write_glb
-from photogrammetry.model.mesh import CONTINUED, MEASURED, NOTHING, HeightField
+from photogrammetry.model.mesh import CONTINUED, MEASURED, NOTHING, HeightField, Mesh
 from photogrammetry.model.portrait import SIDES, portray
 from photogrammetry.model.relief_model import (
     CONTINUED_TINT,
@@ -121,10 +121,17 @@ def test_triangles_never_leave_their_square_nor_what_is_mapped(kind: np.ndarray)
 
 
 def test_nothing_to_lay_triangles_over_is_refused() -> None:
+    height = hills(9, 9)
     kind = np.zeros((9, 9), np.uint8)
-    kind[4, 4] = 1
+    kind[4, 4] = MEASURED
+    field = HeightField(
+        grid=Grid(crs=None, x_min=0.0, y_max=0.9, cell_m=CELL_M, rows=9, cols=9),
+        height=height,
+        sigma=np.zeros_like(height),
+        kind=kind,
+    )
     with pytest.raises(InputError, match="no ground"):
-        triangulate(hills(9, 9), kind, np.ones((9, 9), np.float32), block_cells=8, most_corners=99)
+        Mesh.of(field, [], block_cells=8, error_cells=0.4, most_corners=99)
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=60))
