@@ -99,8 +99,10 @@ def make_model(
             **_within(f"{stem}-obj", made.get(ModelAsObj.name)),
             **_within(f"{stem}-tiles3d", made.get(Tiles3d.name)),
         }
+        listed = (survey.products_dir / f"{stem}.glb").exists() and survey.report_path.exists()
         _put(names, survey.products_dir)
-        report_map(record)
+        if not (listed and made["model"].reused):
+            report_map(record)
     openable = [f"{stem}.glb", f"{stem}-obj/{OBJ}", f"{stem}-tiles3d/{TILESET}"]
     return ModelResult(
         survey=survey,

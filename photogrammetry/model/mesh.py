@@ -29,6 +29,8 @@ SIGMAS = 2.0
 """Standard deviations of a height by which the mesh may lie off it: nobody knows it better."""
 STEEP = 0.5
 """Upward part of the unit normal below which a triangle is steep: 60° and more."""
+LEAST_NORMAL_M2 = 1e-9
+"""Area of the triangles about a corner, added by direction, below which that is noise."""
 HIDDEN_CELLS = 2.0
 """Cells below the ground as seen from above from which a triangle is hidden."""
 
@@ -176,15 +178,20 @@ class Mesh:
 
 
 def _corner_normals(faces: Ints, cross: Float, count: int) -> Float32:
-    """Return the mean unit normals (N, 3) of the triangles about corners, by area."""
+    """Return the mean unit normals (N, 3) of the triangles about corners, by area.
+
+    Up where they have none, or point in all directions.
+    """
     total = np.column_stack(
         [
             sum(np.bincount(faces[:, k], weights=cross[:, axis], minlength=count) for k in range(3))
             for axis in range(3)
         ]
     )
-    length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-    return np.asarray(total / length, np.float32)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    some = length > LEAST_NORMAL_M2
+    up = np.array([0.0, 0.0, 1.0])
+    return np.asarray(np.where(some, total / np.where(some, length, 1.0), up), np.float32)
 
 
 def fair_share(counts: Sequence[int], most: int) -> int:
