@@ -42,7 +42,8 @@ BYTES_PER_PIXEL = 0.6
 BYTES_PER_CELL = 20
 PIXELS = {"low": 2.0, "normal": 1.0, "high": 1.0}
 """Side of the finest pictures' pixels, in those of the orthomosaic, by detail."""
-SIMPLIFIED_CELLS = 0.4
+SOLID_CORNERS = {"low": 4_000, "normal": 16_000, "high": 64_000}
+"""Corners of each piece of what stands, about as large as a tile, on the finest level."""
 
 
 class Tiles3d(Stage):
@@ -240,12 +241,12 @@ class Tiles3d(Stage):
 
     def _standing(self, field: HeightField, times: int) -> list[Solid]:
         """Return what stands in a tile and about it, as fine as its level."""
-        from photogrammetry.model.tiles import coarser_solid
+        from photogrammetry.model.mesh import thinned
 
-        near = [one.read() for one in self._solids if one.touches(field.grid.bounds)]
-        if times == 1:
-            return near
-        return [coarser_solid(one, SIMPLIFIED_CELLS * field.grid.cell_m) for one in near]
+        # By its own size, not by the tile's: neighbours have to have the same of it.
+        most = SOLID_CORNERS[self.space.options["model_detail"]] // times**2
+        near = [one for one in self._solids if one.touches(field.grid.bounds)]
+        return [thinned(one.read(), most) for one in near]
 
 
 def raised_by(datum: HeightDatum, frame: LocalFrame) -> float | None:

@@ -31,6 +31,9 @@ STEEP = 0.5
 """Upward part of the unit normal below which a triangle is steep: 60° and more."""
 LEAST_NORMAL_M2 = 1e-9
 """Area of the triangles about a corner, added by direction, below which that is noise."""
+EDGE_CELLS = 4.0
+"""Range of heights of a cell and its neighbours, in cells, from which an edge runs through it: the
+orthomosaic shows the roof there, whatever of the wall below it a triangle is."""
 HIDDEN_CELLS = 2.0
 """Cells below the ground as seen from above from which a triangle is hidden."""
 
@@ -75,7 +78,7 @@ class Mesh:
     measured: Mask
     """Which triangles lie on a surface that was measured, (F,)."""
     aside: Mask
-    """Which the orthomosaic does not show: they stand steep, or below something, (F,)."""
+    """Which the orthomosaic does not show: steep, below something, or at an edge, (F,)."""
     below: Mask
     """Which of them lie below something, (F,)."""
     standing: Mask
@@ -136,15 +139,15 @@ class Mesh:
         block[:ground] = found.block[kept]
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.maximum(np.linalg.norm(cross, axis=1), 1e-12)
-        below = _below(middle, field)
-        below[:ground] = False
+        below, beside = _unseen(middle, field)
+        below[:ground] = beside[:ground] = False
         return cls(
             points=(points - origin).astype(np.float32),
             normals=_corner_normals(faces, cross, len(points)),
             faces=faces,
             block=block,
             measured=seen[faces].sum(axis=1) >= 2,
-            aside=(cross[:, 2] / length < STEEP) | below,
+            aside=(cross[:, 2] / length < STEEP) | below | beside,
             below=below,
             standing=np.arange(len(faces)) >= ground,
             origin=origin,
@@ -266,8 +269,15 @@ def _blocks(middle: Float, grid: Grid, block_cells: int) -> Ints:
     )
 
 
-def _below(middle: Float, field: HeightField) -> Mask:
-    """Tell which places (N, 3) lie below the ground as it is seen from above."""
-    lowest = np.asarray(cv2.erode(field.height, np.ones((3, 3), np.uint8)))
-    row, col = _cells(middle, field.grid)
-    return np.asarray(middle[:, 2] < lowest[row, col] - HIDDEN_CELLS * field.grid.cell_m)
+def _unseen(middle: Float, field: HeightField) -> tuple[Mask, Mask]:
+    """Tell which places (N, 3) lie below the ground as it is seen from above, and which beside it.
+
+    Those beside it lie above all of it, or where an edge runs.
+    """
+    around, cell_m = np.ones((3, 3), np.uint8), field.grid.cell_m
+    lowest = np.asarray(cv2.erode(field.height, around))
+    highest = np.asarray(cv2.dilate(field.height, around))
+    at = _cells(middle, field.grid)
+    low, high, z = lowest[at], highest[at], middle[:, 2]
+    above = z > high + HIDDEN_CELLS * cell_m
+    return z < low - HIDDEN_CELLS * cell_m, above | (high - low > EDGE_CELLS * cell_m)

@@ -30,7 +30,6 @@ from photogrammetry.model.relief_model import (
     steep_parts,
     steep_scale,
 )
-from photogrammetry.solid.simplification import simplified
 from tmp.geo.frames import LocalFrame
 from tmp.geo.grids import Grid, Tile
 
@@ -141,12 +140,6 @@ def has_ground(field: HeightField) -> bool:
     """Tell whether there is anything to show in a tile, of whose ground and margin this is."""
     core = np.s_[HALO_CELLS:-HALO_CELLS, HALO_CELLS:-HALO_CELLS]
     return bool((field.kind[core] != NOTHING).any())
-
-
-def coarser_solid(solid: Solid, tolerance_m: float) -> Solid:
-    """Return a solid with as few triangles as lie off it by no more than a tolerance."""
-    points, faces, seen = simplified(solid.points, solid.faces, solid.seen, tolerance=tolerance_m)
-    return Solid(points=points, faces=faces, seen=seen)
 
 
 def build_tile(
@@ -296,8 +289,9 @@ def tileset_document(
             below = [found for at in places if (found := tile((level + 1, *at))) is not None]
         if node not in bounds and not below:
             return None
-        ends = [one for _, one in below] + [bounds[node]] * (node in bounds)
-        whole = np.array([np.min([e[0] for e in ends], 0), np.max([e[1] for e in ends], 0)])
+        own = [bounds[node]] if node in bounds else []
+        ends = np.array([*own, *(one for _, one in below)])
+        whole = np.array([ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)])
         said: dict[str, Any] = {
             "boundingVolume": {"box": _box(whole)},
             "geometricError": geometric_error(pixels_m[level]) if below else 0.0,
