@@ -51,6 +51,7 @@ from flows.run.request import MapOptions, SurveyResult
 from ingest.photographs import ingest_photographs
 from photogrammetry.kernels.drawing import draw_triangles
 from photogrammetry.model.relief_model import NOT_MEASURED
+from photogrammetry.views import trusted_radius2
 from tmp.geo.frames import LocalFrame
 from tmp.progress import bar
 from tmp.survey import Survey
@@ -323,7 +324,9 @@ def draw_model(
     depth = np.full(picture.shape[:2], -np.inf, np.float32)
     for mapped, part in parts_of(path):
         cam = station.pose.cam_from_world(frame.world_from_map(mapped))
-        ahead = cam[:, 2] > 1.0
+        # Far beside the picture the lens model folds back into it.
+        aside = (cam[:, :2] ** 2).sum(axis=1) / np.maximum(cam[:, 2], 1e-3) ** 2
+        ahead = (cam[:, 2] > 1.0) & (aside < trusted_radius2(CAMERA))
         pixels = np.where(ahead[:, None], CAMERA.pixel_from_cam(cam), -1e6)
         faces = np.asarray(part.faces, np.int64)
         faces = faces[ahead[faces].all(axis=1)]
