@@ -4,8 +4,9 @@
 
 Renders the hamlet with lines from above and from four sides (once), maps it, and prints: how much
 of what three photographs see lies within three ground sample distances of the model, by kind of
-surface; how much of the model's measured surface lies as near to the truth; how far walls, roofs
-and crowns are off; and how like true photographs the model looks from new viewpoints.
+surface; how much of the model's measured surface lies as near to the truth; how far the edges of
+roofs are off, house by house, and the volumes of crowns; and how like true photographs the model
+looks from new viewpoints.
 """
 
 from __future__ import annotations
@@ -37,12 +38,20 @@ from flightplan.rehearsal.hamlet import (
 from flightplan.rehearsal.photographs import COLOUR_SENSOR, Station, render
 from flightplan.rehearsal.scene import Scene
 from flightplan.rehearsal.solids.bodies import Kind
-from flightplan.rehearsal.truth import distance_to_truth, sample_truth, seen_by
+from flightplan.rehearsal.truth import (
+    Crown,
+    crowns,
+    distance_to_truth,
+    roof_edges,
+    sample_truth,
+    seen_by,
+)
 from flows.pipeline import map_survey
 from flows.run.request import MapOptions, SurveyResult
 from ingest.photographs import ingest_photographs
 from photogrammetry.kernels.drawing import draw_triangles
 from photogrammetry.model.relief_model import NOT_MEASURED
+from photogrammetry.views import trusted_radius2
 from tmp.geo.frames import LocalFrame
 from tmp.progress import bar
 from tmp.survey import Survey
@@ -55,7 +64,13 @@ SAMPLES_PER_M2 = 600.0
 NEAREST = 3
 """Samples of the model whose triangles are asked how far a true place is from them."""
 NEAR_GSD = 3.0
+WALL_GSD = 2.0
 COMPLETE, ACCURATE, LIKE_DB, LIKE_SSIM = 0.95, 0.97, 28.0, 0.85
+WALLS, PRESENT = 0.95, 0.5
+"""Shares of walls, and of what hangs over, that have to lie near the model."""
+EDGE_M, CROWN_SHARE = 0.10, 0.10
+COLUMN_M, ABOUT_CROWN = 0.05, 1.15
+"""Spacing of the columns that a crown's volume is measured in, and of what of its width."""
 LOOKS = ((0.0, -90.0, 36.0), (45.0, -55.0, 30.0), (200.0, -50.0, 30.0))
 """New viewpoints: heading and pitch in degrees, height above the hamlet's middle in metres."""
 
@@ -121,6 +136,8 @@ def main() -> None:
     seen = seen_by(scene, frame, truth.points, truth.normals, views, enough=ENOUGH) >= ENOUGH
     away = distances(surface, places, owner, truth.points[seen])
     tell_completeness(away, truth.kind[seen], gsd_m)
+    tell_roof_edges(scene, surface, places, owner)
+    tell_crowns(scene, surface, bounds)
     tell_likeness(made, scene, frame)
 
 
@@ -205,6 +222,72 @@ def tell_completeness(away: Float, kind: NDArray[np.int8], gsd_m: float) -> None
                 f"median {100 * np.median(here):.1f} cm, p95 {100 * np.quantile(here, 0.95):.1f} cm"
             )
 
+    for kinds, near, wanted, said in (
+        ((Kind.WALL,), WALL_GSD, WALLS, "of walls within 2 GSD"),
+        ((Kind.EAVE_UNDERSIDE, Kind.OVERHANG), NEAR_GSD, PRESENT, "below eaves and overhang there"),
+    ):
+        here = away[np.isin(kind, kinds)]
+        judge(
+            len(here) > 0 and float((here < near * gsd_m).mean()) >= wanted,
+            f"{100 * wanted:.0f} % {said}",
+        )
+
+
+def tell_roof_edges(scene: Scene, surface: Surface, places: Float, owner: Ints) -> None:
+    """Print how far the true edges of roofs are from the model, house by house."""
+    edges = roof_edges(scene)
+    for house in sorted({edge.house for edge in edges}):
+        points = []
+        for edge in (one for one in edges if one.house == house):
+            count = int(np.linalg.norm(edge.ends[1] - edge.ends[0]) / SPACING_M)
+            share = np.linspace(0, 1, count)[:, None]
+            points.append(edge.ends[0] + share * (edge.ends[1] - edge.ends[0]))
+        p95 = float(np.quantile(distances(surface, places, owner, np.concatenate(points)), 0.95))
+        print(f"roof edges of house {house + 1}: p95 {100 * p95:.1f} cm")
+        judge(p95 <= EDGE_M, f"p95 of at most {100 * EDGE_M:.0f} cm")
+
+
+def tell_crowns(scene: Scene, surface: Surface, bounds: Float) -> None:
+    """Print the volumes of crowns in the model and in truth, of those within bounds (2, 2)."""
+    found = [one for one in crowns(scene) if ((one.centre[:2] > bounds[0]).all()
+             and (one.centre[:2] < bounds[1]).all())]  # fmt: skip
+    for crown in found:
+        share = volume_of(surface, crown) / crown.volume_m3
+        print(f"crown of {crown.volume_m3:6.1f} m³: {100 * share:5.1f} % of it in the model")
+        judge(abs(share - 1) <= CROWN_SHARE, f"within {100 * CROWN_SHARE:.0f} %")
+
+
+def volume_of(surface: Surface, crown: Crown) -> float:
+    """Return the volume of what the model has about a crown, from its foot upward.
+
+    Over each column what faces up counts its height above the foot, and what faces down takes it
+    away: the air between ground and crown, and that beside the trunk, is left out.
+    """
+    a, b, c = crown.half_axes_m
+    foot = crown.centre[2] - c
+    reach = ABOUT_CROWN * max(a, b)
+    corners = surface.triangles - [*crown.centre[:2], foot]
+    near = (np.abs(corners[..., :2]) < reach + 1).all(axis=(1, 2)) & (corners[..., 2] > 0).any(1)
+    heading = np.radians(crown.heading_deg)
+    total = 0.0
+    for p, q, r in corners[near]:
+        area = (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+        if abs(area) < 1e-9:
+            continue
+        low = np.ceil(np.min([p, q, r], axis=0)[:2] / COLUMN_M)
+        high = np.floor(np.max([p, q, r], axis=0)[:2] / COLUMN_M)
+        x, y = np.meshgrid(
+            *(np.arange(i, j + 1) * COLUMN_M for i, j in zip(low, high, strict=True))
+        )
+        u = ((x - p[0]) * (r[1] - p[1]) - (y - p[1]) * (r[0] - p[0])) / area
+        v = ((q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0])) / area
+        along = (x * np.sin(heading) + y * np.cos(heading)) / (ABOUT_CROWN * a)
+        across = (x * np.cos(heading) - y * np.sin(heading)) / (ABOUT_CROWN * b)
+        inside = (u >= 0) & (v >= 0) & (u + v <= 1) & (along**2 + across**2 <= 1)
+        z = p[2] + u * (q[2] - p[2]) + v * (r[2] - p[2])
+        total += float(np.sign(area) * np.maximum(z, 0)[inside].sum())
+    return total * COLUMN_M**2
+
 
 def tell_likeness(made: SurveyResult, scene: Scene, frame: LocalFrame) -> None:
     """Print how like true photographs the model looks from viewpoints of its own."""
@@ -241,7 +324,9 @@ def draw_model(
     depth = np.full(picture.shape[:2], -np.inf, np.float32)
     for mapped, part in parts_of(path):
         cam = station.pose.cam_from_world(frame.world_from_map(mapped))
-        ahead = cam[:, 2] > 1.0
+        # Far beside the picture the lens model folds back into it.
+        aside = (cam[:, :2] ** 2).sum(axis=1) / np.maximum(cam[:, 2], 1e-3) ** 2
+        ahead = (cam[:, 2] > 1.0) & (aside < trusted_radius2(CAMERA))
         pixels = np.where(ahead[:, None], CAMERA.pixel_from_cam(cam), -1e6)
         faces = np.asarray(part.faces, np.int64)
         faces = faces[ahead[faces].all(axis=1)]

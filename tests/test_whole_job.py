@@ -212,7 +212,9 @@ def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
     east, north = origin["easting"] + points[:, 0], origin["northing"] - points[:, 2]
     row, col = (np.asarray(at) for at in rowcol(transform, east, north))
     sites = read_sites(folder_of(demo, "standing"))
-    stands = np.pad(replaced_squares(sites, read_grid(products / "dsm.tif")), ((0, 1), (0, 1)))
+    stands = np.pad(
+        replaced_squares(sites, read_grid(products / "dsm.tif").whole), ((0, 1), (0, 1))
+    )
     plain = ~(stands[row, col] | stands[row - 1, col] | stands[row, col - 1])
     assert 0.1 < plain.mean() < 0.9  # the house is in true 3D, and the ground is not
     known = heights[row, col][plain]

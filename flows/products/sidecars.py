@@ -29,7 +29,16 @@ from flows.products.colours import (
     relief_stops,
     say_stops,
 )
-from flows.products.table import CONTOURS, DSM, ON_REQUEST, ORTHOMOSAIC, PRODUCTS, Kind, Product
+from flows.products.table import (
+    CONTOURS,
+    DSM,
+    ON_REQUEST,
+    ORTHOMOSAIC,
+    PRODUCTS,
+    Kind,
+    Product,
+    requested_models,
+)
 from tmp.captures import Capture
 from tmp.files import replacing, write_json
 from tmp.geo.rasters import read_grid, read_reduced
@@ -48,10 +57,16 @@ SHA2_256 = bytes([0x12, 0x20])
 """Multihash prefix: SHA2-256, 32 bytes."""
 
 
+def listed_products(products_dir: Path) -> list[Product]:
+    """Return the products that catalogue and report know of; not all need be there."""
+    indices, models = read_index_products(products_dir), requested_models(products_dir)
+    return [*PRODUCTS, *ON_REQUEST, *indices, *models]
+
+
 def write_styles(products_dir: Path) -> list[Path]:
     """Write a style beside every raster and every lines that are there; returns their paths."""
     written = []
-    for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(products_dir)):
+    for product in listed_products(products_dir):
         raster = products_dir / product.file
         if not raster.exists():
             continue
@@ -229,7 +244,7 @@ def _item(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> py
         | ({} if times else {"description": "Time unknown; datetime is that of the catalogue."}),
         stac_extensions=list(EXTENSIONS),
     )
-    for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(survey.products_dir)):
+    for product in listed_products(survey.products_dir):
         path = survey.products_dir / product.file
         if path.exists():
             item.add_asset(path.stem, _asset(path, product))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
 
@@ -244,6 +244,8 @@ MODEL = Product(
     purpose="The ground with its picture on it, to turn around in any viewer of 3D models.",
     kind=Kind.MODEL,
 )
+REQUESTED_MODEL = "model-"
+"""How the names of models begin that ``tmp model`` makes of a map."""
 MODEL_SIDES = "sides.jpg"
 """File in the results of the model: how it looks from its four sides, one below the other."""
 
@@ -265,6 +267,14 @@ PRODUCTS = (
 )
 ON_REQUEST = (SLOPE, CONTOURS)
 """Products that ``tmp terrain`` makes of a map's terrain."""
+
+
+def requested_models(products_dir: Path) -> list[Product]:
+    """Return the models that ``tmp model`` made of a map, as far as they are there."""
+    return [
+        replace(MODEL, file=path.name, title=f"3D model, {path.stem.removeprefix(REQUESTED_MODEL)}")
+        for path in sorted(products_dir.glob(f"{REQUESTED_MODEL}*.glb"))
+    ]
 
 
 def product_stamps(products_dir: Path) -> Stamps:

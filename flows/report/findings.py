@@ -27,6 +27,10 @@ LOOSE_POSITION_M = 0.5
 """Standard deviation of positions above which a map may be shifted by metres."""
 FAR_SIGMAS = 5.0
 """Standard deviations beyond which a recorded position is far off."""
+OBLIQUE_DEG = 15.0
+"""Angle off the vertical from which a photograph looks at what stands from aside."""
+LEAST_SIDES = 0.2
+"""Share of their sides that has to be measured for what stands to be true in 3D."""
 WORSE = ("heights drift", "positions scatter")
 """Words of the orientation's own warnings that say more than how good positions claim to be."""
 
@@ -217,6 +221,38 @@ def list_warnings(
     if covered is not None and covered.gaps and covered.measured_of_two < LEAST_COVERED:
         warnings.append(_say_gaps(covered, scaled=reconstruction.frame.referenced))
     return warnings
+
+
+def why_flat(figures: Mapping[str, Mapping[str, Any]], reconstruction: Reconstruction) -> list[str]:
+    """Say why a 3D model has one height for each place, or guesses what lies below eaves.
+
+    The figures are those of the map's stages by name. Empty where photographs show the sides too.
+    """
+    if "standing" not in figures:
+        return []
+    if not reconstruction.frame.referenced:
+        return [
+            "The model is 2.5-D, one height for each place: what stands is told by metres, which "
+            "photographs without positions do not give."
+        ]
+    if not figures["standing"]["sites"]:
+        return [
+            "The model is 2.5-D, one height for each place: no walls or crowns were found that "
+            "stand more than 60 cm high, or their sides were not asked for."
+        ]
+    measured = figures.get("sides", {}).get("measured") or 0.0
+    down = [-float(photo.pose.rotation[2, 2]) for photo in reconstruction.photos]
+    steepest_deg = math.degrees(math.acos(min(1.0, max(-1.0, min(down)))))
+    if measured >= LEAST_SIDES and steepest_deg >= OBLIQUE_DEG:
+        return []
+    share = f"{100 * measured:.0f} % of the sides of what stands were measured"
+    if steepest_deg < OBLIQUE_DEG:
+        share = f"all photographs look down, and {share}"
+    flat = "2.5-D for the most part" if measured < LEAST_SIDES else "closed where nobody looked"
+    return [
+        f"What stands is {flat}: {share}; what lies below eaves and crowns is drawn darker. Some "
+        "lines flown obliquely ('tmp plan --oblique 25') show it."
+    ]
 
 
 def in_doubt(reconstruction: Reconstruction) -> bool:

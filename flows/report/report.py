@@ -17,6 +17,7 @@ from markupsafe import Markup
 from flows.engine.result import summed
 from flows.products.band_stack import read_index_products
 from flows.products.cameras import COLMAP, CSV, GEOJSON
+from flows.products.sidecars import listed_products
 from flows.products.table import (
     CONTOURS,
     DSM,
@@ -24,9 +25,7 @@ from flows.products.table import (
     DTM,
     HEIGHT_ABOVE_GROUND,
     MODEL_SIDES,
-    ON_REQUEST,
     ORTHOMOSAIC,
-    PRODUCTS,
     SLOPE,
 )
 from flows.products.volumes import CSV as VOLUMES_CSV
@@ -187,6 +186,9 @@ def _pictures(record: MapRecord, assessed: Assessment) -> dict[str, Any]:
         "cameras_figure": figures.draw_cameras(block, ground.overlap, ground.sheet, assessed.holes),
         "maps": _maps(record),
         "sides": _model_sides(record),
+        "why_flat": findings.why_flat(
+            {result.stage: result.figures for result in record.results}, record.reconstruction
+        ),
     }
 
 
@@ -397,8 +399,7 @@ def _files(record: MapRecord) -> list[_File]:
     survey = record.survey
     products = survey.products_dir
     listed: list[tuple[Path, str]] = [
-        (products / product.file, product.purpose)
-        for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(products))
+        (products / product.file, product.purpose) for product in listed_products(products)
     ]
     listed += [
         (products / GEOJSON, "Where each photograph was taken, for a GIS."),

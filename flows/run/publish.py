@@ -10,17 +10,27 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.result import DISTRIBUTION, content_digest, result_digests
+from flows.engine.cost import Quality
+from flows.engine.result import DISTRIBUTION, content_digest, read_manifest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, product_stamps
+from flows.products.table import (
+    DTM,
+    EDITED,
+    ON_REQUEST,
+    ORTHOMOSAIC,
+    PRODUCTS,
+    REQUESTED_MODEL,
+    product_stamps,
+)
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
 from flows.report.fly_again import write_lacks
@@ -33,7 +43,7 @@ from tmp.captures import Capture
 from tmp.errors import InputError
 from tmp.files import clone, replacing, write_json
 from tmp.reconstruction import read_reconstruction
-from tmp.survey import Settings, Survey
+from tmp.survey import Settings, Survey, read_settings
 
 if TYPE_CHECKING:
     from flows.run.plan import MapPlan
@@ -98,37 +108,67 @@ def publish(
     SpaceError
         If the disk has no room for them; those that were there stay.
     """
-    products_dir.mkdir(parents=True, exist_ok=True)
     known = set(files)
     made = {
-        name: (result.folder / name, result.files[name])
+        name: (result, name)
         for result in results
         for name in sorted(known.intersection(result.files))
     }
+    return publish_as(made, products_dir)
+
+
+def publish_as(made: Mapping[str, tuple[Result, str]], products_dir: Path) -> list[Path]:
+    """Put files of results where people look for them, as `publish` does, by names of their own.
+
+    Names are paths below the products' folder; each has its result, and the file's name there.
+    """
+    products_dir.mkdir(parents=True, exist_ok=True)
     stamps = product_stamps(products_dir)
     ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
-    there = {name: digest for name, (_, digest) in made.items() if (products_dir / name).exists()}
+    there = {
+        name: result.files[file]
+        for name, (result, file) in made.items()
+        if (products_dir / name).exists()
+    }
     found = stamps.differing(there)
-    for name, (source, digest) in made.items():
-        target = products_dir / name
-        if name in there and name not in found:
-            if target.samefile(source):  # of a version that linked them
-                _put(source, target)
-                stamps.remember({name: digest})
-            continue
-        keep = name in there and found[name] != ours.get(name) and not _made(found[name], source)
-        _put(source, target, keep=keep)
-        stamps.remember({name: digest})
+    put: dict[str, str] = {}
+    try:
+        for name, (result, file) in made.items():
+            target, source = products_dir / name, result.folder / file
+            if name in there and name not in found and not target.samefile(source):
+                continue  # a link is of a version that linked them
+            content = found.get(name, ours.get(name))
+            keep = name in there and content != ours.get(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _put(source, target, keep=keep and not _made(content, result.folder, file))
+            put[name] = result.files[file]
+    finally:
+        stamps.remember(put)
     return [products_dir / name for name in made]
 
 
-def _made(content: str, source: Path) -> bool:
+def withdraw(names: Iterable[str], products_dir: Path) -> None:
+    """Take away products that were put there; one that somebody has changed is kept."""
+    stamps = product_stamps(products_dir)
+    ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
+    stale = {name: ours.get(name, "") for name in names if (products_dir / name).exists()}
+    changed = stamps.differing(stale)
+    for name in stale:
+        if name in changed:
+            _set_aside(products_dir / name, "this map has none")
+        else:
+            (products_dir / name).unlink()
+    for folder in {(products_dir / name).parent for name in stale} - {products_dir}:
+        with suppress(OSError):  # something else lies in it
+            folder.rmdir()
+
+
+def _made(content: str | None, folder: Path, file: str) -> bool:
     """Tell whether a product is that of another result of the stage, by its digest.
 
     So it is where an earlier version put it, or one that was killed before it could remember it.
     """
-    others = source.parent.parent.iterdir()
-    return any(result_digests(other).get(source.name) == content for other in others)
+    return any(result_digests(other).get(file) == content for other in folder.parent.iterdir())
 
 
 def _put(source: Path, target: Path, *, keep: bool = False) -> None:
@@ -163,25 +203,19 @@ def _retire(results: Sequence[Result], survey: Survey) -> None:
     So would what was made on request of an earlier terrain.  They come back with a map that has
     them; what somebody has changed is kept.
     """
-    products_dir = survey.products_dir
     made = {name for result in results for name in result.files}
-    stamps = product_stamps(products_dir)
-    ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
-    terrain = next((result.folder for result in results if DTM.file in result.files), None)
+    ours, last = product_stamps(survey.products_dir).remembered(), _last_folders(survey)
+
+    def is_new(file: str) -> bool:
+        folder = next((result.folder for result in results if file in result.files), None)
+        return folder is None or folder.resolve() not in last
+
     names = list(MAP_FILES)
-    if terrain is None or terrain.resolve() not in _last_folders(survey):
+    if is_new(DTM.file):
         names += [name for name in REQUESTED_FILES if name in ours]
-    stale = {
-        name: ours.get(name, "")
-        for name in names
-        if name not in made and (products_dir / name).exists()
-    }
-    changed = stamps.differing(stale)
-    for name in stale:
-        if name in changed:
-            _set_aside(products_dir / name, "this map has none")
-        else:
-            (products_dir / name).unlink()
+    if is_new(ORTHOMOSAIC.file):
+        names += [name for name in ours if name.startswith(REQUESTED_MODEL)]
+    withdraw([name for name in names if name not in made], survey.products_dir)
 
 
 def _last_folders(survey: Survey) -> set[Path]:
@@ -282,6 +316,27 @@ def _last_results(survey: Survey) -> list[Result | None]:
         return []
 
 
+def require_map(survey: Survey, lacking: str) -> MapRecord:
+    """Return the record of a survey's map.
+
+    Raises
+    ------
+    InputError
+        If it has none, or a preview alone, which has no such thing as is wanted.
+    """
+    record = recall_map(survey, read_settings(survey), survey.captures)
+    if record is None or not any(result.stage == "elevation" for result in record.results):
+        raise InputError(
+            f"{survey.folder}: has no map yet; make one with 'tmp map {survey.folder}'"
+        )
+    if record.asked.get("quality") == Quality.FAST:
+        raise InputError(
+            f"{survey.folder}: has a preview, which has no {lacking}; map it with "
+            "'tmp map --quality normal'"
+        )
+    return record
+
+
 def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> MapRecord | None:
     """Return the record of a survey's last map; None if it has none, or its results are gone."""
     try:
@@ -307,3 +362,11 @@ def recall_map(survey: Survey, settings: Settings, captures: Sequence[Capture]) 
         asked=document["asked"],
         area_wkt=document.get("area_wkt"),
     )
+
+
+def manifest_of(result: Result) -> Mapping[str, Any]:
+    """Return what is known of a result; raises `InputError` if that has gone."""
+    manifest = read_manifest(result.folder)
+    if manifest is None:
+        raise InputError(f"{result.folder}: the result has gone; map again")
+    return manifest

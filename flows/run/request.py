@@ -137,6 +137,30 @@ class TerrainOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """What is asked of a model of a map that is there."""
+
+    detail: str = "normal"
+    """How much of the detail it keeps, of `MODEL_DETAILS` without ``none``."""
+    sides: bool = True
+    """Whether what stands is measured from its sides as well; else it goes straight down."""
+    area_file: Path | None = None
+    """Polygons that it is cut to; None for the whole map."""
+    obj: bool = False
+    """Whether it is written as OBJ as well."""
+    tiles3d: bool = False
+    """Whether 3D Tiles are made as well."""
+    workers: int = 1
+    """Threads; never changes the result."""
+
+    def __post_init__(self) -> None:
+        if self.detail not in MODEL_DETAILS[1:]:
+            raise InputError(
+                f"model detail {self.detail!r}; give one of {', '.join(MODEL_DETAILS[1:])}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IndicesResult:
     """What was made."""
 

@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flows.engine.cost import Quality
-from flows.engine.result import read_manifest
 from flows.engine.stage import Stage, execute
-from flows.engine.store import Input, Known, Result, StageStore
+from flows.engine.store import Input, Known, StageStore
 from flows.products.sidecars import write_styles
 from flows.products.table import (
     CONTOURS,
@@ -24,15 +22,19 @@ from flows.products.table import (
 )
 from flows.products.volumes import Surface, Volumes, measure_volumes, write_volumes
 from flows.products.zones import read_zones
-from flows.report.quality import MapRecord
-from flows.run.publish import publish, put_back_products, recall_map, report_map
+from flows.run.publish import (
+    manifest_of,
+    publish,
+    put_back_products,
+    report_map,
+    require_map,
+)
 from flows.run.request import TerrainOptions
 from flows.stages.inputs import SURVEY
 from flows.stages.terrain import AboveGround, ContourLines, Slope, Terrain
-from tmp.errors import InputError
 from tmp.lock import locked_survey
 from tmp.progress import Track, silent
-from tmp.survey import StrPath, Survey, open_survey, read_settings
+from tmp.survey import StrPath, Survey, open_survey
 
 log = logging.getLogger(__name__)
 
@@ -86,20 +88,20 @@ def make_terrain(
     survey, options = open_survey(root), options or TerrainOptions()
     with locked_survey(survey, "'tmp terrain'"):
         put_back_products(survey)
-        record = _record_of(survey)
+        record = require_map(survey, "bare ground")
         store = StageStore(root=survey.work_dir / "stages")
         run = partial(execute, workers=options.workers)
         made = {result.stage: result for result in record.results}
-        options_of_map = _manifest_of(made["elevation"])["options"]
+        manifest = manifest_of(made["elevation"])
         asked: list[tuple[type[Stage], Mapping[str, Any]]] = [
-            (Terrain, {name: options_of_map[name] for name in Terrain.options}),
+            (Terrain, {name: manifest["options"][name] for name in Terrain.options}),
             (AboveGround, {}),
         ]
         if options.contours:
             asked.append((ContourLines, {"interval_m": options.interval_m}))
         if options.slope:
             asked.append((Slope, {}))
-        known = Known(path=survey.folder, digest=_manifest_of(made["elevation"])["inputs"][SURVEY])
+        known = Known(path=survey.folder, digest=manifest["inputs"][SURVEY])
         changed = False
         for stage, values in asked:
             inputs: dict[str, Input] = {SURVEY: known}
@@ -152,26 +154,3 @@ def measure_in_polygons(
         found = measure_volumes(zones, survey.products_dir, surface=surface, base=base)
         paths = write_volumes(found, survey.products_dir)
     return VolumesResult(survey=survey, found=found, paths=paths)
-
-
-def _record_of(survey: Survey) -> MapRecord:
-    """Return the record of a survey's map; refuses one without, or with a preview alone."""
-    record = recall_map(survey, read_settings(survey), survey.captures)
-    if record is None or not any(result.stage == "elevation" for result in record.results):
-        raise InputError(
-            f"{survey.folder}: has no map yet; make one with 'tmp map {survey.folder}'"
-        )
-    if record.asked.get("quality") == Quality.FAST:
-        raise InputError(
-            f"{survey.folder}: has a preview, which has no bare ground; map it with "
-            "'tmp map --quality normal'"
-        )
-    return record
-
-
-def _manifest_of(result: Result) -> Mapping[str, Any]:
-    """Return what is known of a result that is there."""
-    manifest = read_manifest(result.folder)
-    if manifest is None:
-        raise InputError(f"{result.folder}: the result has gone; map again")
-    return manifest

@@ -34,6 +34,7 @@ from tmp.threads import map_threads
 if TYPE_CHECKING:
     from photogrammetry.ortho.seams import SurfaceWindow
     from photogrammetry.pictures import PictureStore
+    from photogrammetry.views import View
 
 SURVEY = "survey"
 """Name of the input that every stage has: the survey folder."""
@@ -90,6 +91,17 @@ def complete_pictures(space: Workspace, captures: Sequence[Capture]) -> None:
     if missing:
         for _ in space.track(done, "Decoding photographs", len(missing)):
             pass
+
+
+def ready_views(
+    space: Workspace, reconstruction: Reconstruction
+) -> tuple[list[View], PictureStore]:
+    """Return the oriented photographs and their pyramids, none of which is lacking."""
+    from photogrammetry.views import views_of
+
+    _, _, captures = read_survey(space)
+    complete_pictures(space, captures)
+    return views_of(reconstruction), picture_store(space)
 
 
 def searched_halvings(quality: Quality, size_px: tuple[int, int]) -> int:

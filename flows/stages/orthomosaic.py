@@ -17,13 +17,12 @@ from flows.products.ground import GROUND, Continued, inside_area, read_continued
 from flows.products.table import GROUND_CLASSES, MOSAIC_TILE, ORTHOMOSAIC, GroundClass
 from flows.stages.inputs import (
     PICTURES_PER_WORKER,
-    complete_pictures,
     drawn_bytes,
     drawn_on,
-    picture_store,
     product_tags,
     read_survey,
     read_surveying,
+    ready_views,
     require_space,
 )
 from tmp.files import replacing
@@ -50,16 +49,11 @@ class Exposure(Stage):
     def finish(self) -> Figures:
         """Write the gains as JSON."""
         from photogrammetry.ortho.gains import balance_exposures
-        from photogrammetry.views import views_of
 
         space = self.space
         reconstruction = read_surveying(space)
-        _, _, captures = read_survey(space)
-        complete_pictures(space, captures)
-        views = views_of(reconstruction)
-        solved = balance_exposures(
-            views, reconstruction.points, picture_store(space), track=space.track
-        )
+        views, store = ready_views(space, reconstruction)
+        solved = balance_exposures(views, reconstruction.points, store, track=space.track)
         gains = {view.name: gain.tolist() for view, gain in zip(views, solved, strict=True)}
         with replacing(space.out / GAINS_FILE) as temporary:
             temporary.write_text(json.dumps(gains, indent=0), encoding="utf-8")
@@ -114,18 +108,16 @@ class Orthomosaic(Stage):
     def prepared(self, items: Sequence[str]) -> Iterator[None]:
         """Have the photographs and their gains at hand."""
         from photogrammetry.pictures import DecodedPictures
-        from photogrammetry.views import views_of
 
         del items
         space, grid = self.space, self._raster.grid
+        survey, _, _ = read_survey(space)
         reconstruction = read_surveying(space)
-        survey, _, captures = read_survey(space)
-        complete_pictures(space, captures)
+        self._views, self._store = ready_views(space, reconstruction)
         needed_bytes = grid.rows * grid.cols * MOSAIC_BYTES_PER_CELL
         require_space(space.out, needed_bytes, "making the orthomosaic")
         self._water = read_water(self._ground, space.options["water_wkt"])
         self._frame = reconstruction.frame
-        self._views, self._store = views_of(reconstruction), picture_store(space)
         self._gains = read_gains(space.inputs[Exposure.name])
         quality = space.options["quality"]
         largest = max(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from flows.engine.cost import OfTiles, Raster
 from flows.engine.stage import Figures, Stage, Workspace
 from flows.products.ground import GROUND, NODATA, Water, read_continued, read_water
-from flows.stages.inputs import complete_pictures, picture_store, read_survey, read_surveying
+from flows.stages.inputs import read_surveying, ready_views
 from tmp.files import replacing
 from tmp.geo.grids import Tile
 from tmp.geo.rasters import TiledRaster, create_tiled, open_tiled
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 Float32 = NDArray[np.float32]
 
-SITES = "sites.json"
+SITES, INDEX = "sites.json", "solids.json"
+HEIGHTS = "heights_m"
+"""What a site's entry has beside the site: least, median and greatest height."""
 SIDES = "sides"
 """Folder of the sides' tiles in the results of the stage that measures them."""
 GROUP_BLOCKS = 8
@@ -42,7 +45,7 @@ class Standing(Stage):
     """Find where something stands on the ground."""
 
     name = "standing"
-    version = "1"
+    version = "2"
     after = ("orientation", "surface")
     options = ("water_wkt", "model_sides")
     label = "Finding what stands on the ground"
@@ -50,7 +53,7 @@ class Standing(Stage):
 
     def finish(self) -> Figures:
         """Write the sites, and what each is expected to look like from its sides."""
-        from photogrammetry.solid.sides import SiteFrame, lay_sides
+        from photogrammetry.solid.sides import SiteFrame, heights_of, lay_sides
         from photogrammetry.solid.sites import BLOCK, sites_of
         from photogrammetry.solid.sites import Standing as Found
 
@@ -74,12 +77,15 @@ class Standing(Stage):
                     cell_m=grid.cell_m,
                 )
         sites = sites_of(found, grid)
+        said = []
         for site in sites:
             height, _ = _read_ground(ground, water, site.tile)
-            about = SiteFrame.of(site, grid.window(site.tile), height, frame)
+            heights_m = heights_of(site, height)
+            about = SiteFrame.of(site, grid.window(site.tile), heights_m, frame)
             _write_sides(space.out / f"{site.name}.npz", lay_sides(about, height))
+            said.append({**site.as_json(), HEIGHTS: heights_m})
         with replacing(space.out / SITES) as partial:
-            partial.write_text(json.dumps([site.as_json() for site in sites]), encoding="utf-8")
+            partial.write_text(json.dumps(said), encoding="utf-8")
         area_m2 = (BLOCK * grid.cell_m) ** 2
         return {
             "sites": len(sites),
@@ -92,11 +98,8 @@ class _OfSites(Stage):
 
     def __init__(self, space: Workspace) -> None:
         """Read the sites."""
-        from photogrammetry.solid.sites import Site
-
         super().__init__(space)
-        said = json.loads((space.inputs["standing"] / SITES).read_text(encoding="utf-8"))
-        self._sites = {one["name"]: Site.from_json(one) for one in said}
+        self._sites = {site.name: site for site in read_sites(space.inputs["standing"])}
         self._ground = open_tiled(space.inputs["surface"] / GROUND)
 
     def _sides_of(self, name: str) -> list[Side]:
@@ -107,15 +110,11 @@ class _OfSites(Stage):
         """The frames of the sites."""
         from photogrammetry.solid.sides import SiteFrame
 
-        frame = read_surveying(self.space).frame
+        frame, grid = read_surveying(self.space).frame, self._ground.grid
         return {
-            name: SiteFrame.of(
-                site,
-                self._ground.grid.window(site.tile),
-                _read_ground(self._ground, self._water, site.tile)[0],
-                frame,
-            )
-            for name, site in self._sites.items()
+            one["name"]: SiteFrame.of(site, grid.window(site.tile), tuple(one[HEIGHTS]), frame)
+            for one in _read_index(self.space.inputs["standing"] / SITES)
+            for site in (self._sites[one["name"]],)
         }
 
     @cached_property
@@ -171,13 +170,8 @@ class Sides(_OfSites):
     @contextmanager
     def prepared(self, items: Sequence[str]) -> Iterator[None]:
         """Have the pictures at hand."""
-        from photogrammetry.views import views_of
-
         if items:
-            _, _, captures = read_survey(self.space)
-            complete_pictures(self.space, captures)
-            self._views = views_of(read_surveying(self.space))
-            self._store = picture_store(self.space)
+            self._views, self._store = ready_views(self.space, read_surveying(self.space))
             _ = self._frames
         yield
 
@@ -205,7 +199,7 @@ class Solids(_OfSites):
     """Join the sides of what stands to one surface, and triangulate it."""
 
     name = "solids"
-    version = "1"
+    version = "2"
     after = ("orientation", "surface", "standing", "sides")
     options = ("water_wkt",)
     label = "Joining the sides"
@@ -301,25 +295,64 @@ class Solids(_OfSites):
         return sheets
 
     def finish(self) -> Figures:
-        """Count the triangles."""
-        counts = [len(_read_solid(path).faces) for path in _solids_in(self.space.out)]
-        return {"solids": len(counts), "faces": sum(counts)}
+        """Write where each lies and how large it is, so that only what is needed is read."""
+        said = []
+        faces = 0
+        for path in sorted(self.space.out.glob("*.npz")):
+            solid = _read_solid(path)
+            faces += len(solid.faces)
+            if len(solid.faces):
+                (x_min, y_min), (x_max, y_max) = (
+                    end(solid.points[:, :2], axis=0).tolist() for end in (np.min, np.max)
+                )
+                said.append(
+                    {
+                        "file": path.name,
+                        "corners": len(solid.points),
+                        "bounds": (x_min, y_min, x_max, y_max),
+                    }
+                )
+        with replacing(self.space.out / INDEX) as partial:
+            partial.write_text(json.dumps(said), encoding="utf-8")
+        return {"solids": len(said), "faces": faces}
 
 
-def read_solids(folder: Path, most_corners: int) -> list[Solid]:
-    """Return what stands, of the stage's results in a folder, with about so many corners at most.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSolid:
+    """A piece of what stands, in a file."""
+
+    path: Path
+    corners: int
+    bounds: tuple[float, float, float, float]
+    """Map coordinates ``(x_min, y_min, x_max, y_max)``."""
+
+    def touches(self, bounds: tuple[float, float, float, float]) -> bool:
+        """Tell whether it reaches into bounds."""
+        (x0, y0, x1, y1), (left, low, right, high) = self.bounds, bounds
+        return x0 <= right and x1 >= left and y0 <= high and y1 >= low
+
+    def read(self) -> Solid:
+        """Read it."""
+        return _read_solid(self.path)
+
+
+def list_solids(folder: Path) -> list[StoredSolid]:
+    """Return what stands, of the stage's results in a folder, without reading it."""
+    return [
+        StoredSolid(path=folder / one["file"], corners=one["corners"], bounds=tuple(one["bounds"]))
+        for one in _read_index(folder / INDEX)
+    ]
+
+
+def read_solids(solids: Sequence[StoredSolid], most_corners: int) -> list[Solid]:
+    """Read what stands, with about so many corners at most.
 
     One is read after the other, so that memory does not grow with the survey.
     """
     from photogrammetry.model.mesh import fair_share, thinned
 
-    paths = _solids_in(folder)
-    most = fair_share([len(_read_solid(path).points) for path in paths], most_corners)
-    return [thinned(_read_solid(path), most) for path in paths]
-
-
-def _solids_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.npz"))
+    most = fair_share([solid.corners for solid in solids], most_corners)
+    return [thinned(solid.read(), most) for solid in solids]
 
 
 def _read_solid(path: Path) -> Solid:
@@ -333,8 +366,12 @@ def read_sites(folder: Path) -> list[Site]:
     """Return the sites, of the results in a folder of the stage that finds them."""
     from photogrammetry.solid.sites import Site
 
-    said = json.loads((folder / SITES).read_text(encoding="utf-8"))
-    return [Site.from_json(one) for one in said]
+    return [Site.from_json(one) for one in _read_index(folder / SITES)]
+
+
+def _read_index(path: Path) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return said
 
 
 def _read_ground(ground: TiledRaster, water: Water, tile: Tile) -> tuple[Float32, Float32]:

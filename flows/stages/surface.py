@@ -37,13 +37,12 @@ from flows.products.table import (
     SURFACE_TILE,
 )
 from flows.stages.inputs import (
-    complete_pictures,
     drawn_halvings,
     neat,
-    picture_store,
     product_tags,
     read_survey,
     read_surveying,
+    ready_views,
     require_space,
 )
 from tmp.errors import InputError
@@ -116,16 +115,13 @@ class Surface(Stage):
     def prepared(self, items: Sequence[str]) -> Iterator[None]:
         """Have the pictures at hand, and the points from which heights are sought."""
         from photogrammetry.surface.trend import flying_heights
-        from photogrammetry.views import views_of
 
         del items
-        _, _, captures = read_survey(self.space)
-        complete_pictures(self.space, captures)
         grid, reconstruction = self._ground.grid, self._reconstruction
+        self._views, self._store = ready_views(self.space, reconstruction)
         require_space(
             self.space.out, grid.rows * grid.cols * GROUND_BYTES_PER_CELL, "measuring the surface"
         )
-        self._views, self._store = views_of(reconstruction), picture_store(self.space)
         self._points = reconstruction.frame.map_from_world(reconstruction.points)
         self._height_agl_m = float(np.median(flying_heights(reconstruction)))
         yield

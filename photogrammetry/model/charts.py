@@ -41,8 +41,10 @@ DEPTH_CELLS = 1.5
 """Pixel, in cells, of the pictures of what each view sees first."""
 GRACE_CELLS = 2.0
 """Cells behind that by which a triangle is not yet hidden."""
-LEAST_PIXELS = 100.0
+LEAST_PIXELS = 25.0
 """Pixels of a chart below which the orthomosaic does as well."""
+BORROWED = 2
+"""Triangles across which one that no view shows takes the view of those beside it."""
 PAD = 2
 """Pixels about a chart that are copied too, so that filters do not mix it with its neighbours."""
 PAGE_SIDE = 4096
@@ -110,6 +112,7 @@ def choose_charts(
     ratings = _rated(corners, faces, pictured, placed, cell_m, pixel_m)
     pairs = _neighbours(pictured)
     view = _agree(ratings, pairs)
+    _borrow(view, pairs, corners[pictured], placed.centres)
     square = np.rint(corners[pictured].mean(axis=1) / (CHART_CELLS * cell_m)).astype(np.int64)
     label = np.column_stack([view, square])
     same = (label[pairs[:, 0]] == label[pairs[:, 1]]).all(axis=1)
@@ -205,6 +208,22 @@ def _agree(ratings: Float32, pairs: Ints) -> Ints:
         wanted = np.where(allowed, votes + share, -1)
         view = np.where(best > 0, wanted.argmax(axis=1), -1)
     return view
+
+
+def _borrow(view: Ints, pairs: Ints, corners: Float32, centres: Float) -> None:
+    """Give triangles (F, 3, 3) that no view shows a neighbour's view from which they turn away.
+
+    The far faces of what is rough do: in that view lies what surrounds them.  Those that something
+    else hides would show that instead, and take none.
+    """
+    a, b, c = (corners[:, k].astype(float) for k in range(3))
+    normal = np.cross(b - a, c - a)
+    for _ in range(BORROWED):
+        one, other = np.concatenate([pairs, pairs[:, ::-1]]).T
+        free = (view[one] < 0) & (view[other] >= 0)
+        one, taken = one[free], view[other[free]]
+        away = ((centres[taken] - a[one]) * normal[one]).sum(axis=1) <= 0
+        view[one[away]] = taken[away]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

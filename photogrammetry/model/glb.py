@@ -85,11 +85,18 @@ def glb_bytes(model: Model) -> int:
     return 32 * model.corners + 12 * model.faces + sum(map(len, model.pictures))
 
 
-def write_glb(target: Path, model: Model, *, about: Mapping[str, Any]) -> None:
+def write_glb(
+    target: Path,
+    model: Model,
+    *,
+    about: Mapping[str, Any],
+    at: tuple[float, float, float] | None = None,
+) -> None:
     """Write a model as GLB; the file appears only when complete.
 
     Axes become those of glTF: x east, y up, z south.  What is said `about` it, JSON-able, such as
-    CRS and origin, stands in the extras of the asset and of the one node.
+    CRS and origin, stands in the extras of the asset and of the one node.  If the model's origin
+    lies elsewhere than the file's, `at` says where: metres east, north and up.
     """
     binary = _Binary()
     primitives: list[dict[str, Any]] = []
@@ -114,7 +121,7 @@ def write_glb(target: Path, model: Model, *, about: Mapping[str, Any]) -> None:
         "extensionsUsed": [UNLIT],
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "survey", "extras": dict(about)}],
+        "nodes": [{"mesh": 0, "name": "survey", "extras": dict(about), **_moved(at)}],
         "meshes": [{"name": "survey", "primitives": primitives}],
         "materials": materials,
         "textures": [{"source": n, "sampler": 0} for n in range(len(images))],
@@ -135,6 +142,54 @@ def write_glb(target: Path, model: Model, *, about: Mapping[str, Any]) -> None:
         file.write(struct.pack("<II", len(said), _JSON) + said)
         file.write(struct.pack("<II", binary.length, _BINARY))
         file.writelines(binary.chunks)
+
+
+def read_glb(source: Path) -> tuple[Model, dict[str, Any]]:
+    """Read a model that `write_glb` wrote, and what it says of itself."""
+    data = source.read_bytes()
+    (length,) = struct.unpack("<I", data[12:16])
+    document = json.loads(data[20 : 20 + length])
+    binary = memoryview(data)[28 + length :]
+
+    def view(number: int) -> memoryview:
+        said = document["bufferViews"][number]
+        return binary[said["byteOffset"] : said["byteOffset"] + said["byteLength"]]
+
+    def values(number: int) -> NDArray[Any]:
+        said = document["accessors"][number]
+        kind = "<u4" if said["componentType"] == _UNSIGNED_INT else "<f4"
+        return np.frombuffer(view(said["bufferView"]), kind).reshape(said["count"], -1)
+
+    parts = []
+    for one in document["meshes"][0]["primitives"]:
+        attributes, material = one["attributes"], document["materials"][one["material"]]
+        painted = material["pbrMetallicRoughness"]
+        points, normals = (values(attributes[name]) for name in ("POSITION", "NORMAL"))
+        parts.append(
+            Part(
+                name=material["name"],
+                points=_z_up(points),
+                normals=_z_up(normals),
+                uv=values(attributes["TEXCOORD_0"]),
+                faces=values(one["indices"]).reshape(-1, 3),
+                picture=painted["baseColorTexture"]["index"],
+                tint=tuple(painted["baseColorFactor"][:3]),
+            )
+        )
+    pictures = [bytes(view(image["bufferView"])) for image in document["images"]]
+    return Model(parts=parts, pictures=pictures), document["asset"]["extras"]
+
+
+def _moved(at: tuple[float, float, float] | None) -> dict[str, list[float]]:
+    if at is None:
+        return {}
+    east, north, up = at
+    return {"translation": [east, up, -north]}
+
+
+def _z_up(vectors: Float32) -> Float32:
+    x, y, z = vectors.T
+    return np.column_stack([x, -z, y])
 
 
 def _y_up(vectors: Float32) -> Float32:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from photogrammetry.model.glb import Part
 from photogrammetry.model.triangulation import triangulate
 from photogrammetry.solid.simplification import simplified
+from tmp.errors import InputError
 from tmp.geo.grids import Grid
 
 Float = NDArray[np.float64]
@@ -28,6 +29,11 @@ SIGMAS = 2.0
 """Standard deviations of a height by which the mesh may lie off it: nobody knows it better."""
 STEEP = 0.5
 """Upward part of the unit normal below which a triangle is steep: 60° and more."""
+LEAST_NORMAL_M2 = 1e-9
+"""Area of the triangles about a corner, added by direction, below which that is noise."""
+EDGE_CELLS = 4.0
+"""Range of heights of a cell and its neighbours, in cells, from which an edge runs through it: the
+orthomosaic shows the roof there, whatever of the wall below it a triangle is."""
 HIDDEN_CELLS = 2.0
 """Cells below the ground as seen from above from which a triangle is hidden."""
 
@@ -72,7 +78,7 @@ class Mesh:
     measured: Mask
     """Which triangles lie on a surface that was measured, (F,)."""
     aside: Mask
-    """Which the orthomosaic does not show: they stand steep, or below something, (F,)."""
+    """Which the orthomosaic does not show: steep, below something, or at an edge, (F,)."""
     below: Mask
     """Which of them lie below something, (F,)."""
     standing: Mask
@@ -93,7 +99,7 @@ class Mesh:
     ) -> Mesh:
         """Triangulate a ground, and put in what stands on it.
 
-        Raises `tmp.errors.InputError` if there is no ground.
+        Raises `InputError` if there is neither.
         """
         grid = field.grid
         found = triangulate(
@@ -105,11 +111,6 @@ class Mesh:
         )
         x, y = grid.cell_centres()
         z = field.height[found.row, found.col].astype(float)
-        origin = (
-            float(np.round((x[0] + x[-1]) / 2)),
-            float(np.round((y[0] + y[-1]) / 2)),
-            float(np.floor(z.min())),
-        )
         kept = ~_over(field.replaced, found.row[found.faces], found.col[found.faces])
         kinds = field.kind[found.row, found.col]
         parts = [
@@ -122,6 +123,13 @@ class Mesh:
         parts += [_on_ground(solid, field) for solid in solids]
         before = np.cumsum([0] + [len(part.points) for part in parts])
         points = np.concatenate([part.points for part in parts])
+        if len(points) == 0:
+            raise InputError("model: no ground that a triangle could be laid over")
+        origin = (
+            float(np.round((x[0] + x[-1]) / 2)),
+            float(np.round((y[0] + y[-1]) / 2)),
+            float(np.floor(points[:, 2].min())),
+        )
         faces = np.concatenate([part.faces + n for part, n in zip(parts, before, strict=False)])
         seen = np.concatenate([part.seen for part in parts])
         corners = points[faces]
@@ -131,15 +139,15 @@ class Mesh:
         block[:ground] = found.block[kept]
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         length = np.maximum(np.linalg.norm(cross, axis=1), 1e-12)
-        below = _below(middle, field)
-        below[:ground] = False
+        below, beside = _unseen(middle, field)
+        below[:ground] = beside[:ground] = False
         return cls(
             points=(points - origin).astype(np.float32),
             normals=_corner_normals(faces, cross, len(points)),
             faces=faces,
             block=block,
             measured=seen[faces].sum(axis=1) >= 2,
-            aside=(cross[:, 2] / length < STEEP) | below,
+            aside=(cross[:, 2] / length < STEEP) | below | beside,
             below=below,
             standing=np.arange(len(faces)) >= ground,
             origin=origin,
@@ -173,15 +181,20 @@ class Mesh:
 
 
 def _corner_normals(faces: Ints, cross: Float, count: int) -> Float32:
-    """Return the mean unit normals (N, 3) of the triangles about corners, by area."""
+    """Return the mean unit normals (N, 3) of the triangles about corners, by area.
+
+    Up where they have none, or point in all directions.
+    """
     total = np.column_stack(
         [
             sum(np.bincount(faces[:, k], weights=cross[:, axis], minlength=count) for k in range(3))
             for axis in range(3)
         ]
     )
-    length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-    return np.asarray(total / length, np.float32)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    some = length > LEAST_NORMAL_M2
+    up = np.array([0.0, 0.0, 1.0])
+    return np.asarray(np.where(some, total / np.where(some, length, 1.0), up), np.float32)
 
 
 def fair_share(counts: Sequence[int], most: int) -> int:
@@ -256,8 +269,15 @@ def _blocks(middle: Float, grid: Grid, block_cells: int) -> Ints:
     )
 
 
-def _below(middle: Float, field: HeightField) -> Mask:
-    """Tell which places (N, 3) lie below the ground as it is seen from above."""
-    lowest = np.asarray(cv2.erode(field.height, np.ones((3, 3), np.uint8)))
-    row, col = _cells(middle, field.grid)
-    return np.asarray(middle[:, 2] < lowest[row, col] - HIDDEN_CELLS * field.grid.cell_m)
+def _unseen(middle: Float, field: HeightField) -> tuple[Mask, Mask]:
+    """Tell which places (N, 3) lie below the ground as it is seen from above, and which beside it.
+
+    Those beside it lie above all of it, or where an edge runs.
+    """
+    around, cell_m = np.ones((3, 3), np.uint8), field.grid.cell_m
+    lowest = np.asarray(cv2.erode(field.height, around))
+    highest = np.asarray(cv2.dilate(field.height, around))
+    at = _cells(middle, field.grid)
+    low, high, z = lowest[at], highest[at], middle[:, 2]
+    above = z > high + HIDDEN_CELLS * cell_m
+    return z < low - HIDDEN_CELLS * cell_m, above | (high - low > EDGE_CELLS * cell_m)

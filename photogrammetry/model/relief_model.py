@@ -144,7 +144,7 @@ def build_relief_model(
     squares = mesh.squares()
     charts = Charts.joined(
         [
-            _charts_aside(mesh, faces, sources, field.grid.cell_m)
+            charts_aside(mesh, faces, sources, field.grid.cell_m)
             for faces in track(squares, "Finding what is seen from aside", len(squares))
         ]
     )
@@ -174,23 +174,24 @@ def _drawn(
     track: Track,
 ) -> Model:
     """Return the mesh with its pictures, of pixels of a size on the ground."""
-    scale = min(1.0, sources.gsd_m / pixel_m, _steep_scale(charts))
-    parts, pictures = _steep_parts(mesh, charts, sources, scale)
+    scale = steep_scale(charts, sources.gsd_m, pixel_m)
+    parts, pictures = steep_parts(mesh, charts, sources, scale)
     level = np.ones(len(mesh.faces), np.bool_)
     level[charts.faces] = False
     squares = mesh.squares()
     for faces in track(squares, "Drawing the model", len(squares)):
-        parts += _ground_parts(mesh, field, faces[level[faces]], sources, pixel_m, pictures)
+        parts += ground_parts(mesh, field, faces[level[faces]], sources, pixel_m, pictures)
     return Model(parts=parts, pictures=pictures)
 
 
-def _steep_scale(charts: Charts) -> float:
-    """Return the scale of photographs at which a survey's charts have `STEEP_MEGAPIXELS`.
+def steep_scale(charts: Charts, gsd_m: float, pixel_m: float) -> float:
+    """Return the scale of photographs at which charts have pixels of a size on the ground.
 
-    A wood has more of them than a model has room for.
+    They have `STEEP_MEGAPIXELS` at most: a wood has more of them than a model has room for.
     """
     sides = charts.boxes[:, 2:] - charts.boxes[:, :2]
-    return float(np.sqrt(STEEP_MEGAPIXELS * 1e6 / max(sides.prod(axis=1).sum(), 1)))
+    most = np.sqrt(STEEP_MEGAPIXELS * 1e6 / max(sides.prod(axis=1).sum(), 1))
+    return min(1.0, gsd_m / pixel_m, float(most))
 
 
 def _pixel_m(field: HeightField, gsd_m: float, megapixels: float) -> float:
@@ -205,7 +206,7 @@ def _block_cells(pixels_per_cell: float) -> int:
     return int(2 ** max(np.floor(np.log2(most)), np.log2(LEAST_BLOCK)))
 
 
-def _steep_parts(
+def steep_parts(
     mesh: Mesh, charts: Charts, sources: Sources, scale: float
 ) -> tuple[list[Part], list[bytes]]:
     """Return the parts that photographs picture, at a scale of theirs, and their pictures."""
@@ -234,7 +235,7 @@ def _steep_parts(
     return parts, [as_jpeg(page) for page in pages]
 
 
-def _charts_aside(mesh: Mesh, faces: Ints, sources: Sources, cell_m: float) -> Charts:
+def charts_aside(mesh: Mesh, faces: Ints, sources: Sources, cell_m: float) -> Charts:
     """Return the charts of what the orthomosaic does not show of a square."""
     # What stands is there, measured or not: where a photograph shows it, that is its picture.
     wanted = faces[mesh.aside[faces] & (mesh.measured | mesh.standing)[faces]]
@@ -274,7 +275,7 @@ def _may_hide(mesh: Mesh, low: Float, high: Float) -> Ints:
     return np.flatnonzero(near)
 
 
-def _ground_parts(
+def ground_parts(
     mesh: Mesh,
     field: HeightField,
     faces: Ints,

@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tmp.errors import InputError
-
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -63,7 +61,7 @@ def triangulate(
     is allowed there (rows, cols), in metres, and everywhere by the same factor more where it would
     take more than `most_corners` to keep that.
 
-    Raises `InputError` if no three cells of any kind touch.
+    There is no triangle if no three cells of any kind touch.
 
     Examples
     --------
@@ -82,8 +80,6 @@ def triangulate(
     factor = _factor(errors[kind > 0], most_corners)
     corners, block = _split(errors > factor, block_cells)
     whole = (kind.ravel()[corners] > 0).all(axis=1)
-    if not whole.any():
-        raise InputError("model: no ground that a triangle could be laid over")
     corners, block = corners[whole], block[whole]
     used, faces = np.unique(corners, return_inverse=True)
     row, col = np.divmod(used, cols + 1)

@@ -65,15 +65,17 @@ class SiteFrame:
     """Levels of its nodes: from below all of it to above."""
 
     @classmethod
-    def of(cls, site: Site, grid: Grid, height: Float32, frame: LocalFrame) -> SiteFrame:
-        """Lay a frame about a site; the grid and map heights (rows, cols) are of its nodes."""
+    def of(
+        cls, site: Site, grid: Grid, heights_m: tuple[float, float, float], frame: LocalFrame
+    ) -> SiteFrame:
+        """Lay a frame about a site whose nodes have a grid, and such heights: see `heights_of`."""
+        least_m, median_m, greatest_m = heights_m
         x, y = grid.cell_centres()
-        inside = height[site.nodes()]
-        centre = np.array([(x[0] + x[-1]) / 2, (y[0] + y[-1]) / 2, float(np.median(inside))])
+        centre = np.array([(x[0] + x[-1]) / 2, (y[0] + y[-1]) / 2, median_m])
         matrix, offset = frame.world_from_map_affine(centre)
         cell_m = grid.cell_m
-        lowest = int(np.floor((float(inside.min()) - LEAST_REACH_M) / cell_m))
-        highest = int(np.ceil((float(inside.max()) + ABOVE_M) / cell_m))
+        lowest = int(np.floor((least_m - LEAST_REACH_M) / cell_m))
+        highest = int(np.ceil((greatest_m + ABOVE_M) / cell_m))
         return cls(
             site=site,
             grid=grid,
@@ -149,6 +151,12 @@ class Side:
             reach_m=(low_m, high_m),
             wanted=arrays["wanted"],
         )
+
+
+def heights_of(site: Site, height: Float32) -> tuple[float, float, float]:
+    """Return least, median and greatest of a site's map heights, of its nodes (rows, cols)."""
+    inside = height[site.nodes()]
+    return float(inside.min()), float(np.median(inside)), float(inside.max())
 
 
 def side_rotation(azimuth_deg: float, tilt_deg: float = TILT_DEG) -> Float:

@@ -198,13 +198,21 @@ def _pieces(stands: Mask) -> Iterator[tuple[int, int, Mask]]:
                     yield int(row), int(col), np.asarray(blocks)
 
 
-def replaced_squares(sites: Sequence[Site], grid: Grid) -> Mask:
-    """Tell which squares between four cell centres (rows - 1, cols - 1) belong to any site."""
-    mask = np.zeros((grid.rows - 1, grid.cols - 1), np.bool_)
+def replaced_squares(sites: Sequence[Site], window: Tile) -> Mask:
+    """Tell which squares between four cell centres (rows - 1, cols - 1) belong to any site.
+
+    The window is of the ground's cells, and may reach beyond them.
+    """
+    mask = np.zeros((window.rows - 1, window.cols - 1), np.bool_)
     for site in sites:
-        row, col = site.first_cell
-        squares = np.repeat(np.repeat(site.blocks, BLOCK, axis=0), BLOCK, axis=1)
-        mask[row : row + squares.shape[0], col : col + squares.shape[1]] |= squares
+        row, col = site.first_cell[0] - window.row, site.first_cell[1] - window.col
+        rows, cols = (BLOCK * side for side in site.blocks.shape)
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + rows, mask.shape[0]), min(col + cols, mask.shape[1])
+        if top < bottom and left < right:
+            down = (np.arange(top, bottom) - row) // BLOCK
+            across = (np.arange(left, right) - col) // BLOCK
+            mask[top:bottom, left:right] |= site.blocks[np.ix_(down, across)]
     return mask
 
 

@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -128,11 +129,23 @@ def captures(reconstruction: Reconstruction) -> tuple[Capture, ...]:
 
 
 @pytest.fixture
-def record(
-    tmp_path: Path, reconstruction: Reconstruction, captures: tuple[Capture, ...]
-) -> MapRecord:
+def record(tmp_path: Path, new_record: Callable[[Path], MapRecord]) -> MapRecord:
     """A survey folder with an orthomosaic, a surface with a hole, and its doubt."""
-    survey = create_survey(tmp_path / "survey", name="Test farm")
+    return new_record(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def new_record(
+    reconstruction: Reconstruction, captures: tuple[Capture, ...]
+) -> Callable[[Path], MapRecord]:
+    """Makes what `record` is in a folder."""
+    return partial(_new_record, reconstruction, captures)
+
+
+def _new_record(
+    reconstruction: Reconstruction, captures: tuple[Capture, ...], folder: Path
+) -> MapRecord:
+    survey = create_survey(folder / "survey", name="Test farm")
     settings = Settings(
         name="Test farm",
         crs=FRAME.crs,
@@ -142,12 +155,10 @@ def record(
     )
     write_settings(survey, settings)
     write_products(survey.products_dir, FRAME)
-    write_ground(tmp_path / GROUND, survey.products_dir / "dsm.tif")
+    write_ground(folder / GROUND, survey.products_dir / "dsm.tif")
     usage = Usage(wall_s=12.0, cpu_s=20.0, peak_gb=0.9)
     results = tuple(
-        Result(
-            stage=name, folder=tmp_path, files={}, figures={"tiles": 4}, usage=usage, reused=False
-        )
+        Result(stage=name, folder=folder, files={}, figures={"tiles": 4}, usage=usage, reused=False)
         for name in ("orientation", "surface")
     )
     return MapRecord(

@@ -10,15 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.tri import LinearTriInterpolator
 from matplotlib.tri import Triangulation as Triangles
 
-from photogrammetry.model.charts import Charts, lay_out
-from photogrammetry.model.glb import Model, Part, glb_bytes, write_glb
-from photogrammetry.model.mesh import CONTINUED, MEASURED, NOTHING, HeightField
+from photogrammetry.model.charts import Charts, _borrow, lay_out
+from photogrammetry.model.glb import Model, Part, glb_bytes, read_glb, write_glb
+from photogrammetry.model.mesh import CONTINUED, MEASURED, NOTHING, HeightField, Mesh
 from photogrammetry.model.portrait import SIDES, portray
 from photogrammetry.model.relief_model import (
     CONTINUED_TINT,
@@ -26,6 +26,7 @@ from photogrammetry.model.relief_model import (
     Sources,
     build_relief_model,
 )
+from photogrammetry.model.tiles import TileTree, halved, tileset_document
 from photogrammetry.model.triangulation import triangulate
 from tmp.errors import InputError
 from tmp.geo.grids import Grid
@@ -107,10 +108,8 @@ def test_corners_are_kept_to_a_number_by_allowing_more_everywhere() -> None:
 @given(arrays(np.uint8, (17, 25), elements=st.integers(0, 2)))
 def test_triangles_never_leave_their_square_nor_what_is_mapped(kind: np.ndarray) -> None:
     allowed = np.full(kind.shape, 0.1, np.float32)
-    try:
-        found = triangulate(hills(17, 25), kind, allowed, block_cells=8, most_corners=10**6)
-    except InputError:
-        return
+    found = triangulate(hills(17, 25), kind, allowed, block_cells=8, most_corners=10**6)
+    assume(len(found.faces))
     assert (kind[found.row, found.col] > 0).all()
     rows, cols = found.row[found.faces], found.col[found.faces]
     assert (np.ptp(rows // 8 * 8, axis=1) <= 8).all()
@@ -121,10 +120,17 @@ def test_triangles_never_leave_their_square_nor_what_is_mapped(kind: np.ndarray)
 
 
 def test_nothing_to_lay_triangles_over_is_refused() -> None:
+    height = hills(9, 9)
     kind = np.zeros((9, 9), np.uint8)
-    kind[4, 4] = 1
+    kind[4, 4] = MEASURED
+    field = HeightField(
+        grid=Grid(crs=None, x_min=0.0, y_max=0.9, cell_m=CELL_M, rows=9, cols=9),
+        height=height,
+        sigma=np.zeros_like(height),
+        kind=kind,
+    )
     with pytest.raises(InputError, match="no ground"):
-        triangulate(hills(9, 9), kind, np.ones((9, 9), np.float32), block_cells=8, most_corners=99)
+        Mesh.of(field, [], block_cells=8, error_cells=0.4, most_corners=99)
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=60))
@@ -365,3 +371,72 @@ def test_what_is_nearer_hides_what_is_behind_it_in_whatever_order_it_is_drawn() 
             for colour in ((230, 0, 0), (0, 0, 230))
         )
         assert blue > 8 * red
+
+
+def test_an_empty_tile_has_no_content_and_its_children_are_in_its_box() -> None:
+    def bounds(x: float) -> np.ndarray:
+        return np.array([[x, 0.0, -1.0], [x + 2.0, 1.0, 4.0]])
+
+    found = tileset_document(
+        {(1, 0, 0): bounds(0.0), (1, 1, 1): bounds(5.0)},
+        [0.4, 0.2],
+        np.eye(4),
+        lambda node: f"{node}",
+        {},
+    )
+    root = found["root"]
+    assert "content" not in root
+    assert [child["content"]["uri"] for child in root["children"]] == ["(1, 0, 0)", "(1, 1, 1)"]
+    centre, half = np.array(root["boundingVolume"]["box"]).reshape(4, 3)[[0, 1]]
+    assert centre.tolist() == [3.5, 0.5, 1.5]
+    assert half[0] == pytest.approx(3.5, abs=0.01)
+    assert (root["geometricError"], root["children"][0]["geometricError"]) == (6.4, 0.0)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_the_tiles_of_each_level_cover_the_ground_and_parents_their_children(
+    rows: int, cols: int
+) -> None:
+    tree = TileTree(grid=Grid(crs=None, x_min=0.0, y_max=0.0, cell_m=1.0, rows=rows, cols=cols))
+    assert tree.nodes(0) == [(0, 0, 0)]
+    for level in range(tree.depth + 1):
+        nodes = tree.nodes(level)
+        tile = tree.core(max(nodes))
+        last_row, last_col = ((side - 1) * tree.times(level) for side in (tile.rows, tile.cols))
+        assert (tile.row * tree.times(level) + last_row) >= rows - 1
+        assert (tile.col * tree.times(level) + last_col) >= cols - 1
+        if level:
+            above = set(tree.nodes(level - 1))
+            assert {(level - 1, row // 2, col // 2) for _, row, col in nodes} == above
+
+
+def test_ground_of_the_next_level_is_smooth_and_knows_where_nothing_is() -> None:
+    slope = np.add.outer(np.arange(9.0), 2 * np.arange(7.0)).astype(np.float32)
+    kind = np.full(slope.shape, MEASURED, np.float32)
+    kind[:, :2] = NOTHING
+    height, sigma, kinds = halved(np.stack([slope, np.full_like(slope, 0.1), kind]))
+    assert height.shape == (4, 3)
+    assert np.allclose(height[:, 2], slope[1:-1:2, 5])  # a plane stays one
+    assert kinds[:, 0].tolist() == [NOTHING] * 4
+    assert np.allclose(sigma[:, 1:], 0.1)
+
+
+def test_a_far_face_takes_the_view_of_its_neighbour_and_a_hidden_one_none() -> None:
+    """Seen from the south: one triangle faces that way, one north, one south behind a wall."""
+    up = [[0, 0, 0], [1, 0, 0], [0, 0, 1]]
+    corners = np.array([up, [up[0], up[2], up[1]], up], np.float32)
+    view = np.array([0, -1, -1])
+    _borrow(view, np.array([[0, 1], [1, 2]]), corners, np.array([[0.0, -9.0, 0.5]]))
+    assert view.tolist() == [0, 0, -1]
+
+
+def test_a_glb_read_back_is_the_model_that_was_written(tmp_path) -> None:
+    model = replace(one_part(), parts=[replace(one_part().parts[0], tint=(0.5, 0.25, 1.0))])
+    write_glb(tmp_path / "model.glb", model, about={"crs": None})
+    found, about = read_glb(tmp_path / "model.glb")
+    assert about == {"crs": None}
+    assert found.pictures == model.pictures
+    (part,), (wanted,) = found.parts, model.parts
+    for name in ("points", "normals", "uv", "faces"):
+        assert np.array_equal(getattr(part, name), getattr(wanted, name)), name
+    assert (part.name, part.tint, part.picture) == (wanted.name, wanted.tint, 0)

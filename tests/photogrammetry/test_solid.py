@@ -30,6 +30,7 @@ from photogrammetry.solid.measure import measure_side, turned_views
 from photogrammetry.solid.sides import (
     Side,
     SiteFrame,
+    heights_of,
     lay_sides,
     side_rotation,
 )
@@ -115,7 +116,7 @@ def test_a_tree_stands_and_a_wood_does_not() -> None:
     sites = found_in(height, rough=sigma)
     tree = [site for site in sites if site.row < 4 and site.col < 4]
     assert len(tree) == 1
-    squares = replaced_squares(sites, plain(641, 641))
+    squares = replaced_squares(sites, plain(641, 641).whole)
     assert not squares[300:460, 300:460].any()
 
 
@@ -124,7 +125,7 @@ def test_blocks_that_touch_are_one_site_and_others_are_not() -> None:
     height[400:420, 400:420] += 3
     one, other = found_in(height)
     assert one.tile != other.tile
-    squares = replaced_squares([one, other], plain(513, 513))
+    squares = replaced_squares([one, other], plain(513, 513).whole)
     assert squares.sum() == (one.blocks.sum() + other.blocks.sum()) * BLOCK**2
     assert squares[50, 50]
     assert squares[410, 410]
@@ -213,7 +214,7 @@ def house() -> tuple[SiteFrame, SolidMesh]:
     """A box with eaves of 0.8 m, as its sides and the ground see it truly."""
     height = ground_with(EAVES, ROOF_M, (193, 193))
     site = Site(name="house", row=0, col=0, blocks=np.ones((6, 6), bool), azimuth_deg=0.0)
-    frame = SiteFrame.of(site, plain(193, 193), height, NOWHERE)
+    frame = SiteFrame.of(site, plain(193, 193), heights_of(site, height), NOWHERE)
     sheets = [ground_about(frame)]
     sheets += [
         side_sheet(side, frame, (0, 0), true_side(side, frame)) for side in lay_sides(frame, height)
@@ -368,7 +369,7 @@ def test_a_solid_takes_the_place_of_its_ground(house: tuple[SiteFrame, SolidMesh
         height=height,
         sigma=np.zeros(grid.shape, np.float32),
         kind=np.full(grid.shape, MEASURED, np.uint8),
-        replaced=replaced_squares([site], grid),
+        replaced=replaced_squares([site], grid.whole),
     )
     made = Mesh.of(field, [solid], block_cells=128, error_cells=0.4, most_corners=99_999)
     corners = made.points[made.faces].astype(float)
@@ -400,7 +401,7 @@ def test_a_side_is_measured_like_the_ground(small_world: ModuleType, tmp_path: P
     )
     height = (middle[2] + small_world.surface_height(place[:, 0], place[:, 1])).reshape(x.shape)
     site = Site(name="box", row=0, col=0, blocks=np.ones((4, 4), bool), azimuth_deg=0.0)
-    about = SiteFrame.of(site, grid, height.astype(np.float32), frame)
+    about = SiteFrame.of(site, grid, heights_of(site, height.astype(np.float32)), frame)
     sides = lay_sides(about, height.astype(np.float32))
     assert [side.name for side in sides] == ["n", "e", "s", "w"]
     side = Side.from_arrays("s", sides[2].as_arrays())

@@ -15,6 +15,7 @@ read a place by its hemispheres, and by the country that it is in or near.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from pyproj import CRS, Transformer
 from pyproj.aoi import AreaOfInterest
 from pyproj.database import query_crs_info, query_utm_crs_info
 from pyproj.enums import PJType
+from pyproj.exceptions import ProjError
 from pyproj.transformer import TransformerGroup
 from shapely.geometry.base import BaseGeometry
 
@@ -36,6 +38,8 @@ from tmp.errors import InputError
 
 Float = NDArray[np.float64]
 
+EGM96_GRID = "us_nga_egm96_15.tif"
+"""Heights of the geoid that 'pyproj sync' fetches."""
 ECEF = "EPSG:4978"
 GEODETIC = "EPSG:4979"
 
@@ -185,8 +189,11 @@ class LocalFrame:
         return self.crs is not None
 
     @cached_property
-    def _ecef_from_world(self) -> tuple[Float, Float]:
-        """Rotation (3, 3) and translation (3,) from world to Earth-centred coordinates."""
+    def ecef_from_world(self) -> tuple[Float, Float]:
+        """Rotation (3, 3) and translation (3,) from world to Earth-centred coordinates.
+
+        As if heights counted from the ellipsoid. Only for a frame that has a place.
+        """
         assert self.origin is not None
         lon, lat = np.radians(self.origin[:2])
         sin_lon, cos_lon, sin_lat, cos_lat = np.sin(lon), np.cos(lon), np.sin(lat), np.cos(lat)
@@ -202,14 +209,14 @@ class LocalFrame:
 
     def world_from_geodetic(self, lon_lat_height: ArrayLike) -> Float:
         """Return world coordinates (N, 3) of longitudes, latitudes (degrees) and heights (N, 3)."""
-        rotation, origin = self._ecef_from_world
+        rotation, origin = self.ecef_from_world
         points = np.atleast_2d(np.asarray(lon_lat_height, float))
         ecef = np.column_stack(_transformer(GEODETIC, ECEF).transform(*points.T))
         return np.asarray((ecef - origin) @ rotation)
 
     def geodetic_from_world(self, world: ArrayLike) -> Float:
         """Return longitude, latitude (degrees) and height (N, 3) of world coordinates (N, 3)."""
-        rotation, origin = self._ecef_from_world
+        rotation, origin = self.ecef_from_world
         ecef = np.atleast_2d(np.asarray(world, float)) @ rotation.T + origin
         return np.column_stack(_transformer(ECEF, GEODETIC).transform(*ecef.T))
 
@@ -241,6 +248,20 @@ class LocalFrame:
         world = self.world_from_map(centre + offsets)
         matrix = ((world[1:4] - world[4:7]) / (2 * step)).T
         return np.asarray(matrix), np.asarray(world[0])
+
+
+def egm96_height(longitude_deg: float, latitude_deg: float) -> float | None:
+    """Return how high the EGM96 geoid lies above the ellipsoid at a place, metres.
+
+    None where PROJ's grid file of it, `EGM96_GRID`, is not on this machine; no network is used.
+    """
+    try:
+        shift = Transformer.from_pipeline(f"+proj=vgridshift +grids={EGM96_GRID} +multiplier=1")
+        longitude, latitude = math.radians(longitude_deg), math.radians(latitude_deg)
+        height_m = float(shift.transform(longitude, latitude, 0.0, radians=True, errcheck=True)[2])
+    except ProjError:
+        return None
+    return height_m if np.isfinite(height_m) else None
 
 
 @dataclass(frozen=True, kw_only=True)

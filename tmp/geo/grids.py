@@ -75,6 +75,11 @@ class Grid:
         return self.rows, self.cols
 
     @property
+    def whole(self) -> Tile:
+        """All its cells."""
+        return Tile(row=0, col=0, rows=self.rows, cols=self.cols)
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """``(x_min, y_min, x_max, y_max)`` in metres."""
         x_max, y_min = self.x_min + self.cols * self.cell_m, self.y_max - self.rows * self.cell_m
