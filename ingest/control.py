@@ -129,10 +129,10 @@ def refuse_useless(
     assert frame.crs is not None
     places = control.on_map(frame.crs)
     holds = np.array([point.role is Role.CONTROL for point in control.points])
-    positions = [
+    positions: list[tuple[float | None, ...]] = [
         (c.longitude_deg, c.latitude_deg, c.height_m) for c in captures if c.used and c.positioned
     ]
-    geodetic = np.array(positions or [frame.origin], float)
+    geodetic = np.array(positions or [frame.origin or ()], float)
     cameras = frame.map_from_world(frame.world_from_geodetic(geodetic))
     away_m, _ = cKDTree(cameras[:, :2]).query(places[:, :2])
     far = int(np.argmax(away_m))

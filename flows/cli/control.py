@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from tmp.captures import HeightDatum
+DATUMS = ("ground control", "ellipsoid", "egm96", "unknown")
+"""What heights may be measured from, as `tmp.captures.HeightDatum` has it."""
 
 
 def _sigmas(
@@ -40,8 +41,8 @@ def _sigmas(
 @click.option("--check", metavar="NAME,…", default="", help="Points that only check the map.")
 @click.option(
     "--datum",
-    type=click.Choice([str(datum) for datum in HeightDatum]),
-    default=str(HeightDatum.CONTROL),
+    type=click.Choice(DATUMS),
+    default=DATUMS[0],
     show_default=True,
     help="What their heights are measured from; the map's then are too.",
 )
@@ -62,6 +63,7 @@ def control(
     """
     from flows.report.control import control_rows, say_control
     from ingest.control import SIGMA_M, ControlOptions, add_control, clear_control
+    from tmp.captures import HeightDatum
     from tmp.errors import InputError
     from tmp.geo.control import read_control
     from tmp.survey import open_survey
