@@ -1,7 +1,8 @@
 """Stages and their runs: which stage is made when, where, and what is there already.
 
 `map_survey` is what ``tmp map`` calls, `run_survey` what ``tmp run`` does, `compute_indices` what
-``tmp indices`` does; `make_terrain` is ``tmp terrain``, `measure_in_polygons` ``tmp volume``.
+``tmp indices`` does; `make_terrain` is ``tmp terrain``, `measure_in_polygons` ``tmp volume``;
+`make_relief` is ``tmp relief``, `make_viewer` writes what ``tmp view`` shows.
 """
 
 from typing import TYPE_CHECKING
@@ -11,13 +12,16 @@ from tmp import load_on_use
 __all__ = [
     "IndexOptions",
     "MapOptions",
+    "ReliefOptions",
     "RunOptions",
     "SurveyRequest",
     "SurveyResult",
     "TerrainOptions",
     "Where",
     "compute_indices",
+    "make_relief",
     "make_terrain",
+    "make_viewer",
     "map_survey",
     "measure_in_polygons",
     "read_profile",
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from flows.execution.cluster_profile import read_profile
     from flows.pipeline import map_survey, run_survey
     from flows.run.indices import compute_indices
+    from flows.run.relief import ReliefOptions, make_relief
     from flows.run.request import (
         IndexOptions,
         MapOptions,
@@ -44,12 +49,14 @@ else:
         {
             "IndexOptions": "flows.run.request",
             "MapOptions": "flows.run.request",
+            "ReliefOptions": "flows.run.relief",
             "RunOptions": "flows.run.request",
             "SurveyRequest": "flows.run.request",
             "SurveyResult": "flows.run.request",
             "TerrainOptions": "flows.run.request",
             "Where": "flows.run.request",
             "compute_indices": "flows.run.indices",
+            "make_relief": "flows.run.relief",
             "make_terrain": "flows.run.terrain",
             "map_survey": "flows.pipeline",
             "measure_in_polygons": "flows.run.terrain",

@@ -232,7 +232,7 @@ def _item(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> py
     for product in (*PRODUCTS, *ON_REQUEST, *read_index_products(survey.products_dir)):
         path = survey.products_dir / product.file
         if path.exists():
-            item.add_asset(path.stem, _asset(path, product))
+            item.add_asset(product.name.replace("/", "_"), _asset(path, product))
     for key, extra in _extras(survey).items():
         item.add_asset(key, extra)
     item.properties |= _quality(survey)
@@ -296,7 +296,7 @@ def _asset(path: Path, product: Product) -> pystac.Asset:
         fields |= _raster_fields(path, product)
     fields |= {f"{PREFIX}{topic.replace(' ', '_')}": said for topic, said in product.told.items()}
     return pystac.Asset(
-        href=f"./{path.name}",
+        href=f"./{product.file}",
         title=product.title,
         description=product.purpose,
         media_type=product.media_type,

@@ -20,7 +20,7 @@ from flows.engine.result import DISTRIBUTION, content_digest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, product_stamps
+from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, RELIEF_DIR, product_stamps
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
 from flows.report.fly_again import write_lacks
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
 REQUESTED_FILES = tuple(product.file for product in ON_REQUEST)
-ON_TOP = ("indices", "contours", "slope")
+ON_TOP = ("indices", "contours", "slope", "relief")
 """Stages of what is made of a map on request: it goes without their results."""
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def publish(
     products_dir.mkdir(parents=True, exist_ok=True)
     known = set(files)
     made = {
-        name: (result.folder / name, result.files[name])
+        name: (result.folder, result.files[name])
         for result in results
         for name in sorted(known.intersection(result.files))
     }
@@ -109,30 +109,31 @@ def publish(
     ours = {name: digest for name, (digest, _) in stamps.remembered().items()}
     there = {name: digest for name, (_, digest) in made.items() if (products_dir / name).exists()}
     found = stamps.differing(there)
-    for name, (source, digest) in made.items():
-        target = products_dir / name
+    for name, (folder, digest) in made.items():
+        source, target = folder / name, products_dir / name
         if name in there and name not in found:
             if target.samefile(source):  # of a version that linked them
                 _put(source, target)
                 stamps.remember({name: digest})
             continue
-        keep = name in there and found[name] != ours.get(name) and not _made(found[name], source)
+        keep = name in there and found[name] != ours.get(name) and not _made(found[name], folder, name)
         _put(source, target, keep=keep)
         stamps.remember({name: digest})
     return [products_dir / name for name in made]
 
 
-def _made(content: str, source: Path) -> bool:
-    """Tell whether a product is that of another result of the stage, by its digest.
+def _made(content: str, folder: Path, name: str) -> bool:
+    """Tell whether a product is that of another result beside a stage's, by its digest.
 
     So it is where an earlier version put it, or one that was killed before it could remember it.
     """
-    others = source.parent.parent.iterdir()
-    return any(result_digests(other).get(source.name) == content for other in others)
+    others = folder.parent.iterdir()
+    return any(result_digests(other).get(name) == content for other in others)
 
 
 def _put(source: Path, target: Path, *, keep: bool = False) -> None:
     """Copy a product to its place, and keep what lies there if asked."""
+    target.parent.mkdir(exist_ok=True)
     with replacing(target) as temporary:
         try:
             clone(source, temporary)
@@ -266,6 +267,7 @@ def put_back_products(survey: Survey) -> None:
         name: digest
         for name, (digest, _) in stamps.remembered().items()
         if name in (*MAP_FILES, *REQUESTED_FILES) and (folder / name).exists()
+        if not name.startswith(RELIEF_DIR)  # of which nothing is computed
     }
     if changed := stamps.differing(made):
         publish([result for result in _last_results(survey) if result], folder, changed)
