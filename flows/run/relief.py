@@ -93,7 +93,9 @@ def make_relief(
         result = store.make(recipe, run=partial(execute, workers=options.workers), track=track)
         publish([result], survey.products_dir, [product.file for product in products])
         write_styles(survey.products_dir)
-        record = recall_map(survey, read_settings(survey), survey.captures)
+        record = None
+        if survey.map_path.exists():
+            record = recall_map(survey, read_settings(survey), survey.captures)
         if record is not None:
             former = {one.stage: one for one in record.results}
             known = former.get(Relief.name)

@@ -24,7 +24,7 @@ from flows.products.table import (
     SKY_VIEW_FACTOR,
     VAT,
 )
-from flows.stages.inputs import read_survey, require_space
+from flows.stages.inputs import SURVEY, require_space
 from flows.stages.terrain import Layers, read_known, write_rasters
 from photogrammetry.relief.blend import blend
 from photogrammetry.relief.light import Slopes, find_slopes, shade, shade_from_three_sides
@@ -32,6 +32,7 @@ from photogrammetry.relief.local import find_local_relief
 from photogrammetry.relief.views import Horizons, find_dominance, find_horizons
 from tmp.geo.grids import Tile
 from tmp.geo.rasters import TILE_CELLS, read_grid
+from tmp.survey import open_survey, read_settings
 
 HEIGHTS = "heights"
 """Name of the raster of heights among the inputs."""
@@ -61,7 +62,7 @@ class Relief(Stage):
         grid = read_grid(source)
         radius: int = space.options["radius_cells"]
         products = [product for product in RELIEF if product.name in space.options["layers"]]
-        _, settings, _ = read_survey(space)
+        settings = read_settings(open_survey(space.inputs[SURVEY]))
         needed = grid.rows * grid.cols * BYTES_PER_CELL * len(products)
         require_space(space.out, needed, "drawing the relief")
 

@@ -60,7 +60,7 @@ def test_the_wall_stands_out(mapped: MapRecord) -> None:
     on, beside, away = off < 0.7, (off > 1.1) & (off < 1.3), (off > 6) & (off < 8)
     sky, local = read(mapped, "sky_view_factor")[0], read(mapped, "local_relief")[0]
     assert sky[:, beside].mean() < 0.8 < sky[:, on].mean()
-    assert sky[:, away].mean() > 0.99
+    assert sky[:, away].mean() > 0.97
     assert local[:, on].mean() > 0.4
     assert abs(local[:, away].mean()) < 0.05
     assert read(mapped, "positive_openness")[0][:, on].mean() > 91
