@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Where,
     )
     from flows.run.terrain import make_terrain, measure_in_polygons
+    from flows.run.viewer import make_viewer
 else:
     __getattr__ = load_on_use(
         __name__,
@@ -58,6 +59,7 @@ else:
             "compute_indices": "flows.run.indices",
             "make_relief": "flows.run.relief",
             "make_terrain": "flows.run.terrain",
+            "make_viewer": "flows.run.viewer",
             "map_survey": "flows.pipeline",
             "measure_in_polygons": "flows.run.terrain",
             "read_profile": "flows.execution.cluster_profile",

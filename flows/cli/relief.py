@@ -73,3 +73,40 @@ def relief(
     click.echo(f"looked about over {made.radius_m:g} m", err=True)
     for path in (*made.paths, *filter(None, [made.report_path])):
         click.echo(path)
+
+
+@click.command(
+    short_help="The map in a browser: layers, measuring, cameras, 3D model.",
+    epilog="Example: tmp view dig",
+)
+@click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--write-only", is_flag=True, help="Write the folder, and open no browser.")
+@click.option("--no-browser", is_flag=True, help="Serve it, and print the address alone.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to serve at.  [default: a free one]"
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+def view(
+    survey: Path, write_only: bool, no_browser: bool, port: int, workers: int | None
+) -> None:
+    """Show the map of SURVEY in a browser, until Ctrl-C.
+
+    Writes products/viewer/: one folder to copy to whom you like, who opens its index.html by a
+    double click, without a network or anything installed.  Pictures of relief are made first where
+    there are none.
+    """
+    from flows.run.viewer import make_viewer, serve_viewer
+    from tmp.progress import bar
+
+    with bar() as track:
+        made = make_viewer(survey, track=track, workers=workers or available_cores())
+    if not made.reused:
+        click.echo(f"{made.size.files} files, {made.size.megabytes:.0f} MB", err=True)
+    click.echo(made.path)
+    if not write_only:
+        serve_viewer(
+            made.path.parent,
+            port,
+            lambda address: click.echo(f"{address}  (Ctrl-C ends)", err=True),
+            browse=not no_browser,
+        )

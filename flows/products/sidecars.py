@@ -78,10 +78,10 @@ def _renderer(raster: Path, product: Product) -> str:
                 'alphaBand="4" opacity="1"/>'
             )
         case Kind.HEIGHT:
-            values = _sample(raster)
+            values = sample_values(raster)
             return _ramp(RAMPS["plain"], relief_stops(values), unit)
         case Kind.DOUBT:
-            return _ramp(RAMPS["doubt"], doubt_stops(_sample(raster)), unit, nodata=NO_VALUE)
+            return _ramp(RAMPS["doubt"], doubt_stops(sample_values(raster)), unit, nodata=NO_VALUE)
         case Kind.COUNT:
             return _counts(product)
         case Kind.SHARE:
@@ -136,7 +136,7 @@ def _counts(product: Product) -> str:
     return _shader(items, (classes[0].value, classes[-1].value), "DISCRETE", NO_VALUE)
 
 
-def _sample(raster: Path) -> NDArray[np.floating[Any]]:
+def sample_values(raster: Path) -> NDArray[np.floating[Any]]:
     """Return values of a raster, enough to choose colours by, NaN where there is none."""
     values, _ = read_reduced(raster, SAMPLE_CELLS)
     return np.ma.filled(values.astype(np.float32), np.nan)
