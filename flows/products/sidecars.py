@@ -29,7 +29,17 @@ from flows.products.colours import (
     relief_stops,
     say_stops,
 )
-from flows.products.table import CONTOURS, DSM, ON_REQUEST, ORTHOMOSAIC, PRODUCTS, Kind, Product
+from flows.products.table import (
+    CONTOURS,
+    DSM,
+    ON_REQUEST,
+    ORTHOMOSAIC,
+    PRODUCTS,
+    VIEWER,
+    VIEWER_PAGE,
+    Kind,
+    Product,
+)
 from tmp.captures import Capture
 from tmp.files import replacing, write_json
 from tmp.geo.rasters import read_grid, read_reduced
@@ -258,6 +268,7 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
     known = {
         "thumbnail": (products / "thumbnail.jpg", "The map, small", pystac.MediaType.JPEG),
         "report": (survey.report_path, "The report", pystac.MediaType.HTML),
+        "viewer": (products / VIEWER / VIEWER_PAGE, "The map in a browser", pystac.MediaType.HTML),
         "quality": (survey.quality_path, "Every figure of the report", pystac.MediaType.JSON),
         "photographs": (survey.gpkg_path, "The photographs", pystac.MediaType.GEOPACKAGE),
         "cameras": (products / "cameras.geojson", "Camera poses", pystac.MediaType.GEOJSON),
@@ -266,7 +277,7 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
         "colmap-images": (colmap / "images.txt", "Camera poses for COLMAP", "text/plain"),
         "colmap-points": (colmap / "points3D.txt", "Tie points for COLMAP", "text/plain"),
     }
-    roles = {"thumbnail": "thumbnail", "report": "overview", "quality": "metadata"}
+    roles = {"thumbnail": "thumbnail", "report": "overview", "viewer": "overview", "quality": "metadata"}
     return {
         key: pystac.Asset(
             href=_relative(path, products),

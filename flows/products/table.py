@@ -12,8 +12,8 @@ from tmp.files import Stamps
 
 PUBLISHED = ".published.json"
 """File below ``products/`` that remembers what was put there."""
-VIEWER = "viewer"
-"""Folder below ``products/`` of the page that shows them in a browser."""
+VIEWER, VIEWER_PAGE = "viewer", "index.html"
+"""Folder below ``products/`` that shows them in a browser, and its page."""
 EDITED = "edited"
 """Folder below ``products/`` of products that were changed after they were put there."""
 

@@ -28,6 +28,8 @@ from flows.products.table import (
     ORTHOMOSAIC,
     PRODUCTS,
     SLOPE,
+    VIEWER,
+    VIEWER_PAGE,
 )
 from flows.products.volumes import CSV as VOLUMES_CSV
 from flows.report import block_figures, figures, findings
@@ -83,6 +85,7 @@ def render_report(record: MapRecord, assessed: Assessment) -> str:
         holes=assessed.holes,
         holes_named=HOLES_NAMED,
         files=_files(record),
+        viewer=_viewer(record),
         asked=_asked(record),
         stages=stage_rows(record.results),
         total=summed([result.usage for result in record.results]),
@@ -388,6 +391,13 @@ class _File:
     link: str
     size: str
     purpose: str
+
+
+def _viewer(record: MapRecord) -> str:
+    """Return where the map can be seen in a browser, from the report; empty where it cannot."""
+    survey = record.survey
+    path = survey.products_dir / VIEWER / VIEWER_PAGE
+    return path.relative_to(survey.folder).as_posix() if path.exists() else ""
 
 
 def _files(record: MapRecord) -> list[_File]:

@@ -20,7 +20,7 @@ from flows.engine.result import DISTRIBUTION, content_digest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, RELIEF_DIR, product_stamps
+from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, RELIEF_DIR, VIEWER, product_stamps
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
 from flows.report.fly_again import write_lacks
@@ -55,6 +55,8 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     _retire(results, survey)
     if (verdict := _up_to_date(plan, results, asked)) is not None:
         return verdict
+    # It shows a map that is no more; 'tmp view' makes it anew.
+    shutil.rmtree(survey.products_dir / VIEWER, ignore_errors=True)
     (oriented,) = (result for result in results if result.stage == ORIENTED)
     reconstruction = read_reconstruction(oriented.folder)
     write_cameras(reconstruction, plan.captures, survey.products_dir)

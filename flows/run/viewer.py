@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from flows.engine.result import DISTRIBUTION, digest_of
-from flows.products.table import DSM, DTM, RELIEF, VIEWER
+from flows.products.table import DSM, DTM, RELIEF, VIEWER, VIEWER_PAGE
 from flows.products.volumes import Surface
 from flows.run.publish import recall_map, report_map
 from flows.run.relief import ReliefOptions, make_relief
-from flows.viewer.folder import INDEX, ViewerSize, size_of, write_viewer
+from flows.viewer.folder import ViewerSize, size_of, write_viewer
 from tmp.errors import InputError
 from tmp.files import read_json, replacing_folder, write_json
 from tmp.lock import locked_survey
@@ -76,13 +76,13 @@ def make_viewer(
     folder = products_dir / VIEWER
     with locked_survey(survey, "'tmp view'"):
         digest = _digest(survey)
-        reused = _made_of(folder) == digest and (folder / INDEX).exists()
+        reused = _made_of(folder) == digest and (folder / VIEWER_PAGE).exists()
         if not reused:
             with replacing_folder(folder) as new:
                 write_viewer(survey, new, track=track, workers=workers)
                 write_json(new / MADE_OF, {"digest": digest})
             _report(survey)
-    return ViewerResult(survey=survey, path=folder / INDEX, size=size_of(folder), reused=reused)
+    return ViewerResult(survey=survey, path=folder / VIEWER_PAGE, size=size_of(folder), reused=reused)
 
 
 def _digest(survey: Survey) -> str:

@@ -6,7 +6,7 @@ import base64
 import csv
 import html
 import json
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from pyproj import Transformer
 
 from flows.engine.result import DISTRIBUTION
 from flows.products.cameras import CSV
-from flows.products.table import MODEL
+from flows.products.table import MODEL, VIEWER_PAGE
 from flows.report.photographs import read_small
 from flows.viewer.heights import TILE_CELLS, HeightSource, find_heights, height_facts, write_heights
 from flows.viewer.layers import Layer, find_layers
@@ -31,14 +31,12 @@ from tmp.progress import Track
 from tmp.survey import Survey, read_settings
 from tmp.threads import map_threads
 
-INDEX = "index.html"
 STATIC = "static"
 PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 400, 70
 MODEL_PART_BYTES = 3 * 2**20
 """Of the model in one script: a multiple of three, so that parts in base64 go end to end."""
 DEGREE = 3
 """Of the polynomials that give longitude and latitude."""
-WORDS_OF_LEGEND = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +76,7 @@ def write_viewer(survey: Survey, folder: Path, *, track: Track, workers: int = 1
         "datum": str(settings.vertical_datum),
         "made": f"{datetime.now(UTC):%Y-%m-%d}",
         "software": f"Terrestrial Mapping Platform {version(DISTRIBUTION)}",
-        "layers": [
-            _layer(scheme, layer, number, folder, track=track, workers=workers)
-            for number, layer in enumerate(layers)
-        ],
+        "layers": _layers(scheme, layers, folder, track=track, workers=workers),
         "heights": _heights(find_heights(products_dir), folder, track=track, workers=workers),
         "cameras": _cameras(survey, folder, track=track, workers=workers),
         "model": _model(products_dir / MODEL.file, folder),
@@ -90,7 +85,7 @@ def write_viewer(survey: Survey, folder: Path, *, track: Track, workers: int = 1
     (folder / "data.js").write_text(f"window.TMP_DATA={text};\n", encoding="ascii")
     for path in files("flows.viewer").joinpath(STATIC).iterdir():
         content = path.read_bytes()
-        if path.name == INDEX:
+        if path.name == VIEWER_PAGE:
             content = content.replace(b"{title}", html.escape(settings.name).encode())
         (folder / path.name).write_bytes(content)
 
@@ -101,33 +96,41 @@ def size_of(folder: Path) -> ViewerSize:
     return ViewerSize(files=len(sizes), megabytes=sum(sizes) / 1e6)
 
 
-def _layer(
-    scheme: Scheme, layer: Layer, number: int, folder: Path, *, track: Track, workers: int
-) -> dict[str, Any]:
-    """Write the tiles of a layer; returns what the page needs to know of it."""
-    asked = list(places(scheme, layer))
-    name = f"t{number}"
-    write = partial(write_tile, scheme, layer, folder / name)
-    label = f"Drawing tiles: {layer.product.title.lower()}"
-    kinds = dict(track(map_threads(write, asked, workers=workers), label, len(asked)))
-    found: dict[int, list[str]] = {}
-    for place in asked:
-        found.setdefault(place[0], []).append(kinds[place])
-    return {
-        "id": layer.product.name.replace("/", "_"),
-        "folder": name,
-        "title": layer.product.title,
-        "group": layer.group,
-        "purpose": layer.product.purpose,
-        "level": scheme.level_of(layer.grid.cell_m),
-        "cell": layer.grid.cell_m,
-        "legend": [(colour, text[:WORDS_OF_LEGEND]) for colour, text in layer.legend()],
-        "steps": bool(layer.product.classes),
-        "tiles": {
-            level: {"cols": scheme.shape(level)[1], "kinds": "".join(kinds)}
-            for level, kinds in found.items()
-        },
-    }
+def _layers(
+    scheme: Scheme, layers: Sequence[Layer], folder: Path, *, track: Track, workers: int
+) -> list[dict[str, Any]]:
+    """Write the tiles of all layers; returns what the page needs to know of each."""
+    asked = [(number, place) for number, one in enumerate(layers) for place in places(scheme, one)]
+
+    def write(task: tuple[int, tuple[int, int, int]]) -> str:
+        number, place = task
+        return write_tile(scheme, layers[number], folder / f"t{number}", place)
+
+    written = map_threads(write, asked, workers=workers)
+    kinds = dict(track(written, "Drawing tiles", len(asked)))
+    told = []
+    for number, layer in enumerate(layers):
+        of_level: dict[int, str] = {}
+        for place in places(scheme, layer):
+            of_level[place[0]] = of_level.get(place[0], "") + kinds[number, place]
+        told.append(
+            {
+                "id": layer.product.name.replace("/", "_"),
+                "folder": f"t{number}",
+                "title": layer.product.title,
+                "group": layer.group,
+                "purpose": layer.product.purpose,
+                "level": scheme.level_of(layer.grid.cell_m),
+                "cell": layer.grid.cell_m,
+                "legend": layer.legend(),
+                "steps": bool(layer.product.classes),
+                "tiles": {
+                    level: {"cols": scheme.shape(level)[1], "kinds": text}
+                    for level, text in of_level.items()
+                },
+            }
+        )
+    return told
 
 
 def _heights(

@@ -50,7 +50,8 @@
     const box = new THREE.Box3().setFromObject(model);
     const middle = box.getCenter(new THREE.Vector3()), size = box.getSize(new THREE.Vector3()).length();
     const camera = new THREE.PerspectiveCamera(40, 1, size / 1000, size * 10);
-    camera.position.set(middle.x, middle.y + size * 0.65, middle.z + size * 0.75); // from the south
+    const away = size * Math.max(1, 0.9 / (canvas.clientWidth / canvas.clientHeight));
+    camera.position.set(middle.x, middle.y + away * 0.65, middle.z + away * 0.75); // from the south
     const controls = new THREE.OrbitControls(camera, canvas);
     controls.target.copy(middle);
     controls.maxPolarAngle = Math.PI * 0.55;
@@ -77,6 +78,7 @@
 
     function light() {
       const lit = byId("lit").checked, azimuth = (Number(byId("light").value) * Math.PI) / 180;
+      byId("light").disabled = !lit;
       for (const { mesh, own } of meshes) mesh.material = lit ? grey : own;
       // North is away from who looks from the south: -z; east is x.
       sun.position.set(middle.x + size * Math.sin(azimuth), middle.y + 0.6 * size, middle.z - size * Math.cos(azimuth));

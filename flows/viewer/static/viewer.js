@@ -17,7 +17,7 @@ const TMP = { data: window.TMP_DATA };
   const whole = L.latLngBounds([0, 0], [-data.height, data.width]);
 
   const map = L.map("map", {
-    crs, zoomSnap: 1, minZoom: -3, maxZoom: data.levels + 4, attributionControl: false,
+    crs, zoomSnap: 0.25, zoomDelta: 1, minZoom: -3, maxZoom: data.levels + 4, attributionControl: false,
     maxBounds: whole.pad(0.5), keyboard: true, zoomControl: true, fadeAnimation: false,
   });
   TMP.map = map;
@@ -80,8 +80,10 @@ const TMP = { data: window.TMP_DATA };
     }
     const colours = layer.legend.map(([colour]) => colour);
     const ends = element("div", "", { class: "ends" });
-    const middle = layer.legend[Math.floor(layer.legend.length / 2)];
-    for (const [, text] of [layer.legend[0], middle, layer.legend.at(-1)]) ends.append(element("span", text));
+    const last = layer.legend.length - 1;
+    for (const n of [0, Math.ceil(last / 2), last]) {
+      ends.append(element("span", layer.legend[n][1], { style: `left:${(100 * n) / last}%` }));
+    }
     box.append(
       element("div", "", { class: "ramp", style: `background:linear-gradient(90deg,${colours.join(",")})` }),
       ends,
