@@ -63,7 +63,10 @@ def main() -> None:
             costs.append(grow(folder / f"side-{side}", side, asked.workers))
             side *= 2
     growth = costs[-1][0] / costs[0][0] - 1
-    judge(growth < MOST_GROWTH, f"time a cell grows by {100 * growth:+.0f} % at most {side // 2} a side")
+    judge(
+        growth < MOST_GROWTH,
+        f"time a cell grows by {100 * growth:+.0f} % at most {side // 2} a side",
+    )
     judge(costs[-1][1] < MOST_GB, f"memory stays below {MOST_GB:g} GB")
 
 
@@ -85,6 +88,7 @@ def timed(work: object) -> tuple[float, object]:
 
 def compare(height: np.ndarray) -> None:
     """Print time and agreement of a sky-view factor with a radius of 10 m."""
+
     def ours() -> object:
         wide = np.pad(height, RADIUS_CELLS, constant_values=np.nan)
         return find_horizons(wide, CELL_M, RADIUS_CELLS)
@@ -106,10 +110,14 @@ def compare(height: np.ndarray) -> None:
     except ImportError:
         print("no rvt-py here; nothing to compare with")
         return
-    their_s, theirs = timed(lambda: vis.sky_view_factor(height.copy(), CELL_M, svf_r_max=RADIUS_CELLS))
+    their_s, theirs = timed(
+        lambda: vis.sky_view_factor(height.copy(), CELL_M, svf_r_max=RADIUS_CELLS)
+    )
     inner = np.s_[RADIUS_CELLS:-RADIUS_CELLS, RADIUS_CELLS:-RADIUS_CELLS]
     off = np.abs(found.sky_view_factor - theirs["svf"])[inner]  # type: ignore[attr-defined, index]
-    print(f"rvt-py, the sky-view factor alone: {their_s:.2f} CPU-seconds, {their_s / own_s:.1f} times")
+    print(
+        f"rvt-py, the sky-view factor alone: {their_s:.2f} CPU-seconds, {their_s / own_s:.1f} times"
+    )
     # It divides heights of 120 m in float32 by the cell: 6e-5 cells, over one cell.
     print(f"largest difference {off.max():.1e}, mean {off.mean():.1e}")
     judge(their_s / own_s >= LEAST_FASTER, f"at least {LEAST_FASTER:g} times faster")

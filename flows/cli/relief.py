@@ -83,12 +83,13 @@ def relief(
 @click.option("--write-only", is_flag=True, help="Write the folder, and open no browser.")
 @click.option("--no-browser", is_flag=True, help="Serve it, and print the address alone.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, help="Port to serve at.  [default: a free one]"
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Port to serve at.  [default: a free one]",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-def view(
-    survey: Path, write_only: bool, no_browser: bool, port: int, workers: int | None
-) -> None:
+def view(survey: Path, write_only: bool, no_browser: bool, port: int, workers: int | None) -> None:
     """Show the map of SURVEY in a browser, until Ctrl-C.
 
     Writes products/viewer/: one folder to copy to whom you like, who opens its index.html by a

@@ -277,7 +277,12 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
         "colmap-images": (colmap / "images.txt", "Camera poses for COLMAP", "text/plain"),
         "colmap-points": (colmap / "points3D.txt", "Tie points for COLMAP", "text/plain"),
     }
-    roles = {"thumbnail": "thumbnail", "report": "overview", "viewer": "overview", "quality": "metadata"}
+    roles = {
+        "thumbnail": "thumbnail",
+        "report": "overview",
+        "viewer": "overview",
+        "quality": "metadata",
+    }
     return {
         key: pystac.Asset(
             href=_relative(path, products),

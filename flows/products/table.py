@@ -280,7 +280,9 @@ RELIEF_DIR = "relief"
 """Folder below ``products/`` of the pictures of relief."""
 
 
-def _grey(name: str, title: str, purpose: str, ends: tuple[float, float], unit: str = "") -> Product:
+def _grey(
+    name: str, title: str, purpose: str, ends: tuple[float, float], unit: str = ""
+) -> Product:
     """Return a picture of relief from black to white between two values."""
     return Product(
         file=f"{RELIEF_DIR}/{name}.tif",

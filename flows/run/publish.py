@@ -20,7 +20,15 @@ from flows.engine.result import DISTRIBUTION, content_digest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
 from flows.products.sidecars import write_catalog, write_styles
-from flows.products.table import DTM, EDITED, ON_REQUEST, PRODUCTS, RELIEF_DIR, VIEWER, product_stamps
+from flows.products.table import (
+    DTM,
+    EDITED,
+    ON_REQUEST,
+    PRODUCTS,
+    RELIEF_DIR,
+    VIEWER,
+    product_stamps,
+)
 from flows.report.figures import write_thumbnail
 from flows.report.findings import Coverage
 from flows.report.fly_again import write_lacks
@@ -118,7 +126,9 @@ def publish(
                 _put(source, target)
                 stamps.remember({name: digest})
             continue
-        keep = name in there and found[name] != ours.get(name) and not _made(found[name], folder, name)
+        keep = (
+            name in there and found[name] != ours.get(name) and not _made(found[name], folder, name)
+        )
         _put(source, target, keep=keep)
         stamps.remember({name: digest})
     return [products_dir / name for name in made]

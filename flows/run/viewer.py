@@ -82,7 +82,9 @@ def make_viewer(
                 write_viewer(survey, new, track=track, workers=workers)
                 write_json(new / MADE_OF, {"digest": digest})
             _report(survey)
-    return ViewerResult(survey=survey, path=folder / VIEWER_PAGE, size=size_of(folder), reused=reused)
+    return ViewerResult(
+        survey=survey, path=folder / VIEWER_PAGE, size=size_of(folder), reused=reused
+    )
 
 
 def _digest(survey: Survey) -> str:

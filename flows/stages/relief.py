@@ -109,9 +109,7 @@ class TileRelief:
             LOCAL_DOMINANCE.name: lambda: find_dominance(
                 self._heights, self._cell_m, 2 * self._radius
             ),
-            LOCAL_RELIEF.name: lambda: find_local_relief(
-                self._within(self._radius), self._radius
-            ),
+            LOCAL_RELIEF.name: lambda: find_local_relief(self._within(self._radius), self._radius),
         }
         return np.asarray(own[name](), np.float32)
 
@@ -124,9 +122,7 @@ class TileRelief:
 
     def _blended(self) -> Float32:
         seen = self._horizons
-        return blend(
-            self._lit, self._slopes.degrees, seen.positive_openness, seen.sky_view_factor
-        )
+        return blend(self._lit, self._slopes.degrees, seen.positive_openness, seen.sky_view_factor)
 
     @cached_property
     def _lit(self) -> Float32:

@@ -145,9 +145,7 @@ def _heights(
     return height_facts(source, sorted(tile.name for tile, there in written if there))
 
 
-def _cameras(
-    survey: Survey, folder: Path, *, track: Track, workers: int
-) -> list[dict[str, Any]]:
+def _cameras(survey: Survey, folder: Path, *, track: Track, workers: int) -> list[dict[str, Any]]:
     """Write the photographs, small; returns where each was taken and what is known of it."""
     table = survey.products_dir / CSV
     if not table.exists():

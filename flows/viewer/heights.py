@@ -66,7 +66,7 @@ def write_heights(source: HeightSource, folder: Path, tile: Tile) -> bool:
         return False
     text = pack(surface, sigma, ground)
     name = tile.name
-    script = f'TMP.take({name!r},{tile.rows},{tile.cols},{text});\n'
+    script = f"TMP.take({name!r},{tile.rows},{tile.cols},{text});\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.js").write_text(script, encoding="ascii")
     return True

@@ -72,7 +72,9 @@ class Layer:
         unit = product.unit_in(self.grid.crs)
         colours = RAMPS.get(_ramp(product), RAMPS["plain"])
         said = say_stops(self.stops)
-        return [(colour, f"{text} {unit}".strip()) for colour, text in zip(colours, said, strict=True)]
+        return [
+            (colour, f"{text} {unit}".strip()) for colour, text in zip(colours, said, strict=True)
+        ]
 
     def draw(self, window: Grid) -> Pixels | None:
         """Return the layer over any grid in its CRS as colours (rows, cols, 4); None if empty."""

@@ -38,8 +38,9 @@ def blend(
     """Return one picture, 0 to 1, of four of the same cells (rows, cols).
 
     From below: the hillshade; the slope's luminosity at half opacity; openness as overlay at half
-    opacity, which darkens hollows and brightens crests; the sky-view factor multiplied at a quarter,
-    which darkens what lies deep. Steep is dark, so walls and ditches show whichever way they run.
+    opacity, which darkens hollows and brightens crests; the sky-view factor multiplied at a
+    quarter, which darkens what lies deep. Steep is dark, so walls and ditches show whichever way
+    they run.
 
     References
     ----------
@@ -52,16 +53,16 @@ def blend(
     >>> round(float(blend(*level)[0, 0]), 3)
     0.868
     """
-    picture = hillshade
-    picture = (picture + 1 - _stretched(slope_deg, stretch.slope_deg)) / 2
+    picture = (hillshade + 1 - _stretched(slope_deg, stretch.slope_deg)) / 2
     opened = _stretched(positive_openness_deg, stretch.positive_openness_deg)
     bright = 1 - 2 * (1 - picture) * (1 - opened)
-    picture = (picture + np.where(picture > 0.5, bright, 2 * picture * opened)) / 2
+    overlaid = np.where(picture > 0.5, bright, 2 * picture * opened)
     seen = _stretched(sky_view_factor, stretch.sky_view_factor)
-    return np.asarray(picture * (0.75 + 0.25 * seen), np.float32)
+    return np.asarray((picture + overlaid) / 2 * (0.75 + 0.25 * seen), np.float32)
 
 
 def _stretched(values: Float32, ends: tuple[float, float]) -> Float32:
     """Return values as 0 to 1 between two ends, and as the ends beyond them."""
     low, high = ends
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    shares = (values - np.float32(low)) / np.float32(high - low)
+    return np.asarray(np.clip(shares, 0, 1), np.float32)

@@ -78,9 +78,7 @@ def find_horizons(heights: Float32, cell_m: float, halo: int) -> Horizons:
     )
 
 
-def find_dominance(
-    heights: Float32, cell_m: float, halo: int, *, eye_m: float = EYE_M
-) -> Float32:
+def find_dominance(heights: Float32, cell_m: float, halo: int, *, eye_m: float = EYE_M) -> Float32:
     """Return how far a person in each cell looks down on the ground about, 1 on a plain.
 
     Heights are as in `find_horizons`. Looked at is a ring from half the halo's distance to all of
@@ -89,8 +87,8 @@ def find_dominance(
 
     References
     ----------
-    Hesse, R. (2016). Visualisierung hochauflösender digitaler Geländemodelle mit LiVT. In: Lieberwirth,
-    U., Herzog, I. (eds.), 3D-Anwendungen in der Archäologie, 109-128.
+    Hesse, R. (2016). Visualisierung hochauflösender digitaler Geländemodelle mit LiVT. In:
+    Lieberwirth, U., Herzog, I. (eds.), 3D-Anwendungen in der Archäologie, 109-128.
 
     Examples
     --------
@@ -118,7 +116,7 @@ def find_dominance(
 
 
 def _ways(radius: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and columns (N, 2) of the cells in each direction, and where each begins (D + 1,)."""
+    """Return the cells in each direction (N, 2), rows and columns, and where each begins (D + 1,)."""
     far = np.arange((radius - 1) * STEPS_PER_CELL + 1) / STEPS_PER_CELL + 1
     ways = []
     for angle in np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS):

@@ -47,7 +47,9 @@ def test_all_pictures_are_on_the_grid_of_the_heights_and_lose_no_border(mapped: 
         found = mapped.survey.read(product.name)
         assert found.grid == dsm.grid
         assert found.bands == product.bands
-        cells = found.values[3] > 0 if len(found.bands) == 4 else ~np.ma.getmaskarray(found.values[0])
+        cells = (
+            found.values[3] > 0 if len(found.bands) == 4 else ~np.ma.getmaskarray(found.values[0])
+        )
         assert np.array_equal(np.ma.filled(cells, False), known), product.name
     for name in ("hillshade", "vat", "sky_view_factor"):
         assert 0 <= read(mapped, name).min() <= read(mapped, name).max() <= 1
@@ -114,7 +116,10 @@ def test_radii_are_metres_so_that_the_cell_does_not_matter(mapped: MapRecord) ->
         ({"layers": ("sky_veiw_factor",)}, r"did you mean 'sky_view_factor'; there are vat, hill"),
         ({"radius_m": 0.1}, r"--radius 0.1: 0 cells of 0.25 m; give 0.5 to 250"),
         ({"radius_m": 600}, r"--radius 600: 2400 cells of 0.25 m; give 0.5 to 250"),
-        ({"surface": Surface.DTM}, r"dtm.tif: not there, as a preview has no bare ground; map with"),
+        (
+            {"surface": Surface.DTM},
+            r"dtm.tif: not there, as a preview has no bare ground; map with",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(
@@ -139,7 +144,15 @@ def test_a_map_without_a_scale_has_a_radius_of_cells(unscaled: MapRecord) -> Non
 
 
 def test_the_command_tells_what_it_wrote(mapped: MapRecord) -> None:
-    words = [str(mapped.survey.folder), "--surface", "dsm", "--layer", "hillshade", "--radius", "2m"]
+    words = [
+        str(mapped.survey.folder),
+        "--surface",
+        "dsm",
+        "--layer",
+        "hillshade",
+        "--radius",
+        "2m",
+    ]
     done = CliRunner().invoke(command, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0].endswith("products/relief/hillshade.tif")
