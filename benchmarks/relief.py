@@ -141,8 +141,8 @@ def grow(folder: Path, side: int, workers: int) -> tuple[float, float]:
     cpu_s, peak_gb = map(float, done.stdout.split())
     micros = 1e6 * cpu_s / side**2
     print(
-        f"{side:6d}² cells: {cpu_s:7.1f} CPU-seconds, {micros:.2f} µs a cell, {wall_s:.0f} s on the "
-        f"clock, {peak_gb:.2f} GB",
+        f"{side:6d}² cells: {cpu_s:7.1f} CPU-seconds, {micros:.2f} µs a cell, "
+        f"{wall_s:.0f} s on the clock, {peak_gb:.2f} GB",
         flush=True,
     )
     shutil.rmtree(folder)

@@ -351,8 +351,8 @@ LOCAL_RELIEF = Product(
 VAT = _grey(
     "vat",
     "Relief, blended",
-    "Hillshade, slope, openness and sky-view factor in one picture: the first to look at for walls, "
-    "banks and ditches.",
+    "Hillshade, slope, openness and sky-view factor in one picture: the first to look at for "
+    "walls, banks and ditches.",
     (0.0, 1.0),
 )
 RELIEF = (

@@ -61,7 +61,7 @@ def look_around(heights, halo, offsets, inverse_m, starts, sines, above, below):
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _arctan(x):
-    """Return the arctangent to 2e-8: Abramowitz & Stegun (1964), 4.4.49; a loop of it vectorises."""
+    """Return the arctangent: Abramowitz & Stegun (1964), 4.4.49, to 2e-8; loops of it vectorise."""
     size = abs(x)
     wide = size > np.float32(1.0)
     u = np.float32(1.0) / size if wide else size

@@ -116,7 +116,7 @@ def find_dominance(heights: Float32, cell_m: float, halo: int, *, eye_m: float =
 
 
 def _ways(radius: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the cells in each direction (N, 2), rows and columns, and where each begins (D + 1,)."""
+    """Return the cells (N, 2) of one direction after the other, and where each begins (D + 1,)."""
     far = np.arange((radius - 1) * STEPS_PER_CELL + 1) / STEPS_PER_CELL + 1
     ways = []
     for angle in np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS):
