@@ -23,6 +23,7 @@ from PIL import Image
 from pyproj import Transformer
 
 from flows.cli.relief import view as command
+from flows.products.band_stack import INDEX_TAG
 from flows.products.cameras import write_cameras
 from flows.report.quality import MapRecord
 from flows.run.viewer import _Handler, make_viewer, serve_viewer
@@ -31,6 +32,7 @@ from flows.viewer.layers import find_layers
 from flows.viewer.tiles import TILE_PX, Scheme, places, scheme_of
 from tmp.captures import write_captures
 from tmp.errors import InputError
+from tmp.geo.rasters import create_tiled, finish_cog, read_grid
 from tmp.survey import create_survey
 
 MOST_STATIC_BYTES = 3_000_000
@@ -131,6 +133,22 @@ def test_a_viewer_holds_all_that_is_shown_and_says_what_it_holds(mapped: MapReco
     assert len(data["cameras"]) == 16
     assert [bool(camera["picture"]) for camera in data["cameras"]] == [True] * 3 + [False] * 13
     assert data["model"] is None
+
+
+def test_an_index_is_shown_in_its_own_colours(mapped: MapRecord) -> None:
+    products_dir = mapped.survey.products_dir
+    grid = read_grid(products_dir / "dsm.tif")
+    raster = create_tiled(mapped.survey.work_dir / "ndvi", grid, nodata=-9999.0)
+    for tile in raster.tiles():
+        raster.write(tile, np.full((1, tile.rows, tile.cols), 1.0, np.float32))
+    tags = {INDEX_TAG: "NDVI", "SHOWN": "-0.2 1", "RAMP": "plants", "RESTS_ON": "a panel"}
+    finish_cog(raster, products_dir / "ndvi.tif", descriptions=("NDVI",), tags=tags)
+    layer = next(one for one in find_layers(products_dir) if one.group == "Indices")
+    assert layer.legend()[0] == ("#7d5a50", "-0.2")
+    assert layer.legend()[-1] == ("#00441b", "1")
+    drawn = layer.draw(layer.grid)
+    assert drawn is not None
+    assert (drawn == [0x00, 0x44, 0x1B, 255]).all()
 
 
 def test_longitude_and_latitude_are_those_of_the_crs(mapped: MapRecord) -> None:

@@ -270,7 +270,7 @@ def test_an_address_holds_view_layers_and_what_was_measured(
     opened.page.select_option("#above", "dsm")
     opened.page.check("#cameras")
     opened.page.click("[data-tool=line]")
-    opened.tap(x0, y0 + 1)
+    opened.tap(x0 - 8, y0 - 20 / 3)  # where a photograph was taken
     opened.tap(x0 + 5, y0 + 1)
     opened.wait("document.querySelector('#measured svg') !== null")
     opened.place(x0, y0)

@@ -133,7 +133,7 @@
     draw();
   }
   TMP.addPoint = add;
-  TMP.endMeasure = end;
+  TMP.measures = () => tool !== null;
 
   map.on("click", (event) => { if (tool) add(TMP.toMap(event.latlng)); });
   map.on("dblclick", () => {

@@ -214,7 +214,7 @@ const TMP = { data: window.TMP_DATA };
     box.append(element("strong", camera.name));
     if (camera.time) box.append(element("div", camera.time.replace("T", " ").replace("Z", " UTC")));
     const sigma = camera.sigma === null ? "" : ` ± ${camera.sigma.toFixed(2)}`;
-    box.append(element("div", `taken at ${camera.z.toFixed(2)}${sigma} ${data.unit}`));
+    if (camera.z !== null) box.append(element("div", `taken at ${camera.z.toFixed(2)}${sigma} ${data.unit}`));
     return box;
   }
 
@@ -222,19 +222,24 @@ const TMP = { data: window.TMP_DATA };
     if (!cameras.length) return;
     byId("cameras-part").hidden = false;
     const choose = byId("photograph");
+    const renderer = cameras.length > 500 ? L.canvas() : null; // as elements of the page they are slow
+    const show = (camera) =>
+      L.popup({ maxWidth: 300 }).setLatLng(TMP.fromMap(camera)).setContent(popupOf(camera)).openOn(map);
     choose.append(element("option", "none", { value: "" }));
     cameras.forEach((camera, number) => {
       choose.append(element("option", camera.name, { value: number }));
       camera.dot = L.circleMarker(TMP.fromMap(camera), {
         radius: 8, weight: 3, color: "#1d2429", fillColor: "#ffd92f", fillOpacity: 1, bubblingMouseEvents: false,
-      }).bindPopup(() => popupOf(camera), { maxWidth: 300 });
-      camera.dot.bindTooltip(camera.name);
+        ...(renderer ? { renderer } : {}),
+      }).bindTooltip(camera.name);
+      // While something is measured a dot is no more than the ground below it.
+      camera.dot.on("click", (event) => (TMP.measures() ? TMP.addPoint(TMP.toMap(event.latlng)) : show(camera)));
       dots.addLayer(camera.dot);
     });
     choose.addEventListener("change", () => {
       if (choose.value === "") return map.closePopup();
       setCameras(true);
-      cameras[Number(choose.value)].dot.openPopup();
+      show(cameras[Number(choose.value)]);
     });
     byId("cameras").addEventListener("change", (event) => setCameras(event.target.checked));
   }
