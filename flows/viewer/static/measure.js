@@ -197,8 +197,12 @@
     for (const [name, value] of list) if (value) box.append(element("dt", name), element("dd", value));
     return box;
   }
-  const say = (value, sigma, digits = 2) =>
-    value === null ? "not known here" : `${value.toFixed(digits)}${sigma ? ` ± ${sigma < 0.01 ? sigma.toFixed(3) : sigma.toFixed(2)}` : ""} ${unit}`;
+  function say(value, sigma) {
+    if (value === null) return "not known here";
+    if (!sigma) return `${value.toFixed(2)} ${unit}`;
+    const digits = sigma < 0.0095 ? 3 : 2;
+    return `${value.toFixed(digits)} ± ${sigma.toFixed(digits)} ${unit}`;
+  }
   const sayLength = (value) => `${value.toFixed(value < 100 ? 2 : 1)} ${unit}`;
   const sayArea = (value) => {
     const square = unit === "m" ? "m²" : "square units";
@@ -226,7 +230,8 @@
       ["surface", say(surface, sigma)],
       ["bare ground", facts && facts.ground ? say(ground) : ""],
       ["above the ground", above === null ? "" : say(above)],
-      ["place", TMP.inWords(at)],
+      ["map", TMP.onGrid(at)],
+      ["latitude, longitude", TMP.onEarth(at)],
     ])];
   }
 

@@ -45,8 +45,8 @@
     const scene = new THREE.Scene();
     scene.background = new THREE.Color("#e9ecee");
     scene.add(model);
-    const sun = new THREE.DirectionalLight("#ffffff", 2.4);
-    scene.add(sun, sun.target, new THREE.AmbientLight("#ffffff", 0.5));
+    const sun = new THREE.DirectionalLight("#ffffff", 2.2);
+    scene.add(sun, sun.target, new THREE.AmbientLight("#ffffff", 1.0));
     const box = new THREE.Box3().setFromObject(model);
     const middle = box.getCenter(new THREE.Vector3()), size = box.getSize(new THREE.Vector3()).length();
     const camera = new THREE.PerspectiveCamera(40, 1, size / 1000, size * 10);

@@ -201,11 +201,6 @@ const TMP = { data: window.TMP_DATA };
   const dots = L.layerGroup();
   const cameras = data.cameras.filter((camera) => camera.x !== null);
 
-  function say(value, unit, digits = 2) {
-    return `${value.toFixed(digits)} ${unit}`;
-  }
-  TMP.say = say;
-
   function popupOf(camera) {
     const box = element("div");
     if (camera.picture) {
@@ -259,13 +254,15 @@ const TMP = { data: window.TMP_DATA };
     data.lonlat.powers.forEach(([i, j], n) => { sum += terms[n] * u ** i * v ** j; });
     return sum;
   }
-  TMP.inWords = ({ x, y }) => {
-    if (!data.lonlat) return `x ${x.toFixed(2)}, y ${y.toFixed(2)}`;
+  TMP.onGrid = ({ x, y }) => (data.lonlat ? `E ${x.toFixed(2)}, N ${y.toFixed(2)}` : `x ${x.toFixed(2)}, y ${y.toFixed(2)}`);
+  TMP.onEarth = ({ x, y }) => {
+    if (!data.lonlat) return "";
     const u = (x - data.x) / data.width, v = (data.y - y) / data.height;
     const lat = power(data.lonlat.lat, u, v), lon = power(data.lonlat.lon, u, v);
     const north = `${Math.abs(lat).toFixed(7)}° ${lat < 0 ? "S" : "N"}`;
-    return `E ${x.toFixed(2)}, N ${y.toFixed(2)}; ${north} ${Math.abs(lon).toFixed(7)}° ${lon < 0 ? "W" : "E"}`;
+    return `${north} ${Math.abs(lon).toFixed(7)}° ${lon < 0 ? "W" : "E"}`;
   };
+  TMP.inWords = (at) => [TMP.onGrid(at), TMP.onEarth(at)].filter(Boolean).join("; ");
   map.on("mousemove", (event) => { byId("where").textContent = TMP.inWords(TMP.toMap(event.latlng)); });
 
   /* The address -------------------------------------------------------------------------- */
