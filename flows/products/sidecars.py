@@ -52,6 +52,8 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
 )
 ITEM_FILE = "item.json"
+PROJECT = "survey.qgs"
+"""QGIS project of the products, in the survey's folder."""
 PREFIX = "tmp:"
 """Of properties that no extension of STAC knows."""
 SHA2_256 = bytes([0x12, 0x20])
@@ -67,8 +69,8 @@ def write_styles(products_dir: Path) -> list[Path]:
             continue
         document = ""
         if product.kind is Kind.LINES:
-            document = _line_style()
-        elif renderer := _renderer(raster, product):
+            document = _document(line_renderer(), "{}")
+        elif renderer := renderer_of(raster, product):
             document = _document(renderer)
         if document:
             path = raster.with_suffix(".qml")
@@ -78,7 +80,7 @@ def write_styles(products_dir: Path) -> list[Path]:
     return written
 
 
-def _renderer(raster: Path, product: Product) -> str:
+def renderer_of(raster: Path, product: Product) -> str:
     """Return the element that draws a raster; empty for what QGIS draws well by itself."""
     unit = product.unit_in(read_grid(raster).crs) if product.unit else ""
     match product.kind:
@@ -105,8 +107,8 @@ def _renderer(raster: Path, product: Product) -> str:
     return ""
 
 
-def _line_style() -> str:
-    """Return the style of contours: thin lines, and bold ones where they are marked."""
+def line_renderer() -> str:
+    """Return the element that draws contours: thin lines, and bold ones where they are marked."""
     symbols = "".join(
         f'<symbol type="line" name="{marked}" alpha="1"><layer class="SimpleLine" enabled="1">'
         f'<prop k="line_color" v="122,72,20,255"/><prop k="line_width" v="{width}"/>'
@@ -118,10 +120,8 @@ def _line_style() -> str:
         for marked, said in ((0, CONTOURS.title.lower()), (1, "bold ones"))
     )
     return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.16" styleCategories="Symbology">'
         '<renderer-v2 type="categorizedSymbol" attr="index">'
-        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2></qgis>\n"
+        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2>"
     )
 
 
@@ -181,11 +181,10 @@ def _shader(
     )
 
 
-def _document(renderer: str) -> str:
+def _document(renderer: str, within: str = "<pipe>{}</pipe>") -> str:
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.16" styleCategories="Symbology"><pipe>'
-        f"{renderer}</pipe></qgis>\n"
+        f'<qgis version="3.16" styleCategories="Symbology">{within.format(renderer)}</qgis>\n'
     )
 
 
@@ -270,6 +269,7 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
         "report": (survey.report_path, "The report", pystac.MediaType.HTML),
         "viewer": (products / VIEWER / VIEWER_PAGE, "The map in a browser", pystac.MediaType.HTML),
         "quality": (survey.quality_path, "Every figure of the report", pystac.MediaType.JSON),
+        "project": (survey.folder / PROJECT, "QGIS project of the rasters", "application/x-qgis"),
         "photographs": (survey.gpkg_path, "The photographs", pystac.MediaType.GEOPACKAGE),
         "cameras": (products / "cameras.geojson", "Camera poses", pystac.MediaType.GEOJSON),
         "cameras-opk": (products / "cameras.csv", "Camera poses, omega phi kappa", "text/csv"),

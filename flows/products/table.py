@@ -367,6 +367,13 @@ RELIEF = (
     LOCAL_RELIEF,
 )
 """Pictures of relief, which ``tmp relief`` makes of a map's heights."""
+GROUPS: Mapping[str, tuple[Product, ...]] = {
+    "Picture": (ORTHOMOSAIC,),
+    "Relief": RELIEF,
+    "Heights": (DSM, DTM, HEIGHT_ABOVE_GROUND, SLOPE),
+    "Doubt": (DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, GROUND_CLASSES),
+}
+"""Rasters that are shown as layers of a map, in groups; indices come before the doubt."""
 ON_REQUEST = (SLOPE, CONTOURS, *RELIEF)
 """Products that ``tmp terrain`` and ``tmp relief`` make of a map's heights."""
 

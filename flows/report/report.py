@@ -17,6 +17,7 @@ from markupsafe import Markup
 from flows.engine.result import summed
 from flows.products.band_stack import read_index_products
 from flows.products.cameras import COLMAP, CSV, GEOJSON
+from flows.products.sidecars import PROJECT
 from flows.products.table import (
     CONTOURS,
     DSM,
@@ -416,6 +417,7 @@ def _files(record: MapRecord) -> list[_File]:
         (survey.gpkg_path, "One row per photograph: position, sigma, time, verdicts."),
         (survey.toml_path, "What was asked; edit it and run again."),
         (survey.catalog_path, "Static STAC catalogue of the products."),
+        (survey.folder / PROJECT, "QGIS project: all rasters, styled and in groups."),
     ]
     return [
         _File(link=path.relative_to(survey.folder).as_posix(), size=_size(path), purpose=purpose)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flows.engine.result import DISTRIBUTION, content_digest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
+from flows.products.qgis_project import write_project
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import (
     DTM,
@@ -69,6 +70,7 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     reconstruction = read_reconstruction(oriented.folder)
     write_cameras(reconstruction, plan.captures, survey.products_dir)
     write_styles(survey.products_dir)
+    write_project(survey)
     record = MapRecord(
         survey=survey,
         settings=plan.settings,

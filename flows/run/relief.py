@@ -8,6 +8,7 @@ from pathlib import Path
 
 from flows.engine.stage import execute
 from flows.engine.store import Known, StageStore
+from flows.products.qgis_project import write_project
 from flows.products.sidecars import write_styles
 from flows.products.table import DSM, DTM, RELIEF, RELIEF_DIR, Product
 from flows.products.volumes import Surface
@@ -93,6 +94,7 @@ def make_relief(
         result = store.make(recipe, run=partial(execute, workers=options.workers), track=track)
         publish([result], survey.products_dir, [product.file for product in products])
         write_styles(survey.products_dir)
+        write_project(survey)
         record = None
         if survey.map_path.exists():
             record = recall_map(survey, read_settings(survey), survey.captures)

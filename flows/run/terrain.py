@@ -13,6 +13,7 @@ from flows.engine.cost import Quality
 from flows.engine.result import read_manifest
 from flows.engine.stage import Stage, execute
 from flows.engine.store import Input, Known, Result, StageStore
+from flows.products.qgis_project import write_project
 from flows.products.sidecars import write_styles
 from flows.products.table import (
     CONTOURS,
@@ -112,6 +113,7 @@ def make_terrain(
         files = [file for stage, _ in asked for file in _FILES[stage]]
         publish([made[stage.name] for stage, _ in asked], survey.products_dir, files)
         write_styles(survey.products_dir)
+        write_project(survey)
         if changed or not survey.report_path.exists():
             report_map(replace(record, results=tuple(made.values())))
     lines = made[ContourLines.name].figures if options.contours else {}

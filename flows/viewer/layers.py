@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from flows.products.band_stack import read_index_products
+from flows.products.band_stack import products_by_group
 from flows.products.colours import (
     RAMPS,
     colour_values,
@@ -23,32 +22,10 @@ from flows.products.colours import (
     say_stops,
 )
 from flows.products.sidecars import sample_values
-from flows.products.table import (
-    DSM,
-    DSM_CONFIDENCE,
-    DSM_SIGMA,
-    DSM_VIEWS,
-    DTM,
-    GROUND_CLASSES,
-    HEIGHT_ABOVE_GROUND,
-    ORTHOMOSAIC,
-    RELIEF,
-    SLOPE,
-    Kind,
-    Product,
-)
+from flows.products.table import Kind, Product
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid
 from tmp.plotting import Float, Pixels, css_rgb
-
-SHOWN: Mapping[str, Sequence[Product]] = {
-    "Picture": (ORTHOMOSAIC,),
-    "Relief": RELIEF,
-    "Heights": (DSM, DTM, HEIGHT_ABOVE_GROUND, SLOPE),
-    "Doubt": (DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, GROUND_CLASSES),
-}
-"""What a viewer shows of a map, in groups; indices come before the doubt."""
-INDICES = "Indices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +116,8 @@ class Layer:
 
 def find_layers(products_dir: Path) -> list[Layer]:
     """Return the layers of the products that are there, in the order they are listed."""
-    groups = dict(SHOWN)
-    doubt = groups.pop("Doubt")
-    groups |= {INDICES: read_index_products(products_dir), "Doubt": doubt}
     layers = []
-    for group, products in groups.items():
+    for group, products in products_by_group(products_dir).items():
         for product in products:
             path = products_dir / product.file
             if path.exists():
