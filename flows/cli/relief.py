@@ -80,6 +80,7 @@ def relief(
     epilog="Example: tmp view dig",
 )
 @click.argument("survey", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--kmz", is_flag=True, help="Write products/survey.kmz for Google Earth, too.")
 @click.option("--write-only", is_flag=True, help="Write the folder, and open no browser.")
 @click.option("--no-browser", is_flag=True, help="Serve it, and print the address alone.")
 @click.option(
@@ -89,18 +90,23 @@ def relief(
     help="Port to serve at.  [default: a free one]",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-def view(survey: Path, write_only: bool, no_browser: bool, port: int, workers: int | None) -> None:
+def view(
+    survey: Path, kmz: bool, write_only: bool, no_browser: bool, port: int, workers: int | None
+) -> None:
     """Show the map of SURVEY in a browser, until Ctrl-C.
 
     Writes products/viewer/: one folder to copy to whom you like, who opens its index.html by a
     double click, without a network or anything installed.  Pictures of relief are made first where
     there are none.
     """
+    from flows.products.google_earth import write_kmz
     from flows.run.viewer import make_viewer, serve_viewer
     from tmp.progress import bar
 
     with bar() as track:
         made = make_viewer(survey, track=track, workers=workers or available_cores())
+    if kmz:
+        click.echo(write_kmz(made.survey))
     if not made.reused:
         click.echo(f"{made.size.files} files, {made.size.megabytes:.0f} MB", err=True)
     click.echo(made.path)

@@ -16,6 +16,7 @@
   TMP.take = (name, rows, cols, base, step, text) => takers.get(name)(unpack(rows, cols, base, step, text));
 
   async function unpack(rows, cols, base, step, text) {
+    if (!window.DecompressionStream) throw new Error("This browser is too old to read heights; take one of 2023 or later.");
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
     const all = new Uint8Array(await new Response(stream).arrayBuffer());
