@@ -70,14 +70,15 @@ def make_viewer(
         raise InputError(
             f"{survey.folder}: has no map to show; make one with 'tmp map {survey.folder}'"
         )
-    if relief and heights and not any((products_dir / one.file).exists() for one in RELIEF):
-        surface = Surface.DTM if heights is DTM else Surface.DSM
-        make_relief(survey, ReliefOptions(surface=surface, workers=workers), track=track)
     folder = products_dir / VIEWER
-    with locked_survey(survey, "'tmp view'"):
-        digest = _digest(survey)
-        reused = _made_of(folder) == digest and (folder / VIEWER_PAGE).exists()
-        if not reused:
+    # One that is true is shown as it lies, also from a disk that cannot be written to.
+    reused = _is_true(survey, folder)
+    if not reused:
+        if relief and heights and not any((products_dir / one.file).exists() for one in RELIEF):
+            surface = Surface.DTM if heights is DTM else Surface.DSM
+            make_relief(survey, ReliefOptions(surface=surface, workers=workers), track=track)
+        with locked_survey(survey, "'tmp view'"):
+            digest = _digest(survey)
             with replacing_folder(folder) as new:
                 write_viewer(survey, new, track=track, workers=workers)
                 write_json(new / MADE_OF, {"digest": digest})
@@ -94,16 +95,19 @@ def _digest(survey: Survey) -> str:
             path.stat().st_size,
             path.stat().st_mtime_ns,
         ]
-        for pattern in ("*.tif", "*.glb", "*.csv", "relief/*.tif")
+        for pattern in ("*.tif", "*.glb", "cameras.csv", "relief/*.tif")
         for path in sorted(survey.products_dir.glob(pattern))
     }
     name = read_settings(survey).name
     return digest_of({"files": stats, "name": name, "software": version(DISTRIBUTION)})
 
 
-def _made_of(folder: Path) -> str:
+def _is_true(survey: Survey, folder: Path) -> bool:
+    """Tell whether a viewer is there, and of the products as they are."""
     path = folder / MADE_OF
-    return str(read_json(path)["digest"]) if path.exists() else ""
+    if not path.exists() or not (folder / VIEWER_PAGE).exists():
+        return False
+    return bool(read_json(path).get("digest") == _digest(survey))
 
 
 def _report(survey: Survey) -> None:

@@ -167,6 +167,7 @@ def test_a_viewer_is_made_anew_only_when_a_product_has_changed(mapped: MapRecord
     first = make_viewer(mapped.survey)
     again = make_viewer(mapped.survey)
     assert (first.reused, again.reused) == (False, True)
+    assert not list(first.path.parent.parent.glob(".viewer*"))
     (mapped.survey.products_dir / "dsm_sigma.tif").unlink()
     third = make_viewer(mapped.survey)
     assert not third.reused
