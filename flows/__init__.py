@@ -2,7 +2,8 @@
 
 `map_survey` is what ``tmp map`` calls, `run_survey` what ``tmp run`` does, `compute_indices` what
 ``tmp indices`` does; `make_terrain` is ``tmp terrain``, `measure_in_polygons` ``tmp volume``,
-`make_model` ``tmp model``.
+`make_model` ``tmp model``; `make_relief` is ``tmp relief``, `make_viewer` writes what ``tmp view``
+shows.
 """
 
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ __all__ = [
     "IndexOptions",
     "MapOptions",
     "ModelOptions",
+    "ReliefOptions",
     "RunOptions",
     "SurveyRequest",
     "SurveyResult",
@@ -20,7 +22,9 @@ __all__ = [
     "Where",
     "compute_indices",
     "make_model",
+    "make_relief",
     "make_terrain",
+    "make_viewer",
     "map_survey",
     "measure_in_polygons",
     "read_profile",
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from flows.pipeline import map_survey, run_survey
     from flows.run.indices import compute_indices
     from flows.run.model import make_model
+    from flows.run.relief import ReliefOptions, make_relief
     from flows.run.request import (
         IndexOptions,
         MapOptions,
@@ -43,6 +48,7 @@ if TYPE_CHECKING:
         Where,
     )
     from flows.run.terrain import make_terrain, measure_in_polygons
+    from flows.run.viewer import make_viewer
 else:
     __getattr__ = load_on_use(
         __name__,
@@ -50,6 +56,7 @@ else:
             "IndexOptions": "flows.run.request",
             "MapOptions": "flows.run.request",
             "ModelOptions": "flows.run.request",
+            "ReliefOptions": "flows.run.relief",
             "RunOptions": "flows.run.request",
             "SurveyRequest": "flows.run.request",
             "SurveyResult": "flows.run.request",
@@ -57,7 +64,9 @@ else:
             "Where": "flows.run.request",
             "compute_indices": "flows.run.indices",
             "make_model": "flows.run.model",
+            "make_relief": "flows.run.relief",
             "make_terrain": "flows.run.terrain",
+            "make_viewer": "flows.run.viewer",
             "map_survey": "flows.pipeline",
             "measure_in_polygons": "flows.run.terrain",
             "read_profile": "flows.execution.cluster_profile",

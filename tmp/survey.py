@@ -92,11 +92,22 @@ class Survey:
 
     @property
     def products(self) -> Mapping[str, Path]:
-        """Products that are there, by name: rasters, and ``cloud``, which laspy reads."""
+        """Products that are there, by name: rasters, and ``cloud``, which laspy reads.
+
+        Pictures of relief have names such as ``relief/vat``.
+        """
+        root = self.products_dir
         found = (
-            path for suffix in PRODUCT_SUFFIXES for path in self.products_dir.glob(f"*{suffix}")
+            path
+            for suffix in PRODUCT_SUFFIXES
+            for folder in (root, root / "relief")
+            for path in folder.glob(f"*{suffix}")
         )
-        return {path.stem: path for path in sorted(found) if not path.name.startswith(".")}
+        return {
+            path.relative_to(root).with_suffix("").as_posix(): path
+            for path in sorted(found)
+            if not path.name.startswith(".")
+        }
 
     def read(self, product: str, window: Bounds | Tile | None = None) -> Raster:
         """Return a product's cells and where they lie.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 
-from flows.products.table import ORTHOMOSAIC, PRODUCTS, Kind, Product
+from flows.products.table import GROUPS, ORTHOMOSAIC, PRODUCTS, Kind, Product
 from tmp.errors import InputError
 from tmp.geo.grids import Grid
 from tmp.geo.rasters import read_grid, read_reduced
@@ -251,6 +251,13 @@ def read_index_products(products_dir: Path) -> list[Product]:
         if INDEX_TAG in tags:
             found.append(_product(path, tags))
     return found
+
+
+def products_by_group(products_dir: Path) -> Mapping[str, Sequence[Product]]:
+    """Return the rasters that are shown as layers of a map, in groups; not all may be there."""
+    indices = {"Indices": read_index_products(products_dir)}
+    before = {group: products for group, products in GROUPS.items() if group != "Doubt"}
+    return {**before, **indices, "Doubt": GROUPS["Doubt"]}
 
 
 def _product(path: Path, tags: Mapping[str, str]) -> Product:

@@ -25,6 +25,10 @@ RAMPS = {
     "ice": ("#4d3a2b", "#8d7a68", "#c9c2b8", "#eef2f4", "#a9d3e8", "#4a9cc7", "#0b4f7d"),
     # From the colour of bare ground, so that what stands on it shows.
     "rising": ("#f1eee2", "#d8d79b", "#8fbf7f", "#3f9a8f", "#2b6693", "#35215c"),
+    # Hollows blue, level ground white, rises red.
+    "about": ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b"),
+    "grey": ("#000000", "#333333", "#666666", "#999999", "#cccccc", "#ffffff"),
+    "grey_turned": ("#ffffff", "#cccccc", "#999999", "#666666", "#333333", "#000000"),
     "plain": ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"),
     "doubt": ("#000004", "#3b0f70", "#8c2981", "#de4968", "#fe9f6d", "#fcfdbf"),
 }

@@ -35,6 +35,8 @@ from flows.products.table import (
     ON_REQUEST,
     ORTHOMOSAIC,
     PRODUCTS,
+    VIEWER,
+    VIEWER_PAGE,
     Kind,
     Product,
     requested_models,
@@ -51,6 +53,8 @@ EXTENSIONS = (
     "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
 )
 ITEM_FILE = "item.json"
+PROJECT = "survey.qgs"
+"""QGIS project of the products, in the survey's folder."""
 PREFIX = "tmp:"
 """Of properties that no extension of STAC knows."""
 SHA2_256 = bytes([0x12, 0x20])
@@ -72,8 +76,8 @@ def write_styles(products_dir: Path) -> list[Path]:
             continue
         document = ""
         if product.kind is Kind.LINES:
-            document = _line_style()
-        elif renderer := _renderer(raster, product):
+            document = _document(line_renderer(), "{}")
+        elif renderer := renderer_of(raster, product):
             document = _document(renderer)
         if document:
             path = raster.with_suffix(".qml")
@@ -83,7 +87,7 @@ def write_styles(products_dir: Path) -> list[Path]:
     return written
 
 
-def _renderer(raster: Path, product: Product) -> str:
+def renderer_of(raster: Path, product: Product) -> str:
     """Return the element that draws a raster; empty for what QGIS draws well by itself."""
     unit = product.unit_in(read_grid(raster).crs) if product.unit else ""
     match product.kind:
@@ -93,10 +97,10 @@ def _renderer(raster: Path, product: Product) -> str:
                 'alphaBand="4" opacity="1"/>'
             )
         case Kind.HEIGHT:
-            values = _sample(raster)
+            values = sample_values(raster)
             return _ramp(RAMPS["plain"], relief_stops(values), unit)
         case Kind.DOUBT:
-            return _ramp(RAMPS["doubt"], doubt_stops(_sample(raster)), unit, nodata=NO_VALUE)
+            return _ramp(RAMPS["doubt"], doubt_stops(sample_values(raster)), unit, nodata=NO_VALUE)
         case Kind.COUNT:
             return _counts(product)
         case Kind.SHARE:
@@ -110,8 +114,8 @@ def _renderer(raster: Path, product: Product) -> str:
     return ""
 
 
-def _line_style() -> str:
-    """Return the style of contours: thin lines, and bold ones where they are marked."""
+def line_renderer() -> str:
+    """Return the element that draws contours: thin lines, and bold ones where they are marked."""
     symbols = "".join(
         f'<symbol type="line" name="{marked}" alpha="1"><layer class="SimpleLine" enabled="1">'
         f'<prop k="line_color" v="122,72,20,255"/><prop k="line_width" v="{width}"/>'
@@ -123,10 +127,8 @@ def _line_style() -> str:
         for marked, said in ((0, CONTOURS.title.lower()), (1, "bold ones"))
     )
     return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.16" styleCategories="Symbology">'
         '<renderer-v2 type="categorizedSymbol" attr="index">'
-        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2></qgis>\n"
+        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2>"
     )
 
 
@@ -151,7 +153,7 @@ def _counts(product: Product) -> str:
     return _shader(items, (classes[0].value, classes[-1].value), "DISCRETE", NO_VALUE)
 
 
-def _sample(raster: Path) -> NDArray[np.floating[Any]]:
+def sample_values(raster: Path) -> NDArray[np.floating[Any]]:
     """Return values of a raster, enough to choose colours by, NaN where there is none."""
     values, _ = read_reduced(raster, SAMPLE_CELLS)
     return np.ma.filled(values.astype(np.float32), np.nan)
@@ -186,11 +188,10 @@ def _shader(
     )
 
 
-def _document(renderer: str) -> str:
+def _document(renderer: str, within: str = "<pipe>{}</pipe>") -> str:
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.16" styleCategories="Symbology"><pipe>'
-        f"{renderer}</pipe></qgis>\n"
+        f'<qgis version="3.16" styleCategories="Symbology">{within.format(renderer)}</qgis>\n'
     )
 
 
@@ -247,7 +248,7 @@ def _item(survey: Survey, settings: Settings, captures: Sequence[Capture]) -> py
     for product in listed_products(survey.products_dir):
         path = survey.products_dir / product.file
         if path.exists():
-            item.add_asset(path.stem, _asset(path, product))
+            item.add_asset(product.name.replace("/", "_"), _asset(path, product))
     for key, extra in _extras(survey).items():
         item.add_asset(key, extra)
     item.properties |= _quality(survey)
@@ -273,7 +274,9 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
     known = {
         "thumbnail": (products / "thumbnail.jpg", "The map, small", pystac.MediaType.JPEG),
         "report": (survey.report_path, "The report", pystac.MediaType.HTML),
+        "viewer": (products / VIEWER / VIEWER_PAGE, "The map in a browser", pystac.MediaType.HTML),
         "quality": (survey.quality_path, "Every figure of the report", pystac.MediaType.JSON),
+        "project": (survey.folder / PROJECT, "QGIS project of the rasters", "application/x-qgis"),
         "photographs": (survey.gpkg_path, "The photographs", pystac.MediaType.GEOPACKAGE),
         "cameras": (products / "cameras.geojson", "Camera poses", pystac.MediaType.GEOJSON),
         "cameras-opk": (products / "cameras.csv", "Camera poses, omega phi kappa", "text/csv"),
@@ -281,7 +284,12 @@ def _extras(survey: Survey) -> dict[str, pystac.Asset]:
         "colmap-images": (colmap / "images.txt", "Camera poses for COLMAP", "text/plain"),
         "colmap-points": (colmap / "points3D.txt", "Tie points for COLMAP", "text/plain"),
     }
-    roles = {"thumbnail": "thumbnail", "report": "overview", "quality": "metadata"}
+    roles = {
+        "thumbnail": "thumbnail",
+        "report": "overview",
+        "viewer": "overview",
+        "quality": "metadata",
+    }
     return {
         key: pystac.Asset(
             href=_relative(path, products),
@@ -311,7 +319,7 @@ def _asset(path: Path, product: Product) -> pystac.Asset:
         fields |= _raster_fields(path, product)
     fields |= {f"{PREFIX}{topic.replace(' ', '_')}": said for topic, said in product.told.items()}
     return pystac.Asset(
-        href=f"./{path.name}",
+        href=f"./{product.file}",
         title=product.title,
         description=product.purpose,
         media_type=product.media_type,

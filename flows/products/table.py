@@ -12,6 +12,8 @@ from tmp.files import Stamps
 
 PUBLISHED = ".published.json"
 """File below ``products/`` that remembers what was put there."""
+VIEWER, VIEWER_PAGE = "viewer", "index.html"
+"""Folder below ``products/`` that shows them in a browser, and its page."""
 EDITED = "edited"
 """Folder below ``products/`` of products that were changed after they were put there."""
 
@@ -85,6 +87,17 @@ class Product:
         ('m', 'units')
         """
         return "units" if self.unit == "m" and not crs else self.unit
+
+    @property
+    def name(self) -> str:
+        """What it is called below ``products/``.
+
+        Examples
+        --------
+        >>> DSM.name, VAT.name
+        ('dsm', 'relief/vat')
+        """
+        return self.file.rpartition(".")[0]
 
     @property
     def is_raster(self) -> bool:
@@ -265,8 +278,106 @@ PRODUCTS = (
     CLOUD_COPC,
     MODEL,
 )
-ON_REQUEST = (SLOPE, CONTOURS)
-"""Products that ``tmp terrain`` makes of a map's terrain."""
+RELIEF_DIR = "relief"
+"""Folder below ``products/`` of the pictures of relief."""
+
+
+def _grey(
+    name: str, title: str, purpose: str, ends: tuple[float, float], unit: str = ""
+) -> Product:
+    """Return a picture of relief from black to white between two values."""
+    return Product(
+        file=f"{RELIEF_DIR}/{name}.tif",
+        title=title,
+        purpose=purpose,
+        kind=Kind.FIXED,
+        bands=(title.lower(),),
+        unit=unit,
+        ramp="grey" if ends[0] < ends[1] else "grey_turned",
+        steps=tuple(min(ends) + abs(ends[1] - ends[0]) * k / 5 for k in range(6)),
+    )
+
+
+HILLSHADE = _grey("hillshade", "Hillshade", "The ground lit from the north-west.", (0.0, 1.0))
+MULTI_HILLSHADE = Product(
+    file=f"{RELIEF_DIR}/multi_hillshade.tif",
+    title="Hillshade from three sides",
+    purpose="Red light from the north-west, green from the north, blue from the east: walls show "
+    "whichever way they run.",
+    kind=Kind.PICTURE,
+    bands=("red", "green", "blue", "alpha"),
+)
+RELIEF_SLOPE = _grey(
+    "slope",
+    "Slope, sharp",
+    "Steepness from neighbouring cells alone, steep being dark: for looking, not for measuring.",
+    (50.0, 0.0),
+    "°",
+)
+SKY_VIEW_FACTOR = _grey(
+    "sky_view_factor",
+    "Sky-view factor",
+    "How much of the sky each place sees: ditches and the feet of walls are dark.",
+    (0.7, 1.0),
+)
+POSITIVE_OPENNESS = _grey(
+    "positive_openness",
+    "Openness, positive",
+    "Mean angle from the zenith down to the horizon: crests are bright.",
+    (68.0, 93.0),
+    "°",
+)
+NEGATIVE_OPENNESS = _grey(
+    "negative_openness",
+    "Openness, negative",
+    "The same of the ground turned upside down: hollows and the feet of walls are dark.",
+    (93.0, 68.0),
+    "°",
+)
+LOCAL_DOMINANCE = _grey(
+    "local_dominance",
+    "Local dominance",
+    "How far a person standing there looks down on the ground about: faint rises are bright.",
+    (0.7, 1.5),
+)
+LOCAL_RELIEF = Product(
+    file=f"{RELIEF_DIR}/local_relief.tif",
+    title="Local relief",
+    purpose="Height above the mean of the ground about: rises are red, hollows blue.",
+    kind=Kind.FIXED,
+    bands=("height above the surroundings",),
+    unit="m",
+    ramp="about",
+    steps=(-0.5, -0.25, -0.1, 0.0, 0.1, 0.25, 0.5),
+)
+VAT = _grey(
+    "vat",
+    "Relief, blended",
+    "Hillshade, slope, openness and sky-view factor in one picture: the first to look at for "
+    "walls, banks and ditches.",
+    (0.0, 1.0),
+)
+RELIEF = (
+    VAT,
+    HILLSHADE,
+    MULTI_HILLSHADE,
+    RELIEF_SLOPE,
+    SKY_VIEW_FACTOR,
+    POSITIVE_OPENNESS,
+    NEGATIVE_OPENNESS,
+    LOCAL_DOMINANCE,
+    LOCAL_RELIEF,
+)
+"""Pictures of relief, which ``tmp relief`` makes of a map's heights."""
+GROUPS: Mapping[str, tuple[Product, ...]] = {
+    "Picture": (ORTHOMOSAIC,),
+    "Relief": RELIEF,
+    "Heights": (DSM, DTM, HEIGHT_ABOVE_GROUND, SLOPE),
+    "Doubt": (DSM_SIGMA, DSM_VIEWS, DSM_CONFIDENCE, GROUND_CLASSES),
+}
+"""Rasters that are shown as layers of a map, in groups; indices come before the doubt."""
+ON_REQUEST = (SLOPE, CONTOURS, *RELIEF)
+"""Products that ``tmp terrain`` and ``tmp relief`` make of a map's heights."""
 
 
 def requested_models(products_dir: Path) -> list[Product]:

@@ -147,11 +147,17 @@ def _worst_first(rows: Sequence[PhotoRow]) -> list[PhotoRow]:
 
 def picture_address(path: Path) -> str:
     """Return a photograph, small, as a ``data:`` address; empty for one that cannot be read."""
+    pixels = read_small(path, THUMBNAIL_PX)
+    return "" if pixels is None else plotting.data_uri(pixels, quality=THUMBNAIL_QUALITY)
+
+
+def read_small(path: Path, longest_px: int) -> NDArray[np.uint8] | None:
+    """Return a photograph (rows, cols, 3) at reduced size; None for one that cannot be read."""
     from PIL import Image
 
     try:
         with Image.open(path) as file:
-            file.draft("RGB", (THUMBNAIL_PX, THUMBNAIL_PX))  # a JPEG is decoded small at once
+            file.draft("RGB", (longest_px, longest_px))  # a JPEG is decoded small at once
             if file.mode.startswith("I"):  # 16 bits, of which a camera may use 10
                 values = np.asarray(file, np.float32)
                 low, high = np.percentile(values, (1, 99))
@@ -159,8 +165,7 @@ def picture_address(path: Path) -> str:
                 picture = Image.fromarray(grey.astype(np.uint8))
             else:
                 picture = file.convert("RGB")
-            picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-            pixels = np.asarray(picture.convert("RGB"), np.uint8)
+            picture.thumbnail((longest_px, longest_px))
+            return np.asarray(picture.convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError):  # what Pillow raises of damaged files
-        return ""
-    return plotting.data_uri(pixels, quality=THUMBNAIL_QUALITY)
+        return None

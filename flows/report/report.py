@@ -17,7 +17,7 @@ from markupsafe import Markup
 from flows.engine.result import summed
 from flows.products.band_stack import read_index_products
 from flows.products.cameras import COLMAP, CSV, GEOJSON
-from flows.products.sidecars import listed_products
+from flows.products.sidecars import PROJECT, listed_products
 from flows.products.table import (
     CONTOURS,
     DSM,
@@ -27,6 +27,8 @@ from flows.products.table import (
     MODEL_SIDES,
     ORTHOMOSAIC,
     SLOPE,
+    VIEWER,
+    VIEWER_PAGE,
 )
 from flows.products.volumes import CSV as VOLUMES_CSV
 from flows.report import block_figures, figures, findings
@@ -83,6 +85,7 @@ def render_report(record: MapRecord, assessed: Assessment) -> str:
         holes=assessed.holes,
         holes_named=HOLES_NAMED,
         files=_files(record),
+        viewer=_viewer(record),
         asked=_asked(record),
         stages=stage_rows(record.results),
         total=summed([result.usage for result in record.results]),
@@ -395,6 +398,13 @@ class _File:
     purpose: str
 
 
+def _viewer(record: MapRecord) -> str:
+    """Return where the map can be seen in a browser, from the report; empty where it cannot."""
+    survey = record.survey
+    path = survey.products_dir / VIEWER / VIEWER_PAGE
+    return path.relative_to(survey.folder).as_posix() if path.exists() else ""
+
+
 def _files(record: MapRecord) -> list[_File]:
     survey = record.survey
     products = survey.products_dir
@@ -410,6 +420,7 @@ def _files(record: MapRecord) -> list[_File]:
         (survey.gpkg_path, "One row per photograph: position, sigma, time, verdicts."),
         (survey.toml_path, "What was asked; edit it and run again."),
         (survey.catalog_path, "Static STAC catalogue of the products."),
+        (survey.folder / PROJECT, "QGIS project: all rasters, styled and in groups."),
     ]
     return [
         _File(link=path.relative_to(survey.folder).as_posix(), size=_size(path), purpose=purpose)

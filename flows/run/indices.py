@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.engine.stage import Recipe, execute
 from flows.engine.store import Result, StageStore, read_result
 from flows.products.band_stack import REFLECTANCE_FILE, BandStack, choose_stack, read_index_products
+from flows.products.qgis_project import write_project
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.zones import Zones, read_zones, shapes_on_map, write_zones
 from flows.run.publish import (
@@ -141,6 +142,7 @@ def make_indices(survey: Survey, options: IndexOptions, make: MakeResult) -> Ind
         )
     publish([result], survey.products_dir, plan.files)
     write_styles(survey.products_dir)
+    write_project(survey)
     paths = tuple(survey.products_dir / file for file in plan.files)
     zone_paths: tuple[Path, ...] = ()
     if plan.zones is not None:

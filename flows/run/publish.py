@@ -21,6 +21,7 @@ from flows.engine.cost import Quality
 from flows.engine.result import DISTRIBUTION, content_digest, read_manifest, result_digests
 from flows.engine.store import Result, read_true_result
 from flows.products.cameras import POSE_FILES, write_cameras
+from flows.products.qgis_project import write_project
 from flows.products.sidecars import write_catalog, write_styles
 from flows.products.table import (
     DTM,
@@ -28,7 +29,9 @@ from flows.products.table import (
     ON_REQUEST,
     ORTHOMOSAIC,
     PRODUCTS,
+    RELIEF_DIR,
     REQUESTED_MODEL,
+    VIEWER,
     product_stamps,
 )
 from flows.report.figures import write_thumbnail
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 
 MAP_FILES = tuple(product.file for product in PRODUCTS)
 REQUESTED_FILES = tuple(product.file for product in ON_REQUEST)
-ON_TOP = ("indices", "contours", "slope")
+ON_TOP = ("indices", "contours", "slope", "relief")
 """Stages of what is made of a map on request: it goes without their results."""
 log = logging.getLogger(__name__)
 
@@ -65,10 +68,13 @@ def publish_map(plan: MapPlan, results: Sequence[Result], asked: Mapping[str, st
     _retire(results, survey)
     if (verdict := _up_to_date(plan, results, asked)) is not None:
         return verdict
+    # It shows a map that is no more; 'tmp view' makes it anew.
+    shutil.rmtree(survey.products_dir / VIEWER, ignore_errors=True)
     (oriented,) = (result for result in results if result.stage == ORIENTED)
     reconstruction = read_reconstruction(oriented.folder)
     write_cameras(reconstruction, plan.captures, survey.products_dir)
     write_styles(survey.products_dir)
+    write_project(survey)
     record = MapRecord(
         survey=survey,
         settings=plan.settings,
@@ -173,6 +179,7 @@ def _made(content: str | None, folder: Path, file: str) -> bool:
 
 def _put(source: Path, target: Path, *, keep: bool = False) -> None:
     """Copy a product to its place, and keep what lies there if asked."""
+    target.parent.mkdir(exist_ok=True)
     with replacing(target) as temporary:
         try:
             clone(source, temporary)
@@ -300,6 +307,7 @@ def put_back_products(survey: Survey) -> None:
         name: digest
         for name, (digest, _) in stamps.remembered().items()
         if name in (*MAP_FILES, *REQUESTED_FILES) and (folder / name).exists()
+        if not name.startswith(RELIEF_DIR)  # of which nothing is computed
     }
     if changed := stamps.differing(made):
         publish([result for result in _last_results(survey) if result], folder, changed)

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.engine.stage import Stage, execute
 from flows.engine.store import Input, Known, StageStore
+from flows.products.qgis_project import write_project
 from flows.products.sidecars import write_styles
 from flows.products.table import (
     CONTOURS,
@@ -114,6 +115,7 @@ def make_terrain(
         files = [file for stage, _ in asked for file in _FILES[stage]]
         publish([made[stage.name] for stage, _ in asked], survey.products_dir, files)
         write_styles(survey.products_dir)
+        write_project(survey)
         if changed or not survey.report_path.exists():
             report_map(replace(record, results=tuple(made.values())))
     lines = made[ContourLines.name].figures if options.contours else {}

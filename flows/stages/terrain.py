@@ -32,6 +32,7 @@ from flows.products.table import (
     HEIGHT_ABOVE_GROUND_SIGMA,
     SLOPE,
     SURFACE_TILE,
+    Kind,
     Product,
 )
 from flows.stages.inputs import product_tags, read_survey, require_space
@@ -94,7 +95,7 @@ class Terrain(Stage):
                 DTM_SIGMA.file: np.where(shown, np.round(sigma, 4), NODATA),
             }
 
-        _write_rasters(space, grid, settings, (DTM, DTM_SIGMA), make, self.label)
+        write_rasters(space, grid, settings, (DTM, DTM_SIGMA), make, self.label)
         area_m2 = grid.cell_m**2
         return {
             "ground_m2": measured * area_m2,
@@ -132,7 +133,7 @@ class AboveGround(Stage):
                 HEIGHT_ABOVE_GROUND_SIGMA.file: np.nan_to_num(np.round(sigma, 4), nan=NODATA),
             }
 
-        _write_rasters(
+        write_rasters(
             space,
             grid,
             settings,
@@ -170,7 +171,7 @@ class Slope(Stage):
             slope = np.degrees(np.arctan2(np.hypot(east, north), up))
             return {SLOPE.file: np.nan_to_num(np.round(slope, 2), nan=NODATA)}
 
-        _write_rasters(space, grid, settings, (SLOPE,), make, self.label, workers=space.workers)
+        write_rasters(space, grid, settings, (SLOPE,), make, self.label, workers=space.workers)
         return {}
 
 
@@ -286,7 +287,7 @@ def _undated() -> Iterator[None]:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
-def _write_rasters(
+def write_rasters(
     space: Workspace,
     grid: Grid,
     settings: Settings,
@@ -295,20 +296,26 @@ def _write_rasters(
     label: str,
     *,
     workers: int = 1,
+    tile_cells: int = SURFACE_TILE,
 ) -> None:
-    """Write products of one grid tile by tile."""
+    """Write products of one grid tile by tile: measured values, and pictures (rows, cols, 4)."""
     rasters = {
         product.file: create_tiled(
-            space.scratch / product.file, grid, nodata=NODATA, tile_cells=SURFACE_TILE
+            space.scratch / product.file,
+            grid,
+            bands=len(product.bands),
+            dtype=np.uint8 if product.kind is Kind.PICTURE else np.float32,
+            nodata=None if product.kind is Kind.PICTURE else NODATA,
+            tile_cells=tile_cells,
         )
         for product in products
     }
 
     def write(tile: Tile) -> None:
         for file, layer in make(tile).items():
-            rasters[file].write(tile, layer[None])
+            rasters[file].write(tile, np.moveaxis(np.atleast_3d(layer), 2, 0))
 
-    tiles = list(grid.tiles(SURFACE_TILE))
+    tiles = list(grid.tiles(tile_cells))
     for _ in space.track(map_threads(write, tiles, workers=workers), label, len(tiles)):
         pass
     for product in products:
@@ -317,7 +324,7 @@ def _write_rasters(
             space.out / product.file,
             overviews="average",
             descriptions=product.bands,
-            units=(product.unit_in(grid.crs),),
+            units=(product.unit_in(grid.crs),) * len(product.bands),
             tags=product_tags(settings.vertical_datum, grid.crs),
             threads=space.workers,
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from flows.products.sidecars import _renderer, write_catalog, write_styles
+from flows.products.sidecars import renderer_of, write_catalog, write_styles
 from flows.products.table import GROUND_CLASSES, HEIGHT_ABOVE_GROUND, Kind, Product
 from flows.report.quality import MapRecord
 
@@ -83,7 +83,7 @@ def test_labels_of_an_index_have_no_hair_off_nought(record: MapRecord) -> None:
     shutil.copy(products / "dsm.tif", products / index.file)
     labels = [
         item.get("label")
-        for item in ElementTree.fromstring(_renderer(products / index.file, index)).iter("item")
+        for item in ElementTree.fromstring(renderer_of(products / index.file, index)).iter("item")
     ]
     assert labels == ["-0.2", "-0.1", "0", "0.1", "0.2", "0.3", "0.4"]
 
