@@ -287,7 +287,9 @@ class Survey:
 
         path = self.products_dir / "model.glb"
         if not path.exists():
-            raise InputError(f"{path}: no 3D model; 'tmp map {self.folder} --model normal' makes it")
+            raise InputError(
+                f"{path}: no 3D model; 'tmp map {self.folder} --model normal' makes it"
+            )
         return ModelView(path, height_px=height_px)
 
     @property
@@ -450,7 +452,9 @@ def _jupyter_needed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed, which Jupyter needs; {JUPYTER}") from error
+        raise InputError(
+            f"{error.name} is not installed, which Jupyter needs; {JUPYTER}"
+        ) from error
 
 
 def create_survey(root: StrPath, *, name: str | None = None) -> Survey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import rasterio
 
@@ -40,9 +40,8 @@ def open_array(path: Path, cell_m: float | None = None) -> xarray.DataArray:
             factors = file.overviews(1)
         fitting = [n for n, factor in enumerate(factors) if factor * own_m <= cell_m * (1 + 1e-6)]
         level = max(fitting, default=None)
-    options = {} if level is None else {"overview_level": level}
+    options: dict[str, Any] = {} if level is None else {"overview_level": level}
     array = rioxarray.open_rasterio(
         path.resolve(), masked=True, cache=False, driver="GTiff", **options
     )
-    assert not isinstance(array, list)
-    return array.rename(path.stem)  # type: ignore[union-attr]
+    return cast("xarray.DataArray", array).rename(path.stem)

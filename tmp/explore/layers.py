@@ -20,13 +20,15 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from tmp.errors import InputError
 from tmp.explore.colours import Light, Style, lit, read_style, shade, stretched
 from tmp.geo.grids import Grid
-from tmp.geo.rasters import read_grid, read_reduced
+from tmp.geo.rasters import open_raster, read_grid, read_reduced
 
 TILE = 256
 """Side of a tile in pixels."""
@@ -35,6 +37,7 @@ DEEPER = 4
 SAMPLE_CELLS = 512
 """Longest side of what a stretch of colours is chosen by."""
 WEBP_QUALITY = 88
+NODATA = -9999.0
 TITLES = {
     "orthomosaic": "Orthomosaic",
     "dtm": "Bare ground (DTM), coloured by height",
@@ -49,9 +52,12 @@ TITLES = {
     "dsm_views": "Photographs that agree on a height",
     "dsm_confidence": "How alike the photographs look",
     "ground": "What the picture stands on",
+    "relief/vat": "Relief, blended",
+    "relief/local_relief": "Relief: height above the surroundings",
+    "relief/sky_view_factor": "Relief: sky-view factor",
     "ndvi": "NDVI",
 }
-"""Layers in their order, the lowest first; all others, such as indices and relief, follow by name."""
+"""Layers in their order, the lowest first; all others, such as indices, follow by name."""
 LIT = {"hillshade": "dsm", "hillshade_dtm": "dtm"}
 """Layers that are no files: a light on a raster of heights."""
 HEIGHTS = ("dsm", "dtm")
@@ -78,6 +84,8 @@ class Layer:
     """Of values; None of a picture in colours, or of plain grey light."""
     lit: bool = False
     """Whether light falls on it: its values are heights."""
+    warped: bool = False
+    """Whether the file lies in another CRS than its grid, and is warped as it is read."""
 
     @property
     def is_picture(self) -> bool:
@@ -89,7 +97,8 @@ class Layer:
         assert self.path is not None
         # Made absolute: what looks like an address is one to rasterio.  Only a GeoTIFF: a virtual
         # raster may fetch others.
-        return rasterio.open(self.path.resolve(), driver="GTiff")
+        file = rasterio.open(self.path.resolve(), driver="GTiff")
+        return _warped(file, str(self.grid.crs)) if self.warped else file
 
     @property
     def exact(self) -> bool:
@@ -171,6 +180,14 @@ class Layer:
             return []
         values = self._read_part(Window(col, row, 1, 1), (1, 1))[:, 0, 0]
         return [float(value) for value in values if np.isfinite(value)]
+
+
+def _warped(file: Any, crs: str) -> WarpedVRT:
+    """Return a file in another CRS: north-up, square cells, nothing where it has nothing."""
+    if file.count >= 3:
+        return WarpedVRT(file, crs=crs, add_alpha=file.count == 3, resampling=Resampling.bilinear)
+    nodata = NODATA if file.nodata is None else file.nodata
+    return WarpedVRT(file, crs=crs, nodata=nodata, dtype="float32", resampling=Resampling.bilinear)
 
 
 def _four_bands(file: Any, part: Window, shape: tuple[int, int], how: Resampling) -> Pixels:
@@ -293,7 +310,7 @@ def _open_layer(key: str, path: Path) -> Layer:
     style = None
     if not picture and key not in LIT:
         style = read_style(path) or stretched(_sample(path), unit)
-    title = TITLES.get(key, key.upper() if len(key) <= 5 else key.replace("_", " ").capitalize())
+    title = TITLES.get(key, _title_of(key))
     return Layer(
         key=key,
         title=title,
@@ -303,6 +320,59 @@ def _open_layer(key: str, path: Path) -> Layer:
         style=style,
         lit=key in LIT or key in HEIGHTS,
     )
+
+
+def open_file(path: Path, crs: str | None = None) -> Layer:
+    """Return a layer of a GeoTIFF from elsewhere: a picture, or one band of values.
+
+    It is shown in `crs`, by default its own.  Raises `InputError` if it cannot be read, has no
+    place, or no CRS in metres is known.
+    """
+    with open_raster(path, ("GTiff",), "it is no GeoTIFF; save it as one") as file:
+        if file.crs is None:
+            raise InputError(f"{path}: has no place on Earth; georeference it first")
+        target = crs or file.crs.to_string()
+        if not CRS.from_user_input(target).is_projected:
+            raise InputError(f"{path}: is in degrees; give a projected CRS, such as EPSG:32633")
+        with _warped(file, target) as shown:
+            picture = file.count >= 3
+            grid = Grid(
+                crs=target,
+                x_min=shown.transform.c,
+                y_max=shown.transform.f,
+                cell_m=shown.transform.a,
+                rows=shown.height,
+                cols=shown.width,
+            )
+            longest = max(grid.shape)
+            sample = np.full((1, 1), np.nan, np.float32)
+            if not picture:
+                times = max(1.0, longest / SAMPLE_CELLS)
+                shape = (max(1, round(grid.rows / times)), max(1, round(grid.cols / times)))
+                read = shown.read(1, out_shape=shape, masked=True)
+                sample = np.ma.filled(read.astype(np.float32), np.nan)
+    return Layer(
+        key=path.stem,
+        title=path.stem,
+        grid=grid,
+        path=path,
+        style=None if picture else stretched(sample),
+        warped=True,
+    )
+
+
+def _title_of(key: str) -> str:
+    """Return a title for a product that has none.
+
+    Examples
+    --------
+    >>> _title_of("relief/positive_openness"), _title_of("gndvi")
+    ('Relief: positive openness', 'GNDVI')
+    """
+    folder, _, name = key.rpartition("/")
+    if folder:
+        return f"{folder.capitalize()}: {name.replace('_', ' ')}"
+    return name.upper() if len(name) <= 5 else name.replace("_", " ").capitalize()
 
 
 def _sample(path: Path) -> NDArray[np.floating[Any]]:

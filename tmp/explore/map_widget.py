@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from tmp.errors import InputError, TmpError
+from tmp.explore.annotations import read_annotations, write_annotations
 from tmp.explore.colours import Light, Style, stretched
-from tmp.explore.layers import Layer, Pixels, Pyramid, encoded
+from tmp.explore.layers import DEEPER, LIT, TILE, Layer, Pixels, Pyramid, encoded, open_file
 from tmp.explore.measuring import measure_geometry, with_doubt
 from tmp.geo.grids import Grid
 
@@ -43,7 +43,7 @@ def page_code(library: str, own: str, name: str) -> str:
     """
     script = (STATIC / library).read_text(encoding="utf-8")
     return (
-        f"const {name} = (() => {{ const module = {{ exports: {{}} }}; let exports = module.exports;"
+        f"const {name} = (() => {{ const module = {{ exports: {{}} }}, exports = module.exports;"
         f"\n{script}\nreturn module.exports; }})();\n{(STATIC / own).read_text(encoding='utf-8')}"
     )
 
@@ -70,7 +70,7 @@ class SurveyMap(anywidget.AnyWidget):
     """What has been drawn: GeoJSON geometries in the survey's CRS, with ``id``, ``name`` and
     ``said``, the measure in words."""
     height_px = traitlets.Int(480).tag(sync=True)
-    look = traitlets.List().tag(sync=True)
+    look = traitlets.List(traitlets.Float()).tag(sync=True)
     """x, y and the width in metres to look at; empty for all of it."""
     _layers = traitlets.List(traitlets.Dict()).tag(sync=True)
     _grid = traitlets.Dict().tag(sync=True)
@@ -171,6 +171,19 @@ class SurveyMap(anywidget.AnyWidget):
             {"id": number, "name": name, "geometry": _plain(described), "said": said},
         ]
 
+    def save(self, path: Path) -> None:
+        """Write what has been drawn to a GeoPackage; one that `save` wrote is replaced.
+
+        Raises `InputError` if nothing has been drawn, or the file is something else.
+        """
+        write_annotations(path, self.drawn, self._pyramid.crs)
+
+    def load(self, path: Path) -> None:
+        """Show what was saved, if there is such a file; raises `InputError` if it is another's."""
+        if path.exists():
+            for one in read_annotations(path):
+                self.draw(shapely.geometry.shape(one["geometry"]), one["name"])
+
     def on_drawn(self, call: Callable[[], None]) -> None:
         """Have something called whenever what is drawn changes."""
         self.observe(lambda change: call(), names=["drawn"])
@@ -213,7 +226,7 @@ class SurveyMap(anywidget.AnyWidget):
         """Return the values of some layers at a place, in words, with their doubt."""
         said, told = [], set()
         for layer in (self._by_key[key] for key in keys if key in self._by_key):
-            name = layer.path.stem if layer.path else layer.key
+            name = LIT.get(layer.key, layer.key)
             values = layer.at(x, y)
             if layer.is_picture or not values or name in told:
                 continue
@@ -237,9 +250,7 @@ class SurveyMap(anywidget.AnyWidget):
             return ""
         try:
             return str(
-                measure_geometry(
-                    self._products, geometry, surface, scale_sigma=self._scale_sigma
-                )
+                measure_geometry(self._products, geometry, surface, scale_sigma=self._scale_sigma)
             )
         except TmpError as error:
             return str(error)
@@ -264,6 +275,39 @@ def _answer(widget: SurveyMap, asked: Mapping[str, Any], buffers: Sequence[bytes
         log.warning("the map could not answer %s: %s", asked.get("kind"), error)
         answer["error"] = str(error)
     widget.send(answer, sent)
+
+
+def blank_map(
+    crs: str, x: float, y: float, *, width_m: float = 1000.0, step_m: float = 50.0
+) -> SurveyMap:
+    """Return an empty map, with a net of lines, to draw on where there is no picture yet.
+
+    Parameters
+    ----------
+    crs : str
+        Projected, in metres.
+    x, y : float
+        Its middle.
+    width_m : float
+        Side of the square it shows.
+    step_m : float
+        Distance of the lines, at whole multiples of it.
+    """
+    half = math.ceil(width_m / 2 / step_m) * step_m
+    west, north = (round(at / step_m) * step_m for at in (x - half, y + half))
+    cell = step_m / 25
+    side = round(2 * half / cell)
+    grid = Grid(crs=crs, x_min=west, y_max=north, cell_m=cell, rows=side, cols=side)
+    on_line = np.arange(side) % 25 == 0
+    net = np.where(on_line[:, None] | on_line[None, :], 0.0, 1.0).astype(np.float32)
+    style = Style(values=(0.0, 1.0), colours=("#b9c1c6", "#ffffff"), labels=("", ""))
+    title = f"Lines every {step_m:g} m"
+    return SurveyMap([Layer(key="net", title=title, grid=grid, values=net, style=style)])
+
+
+def file_map(path: Path, crs: str | None = None) -> SurveyMap:
+    """Return a map of a GeoTIFF of your own, in its CRS or in another; see `open_file`."""
+    return SurveyMap([open_file(path, crs)])
 
 
 def _band_of(values: Any, grid: Grid | None) -> tuple[NDArray[np.float32], Grid]:
@@ -312,8 +356,6 @@ def _told(layer: Layer) -> dict[str, Any]:
 
 
 def _described(pyramid: Pyramid) -> dict[str, Any]:
-    from tmp.explore.layers import DEEPER, TILE
-
     return {
         "crs": pyramid.crs or EMPTY,
         "unit": "m" if pyramid.crs else "units",

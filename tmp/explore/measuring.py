@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import shapely
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Float = NDArray[np.float64]
-Line = BaseGeometry | Mapping[str, Any] | Sequence[Any] | Float
+Line: TypeAlias = BaseGeometry | Mapping[str, Any] | Sequence[Any] | Float
 """A shapely geometry, a GeoJSON geometry, or (N, 2) places, in the survey's CRS."""
 
 EARTH_M = 6_371_000.0
@@ -204,6 +204,7 @@ def sample(path: Path, x: Float, y: Float) -> Float:
 
 def _span_end(rows: Float, cols: Float, start: int) -> int:
     """Return the end of the longest run of places whose window is not too large."""
+
     def side(at: Float) -> Float:
         part = at[start:]
         spread = np.maximum.accumulate(part) - np.minimum.accumulate(part)
@@ -275,7 +276,8 @@ def measure_profile(
 
 def _corner_distances(line: shapely.LineString) -> Float:
     steps = np.hypot(*np.diff(shapely.get_coordinates(line), axis=0).T)
-    return np.minimum(np.concatenate([[0.0], np.cumsum(steps)]), line.length)
+    along = np.minimum(np.concatenate([[0.0], np.cumsum(steps)]), line.length)
+    return np.asarray(along, np.float64)
 
 
 def measure_geometry(
