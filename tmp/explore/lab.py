@@ -130,7 +130,7 @@ def serve_lab(survey: Path, notebooks: Path, *, first: str, port: int) -> Iterat
         log = Path(runtime) / "log.txt"
         with log.open("wb") as said:
             process = subprocess.Popen(
-                _command(root, port),
+                _command(root, port, Path(runtime)),
                 env=_environment(survey, Path(runtime), token),
                 stdin=subprocess.DEVNULL,
                 stdout=said,
@@ -148,16 +148,15 @@ def serve_lab(survey: Path, notebooks: Path, *, first: str, port: int) -> Iterat
             _end(process)
 
 
-def _command(root: Path, port: int) -> list[str]:
+def _command(root: Path, port: int, runtime: Path) -> list[str]:
     options = {
+        "LabApp.workspaces_dir": str(runtime),  # not the tabs of another survey
         "ServerApp.ip": HOST,
         "ServerApp.port": str(port),
         "ServerApp.port_retries": "0",
         "ServerApp.open_browser": "False",
         "ServerApp.root_dir": str(root),
     }
-    if os.name == "posix":  # kernels speak through files of this user alone, and not through ports
-        options["KernelManager.transport"] = "ipc"
     if os.name == "posix" and os.geteuid() == 0:
         options["ServerApp.allow_root"] = "True"
     return [sys.executable, "-m", "jupyterlab", *(f"--{key}={options[key]}" for key in options)]

@@ -236,9 +236,10 @@ class Pyramid:
         )
 
     def tile(self, level: int, col: int, row: int) -> Grid:
-        """Return the cells of one tile.
+        """Return the cells of one tile, and one more row and column.
 
-        Raises `InputError` if there is no such level.
+        Tiles overlap by these, so that no seam shows where a page scales them.  Raises `InputError`
+        if there is no such level.
         """
         if not 0 <= level <= self.levels + DEEPER:
             raise InputError(f"level {level!r} of a map; give one from 0 to {self.levels}")
@@ -248,8 +249,8 @@ class Pyramid:
             x_min=self.x_min + col * TILE * cell,
             y_max=self.y_max - row * TILE * cell,
             cell_m=cell,
-            rows=TILE,
-            cols=TILE,
+            rows=TILE + 1,
+            cols=TILE + 1,
         )
 
 

@@ -6,6 +6,7 @@ message has an ``id`` that its answer bears.
 
 from __future__ import annotations
 
+import base64
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,17 @@ from shapely.geometry.base import BaseGeometry
 from tmp.errors import InputError, TmpError
 from tmp.explore.annotations import read_annotations, write_annotations
 from tmp.explore.colours import Light, Style, stretched
-from tmp.explore.layers import DEEPER, LIT, TILE, Layer, Pixels, Pyramid, encoded, open_file
+from tmp.explore.layers import (
+    DEEPER,
+    LIT,
+    TILE,
+    Bounds,
+    Layer,
+    Pixels,
+    Pyramid,
+    encoded,
+    open_file,
+)
 from tmp.explore.measuring import measure_geometry, with_doubt
 from tmp.geo.grids import Grid
 
@@ -33,7 +44,6 @@ STATIC = files("tmp.explore") / "static"
 MOST_VIEWS = 4
 PICTURE_PX = 900
 """Longer side of the still picture that a notebook keeps where no kernel runs."""
-EMPTY = ""
 
 
 def page_code(library: str, own: str, name: str) -> str:
@@ -74,6 +84,8 @@ class SurveyMap(anywidget.AnyWidget):
     """x, y and the width in metres to look at; empty for all of it."""
     _layers = traitlets.List(traitlets.Dict()).tag(sync=True)
     _grid = traitlets.Dict().tag(sync=True)
+    _stills = traitlets.List(traitlets.Dict()).tag(sync=True)
+    """A small picture of each view, to be there while the kernel is at work on other cells."""
 
     def __init__(
         self,
@@ -144,6 +156,16 @@ class SurveyMap(anywidget.AnyWidget):
         if not known:
             self.views = [[*view, key] for view in self.views]
 
+    @property
+    def bounds(self) -> Bounds:
+        """``(x_min, y_min, x_max, y_max)`` of all that can be shown."""
+        return self._pyramid.bounds
+
+    @property
+    def crs(self) -> str | None:
+        """CRS of the map and of what is drawn on it."""
+        return self._pyramid.crs
+
     def go_to(self, x: float, y: float, width_m: float = 50.0) -> None:
         """Look at a place in the survey's CRS, with so many metres from left to right."""
         self.look = [float(x), float(y), float(width_m)]
@@ -190,9 +212,7 @@ class SurveyMap(anywidget.AnyWidget):
 
     def picture(self, view: int = 0, longest_px: int = PICTURE_PX) -> Pixels:
         """Return what a view shows of the whole survey, (rows, cols, 4)."""
-        west, south, east, north = self._pyramid.bounds
-        cell = max(east - west, north - south) / longest_px
-        grid = Grid.from_bounds(self._pyramid.bounds, cell, self._pyramid.crs)
+        grid = self._still_grid(longest_px)
         out = np.full((*grid.shape, 4), 255, np.uint8)
         for key in self.views[view]:
             drawn = self._by_key[key].draw(grid, self._lit_from())
@@ -202,15 +222,25 @@ class SurveyMap(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Return the widget, and a still picture for where no kernel runs."""
-        bundle = super()._repr_mimebundle_(**options)
-        if bundle is None:
-            return None
-        data, metadata = bundle
+        pictures: list[Pixels] = []
         with suppress(TmpError, OSError):
-            still = np.hstack([self.picture(view) for view in range(len(self.views))])
-            file, media_type = encoded(still)
-            data = data | {media_type: _base64(file)} if file else data
-        return data, metadata
+            pictures = [self.picture(view) for view in range(len(self.views))]
+            bounds = list(self._still_grid(PICTURE_PX).bounds)
+            self._stills = [
+                {"file": file, "type": media_type, "bounds": bounds}
+                for file, media_type in map(encoded, pictures)
+            ]
+        bundle = super()._repr_mimebundle_(**options)
+        if bundle is None or not pictures:
+            return bundle
+        data, metadata = bundle
+        file, media_type = encoded(np.hstack(pictures))
+        return data | {media_type: base64.b64encode(file).decode("ascii")}, metadata
+
+    def _still_grid(self, longest_px: int) -> Grid:
+        west, south, east, north = self._pyramid.bounds
+        cell = max(east - west, north - south) / longest_px
+        return Grid.from_bounds(self._pyramid.bounds, cell, self._pyramid.crs)
 
     def _lit_from(self) -> Light:
         azimuth, elevation, exaggeration = (float(value) for value in self.light)
@@ -357,7 +387,7 @@ def _told(layer: Layer) -> dict[str, Any]:
 
 def _described(pyramid: Pyramid) -> dict[str, Any]:
     return {
-        "crs": pyramid.crs or EMPTY,
+        "crs": pyramid.crs or "",
         "unit": "m" if pyramid.crs else "units",
         "x": pyramid.x_min,
         "y": pyramid.y_max,
@@ -376,9 +406,3 @@ def _plain(geometry: Mapping[str, Any]) -> dict[str, Any]:
         return [listed(one) for one in value] if isinstance(value, tuple | list) else value
 
     return {"type": geometry["type"], "coordinates": listed(geometry["coordinates"])}
-
-
-def _base64(file: bytes) -> str:
-    import base64
-
-    return base64.b64encode(file).decode("ascii")

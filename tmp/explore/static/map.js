@@ -138,7 +138,7 @@ function makeView(model, asks, number, crs, grid, single) {
   const frame = make('div', { className: 'tmp-view' }, holder);
   holder.style.height = '100%';
   const map = L.map(holder, { crs, attributionControl: false, zoomControl: true, maxZoom: grid.levels + grid.deeper,
-    minZoom: -2, zoomSnap: 0.5, zoomDelta: 1, wheelPxPerZoomLevel: 90, doubleClickZoom: false, zoomAnimation: true, fadeAnimation: false });
+    minZoom: -2, zoomSnap: 0.25, zoomDelta: 1, wheelPxPerZoomLevel: 90, doubleClickZoom: false, zoomAnimation: true, fadeAnimation: false });
   if (grid.unit === 'm') L.control.scale({ imperial: false, maxWidth: 140 }).addTo(map);
   const shown = new Map();
   const { panel, build } = layerPanel(model, number, single);
@@ -197,11 +197,23 @@ function makeView(model, asks, number, crs, grid, single) {
     event.preventDefault();
     event.stopPropagation();
   });
+  // A small picture of all of it, until the kernel has time for tiles.
+  const still = () => {
+    const picture = model.get('_stills')[number];
+    if (!picture || !picture.file || !picture.file.byteLength) return;
+    const [west, south, east, north] = picture.bounds;
+    const address = URL.createObjectURL(new Blob([picture.file], { type: picture.type }));
+    map.createPane('tmp-still').style.zIndex = 201;
+    const overlay = L.imageOverlay(address, [[south, west], [north, east]], { pane: 'tmp-still', alt: '' }).addTo(map);
+    const away = () => { overlay.remove(); URL.revokeObjectURL(address); };
+    const first = [...shown.values()].at(-1);
+    if (first) first.tiles.once('load', away); else away();
+  };
   const refresh = () => {
     const lit = new Set(model.get('_layers').filter((layer) => layer.lit).map((layer) => layer.key));
     for (const [key, one] of shown) if (lit.has(key)) one.tiles.redraw();
   };
-  return { frame, map, arrange, cut, build, refresh, panel };
+  return { frame, map, arrange, cut, build, refresh, panel, still };
 }
 
 function render({ model, el }) {
@@ -353,7 +365,8 @@ function render({ model, el }) {
   };
 
   // --- the notebook's changes
-  const onViews = () => { for (const view of views) { view.arrange(); } syncPanels(); };
+  let placed = false;
+  const onViews = () => { if (placed) for (const view of views) view.arrange(); syncPanels(); };
   const syncPanels = () => {
     const lit = model.get('_layers').filter((layer) => layer.lit).map((layer) => layer.key);
     light.style.display = model.get('views').some((keys) => keys.some((key) => lit.includes(key))) ? 'inline-flex' : 'none';
@@ -375,12 +388,11 @@ function render({ model, el }) {
     if (width === undefined) { fit(); return; }
     views[0].map.fitBounds([[y, x - width / 2], [y, x + width / 2]], { animate: false });
   };
-  const listeners = { 'change:views': onViews, 'change:opacity': () => { for (const view of views) view.arrange(); }, 'change:_layers': onLayers,
+  const listeners = { 'change:views': onViews, 'change:opacity': onViews, 'change:_layers': onLayers,
     'change:swipe': onSwipe, 'change:light': onLight, 'change:drawn': showDrawn, 'change:look': onLook };
   for (const [event, act] of Object.entries(listeners)) model.on(event, act);
 
   // The notebook lays the cell out after this returns: a map knows its place only then.
-  let placed = false;
   const watch = new ResizeObserver(() => {
     if (!area.clientWidth) return;
     for (const { map } of views) map.invalidateSize({ animate: false });
@@ -391,6 +403,7 @@ function render({ model, el }) {
     leading = false;
     if (model.get('look').length) onLook();
     onViews();
+    for (const view of views) view.still();
     onSwipe();
     showDrawn();
   });
