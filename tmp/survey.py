@@ -287,9 +287,7 @@ class Survey:
 
         path = self.products_dir / "model.glb"
         if not path.exists():
-            raise InputError(
-                f"{path}: no 3D model; 'tmp map {self.folder} --model normal' makes it"
-            )
+            raise InputError(f"{path}: no 3D model; make it with 'tmp map --model normal'")
         return ModelView(path, height_px=height_px)
 
     @property
@@ -452,9 +450,7 @@ def _jupyter_needed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed, which Jupyter needs; {JUPYTER}"
-        ) from error
+        raise InputError(f"{error.name}: not installed; for Jupyter, {JUPYTER}") from error
 
 
 def create_survey(root: StrPath, *, name: str | None = None) -> Survey:

@@ -23,7 +23,7 @@ STRETCHED = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 PERCENTILES = (2.0, 98.0)
 """Values between which a raster without a style is stretched."""
 LEVEL = 0.55
-"""Brightness of level ground, however low the light."""
+"""Least brightness of level ground, however low the light."""
 DARKEST = 0.35
 """Of a coloured surface's colours, where no light falls on it."""
 
@@ -162,17 +162,17 @@ def shade(height: Float32, cell_m: float, light: Light) -> Float32:
 def lit(colours: Pixels | None, brightness: Float32, light: Light) -> Pixels:
     """Return colours (rows, cols, 4) as light falls on them; without colours, grey.
 
-    Level ground has one brightness however low the light is, so that low light makes walls stand
-    out and not the map dark.
+    Level ground is never darker than `LEVEL`, so that low light makes walls stand out and not the
+    map dark.
     """
     known = np.isfinite(brightness)
-    level = max(math.sin(math.radians(light.elevation_deg)), 0.02)
-    power = math.log(LEVEL) / math.log(min(level, 0.98))
-    bright = np.where(known, brightness, 0) ** power
+    level = min(max(math.sin(math.radians(light.elevation_deg)), 0.02), 0.9999)
+    lifted = max(LEVEL, level)
+    bright = np.where(known, brightness, 0) ** (math.log(lifted) / math.log(level))
     if colours is None:
         grey = (255 * bright + 0.5).astype(np.uint8)
         return np.stack([grey, grey, grey, np.where(known, 255, 0).astype(np.uint8)], axis=-1)
-    factor = DARKEST + (1 - DARKEST) * np.clip(bright / LEVEL, 0, 1.5)
+    factor = DARKEST + (1 - DARKEST) * np.clip(bright / lifted, 0, 1.5)
     factor[~known] = 1.0  # the edge of what is measured has no slope, and keeps its colour
     drawn = colours.copy()
     drawn[..., :3] = np.clip(colours[..., :3] * factor[..., None], 0, 255)

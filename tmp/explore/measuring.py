@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Proj, Transformer
 from shapely.geometry.base import BaseGeometry
 
-from tmp.errors import InputError
+from tmp.errors import InputError, shown
 from tmp.geo.grids import Grid, Tile
 from tmp.geo.rasters import read_grid, read_raster
 
@@ -170,13 +170,18 @@ def geometry_of(drawn: Line) -> BaseGeometry:
         elif isinstance(drawn, Mapping):
             geometry = shapely.geometry.shape(drawn.get("geometry", drawn))
         else:
-            places = np.asarray(drawn, float)
-            geometry = shapely.Point(places) if places.ndim == 1 else shapely.LineString(places)
+            geometry = _of_places(np.asarray(drawn, np.float64))
     except (ValueError, TypeError, KeyError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise InputError(f"{drawn!r} is no point, line or polygon; draw one") from error
+        raise InputError(f"{shown(drawn)} is no point, line or polygon; draw one") from error
     if geometry.is_empty or not np.isfinite(shapely.get_coordinates(geometry)).all():
         raise InputError("what is to be measured has no place; draw it on the map")
     return geometry
+
+
+def _of_places(places: Float) -> BaseGeometry:
+    if places.size == 0 or not np.isfinite(places).all():
+        return shapely.Point()
+    return shapely.Point(places) if places.ndim == 1 else shapely.LineString(places)
 
 
 def sample(path: Path, x: Float, y: Float) -> Float:

@@ -68,9 +68,7 @@ def read_about(path: Path) -> dict[str, Any]:
                 raise ValueError("it does not begin as one")
             document = json.loads(file.read(length))
     except (OSError, ValueError, struct.error) as error:
-        raise InputError(
-            f"{path}: cannot be read as a GLB ({error}); run 'tmp map' again"
-        ) from error
+        raise InputError(f"{path}: is no GLB ({error}); run 'tmp map' again") from error
     origin = document.get("asset", {}).get("extras", {})
     place = origin.get("origin", {})
     return {

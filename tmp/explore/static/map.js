@@ -64,7 +64,7 @@ function tileLayer(asks, grid, layer, pane) {
       if (!answer) return;
       if (answer.error) { done(new Error(answer.error), image); return; }
       const file = answer.buffers[0];
-      if (!file || !file.byteLength) { done(null, image); return; }
+      if (!file || !file.byteLength) { image.style.display = 'none'; done(null, image); return; }
       const address = URL.createObjectURL(new Blob([file], { type: answer.type }));
       image.onload = () => { URL.revokeObjectURL(address); done(null, image); };
       image.src = address;
