@@ -128,7 +128,7 @@ def test_a_layer_has_its_own_style_or_one_of_its_values(walled: Survey) -> None:
     ]
     plain = layer(walled, "ndvi").style
     assert plain is not None
-    assert plain.values[0] < 0.6 <= plain.values[-1]
+    assert plain.values[0] <= np.float32(0.6) < plain.values[-1]
 
 
 @pytest.mark.parametrize("text", ["", "<qgis", "<qgis/>", '<a><paletteEntry value="x"/></a>'])

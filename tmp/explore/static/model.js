@@ -226,7 +226,7 @@ function render({ model, el }) {
       box = new THREE.Box3().setFromObject(body);
       box.getCenter(middle);
       const size = box.getSize(new THREE.Vector3());
-      reach = 0.45 * Math.hypot(size.x, size.y, size.z);
+      reach = 0.38 * Math.hypot(size.x, size.y, size.z);
       const far = Math.ceil(Math.hypot(size.x, size.z) / 2);
       Object.assign(depth.input, { min: -far, max: far });
       scene.add(body);
