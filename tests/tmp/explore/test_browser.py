@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 WAIT_MS = 120_000
-OURS = ("/tmp-", "leaflet", "SurveyMap", "ModelView", "blob:")
 DRAWN = "[...document.querySelectorAll('img.leaflet-tile')].filter(one => one.naturalWidth).length"
 
 
@@ -126,11 +125,11 @@ def test_a_line_drawn_in_the_browser_is_measured(browser: Any, opened: lab.Lab) 
 
 def test_the_model_is_drawn_lit_and_cut(browser: Any, opened: lab.Lab) -> None:
     page, seen = run_all(browser, opened.address.replace("02_first_look", "04_the_model"))
-    page.wait_for_selector("text=a click tells the place", timeout=WAIT_MS)
+    page.wait_for_selector(".tmp-said:has-text('a click tells the place')", timeout=WAIT_MS)
     page.wait_for_timeout(1000)
     canvas = page.locator(".tmp-map canvas")
     whole = canvas.screenshot()
-    page.click("text=From above")
+    page.click("button:has-text('From above')")
     page.wait_for_timeout(500)
     above = canvas.screenshot()
     page.check(".tmp-bar label:has-text('cut') input")

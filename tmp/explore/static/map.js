@@ -221,7 +221,7 @@ function render({ model, el }) {
   const asks = asker(model);
   const crs = L.extend({}, L.CRS.Simple, { transformation: new L.Transformation(1 / grid.cell, -grid.x / grid.cell, -1 / grid.cell, grid.y / grid.cell) });
   const whole = L.latLngBounds([grid.bounds[1], grid.bounds[0]], [grid.bounds[3], grid.bounds[2]]);
-  const root = make('div', { className: 'tmp-map' });
+  const root = make('div', { className: 'tmp-map', 'data-lm-suppress-shortcuts': 'true' }); // keys are ours, not the notebook's
   const bar = make('div', { className: 'tmp-bar', role: 'toolbar', 'aria-label': 'Map' });
   const area = make('div', { className: 'tmp-views' });
   const said = make('div', { className: 'tmp-said', role: 'status' });

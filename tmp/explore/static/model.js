@@ -34,7 +34,7 @@ async function fetchModel(model, length, tell) {
 
 function render({ model, el }) {
   const about = model.get('_about');
-  const root = make('div', { className: 'tmp-map' });
+  const root = make('div', { className: 'tmp-map', 'data-lm-suppress-shortcuts': 'true' }); // keys are ours, not the notebook's
   const bar = make('div', { className: 'tmp-bar', role: 'toolbar', 'aria-label': '3D model' });
   const bar2 = make('div', { className: 'tmp-bar', role: 'toolbar', 'aria-label': 'Section' });
   const frame = make('div', { className: 'tmp-view', tabIndex: 0, 'aria-label': '3D model: drag to turn, right-drag or arrow keys to move, wheel to zoom' });
