@@ -1,4 +1,4 @@
-"""``tmp explore``: a survey's products in JupyterLab, with nothing fetched from outside."""
+"""``tmp explore``, ``tmp share``: products in JupyterLab, with nothing fetched from outside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ PLANNING, LOOKING = "01_plan_a_flight.ipynb", "02_first_look.ipynb"
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the notebooks.  [default: notebooks/ in the survey]",
 )
-def explore(survey: Path, port: int | None, no_browser: bool, to: Path | None) -> None:
+@click.option("--copy-only", is_flag=True, help="Only copy the notebooks, for a JupyterHub.")
+def explore(
+    survey: Path, port: int | None, no_browser: bool, to: Path | None, copy_only: bool
+) -> None:
     """Open JupyterLab on SURVEY: maps, profiles, lengths and areas, the 3D model.
 
     Notebooks are copied into the survey; those that are there already stay as they are.  The
@@ -40,8 +43,10 @@ def explore(survey: Path, port: int | None, no_browser: bool, to: Path | None) -
     refuse_without_jupyter()
     chosen = choose_port(port)
     notebooks = (to or folder / FOLDER).resolve()
-    if copied := copy_notebooks(notebooks):
+    if copied := copy_notebooks(notebooks, folder):
         click.echo(f"{len(copied)} notebooks copied to {notebooks}")
+    if copy_only:
+        return
     mapped = any(path.suffix == ".tif" for path in open_survey(folder).products.values())
     if not mapped:
         click.echo(f"no map yet: 'tmp map {survey}' makes what there is to look at")
@@ -55,3 +60,25 @@ def explore(survey: Path, port: int | None, no_browser: bool, to: Path | None) -
             lab.process.wait()
         except KeyboardInterrupt:
             click.echo("ended")
+
+
+@click.group()
+def share() -> None:
+    """Set up Jupyter for a group that shares a server."""
+
+
+@share.command(epilog="Example: tmp share install --prefix /opt/tljh/user")
+@click.option(
+    "--prefix",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder with Jupyter's share/ and etc/, such as that of an environment.",
+)
+def install(prefix: Path) -> None:
+    """Install kernel, configuration and notebooks below PREFIX, for a JupyterHub's users."""
+    from tmp.explore.lab import refuse_without_jupyter
+    from tmp.explore.share import install_share
+
+    refuse_without_jupyter()
+    for path in install_share(prefix.resolve()):
+        click.echo(path)

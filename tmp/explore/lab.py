@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -32,6 +32,8 @@ NEEDED = ("jupyterlab", "ipykernel", "anywidget", "rioxarray")
 """Modules of the extra "jupyter"."""
 SURVEY_VARIABLE = "TMP_SURVEY"
 """Tells notebooks which survey they are of; without it, it is the folder above them."""
+_ABOVE = r"\"..\""
+"""How notebooks say, in JSON, that the survey is the folder above theirs."""
 FIRST_PORT, LAST_PORT = 8888, 8987
 START_S = 90.0
 END_S = 10.0
@@ -44,20 +46,24 @@ def notebooks_folder() -> Path:
     return packed if packed.is_dir() else HERE.parent.parent / FOLDER
 
 
-def copy_notebooks(to: Path) -> list[Path]:
+def copy_notebooks(to: Path, survey: Path | None = None) -> list[Path]:
     """Copy the platform's notebooks to a folder; those that are there, edited or not, stay.
 
-    Returns the paths of those that were copied.  Raises `InputError` if the folder cannot be
-    written to.
+    Copies that do not lie in a folder of the survey are told where it is.  Returns the paths of
+    those that were copied.  Raises `InputError` if the folder cannot be written to.
     """
+    apart = survey is not None and to.parent != survey
     copied = []
     try:
         to.mkdir(parents=True, exist_ok=True)
         for source in sorted(notebooks_folder().glob("*.ipynb")):
             target = to / source.name
             if not target.exists():
+                text = source.read_text(encoding="utf-8")
+                if apart:  # a string of Python's within one of JSON's
+                    text = text.replace(_ABOVE, json.dumps(json.dumps(str(survey)))[1:-1])
                 with replacing(target) as partial:
-                    shutil.copyfile(source, partial)
+                    partial.write_text(text, encoding="utf-8", newline="\n")
                 copied.append(target)
     except OSError as error:
         raise InputError(

@@ -339,8 +339,15 @@ function render({ model, el }) {
   };
   root.addEventListener('keydown', onKey);
 
-  let marked = [];
+  let marked = [], former = '';
   const showDrawn = () => {
+    // A name alone that changed leaves the list as it is, and the focus in it.
+    const now = JSON.stringify(model.get('drawn').map((one) => [one.id, one.geometry, one.said]));
+    if (now === former) {
+      [...drawnList.querySelectorAll('input')].forEach((input, n) => { if (input !== document.activeElement) input.value = model.get('drawn')[n].name || ''; });
+      return;
+    }
+    former = now;
     marked.forEach((one) => one.remove());
     marked = [];
     drawnList.replaceChildren();
