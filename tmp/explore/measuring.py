@@ -106,7 +106,7 @@ class Measurement:
         --------
         >>> point = shapely.Point(3, 4)
         >>> str(Measurement(geometry=point, unit="m", height_m=12.3, height_sigma_m=0.02))
-        'height 12.30 ± 0.02 m'
+        'height 12.300 ± 0.020 m'
         """
         squared = "m²" if self.unit == "m" else f"square {self.unit}"
         around = "outline" if self.area_m2 is not None else "length"
@@ -122,12 +122,12 @@ class Measurement:
 
 
 def with_doubt(value: float, sigma: float | None) -> str:
-    """Return a value with its standard deviation, as exact as that allows.
+    """Return a value and its standard deviation, to one or two figures of the latter, at most 1 mm.
 
     Examples
     --------
     >>> with_doubt(12.3456, 0.021), with_doubt(1234.6, 38.0), with_doubt(5.0, None)
-    ('12.35 ± 0.02', '1235 ± 38', '5.00')
+    ('12.346 ± 0.021', '1235 ± 38', '5.00')
     """
     if sigma is None or not math.isfinite(sigma):
         return f"{value:.2f}"

@@ -405,6 +405,7 @@ function render({ model, el }) {
     for (const { map } of views) map.invalidateSize({ animate: false });
     if (placed) return;
     placed = true;
+    if (area.clientWidth < 900) for (const { panel } of views) panel.open = false; // it would hide the map
     leading = true;
     for (const { map } of views) map.fitBounds(whole, { animate: false });
     leading = false;
