@@ -119,6 +119,14 @@ def test_layers_are_those_that_are_there_in_their_order(walled: Survey) -> None:
         open_layers({})
 
 
+def test_pictures_of_relief_are_layers_with_plain_titles(walled: Survey) -> None:
+    path = walled.products["dtm"]
+    found = open_layers(
+        {"relief/vat": path, "relief/positive_openness": path, "cloud": Path("c.laz")}
+    )
+    assert [one.title for one in found] == ["Relief, blended", "Relief: positive openness"]
+
+
 def test_a_layer_has_its_own_style_or_one_of_its_values(walled: Survey) -> None:
     style = layer(walled, "dsm_sigma").style
     assert style is not None

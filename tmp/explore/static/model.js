@@ -107,11 +107,11 @@ function render({ model, el }) {
   }
   button(bar2, 'Look at the cut', () => {
     const azimuth = (model.get('section').azimuth * Math.PI) / 180;
-    look([-Math.sin(azimuth), 0.12, Math.cos(azimuth)]);
+    look([-Math.sin(azimuth), 0.12, Math.cos(azimuth)], 0.6);
   });
 
-  const look = (from) => {
-    const distance = reach / Math.tan((camera.fov * Math.PI) / 360) / Math.min(1, camera.aspect) * 1.05;
+  const look = (from, share = 1) => {
+    const distance = share * reach / Math.tan((camera.fov * Math.PI) / 360) / Math.min(1, camera.aspect) * 1.05;
     controls.target.copy(middle);
     camera.position.copy(new THREE.Vector3(...from).normalize().multiplyScalar(distance).add(middle));
     camera.near = distance / 1000;
