@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ WALL = (40.0, 40.6)
 SIGMA_M = 0.02
 HOLE = (slice(0, 60), slice(0, 60))
 """Cells of the coarse grid without a height."""
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+WAIT_MS = 120_000
+DRAWN = "[...document.querySelectorAll('img.leaflet-tile')].filter(one => one.naturalWidth).length"
+"""How many tiles a page shows."""
 
 
 def plane(x: Any, y: Any) -> Any:
@@ -142,3 +149,20 @@ def walled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def walled(walled_folder: Path, tmp_path: Path) -> Survey:
     """A copy of the survey."""
     return open_survey(shutil.copytree(walled_folder, tmp_path / "walled"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, which finds no host but this machine."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    flags = [
+        "--no-sandbox",
+        "--enable-unsafe-swiftshader",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ]
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield running
+        running.close()

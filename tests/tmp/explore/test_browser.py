@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.tmp.explore.conftest import DRAWN, WAIT_MS
 from tmp.explore import lab
 from tmp.survey import Survey
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-WAIT_MS = 120_000
-DRAWN = "[...document.querySelectorAll('img.leaflet-tile')].filter(one => one.naturalWidth).length"
 
 
 @dataclass(kw_only=True)
@@ -31,23 +27,6 @@ class Seen:
     def hosts(self) -> set[str | None]:
         """Return the hosts that were asked."""
         return {urlsplit(one).hostname for one in self.requests if one.startswith(("http", "ws"))}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium, which finds no host but this machine."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
-    flags = [
-        "--no-sandbox",
-        "--enable-unsafe-swiftshader",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ]
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.tmp.explore.test_browser import DRAWN, WAIT_MS, browser  # noqa: F401  a fixture
+from tests.tmp.explore.conftest import DRAWN, WAIT_MS
 from tmp.explore.lab import CONFIG, copy_notebooks
 from tmp.survey import Survey
 
@@ -99,9 +99,7 @@ def running_hub(folder: Path, home: Path) -> Iterator[str]:
 @pytest.mark.skipif(find_spec("jupyterhub_idle_culler") is None, reason="nor its idle culler")
 @pytest.mark.skipif(PROXY is None, reason="configurable-http-proxy is not installed")
 def test_a_person_logs_in_and_sees_the_tiles_of_a_survey_in_the_store(
-    browser: Any,  # noqa: F811
-    walled: Survey,
-    tmp_path: Path,
+    browser: Any, walled: Survey, tmp_path: Path
 ) -> None:
     home = tmp_path / "alice"
     copy_notebooks(home / "dig", walled.folder)

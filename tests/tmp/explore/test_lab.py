@@ -1,7 +1,10 @@
 """``tmp explore`` and the server behind it: what it copies, refuses, and asks nobody for."""
 
 import json
+import re
+import shutil
 import socket
+import time
 import urllib.error
 import urllib.request
 import webbrowser
@@ -150,6 +153,33 @@ def test_the_server_listens_here_alone_and_asks_for_its_token(walled: Survey) ->
         process = running.process
         assert token not in " ".join(map(str, process.args))  # type: ignore[union-attr,arg-type]
     assert process.poll() is not None
+
+
+@pytest.mark.slow
+def test_the_server_and_its_kernel_call_no_other_machine(
+    walled: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    trace, command = tmp_path / "trace.txt", lab._command
+    watched = ["strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=connect", "-o", str(trace)]
+    monkeypatch.setattr(lab, "_command", lambda *words: [*watched, *command(*words)])
+    port = lab.choose_port(None)
+    try:
+        with lab.serve_lab(walled.folder, walled.folder, first="a.ipynb", port=port) as running:
+            token = running.address.partition("token=")[2]
+            kernel = urllib.request.Request(
+                f"http://127.0.0.1:{port}/api/kernels",
+                data=b'{"name": "python3"}',
+                headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
+            )
+            urllib.request.urlopen(kernel).close()
+            time.sleep(5)
+    except ExecutionError as error:
+        pytest.skip(f"strace may not trace here: {error}")
+    called = [line for line in trace.read_text(errors="replace").splitlines() if "connect(" in line]
+    assert any("127.0.0.1" in line for line in called)
+    assert [one for one in called if not re.search(r"AF_UNIX|127\.0\.0\.1|::1", one)] == []
 
 
 def test_a_server_that_ends_at_once_is_said_with_its_last_words(
