@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -202,8 +203,12 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, token: str, log: Path
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server, which ends its kernels."""
-    process.terminate()
+    """End the server and what began it; it ends its kernels."""
+    if sys.platform == "win32":
+        process.terminate()
+    else:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
