@@ -41,6 +41,7 @@ LEAST_MEMORY_GB = 4.0
 LEAST_DISK_GB = 10.0
 
 OPEN3D_REMEDY = "pip install open3d libusb-package"
+JUPYTER_REMEDY = f"pip install '{DISTRIBUTION}[jupyter]'"
 
 
 class Verdict(StrEnum):
@@ -78,6 +79,11 @@ def examine() -> Iterator[Finding]:
     except DeviceError:
         said = "not there; models are made without it, it only shows and edits them"
         yield Finding("open3d (optional)", said, Verdict.ADVICE, OPEN3D_REMEDY)
+    if all(find_spec(name) for name in ("jupyterlab", "anywidget", "rioxarray")):
+        yield Finding("Jupyter (optional)", "there; 'tmp explore SURVEY' opens it")
+    else:
+        said = "not there; needed for 'tmp explore' only"
+        yield Finding("Jupyter (optional)", said, Verdict.ADVICE, JUPYTER_REMEDY)
 
 
 def core_requirements() -> list[str]:

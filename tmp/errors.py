@@ -25,6 +25,10 @@ class TmpError(Exception):
         """Return the message in one line, whatever a name or a library has put into it."""
         return one_line(super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        """Have a notebook show the message, and not the way to it; IPython asks for this."""
+        return [f"Error: {self}"]
+
 
 def one_line(text: str) -> str:
     r"""Return a message that is one line, without control characters, and no book.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ from tmp.files import build, flush_to_disk, read_toml, replacing, subtables, tab
 from tmp.geo.frames import LocalFrame
 
 if TYPE_CHECKING:
+    import xarray
+
+    from tmp.explore.map_widget import SurveyMap
+    from tmp.explore.measuring import Line, Measurement, Profile
+    from tmp.explore.model_widget import ModelView
     from tmp.geo.grids import Tile
     from tmp.geo.rasters import Bounds, Raster
     from tmp.reconstruction import Reconstruction
@@ -39,6 +45,8 @@ _CAMERA_KEYS = tuple(f.name for f in fields(Camera) if f.name != "camera_id")
 ORIENTATION = "orientation"
 """Stage whose results hold a reconstruction."""
 PRODUCT_SUFFIXES = (".tif", ".laz")
+JUPYTER = "pip install 'terrestrial-mapping-platform[jupyter]'"
+"""What has a person explore surveys in Jupyter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +135,175 @@ class Survey:
         """
         from tmp.geo.rasters import read_raster
 
+        return read_raster(self._raster(product), window)
+
+    def array(self, product: str, cell_m: float | None = None) -> xarray.DataArray:
+        """Return a product as an xarray array (band, y, x) that reads what is used of it.
+
+        Parameters
+        ----------
+        product : str
+            One of `products`.
+        cell_m : float, optional
+            Coarsest cell that will do: an overview is opened if one fits.
+
+        Raises
+        ------
+        InputError
+            If the product is not there or not a raster, or the extra "jupyter" is not installed.
+
+        Examples
+        --------
+        >>> dsm = open_survey("farm").array("dsm")
+        >>> dsm.dims, dsm.shape
+        (('band', 'y', 'x'), (1, 30, 60))
+        >>> float(dsm.sel(x=slice(587710, 587715), y=slice(7109425, 7109420)).mean())
+        12.0
+        """
+        with _jupyter_needed():
+            from tmp.explore.arrays import open_array
+
+            return open_array(self._raster(product), cell_m)
+
+    def profile(self, line: Line, product: str = "dsm", step_m: float | None = None) -> Profile:
+        """Return a product's values, and their standard deviations, along a line.
+
+        Parameters
+        ----------
+        line : shapely LineString, GeoJSON geometry, or places (N, 2)
+            In the survey's CRS.
+        product : str
+        step_m : float, optional
+            Distance of neighbouring places on the map; by default the product's cell.
+
+        Raises
+        ------
+        InputError
+            If the product is not there, or the line is none.
+
+        Notes
+        -----
+        Values are bilinear between cell centres, and NaN where one of these has none.  So are the
+        standard deviations: neighbouring heights err together, and their mean is no surer.
+
+        Examples
+        --------
+        >>> west_east = [(587702, 7109420), (587712, 7109420)]
+        >>> profile = open_survey("farm").profile(west_east)
+        >>> len(profile.values), float(profile.values.mean())
+        (21, 12.0)
+        """
+        from tmp.explore.measuring import measure_profile
+
+        return measure_profile(self.products, line, product, step_m)
+
+    def measure(
+        self, drawn: Line, product: str = "dsm", *, pointing_m: float | None = None
+    ) -> Measurement:
+        """Return length and rise of a line, area of a polygon, or height of a point, with doubt.
+
+        Parameters
+        ----------
+        drawn : shapely geometry, GeoJSON geometry, or places (N, 2)
+            In the survey's CRS.
+        product : str
+            Whose heights are taken.
+        pointing_m : float, optional
+            Standard deviation of each corner that was pointed at, in x and in y; by default a
+            pixel of the orthomosaic.
+
+        Raises
+        ------
+        InputError
+            If the product is not there, or nothing that can be measured was drawn.
+
+        Notes
+        -----
+        The doubt has two parts: how well corners were pointed at, and how well the map knows its
+        scale (``scale_sigma`` of `quality`).  What the eye takes for a wall's edge is not in it.
+
+        Examples
+        --------
+        >>> measured = open_survey("farm").measure([(587702, 7109420), (587712, 7109420)])
+        >>> f"{measured.length_m:.3f} {measured.length_sigma_m:.2f}"
+        '10.003 0.71'
+        """
+        from tmp.explore.measuring import measure_geometry
+
+        return measure_geometry(
+            self.products, drawn, product, pointing_m=pointing_m, scale_sigma=self._scale_sigma
+        )
+
+    def map(
+        self,
+        *views: str | Sequence[str],
+        swipe: bool = False,
+        height_px: int = 480,
+        layers: Sequence[str] = (),
+    ) -> SurveyMap:
+        """Return a map of the products for a notebook: views that move together, in the CRS.
+
+        Parameters
+        ----------
+        *views : str or sequence of str
+            For each view the layers that are on, the lowest first: products, "hillshade" or
+            "hillshade_dtm".  By default one view of the first layer there is.
+        swipe : bool
+            Whether the uppermost layer is cut at a line that can be moved.
+        height_px : int
+        layers : sequence of str, optional
+            Layers that may be switched on; by default all that are there.
+
+        Raises
+        ------
+        InputError
+            If there is no raster, or not the one asked for, or the extra "jupyter" is not
+            installed.
+        """
+        with _jupyter_needed():
+            from tmp.explore.layers import open_layers
+            from tmp.explore.map_widget import SurveyMap
+
+        products = dict(self.products)
+        return SurveyMap(
+            open_layers(products, layers),
+            views=[[view] if isinstance(view, str) else view for view in views],
+            products=products,
+            scale_sigma=self._scale_sigma,
+            swipe=swipe,
+            height_px=height_px,
+        )
+
+    def view_model(self, *, height_px: int = 520) -> ModelView:
+        """Return the 3D model for a notebook: turned, lit from any side, cut by a plane.
+
+        Raises
+        ------
+        InputError
+            If there is no model, or the extra "jupyter" is not installed.
+        """
+        with _jupyter_needed():
+            from tmp.explore.model_widget import ModelView
+
+        path = self.products_dir / "model.glb"
+        if not path.exists():
+            raise InputError(f"{path}: no 3D model; make it with 'tmp map --model normal'")
+        return ModelView(path, height_px=height_px)
+
+    @property
+    def _scale_sigma(self) -> float:
+        """Standard deviation of the map's scale, as a fraction; 0 where it is not known."""
+        try:
+            return float(self.quality.get("scale_sigma") or 0.0)
+        except InputError:
+            return 0.0
+
+    def _raster(self, product: str) -> Path:
         found = self.products
         if product not in found:
             there = f"there are {', '.join(found)}" if found else "'tmp map' makes them"
             raise InputError(f"{self.folder}: no product {product!r}; {there}")
-        return read_raster(found[product], window)
+        return found[product]
 
     @property
     def quality(self) -> Mapping[str, Any]:
@@ -270,6 +442,15 @@ class _Size:
     width_px: int
     height_px: int
     fx_px: float
+
+
+@contextmanager
+def _jupyter_needed() -> Iterator[None]:
+    """Say how to install what the block needs and is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{error.name}: not installed; for Jupyter, {JUPYTER}") from error
 
 
 def create_survey(root: StrPath, *, name: str | None = None) -> Survey:
