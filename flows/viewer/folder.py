@@ -32,6 +32,14 @@ from tmp.survey import Survey, read_settings
 from tmp.threads import map_threads
 
 STATIC = "static"
+LIBRARIES = (
+    "leaflet.css",
+    "leaflet.js",
+    "LICENSE-leaflet.txt",
+    "three.min.js",
+    "LICENSE-three.txt",
+)
+"""What the page shares with the notebooks' widgets, of `tmp.explore`."""
 PHOTOGRAPH_PX, PHOTOGRAPH_QUALITY = 400, 70
 MODEL_PART_BYTES = 3 * 2**20
 """Of the model in one script: a multiple of three, so that parts in base64 go end to end."""
@@ -83,7 +91,9 @@ def write_viewer(survey: Survey, folder: Path, *, track: Track, workers: int = 1
     }
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     (folder / "data.js").write_text(f"window.TMP_DATA={text};\n", encoding="ascii")
-    for path in files("flows.viewer").joinpath(STATIC).iterdir():
+    libraries = files("tmp.explore").joinpath(STATIC)
+    own = files("flows.viewer").joinpath(STATIC).iterdir()
+    for path in (*own, *(libraries / name for name in LIBRARIES)):
         content = path.read_bytes()
         if path.name == VIEWER_PAGE:
             content = content.replace(b"{title}", html.escape(settings.name).encode())

@@ -27,6 +27,7 @@ from flows.products.band_stack import INDEX_TAG
 from flows.products.cameras import write_cameras
 from flows.report.quality import MapRecord
 from flows.run.viewer import _Handler, make_viewer, serve_viewer
+from flows.viewer.folder import LIBRARIES
 from flows.viewer.heights import SIGMA_LEAST, SIGMA_RATIO, pack
 from flows.viewer.layers import find_layers
 from flows.viewer.tiles import TILE_PX, Scheme, places, scheme_of
@@ -197,10 +198,11 @@ def test_a_survey_without_a_map_is_refused(tmp_path: Path) -> None:
 def test_what_comes_with_the_page_is_small_and_has_its_licences() -> None:
     folder = files("flows.viewer").joinpath("static")
     static = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert sum(map(len, static.values())) < MOST_STATIC_BYTES
-    said = static["LICENSES.txt"].decode()
-    assert "BSD 2-Clause License" in said
-    assert "The MIT License" in said
+    shared = files("tmp.explore").joinpath("static")
+    libraries = {name: (shared / name).read_bytes() for name in LIBRARIES}
+    assert sum(map(len, (*static.values(), *libraries.values()))) < MOST_STATIC_BYTES
+    assert b"BSD 2-Clause License" in libraries["LICENSE-leaflet.txt"]
+    assert b"The MIT License" in libraries["LICENSE-three.txt"]
     for name in ("index.html", "viewer.js", "measure.js", "model.js", "viewer.css"):
         assert b"http:" not in static[name].replace(b"http://www.w3.org/2000/svg", b"")
         assert b"https:" not in static[name]
