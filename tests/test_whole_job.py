@@ -229,7 +229,7 @@ def test_the_model_stands_where_the_map_says_and_has_the_walls_of_the_house(
     drawn = sum(mesh.area_faces[np.abs(mesh.face_normals[:, 1]) < 0.3].sum() for mesh in unsure)
     assert area + drawn > 50
     (sides,) = (result for result in demo.map.results if result.stage == "sides")
-    assert sides.figures["measured"] > 0.7
+    assert sides.figures["measured"] > 0.6
 
 
 def test_a_stopped_surface_goes_on_at_the_first_missing_tile(
