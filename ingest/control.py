@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from tmp.captures import Capture, HeightDatum
 from tmp.errors import InputError
 from tmp.geo.control import (
+    LEAST_POINTS,
     Control,
     ControlPoint,
     Mark,
@@ -38,7 +39,6 @@ from tmp.survey import open_survey, read_settings, write_settings
 SIGMA_M = (0.02, 0.03)
 """Standard deviations, horizontal and vertical, of a point that says nothing of its own: a fixed
 RTK receiver's, pole and target counted."""
-LEAST_POINTS = 3
 FARTHEST_M = 10_000.0
 """A point farther than this from every photograph belongs to another survey."""
 COLLINEAR = 0.02
@@ -79,8 +79,8 @@ class ControlOptions:
 def add_control(survey_dir: Path, file: Path, options: ControlOptions) -> Control:
     """Add the points and marks of a file to a survey; returns all that it has then.
 
-    What is there under the same name is replaced.  The heights of the map count from then on from
-    what the points' heights count from.
+    What is there under the same name is replaced.  Once enough is marked, the heights of the map
+    count from what the points' heights count from.
 
     Raises
     ------
@@ -98,10 +98,18 @@ def add_control(survey_dir: Path, file: Path, options: ControlOptions) -> Contro
             )
         added = _with_roles(read_control_file(file, options), options.check, file)
         added = _of_survey(added, captures, file)
-        whole = read_control(survey.folder).joined(added)
+        former = read_control(survey.folder)
+        known = {point.name for point in (*former.points, *added.points)}
+        for mark in added.marks:
+            if mark.point not in known:
+                raise InputError(
+                    f"{file}: marks {mark.point!r}, which is no point of the survey; add the "
+                    f"points first ({_few(sorted(known)) or 'there are none'})"
+                )
+        whole = former.joined(added)
         refuse_useless(whole, settings.frame, captures, str(file))
         write_control(survey.folder, whole)
-        if settings.vertical_datum is not options.datum:
+        if whole.holds and settings.vertical_datum is not options.datum:
             write_settings(survey, replace(settings, vertical_datum=options.datum))
     return whole
 
@@ -195,7 +203,7 @@ def _from_list(lines: Sequence[str], crs: str, options: ControlOptions, path: Pa
 
 
 def _from_table(text: str, options: ControlOptions, path: Path) -> Control:
-    """Return control of a table: points, or one line for each mark of a point."""
+    """Return control of a table: points, a line for each mark of a point, or marks alone."""
     points: dict[str, ControlPoint] = {}
     marks = []
     for line, given in read_rows(text, str(path)):
@@ -206,6 +214,9 @@ def _from_table(text: str, options: ControlOptions, path: Path) -> Control:
             for alias in aliases
             if given.get(alias)
         }
+        if "photograph" in row and not row.keys() & {"x", "y", "height_m"}:
+            marks.append(_mark_of(row, where))
+            continue
         for key in ("name", "x", "y", "height_m"):
             if key not in row:
                 heading = ", ".join(given) or "none"
@@ -218,20 +229,22 @@ def _from_table(text: str, options: ControlOptions, path: Path) -> Control:
         if (before.x, before.y, before.height_m) != (point.x, point.y, point.height_m):
             raise InputError(f"{where}: point {point.name} has other coordinates than above")
         if "photograph" in row:
-            for key in ("x_px", "y_px"):
-                if key not in row:
-                    raise InputError(f"{where}: names a photograph but no {key}")
-            marks.append(
-                Mark(
-                    point=point.name,
-                    photograph=row["photograph"],
-                    x_px=number(row, "x_px", where),
-                    y_px=number(row, "y_px", where),
-                )
-            )
-    if not points:
+            marks.append(_mark_of(row, where))
+    if not (points or marks):
         raise InputError(f"{path}: holds no point")
     return Control(points=tuple(points.values()), marks=tuple(marks))
+
+
+def _mark_of(row: Mapping[str, str], where: str) -> Mark:
+    for key in ("name", "x_px", "y_px"):
+        if key not in row:
+            raise InputError(f"{where}: names a photograph but no {key}")
+    return Mark(
+        point=row["name"],
+        photograph=row["photograph"],
+        x_px=number(dict(row), "x_px", where),
+        y_px=number(dict(row), "y_px", where),
+    )
 
 
 def _point_of(row: Mapping[str, str], options: ControlOptions, where: str) -> ControlPoint:

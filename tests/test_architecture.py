@@ -13,7 +13,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tmp", "flightplan", "ingest", "photogrammetry", "flows")
-MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 265, 16, 14
+MOST_MODULES, MOST_ENTRIES, MOST_DEPTH = 267, 16, 14
 """Modules with content, entries of a folder, imports one upon another, those within functions too.
 Lower these when there are fewer, and raise none without need."""
 LEAST_LINES = 7

@@ -5,6 +5,7 @@ A later stage joins by being listed in `STAGES`.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ from ingest.radiometry.panel_table import FILE as PANELS_FILE
 from tmp.captures import Capture, CaptureKind, choose_captures, read_captures
 from tmp.errors import InputError
 from tmp.geo.areas import MOST_M2, read_area
-from tmp.geo.control import control_text, read_control
+from tmp.geo.control import LEAST_MARKS, LEAST_POINTS, control_text, read_control
 from tmp.survey import Settings, Survey, open_survey, read_settings
 
 STAGES: tuple[type[Stage], ...] = (
@@ -76,6 +77,9 @@ def stages_for(
         left_out = (*left_out, *MODEL_STAGES)
     stages = tuple(stage for stage in STAGES if stage not in left_out)
     return stages + (BAND_STAGES if has_bands(captures) else ())
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +159,7 @@ def plan_map(
     refuse_several_places(captures, str(survey.folder))
     values = _option_values(options, settings, captures)
     values["calibration"] = calibration_digest(survey, captures)
-    values["control"] = control_text(read_control(survey.folder))
+    values["control"] = _control_text(survey)
     return MapPlan(
         survey=survey,
         settings=settings,
@@ -167,6 +171,21 @@ def plan_map(
         digest=survey_digest(settings, captures),
         retry_holes=retry_holes,
     )
+
+
+def _control_text(survey: Survey) -> str:
+    """Return the control that holds a survey's map; empty while too little of it is marked."""
+    control = read_control(survey.folder)
+    if control and not control.holds:
+        log.warning(
+            "the control does not hold the map yet: %d points must be marked in %d photographs "
+            "each; 'tmp control %s --mark' makes the page to mark them in",
+            LEAST_POINTS,
+            LEAST_MARKS,
+            survey.folder,
+        )
+        return ""
+    return control_text(control)
 
 
 def survey_digest(settings: Settings, captures: Sequence[Capture]) -> str:

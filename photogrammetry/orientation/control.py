@@ -32,7 +32,7 @@ from photogrammetry.orientation.block import (
     pixel_by_cam,
 )
 from tmp.errors import OrientationError
-from tmp.geo.control import Control, Role
+from tmp.geo.control import LEAST_MARKS, LEAST_POINTS, Control, Role
 from tmp.geo.frames import LocalFrame
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ Mask = NDArray[np.bool_]
 
 MARK_SIGMA_PX = 1.0
 """Standard deviation of each coordinate of a mark, set by hand or found."""
-LEAST_MARKS = 2
-LEAST_POINTS = 3
 STEPS = 8
 FOREIGN_M, FOREIGN_SHARE = 20.0, 0.1
 """Distance from where positions and the other points expect a point, in metres and as a share of

@@ -60,6 +60,9 @@ def test_list_of_opendronemap_is_taken_in(farm: Path, given) -> None:
         ("DJI_0001.JPG", 10.5),
         ("DJI_0002.JPG", 11.0),
     ]
+    assert read_settings(open_survey(farm)).vertical_datum is HeightDatum.ELLIPSOID  # so far
+    again = LIST.replace(" DJI_0001.JPG", " DJI_0002.JPG").replace("20.25", "21")
+    add_control(farm, given(again), ControlOptions())
     assert read_settings(open_survey(farm)).vertical_datum is HeightDatum.CONTROL
     clear_control(farm)
     assert read_control(farm) == Control()

@@ -10,6 +10,8 @@ import csv
 import io
 import json
 import math
+import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -24,8 +26,12 @@ from pyproj.exceptions import ProjError
 from tmp.errors import InputError
 from tmp.files import replacing
 
+LEAST_POINTS, LEAST_MARKS = 3, 2
+"""Control points that hold a map, and photographs in which each has to be marked."""
 FOLDER = "control"
 POINTS, MARKS = "points.csv", "marks.csv"
+MARKING = "marking"
+"""Folder of the page to mark points in."""
 LEAST_SIGMA_M = 1e-4
 MOST_SIGMA_M = 1e3
 MOST_ROWS = 200_000
@@ -99,6 +105,13 @@ class Control:
 
     def __bool__(self) -> bool:
         return bool(self.points)
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether enough is marked to hold a map: three control points in two photographs."""
+        marked = Counter(mark.point for mark in self.marks)
+        held = [p for p in self.points if p.role is Role.CONTROL and marked[p.name] >= LEAST_MARKS]
+        return len(held) >= LEAST_POINTS
 
     def joined(self, other: Control) -> Control:
         """Return both; of what is in both, what the other says."""
@@ -175,6 +188,7 @@ def remove_control(survey: Path) -> bool:
         return False
     for name in (POINTS, MARKS):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / MARKING, ignore_errors=True)
     if not any(folder.iterdir()):
         folder.rmdir()
     return True
