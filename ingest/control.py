@@ -82,6 +82,14 @@ def add_control(survey_dir: Path, file: Path, options: ControlOptions) -> Contro
     What is there under the same name is replaced.  Once enough is marked, the heights of the map
     count from what the points' heights count from.
 
+    Parameters
+    ----------
+    survey_dir : Path
+        A survey with photographs that carry positions.
+    file : Path
+        A table with a heading, or a ``gcp_list.txt``.
+    options : ControlOptions
+
     Raises
     ------
     InputError
