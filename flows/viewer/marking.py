@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flows.products.table import DSM
+from tmp.cameras import Camera
 from tmp.errors import InputError, PhotographError
 from tmp.geo.control import Control
 from tmp.geo.grids import Tile
@@ -37,6 +38,8 @@ PIECE_PX = 900
 """Side of a piece of a photograph, in its own pixels."""
 MARGIN = 0.02
 """Share of a photograph's sides in which no point is looked for: edges are drawn worst."""
+FOLDED = 0.01
+"""Tangent between a ray and the one that its image comes from, above which distortion folds."""
 MOST_PHOTOGRAPHS = 12
 """Of a point, those nearest to whose middle it lies."""
 QUALITY = 88
@@ -71,10 +74,9 @@ def expected_sights(
         seen = []
         for photo in reconstruction.photos:
             camera = reconstruction.cameras[photo.camera_id]
-            size = np.array([camera.width_px, camera.height_px])
-            pixel = camera.pixel_from_cam(photo.pose.cam_from_world(place))[0]
-            share = pixel / size
-            if np.all((share > MARGIN) & (share < 1 - MARGIN)):
+            pixel = _seen_at(camera, photo.pose.cam_from_world(place))
+            if pixel is not None:
+                size = np.array([camera.width_px, camera.height_px])
                 off = float(np.linalg.norm((pixel - size / 2) / size[0]))
                 sight = Sight(
                     point=point.name,
@@ -85,6 +87,19 @@ def expected_sights(
                 seen.append((off, photo.name, sight))
         found += [sight for _, _, sight in sorted(seen, key=lambda one: one[:2])[:MOST_PHOTOGRAPHS]]
     return found
+
+
+def _seen_at(camera: Camera, cam: Float) -> Float | None:
+    """Return where a camera shows camera coordinates (1, 3); None outside of its picture.
+
+    Far beyond the picture, distortion may fold back into it what nobody sees there.
+    """
+    pixel = camera.pixel_from_cam(cam)
+    share = pixel[0] / (camera.width_px, camera.height_px)
+    if not np.all((share > MARGIN) & (share < 1 - MARGIN)):
+        return None
+    folded = np.abs(camera.ray_from_pixel(pixel)[0] - cam[0] / cam[0, 2]).max() > FOLDED
+    return None if folded else np.asarray(pixel[0])
 
 
 def _heights(places: Float, reconstruction: Reconstruction, path: Path) -> Float:
