@@ -62,7 +62,7 @@ def explore(
             click.echo("ended")
 
 
-@click.group()
+@click.group(epilog="Example: tmp share install --prefix /opt/tljh/user")
 def share() -> None:
     """Set up Jupyter for a group that shares a server."""
 
