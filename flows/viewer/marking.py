@@ -153,8 +153,9 @@ def write_marking_page(
     done = map_threads(cut, sorted(by_photo), workers=workers)
     for _, made in track(done, "Cutting photographs", len(by_photo)):
         pieces |= {(sight.point, sight.photograph): piece for sight, piece in made}
+    title = survey.folder.resolve().name
     data = {
-        "survey": survey.folder.resolve().name,
+        "survey": title,
         "points": [
             {
                 "name": point.name,
@@ -173,7 +174,7 @@ def write_marking_page(
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     (folder / "data.js").write_text(f"window.TMP_MARKING={text};\n", encoding="ascii")
     for path in files("flows.viewer").joinpath(STATIC).iterdir():
-        content = path.read_bytes().replace(b"{title}", html.escape(data["survey"]).encode())
+        content = path.read_bytes().replace(b"{title}", html.escape(title).encode())
         (folder / path.name).write_bytes(content)
     return len(pieces)
 
