@@ -8,7 +8,8 @@ column, row and photograph, with a name where there is one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
@@ -195,18 +196,18 @@ def _from_list(lines: Sequence[str], crs: str, options: ControlOptions, path: Pa
         if name in points and names.get(place) != name:
             raise InputError(f"{where}: point {name} has other coordinates than above")
         names[place] = name
-        points[name] = ControlPoint(
-            name=name,
-            x=values["x"],
-            y=values["y"],
-            height_m=values["height_m"],
-            crs=crs,
-            sigma_m=options.sigma_m[0],
-            height_sigma_m=options.sigma_m[1],
-        )
-        marks.append(
-            Mark(point=name, photograph=words[5], x_px=values["x_px"], y_px=values["y_px"])
-        )
+        with _told_where(where):
+            points[name] = ControlPoint(
+                name=name,
+                x=values["x"],
+                y=values["y"],
+                height_m=values["height_m"],
+                crs=crs,
+                sigma_m=options.sigma_m[0],
+                height_sigma_m=options.sigma_m[1],
+            )
+            mark = Mark(point=name, photograph=words[5], x_px=values["x_px"], y_px=values["y_px"])
+        marks.append(mark)
     return Control(points=tuple(points.values()), marks=tuple(marks))
 
 
@@ -247,12 +248,9 @@ def _mark_of(row: Mapping[str, str], where: str) -> Mark:
     for key in ("name", "x_px", "y_px"):
         if key not in row:
             raise InputError(f"{where}: names a photograph but no {key}")
-    return Mark(
-        point=row["name"],
-        photograph=row["photograph"],
-        x_px=number(dict(row), "x_px", where),
-        y_px=number(dict(row), "y_px", where),
-    )
+    x_px, y_px = (number(dict(row), key, where) for key in ("x_px", "y_px"))
+    with _told_where(where):
+        return Mark(point=row["name"], photograph=row["photograph"], x_px=x_px, y_px=y_px)
 
 
 def _point_of(row: Mapping[str, str], options: ControlOptions, where: str) -> ControlPoint:
@@ -266,16 +264,28 @@ def _point_of(row: Mapping[str, str], options: ControlOptions, where: str) -> Co
     elif "sigma_m" in row:
         up_m = sigma_m * options.sigma_m[1] / options.sigma_m[0]
     role = row.get("role", "").lower()
-    return ControlPoint(
-        name=row["name"],
-        x=number(dict(row), "x", where),
-        y=number(dict(row), "y", where),
-        height_m=number(dict(row), "height_m", where),
-        crs=_known_crs(f"EPSG:{crs}" if crs.isdigit() else crs, where),
-        sigma_m=sigma_m,
-        height_sigma_m=up_m,
-        role=Role.CHECK if role.startswith("check") else Role.CONTROL,
-    )
+    x, y, height_m = (number(dict(row), key, where) for key in ("x", "y", "height_m"))
+    known = _known_crs(f"EPSG:{crs}" if crs.isdigit() else crs, where)
+    with _told_where(where):
+        return ControlPoint(
+            name=row["name"],
+            x=x,
+            y=y,
+            height_m=height_m,
+            crs=known,
+            sigma_m=sigma_m,
+            height_sigma_m=up_m,
+            role=Role.CHECK if role.startswith("check") else Role.CONTROL,
+        )
+
+
+@contextmanager
+def _told_where(where: str) -> Iterator[None]:
+    """Have an `InputError` of the block say where in a file its cause is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _with_roles(control: Control, check: Sequence[str], file: Path) -> Control:

@@ -124,6 +124,8 @@ def test_crs_of_a_list_is_understood(given, head: str, crs: str | None) -> None:
         (LIST.replace(" DJI_0001.JPG east", ""), OPTIONS, r"line 4: 5 words; easting, northing"),
         (TABLE, ControlOptions(crs="EPSG:32627", check=("q",)), r"no point 'q' to check with"),
         ("\0\1\2", OPTIONS, r"is no text"),
+        (LIST.replace("30 20", "30 inf"), OPTIONS, r"line 4: mark of east in .*inf is no place"),
+        (TABLE.replace("0.05", "0"), OPTIONS, r"line 2: point n: sigma_m is 0; .* lies between"),
     ],
 )
 def test_control_that_is_none_is_refused_and_nothing_changes(
